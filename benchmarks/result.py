@@ -1,0 +1,77 @@
+"""What a study or a benchmark reports: named rows with intervals, as JSON and as a table. It measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pricing.files import write_json
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured figure.
+
+    Args:
+        metric: Name, unique within the result.
+        value: The figure.
+        low: Lower end of its interval, when it has one.
+        high: Upper end of its interval, when it has one.
+        unit: Unit of the figure.
+        reference: What it is held against: a planted value, a published figure, a bound.
+    """
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str | None = None
+    reference: float | str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The row without the fields it does not have."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Result:
+    """All rows of one run, with the command that made them and the notes a reader needs."""
+
+    name: str
+    command: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """``{"name", "command", "rows": [...], "notes": [...]}``."""
+        return {
+            "name": self.name,
+            "command": self.command,
+            "rows": [row.as_json() for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+    def save(self, path: Path) -> Path:
+        """Write the JSON atomically."""
+        return write_json(path, self.as_json())
+
+    def show(self, console: Console) -> None:
+        """Print the rows as a table and the notes under it."""
+        table = Table(title=f"{self.name}: {self.command}", title_justify="left")
+        for heading in ("metric", "value", "low", "high", "unit", "reference"):
+            table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(row.metric, *(_text(v) for v in (row.value, row.low, row.high, row.unit, row.reference)))
+        console.print(table)
+        for note in self.notes:
+            console.print(f"- {note}")
+
+
+def _text(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.4g}"

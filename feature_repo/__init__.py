@@ -1,0 +1,1 @@
+"""The Feast repository: definitions only; column names come from pricing.schema."""

@@ -1,0 +1,1 @@
+"""Pipeline wiring and the command line; no mathematics lives here."""

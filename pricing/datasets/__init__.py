@@ -1,0 +1,1 @@
+"""Readers that turn real data into the tables of pricing.schema; each says what it derived."""

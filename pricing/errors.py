@@ -1,0 +1,140 @@
+"""Every error Fairtag raises on purpose. Knows nothing of how an error is shown.
+
+FairtagError
+├── ConfigError            a setting, option or file of settings is wrong
+├── DataError              a table breaks its contract (table, column, rule, count, examples)
+│   └── MissingDataError   a table, column or file that is needed is absent
+├── TrainingError          a fit cannot go on
+│   ├── NonFiniteLoss      the loss became NaN or infinite
+│   └── NotConverged       an optimiser stopped short of its tolerance
+├── BundleError            a model bundle cannot be used
+│   ├── BundleMissing      no bundle at the path
+│   └── DigestMismatch     a file differs from the digest in the manifest
+├── DecisionError          a model may not move on
+│   ├── DecisionRejected   the decision document says rejected
+│   └── DecisionMismatch   the decision speaks of another model
+├── RequestError           a request breaks the payload contract (field, value, rule)
+│   └── ForbiddenAttribute the request carries a protected attribute
+├── QuoteError             a price quote is not honoured (expired, tampered, another user or item)
+└── UnavailableError       something outside (feature store, registry, cluster) did not answer
+
+A message says what was wrong, the value, the rule and, where there is one, the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FairtagError(Exception):
+    """Root of the tree; catching it catches every deliberate failure."""
+
+
+class ConfigError(FairtagError, ValueError):
+    """A setting is outside what it may be."""
+
+
+class DataError(FairtagError, ValueError):
+    """A table breaks its contract.
+
+    Args:
+        message: What is wrong, with the fix where there is one.
+        table: Name of the table.
+        column: Name of the column, empty when the rule spans several.
+        rule: The rule that is broken, in words.
+        count: Number of rows that break it.
+        examples: At most three values or rows that break it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str = "",
+        column: str = "",
+        rule: str = "",
+        count: int = 0,
+        examples: Sequence[object] = (),
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
+        self.rule = rule
+        self.count = count
+        self.examples = tuple(examples[:3])
+
+
+class MissingDataError(DataError):
+    """A table, column or file that is needed is absent."""
+
+
+class TrainingError(FairtagError):
+    """A fit cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class NotConverged(TrainingError):
+    """An optimiser stopped short of its tolerance."""
+
+
+class BundleError(FairtagError):
+    """A model bundle cannot be used."""
+
+
+class BundleMissing(BundleError):
+    """There is no bundle at the path."""
+
+
+class DigestMismatch(BundleError):
+    """A file of the bundle differs from the digest in its manifest."""
+
+
+class DecisionError(FairtagError):
+    """A model may not be registered, deployed or served."""
+
+
+class DecisionRejected(DecisionError):
+    """The decision document says rejected."""
+
+
+class DecisionMismatch(DecisionError):
+    """The decision document speaks of another model, or was altered."""
+
+
+class RequestError(FairtagError, ValueError):
+    """A request breaks the payload contract.
+
+    Args:
+        field: Path of the field, for example ``instances[0].page_size``.
+        value: The value that was sent, as it will be shown to the caller.
+        rule: What the value must be.
+        status: HTTP status of the refusal.
+    """
+
+    def __init__(self, field: str, value: object, rule: str, *, status: int = 400) -> None:
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = shown[:117] + "..."
+        super().__init__(f"{field}: {shown} is refused; {rule}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+        self.status = status
+
+
+class ForbiddenAttribute(RequestError):
+    """The request carries a protected attribute; it is refused, never dropped."""
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        super().__init__(field, value, rule, status=422)
+
+
+class QuoteError(FairtagError):
+    """A price quote is not honoured."""
+
+
+class UnavailableError(FairtagError):
+    """Something outside the process did not answer."""
