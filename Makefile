@@ -1,0 +1,70 @@
+# One vocabulary for people and CI. Everything runs in .venv, made from one pinned resolution.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+PACKAGES := pricing components feature_repo pipelines serving monitoring benchmarks
+ROLES := pipelines data train serve monitor
+
+# No hub, no telemetry; one compute thread a process, since two under contention are slower than one.
+export HF_HUB_OFFLINE ?= 1
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export GX_ANALYTICS_ENABLED := false
+export TOKENIZERS_PARALLELISM := false
+# torch would bring its CUDA libraries on Linux; what it pins itself is not pinned twice (see make lock)
+UNPINNED := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+  nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+  nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: .venv/.installed ## Make .venv from the pinned requirements (Python 3.11 to 3.13)
+
+# uv reads no pip configuration: a folder of local wheels named there is handed on.
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "missing $(PYTHON): install Python 3.11, or say make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
+	export UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV="$(CURDIR)/.venv"; \
+	$(BIN)/uv pip install --quiet -r requirements/dev.txt && $(BIN)/uv pip install --quiet --no-deps -e .
+	touch $@
+
+.PHONY: demo
+demo: install ## Run the whole loop on a simulated shop: minutes, no cluster, no account
+	$(BIN)/fairtag run --preset demo --out runs/demo
+
+.PHONY: test
+test: install ## Run the tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q
+
+.PHONY: check
+check: install ## Check format, lint, types, import contracts and manifests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(PACKAGES)
+	$(BIN)/lint-imports
+
+.PHONY: fmt
+fmt: install ## Format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench
+bench: install ## Run every study and benchmark; tables go to runs/bench
+	$(BIN)/python -m benchmarks all --out runs/bench
+
+# One resolution for all roles: dev holds everything, a role is a cut of it.
+.PHONY: lock
+lock: ## Resolve once and pin requirements/*.txt
+	export UV_CUSTOM_COMPILE_COMMAND="make lock"; skip="$$(printf -- '--no-emit-package %s ' $(UNPINNED))"; \
+	unset UV_FIND_LINKS; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate pyproject.toml"; \
+	$$compile $$skip --all-extras --group dev -o requirements/dev.txt; \
+	for role in $(ROLES); do $$compile $$skip --extra $$role -c requirements/dev.txt -o requirements/$$role.txt; done
