@@ -15,7 +15,14 @@ FairtagError
 │   └── DecisionMismatch   the decision speaks of another model
 ├── RequestError           a request breaks the payload contract (field, value, rule)
 │   └── ForbiddenAttribute the request carries a protected attribute
-├── QuoteError             a price quote is not honoured (expired, tampered, another user or item)
+├── QuoteError             a price quote is not honoured
+│   ├── QuoteTampered      not signed by us, or altered since
+│   ├── QuoteKeyUnknown    signed with a key that is no longer, or not yet, ours
+│   ├── QuoteExpired       its time has passed
+│   ├── QuoteNotYetValid   issued in the future, beyond the clock skew allowed
+│   ├── QuoteWrongUser     issued to somebody else
+│   ├── QuoteWrongItem     it does not speak of this item
+│   └── QuoteWrongPrice    it promises another price
 └── UnavailableError       something outside (feature store, registry, cluster) did not answer
 
 A message says what was wrong, the value, the rule and, where there is one, the fix.
@@ -134,6 +141,34 @@ class ForbiddenAttribute(RequestError):
 
 class QuoteError(FairtagError):
     """A price quote is not honoured."""
+
+
+class QuoteTampered(QuoteError):
+    """The quote was not signed by us, or was altered since."""
+
+
+class QuoteKeyUnknown(QuoteError):
+    """The quote names a signing key that is not in the key set."""
+
+
+class QuoteExpired(QuoteError):
+    """The quote's time has passed."""
+
+
+class QuoteNotYetValid(QuoteError):
+    """The quote was issued in the future, beyond the clock skew allowed."""
+
+
+class QuoteWrongUser(QuoteError):
+    """The quote was issued to somebody else."""
+
+
+class QuoteWrongItem(QuoteError):
+    """The quote does not speak of this item."""
+
+
+class QuoteWrongPrice(QuoteError):
+    """The quote promises another price."""
 
 
 class UnavailableError(FairtagError):
