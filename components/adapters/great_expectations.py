@@ -1,0 +1,344 @@
+"""The tables' contract as Great Expectations suites: what breaks is named, set aside or refused. Knows no pipeline.
+
+One suite a table, generated from ``pricing.schema``. Tables are checked in the order of ``schema.TABLES`` and a
+reference must point at a row that was itself accepted, so a bad item takes its impressions with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+import numpy as np
+import pandas as pd
+from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.core.expect_column_pair_values_a_to_be_greater_than_b import (
+    ExpectColumnPairValuesAToBeGreaterThanB,
+)
+from great_expectations.expectations.core.expect_column_to_exist import ExpectColumnToExist
+from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
+from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
+from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
+from great_expectations.expectations.core.expect_compound_columns_to_be_unique import ExpectCompoundColumnsToBeUnique
+from great_expectations.expectations.core.expect_table_columns_to_match_set import ExpectTableColumnsToMatchSet
+from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
+from great_expectations.expectations.expectation import Expectation
+
+from components.adapters.readable import read_values
+from components.adapters.validation_report import (
+    KNOWN_COLUMN,
+    NOT_EMPTY,
+    REQUIRED_COLUMN,
+    Finding,
+    TableReport,
+    ValidationReport,
+)
+from pricing import schema
+from pricing.files import directory_atomic, write_atomic
+
+UNIQUE_KEY = "unique key"
+BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
+SEPARATOR = "\x1f"
+LIST_KINDS = ("ids", "numbers")
+BOUNDED_KINDS = ("money", "number", "integer", "share")
+MAX_QUARANTINED = 0.05  # share of a table's rows; more than this is a broken export rather than a few broken rows
+
+logging.getLogger("great_expectations").setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A table after its check: the rows that go on, those set aside, and the report."""
+
+    accepted: pd.DataFrame
+    quarantine: pd.DataFrame
+    report: TableReport
+
+
+@dataclass
+class _Prepared:
+    """A raw table beside the columns its suite looks at."""
+
+    raw: pd.DataFrame
+    columns: dict[str, pd.Series[Any]] = field(default_factory=dict)
+    expectations: list[Expectation] = field(default_factory=list)
+
+    def expect(self, kind: type[Expectation], rule: str, columns: tuple[str, ...], **kwargs: Any) -> None:
+        self.expectations.append(kind(meta={"rule": rule, "columns": list(columns)}, **kwargs))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self.columns, index=self.raw.index)
+
+
+def validate_tables(
+    frames: Mapping[str, pd.DataFrame], out: Path, *, max_quarantined: float = MAX_QUARANTINED
+) -> tuple[dict[str, pd.DataFrame], ValidationReport]:
+    """Check raw tables against the contract and write what was found under ``out``.
+
+    Args:
+        frames: Raw tables by name; types need not be set yet.
+        out: Folder, replaced whole: ``report.html``, ``report.json``, ``quarantine/<table>.parquet`` and ``docs/``
+            (Great Expectations' own pages).
+        max_quarantined: A table is refused when a greater share of its rows breaks a critical rule.
+
+    Returns:
+        The rows that go on by table, and the report; the caller decides with ``report.require_accepted()``.
+    """
+    accepted: dict[str, pd.DataFrame] = {}
+    reports: list[TableReport] = []
+    with directory_atomic(out) as folder:
+        context = _context(folder / "docs")
+        for table in schema.TABLES:
+            frame = frames.get(table.name)
+            if frame is None and not table.required:
+                continue
+            checked = _check(context, table, _raw(frame, table), accepted, max_quarantined)
+            accepted[table.name] = checked.accepted
+            reports.append(checked.report)
+            if len(checked.quarantine):
+                _write_quarantine(checked.quarantine, folder / "quarantine" / f"{table.name}.parquet")
+        context.build_data_docs()
+        report = ValidationReport(tuple(reports), max_quarantined)
+        report.save(folder)
+    return accepted, report
+
+
+def _context(docs: Path) -> Any:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
+    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)}
+    index = {"class_name": "DefaultSiteIndexBuilder"}
+    context.add_data_docs_site(
+        "docs", {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
+    )
+    context.data_sources.add_pandas("tables")
+    return context
+
+
+def _raw(frame: pd.DataFrame | None, table: schema.Table) -> pd.DataFrame:
+    if frame is None:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in table.names})
+    return frame.reset_index(drop=True)
+
+
+def _check(
+    context: Any,
+    table: schema.Table,
+    raw: pd.DataFrame,
+    accepted: Mapping[str, pd.DataFrame],
+    max_quarantined: float,
+) -> Checked:
+    prepared = _prepare(table, raw, accepted)
+    results = _run(context, table.name, prepared).results
+    broken: dict[int, list[str]] = {}
+    findings: list[Finding] = []
+    for outcome in results:
+        if outcome.success:
+            continue
+        rows = _rows(outcome)
+        finding = _finding(table, raw, outcome, rows)
+        findings.append(finding)
+        if finding.severity == "critical":
+            for row in _without_first_copy(raw, rows, table.key) if finding.rule == UNIQUE_KEY else rows:
+                broken.setdefault(row, []).append(f"{finding.column}: {finding.rule}")
+    block = _block(table.name, findings, len(broken), len(raw), max_quarantined)
+    report = TableReport(table.name, len(raw), len(results), len(broken), tuple(findings), block)
+    good = raw.drop(index=list(broken)).reset_index(drop=True)
+    return Checked(good, _labelled(raw, broken), report)
+
+
+def _prepare(table: schema.Table, raw: pd.DataFrame, accepted: Mapping[str, pd.DataFrame]) -> _Prepared:
+    prepared = _Prepared(raw)
+    prepared.expect(ExpectTableRowCountToBeBetween, NOT_EMPTY, (), min_value=1, severity="critical")
+    for name in table.required_names:
+        prepared.expect(ExpectColumnToExist, REQUIRED_COLUMN, (name,), column=name, severity="critical")
+    for name in map(str, raw.columns):
+        if name in table.names:
+            _expect_column(prepared, table.column(name))
+        else:
+            prepared.columns[name] = raw[name].map(str)
+    _expect_across(prepared, table, accepted)
+    _expect_known(prepared, table)
+    return prepared
+
+
+def _expect_known(prepared: _Prepared, table: schema.Table) -> None:
+    unknown = tuple(str(name) for name in prepared.raw.columns if name not in table.names)
+    prepared.expect(
+        ExpectTableColumnsToMatchSet,
+        KNOWN_COLUMN,
+        unknown,
+        column_set=[name for name in prepared.columns if name not in unknown],
+        exact_match=True,
+        severity="critical",
+    )
+
+
+def _expect_column(prepared: _Prepared, column: schema.Column) -> None:
+    name, given = column.name, prepared.raw[column.name]
+    typed, unreadable = read_values(given, column)
+    # A value that cannot be read is reported as that, not as an absent one too.
+    presence = f"{name} (as given)" if bool(unreadable.any()) else name
+    prepared.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
+    if presence != name:
+        prepared.columns[presence] = given.map(str, na_action="ignore")
+    prepared.columns[f"{name} is readable"] = ~unreadable
+    prepared.expect(
+        ExpectColumnValuesToBeInSet,
+        f"readable as {column.kind}",
+        (name,),
+        column=f"{name} is readable",
+        value_set=[True],
+        severity="critical",
+    )
+    if not column.nullable:
+        prepared.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
+    if column.kind in BOUNDED_KINDS and (rule := _range(column)):
+        prepared.expect(
+            ExpectColumnValuesToBeBetween,
+            rule,
+            (name,),
+            column=name,
+            min_value=column.minimum if column.above is None else column.above,
+            strict_min=column.above is not None,
+            max_value=column.maximum,
+            severity=column.severity,
+        )
+
+
+def _range(column: schema.Column) -> str:
+    low = f"> {column.above:g}" if column.above is not None else ""
+    low = low or (f">= {column.minimum:g}" if column.minimum is not None else "")
+    high = f"<= {column.maximum:g}" if column.maximum is not None else ""
+    return " and ".join(part for part in (low, high) if part)
+
+
+def _expect_across(prepared: _Prepared, table: schema.Table, accepted: Mapping[str, pd.DataFrame]) -> None:
+    present = set(prepared.raw.columns)
+    if present.issuperset(table.key):
+        prepared.expect(
+            ExpectCompoundColumnsToBeUnique,
+            UNIQUE_KEY,
+            table.key,
+            column_list=list(table.key),
+            severity="critical",
+        )
+    for order in table.orders:
+        if present.issuperset((order.smaller, order.larger)):
+            prepared.expect(
+                ExpectColumnPairValuesAToBeGreaterThanB,
+                f"{order.smaller} <= {order.larger}",
+                (order.smaller, order.larger),
+                column_A=order.larger,
+                column_B=order.smaller,
+                or_equal=True,
+                ignore_row_if="either_value_is_missing",
+                severity=order.severity,
+            )
+    for reference in table.references:
+        if reference.column in present:
+            _expect_reference(prepared, reference, accepted.get(reference.table, pd.DataFrame()))
+
+
+def _expect_reference(prepared: _Prepared, reference: schema.Reference, target: pd.DataFrame) -> None:
+    # The other table's keys stay out of the suite: thousands of them would make its page unreadable.
+    flag = f"{reference.column} is in {reference.table}"
+    key = schema.table(reference.table).key[0]
+    known = target[key].map(str, na_action="ignore") if key in target else pd.Series(dtype=object)
+    values = prepared.columns[reference.column]
+    prepared.columns[flag] = values.isin(known) | values.isna()
+    prepared.expect(
+        ExpectColumnValuesToBeInSet,
+        f"exists in {reference.table}",
+        (reference.column,),
+        column=flag,
+        value_set=[True],
+        severity=reference.severity,
+    )
+
+
+def _run(context: Any, name: str, prepared: _Prepared) -> ExpectationSuiteValidationResult:
+    suite = context.suites.add(gx.ExpectationSuite(name, expectations=prepared.expectations))
+    asset = context.data_sources.get("tables").add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe(name)
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    result: ExpectationSuiteValidationResult = definition.run(
+        batch_parameters={"dataframe": prepared.frame},
+        result_format={"result_format": "COMPLETE", "partial_unexpected_count": 3},
+    )
+    return result
+
+
+def _rows(outcome: ExpectationValidationResult) -> list[int]:
+    raised = outcome.exception_info or {}
+    if raised.get("raised_exception", any(isinstance(v, dict) for v in raised.values())):
+        raise RuntimeError(f"{outcome.expectation_config}: the check itself failed: {raised}")
+    return sorted(set(outcome.result.get("unexpected_index_list") or []))
+
+
+def _finding(table: schema.Table, raw: pd.DataFrame, outcome: ExpectationValidationResult, rows: list[int]) -> Finding:
+    assert outcome.expectation_config is not None  # typed optional; a result of a run has it
+    meta = outcome.expectation_config.meta
+    columns = list(dict.fromkeys([*table.key, *meta["columns"]]))
+    shown = raw.loc[rows[:3], [name for name in columns if name in raw.columns]]
+    examples = tuple({str(k): _plain(v) for k, v in row.items()} for row in shown.to_dict("records"))
+    severity: schema.Severity = "critical" if outcome.expectation_config.severity.value == "critical" else "warning"
+    return Finding(table.name, ", ".join(meta["columns"]), meta["rule"], severity, len(rows), examples)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float) and np.isfinite(value):
+        return float(value)
+    return None if value is pd.NaT or value is pd.NA or (isinstance(value, float) and np.isnan(value)) else str(value)
+
+
+def _without_first_copy(raw: pd.DataFrame, rows: list[int], key: tuple[str, ...]) -> list[int]:
+    """Exact copies lose nothing when the first stays; rows that share a key and differ all go, none can be trusted."""
+    copies = raw.loc[rows].map(str)
+    keys = copies[list(key)].agg(SEPARATOR.join, axis=1)
+    whole = copies.agg(SEPARATOR.join, axis=1)
+    kept = (whole.groupby(keys).transform("nunique") == 1) & ~keys.duplicated()
+    return [row for row in rows if not kept[row]]
+
+
+def _block(table: str, findings: list[Finding], bad: int, rows: int, max_quarantined: float) -> str:
+    for finding in findings:
+        if finding.rule == NOT_EMPTY:
+            return f"{table}: the table is empty; it needs {NOT_EMPTY}"
+        if finding.rule == REQUIRED_COLUMN:
+            needed = ", ".join(schema.table(table).required_names)
+            return f"{table}: column {finding.column} is missing; the table needs {needed}"
+        if finding.rule == KNOWN_COLUMN:
+            known = ", ".join(schema.table(table).names)
+            return f"{table}: column {finding.column} is not in the contract; drop it, the table may hold {known}"
+    if bad > max_quarantined * rows:
+        worst = max((f for f in findings if f.severity == "critical"), key=lambda f: f.count)
+        return (
+            f"{table}: {bad:,} of {rows:,} rows break a critical rule, more than {max_quarantined:.3g} of the table; "
+            f"most of them ({worst.count:,}) break '{worst.rule}' of {worst.column}, such as {list(worst.examples)}"
+        )
+    return ""
+
+
+def _labelled(raw: pd.DataFrame, broken: dict[int, list[str]]) -> pd.DataFrame:
+    quarantine = raw.loc[sorted(broken)].copy()
+    quarantine[BROKEN_RULES] = ["; ".join(broken[row]) for row in sorted(broken)]
+    return quarantine
+
+
+def _write_quarantine(rows: pd.DataFrame, path: Path) -> None:
+    # A column that mixes kinds has no parquet type; as text nothing of it is lost.
+    mixed = {name: rows[name].map(str, na_action="ignore") for name in rows.columns if rows[name].dtype == object}
+    write_atomic(path, rows.assign(**mixed).to_parquet)

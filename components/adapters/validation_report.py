@@ -1,0 +1,136 @@
+"""What validation found, as a frozen report, JSON and one HTML page. Knows neither Great Expectations nor the rules."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pricing.errors import DataError, MissingDataError
+from pricing.files import write_json, write_text
+from pricing.schema import Severity
+
+Verdict = Literal["pass", "warn", "quarantined", "blocked"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken rule.
+
+    Args:
+        table: Name of the table.
+        column: Name of the column, or several joined by ", ".
+        rule: The rule, in words.
+        severity: ``critical`` quarantines or blocks, ``warning`` is only told.
+        count: Rows that break the rule; 0 for a rule about the whole table.
+        examples: At most three of those rows: their key and the columns of the rule.
+    """
+
+    table: str
+    column: str
+    rule: str
+    severity: Severity
+    count: int
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """One table's outcome.
+
+    Args:
+        table: Name of the table.
+        rows: Rows read.
+        checks: Rules checked.
+        quarantined: Rows set aside because they break a critical rule.
+        findings: The broken rules.
+        block: Why the whole table is refused, empty when it is not.
+    """
+
+    table: str
+    rows: int
+    checks: int
+    quarantined: int
+    findings: tuple[Finding, ...]
+    block: str = ""
+
+    @property
+    def accepted(self) -> int:
+        """Rows that go on."""
+        return 0 if self.block else self.rows - self.quarantined
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst that happened to the table."""
+        if self.block:
+            return "blocked"
+        if self.quarantined:
+            return "quarantined"
+        return "warn" if self.findings else "pass"
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """All tables' outcomes, and the rule by which a table is refused."""
+
+    tables: tuple[TableReport, ...]
+    max_quarantined: float
+
+    @property
+    def blocked(self) -> tuple[TableReport, ...]:
+        """The tables that are refused."""
+        return tuple(table for table in self.tables if table.block)
+
+    def table(self, name: str) -> TableReport:
+        """The outcome of that table; KeyError when it was not checked."""
+        for table in self.tables:
+            if table.table == name:
+                return table
+        raise KeyError(name)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report with each table's verdict and accepted rows spelled out."""
+        tables = [{**asdict(t), "accepted": t.accepted, "verdict": t.verdict} for t in self.tables]
+        return {"max_quarantined": self.max_quarantined, "blocked": bool(self.blocked), "tables": tables}
+
+    def save(self, folder: Path) -> Path:
+        """Write ``report.json`` and ``report.html``; the page needs no network.
+
+        Returns:
+            The path of the page.
+        """
+        write_json(folder / "report.json", self.as_json())
+        template = _environment().get_template("validation.html")
+        return write_text(folder / "report.html", template.render(report=self))
+
+    def require_accepted(self) -> None:
+        """Raise for the first refused table, naming table, column, rule, count and examples.
+
+        Raises:
+            MissingDataError: The table is empty or lacks a column.
+            DataError: Too many rows break critical rules, or a column is outside the contract.
+        """
+        for table in self.blocked:
+            worst = max((f for f in table.findings if f.severity == "critical"), key=lambda f: f.count)
+            error = MissingDataError if worst.rule in (REQUIRED_COLUMN, NOT_EMPTY) else DataError
+            raise error(
+                table.block,
+                table=worst.table,
+                column=worst.column,
+                rule=worst.rule,
+                count=worst.count,
+                examples=worst.examples,
+            )
+
+
+REQUIRED_COLUMN = "required column"
+KNOWN_COLUMN = "column of the contract"
+NOT_EMPTY = "at least one row"
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("components.adapters"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
