@@ -1,0 +1,246 @@
+"""The Complete Journey grocery receipts as a shop's tables, with derived pages. Knows no model and sets no price.
+
+There are no searches and no shelves in receipts. A *page* is therefore the set of items of one product type sold in
+one store and week, its query is that product type's words, and every trip to that store in that week is one visit of
+it: a trip that bought none of them is the outside option (PRICING.md section 12). Everything learned from it is
+observational: the store set the prices, for reasons that also move demand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pricing import schema
+from pricing.datasets import home_depot
+from pricing.datasets.behaviour import BELOW_LIST, behaviour_snapshots
+from pricing.datasets.folders import dataset_folder, read_columns
+from pricing.errors import DataError
+from pricing.tables import Tables, coerce
+
+FOLDER = "complete_journey"
+PRODUCT_TYPES = 40  # the best-selling ones: the rest have too few receipt lines in the sample to fill pages
+STATED_MARGIN = 0.27  # gross margin on the shelf price; costs are not in the data, this is an assumption
+STOCK_WEEKS = 4.0  # stock is not in the data: this many weeks of the item's mean sales, so that it never binds
+NOT_PRICED = ("FUEL", "MISCELLANEOUS")  # departments without a product text or with quantities in thousands
+REGULATED = ("CIGARETTES", "BEER", "WINE", "LIQUOR", "TOBACCO")  # types whose prices the law sets or limits
+AUDITED = {"age": "age", "income": "income", "household_size": "household_size"}
+
+TRANSACTIONS = (
+    *("household_id", "store_id", "basket_id", "product_id", "quantity", "sales_value", "retail_disc"),
+    *("coupon_match_disc", "week", "transaction_timestamp"),
+)
+PRODUCTS = (
+    *("product_id", "manufacturer_id", "department", "brand", "product_category", "product_type", "package_size"),
+)
+DEMOGRAPHICS = ("household_id", *AUDITED.values())
+
+
+def read(data: Path) -> Tables:
+    """Read the receipts under ``data`` and derive pages, snapshots and audit groups.
+
+    Judgements of the Home Depot search set are attached when its folder stands beside this one.
+
+    Raises:
+        MissingDataError: The folder, a file or a column is absent.
+        DataError: No line is left to derive a page from.
+    """
+    folder = dataset_folder(data, FOLDER)
+    lines = _lines(folder)
+    priced = _priced_types(lines)
+    items = _items(priced)
+    impressions = _impressions(priced, lines)
+    judged = home_depot.judgements_beside(folder)
+    return Tables(
+        items=items,
+        users=_users(lines, set(items[schema.ITEM_ID])),
+        impressions=impressions,
+        orders=_orders(priced),
+        judgements=judged,
+        audit_groups=_audit_groups(folder),
+        metadata=_metadata(priced, judged is not None),
+    )
+
+
+def _lines(folder: Path) -> pd.DataFrame:
+    """Receipt lines with product text, shelf price and price paid with the loyalty card, money a unit."""
+    sold = read_columns(folder / "transactions_sample.parquet", TRANSACTIONS)
+    products = read_columns(folder / "products.parquet", PRODUCTS)
+    lines = sold.merge(products, on="product_id", how="inner", validate="many_to_one")
+    lines = lines[(lines["quantity"] > 0) & (lines["sales_value"] > 0) & lines["product_type"].notna()]
+    lines = lines[~lines["department"].isin(NOT_PRICED)].reset_index(drop=True)
+    if lines.empty:
+        raise DataError(f"{folder}: no receipt line has a positive quantity and value", table="transactions")
+    matched = lines["sales_value"] + lines["coupon_match_disc"]
+    start = lines.groupby("week")["transaction_timestamp"].transform("min").dt.floor("D")
+    return lines.assign(
+        shelf=(matched + lines["retail_disc"]) / lines["quantity"],
+        paid=matched / lines["quantity"],
+        week_start=start.dt.tz_localize("UTC"),
+        ts=lines["transaction_timestamp"].dt.tz_localize("UTC"),
+    )
+
+
+def _priced_types(lines: pd.DataFrame) -> pd.DataFrame:
+    regulated = lines["product_type"].str.contains("|".join(REGULATED), regex=True)
+    counts = (
+        lines.loc[~regulated, "product_type"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    )
+    return lines[lines["product_type"].isin(counts.index[:PRODUCT_TYPES])]
+
+
+def _items(priced: pd.DataFrame) -> pd.DataFrame:
+    """One snapshot an item and week it sold in: the chain's median shelf price that week."""
+    weeks = priced.groupby(["product_id", "week_start"], as_index=False).agg(shelf=("shelf", "median"))
+    weeks["shelf"] = weeks["shelf"].round(2).clip(lower=0.01)
+    n_weeks = max(priced["week"].nunique(), 1)
+    mean_sales = priced.groupby("product_id")["quantity"].sum() / n_weeks
+    texts = priced.drop_duplicates("product_id").set_index("product_id").loc[weeks["product_id"]]
+    frame = pd.DataFrame(
+        {
+            schema.ITEM_ID: weeks["product_id"],
+            schema.UPDATED_AT: weeks["week_start"],
+            schema.TITLE: [_title(row) for row in texts.itertuples()],
+            schema.DESCRIPTION: [_words(text) for text in texts["product_category"]],
+            schema.CATEGORY: [_words(text) for text in texts["product_category"]],
+            schema.BRAND: texts["brand"].to_numpy(),
+            schema.UNIT_COST: (weeks["shelf"] * (1.0 - STATED_MARGIN)).clip(lower=0.01),
+            schema.LIST_PRICE: weeks["shelf"],
+            schema.STOCK: np.maximum(
+                STOCK_WEEKS, np.ceil(STOCK_WEEKS * mean_sales.loc[weeks["product_id"]].to_numpy())
+            ),
+        }
+    )
+    return coerce(frame, schema.ITEMS)
+
+
+def _title(product: Any) -> str:
+    size = f" {product.package_size.strip().lower()}" if isinstance(product.package_size, str) else ""
+    label = "store brand" if product.brand == "Private" else f"brand {product.manufacturer_id}"
+    return f"{_words(product.product_type)}{size}, {label}"
+
+
+def _words(text: object) -> str:
+    """Words of a till text: lower case, letters and figures, no brackets left open by truncation."""
+    shown = re.sub(r"\([^)]*\)?", " ", str(text).lower())
+    return " ".join(re.sub(r"[^a-z0-9%&/ ]", " ", shown).split())
+
+
+def _impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+    """Every trip to a store in a week meets the page of every product type that sold there that week."""
+    cell = ["store_id", "week", "product_type"]
+    shown = priced.groupby([*cell, "product_id"], as_index=False).agg(
+        price=("paid", "median"), shelf=("shelf", "median")
+    )
+    popularity = priced["product_id"].value_counts()
+    shown["popularity"] = popularity.loc[shown["product_id"]].to_numpy()
+    shown = shown.sort_values([*cell, "popularity", "product_id"], ascending=[True] * 3 + [False, True])
+    shown["rank"] = shown.groupby(cell).cumcount() + 1
+    shown["shelf"] = shown["shelf"].round(2).clip(lower=0.01)
+    shown["price"] = np.minimum(shown["price"].round(2).clip(lower=0.01), shown["shelf"])
+    trips = lines.drop_duplicates("basket_id")[["basket_id", "household_id", "store_id", "week", "ts"]]
+    bought = priced.groupby(["basket_id", "product_id"], as_index=False)["quantity"].sum()
+    visits = shown.merge(trips, on=["store_id", "week"]).merge(bought, on=["basket_id", "product_id"], how="left")
+    type_code = pd.Categorical(visits["product_type"]).codes
+    purchased = visits["quantity"].notna()
+    frame = pd.DataFrame(
+        {
+            schema.PAGE_ID: visits["basket_id"].astype(str)
+            + "-"
+            + pd.Series(type_code, index=visits.index).astype(str),
+            schema.ITEM_ID: visits["product_id"],
+            schema.TS: visits["ts"],
+            schema.USER_ID: visits["household_id"],
+            schema.QUERY: visits["product_type"].map({text: _words(text) for text in visits["product_type"].unique()}),
+            schema.RANK: visits["rank"],
+            schema.PRICE: visits["price"],
+            schema.LIST_PRICE: visits["shelf"],
+            schema.CLICKED: purchased,
+            schema.PURCHASED: purchased,
+            schema.QUANTITY: np.ceil(visits["quantity"].fillna(0.0)),
+            schema.IN_STOCK: True,
+        }
+    )
+    ordered = frame.sort_values([schema.TS, schema.PAGE_ID, schema.RANK], kind="stable").reset_index(drop=True)
+    return coerce(ordered, schema.IMPRESSIONS)
+
+
+def _orders(priced: pd.DataFrame) -> pd.DataFrame:
+    grouped = priced.assign(value=priced["paid"] * priced["quantity"]).groupby(
+        ["basket_id", "product_id"], as_index=False
+    )
+    lines = grouped.agg(
+        ts=("ts", "first"), user=("household_id", "first"), units=("quantity", "sum"), value=("value", "sum")
+    )
+    frame = pd.DataFrame(
+        {
+            schema.ORDER_ID: lines["basket_id"],
+            schema.ITEM_ID: lines["product_id"],
+            schema.TS: lines["ts"],
+            schema.USER_ID: lines["user"],
+            schema.QUANTITY: lines["units"],
+            schema.PRICE: (lines["value"] / lines["units"]).round(4),
+        }
+    )
+    return coerce(frame, schema.ORDERS)
+
+
+def _users(lines: pd.DataFrame, items: set[str]) -> pd.DataFrame:
+    """Behaviour over all receipt lines, at the start of each week with a trip and once after the last."""
+    orders = pd.DataFrame(
+        {
+            schema.ORDER_ID: lines["basket_id"],
+            schema.ITEM_ID: lines["product_id"],
+            schema.TS: lines["ts"],
+            schema.USER_ID: lines["household_id"],
+            schema.QUANTITY: lines["quantity"],
+            schema.PRICE: lines["paid"],
+            BELOW_LIST: lines["retail_disc"] > 0,
+        }
+    )
+    visited = lines[["household_id", "week_start"]].drop_duplicates()
+    closing = lines[["household_id"]].drop_duplicates().assign(week_start=lines["ts"].max().ceil("D"))
+    moments = pd.concat([visited, closing]).drop_duplicates().sort_values(["household_id", "week_start"])
+    named = moments.rename(columns={"household_id": schema.USER_ID, "week_start": schema.UPDATED_AT})
+    return behaviour_snapshots(orders, named, items)
+
+
+def _audit_groups(folder: Path) -> pd.DataFrame:
+    people = read_columns(folder / "demographics.parquet", DEMOGRAPHICS).rename(
+        columns={"household_id": schema.USER_ID}
+    )
+    long = people.rename(columns={column: name for name, column in AUDITED.items()}).melt(
+        id_vars=schema.USER_ID, var_name=schema.ATTRIBUTE, value_name=schema.GROUP
+    )
+    return coerce(long.dropna(), schema.AUDIT_GROUPS)
+
+
+def _metadata(priced: pd.DataFrame, judged: bool) -> dict[str, Any]:
+    margin = f"unit_cost is (1 - {STATED_MARGIN:.2f}) x shelf price: a stated assumption, costs are not recorded"
+    provenance = {
+        "items": f"derived: texts recorded, list price the week's median shelf price; {margin}; stock is "
+        f"{STOCK_WEEKS:g} weeks of mean sales; no competitor price, MAP or MSRP",
+        "users": "derived: behaviour computed from a 7 % sample of receipt lines, so counts are low",
+        "impressions": "derived: page = items of one product type sold in one store and week; query = the type's "
+        "words; a trip without a purchase is the outside option; clicks are not recorded and equal purchases",
+        "orders": "recorded: a simple random sample of receipt lines, so baskets are broken",
+        "audit_groups": "recorded: about a third of the households answered",
+    }
+    if judged:
+        provenance["judgements"] = home_depot.PROVENANCE
+    return {
+        "dataset": "complete-journey",
+        "currency": "USD",
+        "provenance": provenance,
+        "observational": True,
+        "notes": [
+            f"The {priced['product_type'].nunique()} best-selling product types, "
+            f"{priced['product_id'].nunique()} items; fuel, tobacco and alcohol are left out.",
+            "Only weeks in which an item sold show its price, so that the price response is understated.",
+            f"Profit figures rest on the stated margin of {STATED_MARGIN:.0%}; nothing about cost is recorded.",
+        ],
+    }

@@ -1,0 +1,73 @@
+"""Files of a data set, found and read, or refused with a message that says which. Knows nothing of their meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from pricing import schema
+from pricing.errors import DataError, MissingDataError
+from pricing.tables import coerce
+
+
+def dataset_folder(data: Path, name: str) -> Path:
+    """The folder of a data set: ``data/name``, or ``data`` itself when it has that name.
+
+    Raises:
+        MissingDataError: Neither exists.
+    """
+    for candidate in (data / name, data):
+        if candidate.is_dir() and candidate.name == name:
+            return candidate
+    found = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+    held = f"it holds {', '.join(found[:8])}" if found else "it holds no folder"
+    raise MissingDataError(f"{data}: there is no folder {name}; {held}", table=name)
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read named columns of a parquet, CSV or gzipped CSV file.
+
+    Raises:
+        MissingDataError: The file or a column is absent.
+        DataError: The file cannot be read or has no rows.
+    """
+    if not path.is_file():
+        raise MissingDataError(f"{path}: the file is absent", table=path.name)
+    frame = read_file(path)
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        message = f"{path}: column {', '.join(missing)} is missing; the file has {', '.join(map(str, frame.columns))}"
+        raise MissingDataError(message, table=path.name, column=missing[0], rule="required column")
+    if frame.empty:
+        raise DataError(f"{path}: the file has no rows", table=path.name, rule="at least one row")
+    return frame[list(columns)]
+
+
+def read_file(path: Path, **options: object) -> pd.DataFrame:
+    """Read a whole parquet or CSV file.
+
+    Raises:
+        DataError: The file cannot be read as what its name says.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, **options)  # type: ignore[call-overload,no-any-return]
+    except (
+        pa.ArrowException,
+        OSError,
+        UnicodeError,
+        EOFError,
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+    ) as error:
+        message = f"{path}: cannot be read as {path.suffix.lstrip('.')}: {error}"
+        raise DataError(message, table=path.name, rule="a readable file") from error
+
+
+def empty(table: schema.Table) -> pd.DataFrame:
+    """A table with all its required columns and no rows, for data sets that do not record it."""
+    return coerce(pd.DataFrame({name: [] for name in table.required_names}), table)
