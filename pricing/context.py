@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,14 @@ class MarketContext:
         absent = np.full(len(items), np.nan)
         names = MARKET_COLUMNS
         return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
+
+    def filled(self, catalogue: MarketContext) -> MarketContext:
+        """The same with the catalogue's list price and cost where the live value is not a usable number."""
+        return replace(
+            self,
+            list_price=np.where(self.list_price > 0, self.list_price, catalogue.list_price),
+            unit_cost=np.where(self.unit_cost >= 0, self.unit_cost, catalogue.unit_cost),
+        )
 
     def rows(self, rows: NDArray[np.int64]) -> MarketContext:
         """The same for some of the items."""
