@@ -194,7 +194,7 @@ class Traffic:
         """
         listed = self.catalogue.list_price
         cost_gap = state.unit_cost / listed - (self.catalogue.unit_cost / listed).mean()
-        rival_gap = np.nan_to_num(np.log(state.competitor / listed))
+        rival_gap = np.nan_to_num(state.competitor / listed - 1.0)
         usual = (USUAL_RATIO + COST_TO_RATIO * cost_gap + COMPETITOR_TO_RATIO * rival_gap)[pages.items]
         wanted = usual + self.rng.normal(0, SHOCK_SPREAD, pages.items.shape)
         floor = np.maximum(RATIO_RANGE[0], (1.0 + LEAST_MARGIN) * state.unit_cost / listed)

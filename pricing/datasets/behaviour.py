@@ -93,8 +93,12 @@ def _histories(
 
 
 def _codes(users: pd.Index[Any], names: pd.Series[Any]) -> Ints:
-    return np.asarray(users.get_indexer(pd.Index(names.astype(str))), dtype=np.int64)
+    codes: Ints = np.array(users.get_indexer(pd.Index(names.astype(str))), dtype=np.int64)
+    return codes
 
 
 def _micros(times: pd.Series[Any]) -> Ints:
-    return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]").astype("int64").to_numpy(np.int64)
+    micros: Ints = np.array(
+        pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]").astype("int64"), dtype=np.int64
+    )
+    return micros
