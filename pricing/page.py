@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from pricing.context import MarketContext, UserContext
 from pricing.disclosure import DisclosureRule, read_disclosures
+from pricing.errors import RequestError
 from pricing.guardrails import binding_reasons, to_minor
 from pricing.model_bundle import PricingModel
-from pricing.page_problem import Floats, PageProblem, Rows, page_problem
+from pricing.page_problem import Floats, PageProblem, Rows, intent_of, page_problem
 from pricing.policy import PricingPolicy
 from pricing.posterior import probability_better
 from pricing.reasons import Reason
+from pricing.similarity import top_k
 from pricing.solver import page_value
 
 SLOPE_MOVED = 0.01  # relative change of the slope past which the customer, not the market, explains the price
@@ -289,3 +291,19 @@ def _movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
         (np.full(len(ratio), model.policy.anchor_weight > 0), Reason.ANCHOR),
     )
     return [tuple(reason for mask, reason in marks if mask[place]) for place in range(len(ratio))]
+
+
+def retrieve(
+    model: PricingModel, query_embedding: NDArray[np.float32] | None, query: str, user: UserContext, k: int
+) -> Rows:
+    """Catalogue rows of the k items in stock that are closest to the intent, best first.
+
+    Raises:
+        RequestError: There is neither a query nor a history to search by.
+    """
+    z = intent_of(model, query_embedding, user)
+    if z is None:
+        raise RequestError("query", query, "a search needs a query or a customer with a history")
+    sold_out = model.market.stock <= 0
+    rows, _ = top_k(z, model.embeddings, k + int(sold_out.sum()))
+    return rows[~sold_out[rows]][:k]

@@ -151,7 +151,7 @@ def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, 
 def page_similarity(
     model: PricingModel, rows: Rows, query_embedding: NDArray[np.float32] | None, user: UserContext
 ) -> Floats:
-    """The similarity ``s`` of each item, in [0, 1]; the training mean where the request has neither query nor history."""
+    """The similarity ``s`` of each item; the training mean where there is neither query nor history."""
     z = intent_of(model, query_embedding, user)
     if z is None:
         return np.full(len(rows), model.demand.standard.similarity)
