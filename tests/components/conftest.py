@@ -14,6 +14,7 @@ from pricing import schema
 
 THIRD_PARTY = (
     "ignore:module 'sre_.*' is deprecated:DeprecationWarning",  # great_expectations imports it
+    "ignore:fetch_arrow_table\\(\\) is deprecated:DeprecationWarning",  # ibis, under feast's duckdb store
     "ignore:Please install grpcio-status:ImportWarning",  # google.api_core, which great_expectations imports
 )
 

@@ -1,0 +1,81 @@
+"""The features of a shop for Feast: entities, views and services. Knows no store, no path of a machine and no model.
+
+``feast apply`` finds the objects at the end of the module, whose sources lie in ``data/`` beside
+``feature_store.yaml``; code calls :func:`definitions` with the folder or URL of the sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
+from feast.data_format import ParquetFormat
+from feast.types import Array, Float64, String
+
+from pricing import schema
+
+# A snapshot holds until the next one: a customer who has not come back for a year is still known by the last.
+FOREVER = timedelta(0)
+USER_FEATURES = (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
+ITEM_FEATURES = (
+    schema.LIST_PRICE,
+    schema.UNIT_COST,
+    schema.MAP_PRICE,
+    schema.MSRP,
+    schema.COMPETITOR_PRICE,
+    schema.STOCK,
+)
+# An impression carries the list price that was shown; a second one from the snapshot would only invite confusion.
+ITEM_TRAINING_FEATURES = tuple(name for name in ITEM_FEATURES if name != schema.LIST_PRICE)
+LISTS = {schema.HISTORY_ITEMS: Array(String), schema.HISTORY_AGE_DAYS: Array(Float64)}
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Everything that is applied to a registry."""
+
+    entities: tuple[Entity, ...]
+    views: tuple[FeatureView, ...]
+    services: tuple[FeatureService, ...]
+
+    def objects(self) -> list[Any]:
+        """All objects in one list, as ``FeatureStore.apply`` takes them."""
+        return [*self.entities, *self.views, *self.services]
+
+
+def definitions(sources: str) -> Definitions:
+    """The objects over ``<sources>/users.parquet`` and ``<sources>/items.parquet``.
+
+    Args:
+        sources: Folder or URL (``s3://bucket/features``) of the snapshots, without a trailing slash.
+    """
+    user = Entity(name="user", join_keys=[schema.USER_ID], value_type=ValueType.STRING)
+    item = Entity(name="item", join_keys=[schema.ITEM_ID], value_type=ValueType.STRING)
+    users = _view(schema.USER_VIEW, user, schema.USER_ID, USER_FEATURES, f"{sources}/{schema.USERS.name}.parquet")
+    items = _view(schema.ITEM_VIEW, item, schema.ITEM_ID, ITEM_FEATURES, f"{sources}/{schema.ITEMS.name}.parquet")
+    return Definitions(
+        (user, item),
+        (users, items),
+        (
+            FeatureService(name=schema.TRAINING_SERVICE, features=[users, items[list(ITEM_TRAINING_FEATURES)]]),
+            FeatureService(name=schema.SERVING_SERVICE, features=[users, items]),
+        ),
+    )
+
+
+def _view(name: str, entity: Entity, key: str, features: tuple[str, ...], path: str) -> FeatureView:
+    source = FileSource(
+        name=f"{name}_source", path=path, timestamp_field=schema.UPDATED_AT, file_format=ParquetFormat()
+    )
+    fields = [Field(name=feature, dtype=LISTS.get(feature, Float64)) for feature in features]
+    return FeatureView(
+        name=name, entities=[entity], schema=[Field(name=key, dtype=String), *fields], source=source, ttl=FOREVER
+    )
+
+
+LOCAL = definitions("data")
+USER, ITEM = LOCAL.entities
+USERS, ITEMS = LOCAL.views
+TRAINING, SERVING = LOCAL.services
