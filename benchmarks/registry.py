@@ -1,0 +1,58 @@
+"""Which benchmarks and studies there are, and how one is run by name. Knows nothing of what they measure.
+
+A benchmark is a module here with ``run() -> Result``; a study is a module of ``benchmarks.studies`` with
+``run(data: Path | None) -> Result``. Names are written with hyphens.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+from benchmarks.result import Result
+from pricing.errors import ConfigError
+
+HERE = Path(__file__).parent
+STUDIES = HERE / "studies"
+
+
+def benchmark_names() -> tuple[str, ...]:
+    """Names of the speed comparisons."""
+    return _names(HERE)
+
+
+def study_names() -> tuple[str, ...]:
+    """Names of the studies on data."""
+    return _names(STUDIES)
+
+
+def run_named(name: str, data: Path | None = None) -> Result:
+    """Run the benchmark or study of that name.
+
+    Args:
+        name: One of :func:`benchmark_names` or :func:`study_names`.
+        data: Folder of real data, for the studies that read any.
+
+    Raises:
+        ConfigError: There is no such name.
+    """
+    module = name.replace("-", "_")
+    if name in benchmark_names():
+        result: Result = importlib.import_module(f"benchmarks.{module}").run()
+    elif name in study_names():
+        result = importlib.import_module(f"benchmarks.studies.{module}").run(data)
+    else:
+        known = ", ".join((*benchmark_names(), *study_names()))
+        raise ConfigError(f"{name}: no such benchmark or study; there are {known}, and all")
+    return result
+
+
+def _names(folder: Path) -> tuple[str, ...]:
+    """Modules of a folder that define ``run``; their source is read, so that listing names imports nothing heavy."""
+    return tuple(sorted(file.stem.replace("_", "-") for file in folder.glob("*.py") if _runs(file)))
+
+
+def _runs(file: Path) -> bool:
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in body)

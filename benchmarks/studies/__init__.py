@@ -1,0 +1,1 @@
+"""What the models do on data, as runnable studies: fairtag study NAME."""
