@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+import ibis  # type: ignore[import-untyped]  # ships no types
 import pandas as pd
 import yaml
 from feast import FeatureStore, FeatureView, FileSource
@@ -96,6 +97,7 @@ def training_set(store: FeatureStore, tables: Tables) -> pd.DataFrame:
     entities[ROW] = range(len(entities))
     job = store.get_historical_features(entities, store.get_feature_service(schema.TRAINING_SERVICE))
     joined = job.to_df().sort_values(ROW, kind="stable").drop(columns=ROW).reset_index(drop=True)
+    _release_duckdb()
     if len(joined) != len(entities):
         raise DataError(
             f"the point-in-time join made {len(joined):,} rows of {len(entities):,} impressions",
@@ -122,6 +124,8 @@ def materialise(store: FeatureStore, until: datetime) -> dict[str, int]:
             store.materialize(EPOCH, until)
     except (OSError, RedisError) as error:
         raise UnavailableError(f"the online store took no features: {error}") from error
+    finally:
+        _release_duckdb()
     return {view.name: _entities(view, until) for view in store.list_feature_views()}
 
 
@@ -151,3 +155,11 @@ def _entities(view: FeatureView, until: datetime) -> int:
     assert isinstance(view.batch_source, FileSource)  # as feature_repo defines it
     source = pd.read_parquet(view.batch_source.path, columns=[key, schema.UPDATED_AT])
     return int(source.loc[source[schema.UPDATED_AT] <= until, key].nunique())
+
+
+def _release_duckdb() -> None:
+    # Feast's duckdb store works on ibis's one default connection and leaves it open; at exit duckdb complains of that.
+    backend = ibis.options.default_backend
+    if backend is not None:
+        backend.disconnect()
+        ibis.options.default_backend = None

@@ -15,6 +15,7 @@ from pricing import schema
 THIRD_PARTY = (
     "ignore:module 'sre_.*' is deprecated:DeprecationWarning",  # great_expectations imports it
     "ignore:fetch_arrow_table\\(\\) is deprecated:DeprecationWarning",  # ibis, under feast's duckdb store
+    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",  # mlflow's use of SQLAlchemy
     "ignore:Please install grpcio-status:ImportWarning",  # google.api_core, which great_expectations imports
 )
 

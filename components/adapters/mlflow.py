@@ -1,0 +1,266 @@
+"""The model registry on MLflow: runs with curves, versions with lineage, aliases. Knows no pipeline and fits nothing.
+
+A version is a bundle: its files are artefacts of the run, its digest is a tag, and the same digest is never
+registered twice. ``challenger`` is the newest accepted version, ``champion`` the one that serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException, RestException
+
+from pricing.decision import require_accepted
+from pricing.errors import BundleMissing, ConfigError, UnavailableError
+from pricing.files import directory_atomic
+from pricing.manifest import read_manifest, verify_files
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+EXPERIMENT = "fairtag"
+MODEL = "fairtag-pricing"
+BUNDLE = "bundle"
+RUN_KEY = "fairtag.run_key"
+# Lineage of a version, as tags; k8s manifests carry the same as annotations.
+BUNDLE_DIGEST = "fairtag.bundle_digest"
+DATA_FINGERPRINT = "fairtag.data_fingerprint"
+DECISION_HASH = "fairtag.decision_hash"
+RUN = "fairtag.run"
+REPLACED = "fairtag.replaced"  # version that was champion before this one
+BATCH = 1_000  # metrics in one request, MLflow's own limit
+
+for _name in ("mlflow", "alembic"):  # the first start writes a line for each migration
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered model.
+
+    Args:
+        number: Version in the registry.
+        bundle_digest: Digest of its bundle.
+        lineage: Its tags: run, data fingerprint, decision hash.
+        created: Whether this call registered it; False when the digest was there already.
+    """
+
+    number: str
+    bundle_digest: str
+    lineage: Mapping[str, str]
+    created: bool = False
+
+
+class Registry:
+    """One MLflow tracking server or SQLite file, and one model name in it.
+
+    Args:
+        uri: ``sqlite:///path`` or the address of a server.
+        artifacts: Folder or URL of the artefacts of new experiments; the server's own when None.
+        model: Registered model.
+        experiment: Experiment of the runs.
+    """
+
+    def __init__(
+        self, uri: str, artifacts: str | None = None, *, model: str = MODEL, experiment: str = EXPERIMENT
+    ) -> None:
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        with _reachable(uri):
+            self._client = MlflowClient(uri, uri)
+            found = self._client.get_experiment_by_name(experiment)
+            self._experiment: str = (
+                found.experiment_id if found else self._client.create_experiment(experiment, artifacts)
+            )
+        self._uri = uri
+        self._model = model
+
+    @classmethod
+    def local(cls, folder: Path) -> Registry:
+        """The embedded registry of a folder: SQLite and an artefact folder beside it."""
+        folder = folder.absolute()
+        return cls(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+
+    def log_run(
+        self,
+        key: str,
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        curves: Sequence[Mapping[str, float]] = (),
+        tags: Mapping[str, str] | None = None,
+        files: Sequence[Path] = (),
+    ) -> str:
+        """Record a training run; a run with the same key is found again instead of recorded twice.
+
+        Args:
+            key: What makes the run what it is, such as the bundle's digest.
+            params: Settings.
+            metrics: Final figures.
+            curves: Rows with ``step`` and figures at that step.
+            tags: Free tags.
+            files: Files kept with the run.
+
+        Returns:
+            The run's id.
+        """
+        with _reachable(self._uri):
+            for run in self._client.search_runs([self._experiment], f"tags.`{RUN_KEY}` = '{key}'"):
+                if run.info.status == "FINISHED":
+                    return str(run.info.run_id)
+            run_id = str(self._client.create_run(self._experiment, tags={RUN_KEY: key, **(tags or {})}).info.run_id)
+            self._client.log_batch(run_id, params=[Param(name, str(value)[:6_000]) for name, value in params.items()])
+            points = [*_points([{"step": 0, **metrics}]), *_points(curves)]
+            for start in range(0, len(points), BATCH):
+                self._client.log_batch(run_id, metrics=points[start : start + BATCH])
+            for file in files:
+                self._client.log_artifact(run_id, str(file))
+            self._client.set_terminated(run_id)
+        return run_id
+
+    def register(self, bundle: Path, decision: Mapping[str, Any], run_id: str, *, pipeline_run: str = "") -> Version:
+        """Register a bundle as challenger; the only way in is an accepted decision about exactly this bundle.
+
+        Raises:
+            DecisionRejected: The decision says rejected.
+            DecisionMismatch: The decision was altered or speaks of another bundle.
+            DigestMismatch: A file of the bundle is not what its manifest says.
+        """
+        require_accepted(decision, bundle)
+        manifest = read_manifest(bundle)
+        verify_files(bundle, manifest)
+        known = self.find(manifest["digest"])
+        if known is not None:
+            return known
+        lineage = {
+            BUNDLE_DIGEST: manifest["digest"],
+            DATA_FINGERPRINT: decision["data_fingerprint"],
+            DECISION_HASH: decision["hash"],
+            RUN: pipeline_run,
+        }
+        with _reachable(self._uri):
+            self._client.log_artifacts(run_id, str(bundle), BUNDLE)
+            self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in lineage.items()])
+            self._ensure_model()
+            version = self._client.create_model_version(
+                self._model, f"runs:/{run_id}/{BUNDLE}", run_id=run_id, tags=lineage
+            )
+            self._client.set_registered_model_alias(self._model, CHALLENGER, version.version)
+        return Version(str(version.version), manifest["digest"], lineage, created=True)
+
+    def promote(self, number: str) -> Version:
+        """Make a version champion; it remembers which one it replaced. Promoting the champion changes nothing."""
+        with _reachable(self._uri):
+            version = self._client.get_model_version(self._model, number)
+            before = self.champion()
+            if before is None or before.number != number:
+                replaced = before.number if before else ""
+                self._client.set_model_version_tag(self._model, number, REPLACED, replaced)
+                self._client.set_registered_model_alias(self._model, CHAMPION, number)
+        return _version(version)
+
+    def rollback(self) -> Version:
+        """Make the version that the champion replaced champion again.
+
+        Raises:
+            ConfigError: There is no champion, or it replaced none.
+        """
+        champion = self.champion()
+        replaced = champion.lineage.get(REPLACED, "") if champion else ""
+        if not replaced:
+            raise ConfigError(f"{self._model}: there is no earlier champion to go back to")
+        with _reachable(self._uri):
+            self._client.set_registered_model_alias(self._model, CHAMPION, replaced)
+            return _version(self._client.get_model_version(self._model, replaced))
+
+    def champion(self) -> Version | None:
+        """The version that serves, None before the first."""
+        return self._by_alias(CHAMPION)
+
+    def challenger(self) -> Version | None:
+        """The newest accepted version, None before the first."""
+        return self._by_alias(CHALLENGER)
+
+    def find(self, bundle_digest: str) -> Version | None:
+        """The version of that bundle, None when it was never registered."""
+        with _reachable(self._uri):
+            found = self._client.search_model_versions(
+                f"name = '{self._model}' and tags.`{BUNDLE_DIGEST}` = '{bundle_digest}'"
+            )
+        return _version(found[0]) if found else None
+
+    def versions(self) -> list[Version]:
+        """All versions, newest first."""
+        with _reachable(self._uri):
+            found = self._client.search_model_versions(f"name = '{self._model}'")
+        return [_version(version) for version in sorted(found, key=lambda v: int(v.version), reverse=True)]
+
+    def fetch(self, version: Version, out: Path) -> Path:
+        """Copy a version's bundle into a plain folder, whole and checked file by file, or not at all.
+
+        Raises:
+            BundleMissing: The registry has the version and not its files.
+            DigestMismatch: What arrived is not what was registered.
+        """
+        with _reachable(self._uri), tempfile.TemporaryDirectory() as scratch:
+            try:
+                uri = self._client.get_model_version_download_uri(self._model, version.number)
+                run_id, _, path = uri.removeprefix("runs:/").partition("/")
+                fetched = Path(self._client.download_artifacts(run_id, path, scratch))
+            except OSError as error:
+                raise BundleMissing(f"version {version.number} of {self._model} has no files: {error}") from error
+            with directory_atomic(out) as folder:
+                shutil.copytree(fetched, folder, dirs_exist_ok=True)
+                verify_files(folder, read_manifest(folder))
+        return out
+
+    def champion_bundle(self, out: Path) -> Path | None:
+        """The champion's bundle as a plain folder, None before the first champion."""
+        champion = self.champion()
+        return None if champion is None else self.fetch(champion, out)
+
+    def _by_alias(self, alias: str) -> Version | None:
+        with _reachable(self._uri):
+            try:
+                return _version(self._client.get_model_version_by_alias(self._model, alias))
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None  # no such model yet, or no such alias yet
+                raise
+
+    def _ensure_model(self) -> None:
+        try:
+            self._client.create_registered_model(self._model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+
+@contextmanager
+def _reachable(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, RestException, OSError) as error:
+        if isinstance(error, MlflowException) and error.error_code in ("RESOURCE_DOES_NOT_EXIST",):
+            raise ConfigError(f"model registry {uri}: {error.message}") from error
+        raise UnavailableError(f"model registry {uri} did not answer: {error}") from error
+
+
+def _version(version: ModelVersion) -> Version:
+    lineage = {str(name): str(value) for name, value in version.tags.items()}
+    return Version(str(version.version), lineage.get(BUNDLE_DIGEST, ""), lineage)
+
+
+def _points(rows: Sequence[Mapping[str, float]]) -> list[Metric]:
+    return [
+        Metric(name, float(value), 0, int(row["step"])) for row in rows for name, value in row.items() if name != "step"
+    ]

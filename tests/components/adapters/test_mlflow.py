@@ -1,0 +1,148 @@
+"""Only an accepted decision about exactly these files gets into the registry, once; what comes out is what went in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pricing.decision import Gate, make_decision
+from pricing.errors import ConfigError, DecisionMismatch, DecisionRejected, DigestMismatch, UnavailableError
+from pricing.manifest import read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from components.adapters.mlflow import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    from components.adapters.mlflow import Registry
+
+    return Registry.local(tmp_path / "registry")
+
+
+def _bundle(folder: Path, content: str = "weights") -> Path:
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / "model.txt").write_text(content)
+    write_manifest(folder, {"code_version": "1"})
+    return folder
+
+
+def _decision(bundle: Path, *, accepted: bool = True) -> dict[str, Any]:
+    manifest = read_manifest(bundle)
+    gate = Gate("relevance", 0.5, ">= 0.4", "pass" if accepted else "fail")
+    challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
+    return make_decision(challenger=challenger, champion=None, data_fingerprint="f" * 64, gates=[gate], metrics={})
+
+
+def _run(registry: Registry, key: str = "k") -> str:
+    return registry.log_run(key, params={"seed": 1}, metrics={"loss": 0.5})
+
+
+def test_an_accepted_bundle_is_registered_with_its_lineage_and_comes_back_whole(
+    registry: Registry, tmp_path: Path
+) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    decision = _decision(bundle)
+    version = registry.register(bundle, decision, _run(registry), pipeline_run="run-7")
+    assert (version.number, version.created) == ("1", True)
+    assert version.lineage["fairtag.data_fingerprint"] == "f" * 64
+    assert version.lineage["fairtag.decision_hash"] == decision["hash"]
+    assert version.lineage["fairtag.run"] == "run-7"
+    assert registry.challenger() == registry.find(version.bundle_digest)
+    assert registry.champion() is None
+    assert registry.champion_bundle(tmp_path / "none") is None
+    registry.promote(version.number)
+    fetched = registry.champion_bundle(tmp_path / "champion")
+    assert fetched is not None
+    assert (fetched / "encoder" / "model.txt").read_text() == "weights"
+    assert read_manifest(fetched) == read_manifest(bundle)
+
+
+def test_a_rejected_decision_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    with pytest.raises(DecisionRejected, match="relevance"):
+        registry.register(bundle, _decision(bundle, accepted=False), _run(registry))
+    assert registry.versions() == []
+
+
+def test_a_rejection_turned_into_an_acceptance_by_hand_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    forged = {**_decision(bundle, accepted=False), "accepted": True}
+    with pytest.raises(DecisionMismatch, match="hash"):
+        registry.register(bundle, forged, _run(registry))
+    assert registry.versions() == []
+
+
+def test_a_decision_about_another_bundle_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    other = _decision(_bundle(tmp_path / "other", "other weights"))
+    with pytest.raises(DecisionMismatch, match="speaks of bundle"):
+        registry.register(_bundle(tmp_path / "bundle"), other, _run(registry))
+    assert registry.versions() == []
+
+
+def test_a_bundle_altered_after_the_decision_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    decision = _decision(bundle)
+    (bundle / "encoder" / "model.txt").write_text("wicked")
+    with pytest.raises(DigestMismatch, match=r"model\.txt"):
+        registry.register(bundle, decision, _run(registry))
+    assert registry.versions() == []
+
+
+def test_the_same_bundle_is_registered_once_and_the_same_run_logged_once(registry: Registry, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    first = registry.register(bundle, _decision(bundle), _run(registry))
+    second = registry.register(bundle, _decision(bundle), _run(registry))
+    assert (first.number, second.number, second.created) == ("1", "1", False)
+    assert len(registry.versions()) == 1
+    assert _run(registry) == _run(registry)
+    assert _run(registry) != _run(registry, "another")
+
+
+def test_promotion_remembers_what_it_replaced_and_rollback_returns_to_it(registry: Registry, tmp_path: Path) -> None:
+    for number, content in (("1", "old"), ("2", "new")):
+        bundle = _bundle(tmp_path / number, content)
+        assert registry.register(bundle, _decision(bundle), _run(registry, content)).number == number
+        registry.promote(number)
+        registry.promote(number)
+    champion = registry.champion()
+    assert champion is not None
+    assert (champion.number, champion.lineage["fairtag.replaced"]) == ("2", "1")
+    assert registry.rollback().number == "1"
+    fetched = registry.champion_bundle(tmp_path / "out")
+    assert fetched is not None
+    assert (fetched / "encoder" / "model.txt").read_text() == "old"
+    with pytest.raises(ConfigError, match="no earlier champion"):
+        registry.rollback()
+
+
+def test_what_the_registry_lost_or_altered_is_not_handed_out(registry: Registry, tmp_path: Path) -> None:
+    bundle = _bundle(tmp_path / "bundle")
+    version = registry.register(bundle, _decision(bundle), _run(registry))
+    stored = next((tmp_path / "registry").rglob("model.txt"))
+    stored.write_text("wicked")
+    with pytest.raises(DigestMismatch, match=r"model\.txt"):
+        registry.fetch(version, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_curves_are_kept_step_by_step(registry: Registry, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    curves = [{"step": step, "loss": 1.0 / (1 + step)} for step in range(1_200)]
+    run_id = registry.log_run("curve", params={"epochs": 2}, metrics={"ndcg10": 0.4}, curves=curves)
+    client = MlflowClient(f"sqlite:///{tmp_path}/registry/mlflow.db")
+    history = client.get_metric_history(run_id, "loss")
+    assert sorted((m.step, m.value) for m in history) == [(row["step"], row["loss"]) for row in curves]
+    assert client.get_run(run_id).data.params == {"epochs": "2"}
+
+
+def test_a_registry_that_does_not_answer_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.adapters.mlflow import Registry
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with pytest.raises(UnavailableError, match="did not answer"):
+        Registry("http://127.0.0.1:1")
