@@ -86,12 +86,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure's value with its error: ``value``, ``se`` and ``weight`` (rows or words) are (J,); NaN where empty."""
+    """A measure's value with its error, all (J,): NaN where empty; ``clusters`` counts those with any weight."""
 
     value: Float
     se: Float
     weight: Float
-    clusters: int
+    clusters: Float
 
 
 def derived(frame: pd.DataFrame, column: str) -> Float:
@@ -148,7 +148,7 @@ def estimate(sums: Tally) -> Estimate:
         correction = np.where(present > 1, present / np.maximum(present - 1, 1), np.nan)
         se = np.sqrt(correction * (residual**2).sum(axis=0)) / weight
     shape = value.shape
-    return Estimate(value, np.broadcast_to(se, shape), np.broadcast_to(weight, shape), int(present.max(initial=0)))
+    return Estimate(value, *(np.broadcast_to(each, shape).astype(np.float64) for each in (se, weight, present)))
 
 
 def between_sd(sums: Tally, se: Float) -> Float:

@@ -15,6 +15,7 @@ from pricing.files import directory_atomic, read_json, write_json
 from pricing.profile_measures import Float, Lookup, Measure
 
 SCHEMA = "fairtag.profile/1"
+FOLDER = "profile"  # where a bundle keeps it
 # Prices whose level each item remembers, in minor units.
 LEVELS = (schema.PRICE_MINOR, schema.LIST_PRICE_MINOR, schema.REFERENCE_PRICE_MINOR, schema.UNIT_COST_MINOR)
 

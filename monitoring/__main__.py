@@ -1,0 +1,140 @@
+"""Watches the priced quotes of a shop: drift, performance, price fairness, log quality, stock; and the retrain trigger.
+
+Exit codes: 0 pass, 1 warn, 2 page, 3 could not tell. Whatever keeps a job from telling (a wrong option, a missing
+bundle, an unexpected error) ends with 3 as well: no failure can be read as a verdict.
+"""
+
+# Parses, wires, calls; the clock and the environment are read here and nowhere else in the package.
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import traceback
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from monitoring import runner
+from monitoring.inputs import Inputs
+from monitoring.settings import read_settings
+from monitoring.verdict import Status, Verdict, worst
+from monitoring.window import Window
+from pricing.errors import ConfigError, FairtagError
+
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.PAGE: "red", Status.UNKNOWN: "magenta"}
+
+
+def parse_length(text: str) -> timedelta:
+    """A length of time such as 90m, 24h, 7d or 2w.
+
+    Raises:
+        ConfigError: The text is no such length, or it is zero.
+    """
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None or float(match.group(1)) == 0:
+        raise ConfigError(f"--window {text!r}: write a length such as 90m, 24h, 7d or 2w")
+    return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))})
+
+
+def parse_time(text: str) -> datetime:
+    """An ISO time; without a zone it is UTC.
+
+    Raises:
+        ConfigError: The text is no time.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no ISO time such as 2026-11-22T16:00:00Z") from error
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose usage errors end with 3: argparse's own 2 would read as a page."""
+
+    def error(self, message: str) -> NoReturn:
+        """Show the usage and the error, and exit."""
+        self.print_usage(sys.stderr)
+        self.exit(Status.UNKNOWN.exit_code, f"{self.prog}: {message}\n")
+
+
+def parser() -> Parser:
+    """The command line."""
+    top = Parser(prog="python -m monitoring", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    commands = top.add_subparsers(dest="command", required=True, metavar="JOB", parser_class=Parser)
+    for name, purpose in runner.PURPOSE.items():
+        _job_options(commands.add_parser(name, help=purpose, description=purpose))
+    return top
+
+
+def _job_options(job: argparse.ArgumentParser) -> None:
+    add = job.add_argument
+    add("--quotes", required=True, metavar="URL", help="quote log: folder, file or fsspec URL")
+    add("--bundle", required=True, type=Path, help="model bundle that the window is held against")
+    add("--out", required=True, type=Path, help="folder for verdicts and reports")
+    add(
+        "--window", default="24h", metavar="LENGTH", help="length of the window: 90m, 24h, 7d, 2w (default %(default)s)"
+    )
+    add("--end", metavar="TIME", help="end of the window, ISO time (default now)")
+    add("--outcomes", "--orders", metavar="URL", help="outcomes that the shop reported, like --quotes")
+    add("--audit", type=Path, metavar="FILE", help="parquet file of audit groups, for fairness alone")
+    add("--secret", type=Path, metavar="FILE", help="secret of the pseudonyms, as the endpoint has it")
+    add("--tables", type=Path, metavar="DIR", help="folder of the shop's tables, for stock")
+    add("--state", type=Path, metavar="DIR", help="memory of hourly runs; without it the window is judged as one look")
+    add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that keeps a snapshot of each run")
+    add("--settings", type=Path, metavar="FILE", help="YAML file of settings")
+    add("--no-evidently", dest="evidently", action="store_false", help="make no Evidently reports")
+
+
+def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
+    """What the options mean."""
+    until = parse_time(options.end) if options.end else now
+    return Inputs(
+        options.quotes,
+        Window(until - parse_length(options.window), until, now),
+        options.bundle,
+        options.out,
+        read_settings(options.settings),
+        outcomes=options.outcomes,
+        audit=options.audit,
+        secret=options.secret,
+        tables=options.tables,
+        state=options.state,
+        workspace=options.workspace,
+        evidently=options.evidently,
+    )
+
+
+def show(verdicts: tuple[Verdict, ...], console: Console) -> None:
+    """Print each verdict: the status, then what did not pass."""
+    for verdict in verdicts:
+        colour = _COLOURS[verdict.status]
+        console.print(f"[bold {colour}]{verdict.status.value.upper():8}[/] {verdict.job}", highlight=False)
+        for check in verdict.failing:
+            console.print(f"         [{_COLOURS[check.status]}]{check.status.value}[/] {check.name}: {check.summary}",
+                          highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command line and return the exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        names = runner.JOBS if options.command == "all" else (options.command,)
+        verdicts = runner.run_jobs(names, inputs_of(options, datetime.now(UTC)))
+    except FairtagError as error:
+        print(f"could not tell: {error}", file=sys.stderr)
+        return Status.UNKNOWN.exit_code
+    except Exception:  # an unexpected error must not end with 1, which would read as a warning
+        traceback.print_exc()
+        return Status.UNKNOWN.exit_code
+    show(verdicts, Console())
+    return worst(verdict.status for verdict in verdicts).exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The drift job: one pass over the quotes, the questions of the profile, Evidently. Knows no outcome or group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from monitoring import drift_questions, evidently_report
+from monitoring.inputs import Inputs, Reference, cursor_of, enough, job_state, read_reference, take_step
+from monitoring.judge import Judge, Question, remember_since
+from monitoring.scan import Scan, scan
+from monitoring.state import State
+from monitoring.verdict import Check, Status, Verdict
+from monitoring.window import LogReader
+from pricing import schema
+
+JOB = "drift"
+
+
+def run(inputs: Inputs) -> Verdict:
+    """Hold the window's quotes against the profile of the model."""
+    reference = read_reference(inputs.bundle)
+    with job_state(inputs, JOB, reference.version) as state:
+        reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
+        cursor = cursor_of(inputs, state)
+        found = scan(reader.batches(), reference.profile, cursor=cursor, seed=inputs.settings.seed)
+        sample = found.sample.frame()
+        checks = _checks(inputs, reference, found, sample, state)
+    found.sketches.save(inputs.out / "sketches")
+    detail = {
+        "bundle": reference.version,
+        "pages": found.pages,
+        "hours": dict(sorted(found.hours.items())),
+        "sketch": found.sketches.summary(),
+        "sketch_bytes": found.sketches.size,
+        **(_evidently(inputs, reference, sample) if inputs.evidently and len(sample) else {}),
+    }
+    window = inputs.window
+    models = tuple(sorted(found.models))
+    return Verdict(
+        JOB, window.start.isoformat(), window.end.isoformat(), checks, models, reader.intake.as_json(), detail
+    )
+
+
+def _checks(
+    inputs: Inputs, reference: Reference, found: Scan, sample: pd.DataFrame, state: State | None
+) -> tuple[Check, ...]:
+    traffic = enough(inputs, found.pages, found.rows)
+    if traffic.status is not Status.PASS:
+        return (traffic,)
+    settings, window = inputs.settings, inputs.window
+    asked = drift_questions.questions(found, reference.profile, settings, window.hours)
+    asked += _embedding(inputs, reference, sample, found.cursor)
+    hours = take_step(inputs, found.increment_pages, state)
+    if hours is None:  # the detectors keep what they hold
+        asked = [replace(question, fresh=None) for question in asked]
+    judge = Judge(settings, len(asked), hours, state)
+    return remember_since((traffic, *map(judge.answer, asked)), window.start.isoformat(), state)
+
+
+def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, cursor: datetime | None) -> list[Question]:
+    space = reference.profile.queries
+    if space is None or not inputs.settings.embed_queries:
+        return []
+    from pricing.encoder import load_encoder
+    from pricing.model_bundle import ENCODER
+
+    folder = reference.path / ENCODER
+    if not folder.is_dir():  # a bare profile has no encoder
+        return []
+    fresh = None if cursor is None else pd.Timestamp(cursor)
+    embed = load_encoder(folder).encode
+    return [drift_questions.embedding_question(sample, space, embed, inputs.settings, fresh)]
+
+
+def _evidently(inputs: Inputs, reference: Reference, sample: pd.DataFrame) -> dict[str, Any]:
+    current, training = sample.head(inputs.settings.sample_rows), reference.profile.sample
+    columns = evidently_report.drift_report(current, training)
+    text = evidently_report.text_report(current, training, inputs.settings.text_rows)
+    links = {"evidently": evidently_report.save_html(columns, inputs.out / "evidently-drift.html").name}
+    scores = evidently_report.scores(columns)
+    if text is not None:
+        links["evidently_queries"] = evidently_report.save_html(text, inputs.out / "evidently-queries.html").name
+        scores |= evidently_report.scores(text)
+    if inputs.workspace is not None:
+        end = pd.Timestamp(inputs.window.end)
+        links["snapshot"] = evidently_report.add_to_workspace(columns, inputs.workspace, JOB, end)
+    return {"links": links, "evidently_scores": scores, "sample_rows": len(current)}

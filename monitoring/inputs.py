@@ -1,0 +1,126 @@
+"""What every job needs: where things lie, the reference of the model, the step of the detectors. Judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from monitoring.settings import Settings
+from monitoring.state import State, locked_state
+from monitoring.verdict import Check, Status
+from monitoring.window import Window
+from pricing.errors import BundleMissing, ConfigError
+from pricing.manifest import MANIFEST, read_manifest
+from pricing.profile_record import FOLDER, Profile
+
+LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the jobs read and where they write.
+
+    Args:
+        quotes: fsspec URL of the quote log.
+        window: The stretch of time.
+        bundle: Model bundle, or a bare profile folder.
+        out: Folder of the verdicts and reports.
+        settings: Levels, tolerances, budgets.
+        outcomes: fsspec URL of the outcomes, for the performance job.
+        audit: Parquet file of the audit groups, for the fairness job alone.
+        secret: File with the secret of the pseudonyms, for the fairness job alone.
+        tables: Folder of the shop's tables, for the stock job.
+        state: Folder of the hourly detectors; None judges the window as one look.
+        workspace: Evidently workspace; None keeps no snapshots.
+        evidently: Whether to make Evidently's reports.
+    """
+
+    quotes: str
+    window: Window
+    bundle: Path
+    out: Path
+    settings: Settings
+    outcomes: str | None = None
+    audit: Path | None = None
+    secret: Path | None = None
+    tables: Path | None = None
+    state: Path | None = None
+    workspace: Path | None = None
+    evidently: bool = True
+
+    def need(self, name: str, job: str) -> Path:
+        """The path that a job cannot do without.
+
+        Raises:
+            ConfigError: It was not given.
+        """
+        value: Path | None = getattr(self, name)
+        if value is None:
+            raise ConfigError(f"the {job} job needs --{name}")
+        return value
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The bundle as monitoring needs it: its version, its profile, its folder."""
+
+    version: str
+    profile: Profile
+    path: Path
+
+
+def read_reference(path: Path) -> Reference:
+    """Read a bundle's version and profile; a bare profile folder serves too, under the version ``profile``.
+
+    Raises:
+        BundleMissing: There is no bundle, or it has no profile.
+        DigestMismatch: The manifest was altered.
+    """
+    if not (path / MANIFEST).is_file() and (path / "profile.json").is_file():
+        return Reference("profile", Profile.load(path), path)
+    manifest = read_manifest(path)
+    if not (path / FOLDER).is_dir():
+        raise BundleMissing(f"{path}: the bundle has no reference profile; train it again with this version")
+    return Reference(str(manifest["version"]), Profile.load(path / FOLDER), path)
+
+
+def enough(inputs: Inputs, pages: int, rows: int) -> Check:
+    """Whether there are enough pages to tell anything at all."""
+    least = inputs.settings.min_pages
+    known = pages >= least
+    summary = f"{pages:,} pages, {rows:,} quotes" if known else f"{pages:,} pages in the window; {least:,} are needed"
+    status = Status.PASS if known else Status.UNKNOWN
+    return Check("traffic", status, summary, value=pages, reference=least, unit="pages", n=rows)
+
+
+@contextmanager
+def job_state(inputs: Inputs, job: str, version: str) -> Iterator[State | None]:
+    """The state of a job under its lock, or None where every window is one look."""
+    if inputs.state is None:
+        yield None
+        return
+    with locked_state(inputs.state / f"{job}.json", version) as state:
+        yield state
+
+
+def cursor_of(inputs: Inputs, state: State | None) -> datetime | None:
+    """Start of what the detectors have not seen; None where there are none."""
+    return None if state is None else max(state.cursor or inputs.window.start, inputs.window.start)
+
+
+def take_step(inputs: Inputs, pages: int, state: State | None) -> float | None:
+    """Hours of the detectors' next step, and the cursor moved; None where they wait or there are none.
+
+    They wait while there are few new pages, but no longer than a day; a window that ends before the cursor was seen.
+    """
+    if state is None:
+        return None
+    span = inputs.window.end - max(state.cursor or inputs.window.start, inputs.window.start)
+    due = pages >= inputs.settings.increment_pages or (span >= LONGEST_INCREMENT and pages > 0)
+    if span <= timedelta(0) or not due:
+        return None
+    state.cursor = inputs.window.end
+    return span.total_seconds() / 3600

@@ -1,0 +1,176 @@
+"""What a monitoring job concluded, as a frozen record and as versioned JSON. Knows not how it was concluded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pricing.errors import DataError
+from pricing.files import canonical_json, read_json, sha256_text, write_json
+
+SCHEMA = "fairtag.verdict/1"
+
+
+class Status(StrEnum):
+    """A conclusion; the order of severity is page, unknown, warn, pass: not to know is never to pass."""
+
+    PASS = "pass"  # noqa: S105  # a verdict, no password
+    WARN = "warn"
+    PAGE = "page"
+    UNKNOWN = "unknown"
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 warn, 2 page, 3 could not tell."""
+        return EXIT_CODES[self]
+
+
+EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.PAGE: 2, Status.UNKNOWN: 3}
+_SEVERITY = (Status.PAGE, Status.UNKNOWN, Status.WARN, Status.PASS)
+
+
+def worst(statuses: Iterable[Status]) -> Status:
+    """The most severe of the statuses; of none at all, unknown."""
+    found = set(statuses)
+    return next((status for status in _SEVERITY if status in found), Status.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question and its answer.
+
+    Args:
+        name: The question, stable across runs: alerts and the runbook are keyed by it.
+        component: Where the answer is worst (a category, an edge, a group), empty when there is one component.
+        status: The answer.
+        summary: The answer in one sentence for a person.
+        value: What was measured.
+        reference: What it is held against, in the unit of ``value``.
+        change: ``value - reference``; ``low`` and ``high`` are its 90 % interval.
+        low: Lower end of the interval of ``change``.
+        high: Upper end.
+        warn_at: Size of change that warns, 0 for an invariant.
+        page_at: Size of change that pages.
+        unit: Unit of the figures.
+        n: Rows behind the answer.
+        since: Start of the run of windows in which the check has not passed (ISO), set from the state.
+        examples: Rows, items or values that show it.
+        detail: Whatever else a reader may want, as JSON values.
+    """
+
+    name: str
+    status: Status
+    summary: str
+    component: str = ""
+    value: float | None = None
+    reference: float | None = None
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    warn_at: float | None = None
+    page_at: float | None = None
+    unit: str = ""
+    n: int = 0
+    since: str | None = None
+    examples: tuple[str, ...] = ()
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The conclusion of one job over one window.
+
+    Args:
+        job: drift, performance, fairness, quality or stock.
+        start: Start of the window (ISO).
+        end: End of the window (ISO).
+        checks: All questions; the status is the worst of them, unknown when there are none.
+        model_versions: Models that priced the window, and ``bundle`` the one it is held against.
+        intake: What was found while reading (counts).
+        detail: Tables and series for the report.
+    """
+
+    job: str
+    start: str
+    end: str
+    checks: tuple[Check, ...]
+    model_versions: tuple[str, ...] = ()
+    intake: dict[str, Any] = field(default_factory=dict)
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Status:
+        """The worst status of the checks."""
+        return worst(check.status for check in self.checks)
+
+    @property
+    def failing(self) -> tuple[Check, ...]:
+        """Checks that did not pass, worst first, biggest change first."""
+        failing = [check for check in self.checks if check.status is not Status.PASS]
+        return tuple(sorted(failing, key=lambda c: (_SEVERITY.index(c.status), -abs(c.change or 0), c.name)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what is wrong with which model: equal for the same finding in the next window."""
+        found = sorted((check.name, check.status.value) for check in self.failing)
+        return sha256_text(canonical_json([self.job, list(self.model_versions), found]))
+
+    def as_json(self) -> dict[str, Any]:
+        """The versioned document."""
+        return {
+            "schema": SCHEMA,
+            "job": self.job,
+            "status": self.status.value,
+            "exit_code": self.status.exit_code,
+            "fingerprint": self.fingerprint,
+            "window": {"start": self.start, "end": self.end},
+            "model_versions": list(self.model_versions),
+            "intake": self.intake,
+            "checks": [_check_json(check) for check in self.checks],
+            "detail": self.detail,
+        }
+
+    def save(self, path: Path) -> Path:
+        """Write the document atomically."""
+        return write_json(path, self.as_json())
+
+
+def read_verdict(path: Path) -> Verdict:
+    """Read a verdict back.
+
+    Raises:
+        DataError: The file is absent, of another schema, or says a status that its checks do not bear out.
+    """
+    try:
+        document = read_json(path)
+        if document.get("schema") != SCHEMA:
+            raise DataError(f"{path}: schema {document.get('schema')!r}; this version reads {SCHEMA}")
+        checks = tuple(_check(entry) for entry in document["checks"])
+        window = document["window"]
+        verdict = Verdict(
+            document["job"],
+            window["start"],
+            window["end"],
+            checks,
+            tuple(document["model_versions"]),
+            document["intake"],
+            document["detail"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: no verdict can be read ({type(error).__name__}: {error})") from error
+    if verdict.status.value != document["status"]:
+        raise DataError(f"{path}: it says {document['status']}, its checks say {verdict.status}; the file was altered")
+    return verdict
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    return {name: value for name, value in asdict(check).items() if value not in (None, (), {})}
+
+
+def _check(entry: dict[str, Any]) -> Check:
+    return Check(**{**entry, "status": Status(entry["status"]), "examples": tuple(entry.get("examples", ()))})
