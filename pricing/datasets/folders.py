@@ -70,4 +70,4 @@ def read_file(path: Path, **options: object) -> pd.DataFrame:
 
 def empty(table: schema.Table) -> pd.DataFrame:
     """A table with all its required columns and no rows, for data sets that do not record it."""
-    return coerce(pd.DataFrame({name: [] for name in table.required_names}), table)
+    return coerce(pd.DataFrame({name: pd.Series([], dtype=object) for name in table.required_names}), table)
