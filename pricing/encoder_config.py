@@ -64,7 +64,7 @@ class EncoderConfig:
     prefix: str = ""
     method: Literal["full", "lora", "none"] = "full"
     lora_rank: int = 16
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     epochs: int = 1
     max_steps: int | None = None
     batch_queries: int = 16
@@ -187,12 +187,15 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": _one_of("auto", "fp32", "bf16"),
     "device": _one_of("auto", "cpu", "cuda"),
     "export": _one_of("auto", "none"),
-    **{name: _whole(1) for name in ("lora_rank", "epochs", "batch_queries", "rows_per_query", "accumulation")},
+    **{
+        name: _whole(1)
+        for name in ("lora_rank", "lora_alpha", "epochs", "batch_queries", "rows_per_query", "accumulation")
+    },
     **{name: _whole(1) for name in ("batch_items", "batch_clicks", "evaluation_queries")},
     **{name: _whole(0) for name in ("max_steps", "evaluate_every", "patience", "checkpoint_every", "seed")},
     **{name: _share() for name in ("warmup_share", "positive_relevance", "negative_relevance")},
     **{name: _share(0.5) for name in ("augment", "holdout_share")},
-    **{name: _positive() for name in ("lora_alpha", "learning_rate", "head_learning_rate", "clip_norm", "temperature")},
+    **{name: _positive() for name in ("learning_rate", "head_learning_rate", "clip_norm", "temperature")},
     **{name: _weight() for name in ("weight_decay", "contrastive_weight", "graded_weight", "price_weight")},
     "click_weight": _weight(),
 }

@@ -6,6 +6,7 @@ Knows no data set, no training loop and no ONNX.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -237,7 +238,9 @@ def quiet() -> Iterator[None]:
     library.set_verbosity_error()
     library.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the library warns of names it uses itself
+            yield
     finally:
         library.set_verbosity(level)
         if bars:

@@ -15,7 +15,7 @@ from pricing.encoder import TOKENIZER, EncoderDescription, describe_encoder
 from pricing.errors import BundleMissing
 from pricing.text import normalise
 
-INPUT_IDS, MASK, EMBEDDING = "input_ids", "attention_mask", "embedding"
+INPUT_IDS, MASK, EMBEDDING = "input_ids", "attention_mask", "unit_row"  # a name no layer has
 
 
 class OnnxEncoder:

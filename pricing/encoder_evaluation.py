@@ -1,0 +1,58 @@
+"""Scores of an encoder on its held-out queries and items. Knows no training step."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pricing.encoder_config import EncoderConfig
+from pricing.encoder_data import EncoderData, Pairs
+from pricing.encoder_losses import Losses
+from pricing.encoder_model import embed
+from pricing.ranking import informative, ndcg_by_query
+
+BATCH = 64
+
+
+def evaluate(losses: Losses, data: EncoderData, config: EncoderConfig, pad_token_id: int) -> dict[str, float]:
+    """nDCG@10 and RMSE of held-out queries, RMSLE of held-out prices; each where there is something to score."""
+    return {**_relevance(losses, data, config, pad_token_id), **_price(losses, data, pad_token_id)}
+
+
+def scored_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
+    """The held-out pairs of the first ``evaluation_queries`` queries that can show an order, else none."""
+    held = data.held_out
+    if not len(held):
+        return held
+    queries = np.unique(held.query)[informative(held.query, held.relevance)][: config.evaluation_queries]
+    kept = np.isin(held.query, queries)
+    return Pairs(held.query[kept], held.item[kept], held.relevance[kept])
+
+
+def _relevance(losses: Losses, data: EncoderData, config: EncoderConfig, pad_token_id: int) -> dict[str, float]:
+    pairs = scored_pairs(data, config)
+    if not len(pairs):
+        return {}
+    rows, place = np.unique(np.concatenate([pairs.query, pairs.item]), return_inverse=True)
+    vectors = torch.from_numpy(embed(losses.encoder, [data.tokens[row] for row in rows], pad_token_id, BATCH))
+    query, item = vectors[place[: len(pairs)]], vectors[place[len(pairs) :]]
+    scores = {"ndcg10": float(ndcg_by_query(pairs.query, pairs.relevance, (query * item).sum(1).numpy()).mean())}
+    if "relevance" in losses.heads.tasks:
+        device = next(losses.parameters()).device
+        with torch.inference_mode():
+            predicted = losses.heads.tasks["relevance"](query.to(device), item.to(device)).clamp(0, 1).cpu().numpy()
+        scores["relevance_rmse"] = float(np.sqrt(np.mean((predicted - pairs.relevance) ** 2)))
+    return scores
+
+
+def _price(losses: Losses, data: EncoderData, pad_token_id: int) -> dict[str, float]:
+    held = data.held_out_prices
+    if not len(held) or "price" not in losses.heads.tasks:
+        return {}
+    vectors = embed(losses.encoder, [data.tokens[row] for row in held.item], pad_token_id, BATCH)
+    mean, deviation = losses.price_scale
+    device = next(losses.parameters()).device
+    with torch.inference_mode():
+        standardised = losses.heads.tasks["price"](torch.from_numpy(vectors).to(device)).cpu().numpy()
+    error = np.log1p(np.exp(mean + deviation * standardised)) - np.log1p(np.exp(held.log_price))
+    return {"price_rmsle": float(np.sqrt(np.mean(error**2)))}
