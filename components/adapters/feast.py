@@ -12,7 +12,6 @@ from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import ibis  # type: ignore[import-untyped]  # ships no types
 import pandas as pd
@@ -26,7 +25,6 @@ from pricing.errors import ConfigError, DataError, UnavailableError
 from pricing.files import write_atomic, write_text
 from pricing.tables import Tables
 
-Environment = Literal["local", "redis", "cluster"]
 CONFIG = "feature_store.yaml"
 SOURCES = "data"
 ROW = "row"
@@ -37,7 +35,7 @@ logging.getLogger("feast").setLevel(logging.WARNING)
 
 
 def write_repository(
-    folder: Path, environment: Environment = "local", *, redis: str | None = None, registry: str | None = None
+    folder: Path, environment: str = "local", *, redis: str | None = None, registry: str | None = None
 ) -> Path:
     """Write the environment's ``feature_store.yaml`` into a folder of the run; the source tree stays untouched.
 

@@ -39,7 +39,9 @@ from components.adapters.validation_report import (
     ValidationReport,
 )
 from pricing import schema
-from pricing.files import directory_atomic, write_atomic
+from pricing.errors import MissingDataError
+from pricing.files import directory_atomic, read_json, write_atomic
+from pricing.tables import METADATA
 
 UNIQUE_KEY = "unique key"
 BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
@@ -107,6 +109,18 @@ def validate_tables(
         report = ValidationReport(tuple(reports), max_quarantined)
         report.save(folder)
     return accepted, report
+
+
+def read_raw(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Tables of a folder as they lie there, and their metadata; types are checked, not trusted.
+
+    Raises:
+        MissingDataError: There is no folder of tables at the path.
+    """
+    if not (folder / METADATA).is_file():
+        raise MissingDataError(f"{folder}: no {METADATA}; a folder of tables is made by the ingest step")
+    present = [table.name for table in schema.TABLES if (folder / f"{table.name}.parquet").is_file()]
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in present}, read_json(folder / METADATA)
 
 
 def _context(docs: Path) -> Any:

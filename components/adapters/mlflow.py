@@ -22,7 +22,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from pricing.decision import require_accepted
 from pricing.errors import BundleMissing, ConfigError, UnavailableError
-from pricing.files import directory_atomic
+from pricing.files import directory_atomic, read_json
 from pricing.manifest import read_manifest, verify_files
 
 CHAMPION = "champion"
@@ -243,6 +243,39 @@ class Registry:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+
+def open_registry(address: str) -> Registry:
+    """The registry of a server (``https://...``), of a database (``sqlite:///...``), or embedded in a folder."""
+    return Registry(address) if "://" in address else Registry.local(Path(address))
+
+
+def record(registry: Registry, bundle: Path, decision: Mapping[str, Any]) -> str:
+    """Log the run behind a decision, accepted or not, with curves, gates and lineage; once for each decision.
+
+    Returns:
+        The run's id.
+    """
+    manifest = read_manifest(bundle)
+    report_file = bundle / "encoder" / "training_report.json"
+    report = read_json(report_file) if report_file.is_file() else {}
+    gates = {f"gate.{g['name']}": g["value"] for g in decision["gates"] if g["value"] is not None}
+    return registry.log_run(
+        decision["hash"],
+        params={name: manifest[name] for name in ("dataset", "seed", "items", "code_version") if name in manifest},
+        metrics=gates,
+        curves=[*_train_rows(report.get("losses", [])), *_train_rows(report.get("evaluations", []))],
+        tags={
+            BUNDLE_DIGEST: manifest["digest"],
+            DATA_FINGERPRINT: decision["data_fingerprint"],
+            DECISION_HASH: decision["hash"],
+            "fairtag.accepted": str(decision["accepted"]).lower(),
+        },
+    )
+
+
+def _train_rows(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    return [{name if name == "step" else f"train.{name}": value for name, value in row.items()} for row in rows]
 
 
 @contextmanager

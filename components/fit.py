@@ -1,0 +1,53 @@
+"""The fit step: price model, demand and everything the endpoint needs, as one bundle. Judges nothing."""
+
+from kfp.dsl import Dataset, Input, Model, Output
+
+from components.images import component
+
+
+@component("train")
+def fit(
+    tables: Input[Dataset],
+    joined: Input[Dataset],
+    encoder: Input[Model],
+    bundle: Output[Model],
+    dataset: str,
+    code_version: str = "",
+    pipeline_run: str = "",
+    seed: int = 0,
+) -> None:
+    """Fit f(v) and demand on the training set and write the model bundle.
+
+    Args:
+        tables: Folder of validated tables.
+        joined: Point-in-time training set.
+        encoder: Folder of the trained encoder.
+        bundle: Folder of the model bundle.
+        dataset: Name of the data set, for the lineage.
+        code_version: Version of the code, for the lineage.
+        pipeline_run: Pipeline run, for the lineage.
+        seed: Seed of every draw.
+    """
+    from datetime import UTC, datetime
+    from pathlib import Path
+
+    import pandas as pd
+
+    from pricing.fitting import Lineage, fit_bundle
+    from pricing.manifest import read_manifest
+    from pricing.tables import read_tables
+
+    shop = read_tables(Path(tables.path))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    fit_bundle(
+        shop,
+        pd.read_parquet(joined.path),
+        Path(encoder.path),
+        Path(bundle.path),
+        lineage=Lineage(shop.fingerprint(), code_version, now, dataset, pipeline_run),
+        seed=seed,
+        progress=lambda line: print(f"fit: {line}", flush=True),
+    )
+    manifest = read_manifest(Path(bundle.path))
+    bundle.metadata.update(version=manifest["version"], bundle_digest=manifest["digest"])
+    print(f"fit: bundle {manifest['version']}")

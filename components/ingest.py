@@ -1,0 +1,42 @@
+"""The ingest step: a data set by name becomes a folder of tables. Knows nothing of rules."""
+
+from kfp.dsl import Dataset, Output
+
+from components.images import component
+
+
+@component("data")
+def ingest(
+    tables: Output[Dataset],
+    dataset: str,
+    data: str = "",
+    data_fingerprint: str = "",
+    items: int = 3_000,
+    users: int = 5_000,
+    impressions: int = 200_000,
+    seed: int = 0,
+) -> None:
+    """Read a data set into the tables of the contract.
+
+    Args:
+        tables: Folder of tables, one parquet file each.
+        dataset: Name of the data set, such as synthetic, complete-journey, csv or parquet.
+        data: Folder of the data set; not used by synthetic.
+        data_fingerprint: Digest of the source files; a new one makes the step run again where caching is on.
+        items: Products of the simulated shop.
+        users: Customers of the simulated shop.
+        impressions: Items shown in the simulated shop.
+        seed: Seed of the simulated shop.
+    """
+    from pathlib import Path
+
+    from pricing.datasets import load
+    from pricing.market import MarketSize
+    from pricing.tables import write_tables
+
+    size = MarketSize(items=items, users=users, impressions=impressions)
+    shop = load(dataset, Path(data) if data else None, seed=seed, size=size)
+    write_tables(shop, Path(tables.path))
+    rows = {name: len(frame) for name, frame in shop.frames().items()}
+    tables.metadata.update(dataset=dataset, data_fingerprint=data_fingerprint, **rows)
+    print("ingest:", ", ".join(f"{count:,} {name}" for name, count in rows.items()))

@@ -1,0 +1,39 @@
+"""The materialise step: the newest features go online. Knows no model; it is never cached."""
+
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+from components.images import component
+
+
+@component("data")
+def materialise(
+    tables: Input[Dataset],
+    metrics: Output[Metrics],
+    features: str,
+    environment: str = "local",
+    redis: str = "",
+    registry: str = "",
+) -> None:
+    """Apply the feature definitions and bring every newest snapshot into the online store.
+
+    Args:
+        tables: Folder of validated tables.
+        metrics: Entities written by view.
+        features: Feature folder that serving reads; it gets feature_store.yaml, the sources and, by default, the
+            online store.
+        environment: local (SQLite), redis or cluster (SQL registry and Redis).
+        redis: host:port of the online store; empty takes it from FAIRTAG_REDIS.
+        registry: Address of the SQL registry; empty takes it from FAIRTAG_FEAST_REGISTRY.
+    """
+    from pathlib import Path
+
+    from components.adapters import feast
+    from pricing import schema
+    from pricing.tables import read_tables
+
+    folder, shop = Path(features), read_tables(Path(tables.path))
+    feast.write_repository(folder, environment, redis=redis or None, registry=registry or None)
+    newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max())
+    for view, entities in feast.materialise(feast.apply(folder, shop), newest.to_pydatetime()).items():
+        metrics.log_metric(view, entities)
+        print(f"materialise: {entities:,} entities of {view} online")

@@ -1,0 +1,56 @@
+"""The training step: the text encoder is fine-tuned on relevance and price. Knows no demand and no price."""
+
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+from components.images import component
+
+
+@component("train")
+def train(
+    tables: Input[Dataset],
+    encoder: Output[Model],
+    metrics: Output[Metrics],
+    preset: str = "standard",
+    settings: str = "{}",
+    checkpoints: str = "",
+    seed: int = 0,
+) -> None:
+    """Fine-tune the encoder; a killed run goes on from its last checkpoint where checkpoints outlive the step.
+
+    Args:
+        tables: Folder of validated tables.
+        encoder: Folder of the trained encoder.
+        metrics: Last losses and scores on held-out queries.
+        preset: demo, standard or gpu.
+        settings: JSON object of encoder settings that differ from the preset, such as {"epochs": 3}.
+        checkpoints: Folder that outlives the step; empty keeps checkpoints beside the encoder.
+        seed: Seed of batches, heads and dropout.
+    """
+    import json
+    import shutil
+    from pathlib import Path
+
+    from pricing.encoder_config import preset as encoder_preset
+    from pricing.encoder_report import Progress
+    from pricing.encoder_training import train_encoder
+    from pricing.files import directory_atomic
+    from pricing.tables import read_tables
+
+    def show(now: Progress) -> None:
+        losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())
+        print(f"train: step {now.step}/{now.steps}, {losses}, {now.seconds_left:.0f} s left", flush=True)
+
+    config = encoder_preset(preset, **{"seed": seed, **json.loads(settings)})
+    shop = read_tables(Path(tables.path))
+    out = Path(encoder.path)
+    work = Path(checkpoints) / config.fingerprint()[:12] / shop.fingerprint()[:12] if checkpoints else out
+    if not (work / "training_report.json").is_file():
+        train_encoder(config, shop.judgements, shop.latest_items(), work, impressions=shop.impressions, progress=show)
+    if work != out:
+        with directory_atomic(out) as folder:
+            shutil.copytree(work, folder, dirs_exist_ok=True)
+    report = json.loads((out / "training_report.json").read_text())
+    for row in (report["losses"][-1:], report["evaluations"][-1:]):
+        for name, value in (row[0] if row else {}).items():
+            metrics.log_metric(name, value)
+    print(f"train: {report['steps']} steps on {report['device']} in {report['seconds']:.0f} s")

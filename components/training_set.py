@@ -1,0 +1,29 @@
+"""The training-set step: each impression with the features as they were known at the time. Knows no model."""
+
+from kfp.dsl import Dataset, Input, Output
+
+from components.images import component
+
+
+@component("data")
+def training_set(tables: Input[Dataset], joined: Output[Dataset]) -> None:
+    """Join features to impressions point in time, through Feast; no impression is lost.
+
+    Args:
+        tables: Folder of validated tables.
+        joined: Parquet file, one row an impression.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from components.adapters import feast
+    from pricing.files import write_atomic
+    from pricing.tables import read_tables
+
+    shop = read_tables(Path(tables.path))
+    with tempfile.TemporaryDirectory() as folder:
+        feast.write_repository(Path(folder))
+        frame = feast.training_set(feast.apply(Path(folder), shop), shop)
+    write_atomic(Path(joined.path), lambda path: frame.to_parquet(path, index=False))
+    joined.metadata["rows"] = len(frame)
+    print(f"training set: {len(frame):,} impressions, {frame.shape[1]} columns")

@@ -1,0 +1,43 @@
+"""The validation step: what keeps the contract goes on, what breaks it is set aside or refused. Trains nothing."""
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
+
+from components.images import component
+
+
+@component("data")
+def validate(
+    raw: Input[Dataset],
+    tables: Output[Dataset],
+    report: Output[HTML],
+    details: Output[Artifact],
+    metrics: Output[Metrics],
+    max_quarantined: float = 0.05,
+) -> None:
+    """Check the tables against the contract; a refused table ends the run with table, column, rule and examples.
+
+    Args:
+        raw: Folder of tables as they were read.
+        tables: Folder of the rows that go on.
+        report: What was found, on one page.
+        details: Folder with the report as JSON, the rows set aside and Great Expectations' own pages.
+        metrics: Rows read and set aside by table.
+        max_quarantined: Share of a table's rows above which broken rows refuse the table.
+    """
+    from pathlib import Path
+
+    from components.adapters.great_expectations import read_raw, validate_tables
+    from pricing import schema
+    from pricing.files import write_text
+    from pricing.tables import Tables, coerce, write_tables
+
+    frames, metadata = read_raw(Path(raw.path))
+    accepted, found = validate_tables(frames, Path(details.path), max_quarantined=max_quarantined)
+    write_text(Path(report.path), (Path(details.path) / "report.html").read_text())
+    for table in found.tables:
+        metrics.log_metric(f"{table.table}_rows", table.rows)
+        metrics.log_metric(f"{table.table}_quarantined", table.quarantined)
+        print(f"validate: {table.table} {table.verdict}: {table.accepted:,} of {table.rows:,} rows go on")
+    found.require_accepted()
+    typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
+    write_tables(Tables(**typed, metadata=metadata), Path(tables.path))

@@ -1,0 +1,163 @@
+"""Runs the training pipeline on this machine by KFP's own local runner. Knows no step's inside.
+
+Each attempt works in a folder of its own; what a reader needs is copied out whole, so a killed attempt leaves nothing
+that could be mistaken for a result. The runner gives no exception of a step, only its printed lines: the last error
+of ours among them is raised again here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pricing import errors
+from pricing.errors import ConfigError, FairtagError
+from pricing.files import directory_atomic, write_atomic
+
+ATTEMPTS = "steps"
+LOG = "pipeline.log"
+# What is copied out of an attempt: name in the run folder -> (step, its output).
+PUBLISHED: dict[str, tuple[str, str]] = {
+    "DECISION.json": ("evaluate", "decision"),
+    "DECISION.html": ("evaluate", "report"),
+    "validation.html": ("validate", "report"),
+    "validation": ("validate", "details"),
+    "tables": ("validate", "tables"),
+    "training_set.parquet": ("training-set", "joined"),
+    "bundle": ("fit", "bundle"),
+}
+STEP_ERROR = re.compile(r"^(?:pricing\.errors\.)(\w+): (.*)$")
+OTHER_ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Interrupt)\b:? ?.*$")
+EXECUTING = re.compile(r"Executing task '([\w-]+)'")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class StepFailed(FairtagError):
+    """A step ended with an error that is not one of ours.
+
+    Args:
+        step: Name of the step.
+        message: Its last error line.
+        log: Where all of its output is.
+    """
+
+    def __init__(self, step: str, message: str, log: Path) -> None:
+        super().__init__(f"step {step} failed: {message or 'without a message'}; its output is in {log}")
+        self.step = step
+
+
+@dataclass
+class _Watcher(io.TextIOBase):
+    """Takes the runner's output line by line: into the log, to the progress display, and into memory of errors."""
+
+    log: io.TextIOBase
+    progress: Callable[[str, str], None]
+    step: str = ""
+    ours: FairtagError | None = None
+    other: str = ""
+    _rest: str = ""
+
+    def write(self, text: str, /) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._line(line)
+        return len(text)
+
+    def _line(self, line: str) -> None:
+        self.log.write(line + "\n")
+        self.log.flush()
+        plain = COLOUR.sub("", line).strip()
+        if started := EXECUTING.search(plain):
+            self.step, self.ours, self.other = started.group(1), None, ""
+            self.progress(self.step, "")
+        elif error := STEP_ERROR.match(plain):
+            self.ours = _error(error.group(1), error.group(2))
+        elif OTHER_ERROR.match(plain):
+            self.other = plain
+        elif plain.startswith(f"{self.step.replace('-', ' ')}:"):
+            self.progress(self.step, plain.partition(":")[2].strip())
+
+
+def run_pipeline(arguments: Mapping[str, Any], out: Path, progress: Callable[[str, str], None]) -> None:
+    """Run every step, each in a process of its own, and copy what a reader needs into ``out``.
+
+    Args:
+        arguments: Parameters of :func:`pipelines.training.training`.
+        out: Folder of the run.
+        progress: Told (step, line) as the steps go.
+
+    Raises:
+        FairtagError: A step's own error, raised again.
+        StepFailed: A step broke in another way.
+    """
+    from pipelines.training import training
+
+    if "python3" in str(out):
+        raise ConfigError(f"--out {out}: KFP's local runner rewrites 'python3' in paths; choose another folder")
+    attempts = out / ATTEMPTS
+    shutil.rmtree(attempts, ignore_errors=True)  # of a killed attempt; finished ones are copied out
+    attempts.mkdir(parents=True)
+    with (out / LOG).open("w") as log:
+        watcher = _Watcher(log, progress)
+        try:
+            with _runner(attempts, watcher):
+                training(**arguments)
+        except RuntimeError as error:
+            raise watcher.ours or StepFailed(watcher.step, watcher.other or str(error), out / LOG) from error
+        finally:
+            publish(attempts, out)
+    shutil.rmtree(attempts, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _runner(attempts: Path, watcher: _Watcher) -> Iterator[None]:
+    from kfp import local
+
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(attempts), raise_on_error=True)
+    handler = logging.StreamHandler(watcher)
+    root = logging.getLogger()
+    before = (root.handlers, root.level)
+    root.handlers, root.level = [handler], logging.INFO
+    try:
+        with contextlib.redirect_stdout(watcher), contextlib.redirect_stderr(watcher):
+            yield
+    finally:
+        root.handlers, root.level = before
+
+
+def publish(attempts: Path, out: Path) -> None:
+    """Copy the outputs of the newest attempt that exist; each is whole or absent in ``out``."""
+    runs = sorted(attempts.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for name, (step, output) in PUBLISHED.items():
+        source = runs[-1] / step / output if runs else None
+        if source is None or not source.exists():
+            _remove(out / name)  # of an earlier run: beside this one's results it would be read as theirs
+        elif source.is_dir():
+            with directory_atomic(out / name) as folder:
+                shutil.copytree(source, folder, dirs_exist_ok=True)
+        else:
+            write_atomic(out / name, partial(shutil.copyfile, source))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _error(name: str, message: str) -> FairtagError:
+    kind = getattr(errors, name, FairtagError)
+    try:
+        error = kind(message)
+    except TypeError:  # an error that wants more than a message
+        error = FairtagError(message)
+    return error if isinstance(error, FairtagError) else FairtagError(message)
