@@ -210,6 +210,16 @@ def snap(price: ArrayLike, menu: Floats) -> Floats:
     return np.asarray(np.take_along_axis(menu, nearest[:, None], -1)[:, 0])
 
 
+def nearest_ending(price: ArrayLike, limits: GuardrailLimits) -> Floats:
+    """The nearest price ending to each price, the lower of two equally near; bounds are not looked at."""
+    unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
+    endings = np.array(sorted(set(limits.endings)) or [0])
+    minor = np.asarray(price, float)[:, None] * unit
+    around = np.floor(minor / period) * period + np.r_[endings - period, endings, endings + period]
+    distance = np.where(around > 0, np.abs(around - minor), np.inf)
+    return np.asarray(np.take_along_axis(around, distance.argmin(-1, keepdims=True), -1)[:, 0] / unit)
+
+
 def binding_reasons(price: ArrayLike, bounds: Bounds) -> list[tuple[Reason, ...]]:
     """The bounds each price sits on, the lower one first; INFEASIBLE once."""
     at = np.asarray(price, float)

@@ -112,11 +112,12 @@ def page_value(
     y, a, b, cost, anchor, shadow, w, lam = (
         np.asarray(x, float) for x in (y, a, b, cost, anchor, shadow, margin_weight, anchor_weight)
     )
-    worth, utility = gain(y, cost + shadow, anchor, w, lam), a - b * y
-    if mask is not None:
-        worth, utility = np.where(mask, worth, 0.0), np.where(mask, utility, -np.inf)
-    weight, total, _ = attraction(utility)
-    return np.asarray((weight * worth).sum(-1) / total[..., 0]), weight / total
+    with np.errstate(all="ignore"):  # numbers that are not finite give a value that is not
+        worth, utility = gain(y, cost + shadow, anchor, w, lam), a - b * y
+        if mask is not None:
+            worth, utility = np.where(mask, worth, 0.0), np.where(mask, utility, -np.inf)
+        weight, total, _ = attraction(utility)
+        return np.asarray((weight * worth).sum(-1) / total[..., 0]), weight / total
 
 
 class _Solved(NamedTuple):
