@@ -1,0 +1,79 @@
+"""``python -m serving --bundle DIR``: serve a bundle until SIGTERM. Parses and wires; decides nothing."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pricing.errors import FairtagError
+from serving.logs import configure
+from serving.settings import FeatureSettings, ServingSettings
+
+logger = logging.getLogger("serving")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options; each one not given is read from the environment as ``FAIRTAG_<NAME>``."""
+    options = argparse.ArgumentParser(
+        prog="python -m serving",
+        description="Serve a model bundle over KServe's V1 and V2 REST and gRPC.",
+        epilog="Every other setting comes from the environment: FAIRTAG_*, FAIRTAG_LIMIT_*, FAIRTAG_FEATURE_*.",
+        allow_abbrev=False,
+    )
+    options.add_argument("--bundle", type=Path, help="folder of the model bundle")
+    options.add_argument("--feature-repo", type=Path, help="folder of feature_store.yaml; without it nobody is known")
+    options.add_argument("--run-dir", type=Path, help="folder of generated keys and, by default, of the quote log")
+    options.add_argument("--quote-log", help="fsspec URL of the quote log")
+    options.add_argument("--model-name", help="model name in the URLs")
+    options.add_argument("--host", help="address to listen on")
+    options.add_argument("--http-port", type=int, help="HTTP port, 0 for any")
+    options.add_argument("--grpc-port", type=int, help="gRPC port, 0 for any, -1 for none")
+    options.add_argument("--drain-seconds", type=float, help="how long to serve on after SIGTERM")
+    options.add_argument("--watch-seconds", type=float, help="how often to look for a new bundle, 0 never")
+    options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")
+    return options
+
+
+def settings_of(arguments: argparse.Namespace) -> ServingSettings:
+    """Options over environment over defaults.
+
+    Raises:
+        ValidationError: A setting is outside its range, or there is no bundle.
+    """
+    given: dict[str, Any] = {name: value for name, value in vars(arguments).items() if value is not None}
+    repo = given.pop("feature_repo", None)
+    if repo is not None:
+        given["features"] = FeatureSettings(repo=repo)
+    return ServingSettings(**given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve; the exit code is 0 after a clean stop and 2 where the endpoint could not start."""
+    try:
+        settings = settings_of(parser().parse_args(arguments))
+    except ValidationError as error:
+        for problem in error.errors(include_url=False, include_input=False):
+            print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
+        return 2
+    configure(settings.log_level)
+    sys.argv = sys.argv[:1]  # KServe parses the command line of whoever imports it
+    from serving.assembly import Assembly
+    from serving.metrics import Metrics
+    from serving.server import PricingServer
+
+    try:
+        PricingServer(Assembly(settings, Metrics())).start()
+    except (FairtagError, OSError) as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

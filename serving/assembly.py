@@ -1,0 +1,224 @@
+"""Builds an endpoint from its settings, warms it up, and swaps its model. Knows no server and no protocol."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pricing.context import UserContext
+from pricing.errors import FairtagError
+from serving.batching import EmbeddingCache, MicroBatcher
+from serving.breaker import CircuitBreaker
+from serving.core import BundleCore, Core
+from serving.endpoint import Endpoint, Generation
+from serving.features import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.keys import quote_keys, user_secret
+from serving.metrics import Metrics
+from serving.promises import MemoryPromises, Promises, RedisPromises
+from serving.quote_log import QuoteLog
+from serving.quotes import QuoteBook
+from serving.settings import ServingSettings
+from serving.tracing import Stages, tracer_to
+
+logger = logging.getLogger(__name__)
+
+WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
+WARM_USER = "fairtag-warm-up"  # unknown to any shop: the first read of a store is slow
+
+LoadCore = Callable[[Path, int], Core]
+OpenReader = Callable[[Path], FeatureReader]
+
+
+def open_feast(repo: Path) -> FeatureReader:
+    """Feast's reader; its import takes seconds."""
+    from serving.feast_store import open_reader
+
+    return open_reader(repo)
+
+
+def load_bundle_core(path: Path, threads: int) -> Core:
+    """The model of a bundle."""
+    return BundleCore.load(path, threads)
+
+
+class Assembly:
+    """Everything between the settings and the protocols.
+
+    Args:
+        settings: What to build.
+        metrics: What is counted.
+        load_core: Loads the model; another than the bundle's in tests.
+        open_reader: Opens the feature store; likewise.
+        exporter: Takes spans in the collector's stead.
+    """
+
+    def __init__(
+        self,
+        settings: ServingSettings,
+        metrics: Metrics,
+        *,
+        load_core: LoadCore = load_bundle_core,
+        open_reader: OpenReader = open_feast,
+        exporter: Any | None = None,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self._load_core = load_core
+        self._encode_thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="price")
+        features = settings.features
+        self._breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
+        self.book = QuoteBook(
+            quote_keys(settings),
+            user_secret(settings),
+            lifetime=settings.quote_seconds,
+            skew=settings.clock_skew_seconds,
+        )
+        self._reader, core = self._load(open_reader)
+        self._tracing: Any = None
+        tracer = None
+        if settings.otlp_endpoint is not None:
+            tracer, self._tracing = tracer_to(settings.otlp_endpoint, core.version, exporter)
+        self.log = self._open_log()
+        self.promises = self._open_promises()
+        self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
+        self._reload_turn = threading.Lock()
+        self.endpoint = Endpoint(
+            self._generation(core),
+            users=self.users,
+            book=self.book,
+            log=self.log,
+            promises=self.promises,
+            executor=self._threads,
+            metrics=metrics,
+            stages=Stages(metrics, tracer),
+        )
+        metrics.model.labels(core.version).set(1)
+        metrics.watch("fairtag_quote_log", self._log_figures)
+        metrics.watch("fairtag_features", lambda: [("breaker_open", "gauge", float(self._breaker.open))])
+
+    def reload(self) -> bool:
+        """Load the bundle's folder again and serve it; requests in flight finish with the model they began with.
+
+        Returns:
+            Whether another model serves now. A bundle that cannot be loaded leaves the old one serving.
+        """
+        with self._reload_turn:
+            old = self.endpoint.generation
+            try:
+                core = self._load_core(self.settings.bundle, self.settings.encoder_threads)
+                if core.version == old.core.version:
+                    return False
+                new = self._generation(core)
+            except (FairtagError, OSError, ValueError) as error:
+                self.metrics.reloads.labels("failed").inc()
+                logger.warning("the new bundle was not loaded, the old one serves on: %s", type(error).__name__)
+                return False
+            self.endpoint.generation = new
+            old.items.stop()
+            self.metrics.model.clear()
+            self.metrics.model.labels(core.version).set(1)
+            self.metrics.reloads.labels("done").inc()
+            logger.info("model %s serves in place of %s", core.version, old.core.version)
+            return True
+
+    def rotate_keys(self) -> None:
+        """Read the quote keys again; keys that cannot be read leave the old ones in use."""
+        try:
+            self.book.keys = quote_keys(self.settings)
+        except FairtagError as error:
+            logger.warning("the quote keys were not rotated: %s", error)
+
+    async def close(self) -> None:
+        """Write what the log holds and let everything go; after the last request."""
+        self.endpoint.generation.items.stop()
+        self.users.close()
+        if not self.log.stop():
+            logger.error("the quote log did not finish in time; its journal keeps what was left")
+        await self.promises.close()
+        self._encode_thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
+        if self._tracing is not None:
+            self._tracing.shutdown()
+
+    def _load(self, open_reader: OpenReader) -> tuple[FeatureReader | None, Core]:
+        """Model and feature store side by side: each spends seconds in imports and on the disk."""
+        settings = self.settings
+        with ThreadPoolExecutor(2) as pool:
+            reader = None if settings.features.repo is None else pool.submit(open_reader, settings.features.repo)
+            core = pool.submit(self._load_core, settings.bundle, settings.encoder_threads)
+            return (None if reader is None else reader.result()), core.result()
+
+    def _generation(self, core: Core) -> Generation:
+        """A model with its caches, warm."""
+        settings = self.settings
+        items = ItemFeatureCache(
+            self._reader, core.item_ids, core.market, settings.features, self._breaker, self._count("item")
+        )
+        batcher = MicroBatcher(
+            core.encode,
+            self._encode_thread,
+            largest=settings.batch_size,
+            cache=EmbeddingCache(settings.query_cache),
+            observe=self.metrics.batch.observe,
+        )
+        started = time.perf_counter()
+        self._warm(core)
+        items.start()
+        logger.info("model %s is warm after %.1f s", core.version, time.perf_counter() - started)
+        return Generation(core, items, batcher)
+
+    def _warm(self, core: Core) -> None:
+        """Touch every path once, so that the first customer does not pay for lazy imports and cold pages."""
+        nobody = UserContext()
+        for query in WARM_QUERIES:
+            (embedding,) = core.encode([query])
+            rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)))
+            core.price(rows, embedding, nobody, core.market.rows(rows), None, core.epoch_of(0.0))
+        core.price(rows[:1], None, nobody, core.market.rows(np.asarray(rows[:1])), None, core.epoch_of(0.0))
+        if self._reader is not None:
+            try:
+                self._reader.user(WARM_USER)
+            except Exception as error:  # it may come up later; until then pages say that they are degraded
+                logger.warning("the feature store does not answer yet: %s", type(error).__name__)
+
+    def _count(self, entity: str) -> Callable[[str], None]:
+        return lambda outcome: self.metrics.reads.labels(entity, outcome).inc()
+
+    def _open_log(self) -> QuoteLog:
+        settings = self.settings
+        log = QuoteLog(
+            settings.quote_log or str(settings.run_dir / "quotes"),
+            spool_dir=settings.run_dir / "spool",
+            rows=settings.quote_log_rows,
+            seconds=settings.quote_log_seconds,
+            capacity=settings.quote_log_queue,
+        )
+        log.start()
+        return log
+
+    def _open_promises(self) -> Promises:
+        settings = self.settings
+        if settings.promises_url is None:
+            return MemoryPromises()
+        return RedisPromises(settings.promises_url, settings.features.deadline_ms / 1000)
+
+    def _log_figures(self) -> list[tuple[str, str, float]]:
+        counts = self.log.counts
+        return [
+            ("pages", "counter", counts.pages),
+            ("dropped_pages", "counter", counts.dropped_pages),
+            ("files", "counter", counts.files),
+            ("rows", "counter", counts.rows),
+            ("failures", "counter", counts.failures),
+            ("recovered_pages", "counter", counts.recovered_pages),
+            ("torn_pages", "counter", counts.torn_pages),
+            ("waiting_pages", "gauge", self.log.waiting),
+        ]

@@ -1,0 +1,114 @@
+"""The secrets of the endpoint: the rotating keys that sign quotes and the one that hashes user ids. Signs nothing.
+
+Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. To rotate, add a key,
+make it active, and drop the old one when its last quote has expired.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pricing.errors import ConfigError
+from pricing.pseudonym import parse_secret, read_secret
+from serving.settings import ServingSettings
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class QuoteKeys:
+    """Signing keys by id, and which of them signs."""
+
+    active: str
+    keys: Mapping[str, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.active not in self.keys:
+            raise ConfigError(f"quote keys: the active key {self.active!r} is not among {', '.join(sorted(self.keys))}")
+
+
+def parse_quote_keys(text: str, source: str) -> QuoteKeys:
+    """Quote keys from their JSON text.
+
+    Raises:
+        ConfigError: Not that JSON, a key too short, or the active one absent.
+    """
+    try:
+        document: Any = json.loads(text)
+        active, keys = document["active"], document["keys"]
+        hexes = {str(name): str(value) for name, value in keys.items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigError(f'{source}: quote keys must be JSON {{"active": ID, "keys": {{ID: HEX}}}}') from None
+    return QuoteKeys(str(active), {name: parse_secret(value, f"{source}, key {name}") for name, value in hexes.items()})
+
+
+def quote_keys(settings: ServingSettings) -> QuoteKeys:
+    """The quote keys of the environment or of a file; by default a file made once under the run folder."""
+    if settings.quote_keys is not None:
+        return parse_quote_keys(settings.quote_keys, "FAIRTAG_QUOTE_KEYS")
+    path = settings.quote_keys_file or _made_once(settings.run_dir / "secrets" / "quote_keys.json", _new_quote_keys)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: quote keys cannot be read ({type(error).__name__})") from error
+    return parse_quote_keys(text, str(path))
+
+
+def user_secret(settings: ServingSettings) -> bytes:
+    """The secret that hashes user ids, from the environment or a file; by default a file made once."""
+    if settings.user_key is not None:
+        return parse_secret(settings.user_key, "FAIRTAG_USER_KEY")
+    return read_secret(settings.user_key_file or _made_once(settings.run_dir / "secrets" / "user_key", _new_secret))
+
+
+def api_keys(settings: ServingSettings) -> tuple[str, ...]:
+    """The bearer keys that are let in; empty lets everyone in.
+
+    Raises:
+        ConfigError: The file is named and cannot be read, or holds no key.
+    """
+    if settings.api_keys_file is None:
+        return ()
+    try:
+        lines = settings.api_keys_file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{settings.api_keys_file}: API keys cannot be read ({type(error).__name__})") from error
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if not keys:
+        raise ConfigError(f"{settings.api_keys_file}: holds no key, so nobody could be let in; write one a line")
+    return keys
+
+
+def _new_secret() -> str:
+    return secrets.token_hex(KEY_BYTES) + "\n"
+
+
+def _new_quote_keys() -> str:
+    return json.dumps({"active": "k1", "keys": {"k1": secrets.token_hex(KEY_BYTES)}}) + "\n"
+
+
+def _made_once(path: Path, make: Any) -> Path:
+    """Create the file for its owner alone unless it is there; of two processes that race, one wins and both agree."""
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(make())
+            stream.flush()
+            os.fsync(stream.fileno())
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink()
+    return path

@@ -1,0 +1,81 @@
+"""What the endpoint counts and times, as Prometheus metrics. Knows no request and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+# KServe's own histograms begin at 5 ms, where most of our pages have ended.
+SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
+RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0, 1.02, 1.1, 1.5)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The endpoint's metrics in one registry.
+
+    Args:
+        registry: Where they are registered; the default is the one that KServe serves under ``/metrics``.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.registry = registry
+        self.pages = Counter("fairtag_pages", "Pages answered", ["task", "protocol"], registry=registry)
+        self.refusals = Counter("fairtag_refusals", "Requests refused", ["protocol", "status"], registry=registry)
+        self.stage = Histogram("fairtag_stage_seconds", "Time by stage", ["stage"], buckets=SECONDS, registry=registry)
+        self.page = Histogram("fairtag_page_seconds", "Time of a page", ["task"], buckets=SECONDS, registry=registry)
+        self.batch = Histogram("fairtag_encode_batch", "Queries encoded together", buckets=BATCHES, registry=registry)
+        self.ratio = Histogram("fairtag_price_list_ratio", "Price over list", buckets=RATIOS, registry=registry)
+        self.reasons = Counter("fairtag_reasons", "Reason codes of priced items", ["reason"], registry=registry)
+        self.degraded = Counter("fairtag_degraded_pages", "Pages at list price", ["cause"], registry=registry)
+        self.personalised = Counter("fairtag_personalised_pages", "Pages with a personal price", registry=registry)
+        self.cache = Counter("fairtag_query_cache", "Query embeddings looked up", ["outcome"], registry=registry)
+        self.reads = Counter("fairtag_feature_reads", "Feature reads", ["entity", "outcome"], registry=registry)
+        self.breaker = Gauge("fairtag_breaker_open", "1 while the feature breaker is open", registry=registry)
+        self.verified = Counter("fairtag_verified_quotes", "Quotes verified", ["outcome"], registry=registry)
+        self.reloads = Counter("fairtag_model_reloads", "Model reloads", ["outcome"], registry=registry)
+        self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in work", registry=registry)
+        self.model = Gauge("fairtag_model_info", "The model that serves", ["version"], registry=registry)
+
+    def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float) -> None:
+        """Count one answered page (the V1 prediction)."""
+        self.pages.labels(page["task"], protocol).inc()
+        self.page.labels(page["task"]).observe(seconds)
+        if page["degraded"] is not None:
+            self.degraded.labels(page["degraded"]).inc()
+        if page["personalised"]:
+            self.personalised.inc()
+        tally: dict[str, int] = {}
+        for item in page["items"]:
+            self.ratio.observe(item["price_minor"] / item["list_price_minor"])
+            for reason in item["reasons"]:
+                tally[reason] = tally.get(reason, 0) + 1
+        for reason, count in tally.items():
+            self.reasons.labels(reason).inc(count)
+
+    def watch(self, name: str, read: Callable[[], Sequence[tuple[str, str, float]]]) -> None:
+        """Export figures that something else keeps.
+
+        Args:
+            name: Prefix of their names.
+            read: Called at each scrape; ``(figure, "counter" | "gauge", value)`` of each.
+        """
+        self.registry.register(_Watched(name, read))
+
+
+class _Watched(Collector):
+    def __init__(self, name: str, read: Callable[[], Sequence[tuple[str, str, float]]]) -> None:
+        self._name = name
+        self._read = read
+
+    def collect(self) -> list[Metric]:
+        """The figures as they are now."""
+        families = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+        return [
+            families[kind](f"{self._name}_{figure}", figure.replace("_", " "), value=value)
+            for figure, kind, value in self._read()
+        ]

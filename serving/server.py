@@ -1,0 +1,201 @@
+"""One KServe model server for V1, V2 and gRPC, which drains before it stops. Knows no price and no model.
+
+A termination signal first makes readiness false while requests are still served, so that traffic can move away; then
+the ports close, requests in flight finish, and the quote log is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from kserve import ModelServer
+from kserve.model import BaseKServeModel
+from kserve.model_repository import ModelRepository
+
+from serving.admission import Admission
+from serving.assembly import Assembly
+from serving.dataplane import ShutRepository, TruthfulDataPlane
+from serving.grpc_server import GrpcGuard, grpc_server
+from serving.guard import Guard
+from serving.http_server import ImpatientProtocol, QuietServer, application
+from serving.keys import api_keys
+from serving.openapi import document
+from serving.predictor import PricingPredictor
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2_048  # connections the kernel holds for us
+
+
+class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
+    """The model server of one endpoint.
+
+    Args:
+        assembly: The endpoint and what it is made of.
+    """
+
+    def __init__(self, assembly: Assembly) -> None:
+        settings = assembly.settings
+        super().__init__(
+            http_port=settings.http_port,
+            grpc_port=settings.grpc_port,
+            workers=1,  # KServe's metrics and start-up break with more; scale pods
+            registered_models=ModelRepository(),
+            enable_grpc=settings.grpc_port >= 0,
+            enable_latency_logging=False,  # a line a request costs a third of the throughput
+            grace_period=settings.grace_seconds,
+        )
+        self.http_port: int = settings.http_port
+        self.grpc_port: int = settings.grpc_port
+        self.assembly = assembly
+        self.dataplane = TruthfulDataPlane(self.registered_models)
+        self.model_repository_extension = ShutRepository(self.registered_models)
+        self.listening = asyncio.Event()
+        self._settings = settings
+        self._admission = Admission(settings.limits, api_keys(settings))
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, models: list[BaseKServeModel] | None = None) -> None:
+        """Serve until a signal ends it.
+
+        Args:
+            models: KServe models; by default the endpoint's predictor.
+        """
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(models, signals=True))
+
+    async def serve(self, models: list[BaseKServeModel] | None = None, *, signals: bool = False) -> None:
+        """Serve until :meth:`request_stop` or, where asked for, a signal."""
+        settings = self._settings
+        predictor = PricingPredictor(settings.model_name, settings.limits, lambda: self.assembly.endpoint)
+        for model in models or [predictor]:
+            model.load()
+            self.register_model(model)
+        listener = socket.create_server((settings.host, settings.http_port), backlog=BACKLOG)
+        self.http_port = listener.getsockname()[1]
+        http = self._http()
+        grpc = await self._grpc()
+        self.listening.set()
+        logger.info("model %s serves HTTP on %d, gRPC on %d", settings.model_name, self.http_port, self.grpc_port)
+        with self._signals() if signals else contextlib.nullcontext():
+            watching = asyncio.create_task(self._watch())
+            serving = asyncio.create_task(http.serve(sockets=[listener]))
+            await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain()
+            http.should_exit = True
+            await asyncio.gather(serving, grpc.stop(settings.grace_seconds) if grpc else asyncio.sleep(0))
+            watching.cancel()
+            await self.assembly.close()
+        logger.info("stopped")
+
+    def request_stop(self) -> None:
+        """Drain and stop; a second call cuts the drain short."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def guarded(self) -> Guard:
+        """The HTTP application behind its guard."""
+        assembly, settings = self.assembly, self._settings
+        app = application(
+            self.dataplane,
+            self.model_repository_extension,
+            assembly.book,
+            settings.limits,
+            assembly.metrics,
+            document(settings.model_name, settings.limits),
+        )
+        return Guard(app, settings.limits, self._admission, assembly.metrics, lambda: self.dataplane.draining)
+
+    def _http(self) -> QuietServer:
+        config = uvicorn.Config(
+            self.guarded(),
+            http=ImpatientProtocol,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_keep_alive=65,  # longer than the usual balancer's 60 s, so that it is the balancer that closes
+            timeout_graceful_shutdown=self._settings.grace_seconds,
+        )
+        return QuietServer(config)
+
+    async def _grpc(self) -> Any | None:
+        if not self.enable_grpc:
+            return None
+        limits = self._settings.limits
+        guard = GrpcGuard(self._admission, self.assembly.metrics)
+        server = grpc_server(
+            self.dataplane,
+            self.model_repository_extension,
+            guard,
+            body_bytes=limits.body_bytes,
+            concurrency=limits.concurrency,
+        )
+        self.grpc_port = server.add_insecure_port(f"{self._settings.host}:{self.grpc_port}")
+        await server.start()
+        return server
+
+    async def _drain(self) -> None:
+        """Say no to probes and yes to requests for a while."""
+        self.dataplane.draining = True
+        logger.info("draining for %.1f s", self._settings.drain_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._settings.drain_seconds)
+
+    async def _watch(self) -> None:
+        """Look at the bundle now and then, where asked to."""
+        while self._settings.watch_seconds > 0:
+            await asyncio.sleep(self._settings.watch_seconds)
+            await self._reload_if_changed()
+
+    async def _reload_if_changed(self) -> None:
+        from pricing.errors import BundleError
+        from pricing.manifest import read_manifest
+
+        try:
+            version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.bundle)["version"]))
+        except (BundleError, OSError):
+            return  # between two renames; the next look sees it whole
+        if version != self.assembly.endpoint.generation.core.version:
+            await asyncio.to_thread(self.assembly.reload)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: read keys and bundle again."""
+        self.assembly.rotate_keys()
+        task = asyncio.create_task(asyncio.to_thread(self.assembly.reload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        handlers = {
+            signal.SIGTERM: self.request_stop,
+            signal.SIGINT: self.request_stop,
+            signal.SIGHUP: self._hang_up,
+        }
+        for number, handler in handlers.items():
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number in handlers:
+                loop.remove_signal_handler(number)
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

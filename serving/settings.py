@@ -1,0 +1,79 @@
+"""The endpoint's settings, read once from environment and options into a frozen object. Opens no file itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Limits(BaseSettings):
+    """What a request may be at most; every figure is a rule that an answer of status 4xx names."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_LIMIT_", frozen=True)
+
+    body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request body, chunked or not.")
+    body_seconds: float = Field(default=10.0, gt=0, description="Seconds a client may take to send its body.")
+    instances: int = Field(default=16, ge=1, description="Pages asked for in one request.")
+    page_size: int = Field(default=100, ge=1, description="Items of a page.")
+    items: int = Field(default=200, ge=1, description="Item ids of a `price` request.")
+    query_characters: int = Field(default=512, ge=1, description="Characters of a query.")
+    id_characters: int = Field(default=128, ge=1, description="Characters of an item or user id.")
+    concurrency: int = Field(default=256, ge=1, description="Requests in work at once; more are answered 503.")
+    requests_per_second: float = Field(default=0.0, ge=0, description="Per client; 0 sets no limit.")
+    burst: int = Field(default=50, ge=1, description="Requests a client may send at once before the rate counts.")
+
+
+class FeatureSettings(BaseSettings):
+    """Where features come from and how long the endpoint waits for them."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_FEATURE_", frozen=True)
+
+    repo: Path | None = Field(default=None, description="Folder of feature_store.yaml; none prices without users.")
+    deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features.")
+    readers: int = Field(default=4, ge=1, description="Reads of user features in flight at once.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open the circuit breaker.")
+    breaker_seconds: float = Field(default=5.0, gt=0, description="How long the breaker stays open before one trial.")
+    refresh_seconds: float = Field(default=60.0, gt=0, description="Age at which an item's features are read again.")
+    stale_seconds: float = Field(default=900.0, gt=0, description="Age past which item features are not priced on.")
+    warm_seconds: float = Field(default=5.0, ge=0, description="Longest first read of item features before ready.")
+    chunk: int = Field(default=200, ge=1, description="Items read from the store at a time.")
+
+
+class ServingSettings(BaseSettings):
+    """Everything an endpoint needs to know; secrets come from files or the environment, never from options."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
+
+    bundle: Path = Field(description="Folder of the model bundle.")
+    run_dir: Path = Field(default=Path("run"), description="Where the embedded default keeps keys and the quote log.")
+    model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
+    host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server
+    http_port: int = Field(default=8080, ge=0, le=65_535)
+    grpc_port: int = Field(default=8081, ge=-1, le=65_535, description="-1 serves no gRPC.")
+    threads: int = Field(default=2, ge=1, description="Threads that price pages.")
+    encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
+    encoder_backend: Literal["auto", "onnx", "torch"] = "auto"
+    batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
+    query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
+    quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
+    clock_skew_seconds: int = Field(default=30, ge=0, description="Difference of clocks forgiven at verification.")
+    quote_keys_file: Path | None = Field(default=None, description="JSON of signing keys; see serving.keys.")
+    quote_keys: str | None = Field(default=None, description="The same JSON, from the environment.", repr=False)
+    user_key_file: Path | None = Field(default=None, description="Hex secret that hashes user ids.")
+    user_key: str | None = Field(default=None, description="The same secret, from the environment.", repr=False)
+    api_keys_file: Path | None = Field(default=None, description="One accepted bearer key a line; none asks for none.")
+    promises_url: str | None = Field(default=None, description="redis:// of promised prices; none keeps them here.")
+    quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; default under run_dir.")
+    quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
+    quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
+    quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
+    drain_seconds: float = Field(default=5.0, ge=0, description="Served on after SIGTERM while traffic moves away.")
+    grace_seconds: int = Field(default=25, ge=1, description="Longest wait for requests in flight after the drain.")
+    watch_seconds: float = Field(default=0.0, ge=0, description="How often the bundle is looked at; 0 never reloads.")
+    otlp_endpoint: str | None = Field(default=None, description="OpenTelemetry collector, HTTP; none traces nothing.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    limits: Limits = Field(default_factory=Limits)
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
