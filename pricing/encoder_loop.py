@@ -20,7 +20,7 @@ from pricing.encoder_config import EncoderConfig
 from pricing.encoder_data import EncoderData
 from pricing.encoder_evaluation import evaluate
 from pricing.encoder_losses import Losses, tensors
-from pricing.encoder_model import Encoder, Heads
+from pricing.encoder_model import Encoder, Heads, quiet
 from pricing.encoder_report import Progress, TrainingReport
 from pricing.errors import NonFiniteLoss
 from pricing.files import canonical_json, sha256_text
@@ -222,7 +222,8 @@ def _adapt(model: Encoder, config: EncoderConfig) -> Encoder:
         from peft import LoraConfig, get_peft_model
 
         adapters = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear")
-        model.backbone = get_peft_model(cast(Any, model.backbone), adapters)
+        with quiet():
+            model.backbone = get_peft_model(cast(Any, model.backbone), adapters)
     return model
 
 
