@@ -191,7 +191,7 @@ def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:
     sample = sample_pages(known, PROFILE_PAGES, seed)
     vectors = query_vectors(model, sample)
     quotes = shadow_quotes(list(shadow_pages(model, sample, vectors)))
-    embedded = np.stack(list(vectors.values())) if vectors else None
+    embedded = np.stack(list(vectors.values())).astype(np.float64) if vectors else None
     build_profile(sample, quotes, embedded, seed=seed).save(folder / PROFILE)
 
 

@@ -12,7 +12,7 @@ from pricing.market_catalogue import Catalogue, Floats, Texts
 from pricing.market_customers import Customers, Purchases, histories_at
 from pricing.market_design import MarketDesign, MarketSize
 from pricing.market_queries import Wishes, judge, relevance
-from pricing.market_traffic import Pages, Snapshot
+from pricing.market_traffic import MENU, Pages, Snapshot
 from pricing.tables import coerce
 
 START = pd.Timestamp("2026-01-01", tz="UTC")  # day 0
@@ -137,6 +137,7 @@ def metadata(seed: int, size: MarketSize, design: MarketDesign) -> dict[str, Any
         "currency": "USD",
         "provenance": {table.name: f"simulated: {note}" for table in schema.TABLES},
         "observational": design.endogenous,
+        **({} if design.endogenous else {"price_menu": MENU.tolist()}),
         "notes": [f"Logged prices were {logged}.", "Audit groups influence behaviour features, never demand directly."],
         "seed": seed,
         "size": dict(vars(size)),

@@ -204,10 +204,9 @@ def _confidence(problem: PageProblem, best: Floats, fallback: Floats, seed: int)
         problem.cost,
         problem.anchor,
         shadow=problem.shadow,
-        margin_weight=policy.margin_weight,
-        anchor_weight=policy.anchor_weight,
+        margin_weight=policy.margin_weight * problem.weight,
+        anchor_weight=policy.anchor_weight * problem.weight,
         mask=problem.on_sale,
-        scale=problem.r,
     )
 
 

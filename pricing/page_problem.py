@@ -60,6 +60,11 @@ class PageProblem:
         return ~(self.market.stock <= 0)
 
     @cached_property
+    def weight(self) -> Floats:
+        """What a unit of r is worth on this page: r over its mean, so that the page earns money, not ratios."""
+        return np.asarray(self.r / self.r.mean(), dtype=np.float64)
+
+    @cached_property
     def shadow(self) -> Floats:
         """Shadow price of stock, in units of r."""
         return np.asarray(self.model.reference.shadow[self.rows] / self.r, dtype=np.float64)
@@ -92,8 +97,8 @@ class PageProblem:
             lo / self.r,
             hi / self.r,
             shadow=self.shadow,
-            margin_weight=policy.margin_weight,
-            anchor_weight=policy.anchor_weight,
+            margin_weight=policy.margin_weight * self.weight,
+            anchor_weight=policy.anchor_weight * self.weight,
             menu=menu / self.r[:, None],
             mask=self.on_sale,
         )

@@ -23,6 +23,7 @@ class PricingPolicy:
         limits: Guardrails.
         margin_weight: w, weight of profit in the objective.
         anchor_weight: lambda, pull towards f(v).
+        reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
         intent_alpha: Share of the query in the intent; the rest is the customer's history.
         personalise: Whether behaviour and history may move prices at all.
         similarity_in_price: Whether similarity may move prices, or only ranks.
@@ -38,6 +39,7 @@ class PricingPolicy:
     limits: GuardrailLimits = field(default_factory=GuardrailLimits)
     margin_weight: float = 1.0
     anchor_weight: float = 0.0
+    reference_weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
     intent_alpha: float = ALPHA
     personalise: bool = True
     similarity_in_price: bool = True
@@ -83,8 +85,9 @@ class PricingPolicy:
         limits = {**values.pop("limits", {})}
         _known(values, cls, "policy")
         _known(limits, GuardrailLimits, "policy.limits")
-        if "endings" in limits:
-            limits["endings"] = tuple(limits["endings"])
+        for where, name in ((limits, "endings"), (values, "reference_weights")):
+            if name in where:
+                where[name] = tuple(where[name])
         return cls(limits=GuardrailLimits(**limits), **values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,9 @@ def shadow_pages(
     *,
     jurisdiction: str = JURISDICTION,
 ) -> Iterator[ShadowPage]:
-    """Price each logged page as the endpoint would have, with the features as they were then.
+    """Price each logged page as the endpoint would have, in order of time, with the features as they were then.
+
+    A price once quoted to a customer stays for its epoch, as it does at the endpoint.
 
     Args:
         model: The bundle.
@@ -68,23 +71,29 @@ def shadow_pages(
         vectors: Embedding of each query that occurs.
         jurisdiction: Where the customers are taken to be.
     """
-    known = impressions[impressions[schema.ITEM_ID].isin(model.row_of)]
-    for page_id, rows in known.groupby(schema.PAGE_ID, sort=True):
+    known = impressions[impressions[schema.ITEM_ID].isin(model.row_of)].sort_values(schema.TS, kind="stable")
+    promised: dict[tuple[str, str, int], float] = {}
+    for page_id, rows in known.groupby(schema.PAGE_ID, sort=False):
         first = rows.iloc[0]
         ts = pd.Timestamp(first[schema.TS])
         query = first[schema.QUERY] or None
+        epoch = model.policy.epoch_of(ts.timestamp())
+        keys = [(str(first[schema.USER_ID]), item, epoch) for item in rows[schema.ITEM_ID]]
         page = price_page(
             model,
-            rows[schema.ITEM_ID].map(model.row_of).to_numpy(dtype=np.int64),
+            np.array([model.row_of[item] for item in rows[schema.ITEM_ID]], dtype=np.int64),
             vectors.get(query) if query else None,
             user_of(first, jurisdiction),
             market=MarketContext.of(rows),
-            epoch=model.policy.epoch_of(ts.timestamp()),
+            fixed_price=np.array([promised.get(key, np.nan) for key in keys]),
+            epoch=epoch,
         )
+        unit = model.policy.limits.minor_per_unit
+        promised.update({key: item.price_minor / unit for key, item in zip(keys, page.items, strict=True)})
         yield ShadowPage(str(page_id), str(first[schema.USER_ID]), ts, query, rows, page)
 
 
-def user_of(row: pd.Series, jurisdiction: str) -> UserContext:  # type: ignore[type-arg]  # a row has mixed types
+def user_of(row: pd.Series[Any], jurisdiction: str) -> UserContext:
     """The customer of a training-set row."""
     behaviour = {name: float(row[name]) for name in schema.USER_PRICING_FEATURES if pd.notna(row[name])}
     return UserContext(

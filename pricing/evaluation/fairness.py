@@ -1,0 +1,105 @@
+"""Are the challenger's prices fair before anyone has paid one? Promises and group gaps on shadow quotes.
+
+The audit table is read here as the fairness monitor reads it: what leaves is a gate and means by group of enough
+customers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pricing import schema
+from pricing.decision import Gate, Verdict
+from pricing.disclosure import read_disclosures
+from pricing.fairness_audit import AuditReport, audit
+from pricing.fairness_verdict import AuditLimits
+from pricing.invariants import breaches, check_invariants
+from pricing.verdict import Verdict as Answer
+
+Z = 1.96  # of a two-sided 95 % interval
+
+
+def promises_gate(quotes: pd.DataFrame, rho: float) -> Gate:
+    """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote."""
+    rule = "no quote outside corridor, list, floor or ceiling, undisclosed, or unlike its earlier quote"
+    if quotes.empty:
+        return Gate("price_promises", None, rule, "could not tell", note="no hold-out page could be priced")
+    broken = breaches(check_invariants(quotes, rho=rho, disclosures=read_disclosures()))
+    count = sum(entry.count for entry in broken)
+    note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)
+    verdict: Verdict = "fail" if broken else "pass"
+    return Gate(
+        "price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{len(quotes)} prices checked"
+    )
+
+
+def audit_shadow(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:
+    """Audit shadow quotes whose user_key is the user id; None where there is no audit table."""
+    if groups is None or groups.empty:
+        return None
+    return audit(quotes, groups.rename(columns={schema.USER_ID: schema.USER_KEY}), seed=seed)
+
+
+def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> Gate:
+    """No audited group pays so much more, or is offered so much less, that someone would be woken."""
+    limits = limits or AuditLimits()
+    rule = (
+        f"no audited group with a price gap surely beyond {limits.page:.0%}, "
+        f"or surely fewer than {limits.access:.0%} of the others' offers below list"
+    )
+    if report is None:
+        return Gate("price_gaps", None, rule, "not applicable", note="the data hold no audit groups")
+    told = [finding for finding in report.findings if finding.verdict is not Answer.COULD_NOT_TELL]
+    if not told:
+        return Gate("price_gaps", None, rule, "could not tell", note="no group has enough priced impressions")
+    worst = max(told, key=lambda finding: abs(finding.gap))
+    paged = [finding for finding in told if finding.verdict is Answer.PAGE]
+    silent = len(report.findings) - len(told)
+    note = "; ".join(f"{finding.attribute} {finding.group}: {finding.why}" for finding in paged)
+    note = note or f"largest gap: {worst.attribute} {worst.group}"
+    return Gate(
+        "price_gaps",
+        float(worst.gap),
+        rule,
+        "fail" if paged else "pass",
+        threshold=limits.page,
+        low=_finite(worst.low),
+        high=_finite(worst.high),
+        note=f"{note}; {len(told)} groups judged" + (f", {silent} too small" if silent else ""),
+    )
+
+
+def price_by_group(
+    quotes: pd.DataFrame, groups: pd.DataFrame | None, report: AuditReport | None
+) -> list[dict[str, Any]]:
+    """Mean price over list by group large enough to be shown, for a picture."""
+    if groups is None or report is None:
+        return []
+    shown = {(f.attribute, f.group) for f in report.findings if f.verdict is not Answer.COULD_NOT_TELL}
+    ratio = quotes[schema.PRICE_MINOR] / quotes[schema.LIST_PRICE_MINOR]
+    per_user = ratio.groupby(quotes[schema.USER_KEY]).agg(["mean", "size"])
+    joined = groups.merge(per_user, left_on=schema.USER_ID, right_index=True)
+    rows = []
+    for (attribute, group), part in joined.groupby([schema.ATTRIBUTE, schema.GROUP], sort=True):
+        if (attribute, group) not in shown:
+            continue
+        mean = float(np.average(part["mean"], weights=part["size"]))
+        reach = Z * float(part["mean"].std(ddof=1) / np.sqrt(len(part)))
+        rows.append(
+            {
+                "attribute": attribute,
+                "group": group,
+                "n": int(part["size"].sum()),
+                "value": mean,
+                "low": mean - reach,
+                "high": mean + reach,
+            }
+        )
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
