@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pricing import schema
+from pricing.disclosure import read_disclosures
 from pricing.pseudonym import user_key
 
 Float = npt.NDArray[np.float64]
@@ -201,7 +202,7 @@ def _rows(stream: QuoteStream, shop: _Shop, rng: np.random.Generator, page: _Pag
         schema.REASONS: reason,
         schema.PROPENSITY: 1.0,
         schema.JURISDICTION: "EU",
-        schema.DISCLOSURE: "This price was personalised by automated decision-making.",
+        schema.DISCLOSURE: read_disclosures().rule("EU", page.times[0].date()).text,
         schema.DEGRADED: None,
         schema.CURRENCY: "EUR",
         schema.EPOCH: np.repeat(moments // DAY_MICROSECONDS, m),

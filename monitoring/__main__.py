@@ -19,14 +19,19 @@ from rich.console import Console
 
 from monitoring import runner
 from monitoring.inputs import Inputs
+from monitoring.policy import read_policy
 from monitoring.settings import read_settings
-from monitoring.verdict import Status, Verdict, worst
+from monitoring.targets import target_of
+from monitoring.trigger import Trigger
+from monitoring.verdict import Verdict, exit_code
 from monitoring.window import Window
 from pricing.errors import ConfigError, FairtagError
+from pricing.verdict import Verdict as Status
+from pricing.verdict import worst
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.PAGE: "red", Status.UNKNOWN: "magenta"}
+_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.PAGE: "red", Status.COULD_NOT_TELL: "magenta"}
 
 
 def parse_length(text: str) -> timedelta:
@@ -60,7 +65,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Show the usage and the error, and exit."""
         self.print_usage(sys.stderr)
-        self.exit(Status.UNKNOWN.exit_code, f"{self.prog}: {message}\n")
+        self.exit(exit_code(Status.COULD_NOT_TELL), f"{self.prog}: {message}\n")
 
 
 def parser() -> Parser:
@@ -69,6 +74,8 @@ def parser() -> Parser:
     commands = top.add_subparsers(dest="command", required=True, metavar="JOB", parser_class=Parser)
     for name, purpose in runner.PURPOSE.items():
         _job_options(commands.add_parser(name, help=purpose, description=purpose))
+    purpose = "Start a training run when verdicts ask for it: once, with a cooldown, on the record."
+    _trigger_options(commands.add_parser("trigger", help=purpose, description=purpose))
     return top
 
 
@@ -89,6 +96,14 @@ def _job_options(job: argparse.ArgumentParser) -> None:
     add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that keeps a snapshot of each run")
     add("--settings", type=Path, metavar="FILE", help="YAML file of settings")
     add("--no-evidently", dest="evidently", action="store_false", help="make no Evidently reports")
+
+
+def _trigger_options(job: argparse.ArgumentParser) -> None:
+    add = job.add_argument
+    add("--policy", required=True, type=Path, metavar="FILE", help="YAML file of the trigger policy")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder where the jobs wrote their verdicts")
+    add("--ledger", required=True, type=Path, metavar="DIR", help="folder of the ledger, the lock and the evidence")
+    add("--dry-run", action="store_true", help="decide and record, start nothing")
 
 
 def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
@@ -123,17 +138,32 @@ def show(verdicts: tuple[Verdict, ...], console: Console) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command line and return the exit code."""
     options = parser().parse_args(arguments)
+    now = datetime.now(UTC)
     try:
-        names = runner.JOBS if options.command == "all" else (options.command,)
-        verdicts = runner.run_jobs(names, inputs_of(options, datetime.now(UTC)))
+        return _trigger(options, now) if options.command == "trigger" else _jobs(options, now)
     except FairtagError as error:
         print(f"could not tell: {error}", file=sys.stderr)
-        return Status.UNKNOWN.exit_code
     except Exception:  # an unexpected error must not end with 1, which would read as a warning
         traceback.print_exc()
-        return Status.UNKNOWN.exit_code
+    return exit_code(Status.COULD_NOT_TELL)
+
+
+def _jobs(options: argparse.Namespace, now: datetime) -> int:
+    names = runner.JOBS if options.command == "all" else (options.command,)
+    verdicts = runner.run_jobs(names, inputs_of(options, now))
     show(verdicts, Console())
-    return worst(verdict.status for verdict in verdicts).exit_code
+    return exit_code(worst(verdict.status for verdict in verdicts))
+
+
+def _trigger(options: argparse.Namespace, now: datetime) -> int:
+    """0 when the decision was carried out, whatever it was; 3 when the target failed and the start is still due."""
+    policy = read_policy(options.policy)
+    if options.dry_run:
+        policy = policy.model_copy(update={"dry_run": True})
+    trigger = Trigger(policy, options.ledger, target_of(policy.target))
+    decision = trigger.call(runner.read_verdicts(options.out), now)
+    print(f"{decision.event}: {decision.reason}" + (f" -> {decision.run}" if decision.run else ""))
+    return exit_code(Status.COULD_NOT_TELL if decision.event == "failed" else Status.PASS)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from monitoring.inputs import Inputs, Reference, cursor_of, enough, job_state, r
 from monitoring.judge import Judge, Question, remember_since
 from monitoring.scan import Scan, scan
 from monitoring.state import State
-from monitoring.verdict import Check, Status, Verdict
+from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
+from pricing.verdict import Verdict as Status
 
 JOB = "drift"
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from monitoring.settings import Settings
 from monitoring.state import State, locked_state
-from monitoring.verdict import Check, Status
+from monitoring.verdict import Check
 from monitoring.window import Window
 from pricing.errors import BundleMissing, ConfigError
 from pricing.manifest import MANIFEST, read_manifest
 from pricing.profile_record import FOLDER, Profile
+from pricing.verdict import Verdict as Status
 
 LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
 
@@ -92,7 +93,7 @@ def enough(inputs: Inputs, pages: int, rows: int) -> Check:
     least = inputs.settings.min_pages
     known = pages >= least
     summary = f"{pages:,} pages, {rows:,} quotes" if known else f"{pages:,} pages in the window; {least:,} are needed"
-    status = Status.PASS if known else Status.UNKNOWN
+    status = Status.PASS if known else Status.COULD_NOT_TELL
     return Check("traffic", status, summary, value=pages, reference=least, unit="pages", n=rows)
 
 

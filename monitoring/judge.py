@@ -12,7 +12,8 @@ import numpy.typing as npt
 from monitoring.evidence import MIN_CLUSTERS, Z90, Change, Detector, normal_scores, p_values
 from monitoring.settings import Settings
 from monitoring.state import State
-from monitoring.verdict import Check, Status
+from monitoring.verdict import Check
+from pricing.verdict import Verdict as Status
 
 Float = npt.NDArray[np.float64]
 Say = Callable[[int], str]
@@ -79,7 +80,7 @@ class Judge:
         most = int(np.max(question.change.clusters, initial=0))
         summary = f"cannot be told: {most} customers in the window, {MIN_CLUSTERS} are needed"
         return Check(
-            question.name, Status.UNKNOWN, summary, unit=question.unit, n=int(np.max(question.rows, initial=0))
+            question.name, Status.COULD_NOT_TELL, summary, unit=question.unit, n=int(np.max(question.rows, initial=0))
         )
 
     def _one_look(self, question: Question) -> tuple[Status, int, dict[str, float]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 
 from monitoring.inputs import Inputs
-from monitoring.verdict import Verdict
+from monitoring.verdict import Verdict, read_verdict
+from pricing.errors import MissingDataError
 
 PURPOSE = {
     "drift": "Have prices, demand, queries or the catalogue left what the model saw in training?",
+    "fairness": "Is every promise about prices kept, and do groups of customers pay the same for the same item?",
     "all": "Run every job and write one report.",
 }
 JOBS = tuple(name for name in PURPOSE if name != "all")
@@ -29,3 +32,16 @@ def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
         verdict.save(inputs.out / f"{name}.json")
         verdicts.append(verdict)
     return tuple(verdicts)
+
+
+def read_verdicts(out: Path) -> tuple[Verdict, ...]:
+    """The verdicts that the jobs left in a folder.
+
+    Raises:
+        MissingDataError: There is none.
+        DataError: One cannot be read.
+    """
+    found = [out / f"{name}.json" for name in JOBS if (out / f"{name}.json").is_file()]
+    if not found:
+        raise MissingDataError(f"{out}: no verdict there; run a monitoring job first")
+    return tuple(read_verdict(path) for path in found)

@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pricing.errors import DataError
 from pricing.files import canonical_json, read_json, sha256_text, write_json
+from pricing.verdict import Verdict as Status
+from pricing.verdict import worst
 
 SCHEMA = "fairtag.verdict/1"
 
 
-class Status(StrEnum):
-    """A conclusion; the order of severity is page, unknown, warn, pass: not to know is never to pass."""
-
-    PASS = "pass"  # noqa: S105  # a verdict, no password
-    WARN = "warn"
-    PAGE = "page"
-    UNKNOWN = "unknown"
-
-    @property
-    def exit_code(self) -> int:
-        """0 pass, 1 warn, 2 page, 3 could not tell."""
-        return EXIT_CODES[self]
+EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.PAGE: 2, Status.COULD_NOT_TELL: 3}
+_SEVERITY = (Status.PAGE, Status.COULD_NOT_TELL, Status.WARN, Status.PASS)
 
 
-EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.PAGE: 2, Status.UNKNOWN: 3}
-_SEVERITY = (Status.PAGE, Status.UNKNOWN, Status.WARN, Status.PASS)
-
-
-def worst(statuses: Iterable[Status]) -> Status:
-    """The most severe of the statuses; of none at all, unknown."""
-    found = set(statuses)
-    return next((status for status in _SEVERITY if status in found), Status.UNKNOWN)
+def exit_code(status: Status) -> int:
+    """0 pass, 1 warn, 2 page, 3 could not tell."""
+    return EXIT_CODES[status]
 
 
 @dataclass(frozen=True)
@@ -124,7 +109,7 @@ class Verdict:
             "schema": SCHEMA,
             "job": self.job,
             "status": self.status.value,
-            "exit_code": self.status.exit_code,
+            "exit_code": exit_code(self.status),
             "fingerprint": self.fingerprint,
             "window": {"start": self.start, "end": self.end},
             "model_versions": list(self.model_versions),

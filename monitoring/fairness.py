@@ -1,0 +1,116 @@
+"""The price-fairness job: promises about every quote, and gaps between groups of customers. Knows no outcome.
+
+Protected attributes are read here and nowhere else in monitoring, from the audit table, and leave as aggregates of
+groups that are large enough. User ids become pseudonyms with the endpoint's own secret; no id is kept.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring import evidently_report
+from monitoring.fairness_checks import gaps, limits_of, promises
+from monitoring.inputs import Inputs, Reference, enough, job_state, read_reference
+from monitoring.judge import remember_since
+from monitoring.verdict import Check, Verdict
+from monitoring.window import LogReader
+from pricing import schema
+from pricing.errors import DataError, MissingDataError
+from pricing.fairness_audit import AuditReport, audit, cross_groups
+from pricing.files import read_json
+from pricing.policy import PricingPolicy
+from pricing.profile import stratified_sample
+from pricing.pseudonym import read_secret, user_key
+from pricing.tables import coerce
+from pricing.verdict import Verdict as Status
+
+JOB = "fairness"
+
+
+def run(inputs: Inputs) -> Verdict:
+    """Check every promise on every quote, and every group of the audit table against all other customers."""
+    reference = read_reference(inputs.bundle)
+    groups = read_groups(inputs.need("audit", JOB), inputs.need("secret", JOB), inputs.settings.cross_attributes)
+    with job_state(inputs, JOB, reference.version) as state:
+        reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
+        quotes = reader.frame()
+        pages = int((quotes[schema.RANK] == 1).sum())
+        traffic = enough(inputs, pages, len(quotes))
+        checks: tuple[Check, ...] = (traffic,)
+        report = None
+        if len(quotes):
+            checks += promises(quotes, rho_of(reference, inputs))
+        if traffic.status is Status.PASS:
+            report = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
+            checks += gaps(inputs, quotes, groups, report, state)
+        checks = remember_since(checks, inputs.window.start.isoformat(), state)
+    detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report)}
+    if inputs.evidently and report is not None:
+        detail |= _evidently(inputs, quotes, groups, report)
+    models = tuple(sorted(quotes[schema.MODEL_VERSION].unique()))
+    window = inputs.window
+    return Verdict(
+        JOB, window.start.isoformat(), window.end.isoformat(), checks, models, reader.intake.as_json(), detail
+    )
+
+
+def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
+    """The audit table with pseudonyms instead of user ids, crossed attributes added.
+
+    Raises:
+        MissingDataError: There is no table, or it is empty.
+        DataError: It breaks its contract.
+        ConfigError: The secret cannot be read.
+    """
+    if not path.is_file():
+        raise MissingDataError(
+            f"{path}: no audit table there; it holds user_id, attribute, group", table="audit_groups"
+        )
+    try:
+        table = coerce(pd.read_parquet(path), schema.AUDIT_GROUPS)
+    except OSError as error:
+        raise DataError(f"{path}: the audit table cannot be read ({error})", table="audit_groups") from error
+    table = table.dropna()
+    if table.empty:
+        raise MissingDataError(f"{path}: the audit table is empty", table="audit_groups")
+    key = read_secret(secret)
+    keys = {user: user_key(user, key) for user in table[schema.USER_ID].unique()}
+    hashed = table.assign(**{schema.USER_KEY: table[schema.USER_ID].map(keys)}).drop(columns=schema.USER_ID)
+    return cross_groups(hashed, crossed) if crossed > 1 else hashed
+
+
+def rho_of(reference: Reference, inputs: Inputs) -> float:
+    """Width of the corridor the bundle prices with; the setting where there is only a profile."""
+    path = reference.path / "policy.json"
+    if not path.is_file():
+        return inputs.settings.corridor_rho
+    return float(PricingPolicy.from_json(read_json(path)).limits.corridor_ratio)
+
+
+def _groups_detail(report: AuditReport | None) -> dict[str, Any]:
+    return {} if report is None else {"unmatched": report.unmatched, "groups": len(report.findings)}
+
+
+def _evidently(inputs: Inputs, quotes: pd.DataFrame, groups: pd.DataFrame, report: AuditReport) -> dict[str, Any]:
+    attributes: dict[str, list[str]] = {}
+    for finding in report.findings:
+        if finding.rows >= inputs.settings.group_min_impressions and np.isfinite(finding.gap):
+            attributes.setdefault(finding.attribute, []).append(finding.group)
+    if not attributes:
+        return {}
+    sample = stratified_sample(quotes, schema.CATEGORY, inputs.settings.sample_rows, inputs.settings.seed)
+    wide = groups.pivot(index=schema.USER_KEY, columns=schema.ATTRIBUTE, values=schema.GROUP)
+    joined = sample.join(wide[list(attributes)], on=schema.USER_KEY)
+    joined = joined[joined[list(attributes)].notna().all(axis=1)]
+    if joined.empty:
+        return {}
+    snapshot = evidently_report.parity_report(joined, attributes)
+    links = {"evidently": evidently_report.save_html(snapshot, inputs.out / "evidently-fairness.html").name}
+    if inputs.workspace is not None:
+        end = pd.Timestamp(inputs.window.end)
+        links["snapshot"] = evidently_report.add_to_workspace(snapshot, inputs.workspace, JOB, end)
+    return {"links": links, "sample_rows": len(joined)}

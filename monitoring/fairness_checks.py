@@ -1,0 +1,165 @@
+"""What the fairness job says of each promise and each group, for one look and for hourly looks. Reads no file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring.evidence import Change
+from monitoring.inputs import Inputs, cursor_of, take_step
+from monitoring.judge import Judge, Question
+from monitoring.state import State
+from monitoring.verdict import Check
+from pricing import fixed_effects, schema
+from pricing.disclosure import read_disclosures
+from pricing.fairness_audit import AuditReport, Finding
+from pricing.fairness_measures import Side
+from pricing.fairness_verdict import AuditLimits
+from pricing.invariants import Breach, check_invariants
+from pricing.verdict import Verdict as Status
+
+GAP = "price_gap"
+PROMISE = "promise"  # prefix of the checks of invariants
+
+
+def limits_of(inputs: Inputs) -> AuditLimits:
+    """The audit's thresholds with the settings' minimum."""
+    return AuditLimits(rows=inputs.settings.group_min_impressions)
+
+
+def promises(quotes: pd.DataFrame, rho: float) -> tuple[Check, ...]:
+    """One check a promise: a single breach pages."""
+    checked = check_invariants(quotes, rho=rho, disclosures=read_disclosures())
+    return tuple(_promise(breach) for breach in checked)
+
+
+def _promise(breach: Breach) -> Check:
+    broken = breach.count > 0
+    share = breach.count / max(1, breach.checked)
+    said = f"{breach.count:,} of {breach.checked:,} quotes break it" if broken else f"kept on {breach.checked:,} quotes"
+    return Check(
+        f"{PROMISE}_{breach.rule}",
+        Status.PAGE if broken else Status.PASS,
+        said,
+        value=float(breach.count),
+        reference=0.0,
+        change=share,
+        warn_at=0.0,
+        page_at=0.0,
+        unit="quotes",
+        n=breach.checked,
+        examples=tuple(json.dumps(example, default=str) for example in breach.examples),
+    )
+
+
+def gaps(
+    inputs: Inputs, quotes: pd.DataFrame, groups: pd.DataFrame, report: AuditReport, state: State | None
+) -> tuple[Check, ...]:
+    """One check a group; with a state, warnings and pages come from the hourly detectors."""
+    if not report.findings:
+        summary = "the audit table has no group"
+        return (Check(GAP, Status.COULD_NOT_TELL, summary),)
+    checks = tuple(_finding(finding) for finding in report.findings)
+    if state is None:
+        return checks
+    cursor = cursor_of(inputs, state) or inputs.window.start
+    fresh = quotes[quotes[schema.TS] >= pd.Timestamp(cursor)]
+    hours = take_step(inputs, int((fresh[schema.RANK] == 1).sum()), state)
+    judge = Judge(inputs.settings, len(checks), hours, state)
+    asked = _questions(report, fresh if hours is not None else None, groups, limits_of(inputs))
+    return tuple(
+        _peeked(check, judge.answer(question), finding)
+        for check, question, finding in zip(checks, asked, report.findings, strict=True)
+    )
+
+
+def _finding(finding: Finding) -> Check:
+    told = finding.verdict is not Status.COULD_NOT_TELL or np.isfinite(finding.low)
+    enough_to_show = finding.rows > 0 and not finding.why.startswith("fewer")
+    # a group that is too small is named and counted as such; its figures stay inside
+    gap = float(np.expm1(finding.gap)) if told and enough_to_show and np.isfinite(finding.gap) else None
+    return Check(
+        f"{GAP}:{finding.attribute}",
+        finding.verdict,
+        f"{finding.group}: {finding.why}",
+        component=finding.group,
+        value=gap,
+        reference=0.0 if gap is not None else None,
+        change=gap,
+        low=float(np.expm1(finding.low)) if gap is not None and np.isfinite(finding.low) else None,
+        high=float(np.expm1(finding.high)) if gap is not None and np.isfinite(finding.high) else None,
+        warn_at=0.005,
+        page_at=0.02,
+        unit="relative price",
+        n=finding.rows if enough_to_show else 0,
+        detail=_ratios(finding) if enough_to_show else {},
+    )
+
+
+def _ratios(finding: Finding) -> dict[str, Any]:
+    named = {"access": finding.access, "surplus": finding.surplus, "equal_cost": finding.equal_cost}
+    figures = {name: list(ratio) for name, ratio in named.items() if ratio is not None and np.isfinite(ratio).all()}
+    return {**figures, "adjusted_p": finding.adjusted_p, "users": finding.users}
+
+
+def _questions(
+    report: AuditReport, fresh: pd.DataFrame | None, groups: pd.DataFrame, limits: AuditLimits
+) -> list[Question]:
+    """The gap of each finding over the quotes that the detectors have not seen."""
+    sides: dict[str, Side] = {}
+    if fresh is not None:
+        known = fresh[fresh[schema.USER_KEY].notna()]
+        tables = dict(iter(groups.groupby(schema.ATTRIBUTE, observed=True)))
+        found = {
+            str(name): known[known[schema.USER_KEY].isin(table[schema.USER_KEY])] for name, table in tables.items()
+        }
+        sides = {name: Side.of(rows, tables[name]) for name, rows in found.items() if len(rows)}
+    return [_question(finding, sides.get(finding.attribute), limits) for finding in report.findings]
+
+
+def _question(finding: Finding, side: Side | None, limits: AuditLimits) -> Question:
+    window = _change(finding.gap, finding.standard_error, finding.users)
+    fresh = None
+    if side is not None:
+        estimate = fixed_effects.gap(side.prices, side.member == finding.group)
+        fresh = _change(estimate.value, estimate.standard_error, int(np.count_nonzero(estimate.weight)))
+    one = np.ones(1)
+    return Question(
+        f"{GAP}:{finding.attribute}={finding.group}",
+        (finding.group,),
+        window,
+        fresh,
+        finding.gap * one,
+        0 * one,
+        np.log1p(limits.warn) * one,
+        np.log1p(limits.page) * one,
+        finding.rows * one,
+        "relative price",
+        lambda _: finding.why,
+    )
+
+
+def _change(value: float, se: float, users: int) -> Change:
+    return Change(np.array([value]), np.array([se]), np.array([float(users)]))
+
+
+def _peeked(look: Check, detected: Check, finding: Finding) -> Check:
+    """The audit's answer with the evidence of hourly looks.
+
+    The audit's own warnings hold for one look; looked at every hour they would be wrong soon, so that warnings and
+    pages come from the detectors, which keep their rate of false alarms. What only the audit sees is not yet known.
+    A ratio of access pages by itself when its whole interval lies below four fifths.
+    """
+    detail = {**look.detail, **detected.detail}
+    if finding.access.high < AuditLimits().access and look.status is Status.PAGE:
+        return replace(look, detail=detail)
+    if detected.status in (Status.WARN, Status.PAGE):
+        return replace(look, status=detected.status, detail=detail)
+    if look.status in (Status.WARN, Status.PAGE):
+        summary = f"{look.summary}; the evidence of hourly looks is not yet enough"
+        return replace(look, status=Status.COULD_NOT_TELL, summary=summary, detail=detail)
+    return replace(look, detail=detail)

@@ -1,0 +1,136 @@
+"""Where a triggered run goes: a command on this machine, or Kubeflow Pipelines. Knows no verdict and no policy of when.
+
+Every target records the reason and the evidence on the run itself: a file and arguments locally, parameters, name and
+description on Kubeflow.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from monitoring.policy import KubeflowTarget, LocalTarget
+from pricing.errors import UnavailableError
+from pricing.files import write_json
+
+TAIL = 2_000  # characters of a failed command's output that are kept
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run to be started.
+
+    Args:
+        name: Name of the run, unique: the target may be asked twice after a crash.
+        reason: Why, in a sentence.
+        evidence: Verdicts and decision, as JSON.
+        folder: Where the evidence file is written.
+    """
+
+    name: str
+    reason: str
+    evidence: dict[str, Any]
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """The evidence file."""
+        return self.folder / f"{self.name}.json"
+
+    def fill(self, text: str) -> str:
+        """A text with the placeholders replaced."""
+        values = {"{run_name}": self.name, "{reason}": self.reason, "{evidence}": str(self.file)}
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        return text
+
+
+class Target(Protocol):
+    """Anything that starts a run."""
+
+    def start(self, request: Request) -> str:
+        """Start the run and return the target's own name of it.
+
+        Raises:
+            UnavailableError: It could not be started, or it failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Local:
+    """Runs a command and waits for it."""
+
+    settings: LocalTarget
+
+    def start(self, request: Request) -> str:
+        """Run the command; its exit code 0 is success."""
+        write_json(request.file, request.evidence)
+        arguments = [request.fill(argument) for argument in self.settings.command]
+        try:
+            done = subprocess.run(  # noqa: S603  # the operator's own command, no shell
+                arguments, capture_output=True, text=True, timeout=self.settings.timeout_hours * 3600, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UnavailableError(f"{arguments[0]}: {error}") from error
+        if done.returncode != 0:
+            tail = (done.stderr or done.stdout)[-TAIL:].strip()
+            raise UnavailableError(f"{arguments[0]} ended with {done.returncode}: {tail}")
+        return request.name
+
+
+@dataclass(frozen=True)
+class Kubeflow:
+    """Submits the newest version of an uploaded pipeline; an existing run of the same name is not started twice."""
+
+    settings: KubeflowTarget
+    client: Any = None
+
+    def start(self, request: Request) -> str:
+        """Submit the run and return its id."""
+        write_json(request.file, request.evidence)
+        try:
+            client = self.client if self.client is not None else self._connect()
+            experiment = client.create_experiment(self.settings.experiment, namespace=self.settings.namespace)
+            found = self._existing(client, experiment.experiment_id, request.name)
+            if found is not None:
+                return found
+            return self._submit(client, experiment.experiment_id, request)
+        except UnavailableError:
+            raise
+        except Exception as error:  # the client raises its own, urllib3's and plain ValueErrors alike
+            raise UnavailableError(f"Kubeflow at {self.settings.host}: {type(error).__name__}: {error}") from error
+
+    def _connect(self) -> Any:
+        try:
+            import kfp
+        except ImportError as error:
+            raise UnavailableError("the Kubeflow target needs kfp; install fairtag[pipelines]") from error
+        return kfp.Client(host=self.settings.host, namespace=self.settings.namespace or "kubeflow")
+
+    def _existing(self, client: Any, experiment: str, name: str) -> str | None:
+        listed = client.list_runs(experiment_id=experiment, page_size=100, sort_by="created_at desc")
+        return next((str(run.run_id) for run in listed.runs or [] if run.display_name == name), None)
+
+    def _submit(self, client: Any, experiment: str, request: Request) -> str:
+        pipeline = client.get_pipeline_id(self.settings.pipeline)
+        if pipeline is None:
+            raise UnavailableError(f"Kubeflow has no pipeline {self.settings.pipeline!r}; upload it first")
+        versions = client.list_pipeline_versions(pipeline, page_size=1, sort_by="created_at desc").pipeline_versions
+        if not versions:
+            raise UnavailableError(f"the pipeline {self.settings.pipeline!r} has no version; upload one")
+        run = client.run_pipeline(
+            experiment_id=experiment,
+            job_name=request.name,
+            pipeline_id=pipeline,
+            version_id=versions[0].pipeline_version_id,
+            params={name: request.fill(value) for name, value in self.settings.parameters.items()},
+        )
+        return str(run.run_id)
+
+
+def target_of(settings: LocalTarget | KubeflowTarget) -> Target:
+    """The target that the policy names."""
+    return Local(settings) if isinstance(settings, LocalTarget) else Kubeflow(settings)
