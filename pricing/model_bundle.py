@@ -47,7 +47,6 @@ class ItemReference:
         f: Price predicted from text and structure.
         f_low: Lower end of its 90 % interval.
         f_high: Upper end.
-        r: Reference price, the unit of y.
         corridor_low: Lowest price any customer may see; the highest is ``policy.corridor_rho`` times it.
         shadow: Shadow price of stock, in money, 0 where stock is no constraint.
     """
@@ -55,7 +54,6 @@ class ItemReference:
     f: Floats
     f_low: Floats
     f_high: Floats
-    r: Floats
     corridor_low: Floats
     shadow: Floats
 
@@ -73,7 +71,7 @@ class PricingModel:
         embeddings: (N, d) float32 unit rows, memory-mapped.
         demand: The demand model over the same rows.
         price_model: f(v) for items that are not in the catalogue.
-        reference: f, r, corridor and shadow price of each row.
+        reference: f, corridor and shadow price of each row.
     """
 
     path: Path

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pricing.context import MarketContext, UserContext
 from pricing.guardrails import Bounds, price_bounds, price_menu, settle
 from pricing.model_bundle import PricingModel
+from pricing.reference_price import reference_price
 from pricing.similarity import intent, user_vector
 from pricing.solver import PageSolution, solve_pages
 
@@ -135,7 +136,9 @@ def page_problem(
         similarity=page_similarity(model, rows, query_embedding, user),
         behaviour=user.behaviour_vector(),
         market=market,
-        r=model.reference.r[rows],
+        r=reference_price(
+            model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
+        ),
         fixed=absent if fixed_price is None else fixed_price,
         bounds=bounds,
         menu=menu,
