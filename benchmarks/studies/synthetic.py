@@ -1,0 +1,236 @@
+"""The simulated shop, whose truth is known: are planted parameters recovered, and what is the learned policy worth?
+
+Knows the planted demand, the estimator and the page solver. Guardrails, corridor and the confidence rule are left out,
+so that what is measured is the estimate. Similarity is the latent relevance that drove the choices: kappa and beta_s
+are planted on that scale, and an encoder's quality is another study. Item texts become TF-IDF components.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.result import Result, Row
+from pricing import schema
+from pricing.choices import Choices, Floats, Ints
+from pricing.control_function import FirstStage
+from pricing.demand import DemandModel
+from pricing.demand_data import Assortment, DemandData, demand_data
+from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.logit import Prior, fit_logit
+from pricing.market import MarketDesign, MarketSize, Planted, simulate_market
+from pricing.point_in_time import training_set
+from pricing.solver import solve_pages
+from pricing.text import item_texts
+
+RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000
+RECOVERY_SEED = 1
+POLICY_SEEDS, SMALL_SEEDS = 10, 20  # of 1,000 impressions one draw says little: 125 pages
+PAGE, LONG_PAGE = 8, 24  # items on a page; a longer one has fewer choices in as many impressions
+LATER_PAGES = 1_000  # priced under the truth, after the training pages in time
+COMPONENTS = 16  # of the texts
+DRAWS = 400  # behind the standard error of an average over items
+UNIFORM = np.linspace(0.5, 1.0, 101)  # ratios among which the one price for all items is chosen
+WITHIN = 4.0  # standard errors
+
+
+def run(data: Path | None) -> Result:
+    """Recovery at 100,000 impressions, with and without endogenous prices; the policy at 20,000 and at 1,000."""
+    del data  # everything is simulated
+    notes = (
+        "The shop is simulated and its truth has the model's own form; real customers owe it nothing.",
+        "Uplift is expected profit under the planted demand over that of list prices, on 1,000 later pages; the oracle "
+        "knows the planted demand.",
+        "Uniform is one price ratio for all: learned by a pooled logit from the same impressions, or best under the "
+        "truth. Intervals of parameters are 4 standard errors, of policies 95 % over seeds.",
+        f"Pages hold {PAGE} items. What is learned from rests on the purchases: {POLICY_ROWS:,} impressions hold about "
+        f"1,000 on pages of {PAGE}, and about 220 on pages of {LONG_PAGE}, where the share of the oracle is smaller.",
+    )
+    rows = (
+        *recovery_rows(),
+        *policy_rows(POLICY_ROWS, POLICY_SEEDS),
+        *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE),
+        *policy_rows(SMALL_ROWS, SMALL_SEEDS),
+    )
+    return Result("synthetic", "fairtag study synthetic", rows, notes)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Impressions to learn from, and later pages to be priced, shape (pages, items of a page).
+
+    Args:
+        planted: The truth.
+        data: The first pages.
+        items: Catalogue rows of the later pages.
+        similarity: Their latent relevance.
+        behaviour: (pages, k) of their customers.
+        cost: Unit cost over list price.
+        list_price: Money.
+    """
+
+    planted: Planted
+    data: DemandData
+    items: Ints
+    similarity: Floats
+    behaviour: Floats
+    cost: Floats
+    list_price: Floats
+
+    def prices(self, a: Floats, b: Floats) -> Floats:
+        """Best price ratios of the later pages, between cost and list, for demand ``a - b y``."""
+        return solve_pages(a, b, self.cost, 1.0, self.cost, 1.0, margin_weight=self.list_price).y
+
+    def profit(self, y: Floats | float) -> float:
+        """Expected profit of the later pages under the truth, money a page."""
+        y = np.broadcast_to(y, self.items.shape)
+        cost = self.cost * self.list_price
+        return float(self.planted.profit(self.items, self.similarity, self.behaviour, y, cost).mean())
+
+
+def simulate(rows: int, *, seed: int, endogenous: bool = False, page: int = PAGE) -> Shop:
+    """Simulate a shop with ``rows`` impressions to learn from."""
+    first = rows // page
+    size = MarketSize(400, 600, (first + LATER_PAGES) * page, page, wishes=400, judgements=300)
+    market = simulate_market(size, seed=seed, design=MarketDesign(endogenous=endogenous))
+    planted, catalogue = market.planted, market.tables.latest_items()
+    training = training_set(market.tables).iloc[: first * page]
+    similarity = planted.similarity
+    assortment = Assortment.of(catalogue, text_components(catalogue))
+    items = planted.item_row.reshape(-1, page)[first:]
+    return Shop(
+        planted=planted,
+        data=demand_data(training, assortment, similarity=similarity[: len(training)]),
+        items=items,
+        similarity=similarity.reshape(-1, page)[first:],
+        behaviour=planted.behaviour[first:],
+        cost=(planted.catalogue.unit_cost / planted.catalogue.list_price)[items],
+        list_price=planted.catalogue.list_price[items],
+    )
+
+
+def text_components(catalogue: pd.DataFrame) -> Floats:
+    """Leading TF-IDF components of the item texts, unit rows: an embedding that needs no trained encoder."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    words = TfidfVectorizer(sublinear_tf=True, min_df=2).fit_transform(item_texts(catalogue))
+    vectors = TruncatedSVD(COMPONENTS, random_state=0).fit_transform(words)
+    unit: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def recovery_rows() -> list[Row]:
+    """Planted parameters against estimates: random prices, endogenous ones, and the latter taken at face value."""
+    rows = []
+    for name in ("exogenous", "endogenous"):
+        shop = simulate(RECOVERY_ROWS, seed=RECOVERY_SEED, endogenous=name == "endogenous")
+        found = recovered(fit_demand(shop.data), shop)
+        rows += [
+            Row(f"{name}_{_plain(key)}", v, v - WITHIN * e, v + WITHIN * e, reference=t)
+            for key, (v, e, t) in found.items()
+        ]
+        rows.append(_largest_error(name, found))
+    naive = replace(shop.data, first_stage=FirstStage(np.zeros(shop.data.n_rows), 0.0, ()))
+    return [*rows, _largest_error("endogenous_without_control_function", recovered(fit_demand(naive), shop))]
+
+
+def recovered(model: DemandModel, shop: Shop) -> dict[str, tuple[float, float, float]]:
+    """Parameter -> (estimate, standard error, planted value), on the planted scale.
+
+    Categories are compared by the mean utility at the usual price, and the mean slope, of their items at mean
+    relevance and behaviour: what a price is set on, whatever the split between category, text and item.
+    """
+    truth, found = shop.planted, model.coefficients()
+    pairs = {"kappa": (1.0, truth.kappa), "beta_s": (1.0, truth.beta_s)}
+    for k, feature in enumerate(schema.USER_PRICING_FEATURES):
+        unit = float(truth.scale[k] / model.standard.scale[k])
+        pairs |= {f"eta[{feature}]": (unit, float(truth.eta[k])), f"omega[{feature}]": (unit, float(truth.omega[k]))}
+    if shop.data.first_stage.used:
+        pairs["phi"] = (1.0, truth.phi)
+    out = {
+        name: (found[name]["value"] * unit, found[name]["standard_error"] * unit, float(planted))
+        for name, (unit, planted) in pairs.items()
+    }
+    return out | _by_category(model, truth)
+
+
+def _plain(name: str) -> str:
+    return name.replace("[", "_").replace("]", "").replace(" ", "_")
+
+
+def _by_category(model: DemandModel, truth: Planted) -> dict[str, tuple[float, float, float]]:
+    items = np.arange(model.n_items)
+    s, z, usual = np.full(items.size, model.standard.similarity), truth.centre, model.usual_ratio[model.category]
+    planted_a, planted_b = truth.page(items, s, z)
+    a, b = model.page(items, s, z)
+    a_draws, b_draws = model.draws(items, s, z, n_draws=DRAWS, seed=0)
+    out = {}
+    for k, name in enumerate(model.categories):
+        of = model.category == k
+        level, spread = (a - b * usual)[of].mean(), (a_draws - b_draws * usual)[:, of].mean(axis=1).std()
+        out[f"utility[{name}]"] = (float(level), float(spread), float((planted_a - planted_b * usual)[of].mean()))
+        out[f"slope[{name}]"] = (
+            float(b[of].mean()),
+            float(b_draws[:, of].mean(axis=1).std()),
+            float(planted_b[of].mean()),
+        )
+    return out
+
+
+def _largest_error(name: str, found: dict[str, tuple[float, float, float]]) -> Row:
+    worst = max(abs(value - planted) / error for value, error, planted in found.values())
+    return Row(f"{name}_largest_error", worst, unit="standard errors", reference=f"<= {WITHIN:g}")
+
+
+def policy_rows(rows: int, seeds: int, page: int = PAGE) -> list[Row]:
+    """Share of the oracle's uplift, and profit against one price for all, learned from ``rows`` impressions."""
+    shares, learned, best = [], [], []
+    for seed in range(seeds):
+        shop = simulate(rows, seed=100 + seed, page=page)
+        profit = _profits(shop)
+        shares.append((profit["policy"] - profit["list"]) / (profit["oracle"] - profit["list"]))
+        learned.append(profit["policy"] / profit["uniform"] - 1.0)
+        best.append(profit["policy"] / profit["best_uniform"] - 1.0)
+    name = f"{rows}" if page == PAGE else f"{rows}_page_of_{page}"
+    return [
+        _mean_row(f"oracle_uplift_share_{name}", shares, ">= 0.95" if name == str(POLICY_ROWS) else None),
+        _mean_row(f"profit_over_learned_uniform_{name}", learned, ">= -0.01" if rows == SMALL_ROWS else None),
+        _mean_row(f"profit_over_best_uniform_{name}", best, ">= -0.01" if rows == SMALL_ROWS else None),
+    ]
+
+
+def _profits(shop: Shop) -> dict[str, float]:
+    model = fit_demand(shop.data)
+    flat, shape = shop.items.ravel(), shop.items.shape
+    behaviour = np.repeat(shop.behaviour, shape[1], axis=0)
+    a, b = model.utilities(flat, shop.similarity.ravel(), behaviour, np.zeros(flat.size))
+    return {
+        "list": shop.profit(1.0),
+        "policy": shop.profit(shop.prices(a.reshape(shape), b.reshape(shape))),
+        "oracle": shop.profit(shop.prices(*shop.planted.page(shop.items, shop.similarity, shop.behaviour))),
+        "uniform": shop.profit(_learned_uniform(shop)),
+        "best_uniform": max(shop.profit(float(y)) for y in UNIFORM),
+    }
+
+
+def _learned_uniform(shop: Shop) -> float:
+    """One price ratio for all items: the best for one utility and one slope, estimated under the model's own prior."""
+    data, config = shop.data, DemandConfig()
+    X = np.column_stack([np.ones(data.n_rows), -data.y])
+    spread = np.array([config.utility_spread, config.slope_spread])
+    prior = Prior(np.array([0.0, config.slope_mean]), spread**-2.0, np.zeros(0))
+    alpha, beta = fit_logit(Choices(X, data.starts, data.bought, data.outside), prior).theta
+    weight = np.exp(alpha - beta * UNIFORM)
+    margin = UNIFORM - float(np.nanmean(data.unit_cost))
+    n = shop.items.shape[1]
+    return float(UNIFORM[np.argmax(n * weight * margin / (1.0 + n * weight))])
+
+
+def _mean_row(metric: str, values: list[float], reference: str | None) -> Row:
+    mean = float(np.mean(values))
+    width = 1.96 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    return Row(metric, mean, mean - width, mean + width, reference=reference)
