@@ -1,60 +1,38 @@
-"""f(v): what an item of this text and kind costs, with an honest interval; and r, the unit the demand model prices in.
+"""``f(v)``: what an item like this costs, with an interval, and the reference price ``r`` (PRICING.md section 3).
 
-Ridge regression of log price on the item's embedding, category, brand and competitor price, with intervals conformal by
-category (PRICING.md section 3). Knows nothing of customers, demand or what will be charged.
+Knows no customer and no demand. Three readings of an item's text, and the market's where there is one, are combined
+with weights >= 0 fitted on predictions of items they had not seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import RidgeCV
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 from sklearn.model_selection import KFold
 
 from pricing import schema
-from pricing.errors import BundleError, ConfigError, DataError
+from pricing.conformal import Intervals, fit_intervals
+from pricing.errors import ConfigError, DataError
+from pricing.price_features import Design, log_competitor
+from pricing.price_learners import LEARNERS, Learners, fit_learners
+from pricing.price_learners import PriceModelConfig as PriceModelConfig
+from pricing.text import normalise
 
 Floats = NDArray[np.float64]
 
-FORMAT = "fairtag.price_model/1"
-ALPHAS = tuple(np.logspace(-2, 3, 16))  # ridge penalties tried by leave-one-out
-FOLDS = 5  # of the out-of-fold residuals behind the intervals
-LEAST_CATEGORY = 40  # residuals below which a category borrows the interval of all: its own 5 % tail would be one item
-LEAST_BRAND = 3  # items below which a brand counts as unknown
-
-
-@dataclass(frozen=True)
-class PriceModelConfig:
-    """How f(v) is fitted.
-
-    Args:
-        coverage: Share of new items that the interval must hold, in (0, 1).
-        market: Use the competitor's price where there is one.
-    """
-
-    coverage: float = 0.9
-    market: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
-        if not 0 < self.coverage < 1:
-            raise ConfigError(f"coverage is {self.coverage}; it must lie in (0, 1)")
+MIN_ITEMS = 20  # priced items below which nothing can be cross-fitted
+MIN_MARKET = 40  # items with a competitor's price below which the market has no weights of its own
 
 
 @dataclass(frozen=True)
 class ReferencePrices:
-    """Predictions, money (n,).
-
-    Args:
-        price: f(v).
-        low: Lower end of the interval.
-        high: Upper end.
-    """
+    """Prices in currency units, (n,) each: the estimate and the ends of its interval."""
 
     price: Floats
     low: Floats
@@ -63,213 +41,203 @@ class ReferencePrices:
 
 @dataclass(frozen=True)
 class PriceModel:
-    """A fitted f(v).
+    """A fitted ``f``; plain arrays and lists.
 
     Args:
-        categories: (C,) names seen.
-        brands: (B,) names seen often enough.
-        coefficients: (p,) of the standardised features, in the order of :func:`features`.
-        intercept: Of log price.
-        centre: (p,) means taken off the features.
-        reach: (C + 1,) half-width of the interval in log price by category; the last is that of all categories.
-        config: How it was fitted.
-        report: What the fit says of itself; JSON.
+        config: Settings.
+        learners: The readings of an item.
+        mean: Mean log price, about which the learners are combined.
+        weights: (2, 4) weights of the learners without and with a competitor's price.
+        intervals: Of the residual.
+        catalogue: Cross-fitted prices of the items fitted on: each predicted by a model that had not seen it.
+            Not stored; what a catalogue is referred to, as the model itself has seen its prices.
     """
 
-    categories: tuple[str, ...]
-    brands: tuple[str, ...]
-    coefficients: Floats
-    intercept: float
-    centre: Floats
-    reach: Floats
     config: PriceModelConfig
-    report: dict[str, Any] = field(default_factory=dict)
+    learners: Learners
+    mean: float
+    weights: Floats
+    intervals: Intervals
+    catalogue: ReferencePrices | None = None
 
     def predict(self, embeddings: NDArray[np.float32], items: pd.DataFrame) -> ReferencePrices:
-        """Prices of items, in the catalogue or not.
+        """Prices of items.
 
         Args:
-            embeddings: (n, d) text embeddings.
-            items: (n rows) of the items table.
+            embeddings: (n, d) unit rows of the items.
+            items: Their table; the list price is not looked at.
         """
-        X = features(embeddings, items, self.categories, self.brands, self.config) - self.centre
-        log_price = X @ self.coefficients + self.intercept
-        codes = _codes(items[schema.CATEGORY], self.categories)
-        reach = self.reach[np.where(codes < 0, len(self.categories), codes)]
-        return ReferencePrices(np.exp(log_price), np.exp(log_price - reach), np.exp(log_price + reach))
+        if not len(items):
+            empty = np.zeros(0)
+            return ReferencePrices(empty, empty, empty)
+        votes, nearness = self.learners.votes(embeddings, items, self.config)
+        log_price = _combine(votes, self.mean, self.weights)
+        return _prices(self.intervals, log_price, nearness, items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything numeric."""
-        return {"coefficients": self.coefficients, "centre": self.centre, "reach": self.reach}
+        """What is stored as arrays."""
+        return {
+            "embedding_line": self.learners.embedding_line,
+            "word_line": self.learners.word_line,
+            "memory": self.learners.memory,
+            "memory_log_price": self.learners.memory_log_price,
+            "weights": self.weights,
+            "word_weights": self.learners.design.word_weights,
+            "numeric_scale": self.learners.design.numeric_scale,
+            "interval_coefficients": self.intervals.coefficients,
+            "interval_corrections": self.intervals.corrections,
+        }
 
     def metadata(self) -> dict[str, Any]:
-        """Everything else, as JSON."""
+        """What is stored as JSON."""
         return {
-            "format": FORMAT,
-            "categories": list(self.categories),
-            "brands": list(self.brands),
-            "intercept": self.intercept,
-            "config": vars(self.config),
-            "report": self.report,
+            "config": asdict(self.config),
+            "categories": list(self.learners.design.categories),
+            "brands": list(self.learners.design.brands),
+            "words": list(self.learners.design.words),
+            "market_offset": self.learners.market_offset,
+            "mean": self.mean,
+            "interval_groups": list(self.intervals.groups),
         }
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> PriceModel:
-        """The model that :meth:`arrays` and :meth:`metadata` describe.
-
-        Raises:
-            BundleError: The format is another one.
-        """
-        if metadata.get("format") != FORMAT:
-            raise BundleError(f"price model: format {metadata.get('format')!r}, this code reads {FORMAT!r}; fit again")
-        return cls(
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> PriceModel:
+        """The model that :meth:`arrays` and :meth:`metadata` came from."""
+        config = PriceModelConfig(**{**metadata["config"], "numeric": tuple(metadata["config"]["numeric"])})
+        design = Design(
             categories=tuple(metadata["categories"]),
             brands=tuple(metadata["brands"]),
-            coefficients=arrays["coefficients"],
-            intercept=float(metadata["intercept"]),
-            centre=arrays["centre"],
-            reach=arrays["reach"],
-            config=PriceModelConfig(**metadata["config"]),
-            report=dict(metadata["report"]),
+            words=tuple(metadata["words"]),
+            word_weights=arrays["word_weights"],
+            numeric=config.numeric,
+            numeric_scale=arrays["numeric_scale"],
         )
+        learners = Learners(
+            design=design,
+            embedding_line=arrays["embedding_line"],
+            word_line=arrays["word_line"],
+            memory=arrays["memory"],
+            memory_log_price=arrays["memory_log_price"],
+            market_offset=metadata["market_offset"],
+        )
+        intervals = Intervals(
+            arrays["interval_coefficients"], tuple(metadata["interval_groups"]), arrays["interval_corrections"]
+        )
+        return cls(config, learners, metadata["mean"], arrays["weights"], intervals)
 
 
 def fit_price_model(
-    embeddings: NDArray[np.float32], items: pd.DataFrame, config: PriceModelConfig | None = None, *, seed: int = 0
+    embeddings: NDArray[np.float32], items: pd.DataFrame, config: PriceModelConfig | None = None
 ) -> PriceModel:
-    """Fit f(v) on the list prices of a catalogue.
+    """Fit ``f`` on the items that have a list price.
 
     Args:
-        embeddings: (n, d) text embeddings of the items.
-        items: (n rows) of the items table.
-        config: How.
-        seed: Seed of the folds.
+        embeddings: (n, d) unit rows of the items.
+        items: Their table.
+        config: Settings.
 
     Raises:
-        DataError: Fewer than ten items, or an embedding that is not finite.
+        DataError: Fewer than 20 items have a list price above 0.
     """
     config = config or PriceModelConfig()
-    if len(items) < 2 * FOLDS or not np.isfinite(embeddings).all():
+    price = items[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+    priced = np.isfinite(price) & (price > 0)
+    if priced.sum() < MIN_ITEMS:
         raise DataError(
-            f"items: {len(items)} with {int((~np.isfinite(embeddings)).sum())} broken embedding values; "
-            f"f(v) needs at least {2 * FOLDS} items and finite embeddings",
+            f"items: {int(priced.sum())} have a list price above 0; the price model needs {MIN_ITEMS}",
             table="items",
-            rule="enough items, finite embeddings",
-            count=len(items),
+            column=schema.LIST_PRICE,
+            rule=f"at least {MIN_ITEMS} prices",
+            count=int(priced.sum()),
         )
-    log_price = np.log(items[schema.LIST_PRICE].to_numpy(dtype=np.float64))
-    categories = tuple(sorted(items[schema.CATEGORY].astype(str).unique()))
-    brands = _frequent(items.get(schema.BRAND))
-    X = features(embeddings, items, categories, brands, config)
-    centre = X.mean(axis=0)
-    ridge = RidgeCV(alphas=ALPHAS).fit(X - centre, log_price)
-    residual = _out_of_fold(X, log_price, seed)
-    codes = _codes(items[schema.CATEGORY], categories)
-    return PriceModel(
-        categories=categories,
-        brands=brands,
-        coefficients=np.asarray(ridge.coef_, dtype=np.float64),
-        intercept=float(ridge.intercept_),
-        centre=centre,
-        reach=_reaches(np.abs(residual), codes, len(categories), config.coverage),
-        config=config,
-        report={
-            "items": len(items),
-            "alpha": float(ridge.alpha_),
-            "rmse_log": float(np.sqrt(np.square(residual).mean())),
-        },
-    )
-
-
-def features(
-    embeddings: NDArray[np.float32],
-    items: pd.DataFrame,
-    categories: Sequence[str],
-    brands: Sequence[str],
-    config: PriceModelConfig,
-) -> Floats:
-    """(n, p) embedding, category, brand, log competitor price and whether there is one."""
-    parts = [np.asarray(embeddings, dtype=np.float64), _one_hot(items[schema.CATEGORY], categories)]
-    if schema.BRAND in items.columns:
-        parts.append(_one_hot(items[schema.BRAND], brands))
-    else:
-        parts.append(np.zeros((len(items), len(brands))))
-    if config.market:
-        absent = pd.Series(np.nan, index=items.index)
-        rival = items.get(schema.COMPETITOR_PRICE, absent).to_numpy(dtype=np.float64)
-        known = np.isfinite(rival) & (rival > 0)
-        parts.append(np.column_stack([np.log(np.where(known, rival, 1.0)), known.astype(np.float64)]))
-    return np.hstack(parts)
+    rows, table = np.asarray(embeddings)[priced], items[priced]
+    log_price = np.log(price[priced])
+    votes, nearness = _cross_fitted(rows, table, log_price, config)
+    mean = float(log_price.mean())
+    weights = _weights(votes, log_price, mean)
+    estimate = _combine(votes, mean, weights)
+    features = _spread_features(estimate, nearness, table)
+    intervals = fit_intervals(log_price - estimate, features, _groups(table), config.coverage, config.seed)
+    learners = fit_learners(rows, table, log_price, config)
+    catalogue = _spread_out(_prices(intervals, estimate, nearness, table), priced)
+    return PriceModel(config, learners, mean, weights, intervals, catalogue)
 
 
 def reference_price(
-    f: ArrayLike, list_price: ArrayLike, competitor_price: ArrayLike, weights: Sequence[float] = (0.0, 1.0, 0.0)
+    f: Floats, list_price: Floats, competitor: Floats, weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
 ) -> Floats:
-    """``log r = w_f log f + w_l log list + w_c log competitor``; an absent price gives its weight to the list price.
+    """``log r = w_f log f + w_l log list + w_c log competitor``.
+
+    Where a price is absent (NaN) its weight goes to the others in proportion, and to the list price where they have
+    none.
 
     Args:
-        f: (n,) predicted price, money.
-        list_price: (n,) money.
-        competitor_price: (n,) money, NaN where absent.
-        weights: w_f, w_l, w_c: >= 0, sum 1; the list price alone by default.
+        f: Model price (n,), money.
+        list_price: (n,), money.
+        competitor: (n,), money, NaN where there is none.
+        weights: Of f, list and competitor; >= 0, sum 1.
 
     Raises:
-        ConfigError: The weights are negative or do not sum to 1.
+        ConfigError: A weight is negative or they do not sum to 1.
     """
-    w_f, w_l, w_c = weights
-    if min(weights) < 0 or abs(sum(weights) - 1) > 1e-9:
-        raise ConfigError(f"reference weights are {tuple(weights)}; they must be >= 0 and sum to 1")
-    listed = np.asarray(list_price, dtype=np.float64)
-    if w_l == 1.0:
-        return listed.copy()
-    log_list = np.log(listed)
-    predicted, rival = (_log_or(np.asarray(x, dtype=np.float64), log_list) for x in (f, competitor_price))
-    return np.asarray(np.exp(w_f * predicted + w_l * log_list + w_c * rival), dtype=np.float64)
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (3,) or not (w >= 0).all() or abs(w.sum() - 1.0) > 1e-9:
+        raise ConfigError(f"reference price: weights are {tuple(weights)}; they must be three, >= 0, and sum to 1")
+    prices = np.stack(np.broadcast_arrays(f, list_price, competitor), axis=-1).astype(np.float64)
+    known = np.isfinite(prices) & (prices > 0)
+    shares = np.where(known, w, 0.0)
+    shares[shares.sum(-1) == 0, 1] = 1.0
+    shares /= shares.sum(-1, keepdims=True)
+    logs = np.log(np.where(known, prices, 1.0))
+    return np.asarray(np.where(known.any(-1), np.exp((shares * logs).sum(-1)), np.nan), dtype=np.float64)
 
 
-def _log_or(price: Floats, otherwise: Floats) -> Floats:
-    known = np.isfinite(price) & (price > 0)
-    return np.where(known, np.log(np.where(known, price, 1.0)), otherwise)
+def _cross_fitted(
+    embeddings: NDArray[np.float32], items: pd.DataFrame, log_price: Floats, config: PriceModelConfig
+) -> tuple[Floats, Floats]:
+    """Votes (n, 4) and nearness (n,) of each item by learners that had not seen it."""
+    votes, nearness = np.zeros((len(items), len(LEARNERS))), np.zeros(len(items))
+    folds = KFold(config.folds, shuffle=True, random_state=config.seed)
+    for train, test in folds.split(embeddings):
+        learners = fit_learners(embeddings[train], items.iloc[train], log_price[train], config)
+        votes[test], nearness[test] = learners.votes(embeddings[test], items.iloc[test], config)
+    return votes, nearness
 
 
-def _out_of_fold(X: Floats, y: Floats, seed: int) -> Floats:
-    """Residual of each item under a model that did not see it."""
-    residual = np.empty_like(y)
-    for seen, unseen in KFold(FOLDS, shuffle=True, random_state=seed).split(X):
-        centre = X[seen].mean(axis=0)
-        ridge = RidgeCV(alphas=ALPHAS).fit(X[seen] - centre, y[seen])
-        residual[unseen] = y[unseen] - ridge.predict(X[unseen] - centre)
-    return residual
+def _weights(votes: Floats, log_price: Floats, mean: float) -> Floats:
+    """Non-negative least squares of the log price on the votes, without and with the market's."""
+    texts = nnls(votes[:, :3] - mean, log_price - mean)[0]
+    market = np.isfinite(votes[:, 3])
+    if market.sum() < MIN_MARKET:
+        return np.stack([np.append(texts, 0.0), np.append(texts, 0.0)])
+    return np.stack([np.append(texts, 0.0), nnls(votes[market] - mean, log_price[market] - mean)[0]])
 
 
-def _reaches(errors: Floats, codes: NDArray[np.int64], n_categories: int, coverage: float) -> Floats:
-    """Conformal half-widths: the ``ceil((n + 1) coverage)``-th smallest error of each category, of all at the end."""
-    overall = _conformal(errors, coverage)
-    own = [errors[codes == code] for code in range(n_categories)]
-    return np.array([*(overall if e.size < LEAST_CATEGORY else _conformal(e, coverage) for e in own), overall])
+def _combine(votes: Floats, mean: float, weights: Floats) -> Floats:
+    market = np.isfinite(votes[:, 3])
+    centred = np.where(np.isfinite(votes), votes - mean, 0.0)
+    return np.asarray(mean + (centred * weights[market.astype(np.int64)]).sum(1), dtype=np.float64)
 
 
-def _conformal(errors: Floats, coverage: float) -> float:
-    place = min(int(np.ceil((errors.size + 1) * coverage)), errors.size) - 1
-    return float(np.sort(errors)[place])
+def _spread_features(estimate: Floats, nearness: Floats, items: pd.DataFrame) -> Floats:
+    """What the spread depends on: the price's height, how near the nearest item is, whether the market is known."""
+    return np.stack([estimate, nearness, np.isfinite(log_competitor(items)).astype(np.float64)], axis=1)
 
 
-def _frequent(brands: pd.Series[Any] | None) -> tuple[str, ...]:
-    if brands is None:
-        return ()
-    counts = brands.dropna().astype(str).value_counts()
-    return tuple(sorted(counts[counts >= LEAST_BRAND].index))
+def _groups(items: pd.DataFrame) -> list[str]:
+    return [normalise(value) for value in items[schema.CATEGORY]] if schema.CATEGORY in items else [""] * len(items)
 
 
-def _codes(values: pd.Series[Any], names: Sequence[str]) -> NDArray[np.int64]:
-    """Number of each value's name, -1 for one never seen."""
-    place = {name: number for number, name in enumerate(names)}
-    return np.array([place.get(str(value), -1) for value in values], dtype=np.int64)
+def _prices(intervals: Intervals, estimate: Floats, nearness: Floats, items: pd.DataFrame) -> ReferencePrices:
+    low, high = intervals.ends(_spread_features(estimate, nearness, items), _groups(items))
+    return ReferencePrices(np.exp(estimate), np.exp(estimate + low), np.exp(estimate + high))
 
 
-def _one_hot(values: pd.Series[Any], names: Sequence[str]) -> Floats:
-    codes = _codes(values, names)
-    out = np.zeros((len(codes), len(names)))
-    known = np.flatnonzero(codes >= 0)
-    out[known, codes[known]] = 1.0
-    return out
+def _spread_out(prices: ReferencePrices, priced: NDArray[np.bool_]) -> ReferencePrices:
+    """The priced rows' values at their places, NaN elsewhere."""
+    columns = []
+    for values in (prices.price, prices.low, prices.high):
+        full = np.full(len(priced), np.nan)
+        full[priced] = values
+        columns.append(full)
+    return ReferencePrices(*columns)
