@@ -123,7 +123,7 @@ def _score(name: str, truth: Floats, predicted: Floats) -> PriceScore:
 def _category_median(items: pd.DataFrame, truth: Floats, test: NDArray[np.bool_]) -> Floats:
     known = pd.Series(truth[~test]).groupby(items[schema.CATEGORY][~test].to_numpy()).median()
     medians = items[schema.CATEGORY][test].map(known).fillna(float(np.median(truth[~test])))
-    return medians.to_numpy(dtype=np.float64)
+    return np.asarray(medians, dtype=np.float64)
 
 
 def _words(items: pd.DataFrame, truth: Floats, test: NDArray[np.bool_]) -> Floats:

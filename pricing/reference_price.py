@@ -20,8 +20,7 @@ from pricing import schema
 from pricing.conformal import Intervals, fit_intervals
 from pricing.errors import ConfigError, DataError
 from pricing.price_features import Design, log_competitor
-from pricing.price_learners import LEARNERS, Learners, fit_learners
-from pricing.price_learners import PriceModelConfig as PriceModelConfig
+from pricing.price_learners import LEARNERS, Learners, PriceModelConfig, fit_learners
 from pricing.text import normalise
 
 Floats = NDArray[np.float64]
