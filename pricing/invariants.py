@@ -1,8 +1,9 @@
 """Promises about every quoted price, checked on the quote log itself: counts and examples. Trusts no other record.
 
 Corridor, list, floor, ceiling, disclosure and stickiness (PRICING.md sections 6 and 7). One breach is one too many: the
-fairness job pages on any. A quote served at list because nothing met the bounds (INFEASIBLE) is exempt from the bounds
-it could not meet, and from nothing else.
+fairness job pages on any. Two kinds of quote are exempt from floor and ceiling, and from nothing else: the fallback
+(INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need not meet commercial bounds, and a price already promised in
+the epoch, which stands while the bounds move under it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ NEEDED: Final = (
     schema.CURRENCY,
     schema.EPOCH,
 )
+# What one price is promised for.
+STICKY: Final = (schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.MODEL_VERSION, schema.CURRENCY)
 # What one example shows: enough to find the quote, nothing about the customer.
 SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
 
@@ -92,17 +95,21 @@ def breaches(checked: tuple[Breach, ...]) -> tuple[Breach, ...]:
 
 def _broken(quotes: pd.DataFrame, rho: float, disclosures: DisclosureTable) -> Iterator[tuple[str, Flags]]:
     price = quotes[schema.PRICE_MINOR].to_numpy(np.int64)
-    at_list = quotes[schema.REASONS].map(lambda reasons: Reason.INFEASIBLE in reasons).to_numpy(bool)
+    bound = ~(quotes[schema.REASONS].map(_fallback).to_numpy(bool) | _promised(quotes))
     personal = quotes[schema.PERSONALISED].to_numpy(bool)
     yield "corridor", _outside_corridor(quotes, price, rho)
     yield "list", price > quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
-    yield "floor", (price < quotes[schema.LOW_MINOR].to_numpy(np.int64)) & ~at_list
-    yield "ceiling", (price > quotes[schema.HIGH_MINOR].to_numpy(np.int64)) & ~at_list
+    yield "floor", (price < quotes[schema.LOW_MINOR].to_numpy(np.int64)) & bound
+    yield "ceiling", (price > quotes[schema.HIGH_MINOR].to_numpy(np.int64)) & bound
     allowed, text = _rules(quotes, disclosures)
     shown = quotes[schema.DISCLOSURE].fillna("").to_numpy(object)
     yield "disclosure", personal & (~allowed | (shown != text))
     yield "opt_out", personal & quotes[schema.REASONS].map(_refused).to_numpy(bool)
     yield "sticky", _not_sticky(quotes)
+
+
+def _fallback(reasons: Any) -> bool:
+    return Reason.INFEASIBLE in reasons or Reason.LOW_CONFIDENCE_LIST in reasons
 
 
 def _refused(reasons: Any) -> bool:
@@ -118,11 +125,19 @@ def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float
     return result
 
 
+def _promised(quotes: pd.DataFrame) -> Flags:
+    """Rows whose customer was quoted the item before in the epoch, by the same model, inside this window."""
+    order = np.argsort(quotes[schema.TS].to_numpy(), kind="stable")
+    again = quotes[list(STICKY)].iloc[order].duplicated().to_numpy()
+    result = np.zeros(len(quotes), dtype=bool)
+    result[order] = again
+    return result & quotes[schema.USER_KEY].notna().to_numpy()
+
+
 def _not_sticky(quotes: pd.DataFrame) -> Flags:
     """Rows whose customer was quoted another price for the same item in the same epoch by the same model."""
     known = quotes[schema.USER_KEY].notna()
-    keys = [schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.MODEL_VERSION, schema.CURRENCY]
-    first = quotes[known].groupby(keys, sort=False, observed=True)[schema.PRICE_MINOR].transform("first")
+    first = quotes[known].groupby(list(STICKY), sort=False, observed=True)[schema.PRICE_MINOR].transform("first")
     result = np.zeros(len(quotes), dtype=bool)
     result[known.to_numpy()] = (quotes.loc[known, schema.PRICE_MINOR] != first).to_numpy()
     return result

@@ -81,13 +81,25 @@ def test_above_list_below_the_floor_and_above_the_ceiling():
     assert broken(change(0, low_minor=801)) == {"floor": 1}
 
 
-def test_a_quote_at_list_because_nothing_met_the_bounds_is_exempt_from_those_alone():
+@pytest.mark.parametrize("reason", [Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST])
+def test_the_fallback_is_exempt_from_commercial_bounds_alone(reason):
     frame = change(39, low_minor=1_100, high_minor=900)
     assert broken(frame) == {"floor": 1, "ceiling": 1}
-    frame.at[39, schema.REASONS] = [Reason.INFEASIBLE.value]
+    frame.at[39, schema.REASONS] = [reason.value]
     assert broken(frame) == {}
     frame.loc[39, schema.LIST_PRICE_MINOR] = 999
     assert broken(frame) == {"list": 1}
+
+
+def test_a_promised_price_stands_while_the_bounds_move_under_it():
+    first, again = quotes(1), quotes(1).assign(quote_id="later", low_minor=850, high_minor=900)
+    again[schema.TS] += pd.Timedelta(hours=1)
+    assert broken(pd.concat([again, first], ignore_index=True)) == {}  # in whatever order the log is read
+    assert broken(again) == {"floor": 1}
+    stranger = again.assign(user_key="k9")
+    assert broken(pd.concat([first, stranger], ignore_index=True)) == {"floor": 1}
+    guests = pd.concat([first, again], ignore_index=True).assign(user_key=None)
+    assert broken(guests) == {"floor": 1}  # nothing is promised to a guest
 
 
 @pytest.mark.parametrize("text", [None, "", NEW_YORK.lower(), NEW_YORK + ".", " " + NEW_YORK])
