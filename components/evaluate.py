@@ -42,7 +42,14 @@ def evaluate(
     models, challenger = open_registry(registry), Path(bundle.path)
     with tempfile.TemporaryDirectory() as folder:
         champion = models.champion_bundle(Path(folder) / "champion")
-        verdict = judge(challenger, champion, read_tables(Path(tables.path)), pd.read_parquet(joined.path), seed=seed)
+        verdict = judge(
+            challenger,
+            champion,
+            read_tables(Path(tables.path)),
+            pd.read_parquet(joined.path),
+            seed=seed,
+            progress=lambda line: print(f"evaluate: {line}", flush=True),
+        )
     write_decision(Path(decision.path), verdict)
     write_report(Path(report.path), verdict)
     record(models, challenger, verdict)

@@ -194,4 +194,4 @@ def test_a_folder_without_a_store_and_an_unknown_environment_say_so(tmp_path: Pa
     with pytest.raises(ConfigError, match="no feature_store"):
         feast.open_store(tmp_path)
     with pytest.raises(ConfigError, match="'moon' is unknown"):
-        feast.write_repository(tmp_path, "moon")  # type: ignore[arg-type]
+        feast.write_repository(tmp_path, "moon")

@@ -1,0 +1,122 @@
+"""Checks a machine before a run or a cluster is tried on it. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from rich.console import Console
+from rich.table import Table
+
+GIB = 2**30
+PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # what the demo was measured on
+CLUSTER_PROCESSORS, CLUSTER_MEMORY_GIB = 6, 14  # Kubeflow Pipelines, KServe and our own pods on one kind node
+PACKAGES = {
+    "pipelines": ("kfp", "kubernetes"),
+    "data": ("feast", "great_expectations"),
+    "train": ("torch", "transformers", "mlflow"),
+    "serve": ("kserve", "onnxruntime"),
+    "monitor": ("evidently", "datasketches"),
+}
+TOOLS = ("docker", "kind", "kubectl")
+PORTS = {8080: "REST", 8081: "gRPC"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing a machine has or lacks.
+
+    Args:
+        name: What was looked at.
+        ok: Whether it is there.
+        found: What was found.
+        needed: Whether a local run cannot go without it; otherwise a cluster or a second process would miss it.
+        fix: What to do about it.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    needed: bool
+    fix: str = ""
+
+
+def checks() -> list[Check]:
+    """All checks of this machine."""
+    return [_python(), *_machine(), *(_packages(role, names) for role, names in PACKAGES.items()), *_tools(), *_ports()]
+
+
+def show(found: Sequence[Check], console: Console) -> None:
+    """Print the checks as a table."""
+    table = Table(title="fairtag doctor", title_justify="left")
+    for heading in ("check", "", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for check in found:
+        mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.needed else "[yellow]missing[/]"
+        table.add_row(check.name, mark, check.found, "" if check.ok else check.fix)
+    console.print(table)
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("Python 3.11 to 3.13", (3, 11) <= sys.version_info[:2] <= (3, 13), version, True, "use Python 3.11")
+
+
+def _machine() -> list[Check]:
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    disk = shutil.disk_usage(".").free / GIB
+    return [
+        Check(f"{PROCESSORS} processors", processors >= PROCESSORS, str(processors), False, "a run takes longer"),
+        Check(f"{MEMORY_GIB} GiB of memory", memory >= MEMORY_GIB, f"{memory:.1f} GiB", True, "use a larger machine"),
+        Check(f"{DISK_GIB} GiB of free disk", disk >= DISK_GIB, f"{disk:.0f} GiB", True, "make room in this folder"),
+        Check(
+            f"a kind cluster: {CLUSTER_PROCESSORS} processors, {CLUSTER_MEMORY_GIB} GiB",
+            processors >= CLUSTER_PROCESSORS and memory >= CLUSTER_MEMORY_GIB,
+            f"{processors}, {memory:.1f} GiB",
+            False,
+            "use a larger machine, or an existing cluster with `fairtag submit`",
+        ),
+    ]
+
+
+def _packages(role: str, names: Sequence[str]) -> Check:
+    missing = [name for name in names if find_spec(name) is None]
+    fix = f"install requirements/{role}.txt, or all with `make install`"
+    return Check(f"packages: {role}", not missing, f"no {', '.join(missing)}" if missing else "all", True, fix)
+
+
+def _tools() -> list[Check]:
+    paths = {tool: shutil.which(tool) for tool in TOOLS}
+    return [
+        Check(tool, path is not None, path or "not found", False, "only `make kind` needs it")
+        for tool, path in paths.items()
+    ]
+
+
+def _ports() -> list[Check]:
+    return [
+        Check(
+            f"port {port} ({purpose})",
+            free := _is_free(port),
+            "free" if free else "in use",
+            False,
+            "`fairtag serve` takes --port and --grpc-port",
+        )
+        for port, purpose in PORTS.items()
+    ]
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

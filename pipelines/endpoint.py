@@ -1,0 +1,90 @@
+"""An endpoint in a process of its own, for as long as it is needed. Knows no payload and no price."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pricing.errors import UnavailableError
+from serving.client import RestClient
+
+MODEL = "fairtag"
+READY_SECONDS = 90.0  # a cold start on a busy machine; a warm one takes five
+STOP_SECONDS = 30.0
+
+
+def command(bundle: Path, features: Path, run_dir: Path, *, http_port: int, grpc_port: int, host: str) -> list[str]:
+    """The command line of an endpoint."""
+    options = {
+        "--bundle": bundle,
+        "--feature-repo": features,
+        "--run-dir": run_dir,
+        "--model-name": MODEL,
+        "--host": host,
+        "--http-port": http_port,
+        "--grpc-port": grpc_port,
+    }
+    return [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
+
+
+@contextmanager
+def serve(bundle: Path, features: Path, run_dir: Path) -> Iterator[str]:
+    """Serve a bundle on a free port of this machine until the end of the block.
+
+    Yields:
+        The address, when the model is ready.
+
+    Raises:
+        UnavailableError: The endpoint did not become ready; its last lines are in the message.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    line = command(bundle, features, run_dir, http_port=port, grpc_port=-1, host="127.0.0.1")
+    log = run_dir / "endpoint.log"
+    with log.open("wb") as stream:
+        # Nothing else sends requests here: draining would only make the caller wait.
+        process = subprocess.Popen([*line, "--drain-seconds", "0"], stdout=stream, stderr=subprocess.STDOUT)  # noqa: S603 - our own module
+        try:
+            _wait_ready(process, address, log)
+            yield address
+        finally:
+            _stop(process)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    with RestClient(address, MODEL) as client:
+        while time.monotonic() < deadline and process.poll() is None:
+            if client.ready():
+                return
+            time.sleep(0.2)
+    lines = log.read_text(errors="replace").strip().splitlines()
+    state = "ended" if process.poll() is not None else f"was not ready in {READY_SECONDS:.0f} s"
+    raise UnavailableError(f"the endpoint {state}: {lines[-1][:300] if lines else 'no output'}; all of it is in {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def replace_process(line: Sequence[str]) -> None:
+    """Become the endpoint, so that signals and the exit code are its own."""
+    os.execv(line[0], list(line))  # noqa: S606 - our own module
