@@ -1,13 +1,14 @@
 """``python -m benchmarks NAME``: run one benchmark or study, or all of them, and keep the figures. Measures nothing.
 
-Numerical libraries get two threads unless OMP_NUM_THREADS says otherwise: the figures are stated for two cores.
+Numerical libraries get one thread unless OMP_NUM_THREADS says otherwise: two threads that wait for each other made a
+fit of six seconds take a hundred while other programs had the cores.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")  # read by BLAS when numpy loads, hence before the other imports
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by BLAS when numpy loads, hence before the other imports
 
 from pathlib import Path
 from typing import Annotated
