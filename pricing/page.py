@@ -15,7 +15,7 @@ from pricing.disclosure import DisclosureRule, read_disclosures
 from pricing.errors import RequestError
 from pricing.guardrails import binding_reasons, to_minor
 from pricing.model_bundle import PricingModel
-from pricing.page_problem import Floats, PageProblem, Rows, intent_of, page_problem
+from pricing.page_problem import Floats, PageProblem, Rows, best_prices, intent_of, page_problem
 from pricing.policy import PricingPolicy
 from pricing.posterior import probability_better
 from pricing.reasons import Reason
@@ -177,9 +177,7 @@ def choose_prices(problem: PageProblem, seed: int) -> ChosenPrices:
     policy = problem.model.policy
     free = np.isnan(problem.fixed)
     fallback = np.where(free, problem.bounds.fallback, problem.fixed)
-    solution = problem.solve()
-    best = np.where(solution.priced & ~problem.listed, solution.y * problem.r, fallback)
-    best = np.where(free, best, problem.fixed)
+    best = best_prices(problem.solve(), problem.r, problem.listed, fallback, problem.fixed)
     confidence = _confidence(problem, best, fallback, seed)
     unsure = confidence < policy.confidence
     price = fallback if unsure else best

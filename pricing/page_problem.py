@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,29 +81,39 @@ class PageProblem:
         """f(v) in units of r."""
         return np.asarray(self.model.reference.f[self.rows] / self.r, dtype=np.float64)
 
-    def solve(self) -> PageSolution:
-        """The best price of each item, given all others on the page."""
+    def solver_inputs(self) -> dict[str, NDArray[Any]]:
+        """Arguments of :func:`pricing.solver.solve_pages`, in units of r; a fixed or listed item has one price left."""
         a, b = self.demand
         policy = self.model.policy
         pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
         menu = self.menu.copy()
         menu[~np.isnan(pinned)] = np.nan
         menu[:, 0] = np.where(np.isnan(pinned), menu[:, 0], pinned)
-        lo = np.where(np.isnan(pinned), self.bounds.lo, pinned)
-        hi = np.where(np.isnan(pinned), self.bounds.hi, pinned)
-        return solve_pages(
-            a,
-            b,
-            self.cost,
-            self.anchor,
-            lo / self.r,
-            hi / self.r,
-            shadow=self.shadow,
-            margin_weight=policy.margin_weight * self.weight,
-            anchor_weight=policy.anchor_weight * self.weight,
-            menu=menu / self.r[:, None],
-            mask=self.on_sale,
-        )
+        return {
+            "a": a,
+            "b": b,
+            "cost": self.cost,
+            "anchor": self.anchor,
+            "lo": np.where(np.isnan(pinned), self.bounds.lo, pinned) / self.r,
+            "hi": np.where(np.isnan(pinned), self.bounds.hi, pinned) / self.r,
+            "shadow": self.shadow,
+            "margin_weight": policy.margin_weight * self.weight,
+            "anchor_weight": policy.anchor_weight * self.weight,
+            "menu": menu / self.r[:, None],
+            "mask": self.on_sale,
+        }
+
+    def solve(self) -> PageSolution:
+        """The best price of each item, given all others on the page."""
+        return solve_pages(**self.solver_inputs())
+
+
+def best_prices(
+    solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats
+) -> Floats:
+    """Money asked for each item: a promise first, the fallback where nothing was priced, else the solution."""
+    best = np.where(solution.priced & ~listed, solution.y * r, fallback)
+    return np.where(np.isnan(fixed), best, fixed)
 
 
 def page_problem(
