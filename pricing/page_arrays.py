@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Counts = NDArray[np.int64]
 
 LARGEST = 1e9  # a utility, or a price in units of r, beyond this is a broken input, as NaN is
 STEEPEST = 1e50  # the same for slopes and weights; products of these stay finite
@@ -20,10 +21,11 @@ UNSOLD = 750.0  # exp(-750) is 0 in float64: utility this far below the outside 
 
 
 class Pages(NamedTuple):
-    """Pages as ``(P, n)`` arrays; ``w`` and ``lam`` are ``()`` or ``(P, n)``, ``menu`` is ``(P, n, m)`` ascending.
+    """Pages as ``(P, n)`` arrays; ``w`` and ``lam`` are ``()`` or ``(P, n)``.
 
-    ``net`` is cost plus shadow price. ``start``, ``pull``, ``curve``, ``menu_gain`` and ``menu_fall`` are what the
-    item step reuses in every iteration; the solver fills them in.
+    ``net`` is cost plus shadow price. ``menu`` is ``(P, n, m)``, ascending; its points from number ``first`` to number
+    ``last`` lie inside the bounds. ``start``, ``pull`` and ``curve`` are what the item step reuses in every iteration;
+    the solver fills them in.
     """
 
     a: Floats
@@ -35,11 +37,11 @@ class Pages(NamedTuple):
     w: Floats
     lam: Floats
     menu: Floats | None = None
+    first: Counts | None = None
+    last: Counts | None = None
     start: Floats | None = None
     pull: Floats | None = None
     curve: Floats | None = None
-    menu_gain: Floats | None = None
-    menu_fall: Floats | None = None
 
     def rows(self, index: slice | Flags) -> Pages:
         """Some of the pages."""
@@ -86,19 +88,33 @@ def prepare(
     shape = np.broadcast_shapes(*(x.shape for x in (*given, w, lam)), *extra) or (1,)
     full = [x if x.shape == shape else np.broadcast_to(x, shape) for x in given]
     priced = _usable(full, w, lam, mask)
+    full[4], full[5] = np.maximum(full[4], -LARGEST), _finite_top(full, pulled and grid is None)
     if grid is not None:
-        grid = _inside(np.broadcast_to(grid, (*shape, grid.shape[-1])), full[4], full[5])
-        priced = priced & np.isfinite(grid).any(-1)
-    full[4], full[5] = np.maximum(full[4], -LARGEST), _finite_top(full, pulled)
+        grid = _ascending(np.broadcast_to(grid, (*shape, grid.shape[-1])))
+        priced = priced & (up_to(grid, full[5]) > _below(grid, full[4]))
     if not priced.all():
         full = [np.where(priced, x, neutral) for x, neutral in zip(full, (-np.inf, 1, 0, 0, 0, 0), strict=True)]
         w, lam = (np.where((x >= 0) & (x <= STEEPEST), x, 0.0) for x in (w, lam))
         grid = None if grid is None else _neutral_menu(grid, priced)
     rows = (int(np.prod(shape[:-1])), shape[-1])
     w, lam = (x if x.ndim == 0 else np.broadcast_to(x, shape).reshape(rows) for x in (w, lam))
-    flat = None if grid is None else grid.reshape(*rows, grid.shape[-1])
     a, b, net, anchor, lo, hi = (x.reshape(rows) for x in full)
-    return Pages(a, b, net, anchor, lo, hi, w, lam, flat), priced
+    pages = Pages(a, b, net, anchor, lo, hi, w, lam)
+    if grid is None:
+        return pages, priced
+    menu = np.ascontiguousarray(grid).reshape(*rows, grid.shape[-1])
+    return pages._replace(menu=menu, first=_below(menu, lo), last=up_to(menu, hi) - 1), priced
+
+
+def up_to(menu: Floats, price: Floats) -> Counts:
+    """How many points of each menu are at most the price; NaN never is."""
+    count: Counts = np.add.reduce(menu <= price[..., None], axis=-1, dtype=np.int64)
+    return count
+
+
+def _below(menu: Floats, price: Floats) -> Counts:
+    count: Counts = np.add.reduce(menu < price[..., None], axis=-1, dtype=np.int64)
+    return count
 
 
 def _usable(full: list[Floats], w: Floats, lam: Floats, mask: ArrayLike | None) -> Flags:
@@ -110,10 +126,10 @@ def _usable(full: list[Floats], w: Floats, lam: Floats, mask: ArrayLike | None) 
     return usable if mask is None else usable & np.asarray(mask, bool)
 
 
-def _inside(grid: Floats, lo: Floats, hi: Floats) -> Floats:
-    """Menu points inside the bounds, ascending, then NaN."""
-    inside = (grid >= lo[..., None]) & (grid <= hi[..., None]) & (np.abs(grid) <= LARGEST)
-    return np.sort(np.where(inside, grid, np.nan), axis=-1)
+def _ascending(menu: Floats) -> Floats:
+    """The menu in ascending order, NaN last; as it is where it is so already."""
+    ordered = (menu[..., :-1] <= menu[..., 1:]) | np.isnan(menu[..., 1:])
+    return menu if ordered.all() else np.sort(menu, axis=-1)
 
 
 def _neutral_menu(grid: Floats, priced: Flags) -> Floats:

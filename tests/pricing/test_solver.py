@@ -210,6 +210,17 @@ def test_menu_order_padding_and_points_outside_the_bounds_do_not_matter():
     assert (plain.y == messy.y).all()
 
 
+def test_infinite_bounds_leave_the_whole_menu_but_no_infinite_price():
+    menu = np.array([[-INF, 0.7, 0.9, 800.0, INF]])
+    for lam in (0.0, 2.0):
+        got = solve_pages(0.0, 3.0, 0.4, 0.9, -INF, INF, menu=menu, anchor_weight=lam)
+        values = {y: naive_value(np.array([y]), 0.0, 3.0, 0.4, 0.9, lam=lam) for y in (0.7, 0.9, 800.0)}
+        assert got.value == pytest.approx(max(values.values()), abs=1e-15)
+        assert values[got.y[0]] == max(values.values())
+    only_far = solve_pages(0.0, 3.0, 0.4, 0.9, 500.0, INF, menu=menu, anchor_weight=2.0)
+    assert only_far.y == [800.0]
+
+
 def test_duplicates_of_an_item_get_one_price():
     a, b, cost, anchor, lo, hi = draw_pages(10, 5)
     twice = [np.r_[x, x[2], x[2]] for x in (a, b, cost, anchor, lo, hi)]
@@ -290,25 +301,47 @@ def test_a_wider_choice_is_never_worth_less(seed, n, lam):
     assert narrow.value <= wide.value + 1e-12
 
 
-broken = st.sampled_from([0.0, 1.0, -1.0, NAN, INF, -INF, 1e308, -1e308, 1e-308, 1e99, 700.0, 1e5, 5e8])
-number = st.one_of(broken, st.floats(0, 2))
+BROKEN = (0.0, 1.0, -1.0, NAN, INF, -INF, 1e308, -1e308, 1e-308, 1e99, -1e99, 700.0, 1e5, 5e8)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(st.data(), st.integers(0, 5), number, number, st.booleans())
-def test_no_input_raises_warns_or_gives_a_price_that_is_not_a_number(data, n, w, lam, on_menu):
-    row = st.lists(number, min_size=n, max_size=n)
-    terms = [np.array(data.draw(row)) for _ in range(6)]
-    menu = np.array(data.draw(st.lists(row, min_size=3, max_size=3))).reshape(3, n).T if on_menu else None
-    got = solve_pages(*terms, shadow=np.array(data.draw(row)), margin_weight=w, anchor_weight=lam, menu=menu)
+def check_defined(terms, options):
+    """Whatever goes in, prices that come out are numbers inside their bounds and on their menu."""
+    got = solve_pages(*terms, **options)
+    lo, hi = (np.broadcast_to(x, got.y.shape)[got.priced] for x in terms[4:])
     y = got.y[got.priced]
     assert np.isfinite(y).all()
     assert np.isnan(got.y[~got.priced]).all()
-    assert ((y >= terms[4][got.priced]) & (y <= terms[5][got.priced])).all()
+    assert ((y >= lo) & (y <= hi)).all()
+    if options.get("menu") is not None:
+        assert (options["menu"][got.priced] == y[:, None]).any(-1).all()
     assert np.isfinite(got.q).all()
     assert (got.q >= 0).all()
     assert got.q.sum() <= 1 + 1e-12
     assert np.isfinite(got.value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_mixture_of_broken_numbers_raises_warns_or_gives_a_price_that_is_not_one(seed):
+    rng = np.random.default_rng(seed)
+
+    def numbers(*shape):
+        return np.where(rng.random(shape) < 0.4, rng.choice(BROKEN, shape), rng.uniform(0, 2, shape))
+
+    for _ in range(500):
+        n = int(rng.integers(0, 5))
+        w, lam = numbers(2)
+        options = {"shadow": numbers(n), "margin_weight": w, "anchor_weight": lam}
+        options["menu"] = numbers(n, 3) if rng.random() < 0.4 else None
+        check_defined([numbers(n) for _ in range(6)], options)
+
+
+@quick
+@given(st.lists(st.floats(), min_size=14, max_size=14), st.booleans())
+def test_no_float_at_all_raises_or_warns(values, on_menu):
+    first, second, (w, lam) = values[:6], values[6:12], values[12:]
+    menu = np.array([values[:4], values[4:8]]) if on_menu else None
+    terms = [np.array(pair) for pair in zip(first, second, strict=True)]
+    check_defined(terms, {"margin_weight": w, "anchor_weight": lam, "menu": menu})
 
 
 # --- bad and extreme input -------------------------------------------------------------------------------------------
