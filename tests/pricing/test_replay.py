@@ -70,14 +70,16 @@ def through_json(record):
     return json.loads(json.dumps(record, allow_nan=False))
 
 
-@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("anchor_weight", [0.0, 0.4])
-def test_a_recorded_page_is_priced_again_to_the_last_bit(seed, anchor_weight):
-    record, chosen = record_of(model(seed, anchor_weight=anchor_weight))
-    again = replay(through_json(record))
-    assert again.identical
-    np.testing.assert_array_equal(again.price, chosen.price)
-    assert not np.array_equal(chosen.price, record["fallback"])  # something was optimised, or the test says nothing
+def test_recorded_pages_are_priced_again_to_the_last_bit(anchor_weight):
+    optimised = 0
+    for seed in range(10):
+        record, chosen = record_of(model(seed, anchor_weight=anchor_weight))
+        again = replay(through_json(record))
+        assert again.identical
+        np.testing.assert_array_equal(again.price, chosen.price)
+        optimised += not np.array_equal(chosen.price, record["fallback"])
+    assert optimised >= 8  # pages at list throughout would replay whatever the solver did
 
 
 def test_promised_prices_and_out_of_stock_items_replay_too():
