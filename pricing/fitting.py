@@ -39,7 +39,7 @@ from pricing.model_bundle import (
 )
 from pricing.policy import PricingPolicy
 from pricing.profile import build_profile
-from pricing.reference_price import PriceModel, fit_price_model, reference_price
+from pricing.reference_price import PriceModel, PriceModelConfig, fit_price_model, reference_price
 from pricing.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
 from pricing.splits import PRODUCT_SALT, held_out, time_split
 from pricing.tables import Tables
@@ -137,7 +137,7 @@ def fit_part(training_set: pd.DataFrame) -> pd.DataFrame:
 def fit_prices(catalogue: pd.DataFrame, embeddings: NDArray[np.float32], seed: int) -> PriceModel:
     """f(v) on the products that are not held out."""
     kept = ~held_out(catalogue[schema.ITEM_ID], PRODUCT_SALT)
-    return fit_price_model(embeddings[kept], catalogue[kept].reset_index(drop=True), seed=seed)
+    return fit_price_model(embeddings[kept], catalogue[kept].reset_index(drop=True), PriceModelConfig(seed=seed))
 
 
 def demand_inputs(

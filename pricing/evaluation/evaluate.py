@@ -19,7 +19,13 @@ from pricing.errors import DecisionError
 from pricing.evaluation import demand as demand_part
 from pricing.evaluation.behaviour import behaviour_gates, requests
 from pricing.evaluation.budget import budget_gates
-from pricing.evaluation.fairness import audit_shadow, gap_gate, price_by_group, promises_gate
+from pricing.evaluation.fairness import (
+    audit_shadow,
+    crossed_quotes,
+    gap_gate,
+    price_by_group,
+    promises_gate,
+)
 from pricing.evaluation.judge import Judgement, Trial, fit_judges, judge, make_trial
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.evaluation.prices import PriceAccuracy, price_gates, score_prices
@@ -117,7 +123,8 @@ def evaluate(
     if quotes_out:
         quotes_out(quotes)
     progress("audit shadow prices and try the model's behaviour")
-    report = audit_shadow(quotes, tables.audit_groups, seed)
+    crossed = crossed_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
+    report = audit_shadow(crossed, tables.audit_groups, seed)
     tried = requests(new, scored.pages, scored.vectors)
     menu = _menu(tables)
     gates: list[Gate] = [
@@ -125,7 +132,7 @@ def evaluate(
         *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed),
         demand_part.demand_gate(scored.calibration, limits),
         *value_gates(judgement, prices, rival_prices, menu, limits, seed),
-        promises_gate(quotes, new.policy.limits.corridor_ratio),
+        promises_gate(pd.concat([quotes, crossed]), new.policy.limits.corridor_ratio),
         gap_gate(report),
         *behaviour_gates(new, scored.pages, tried),
         *budget_gates(new, tried, list(scored.vectors), limits),
@@ -139,7 +146,7 @@ def evaluate(
         "charts": {
             "calibration": demand_part.bins(scored.calibration),
             "price_scatter": scored.prices.scatter(),
-            "price_by_group": price_by_group(quotes, tables.audit_groups, report),
+            "price_by_group": price_by_group(crossed, tables.audit_groups, report),
             "uplift": _uplift(judgement, prices, rival_prices, seed),
         },
     }

@@ -6,17 +6,25 @@ customers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pricing import schema
+from pricing.context import MarketContext
 from pricing.decision import Gate, Verdict
 from pricing.disclosure import read_disclosures
+from pricing.evaluation.limits import EvaluationLimits
 from pricing.fairness_audit import AuditReport, audit
 from pricing.fairness_verdict import AuditLimits
 from pricing.invariants import breaches, check_invariants
+from pricing.model_bundle import PricingModel
+from pricing.page import price_page
+from pricing.quote_rows import quote_frame, quote_rows
+from pricing.shadow import JURISDICTION, sample_pages, user_of
 from pricing.verdict import Verdict as Answer
 
 Z = 1.96  # of a two-sided 95 % interval
@@ -34,6 +42,43 @@ def promises_gate(quotes: pd.DataFrame, rho: float) -> Gate:
     return Gate(
         "price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{len(quotes)} prices checked"
     )
+
+
+def crossed_quotes(
+    model: PricingModel,
+    hold_out: pd.DataFrame,
+    vectors: Mapping[str, NDArray[np.float32]],
+    limits: EvaluationLimits,
+    seed: int,
+) -> pd.DataFrame:
+    """The same pages priced for many customers: each item and epoch then holds every group.
+
+    A hold-out page is seen by one customer, and its prices cannot be compared with anyone's. Here each of a few pages
+    is priced, in an epoch of its own, for every customer of a sample as they were at their last hold-out page.
+    """
+    known = hold_out[hold_out[schema.ITEM_ID].isin(model.row_of)]
+    pages = sample_pages(known, limits.audit_pages, seed)
+    users = known.drop_duplicates(schema.USER_ID, keep="last")
+    users = users.sample(min(limits.audit_users, len(users)), random_state=seed)
+    day = model.policy.epoch_of(pd.Timestamp(known[schema.TS].max()).timestamp())
+    rows: list[dict[str, Any]] = []
+    for number, (page_id, logged) in enumerate(pages.groupby(schema.PAGE_ID, sort=True)):
+        query = logged[schema.QUERY].iloc[0] or None
+        items = np.array([model.row_of[item] for item in logged[schema.ITEM_ID]], dtype=np.int64)
+        market = MarketContext.of(logged)
+        for _, user in users.iterrows():
+            page = price_page(
+                model,
+                items,
+                vectors.get(query) if query else None,
+                user_of(user, JURISDICTION),
+                market=market,
+                epoch=day + number,
+            )
+            who = str(user[schema.USER_ID])
+            ts = pd.Timestamp(known[schema.TS].max())
+            rows += quote_rows(page, quote_id=f"{page_id}/{who}", ts=ts, task="search", user_key=who, query=query)
+    return quote_frame(rows)
 
 
 def audit_shadow(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:

@@ -24,6 +24,8 @@ class EvaluationLimits:
         bundle_bytes: Size of the bundle.
         launch: Limits of the off-policy gates.
         pages: Most hold-out pages that are priced.
+        audit_pages: Pages priced for many customers at once, for the fairness gates.
+        audit_users: Customers each of them is priced for.
         require_experiment: A log without randomised prices then rejects; otherwise the value is judged by an
             independent demand model, and the decision says that its evidence is observational.
     """
@@ -38,5 +40,7 @@ class EvaluationLimits:
     encode_milliseconds: float = 50.0
     bundle_bytes: float = 2e9
     launch: LaunchLimits = field(default_factory=LaunchLimits)
-    pages: int = 1_200
+    pages: int = 2_500
+    audit_pages: int = 20
+    audit_users: int = 250
     require_experiment: bool = False

@@ -71,10 +71,10 @@ def value_gates(
 def off_policy_gates(
     judgement: Judgement, challenger: PolicyPrices, menu: Floats, limits: EvaluationLimits
 ) -> list[Gate]:
-    """The launch gates on the logged price menu, against serving list prices to everyone.
+    """The launch gates on the logged price menu, against the prices that were in force when it was written.
 
     One impression is one decision: the reward model holds the page's other prices as they were logged, so the
-    uplift leaves out what the new prices do to each other; ``profit_uplift`` of the judges has them together.
+    uplift leaves out what the new prices do to each other; the judges' picture of it has them together.
     """
     rows = judgement.trial.rows
     known = (rows[schema.PROPENSITY].notna() & judgement.trial.on_sale).to_numpy(dtype=bool)
@@ -88,13 +88,10 @@ def off_policy_gates(
         rows[schema.PROPENSITY].to_numpy(dtype=np.float64)[known],
         judgement.trial.customer[known],
     )
-    at_list = np.zeros((int(known.sum()), menu.size))
-    at_list[:, menu.argmax()] = 1.0
     report = launch_report(
         log,
         on_menu(challenger, judgement.trial.listed, menu)[known],
         judgement.item_rewards(menu)[known],
-        champion=at_list,
         placebo=np.nan_to_num(spend) if np.isfinite(spend).any() else None,
         limits=limits.launch,
     )
