@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from pricing import schema
@@ -69,10 +70,12 @@ def words(key: str) -> tuple[str, ...]:
 # The path that leads to a step, and the step. Spelt out only for a hit: a deep payload costs no more than a flat one.
 _Path: TypeAlias = tuple["_Path | None", str]
 
-_PHRASES: Final = tuple((attribute, words(phrase)) for attribute, phrases in FORBIDDEN.items() for phrase in phrases)
-_COMPACT: Final = {"".join(phrase): attribute for attribute, phrase in _PHRASES}
+_PHRASES: Final = {words(phrase): attribute for attribute, phrases in FORBIDDEN.items() for phrase in phrases}
+_SIZES: Final = sorted({len(phrase) for phrase in _PHRASES})
+_COMPACT: Final = {"".join(phrase): attribute for phrase, attribute in _PHRASES.items()}
 _OWN: Final = frozenset(words(column) for column in OUR_COLUMNS)
 _OWNERS: Final = ("user", "customer", "shopper", "buyer", "client", "person", "visitor", "member", "consumer")
+_LONGEST_CACHED = 64  # no field of ours is longer; remembering longer ones would let a caller fill the memory
 
 
 def forbidden_attribute(key: str) -> str | None:
@@ -81,17 +84,25 @@ def forbidden_attribute(key: str) -> str | None:
     >>> forbidden_attribute("customerDateOfBirth"), forbidden_attribute("page_size")
     ('age', None)
     """
+    return _cached(key) if len(key) <= _LONGEST_CACHED else _look_up(key)
+
+
+def _look_up(key: str) -> str | None:
     spelt = words(key)
     if not spelt or spelt in _OWN:
         return None
     return _in_a_row(spelt) or _run_together("".join(spelt))
 
 
+_cached = lru_cache(maxsize=4_096)(_look_up)  # a payload repeats its keys a thousand times
+
+
 def _in_a_row(spelt: tuple[str, ...]) -> str | None:
-    for attribute, phrase in _PHRASES:
-        size = len(phrase)
-        if any(spelt[at : at + size] == phrase for at in range(len(spelt) - size + 1)):
-            return attribute
+    for size in _SIZES:
+        for at in range(len(spelt) - size + 1):
+            attribute = _PHRASES.get(spelt[at : at + size])
+            if attribute is not None:
+                return attribute
     return None
 
 
