@@ -164,13 +164,15 @@ def _rows(stream: QuoteStream, shop: _Shop, rng: np.random.Generator, page: _Pag
     item, user = page.item.ravel(), np.repeat(page.user, m)
     shift = np.where(shop.category[item] == int(shocks.category.rsplit("-", 1)[1]), 1 + shocks.price_shift, 1.0)
     list_minor = np.round(100 * shop.list_price[item] * shift)
-    discount = DEPTH * shop.response[user]
+    # A part of the discount differs from item to item, as exploration does; the same customer sees the same price.
+    wobble = ((item * 7919 + user * 104729) % 97) / 96
+    discount = DEPTH * (0.7 * shop.response[user] + 0.3 * wobble)
     gap = np.where(shop.group[user] == 1, 1 + shocks.group_gap, 1.0)
     price_minor = np.minimum(np.round(list_minor * (1 - discount) * gap), list_minor)
     reference = np.round(list_minor * 0.97)
     similarity = np.sort(rng.beta(8, 4, (n, m)), axis=1)[:, ::-1].ravel()
     sensitivity = 2.0 + 2.0 * shop.response[user]
-    utility = 0.2 + 1.5 * similarity - sensitivity * price_minor / reference + np.repeat(page.demand, m)
+    utility = -1.2 + 1.5 * similarity - sensitivity * price_minor / reference + np.repeat(page.demand, m)
     weights = np.exp(utility).reshape(n, m)
     probability = (weights / (1 + weights.sum(axis=1, keepdims=True))).ravel()
     moments = page.times.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)

@@ -9,13 +9,15 @@ from typing import Any
 import pandas as pd
 
 from monitoring import drift_questions, evidently_report
-from monitoring.inputs import Inputs, Reference, cursor_of, enough, job_state, read_reference, take_step
+from monitoring.inputs import Inputs, Reference, cursor_of, job_state, read_reference, take_step
 from monitoring.judge import Judge, Question, remember_since
+from monitoring.log_checks import log_check, traffic_check
 from monitoring.scan import Scan, scan
 from monitoring.state import State
 from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
+from pricing.profile_measures import NEW
 from pricing.verdict import Verdict as Status
 
 JOB = "drift"
@@ -29,7 +31,8 @@ def run(inputs: Inputs) -> Verdict:
         cursor = cursor_of(inputs, state)
         found = scan(reader.batches(), reference.profile, cursor=cursor, seed=inputs.settings.seed)
         sample = found.sample.frame()
-        checks = _checks(inputs, reference, found, sample, state)
+        checks = (log_check(reader.intake), *_checks(inputs, reference, found, sample, state))
+        checks = remember_since(checks, inputs.window.start.isoformat(), state)
     found.sketches.save(inputs.out / "sketches")
     detail = {
         "bundle": reference.version,
@@ -49,7 +52,7 @@ def run(inputs: Inputs) -> Verdict:
 def _checks(
     inputs: Inputs, reference: Reference, found: Scan, sample: pd.DataFrame, state: State | None
 ) -> tuple[Check, ...]:
-    traffic = enough(inputs, found.pages, found.rows)
+    traffic = traffic_check(inputs, found.pages, found.rows)
     if traffic.status is not Status.PASS:
         return (traffic,)
     settings, window = inputs.settings, inputs.window
@@ -59,7 +62,18 @@ def _checks(
     if hours is None:  # the detectors keep what they hold
         asked = [replace(question, fresh=None) for question in asked]
     judge = Judge(settings, len(asked), hours, state)
-    return remember_since((traffic, *map(judge.answer, asked)), window.start.isoformat(), state)
+    return (traffic, *_new_category(found), *map(judge.answer, asked))
+
+
+def _new_category(found: Scan) -> list[Check]:
+    """Quotes of a category that training never saw have no reference to be held against."""
+    measure = next((measure for measure in found.measures if measure.name == "category_mix"), None)
+    if measure is None:
+        return []
+    rows = int(found.whole[measure.name].numerator[:, measure.components.index(NEW)].sum())
+    status = Status.COULD_NOT_TELL if rows else Status.PASS
+    said = f"{rows:,} quotes of a category that training never saw" if rows else "every category is known"
+    return [Check("new_category", status, said, value=float(rows), reference=0.0, unit="quotes", n=found.rows)]
 
 
 def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, cursor: datetime | None) -> list[Question]:

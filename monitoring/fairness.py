@@ -14,8 +14,9 @@ import pandas as pd
 
 from monitoring import evidently_report
 from monitoring.fairness_checks import gaps, limits_of, promises
-from monitoring.inputs import Inputs, Reference, enough, job_state, read_reference
+from monitoring.inputs import Inputs, Reference, job_state, read_reference
 from monitoring.judge import remember_since
+from monitoring.log_checks import log_check, traffic_check
 from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
@@ -39,8 +40,8 @@ def run(inputs: Inputs) -> Verdict:
         reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
         quotes = reader.frame()
         pages = int((quotes[schema.RANK] == 1).sum())
-        traffic = enough(inputs, pages, len(quotes))
-        checks: tuple[Check, ...] = (traffic,)
+        traffic = traffic_check(inputs, pages, len(quotes))
+        checks: tuple[Check, ...] = (log_check(reader.intake), traffic)
         report = None
         if len(quotes):
             checks += promises(quotes, rho_of(reference, inputs))

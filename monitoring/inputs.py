@@ -10,12 +10,10 @@ from pathlib import Path
 
 from monitoring.settings import Settings
 from monitoring.state import State, locked_state
-from monitoring.verdict import Check
 from monitoring.window import Window
 from pricing.errors import BundleMissing, ConfigError
 from pricing.manifest import MANIFEST, read_manifest
 from pricing.profile_record import FOLDER, Profile
-from pricing.verdict import Verdict as Status
 
 LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
 
@@ -86,15 +84,6 @@ def read_reference(path: Path) -> Reference:
     if not (path / FOLDER).is_dir():
         raise BundleMissing(f"{path}: the bundle has no reference profile; train it again with this version")
     return Reference(str(manifest["version"]), Profile.load(path / FOLDER), path)
-
-
-def enough(inputs: Inputs, pages: int, rows: int) -> Check:
-    """Whether there are enough pages to tell anything at all."""
-    least = inputs.settings.min_pages
-    known = pages >= least
-    summary = f"{pages:,} pages, {rows:,} quotes" if known else f"{pages:,} pages in the window; {least:,} are needed"
-    status = Status.PASS if known else Status.COULD_NOT_TELL
-    return Check("traffic", status, summary, value=pages, reference=least, unit="pages", n=rows)
 
 
 @contextmanager

@@ -7,19 +7,22 @@ from importlib import import_module
 from pathlib import Path
 
 from monitoring.inputs import Inputs
+from monitoring.report import write_report
 from monitoring.verdict import Verdict, read_verdict
 from pricing.errors import MissingDataError
 
 PURPOSE = {
     "drift": "Have prices, demand, queries or the catalogue left what the model saw in training?",
+    "performance": "Do customers buy as the model says they will?",
     "fairness": "Is every promise about prices kept, and do groups of customers pay the same for the same item?",
+    "quality": "Is the quote log whole, in range, on time and disclosed?",
     "all": "Run every job and write one report.",
 }
 JOBS = tuple(name for name in PURPOSE if name != "all")
 
 
 def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
-    """Run jobs one after the other; each writes ``<out>/<job>.json``.
+    """Run jobs one after the other; each writes ``<out>/<job>.json``, all together ``<out>/report.html``.
 
     Args:
         names: Jobs, of :data:`JOBS`.
@@ -31,6 +34,7 @@ def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
         verdict = run(inputs)
         verdict.save(inputs.out / f"{name}.json")
         verdicts.append(verdict)
+    write_report(verdicts, inputs.out, now=inputs.window.now, runbook=inputs.settings.runbook)
     return tuple(verdicts)
 
 

@@ -15,7 +15,7 @@ SCHEMA = "fairtag.verdict/1"
 
 
 EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.PAGE: 2, Status.COULD_NOT_TELL: 3}
-_SEVERITY = (Status.PAGE, Status.COULD_NOT_TELL, Status.WARN, Status.PASS)
+SEVERITY = (Status.PAGE, Status.COULD_NOT_TELL, Status.WARN, Status.PASS)
 
 
 def exit_code(status: Status) -> int:
@@ -95,7 +95,7 @@ class Verdict:
     def failing(self) -> tuple[Check, ...]:
         """Checks that did not pass, worst first, biggest change first."""
         failing = [check for check in self.checks if check.status is not Status.PASS]
-        return tuple(sorted(failing, key=lambda c: (_SEVERITY.index(c.status), -abs(c.change or 0), c.name)))
+        return tuple(sorted(failing, key=lambda c: (SEVERITY.index(c.status), -abs(c.change or 0), c.name)))
 
     @property
     def fingerprint(self) -> str:

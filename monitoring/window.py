@@ -27,7 +27,7 @@ from pricing.errors import ConfigError
 
 BATCH_ROWS = 200_000
 SKEW = timedelta(minutes=5)  # clocks of well-kept machines differ by less
-LATE = timedelta(hours=1)  # the endpoint flushes within a minute; an hour behind its file is late
+LATE = timedelta(hours=1)  # the endpoint flushes within a minute; an hour behind its neighbours is late
 OPENED_BEFORE = timedelta(hours=6)  # a file opened so long before the window cannot hold a row of it
 OPENED_AFTER = timedelta(days=2)  # rows that arrive later than this after the window are not waited for
 EXACT_ROWS = 50_000_000  # rows whose duplicates are found exactly (8 bytes each, so at most 400 MB)
@@ -65,7 +65,7 @@ class Intake:
         rows: Rows of the window that were read, bad ones included.
         kept: Rows that the statistics see.
         duplicates: Rows that repeat an earlier (quote, item).
-        late: Rows more than ``LATE`` older than the newest of their file; they are kept.
+        late: Rows that stand behind a row of the same file that is more than ``LATE`` newer; they are kept.
         future: Rows more than ``SKEW`` after ``now``; they are not kept.
         broken: Rows that break a rule of the contract, by "column: rule"; they are not kept.
         examples: One value for each broken rule.
@@ -159,12 +159,13 @@ class LogReader:
             if missing:
                 raise KeyError(f"column {', '.join(missing)} is missing")
             groups = [g for g in range(file.num_row_groups) if self._overlaps(file, g)]
-            newest = self._newest(file)
+            newest = 0
             self.intake.files += 1
             columns = [name for name in self._table.names if name in file.schema_arrow.names]
             for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=groups, columns=columns):
-                frame = self._rows(batch, newest)
+                frame = self._rows(batch)
                 if len(frame):
+                    newest = self._note(frame, newest)
                     yield frame
 
     def _statistics(self, file: pq.ParquetFile, group: int) -> tuple[datetime, datetime] | None:
@@ -182,11 +183,7 @@ class LogReader:
         # a group in the future is read as well: its rows are counted, not kept
         return span is None or (span[1] >= self._window.start and span[0] < self._window.end) or span[1] > future
 
-    def _newest(self, file: pq.ParquetFile) -> datetime | None:
-        spans = [self._statistics(file, group) for group in range(file.num_row_groups)]
-        return max((span[1] for span in spans if span is not None), default=None)
-
-    def _rows(self, batch: pa.RecordBatch, newest: datetime | None) -> pd.DataFrame:
+    def _rows(self, batch: pa.RecordBatch) -> pd.DataFrame:
         times = batch.column(batch.schema.names.index(schema.TS)).cast(pa.timestamp("us", tz="UTC"))
         future = pc.fill_null(pc.greater(times, pa.scalar(self._window.now + SKEW, times.type)), False)
         self.intake.future += pc.sum(future).as_py() or 0
@@ -202,8 +199,6 @@ class LogReader:
         new = self._seen.new(frame, self._table.key)
         self.intake.duplicates += int((~new).sum())
         frame = frame[new] if not new.all() else frame
-        if len(frame):
-            self._note(frame, newest)
         rows: pd.DataFrame = frame.reset_index(drop=True)
         return rows
 
@@ -215,14 +210,18 @@ class LogReader:
             good &= ~bad
         return good
 
-    def _note(self, frame: pd.DataFrame, newest: datetime | None) -> None:
+    def _note(self, frame: pd.DataFrame, newest: int) -> int:
+        """Count the rows and those that came late; returns the newest time of the file so far, in microseconds."""
         times = frame[schema.TS]
         first, last = times.min().to_pydatetime(), times.max().to_pydatetime()
         self.intake.kept += len(frame)
         self.intake.first = min(self.intake.first or first, first)
         self.intake.last = max(self.intake.last or last, last)
-        if newest is not None:
-            self.intake.late += int((times < pd.Timestamp(newest - LATE)).sum())
+        instants = times.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
+        seen = np.maximum(np.maximum.accumulate(instants), newest)
+        if self._table is schema.QUOTES:  # what a shop reports comes in any order
+            self.intake.late += int((instants < seen - LATE // timedelta(microseconds=1)).sum())
+        return int(seen[-1])
 
 
 def violations(frame: pd.DataFrame, table: schema.Table) -> Iterator[tuple[str, npt.NDArray[np.bool_], str]]:

@@ -1,0 +1,172 @@
+"""The quality job: is the quote log whole, in range, on time and disclosed? Knows no model's reference and no group."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring.inputs import Inputs
+from monitoring.judge import remember_since
+from monitoring.log_checks import log_check, traffic_check
+from monitoring.verdict import Check, Verdict
+from monitoring.window import Intake, LogReader, Window
+from pricing import schema
+from pricing.verdict import Verdict as Status
+
+JOB = "quality"
+GAP = timedelta(minutes=30)  # a shop that has served pages all day does not fall silent for so long
+CONSTANT_ROWS = 1_000  # rows from which a number that never changes is a broken column
+# Numbers that differ from row to row in any living shop.
+LIVELY = (schema.SIMILARITY, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR, schema.PURCHASE_PROBABILITY)
+LIMITS: dict[str, tuple[float, float]] = {  # share of pages or rows that warns and that pages
+    "degraded": (0.01, 0.10),
+    "stale_features": (0.05, 0.25),
+    "no_customer": (0.20, 0.80),
+    "duplicates": (0.0, 0.01),
+    "late": (0.001, 0.05),
+    "future": (0.0, 0.01),
+    "broken_rows": (0.0, 0.01),
+}
+STALE_SECONDS = 24 * 3600.0  # user features older than a day are yesterday's
+
+
+@dataclass
+class Health:
+    """Sums of one pass over the log."""
+
+    rows: int = 0
+    pages: int = 0
+    degraded: Counter[str] = field(default_factory=Counter)
+    stale: int = 0
+    aged: int = 0
+    nameless: int = 0
+    undisclosed: int = 0
+    undisclosed_examples: list[str] = field(default_factory=list)
+    lively: dict[str, tuple[float, float]] = field(default_factory=dict)
+    minutes: set[int] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Take in rows of schema.QUOTES."""
+        first = frame[frame[schema.RANK] == 1]
+        self.rows += len(frame)
+        self.pages += len(first)
+        self.degraded.update(first[schema.DEGRADED].dropna().astype(str).tolist())
+        age = pd.to_numeric(first[schema.FEATURE_AGE_SECONDS], errors="coerce").to_numpy(dtype=float)
+        self.stale += int((age > STALE_SECONDS).sum())
+        self.aged += int(np.isfinite(age).sum())
+        self.nameless += int(first[schema.USER_KEY].isna().sum())
+        silent = frame[schema.PERSONALISED].to_numpy(bool) & frame[schema.DISCLOSURE].isna().to_numpy()
+        self.undisclosed += int(silent.sum())
+        examples = frame.loc[silent, schema.QUOTE_ID].head(3).astype(str).tolist()
+        self.undisclosed_examples = (self.undisclosed_examples + examples)[:3]
+        for name in LIVELY:
+            values = frame[name].to_numpy(dtype=float)
+            low, high = self.lively.get(name, (np.inf, -np.inf))
+            self.lively[name] = (min(low, float(values.min())), max(high, float(values.max())))
+        seconds = first[schema.TS].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[s]")
+        self.minutes.update((seconds.astype(np.int64) // 60).tolist())
+        self.models.update(frame[schema.MODEL_VERSION].astype(str).unique())
+
+
+def run(inputs: Inputs) -> Verdict:
+    """Read the window once and judge the log."""
+    reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
+    health = Health()
+    for frame in reader.batches():
+        health.add(frame)
+    checks: tuple[Check, ...] = (log_check(reader.intake), traffic_check(inputs, health.pages, health.rows))
+    if health.rows:
+        checks += (*_shares(health, reader.intake), *_lively(health), _silence(health, inputs.window))
+        checks += (_disclosed(health),)
+    start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
+    detail: dict[str, Any] = {"pages": health.pages, "degraded": dict(health.degraded.most_common(5))}
+    checks = remember_since(checks, start, None)
+    return Verdict(JOB, start, end, checks, tuple(sorted(health.models)), reader.intake.as_json(), detail)
+
+
+def _shares(health: Health, intake: Intake) -> list[Check]:
+    pages, rows = max(1, health.pages), max(1, intake.rows)
+    causes = ", ".join(f"{cause} {count:,}" for cause, count in health.degraded.most_common(3))
+    found = {
+        "degraded": (sum(health.degraded.values()) / pages, f"pages served without their features: {causes or 'none'}"),
+        "stale_features": (health.stale / max(1, health.aged), "pages priced on features older than a day"),
+        "no_customer": (health.nameless / pages, "pages without a known customer"),
+        "duplicates": (intake.duplicates / rows, "rows that repeat an earlier quote and item"),
+        "late": (intake.late / rows, "rows that came more than an hour after their neighbours"),
+        "future": (intake.future / rows, "rows with a time in the future: a clock runs ahead"),
+        "broken_rows": (sum(intake.broken.values()) / rows, "rows that break the contract"),
+    }
+    return [_share(name, share, what, intake.rows) for name, (share, what) in found.items()]
+
+
+def _share(name: str, share: float, what: str, rows: int) -> Check:
+    warn, page = LIMITS[name]
+    status = Status.PAGE if share > page else Status.WARN if share > warn else Status.PASS
+    return Check(
+        name,
+        status,
+        f"{100 * share:.2g} % {what}",
+        value=share,
+        reference=0.0,
+        change=share,
+        warn_at=warn,
+        page_at=page,
+        unit="share",
+        n=rows,
+    )
+
+
+def _lively(health: Health) -> list[Check]:
+    """A column that never changes comes from a broken job upstream."""
+    if health.rows < CONSTANT_ROWS:
+        return []
+    stuck = [name for name, (low, high) in health.lively.items() if low == high]
+    status = Status.PAGE if stuck else Status.PASS
+    summary = f"{', '.join(stuck)} never changes" if stuck else f"{len(LIVELY)} columns vary as they should"
+    return [Check("constant_column", status, summary, n=health.rows, unit="rows", examples=tuple(stuck))]
+
+
+def _silence(health: Health, window: Window) -> Check:
+    """The longest time without a page, the edges of the window included; too few pages say nothing."""
+    minutes = np.array(sorted(health.minutes), dtype=np.int64)
+    edges = np.array([window.start.timestamp() // 60, min(window.end, window.now).timestamp() // 60], dtype=np.int64)
+    longest = int(np.diff(np.sort(np.concatenate([minutes, edges]))).max(initial=0))
+    usual = window.hours * 60 / max(1, health.pages)
+    # a Poisson stream of mean spacing m has a gap beyond 20 m once in e^20 gaps
+    allowed = max(GAP.total_seconds() / 60, 20 * usual)
+    status = Status.PAGE if longest > 4 * allowed else Status.WARN if longest > allowed else Status.PASS
+    return Check(
+        "silence",
+        status,
+        f"longest time without a page: {longest} min, {allowed:.0f} are usual at this traffic",
+        value=float(longest),
+        reference=0.0,
+        change=float(longest),
+        warn_at=allowed,
+        page_at=4 * allowed,
+        unit="minutes",
+        n=health.pages,
+    )
+
+
+def _disclosed(health: Health) -> Check:
+    said = f"{health.undisclosed:,} of {health.rows:,} personal prices carry no disclosure"
+    status = Status.PAGE if health.undisclosed else Status.PASS
+    return Check(
+        "disclosure_missing",
+        status,
+        said,
+        value=float(health.undisclosed),
+        reference=0.0,
+        warn_at=0.0,
+        page_at=0.0,
+        unit="quotes",
+        n=health.rows,
+        examples=tuple(health.undisclosed_examples),
+    )

@@ -1,0 +1,164 @@
+"""One page that a tired person reads in a minute: the verdict first, then what, how much, since when, why, what to do.
+
+It knows no job: it lays out verdicts. The page is one file, without scripts, fonts or images from anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from monitoring.charts import interval_chart, traffic_chart
+from monitoring.knowledge import Knowledge, knowledge
+from monitoring.ledger import Entry
+from monitoring.verdict import SEVERITY, Check, Verdict
+from pricing.files import write_text
+from pricing.verdict import Verdict as Status
+from pricing.verdict import worst
+
+FILE = "report.html"
+SHOWN = 5  # findings told in full; a page with more is not read in a minute
+
+HEADLINES = {
+    Status.PAGE: ("Act now", "Something is wrong that should not wait."),
+    Status.COULD_NOT_TELL: ("Cannot tell", "Something needed for a verdict is missing. This is not a pass."),
+    Status.WARN: ("Look today", "Something moved. It can wait until the morning."),
+    Status.PASS: ("All quiet", "Every check passed on enough data."),
+}
+MARKS = {Status.PAGE: "●", Status.COULD_NOT_TELL: "?", Status.WARN: "▲", Status.PASS: "✓"}
+WORDS = {Status.PAGE: "page", Status.COULD_NOT_TELL: "cannot tell", Status.WARN: "warn", Status.PASS: "pass"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check that did not pass, with the words for it; ``also`` are its other components in a sentence each."""
+
+    job: str
+    check: Check
+    known: Knowledge
+    chart: str
+    runbook: str
+    also: tuple[str, ...] = ()
+
+
+def write_report(
+    verdicts: Sequence[Verdict], out: Path, *, now: datetime, runbook: str, ledger: Sequence[Entry] = ()
+) -> Path:
+    """Write ``report.html`` for the verdicts of one run.
+
+    Args:
+        verdicts: One a job.
+        out: Folder that also holds Evidently's pages, to which the report links.
+        now: The present, shown on the page.
+        runbook: Address of the runbook.
+        ledger: The trigger's entries, oldest first.
+    """
+    return write_text(out / FILE, render(verdicts, now=now, runbook=runbook, ledger=ledger))
+
+
+def render(verdicts: Sequence[Verdict], *, now: datetime, runbook: str, ledger: Sequence[Entry] = ()) -> str:
+    """The page as HTML."""
+    status = worst(verdict.status for verdict in verdicts)
+    found = findings(verdicts, runbook)
+    headline, meaning = HEADLINES[status]
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        status=status,
+        headline=headline,
+        meaning=_lead(found) or meaning,
+        findings=found[:SHOWN],
+        more=found[SHOWN:],
+        verdicts=verdicts,
+        window=_window(verdicts),
+        models=", ".join(sorted({model for verdict in verdicts for model in verdict.model_versions})) or "none",
+        bundle=next((str(v.detail["bundle"]) for v in verdicts if "bundle" in v.detail), ""),
+        traffic=traffic_chart(next((v.detail["hours"] for v in verdicts if v.detail.get("hours")), {})),
+        ledger=list(reversed(ledger))[:3],
+        now=f"{now:%Y-%m-%d %H:%M} UTC",
+        MARKS=MARKS,
+        WORDS=WORDS,
+        PASS=Status.PASS,
+    )
+
+
+def findings(verdicts: Sequence[Verdict], runbook: str) -> list[Finding]:
+    """Checks that did not pass over all jobs, worst first; what has one name is one finding with its components.
+
+    A damaged log that every job names is told once.
+    """
+    by_name: dict[str, list[tuple[str, Check]]] = {}
+    for verdict in verdicts:
+        for check in verdict.failing:
+            by_name.setdefault(check.name, []).append((verdict.job, check))
+    found = [_finding(checks, runbook) for checks in by_name.values()]
+    return sorted(found, key=lambda finding: SEVERITY.index(finding.check.status))
+
+
+def _finding(checks: Sequence[tuple[str, Check]], runbook: str) -> Finding:
+    ordered = sorted(checks, key=lambda pair: SEVERITY.index(pair[1].status))
+    job, first = ordered[0]
+    also = dict.fromkeys(check.summary for _, check in ordered[1:] if check.summary != first.summary)
+    known = knowledge(first.name)
+    return Finding(job, first, known, interval_chart(first), f"{runbook}#{known.entry}", tuple(also))
+
+
+def _lead(found: Sequence[Finding]) -> str:
+    if not found:
+        return ""
+    more = len(found) - 1
+    tail = f" {more} more finding{'s' if more > 1 else ''} below." if more else ""
+    return f"{capitalise(found[0].check.summary)}.{tail}"
+
+
+def _window(verdicts: Sequence[Verdict]) -> str:
+    if not verdicts:
+        return ""
+    start = min(datetime.fromisoformat(verdict.start) for verdict in verdicts)
+    end = max(datetime.fromisoformat(verdict.end) for verdict in verdicts)
+    return f"{start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("monitoring"),
+        autoescape=select_autoescape(["html", "j2"], default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(figure=figure, moment=moment, compact=compact, capitalise=capitalise)
+    return environment
+
+
+def figure(value: float, unit: str, *, signed: bool = False) -> str:
+    """A figure as a person writes it: shares and log ratios as percent, the rest plainly."""
+    sign = "+" if signed else ""
+    if unit == "share":
+        points = " points" if signed else " %"
+        return f"{100 * value:{sign}.1f}{points}"
+    if unit == "log ratio":
+        return f"{100 * math.expm1(value):{sign}.1f} %"
+    if unit == "relative price":
+        return f"{100 * value:{sign}.1f} %"
+    return f"{value:{sign},.3g}" + (f" {unit}" if unit else "")
+
+
+def moment(text: str) -> str:
+    """An ISO time, short."""
+    return f"{datetime.fromisoformat(text):%d %b %H:%M}"
+
+
+def compact(count: Any) -> str:
+    """A count with thousands marks."""
+    return f"{int(count):,}"
+
+
+def capitalise(text: str) -> str:
+    """The text with its first letter large and the rest as it is."""
+    return text[:1].upper() + text[1:]
