@@ -8,6 +8,7 @@ over items of similar level, so that items that sell once a month get an honest 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,51 +51,70 @@ class ForecastConfig:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How demand scatters around its smoothed level.
+
+    Args:
+        edges: (classes - 1,) levels at which one class ends.
+        ratios: (classes, len(GRID)) quantiles of demand over softened level.
+    """
+
+    edges: Floats
+    ratios: Floats
+
+    def member(self, level: Floats) -> NDArray[np.int64]:
+        """(n,) class of each level."""
+        return np.searchsorted(self.edges, level).astype(np.int64)
+
+    def quantiles(self, level: Floats, probabilities: ArrayLike) -> Floats:
+        """Demand that is not exceeded with each probability at levels (n,), shape (n, len(probabilities))."""
+        wanted = np.atleast_1d(np.asarray(probabilities, dtype=np.float64))
+        by_class = np.array([np.interp(wanted, GRID, row) for row in self.ratios])
+        demand: Floats = (level[:, None] + SOFTENER) * by_class[self.member(level)]
+        return demand
+
+    def below(self, level: Floats, units: Floats) -> Floats:
+        """(n,) probability that demand at each level (n,) is at most some units (n,)."""
+        ratio, member = units / (level + SOFTENER), self.member(level)
+        below = np.ones_like(ratio)
+        for k, quantiles in enumerate(self.ratios):
+            below[member == k] = np.interp(ratio[member == k], *_increasing(quantiles))
+        return below
+
+
+@dataclass(frozen=True)
 class DemandForecast:
     """Demand over the lead time, by item.
 
     Args:
         item_id: (n,) items in the order asked for.
         level: (n,) smoothed demand in units; 0 for an item that never sold.
-        spread: (n,) class of the item's level.
-        ratios: (classes, len(GRID)) quantiles of demand over softened level.
+        spread: How demand scatters around it.
         lead_days: Days that the demand is of.
     """
 
     item_id: NDArray[np.object_]
     level: Floats
-    spread: NDArray[np.int64]
-    ratios: Floats
+    spread: Spread
     lead_days: int
 
     def quantiles(self, probabilities: ArrayLike) -> Floats:
         """Demand that is not exceeded with each probability, shape (n, len(probabilities))."""
-        wanted = np.atleast_1d(np.asarray(probabilities, dtype=np.float64))
-        by_class = np.array([np.interp(wanted, GRID, row) for row in self.ratios])
-        return self._in_units(by_class[self.spread])
+        return np.where(self.level[:, None] > 0, self.spread.quantiles(self.level, probabilities), 0.0)
 
     def exceeds(self, units: ArrayLike) -> Floats:
         """Probability that demand over the lead time is above some units an item, shape (n,).
 
         Between whole units it is interpolated, so that of slow items it errs towards warning.
         """
-        ratio = np.asarray(units, dtype=np.float64) / (self.level + SOFTENER)
-        below = np.ones_like(ratio)
-        for k, quantiles in enumerate(self.ratios):
-            mine = self.spread == k
-            below[mine] = np.interp(ratio[mine], *_increasing(quantiles))
+        below = self.spread.below(self.level, np.asarray(units, dtype=np.float64))
         return np.where(self.level > 0, 1.0 - below, 0.0)
 
     def mean(self) -> Floats:
         """Expected demand, shape (n,): the area under the quantiles."""
-        middle = 0.5 * (self.ratios[:, 1:] + self.ratios[:, :-1])
-        by_class = (middle * np.diff(GRID)).sum(axis=1)
-        return self._in_units(by_class[self.spread][:, None])[:, 0]
-
-    def _in_units(self, ratios: Floats) -> Floats:
-        """Demand from ratios (n, k) to the softened level; an item that never sold is not expected to."""
-        level = self.level[:, None]
-        return np.where(level > 0, (level + SOFTENER) * ratios, 0.0)
+        quantiles = self.quantiles(GRID)
+        middle = 0.5 * (quantiles[:, 1:] + quantiles[:, :-1])
+        return np.asarray((middle * np.diff(GRID)).sum(axis=1), dtype=np.float64)
 
 
 def _increasing(quantiles: Floats) -> tuple[Floats, Floats]:
@@ -120,11 +140,9 @@ def forecast_demand(
     config = config or ForecastConfig()
     ids = np.asarray(items, dtype=object)
     blocks = demand_blocks(orders, now, config.lead_days)
-    tried = backtest(blocks, config)
-    edges, ratios = _spread(tried, config)
-    known = _smoothed(blocks)
-    level = np.asarray(known.reindex(ids).fillna(0.0), dtype=np.float64)
-    return DemandForecast(ids, level, np.searchsorted(edges, level).astype(np.int64), ratios, config.lead_days)
+    spread = spread_of(backtest(blocks, config), config)
+    level = np.asarray(_smoothed(blocks).reindex(ids).fillna(0.0), dtype=np.float64)
+    return DemandForecast(ids, level, spread, config.lead_days)
 
 
 def demand_blocks(orders: pd.DataFrame, now: pd.Timestamp, lead_days: int) -> pd.DataFrame:
@@ -147,13 +165,16 @@ def demand_blocks(orders: pd.DataFrame, now: pd.Timestamp, lead_days: int) -> pd
     )
 
 
-def backtest(blocks: pd.DataFrame, config: ForecastConfig, model: Any = None) -> pd.DataFrame:
+def backtest(
+    blocks: pd.DataFrame, config: ForecastConfig, model: Any = None, *, levels: Sequence[int] = ()
+) -> pd.DataFrame:
     """The newest blocks forecast one at a time from those before: columns series, block, units and ``level``.
 
     Args:
         blocks: From :func:`demand_blocks`.
         config: How many windows, and which items take part.
         model: A model of statsforecast; exponential smoothing when None.
+        levels: Percent of the model's own central intervals, as further columns ``lo-90`` and ``hi-90``.
 
     Raises:
         DataError: No item has enough blocks.
@@ -168,16 +189,18 @@ def backtest(blocks: pd.DataFrame, config: ForecastConfig, model: Any = None) ->
         raise DataError(message, table="orders", rule=f"{least} blocks an item")
     model = model or _smoother()
     engine = StatsForecast(models=[model], freq=1, n_jobs=1)
-    tried = engine.cross_validation(df=used, h=1, step_size=1, n_windows=config.windows)
+    wanted: dict[str, Any] = {"level": list(levels)} if levels else {}
+    tried = engine.cross_validation(df=used, h=1, step_size=1, n_windows=config.windows, **wanted)
     named = tried if SERIES in tried.columns else tried.reset_index()
-    return pd.DataFrame(
-        {
-            SERIES: named[SERIES].to_numpy(dtype=object),
-            BLOCK: named[BLOCK].to_numpy(dtype=np.int64),
-            UNITS: named[UNITS].to_numpy(dtype=np.float64),
-            "level": np.maximum(named[repr(model)].to_numpy(dtype=np.float64), 0.0),
-        }
-    )
+    made = {
+        SERIES: named[SERIES].to_numpy(dtype=object),
+        BLOCK: named[BLOCK].to_numpy(dtype=np.int64),
+        UNITS: named[UNITS].to_numpy(dtype=np.float64),
+        "level": np.maximum(named[repr(model)].to_numpy(dtype=np.float64), 0.0),
+    }
+    for end in (f"{side}-{level}" for level in levels for side in ("lo", "hi")):
+        made[end] = named[f"{model!r}-{end}"].to_numpy(dtype=np.float64)
+    return pd.DataFrame(made)
 
 
 def _smoother() -> Any:
@@ -195,15 +218,15 @@ def _smoothed(blocks: pd.DataFrame) -> pd.Series[float]:
     return named.set_index(SERIES)["smoothed"].astype("float64").clip(lower=0.0)
 
 
-def _spread(tried: pd.DataFrame, config: ForecastConfig) -> tuple[Floats, Floats]:
-    """Edges between the classes of level, and the distribution of demand over level in each."""
+def spread_of(tried: pd.DataFrame, config: ForecastConfig) -> Spread:
+    """Classes of level, and the distribution of demand over level in each, from a :func:`backtest`."""
     level, ratio = tried["level"].to_numpy(), (tried[UNITS] / (tried["level"] + SOFTENER)).to_numpy()
     classes = int(np.clip(len(tried) // config.class_size, 1, config.classes))
     edges = np.unique(np.quantile(level, np.linspace(0, 1, classes + 1)[1:-1]))
     member = np.searchsorted(edges, level)
     filled = np.unique(member)  # levels that tie at an edge can leave a class empty
     edges = np.array([level[member <= k].max() for k in filled[:-1]], dtype=np.float64)
-    return edges, np.array([np.quantile(ratio[member == k], GRID) for k in filled])
+    return Spread(edges, np.array([np.quantile(ratio[member == k], GRID) for k in filled]))
 
 
 def pinball(demand: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike) -> Floats:

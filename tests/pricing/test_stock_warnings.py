@@ -6,7 +6,7 @@ import pytest
 
 from pricing import schema
 from pricing.errors import ConfigError, DataError
-from pricing.forecast import GRID, DemandForecast
+from pricing.forecast import GRID, DemandForecast, Spread
 from pricing.stock_warnings import (
     COVER_DAYS,
     EXPECTED,
@@ -25,7 +25,7 @@ def forecast():
     """Demand of the next week: uniform from 0 to 2 (level + 0.5); the third item never sold."""
     level = np.array([9.5, 9.5, 0.0])
     ids = np.array(["a", "b", "c"], dtype=object)
-    return DemandForecast(ids, level, np.zeros(3, dtype=np.int64), 2.0 * GRID[None, :], 7)
+    return DemandForecast(ids, level, Spread(np.zeros(0), 2.0 * GRID[None, :]), 7)
 
 
 def report(forecast, a, b, c, policy=None):
