@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     options.add_argument("--bundle", type=Path, help="folder of the model bundle")
+    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this bundle")
     options.add_argument("--feature-repo", type=Path, help="folder of feature_store.yaml; without it nobody is known")
     options.add_argument("--run-dir", type=Path, help="folder of generated keys and, by default, of the quote log")
     options.add_argument("--quote-log", help="fsspec URL of the quote log")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pricing.context import UserContext
+from pricing.decision import read_decision, require_accepted
 from pricing.errors import FairtagError
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 WARM_USER = "fairtag-warm-up"  # unknown to any shop: the first read of a store is slow
 
-LoadCore = Callable[[Path, int], Core]
+LoadCore = Callable[[ServingSettings], Core]
 OpenReader = Callable[[Path], FeatureReader]
 
 
@@ -43,9 +44,16 @@ def open_feast(repo: Path) -> FeatureReader:
     return open_reader(repo)
 
 
-def load_bundle_core(path: Path, threads: int) -> Core:
-    """The model of a bundle."""
-    return BundleCore.load(path, threads)
+def load_bundle_core(settings: ServingSettings) -> Core:
+    """The model of the bundle, where a decision is named only if it accepts exactly these files.
+
+    Raises:
+        DecisionError: The decision rejects the bundle or speaks of another.
+        BundleError: The bundle is absent, altered, or does not fit together.
+    """
+    if settings.decision is not None:
+        require_accepted(read_decision(settings.decision), settings.bundle)
+    return BundleCore.load(settings.bundle, settings.encoder_threads)
 
 
 class Assembly:
@@ -113,7 +121,7 @@ class Assembly:
         with self._reload_turn:
             old = self.endpoint.generation
             try:
-                core = self._load_core(self.settings.bundle, self.settings.encoder_threads)
+                core = self._load_core(self.settings)
                 if core.version == old.core.version:
                     return False
                 new = self._generation(core)
@@ -153,7 +161,7 @@ class Assembly:
         settings = self.settings
         with ThreadPoolExecutor(2) as pool:
             reader = None if settings.features.repo is None else pool.submit(open_reader, settings.features.repo)
-            core = pool.submit(self._load_core, settings.bundle, settings.encoder_threads)
+            core = pool.submit(self._load_core, settings)
             return (None if reader is None else reader.result()), core.result()
 
     def _generation(self, core: Core) -> Generation:

@@ -106,25 +106,22 @@ class UserFeatureClient:
         self._breaker = breaker
         self._observe = observe
         self._pool = ThreadPoolExecutor(settings.readers, thread_name_prefix="user-features")
-        self._in_flight = 0  # touched by the event loop alone
+        self._hanging = 0  # readers whose caller has left; touched by the event loop alone
 
     async def read(self, user_id: str | None) -> UserRead:
         """The user's features, or the cause of their absence, within the deadline."""
         if user_id is None or self._reader is None:
             return UserRead()
-        if self._in_flight >= self._most * 4:  # every reader hangs: queueing behind them cannot be in time
-            self._breaker.failure()
+        if self._hanging >= self._most:  # queueing behind readers that all hang cannot be in time
             return self._absent(SLOW)
         if not self._breaker.allow():
             return self._absent(DOWN)
-        loop = asyncio.get_running_loop()
         submitted = self._pool.submit(self._reader.user, user_id)
-        self._in_flight += 1
-        submitted.add_done_callback(lambda done: self._landed(loop, done))
         try:
             features = await asyncio.wait_for(asyncio.wrap_future(submitted), self._deadline)
         except TimeoutError:
             self._breaker.failure()
+            self._left_behind(submitted)
             return self._absent(SLOW)
         except Exception:  # a store's own error, of whatever client library
             self._breaker.failure()
@@ -137,13 +134,21 @@ class UserFeatureClient:
         """Let the readers go; one that hangs is not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _landed(self, loop: asyncio.AbstractEventLoop, done: Future[UserFeatures | None]) -> None:
-        done.cancelled() or done.exception()
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
-            loop.call_soon_threadsafe(self._leave)
+    def _left_behind(self, submitted: Future[UserFeatures | None]) -> None:
+        """Count a reader that goes on without its caller until it returns; one still queued was cancelled."""
+        if submitted.cancelled():
+            return
+        self._hanging += 1
+        loop = asyncio.get_running_loop()
 
-    def _leave(self) -> None:
-        self._in_flight -= 1
+        def landed(_done: Future[UserFeatures | None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
+                loop.call_soon_threadsafe(self._returned)
+
+        submitted.add_done_callback(landed)
+
+    def _returned(self) -> None:
+        self._hanging -= 1
 
     def _absent(self, cause: str) -> UserRead:
         self._observe(cause)

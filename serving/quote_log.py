@@ -7,6 +7,7 @@ It knows nothing of prices: a row is what :data:`pricing.schema.QUOTES` says.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -113,8 +114,8 @@ class QuoteLog:
         self._rows = rows
         self._seconds = seconds
         self._clock = clock
-        self._capacity = capacity
         self._queue: queue.Queue[Record | None] = queue.Queue(maxsize=capacity)
+        self._stopping = threading.Event()
         self._retry = RETRY_SECONDS
         self._not_before = 0.0
         self._writer = threading.Thread(target=self._run, name="quote-log", daemon=True)
@@ -142,34 +143,41 @@ class QuoteLog:
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Write everything that waits and stop; False when the time did not suffice."""
-        if not self._writer.is_alive():
-            return True
-        self._queue.put(None)
-        self._writer.join(timeout)
+        self._stopping.set()
+        with contextlib.suppress(queue.Full):  # a full queue needs nobody to wake its reader
+            self._queue.put_nowait(None)
+        if self._writer.is_alive():
+            self._writer.join(timeout)
         return not self._writer.is_alive()
 
     def _run(self) -> None:
         batch: _Batch | None = None
         while True:
-            record = self._next(batch)
-            if record is not None and record is not _NOTHING:
+            stopping = self._stopping.is_set()
+            record = self._take(batch, stopping=stopping)
+            if record is not None:
                 batch = batch or self._open()
                 batch.add(record)
-            if batch is not None and (record is None or self._due(batch)) and self._written(batch, last=record is None):
+            ended = stopping and record is None
+            if batch is not None and (ended or self._due(batch)) and self._written(batch, last=ended):
                 batch = None
-            if record is None:
+            if ended:
                 return
 
-    def _next(self, batch: _Batch | None) -> Record | None:
-        """The next page, None to stop, or nothing within the time that the open file has left."""
-        if batch is not None and batch.rows >= self._rows * 2:  # the disk refuses: hold a bound on memory
-            time.sleep(min(0.05, self._seconds))
-            return _NOTHING if self._queue.empty() or self._queue.queue[0] is not None else self._queue.get()
-        timeout = None if batch is None else max(0.01, min(self._seconds, batch.opened + self._seconds - self._clock()))
+    def _take(self, batch: _Batch | None, *, stopping: bool) -> Record | None:
+        """The next page, or none within the time that the open file has left; when stopping, none ends the queue."""
         try:
-            return self._queue.get(timeout=timeout)
+            while stopping:
+                record = self._queue.get_nowait()
+                if record is not None:
+                    return record
+            if batch is not None and batch.rows >= self._rows * 2:  # the disk refuses: hold a bound on memory
+                self._stopping.wait(0.05)
+                return None
+            left = None if batch is None else max(0.01, batch.opened + self._seconds - self._clock())
+            return self._queue.get(timeout=left)
         except queue.Empty:
-            return _NOTHING
+            return None
 
     def _due(self, batch: _Batch) -> bool:
         full = batch.rows >= self._rows or self._clock() - batch.opened >= self._seconds
@@ -228,9 +236,6 @@ class QuoteLog:
             self.counts.recovered_pages += len(records)
             path.unlink(missing_ok=True)
             logger.warning("read back %d quoted pages of a process that died; %d torn", len(records), torn)
-
-
-_NOTHING: Record = {}
 
 
 def to_table(records: Sequence[Record]) -> pa.Table:

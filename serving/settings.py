@@ -48,6 +48,7 @@ class ServingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
 
     bundle: Path = Field(description="Folder of the model bundle.")
+    decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this bundle.")
     run_dir: Path = Field(default=Path("run"), description="Where the embedded default keeps keys and the quote log.")
     model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
     host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server
@@ -55,7 +56,6 @@ class ServingSettings(BaseSettings):
     grpc_port: int = Field(default=8081, ge=-1, le=65_535, description="-1 serves no gRPC.")
     threads: int = Field(default=2, ge=1, description="Threads that price pages.")
     encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
-    encoder_backend: Literal["auto", "onnx", "torch"] = "auto"
     batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
     quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")

@@ -1,117 +1,52 @@
-"""A small model made by hand, and a server around it in this process."""
+"""A server of the hand-made model, in this process or in one of its own."""
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
+import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pricing.context import MarketContext, UserContext
-from pricing.page import PricedItem, PricedPage
-from pricing.reasons import Reason
-from serving.features import FeatureReader, MemoryReader, UserFeatures
+from serving.features import FeatureReader
 from serving.metrics import Metrics
 from serving.settings import FeatureSettings, Limits, ServingSettings
 
-N = 60
+HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()
+QUOTE_KEYS = f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}'
 
 
-@dataclass
-class HandMadeCore:
-    """Prices by a rule a reader can check: list less 10 %, less another 10 % for a known bargain hunter."""
-
-    version: str = "handmade00001"
-    currency: str = "EUR"
-    minor_per_unit: int = 100
-    item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
-    encoded: list[list[str]] = field(default_factory=list)
-
-    @property
-    def market(self) -> MarketContext:
-        prices = 10.0 + np.arange(N)
-        absent = np.full(N, np.nan)
-        return MarketContext(prices, prices / 2, absent, absent, absent, np.full(N, 5.0))
-
-    def epoch_of(self, seconds: float) -> int:
-        return int(seconds // 86_400)
-
-    def encode(self, queries: Sequence[str]) -> np.ndarray:
-        self.encoded.append(list(queries))
-        rows = [np.random.default_rng(zlib.crc32(query.encode())).normal(size=8) for query in queries]
-        return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
-
-    def rows_of(self, item_ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-        row_of = {item: row for row, item in enumerate(self.item_ids)}
-        known = [row_of[item] for item in item_ids if item in row_of]
-        return np.array(known, dtype=np.int64), [item for item in item_ids if item not in row_of]
-
-    def retrieve(self, embedding: np.ndarray, query: str, user: UserContext, k: int) -> np.ndarray:
-        start = zlib.crc32(query.encode()) % N
-        return np.array([(start + i) % N for i in range(min(k, N))], dtype=np.int64)
-
-    def price(
-        self,
-        rows: np.ndarray,
-        embedding: np.ndarray | None,
-        user: UserContext,
-        market: MarketContext,
-        fixed: np.ndarray | None,
-        epoch: int,
-    ) -> PricedPage:
-        hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
-        personal = user.behaviour is not None and not user.opted_out
-        # The page itself moves prices a little, so that keeping promises is work and not luck.
-        factor = (0.81 if hunter else 0.90) - 0.001 * len(rows)
-        price = np.round(market.list_price * factor, 2)
-        if fixed is not None:
-            price = np.where(np.isnan(fixed), price, fixed)
-        items = tuple(
-            PricedItem(
-                item_id=self.item_ids[row],
-                category="tools",
-                rank=place + 1,
-                similarity=1.0 / (place + 1),
-                list_price_minor=round(market.list_price[place] * 100),
-                price_minor=round(price[place] * 100),
-                reference_price_minor=round(market.list_price[place] * 100),
-                unit_cost_minor=round(market.unit_cost[place] * 100),
-                low_minor=0,
-                high_minor=round(market.list_price[place] * 100),
-                purchase_probability=0.1 / (place + 1),
-                personalised=personal,
-                reasons=(Reason.DEMAND_PRICE_SENSITIVE,) if hunter else (Reason.PRICE_ENDING,),
-            )
-            for place, row in enumerate(rows)
-        )
-        return PricedPage(
-            items,
-            personal,
-            "told" if personal else None,
-            user.jurisdiction or "default",
-            0.0,
-            1.0,
-            epoch,
-            self.version,
-            "EUR",
-        )
-
-    def explain(self, rows: np.ndarray, *_: Any) -> list[dict[str, Any]]:
-        return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in rows]
+def _load_handmade() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("serving_handmade", HERE / "handmade.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-HUNTER = UserFeatures(
-    {"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,), observed_at=1_700_000_000.0
-)
+HANDMADE = _load_handmade()
+
+
+@pytest.fixture(scope="session")
+def handmade() -> ModuleType:
+    """The module of the hand-made model."""
+    return HANDMADE
 
 
 @dataclass
@@ -123,7 +58,7 @@ class Running:
     assembly: Any
     server: Any
     loop: asyncio.AbstractEventLoop
-    core: HandMadeCore
+    core: Any
     run_dir: Path
 
 
@@ -137,7 +72,7 @@ def settings(tmp_path: Path) -> Callable[..., ServingSettings]:
             "http_port": 0,
             "grpc_port": 0,
             "user_key": SECRET,
-            "quote_keys": f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}',
+            "quote_keys": QUOTE_KEYS,
             "drain_seconds": 0.0,
             "quote_log_seconds": 60.0,
             "limits": Limits(),
@@ -154,18 +89,18 @@ def serve(settings: Callable[..., ServingSettings]) -> Iterator[Callable[..., An
 
     @contextmanager
     def run(
-        *, core: HandMadeCore | None = None, reader: FeatureReader | None = None, exporter: Any = None, **changes: Any
+        *, core: Any = None, reader: FeatureReader | None = None, exporter: Any = None, **changes: Any
     ) -> Iterator[Running]:
         from serving.assembly import Assembly
         from serving.server import PricingServer
 
-        core = core or HandMadeCore()
-        reader = reader or MemoryReader(users={"hunter": HUNTER})
+        core = core or HANDMADE.HandMadeCore()
+        reader = reader or HANDMADE.MemoryReader(users={"hunter": HANDMADE.HUNTER})
         made = settings(**changes)
         assembly = Assembly(
             made,
             Metrics(CollectorRegistry()),
-            load_core=lambda _path, _threads: core,
+            load_core=lambda _settings: core,
             open_reader=lambda _repo: reader,
             exporter=exporter,
         )
@@ -215,3 +150,59 @@ def serve(settings: Callable[..., ServingSettings]) -> Iterator[Callable[..., An
             raise failures[0]
 
     return run
+
+
+@dataclass
+class Process:
+    """A server in a process of its own."""
+
+    http: str
+    process: subprocess.Popen[bytes]
+    run_dir: Path
+    log: Path
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """Terminate and wait; the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout)
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts servers of the hand-made model as processes, and sees to it that none outlives the test."""
+    started: list[Process] = []
+
+    def start(*options: str, ready: bool = True, **environment: str) -> Process:
+        port = _free_port()
+        run_dir = tmp_path / "run"
+        log = tmp_path / f"server-{len(started)}.log"
+        line = [sys.executable, str(HERE / "handmade.py"), "--bundle", str(tmp_path), "--run-dir", str(run_dir)]
+        line += ["--host", "127.0.0.1", "--http-port", str(port), "--grpc-port", "-1", *options]
+        known = {"FAIRTAG_USER_KEY": SECRET, "FAIRTAG_QUOTE_KEYS": QUOTE_KEYS, "OMP_NUM_THREADS": "1"}
+        with log.open("wb") as stream:
+            process = subprocess.Popen(line, env={**os.environ, **known, **environment}, stdout=stream, stderr=stream)
+        server = Process(f"http://127.0.0.1:{port}", process, run_dir, log)
+        started.append(server)
+        deadline = time.monotonic() + 60
+        while ready:
+            try:
+                if httpx.get(f"{server.http}/v2/models/fairtag/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

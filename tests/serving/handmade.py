@@ -1,0 +1,138 @@
+"""A small model made by hand, and a server of it: ``python handmade.py`` serves it as ``python -m serving`` would."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pricing.context import MarketContext, UserContext
+from pricing.page import PricedItem, PricedPage
+from pricing.reasons import Reason
+from serving.features import FeatureReader, MemoryReader, UserFeatures
+
+N = 60
+SECRET = bytes(range(32)).hex()
+
+
+@dataclass
+class HandMadeCore:
+    """Prices by a rule a reader can check: list less 10 %, less another 10 % for a known bargain hunter."""
+
+    version: str = "handmade00001"
+    currency: str = "EUR"
+    minor_per_unit: int = 100
+    item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
+    encoded: list[list[str]] = field(default_factory=list)
+    slow: float = 0.0
+
+    @property
+    def market(self) -> MarketContext:
+        prices = 10.0 + np.arange(N)
+        absent = np.full(N, np.nan)
+        return MarketContext(prices, prices / 2, absent, absent, absent, np.full(N, 5.0))
+
+    def epoch_of(self, seconds: float) -> int:
+        return int(seconds // 86_400)
+
+    def encode(self, queries: Sequence[str]) -> np.ndarray:
+        self.encoded.append(list(queries))
+        rows = [np.random.default_rng(zlib.crc32(query.encode())).normal(size=8) for query in queries]
+        return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
+
+    def rows_of(self, item_ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        row_of = {item: row for row, item in enumerate(self.item_ids)}
+        known = [row_of[item] for item in item_ids if item in row_of]
+        return np.array(known, dtype=np.int64), [item for item in item_ids if item not in row_of]
+
+    def retrieve(self, embedding: np.ndarray, query: str, user: UserContext, k: int) -> np.ndarray:
+        start = zlib.crc32(query.encode()) % N
+        return np.array([(start + i) % N for i in range(min(k, N))], dtype=np.int64)
+
+    def price(
+        self,
+        rows: np.ndarray,
+        embedding: np.ndarray | None,
+        user: UserContext,
+        market: MarketContext,
+        fixed: np.ndarray | None,
+        epoch: int,
+    ) -> PricedPage:
+        time.sleep(self.slow)
+        hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
+        personal = user.behaviour is not None and not user.opted_out
+        # The page itself moves prices a little, so that keeping promises is work and not luck.
+        factor = (0.81 if hunter else 0.90) - 0.001 * len(rows)
+        price = np.round(market.list_price * factor, 2)
+        if fixed is not None:
+            price = np.where(np.isnan(fixed), price, fixed)
+        items = tuple(
+            PricedItem(
+                item_id=self.item_ids[row],
+                category="tools",
+                rank=place + 1,
+                similarity=1.0 / (place + 1),
+                list_price_minor=round(market.list_price[place] * 100),
+                price_minor=round(price[place] * 100),
+                reference_price_minor=round(market.list_price[place] * 100),
+                unit_cost_minor=round(market.unit_cost[place] * 100),
+                low_minor=0,
+                high_minor=round(market.list_price[place] * 100),
+                purchase_probability=0.1 / (place + 1),
+                personalised=personal,
+                reasons=(Reason.DEMAND_PRICE_SENSITIVE,) if hunter else (Reason.PRICE_ENDING,),
+            )
+            for place, row in enumerate(rows)
+        )
+        return PricedPage(
+            items,
+            personal,
+            "told" if personal else None,
+            user.jurisdiction or "default",
+            0.0,
+            1.0,
+            epoch,
+            self.version,
+            "EUR",
+        )
+
+    def explain(self, rows: np.ndarray, *_: Any) -> list[dict[str, Any]]:
+        return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in rows]
+
+
+HUNTER = UserFeatures(
+    {"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,), observed_at=1_700_000_000.0
+)
+
+
+def main() -> int:
+    """Serve the hand-made model; FAIRTAG_* as in production, TEST_FEAST a feature folder, TEST_SLOW seconds a page."""
+    from serving.__main__ import parser, settings_of
+    from serving.assembly import Assembly, open_feast
+    from serving.logs import configure
+    from serving.metrics import Metrics
+
+    settings = settings_of(parser().parse_args())
+    configure(settings.log_level)
+    sys.argv = sys.argv[:1]
+    from serving.server import PricingServer
+
+    core = HandMadeCore(slow=float(os.environ.get("TEST_SLOW", "0")))
+    feast = "TEST_FEAST" in os.environ
+
+    def open_reader(repo: Path) -> FeatureReader:
+        return open_feast(repo) if feast else MemoryReader(users={"hunter": HUNTER})
+
+    PricingServer(Assembly(settings, Metrics(), load_core=lambda _settings: core, open_reader=open_reader)).start()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from serving.batching import EmbeddingCache, MicroBatcher
+
+
+class Encoder:
+    """Each text's length, and a door that keeps a batch waiting."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.door = threading.Event()
+        self.door.set()
+        self.fail = False
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        self.batches.append(list(texts))
+        assert self.door.wait(10)
+        if self.fail:
+            raise RuntimeError("no encoder")
+        return np.array([[len(text), 1.0] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+
+
+async def test_a_lone_text_is_encoded_at_once(pool) -> None:
+    encoder = Encoder()
+    vector, known = await MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8)).encode("four")
+    assert vector.tolist() == [4.0, 1.0]
+    assert not known
+
+
+async def test_texts_that_come_while_a_batch_is_encoded_go_together(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
+    encoder.door.clear()
+    first = asyncio.create_task(batcher.encode("a"))
+    await settle()
+    others = [asyncio.create_task(batcher.encode("b" * n)) for n in range(2, 8)]
+    await settle()
+    encoder.door.set()
+    vectors = [vector for vector, _ in await asyncio.gather(first, *others)]
+    assert [len(batch) for batch in encoder.batches] == [1, 6]
+    assert [vector[0] for vector in vectors] == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_no_batch_is_larger_than_allowed(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=3, cache=EmbeddingCache(0))
+    await asyncio.gather(*(batcher.encode(f"text {n}") for n in range(10)))
+    assert max(map(len, encoder.batches)) <= 3
+    assert sum(map(len, encoder.batches)) == 10
+
+
+async def test_equal_texts_in_flight_are_encoded_once(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(0))
+    encoder.door.clear()
+    first = asyncio.create_task(batcher.encode("same"))
+    await settle()
+    second = asyncio.create_task(batcher.encode("same"))
+    await settle()
+    encoder.door.set()
+    await asyncio.gather(first, second)
+    assert encoder.batches == [["same"]]
+
+
+async def test_a_known_text_is_not_encoded_again(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
+    fresh, _ = await batcher.encode("same")
+    again, known = await batcher.encode("same")
+    assert known
+    assert fresh is again
+    assert encoder.batches == [["same"]]
+
+
+async def test_an_error_reaches_every_caller_and_is_forgotten(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
+    encoder.fail = True
+    outcomes = await asyncio.gather(batcher.encode("a"), batcher.encode("b"), return_exceptions=True)
+    assert all(isinstance(outcome, RuntimeError) for outcome in outcomes)
+    encoder.fail = False
+    vector, _ = await batcher.encode("a")
+    assert vector.tolist() == [1.0, 1.0]
+
+
+async def test_a_caller_that_leaves_does_not_take_the_others_along(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
+    encoder.door.clear()
+    leaving = asyncio.create_task(batcher.encode("same"))
+    staying = asyncio.create_task(batcher.encode("same"))
+    await settle()
+    leaving.cancel()
+    encoder.door.set()
+    vector, _ = await staying
+    assert vector.tolist() == [4.0, 1.0]
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+def test_the_text_unused_for_longest_makes_room() -> None:
+    cache = EmbeddingCache(2)
+    vector = np.zeros(2, dtype=np.float32)
+    cache.put("a", vector)
+    cache.put("b", vector)
+    assert cache.get("a") is vector
+    cache.put("c", vector)
+    assert (cache.get("a") is None, cache.get("b") is None, cache.get("c") is None) == (False, True, False)
+    assert len(cache) == 2
+
+
+def test_a_cache_of_none_keeps_none() -> None:
+    cache = EmbeddingCache(0)
+    cache.put("a", np.zeros(2, dtype=np.float32))
+    assert cache.get("a") is None
