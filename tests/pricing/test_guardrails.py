@@ -204,6 +204,13 @@ def test_a_price_that_is_whole_cents_is_its_own_bound(cents):
     assert to_minor([lo]).tolist() == [cents]
 
 
+def test_rounding_errors_of_added_up_money_do_not_cost_a_cent():
+    added = sum([0.01] * 1999)
+    assert added > 19.99
+    assert one(OPEN, list_price=20.0, unit_cost=added)[0] == 19.99
+    assert one(OPEN, list_price=40.0 - added, unit_cost=1.0)[2] == 20.01
+
+
 def test_money_leaves_as_integers_of_the_currencys_own_minor_unit():
     assert to_minor([19.99, 0.01, 1e9]).tolist() == [1999, 1, 100_000_000_000]
     assert to_minor([1234.0], 1).tolist() == [1234]

@@ -94,6 +94,17 @@ def test_the_dual_meets_the_primal():
     assert dual == pytest.approx(primal, rel=1e-9)
 
 
+def test_newtons_steps_stay_few_where_almost_all_stock_is_scarce_and_items_compete():
+    """The curvature counts what customers who are turned away buy instead; without that it took 56 steps."""
+    terms, places, traffic, _ = scarce_market(11, tight=0.95)
+    busy = (terms[0] + 3.0, *terms[1:])
+    free = demand_at(busy, places, traffic, np.zeros(25))
+    got = shadow_prices(*busy, items=places, stock=free * np.linspace(0.3, 0.8, 25), traffic=traffic)
+    assert got.converged
+    assert (got.mu > 0).sum() > 15
+    assert got.iterations <= 12
+
+
 def test_weights_by_item_price_the_stock_in_the_same_unit():
     """With w = r the objective is money; mu stays in units of r, so that mu * r is what a unit is worth."""
     terms, places, traffic, stock = scarce_market(4)
@@ -122,6 +133,7 @@ def test_an_item_that_no_allowed_price_can_ration_is_short():
     got = shadow_prices(*terms, items=places, stock=stock, traffic=traffic)
     assert got.short.nonzero()[0].tolist() == [7]
     assert got.demand[7] > stock[7]
+    assert got.mu[7] == pytest.approx(1.0 - terms[2][places == 7].min())  # all the margin of the highest price
     assert got.converged
     prices = solve_pages(*terms, shadow=got.mu[places]).y
     assert (prices[places == 7] == 1.0).all()  # the highest price there is
