@@ -213,7 +213,7 @@ def _prices(
     none = Prices(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
     if items is None or config.price_weight == 0:
         return none, none
-    priced = items[items[schema.LIST_PRICE] > 0]
+    priced = items[(items[schema.LIST_PRICE] > 0) & np.isfinite(items[schema.LIST_PRICE])]
     rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]])
     log_price = np.log(priced[schema.LIST_PRICE].to_numpy(dtype=np.float64)).astype(np.float32)
     held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.holdout_share)

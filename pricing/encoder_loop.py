@@ -92,14 +92,13 @@ class Loop:
 
     def _step(self, step: int) -> dict[str, float]:
         self.module.train()
-        torch.manual_seed(
-            self.config.seed * 1_000_003 + step * group.size() + group.rank()
-        )  # dropout, the same after a resume
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = parameters["peak"] * self._rate(step)
         totals: dict[str, float] = {}
         for turn in range(self.config.accumulation):
             micro = turn * group.size() + group.rank()
+            # Dropout depends on the micro-batch alone: the same after a resume and however many processes there are.
+            torch.manual_seed(self.config.seed * 1_000_003 + step * self.plan.micro_batches + micro)
             batch = tensors(
                 self.plan.batch(step, micro), self.data.tokens, self.pad_token_id, self.config.augment, self.device
             )
@@ -214,7 +213,7 @@ def _merit(row: dict[str, float]) -> tuple[float, ...]:
 def _adapt(model: Encoder, config: EncoderConfig) -> Encoder:
     """Freeze what is not trained; put adapters in for LoRA."""
     if config.gradient_checkpointing:
-        cast(Any, model.backbone).gradient_checkpointing_enable({"use_reentrant": False})
+        cast(Any, model.backbone).activation_checkpointing_enable({"use_reentrant": False})
     if config.method == "full":
         return model
     model.requires_grad_(requires_grad=False)
