@@ -17,6 +17,7 @@ from pricing.control_function import FirstStage, price_residual
 from pricing.errors import DataError
 
 FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
+RATIO_RANGE = (0.1, 10.0)  # of price to reference price: beyond, one of the two is an error of unit or of typing
 INSTRUMENTS = (schema.UNIT_COST, schema.COMPETITOR_PRICE)  # shift the price; enter the utility only through it
 
 
@@ -38,7 +39,17 @@ class Assortment:
 
     @classmethod
     def of(cls, catalogue: pd.DataFrame, embeddings: np.ndarray | None = None) -> Assortment:
-        """Read the catalogue's ids and categories."""
+        """Read the catalogue's ids and categories.
+
+        Raises:
+            DataError: The embeddings are not finite, or not one row an item.
+        """
+        if embeddings is not None and (len(embeddings) != len(catalogue) or not np.isfinite(embeddings).all()):
+            raise DataError(
+                f"embeddings: shape {np.shape(embeddings)}, {int((~np.isfinite(embeddings)).sum())} values not finite; "
+                f"needs {len(catalogue)} finite rows, one an item of the catalogue",
+                rule="finite, one row an item",
+            )
         codes, names = pd.factorize(catalogue[schema.CATEGORY].astype(str), sort=True)
         vectors = None if embeddings is None else np.asarray(embeddings, dtype=np.float64)
         ids = catalogue[schema.ITEM_ID].to_numpy(dtype=object)
@@ -117,9 +128,9 @@ def demand_data(
 ) -> DemandData:
     """Turn a training set into the arrays of a demand fit.
 
-    Impressions out of stock, with a price that is not positive and finite, without a finite similarity or of an item
-    outside the catalogue are left out and counted. A page on which something was bought keeps no outside choice, even
-    when the bought row itself was left out.
+    Impressions out of stock, with a price that is not positive, finite and plausible, without a finite similarity or
+    of an item outside the catalogue are left out and counted. A page on which something was bought keeps no outside
+    choice, even when the bought row itself was left out.
 
     Args:
         training: IMPRESSIONS columns, the allow-listed behaviour and, where known, unit cost and competitor price.
@@ -147,7 +158,7 @@ def demand_data(
     behaviour = np.column_stack([_column(training, name)[rows[starts]] for name in schema.USER_PRICING_FEATURES])
     item = item[rows].astype(np.int64)
     y, s = price[rows] / r[rows], similarity[rows]
-    instruments = {name: _column(training, name)[rows] / r[rows] for name in INSTRUMENTS}
+    instruments = {name: _plausible(_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
     controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row]])
     return DemandData(
         assortment=assortment,
@@ -169,6 +180,7 @@ def _rules(
     training: pd.DataFrame, price: Floats, reference: Floats, item: np.ndarray, similarity: Floats
 ) -> dict[str, Flags]:
     """Rule -> rows that keep it, in the order in which they are counted."""
+    low, high = RATIO_RANGE
     everywhere = np.ones(len(training), dtype=bool)
     in_stock = everywhere
     if schema.IN_STOCK in training.columns:
@@ -177,6 +189,7 @@ def _rules(
         "out of stock": in_stock,
         "price not positive": np.isfinite(price) & (price > 0),
         "reference price not positive": np.isfinite(reference) & (reference > 0),
+        "price ratio implausible": (price >= low * reference) & (price <= high * reference),
         "item not in the catalogue": item >= 0,
         "similarity unknown": np.isfinite(similarity),
     }
@@ -203,6 +216,11 @@ def _column(frame: pd.DataFrame, name: str) -> Floats:
         return np.full(len(frame), np.nan)
     values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _plausible(ratio: Floats) -> Floats:
+    """NaN where a cost or competitor price is not a plausible share of the reference price."""
+    return np.where((ratio > 0) & (ratio <= RATIO_RANGE[1]), ratio, np.nan)
 
 
 def _standardised(values: Floats) -> Floats:

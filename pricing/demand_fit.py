@@ -13,7 +13,7 @@ import numpy as np
 from pricing.choices import Choices, Floats
 from pricing.demand import N_BEHAVIOUR, DemandModel, Layout, Posterior, Reaction, Standard, TextBasis
 from pricing.demand_data import DemandData
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, DataError
 from pricing.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace
 
 SPREAD_RANGE = (0.02, 3.0)  # of the item effects: below, they cannot be told from none; above, the data do not say
@@ -72,10 +72,15 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     that its category and text give it, with the spread tau around it.
 
     Raises:
-        DataError: A feature is not finite.
+        DataError: A feature is not finite, or nothing was bought.
         NotConverged: No optimum was found.
     """
     config = config or DemandConfig()
+    if data.bought.sum() == 0:
+        raise DataError(
+            f"demand: nothing was bought in {data.n_rows} impressions; there is no demand to estimate",
+            rule="at least one purchase",
+        )
     basis, text = _text_basis(data, config.components)
     layout = Layout(len(data.assortment.categories), text.shape[1])
     standard = _standard(data)

@@ -66,6 +66,7 @@ def launch_report(
     *,
     champion: ArrayLike | None = None,
     placebo: ArrayLike | None = None,
+    joint: ArrayLike | None = None,
     limits: LaunchLimits | None = None,
 ) -> LaunchReport:
     """Judge a pricing policy on a logged price menu.
@@ -77,16 +78,21 @@ def launch_report(
         champion: Probabilities under the prices in force; the policy that wrote the log when absent.
         placebo: An outcome of each row that was fixed before the price was drawn (last month's spend), shape (n,).
             No price can have changed it, so an uplift in it shows that the log's propensities leave something out.
+        joint: The reward model's opinion of each row when its whole page is at the new prices, shape (n,): rows of a
+            page compete, and ``model`` moves one at a time. None where rows do not touch each other.
         limits: Thresholds.
 
     Raises:
         DataError: The log, policy or model is malformed.
     """
     bounds = limits or LaunchLimits()
-    value = ope.doubly_robust(log, policy, model, bounds.clip)
+    if joint is None:
+        value, opinion = ope.doubly_robust(log, policy, model, bounds.clip), ope.direct(log, policy, model)
+    else:
+        value = ope.doubly_robust_pages(log, policy, model, joint, bounds.clip)
+        opinion = ope.Estimate("DM of pages", np.asarray(joint, dtype=np.float64), np.ones(log.size), log.cluster)
     baseline = ope.on_policy(log) if champion is None else ope.doubly_robust(log, champion, model, bounds.clip)
     uplift = ope.difference(value, baseline)
-    opinion = ope.direct(log, policy, model)
     raw = ope.weights(log, policy)
     gates = (
         _support(raw, log.size, bounds),

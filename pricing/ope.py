@@ -164,6 +164,28 @@ def doubly_robust(log: BanditLog, policy: ArrayLike, model: ArrayLike, clip: flo
     return Estimate("dr", expected + weights(log, policy, clip) * (log.reward - logged), np.ones(log.size), log.cluster)
 
 
+def doubly_robust_pages(
+    log: BanditLog, policy: ArrayLike, model: ArrayLike, joint: ArrayLike, clip: float = np.inf
+) -> Estimate:
+    """Doubly robust value where all rows of a page change at once, under additive errors of the reward model.
+
+    ``V = mean(joint_i + w_i (r_i - q(x_i, a_i)))``: the model says what the rows of a page are worth together at the
+    new prices, and what the log says of each row's own price corrects it. An error of the model in one row's answer to
+    its own price is corrected to first order; one in its answer to another row's price is not.
+
+    Args:
+        log: Logged rows.
+        policy: Probabilities of the actions, shape (n, actions).
+        model: Reward of each row under each action, the others of its page as logged, shape (n, actions).
+        joint: Reward of each row when the whole page is at the new prices, shape (n,).
+        clip: Largest weight.
+    """
+    w = weights(log, policy, clip)
+    q = np.asarray(model, dtype=np.float64)[np.arange(log.size), log.action]
+    numerator = np.asarray(joint, dtype=np.float64) + w * (log.reward - q)
+    return Estimate("DR of pages", numerator, np.ones(log.size), log.cluster)
+
+
 def switch(log: BanditLog, policy: ArrayLike, model: ArrayLike, threshold: float) -> Estimate:
     """Switch-DR: doubly robust where ``w <= threshold``, the model alone beyond it."""
     expected, logged = _expected(log, policy, model)

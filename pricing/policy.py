@@ -29,6 +29,7 @@ class PricingPolicy:
         similarity_in_price: Whether similarity may move prices, or only ranks.
         confidence: Serve list unless the chosen prices beat it with this posterior probability.
         posterior_draws: Draws behind that probability.
+        exploration: Share of prices drawn at random inside the bounds, so that the log can judge the next model.
         epoch_hours: Hours for which a price, once quoted, stays.
         currency: ISO 4217 code; ``limits.minor_per_unit`` fits it.
 
@@ -45,12 +46,17 @@ class PricingPolicy:
     similarity_in_price: bool = True
     confidence: float = 0.8
     posterior_draws: int = 64
+    exploration: float = 0.05
     epoch_hours: int = 24
     currency: str = "USD"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name, value in (("intent_alpha", self.intent_alpha), ("confidence", self.confidence)):
+        for name, value in (
+            ("intent_alpha", self.intent_alpha),
+            ("confidence", self.confidence),
+            ("exploration", self.exploration),
+        ):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value}; it must be in [0, 1]")
         if self.margin_weight < 0 or self.anchor_weight < 0 or self.margin_weight + self.anchor_weight == 0:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from pricing import schema
-from pricing.page import PricedPage
+from pricing.priced_page import PricedPage
 
 
 def quote_rows(

@@ -16,9 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pricing.chosen_prices import ChosenPrices
 from pricing.errors import DataError
 from pricing.guardrails import to_minor
-from pricing.page import ChosenPrices
 from pricing.page_problem import PageProblem, best_prices
 from pricing.solver import solve_pages
 

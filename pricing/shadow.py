@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pricing import schema
 from pricing.context import MarketContext, UserContext
 from pricing.model_bundle import PricingModel
-from pricing.page import PricedPage, price_page
+from pricing.page import price_page
+from pricing.priced_page import PricedPage
 from pricing.quote_rows import quote_frame, quote_rows
 
 JURISDICTION = "US-NY"  # shadow pages are priced where personal prices are lawful and disclosed

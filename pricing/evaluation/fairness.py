@@ -6,7 +6,7 @@ customers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,18 +30,18 @@ from pricing.verdict import Verdict as Answer
 Z = 1.96  # of a two-sided 95 % interval
 
 
-def promises_gate(quotes: pd.DataFrame, rho: float) -> Gate:
-    """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote."""
+def promises_gate(logs: Sequence[pd.DataFrame], rho: float) -> Gate:
+    """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote of each log."""
     rule = "no quote outside corridor, list, floor or ceiling, undisclosed, or unlike its earlier quote"
-    if quotes.empty:
+    if all(log.empty for log in logs):
         return Gate("price_promises", None, rule, "could not tell", note="no hold-out page could be priced")
-    broken = breaches(check_invariants(quotes, rho=rho, disclosures=read_disclosures()))
+    table = read_disclosures()
+    broken = [b for log in logs for b in breaches(check_invariants(log, rho=rho, disclosures=table))]
+    prices = sum(map(len, logs))
     count = sum(entry.count for entry in broken)
     note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)
     verdict: Verdict = "fail" if broken else "pass"
-    return Gate(
-        "price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{len(quotes)} prices checked"
-    )
+    return Gate("price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{prices} prices checked")
 
 
 def crossed_quotes(

@@ -131,6 +131,11 @@ class Judgement:
         """(DRAWS, P) the same under each posterior draw."""
         return np.stack([self._profit(price, a, b) for a, b in zip(self.a_draws, self.b_draws, strict=True)])
 
+    def item_profit(self, price: Floats) -> Floats:
+        """(n,) expected profit of each impression when all prices are (n,)."""
+        pull = self._pull(price, self.a, self.b)
+        return np.asarray(pull * (price - self.trial.cost) / (1.0 + self._page_sum(pull))[self.trial.page])
+
     def item_rewards(self, levels: Floats) -> Floats:
         """(n, K) expected profit of each impression at each level of its list price, all others as logged."""
         logged = self.trial.rows[schema.PRICE].to_numpy(dtype=np.float64)

@@ -41,6 +41,6 @@ class EvaluationLimits:
     bundle_bytes: float = 2e9
     launch: LaunchLimits = field(default_factory=LaunchLimits)
     pages: int = 2_500
-    audit_pages: int = 20
-    audit_users: int = 250
+    audit_pages: int = 8
+    audit_users: int = 800
     require_experiment: bool = False

@@ -73,8 +73,8 @@ def off_policy_gates(
 ) -> list[Gate]:
     """The launch gates on the logged price menu, against the prices that were in force when it was written.
 
-    One impression is one decision: the reward model holds the page's other prices as they were logged, so the
-    uplift leaves out what the new prices do to each other; the judges' picture of it has them together.
+    The judges say what a page is worth when all its prices move together; what each logged row says of its own price
+    corrects them, doubly robust.
     """
     rows = judgement.trial.rows
     known = (rows[schema.PROPENSITY].notna() & judgement.trial.on_sale).to_numpy(dtype=bool)
@@ -92,6 +92,7 @@ def off_policy_gates(
         log,
         on_menu(challenger, judgement.trial.listed, menu)[known],
         judgement.item_rewards(menu)[known],
+        joint=judgement.item_profit(challenger.price)[known],
         placebo=np.nan_to_num(spend) if np.isfinite(spend).any() else None,
         limits=limits.launch,
     )

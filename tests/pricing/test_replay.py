@@ -10,7 +10,7 @@ import pytest
 from pricing.context import MarketContext, UserContext
 from pricing.errors import DataError
 from pricing.guardrails import GuardrailLimits
-from pricing.page import choose_prices
+from pricing.chosen_prices import choose_prices
 from pricing.page_problem import page_problem
 from pricing.policy import PricingPolicy
 from pricing.replay import page_record, replay, solver_inputs
