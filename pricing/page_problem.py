@@ -109,10 +109,11 @@ class PageProblem:
 
 
 def best_prices(
-    solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats
+    solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
 ) -> Floats:
     """Money asked for each item: a promise first, the fallback where nothing was priced, else the solution."""
-    best = np.where(solution.priced & ~listed, solution.y * r, fallback)
+    optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r leaves the menu by rounding errors
+    best = np.where(solution.priced & ~listed, optimum, fallback)
     return np.where(np.isnan(fixed), best, fixed)
 
 

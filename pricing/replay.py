@@ -1,9 +1,9 @@
 """A priced page as a record that can be priced again, to the last bit, without the bundle. Knows no log, file or user.
 
 The record holds what decided the prices and nothing else: the arguments of the solver, what stands in where nothing is
-optimised, what was promised, and how sure the posterior was. It names items, not customers. Numbers are JSON numbers of
-full precision; NaN is null. Replaying needs the same solver on the same kind of machine; on another one the last bit of
-an exponential may differ, and the menu of price endings absorbs that.
+optimised, what was promised or drawn to learn, and how sure the posterior was. It names items, not customers. Numbers
+are JSON numbers of full precision; NaN is null. Replaying needs the same solver on the same kind of machine; on another
+one the last bit of an exponential may differ, and the menu of price endings absorbs that.
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ def page_record(problem: PageProblem, chosen: ChosenPrices, *, epoch: int) -> di
         "fixed": _listed(problem.fixed),
         "listed": _listed(problem.listed),
         "confidence": {"needed": model.policy.confidence, "found": _number(chosen.confidence)},
+        "explored": _listed(np.where(chosen.explored, chosen.price, np.nan)),
         "price": _listed(chosen.price),
     }
 
@@ -103,14 +104,16 @@ def _replay(record: Mapping[str, Any]) -> Replay:
     found = record["confidence"]["found"]
     unsure = found is not None and found < record["confidence"]["needed"]
     solution = solve_pages(**solver_inputs(record))
-    best = best_prices(solution, r, np.array(record["listed"], dtype=bool), fallback, fixed)
-    price = fallback if unsure else best
+    listed, unit = np.array(record["listed"], dtype=bool), record["minor_per_unit"]
+    best = best_prices(solution, r, listed, fallback, fixed, unit)
+    explored = _array(record["explored"])
+    price = np.where(np.isnan(explored), fallback if unsure else best, explored)
     recorded = _array(record["price"])
     if not len(record["items"]) == len(price) == len(recorded):
         raise DataError(f"record: {len(record['items'])} items, {len(recorded)} prices, {len(price)} priced again")
     same = price.view(np.int64) == recorded.view(np.int64)
     changed = tuple(str(item) for item, kept in zip(record["items"], same, strict=True) if not kept)
-    return Replay(price, to_minor(price, record["minor_per_unit"]), changed)
+    return Replay(price, to_minor(price, unit), changed)
 
 
 def _listed(values: NDArray[Any]) -> list[Any]:

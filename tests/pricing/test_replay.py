@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pricing.chosen_prices import choose_prices
 from pricing.context import MarketContext, UserContext
 from pricing.errors import DataError
 from pricing.guardrails import GuardrailLimits
-from pricing.chosen_prices import choose_prices
 from pricing.page_problem import page_problem
 from pricing.policy import PricingPolicy
 from pricing.replay import page_record, replay, solver_inputs
@@ -93,7 +93,7 @@ def test_promised_prices_and_out_of_stock_items_replay_too():
 
 
 def test_a_page_served_at_list_for_want_of_confidence_replays_as_such():
-    record, chosen = record_of(model(1, spread=4.0, confidence=0.999))
+    record, chosen = record_of(model(1, spread=4.0, confidence=0.999, exploration=0.0))
     assert chosen.confidence < 0.999
     again = replay(through_json(record))
     assert again.identical
