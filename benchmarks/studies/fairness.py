@@ -1,0 +1,177 @@
+"""What fairness costs and how well unfairness is seen: the corridor's trade-off, the audit's error rates, peeking.
+
+Everything is simulated, so that truth is known. Knows the planted demand and the audit; prices no shop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.result import Result, Row
+from pricing import fixed_effects as fe
+from pricing import schema
+from pricing.confounder import confounder_kill_test
+from pricing.fairness import Population, optimal_corridor, population, trade_off
+from pricing.fairness_audit import audit
+from pricing.fairness_verdict import AuditLimits
+from pricing.market import SMALL, Planted, simulate_market
+from pricing.sequential import SequentialState, look
+from pricing.solver import solve_pages
+from pricing.verdict import Verdict
+
+RHOS = (1.02, 1.05, 1.10, 1.15, 1.25, 1.50)
+CUSTOMERS, ITEMS = 400, 300  # of the simulated shop, in the trade-off
+FLOOR, MARGIN = 0.7, 0.05  # lowest price over list and smallest margin of the default policy
+PAGE_REST = 2.0  # attraction of the outside option and of the rest of a page at usual prices
+LOGS, USERS, VISITS = 100, 400, 30  # simulated quote logs a planted gap, and their size
+GAPS = (0.0, 0.01, 0.02, 0.04)
+STREAMS, HOURS, ALPHA = 200, 72, 0.05
+KILLS = 40
+BIG_USERS, BIG_VISITS = 50_000, 20
+FAST = AuditLimits(replicates=299, permutations=199)
+
+
+def run(data: Path | None) -> Result:
+    """The corridor on planted demand, the audit on planted gaps, hourly looks, the kill test, a million quotes."""
+    del data  # everything is simulated
+    notes = (
+        "Uplift is over the best single price an item, on the planted demand of the simulated shop; a real shop's "
+        "customers may differ less or more, and the curve moves with them.",
+        "kept: corridors placed by the offline search; under list: from list / rho to list, where no price is searched "
+        "for. Below 0 a corridor under list earns less than the best single price.",
+        f"Audit rates are over {LOGS} logs of {USERS} customers with {VISITS} quotes each, two groups; an alarm is "
+        "WARN (surely beyond 0.5 %) or PAGE (surely beyond 2 %, so hardly ever at 2 %).",
+        f"Peeking: {HOURS} hourly looks at a log without any gap, an alarm at any of them counts.",
+    )
+    rows = (
+        *trade_off_rows(simulate_market(SMALL, seed=1).planted),
+        *(row for gap in GAPS for row in audit_rows(gap)),
+        *peeking_rows(),
+        *kill_rows(),
+        audit_time_row(),
+    )
+    return Result("fairness", "fairtag study fairness", rows, notes)
+
+
+def trade_off_rows(planted: Planted, customers: int = CUSTOMERS, items: int = ITEMS) -> Iterator[Row]:
+    """Share of the uplift of personal prices that each width keeps: corridors placed at their best, and under list."""
+    sample = demand_sample(planted, customers, items, seed=1)
+    lo, hi = np.maximum(FLOOR, sample.cost / (1 - MARGIN)), np.ones(items)
+    uniform = float(optimal_corridor(sample, 1.0, lo=lo, hi=hi).profit.sum())
+    free = float(sample.profit(np.clip(sample.optimal, lo, hi)[None]).sum())
+    yield Row("uplift_personal_over_uniform", free / uniform - 1, unit="share of profit")
+    for point in trade_off(sample, RHOS, lo=lo, hi=hi):
+        under = np.clip(sample.optimal, np.maximum(lo, 1 / point.rho), hi)
+        held = (float(sample.profit(under[None]).sum()) - uniform) / (free - uniform)
+        yield Row(f"kept_rho_{point.rho:.2f}", point.kept, unit="share of uplift", reference=f"{held:.3f} under list")
+
+
+def demand_sample(planted: Planted, customers: int, items: int, seed: int) -> Population:
+    """Customers of simulated pages facing items of the catalogue one at a time, each with its best price."""
+    rng = np.random.default_rng(seed)
+    behaviour = planted.behaviour[rng.choice(len(planted.behaviour), customers)]
+    rows = rng.choice(len(planted.catalogue), items, replace=False)
+    similarity = rng.choice(planted.similarity, (customers, items))
+    a, b = planted.page(np.broadcast_to(rows, (customers, items)), similarity, behaviour)
+    cost = (planted.catalogue.unit_cost / planted.catalogue.list_price)[rows]
+    alone = (a - np.log(PAGE_REST)).reshape(-1, 1)
+    best = solve_pages(alone, b.reshape(-1, 1), np.broadcast_to(cost, a.shape).reshape(-1, 1), 0.0, -np.inf, np.inf).y
+    return population(best.reshape(a.shape), a, b, cost, outside=PAGE_REST)
+
+
+def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
+    """How often a planted gap raises an alarm, and how often its interval holds it."""
+    alarms = pages = covered = 0
+    for seed in range(logs):
+        quotes, groups = quote_log(seed, gap, USERS, VISITS)
+        findings = audit(quotes, groups, seed=seed, limits=FAST).findings
+        member = next(finding for finding in findings if finding.group == "b")
+        alarms += any(finding.verdict in (Verdict.WARN, Verdict.PAGE) for finding in findings)
+        pages += any(finding.verdict is Verdict.PAGE for finding in findings)
+        covered += member.low <= np.log1p(gap) <= member.high
+    label = f"{gap:.0%}".replace("%", "pct")
+    yield _share(f"audit_alarm_at_{label}", alarms, logs)
+    yield _share(f"audit_page_at_{label}", pages, logs)
+    yield _share(f"audit_coverage_at_{label}", covered, logs, reference=FAST.confidence)
+
+
+def quote_log(seed: int, gap: float, users: int, visits: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Quotes without discounts lost to rounding: customers with tendencies of their own, and a group that pays more."""
+    rng = np.random.default_rng(seed)
+    items = max(40, users // 25)
+    member = rng.random(users) < 0.4
+    user = np.repeat(np.arange(users), visits)
+    item = rng.integers(0, items, len(user))
+    listed = rng.integers(20_000, 90_000, items)[item]
+    own = rng.normal(0, 0.015, users)[user]
+    noise = rng.normal(0, 0.02, (items, users % 997 + 1))[item, user % (users % 997 + 1)]  # sticky by customer and item
+    relative = -0.12 + own + noise + np.log1p(gap) * member[user]
+    quotes = pd.DataFrame(
+        {
+            schema.USER_KEY: user.astype(str),
+            schema.ITEM_ID: item.astype(str),
+            schema.EPOCH: rng.integers(0, 4, len(user)),
+            schema.LIST_PRICE_MINOR: listed,
+            schema.PRICE_MINOR: np.rint(listed * np.exp(np.minimum(relative, 0.0))).astype(np.int64),
+        }
+    )
+    group = np.where(member, "b", "a")
+    groups = pd.DataFrame({schema.USER_KEY: np.arange(users).astype(str), schema.ATTRIBUTE: "x", schema.GROUP: group})
+    return quotes, groups
+
+
+def peeking_rows(streams: int = STREAMS) -> Iterator[Row]:
+    """False alarms of hourly looks, by the sequential test and by a fixed one repeated."""
+    sequential = fixed = 0
+    for seed in range(streams):
+        state, peeked = SequentialState(), False
+        for estimate, error in hourly_gaps(seed):
+            state = look(state, estimate, error, scale=0.01, confidence=1 - ALPHA)
+            peeked |= abs(estimate) > 1.96 * error
+        sequential += state.p_value <= ALPHA
+        fixed += peeked
+    yield _share("peeking_false_alarm_sequential", sequential, streams, reference=ALPHA)
+    yield _share("peeking_false_alarm_fixed", fixed, streams, reference=ALPHA)
+
+
+def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tuple[float, float]]:
+    """Running estimates of no gap at all, hour by hour, on customers who come back."""
+    rng = np.random.default_rng(seed)
+    group = rng.random(users) < 0.4
+    user = rng.integers(0, users, HOURS * an_hour)
+    stratum = rng.integers(0, 20, len(user)) + 20 * (np.arange(len(user)) // (24 * an_hour))
+    outcome = rng.normal(0, 0.01, users)[user] + rng.normal(0, 0.03, len(user))
+    for hour in range(4, HOURS + 1):
+        seen = slice(0, hour * an_hour)
+        estimate = fe.gap(fe.cells(user[seen], stratum[seen], outcome[seen]), group)
+        yield estimate.value, estimate.standard_error
+
+
+def kill_rows(seeds: int = KILLS) -> Iterator[Row]:
+    """How often the launch gate accepts a sound log of better prices, and catches a confounder left out of it."""
+    results = [confounder_kill_test(seed=seed) for seed in range(seeds)]
+    yield _share("kill_test_sound_log_accepted", sum(result.complete.passes for result in results), seeds)
+    yield _share("kill_test_confounder_caught", sum(result.caught for result in results), seeds, reference=1.0)
+
+
+def audit_time_row(users: int = BIG_USERS, visits: int = BIG_VISITS) -> Row:
+    """Seconds to audit two groups on a large log with the default resamples."""
+    quotes, groups = quote_log(0, 0.0, users, visits)
+    start = time.perf_counter()
+    audit(quotes, groups, seed=0)
+    return Row(f"audit_seconds_{len(quotes)}_quotes", time.perf_counter() - start, unit="s")
+
+
+def _share(metric: str, hits: int, trials: int, reference: float | None = None) -> Row:
+    """A share with its Wilson 95 % interval."""
+    z = 1.96
+    share = int(hits) / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    low, high = max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
+    return Row(metric, share, low, high, "share", reference)
