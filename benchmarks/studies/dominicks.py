@@ -58,7 +58,20 @@ def run(data: Path | None) -> Result:
         raise MissingDataError("the study dominicks reads the folder dominicks_oj; name its parent with --data")
     panel = panel_arrays(read_panel(data))
     rows = (*_elasticity_rows(panel), *_policy_rows(panel))
-    return Result("dominicks", "fairtag study dominicks --data DIR", rows, NOTES)
+    return Result("dominicks", "fairtag study dominicks --data DIR", rows, (_against_uniform(rows), *NOTES))
+
+
+def _against_uniform(rows: tuple[Row, ...]) -> str:
+    """What the comparison with one price a brand says, read off its interval."""
+    row = next(row for row in rows if row.metric == "profit_learned_over_uniform")
+    if row.low is not None and row.low > 1.0:
+        return "Prices by store and week earn more than the best single price of each brand, under this scorer."
+    if row.high is not None and row.high < 1.0:
+        return (
+            "The best single price of each brand earns more than prices by store and week, under this scorer: the gain "
+            "over the shop is one of level, not of adapting to store and week."
+        )
+    return "Prices by store and week cannot be told from the best single price of each brand, under this scorer."
 
 
 def _elasticity_rows(panel: Panel) -> list[Row]:
