@@ -18,7 +18,8 @@ from pricing.solver import PageSolution, solve_pages
 SLACKNESS = 1e-6  # |mu * slack| and excess demand stay below this share of the stock
 TARGET = 1e-9  # what the iteration aims for
 MAX_STEPS = 60  # Newton steps; it takes 4 to 12
-MAX_HALVINGS = 30  # of one Newton step
+FLAT = 1e-12  # relative change of the dual that float64 does not resolve
+FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-10, 1e9  # of a Newton step, as shares of its own curvature
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def shadow_prices(
 
     The Lagrangian dual ``D(mu) = sum_p traffic_p U_p(mu) + sum_i w_i mu_i stock_i`` is convex with slope
     ``w (stock - demand)``; it is minimised over ``0 <= mu <= hi - cost`` by projected Newton steps with the exact
-    curvature of the page optimum, halved until D falls. Menus are left out: demand would jump and no mu meet the
-    stock. A large ``anchor_weight`` can make it jump too (to ``hi``); ``converged`` then says so.
+    curvature of the page optimum, damped until D falls. Menus are left out: demand would jump and no mu meet the
+    stock. A large ``anchor_weight`` can make it jump too (an item is priced out at ``hi``); ``converged`` is then false
+    and mu does not protect the stock.
 
     Args:
         a: Utilities, ``(P, n)``, as :func:`pricing.solver.solve_pages` takes them; so are b, cost, anchor, lo and hi.
@@ -89,13 +91,13 @@ def shadow_prices(
     )
     cap = _cap(market)
     state = _evaluate(market, np.zeros_like(supply))
-    steps = 0
+    steps, damping = 0, FIRST_DAMPING
     while steps < MAX_STEPS and _violation(market, state, cap) > TARGET:
         steps += 1
-        moved = _newton_step(market, state, cap)
+        moved = _newton_step(market, state, cap, damping)
         if moved is None:
             break
-        state = moved
+        state, damping = moved
     return _report(market, state, cap, steps)
 
 
@@ -177,25 +179,33 @@ def _violation(market: _Market, state: _State, cap: Floats) -> float:
     return float(np.abs(projected).max(initial=0.0))
 
 
-def _newton_step(market: _Market, state: _State, cap: Floats) -> _State | None:
-    """The state after one projected Newton step that lowers the dual; None when rounding leaves none."""
+def _newton_step(market: _Market, state: _State, cap: Floats, damping: float) -> tuple[_State, float] | None:
+    """The state after one projected Newton step that lowers the dual, and the next damping.
+
+    Damping (Levenberg-Marquardt) rather than halving: an item whose price sits on a bound has no curvature and would
+    run away with the step. None when rounding, or a jump of demand, leaves no better state.
+    """
     pinned = ((state.nu <= 0) & (state.slope >= 0)) | ((state.nu >= cap) & (state.slope <= 0))
     free = np.flatnonzero(~pinned)
-    direction = np.zeros_like(state.nu)
-    direction[free] = -_solve_curvature(market, state, free)
-    best = _violation(market, state, cap)
-    for halving in range(MAX_HALVINGS):
-        trial = _evaluate(market, np.clip(state.nu + direction / 2**halving, 0.0, cap))
+    curvature = _curvature(market, state, free)
+    scale = np.maximum(curvature.diagonal(), market.stock[free] / cap[free])
+    now = _violation(market, state, cap)
+    while damping < MOST_DAMPING:
+        damped = (curvature + sparse.diags_array(damping * scale)).tocsc()
+        nu = state.nu.copy()
+        nu[free] = np.clip(nu[free] - _solve_spd(damped, state.slope[free]), 0.0, cap[free])
+        trial = _evaluate(market, nu)
         promised = float(state.slope @ (trial.nu - state.nu))
-        if trial.dual <= state.dual + 1e-4 * promised and promised < 0:
-            return trial
-        if _violation(market, trial, cap) < 0.5 * best:  # near the optimum the dual is flat in float64
-            return trial
+        lower = trial.dual <= state.dual + 1e-4 * promised and promised < 0
+        flat = abs(trial.dual - state.dual) <= FLAT * abs(state.dual)
+        if lower or (flat and _violation(market, trial, cap) < 0.5 * now):
+            return trial, max(damping / 30, LEAST_DAMPING)
+        damping *= 10
     return None
 
 
-def _solve_curvature(market: _Market, state: _State, free: NDArray[np.int64]) -> Floats:
-    """Newton's direction for the free items: H x = slope, H the sum over pages of the page's demand reaction.
+def _curvature(market: _Market, state: _State, free: NDArray[np.int64]) -> Any:
+    """Second derivative of the dual for the free items, sparse: the sum over pages of the page's demand reaction.
 
     At the page optimum ``dR = -sum q dnu`` (envelope) and ``d log e = -s (dnu + dR)``, where ``s = b dy/dK`` and
     ``K = R + nu``; hence a page adds ``diag(qs) - (qs) q' - q (qs)' + q q' sum(qs)``.
@@ -212,9 +222,7 @@ def _solve_curvature(market: _Market, state: _State, free: NDArray[np.int64]) ->
     total = sparse.diags_array(market.traffic * reaction.sum(-1))
     own = np.asarray(react.T @ market.traffic)
     cross = react.T @ traffic @ share
-    curvature = sparse.diags_array(own) - cross - cross.T + share.T @ total @ share
-    ridge = 1e-12 * max(float(own.max(initial=0.0)), 1e-300)
-    return _solve_spd((curvature + ridge * sparse.eye_array(len(free))).tocsc(), state.slope[free])
+    return sparse.csr_array(sparse.diags_array(own) - cross - cross.T + share.T @ total @ share)
 
 
 def _solve_spd(matrix: Any, right: Floats) -> Floats:
