@@ -11,11 +11,11 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
-from pipelines.exits import exit_code, legend
+from pipelines.exits import INTERRUPTED, exit_code, legend
 from pricing.errors import ConfigError, FairtagError
 
 HELP = f"""Search results with a fair price for each customer: train, judge, serve and watch a pricing model.
@@ -233,20 +233,17 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         code = app(arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
+    except TyperException as error:  # the command line cannot be read
+        print(f"error: {error.format_message()}; --help shows what there is", file=sys.stderr)
         return error.exit_code
-    except click.exceptions.Exit as error:
-        return error.exit_code
-    except (Exception, KeyboardInterrupt, click.exceptions.Abort) as error:  # the one place where failures become text
+    except Exception as error:  # the one place where failures become text
         if os.environ.get("FAIRTAG_DEBUG"):
             traceback.print_exc()
-        if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-            print("interrupted", file=sys.stderr)
-            return 130
         kind = "error" if isinstance(error, FairtagError) else f"unexpected {type(error).__name__}"
         print(f"{kind}: {error}", file=sys.stderr)
         return exit_code(error)
+    if code == INTERRUPTED:
+        print("interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

@@ -28,8 +28,9 @@ class Display:
     """Steps as they go: a line a finished step, and on a terminal the newest line of the one at work."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self._status: Status | None = console.status("starting") if console.is_terminal else None
+        # Bound to the stream of this moment: while steps run, the standard output goes to the run's log.
+        self.console = Console(file=console.file, width=console.width)
+        self._status: Status | None = self.console.status("starting") if console.is_terminal else None
         self._step = ""
         self._line = ""
         self._started = time.monotonic()
@@ -57,6 +58,7 @@ class Display:
         if self._step:
             seconds = time.monotonic() - self._started
             self.console.print(f"{self._step:>14}  {seconds:5.0f} s  {self._line}", highlight=False, markup=False)
+            self.console.file.flush()
         self._step = ""
 
 

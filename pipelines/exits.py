@@ -15,6 +15,7 @@ from pricing.errors import (
 )
 
 UNEXPECTED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 # The first kind that fits counts; 2 is the code of a command line that cannot be read.
 CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
     (ConfigError, 2, "a setting is wrong"),
@@ -28,10 +29,8 @@ CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
 )
 
 
-def exit_code(error: BaseException) -> int:
-    """The code of an error; 1 for one that nobody foresaw, 130 for an interrupt."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130
+def exit_code(error: Exception) -> int:
+    """The code of an error; 1 for one that nobody foresaw."""
     return next((code for kind, code, _ in CODES if isinstance(error, kind)), UNEXPECTED)
 
 

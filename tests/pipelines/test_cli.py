@@ -1,0 +1,156 @@
+"""The command line: help that teaches, one line an error, exit codes that tell failures apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.exits import CODES, exit_code
+from pricing import errors
+from pricing.errors import FairtagError
+
+
+def test_every_deliberate_error_has_an_exit_code_of_its_kind() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FairtagError)]
+    for kind in kinds:
+        if kind is not FairtagError:
+            assert any(issubclass(kind, known) for known, _, _ in CODES), kind
+    codes = [code for _, code, _ in CODES]
+    assert len(set(codes)) == len(codes)
+    assert not {0, 1} & set(codes)
+    assert exit_code(ValueError()) == 1
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["serve"], ["quote"], ["report"], ["study"], ["doctor"], ["compile"], ["lineage"]]
+)
+def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage:" in shown
+    assert len(shown) > 300
+
+
+def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    code = main(list(arguments))
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    return code, shown.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "--preset", "moon"), 2, "'moon' is refused; it must be one of demo, full"),
+        (("run", "--max-quarantined", "2"), 2, "it is a share"),
+        (("run", "--encoder", "{"), 2, "no JSON object"),
+        (("run", "--encoder", "[1]"), 2, "must be a JSON object"),
+        (("run", "--dataset", "csv", "--data", "/nowhere"), 3, "/nowhere: no such folder"),
+        (("run", "--dataset", "complete-journey"), 3, "name it with --data"),
+        (("quote",), 2, "either a query or"),
+        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
+        (("study", "moon"), 2, "study 'moon' is unknown"),
+        (("compile", "--image", "moon=x"), 2, "role=image"),
+        (("nonsense",), 2, "No such command"),
+        (("run", "--seed", "one"), 2, "a valid integer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_wrong_command_is_one_line_and_a_code(
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, shown = _fails(capsys, *arguments)
+    assert found == code, shown
+    assert message in shown
+
+
+def test_serving_a_run_without_a_model_says_what_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, shown = _fails(capsys, "serve", str(tmp_path))
+    assert code == 6
+    assert "a run with an accepted decision makes one" in shown
+
+
+def test_a_failure_nobody_foresaw_is_one_line_unless_the_traceback_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("pipelines.doctor.checks", fail)
+    assert _fails(capsys, "doctor") == (1, "unexpected ZeroDivisionError: by zero\n")
+    monkeypatch.setenv("FAIRTAG_DEBUG", "1")
+    assert main(["doctor"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.doctor.checks", interrupt)
+    assert main(["doctor"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_doctor_fails_only_for_what_a_local_run_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import doctor
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None if name == "kfp" else object())
+    assert main(["doctor"]) == 1
+    assert "no kfp" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    monkeypatch.setattr("shutil.which", lambda tool: None)
+    monkeypatch.setattr(doctor, "MEMORY_GIB", 0)
+    monkeypatch.setattr(doctor, "DISK_GIB", 0)
+    assert main(["doctor"]) == 0
+
+
+def test_a_folder_in_use_by_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from filelock import FileLock
+
+    with FileLock(tmp_path / ".lock"):
+        code, shown = _fails(capsys, "run", "--out", str(tmp_path))
+    assert code == 2
+    assert "another run works there" in shown
+
+
+def test_compile_writes_the_pipeline(tmp_path: Path) -> None:
+    assert main(["compile", "--out", str(tmp_path / "p.yaml")]) == 0
+    assert "fairtag-training" in (tmp_path / "p.yaml").read_text()
+
+
+def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path) -> None:
+    from pipelines.loop import _finished
+    from pipelines.settings import RunLayout
+    from pricing.decision import Gate, make_decision, write_decision
+    from pricing.errors import DigestMismatch
+    from pricing.manifest import write_manifest
+
+    layout = RunLayout(tmp_path)
+    for folder in (layout.bundle, layout.live):
+        folder.mkdir()
+        (folder / "weights").write_text("weights")
+        manifest = write_manifest(folder, {})
+    challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
+    gate = Gate("relevance", 1.0, "any", "pass")
+    write_decision(
+        layout.decision,
+        make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={}),
+    )
+    layout.state.write_text(json.dumps({"key": "k", "verdict": "accepted"}))
+    assert _finished(layout, "k")
+    assert not _finished(layout, "another")
+    (layout.live / "weights").write_text("wicked")
+    with pytest.raises(DigestMismatch, match="weights"):
+        _finished(layout, "k")

@@ -1,0 +1,195 @@
+"""The pipeline on KFP's local runner: a model that is not good enough stops there, and broken parts say what broke."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.local import _Watcher, publish
+from pricing.datasets import load
+from pricing.decision import read_decision
+from pricing.errors import DataError, DecisionRejected, NonFiniteLoss
+from pricing.manifest import read_manifest, verify_files
+from pricing.market import MarketSize
+from pricing.tables import Tables
+
+SMALL = ("--items", "120", "--users", "150", "--impressions", "4800")
+SIZE = MarketSize(items=120, users=150, impressions=4_800)
+
+
+def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, as a person or a script calls it."""
+    line = [sys.executable, "-m", "pipelines.cli", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=280)
+
+
+def _csv(tables: Tables, folder: Path) -> Path:
+    folder.mkdir()
+    for name, frame in tables.frames().items():
+        lists = {
+            column: frame[column].map(lambda row: json.dumps(list(row)))
+            for column in frame.columns
+            if name == "users" and column.startswith("history")
+        }
+        frame.assign(**lists).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def rejected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A run on a shop too small to prove anything: it must end in a rejection."""
+    out = tmp_path_factory.mktemp("run") / "small"
+    return out, fairtag("run", "--out", str(out), *SMALL, "--max-steps", "0")
+
+
+@pytest.mark.slow
+def test_a_rejected_model_is_neither_registered_nor_live_and_the_exit_code_says_so(
+    rejected: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    from components.adapters.mlflow import Registry
+
+    out, done = rejected
+    assert done.returncode == 5, done.stdout + done.stderr
+    decision = read_decision(out / "DECISION.json")
+    assert not decision["accepted"]
+    assert "the decision is rejected" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert Registry.local(out / "registry").versions() == []
+    assert not (out / "live").exists()
+    assert not (out / "models").exists()
+
+
+@pytest.mark.slow
+def test_what_a_reader_needs_lies_whole_under_the_folder_of_the_run(
+    rejected: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, done = rejected
+    verify_files(out / "bundle", read_manifest(out / "bundle"))
+    assert (
+        read_decision(out / "DECISION.json")["challenger"]["bundle_digest"] == read_manifest(out / "bundle")["digest"]
+    )
+    for name in ("DECISION.html", "validation.html", "validation/docs/index.html", "training_set.parquet"):
+        assert (out / name).is_file()
+    assert not (out / "steps").exists()
+    for shown in ("Validated", "Decision: rejected", "impressions"):
+        assert shown in done.stdout
+
+
+@pytest.mark.slow
+def test_the_same_run_again_is_not_run_again_and_says_the_same(
+    rejected: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    out, first = rejected
+    before = (out / "pipeline.log").stat().st_mtime_ns
+    again = fairtag("run", "--out", str(out), *SMALL, "--max-steps", "0")
+    assert (again.returncode, again.stderr) == (5, first.stderr)
+    assert (out / "pipeline.log").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_the_same_inputs_make_the_same_bundle(
+    rejected: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    out, _ = rejected
+    assert fairtag("run", "--out", str(tmp_path / "twin"), *SMALL, "--max-steps", "0").returncode == 5
+    first, second = read_manifest(out / "bundle"), read_manifest(tmp_path / "twin" / "bundle")
+    assert first["files"] == second["files"]
+    assert first["digest"] == second["digest"]
+
+
+@pytest.mark.slow
+def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_and_examples(tmp_path: Path) -> None:
+    tables = load("synthetic", seed=0, size=SIZE)
+    items = tables.items.copy()
+    items.loc[items.index[::5], "unit_cost"] = -1.0
+    data = _csv(tables.with_frames({"items": items}), tmp_path / "data")
+    done = fairtag("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "items: " in done.stderr
+    assert "'> 0' of unit_cost" in done.stderr
+    assert "-1.0" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "run" / "validation.html").is_file()
+    assert (tmp_path / "run" / "validation" / "quarantine" / "items.parquet").is_file()
+    assert not (tmp_path / "run" / "bundle").exists()
+    assert not (tmp_path / "run" / "DECISION.json").exists()
+
+
+def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path) -> None:
+    tables = load("synthetic", seed=0, size=SIZE)
+    data = _csv(tables.with_frames({"items": tables.items.drop(columns="unit_cost")}), tmp_path / "data")
+    done = fairtag("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
+    assert done.returncode == 3
+    assert "items: column unit_cost is missing" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(tmp_path: Path) -> None:
+    settings = '{"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30}'
+    out = tmp_path / "run"
+    done = fairtag("run", "--out", str(out), *SMALL, "--max-steps", "6", "--encoder", settings)
+    assert done.returncode == 4, done.stdout + done.stderr
+    assert "loss" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (out / "bundle").exists()
+    assert not (out / "live").exists()
+
+
+def _watch(tmp_path: Path, *lines: str) -> tuple[_Watcher, list[tuple[str, str]]]:
+    seen: list[tuple[str, str]] = []
+    with (tmp_path / "log").open("w") as log:
+        watcher = _Watcher(log, lambda step, line: seen.append((step, line)))
+        for text in lines:
+            watcher.write(text)
+    return watcher, seen
+
+
+def test_lines_of_a_step_become_progress_and_its_last_error_is_ours_again(tmp_path: Path) -> None:
+    watcher, seen = _watch(
+        tmp_path,
+        "12:00:00.1 - INFO - Executing task \x1b[96m'training-set'\x1b[0m\n",
+        "    training set: 12 impres",
+        "sions\n    Traceback (most recent call last):\n",
+        "    pricing.errors.DataError: items: broken: 3 rows\n",
+    )
+    assert seen == [("training-set", ""), ("training-set", "12 impressions")]
+    assert isinstance(watcher.ours, DataError)
+    assert str(watcher.ours) == "items: broken: 3 rows"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("NonFiniteLoss", NonFiniteLoss), ("DecisionRejected", DecisionRejected)])
+def test_each_error_of_the_tree_comes_back_as_itself(tmp_path: Path, name: str, kind: type[Exception]) -> None:
+    watcher, _ = _watch(tmp_path, f"pricing.errors.{name}: because\n")
+    assert type(watcher.ours) is kind
+
+
+def test_an_error_of_an_earlier_step_is_not_laid_at_the_door_of_a_later_one(tmp_path: Path) -> None:
+    watcher, _ = _watch(tmp_path, "pricing.errors.DataError: a\nExecuting task 'fit'\nMemoryError: no room\n")
+    assert (watcher.ours, watcher.step, watcher.other) == (None, "fit", "MemoryError: no room")
+
+
+def test_an_error_that_wants_more_than_a_message_still_says_it(tmp_path: Path) -> None:
+    watcher, _ = _watch(tmp_path, "pricing.errors.RequestError: page_size: 0 is refused\n")
+    assert str(watcher.ours) == "page_size: 0 is refused"
+
+
+def test_results_of_an_earlier_run_are_not_left_beside_those_of_a_failed_one(tmp_path: Path) -> None:
+    (tmp_path / "DECISION.json").write_text("{}")
+    (tmp_path / "bundle").mkdir()
+    attempt = tmp_path / "steps" / "attempt-1" / "validate"
+    attempt.mkdir(parents=True)
+    (attempt / "report").write_text("<p>")
+    publish(tmp_path / "steps", tmp_path)
+    assert (tmp_path / "validation.html").read_text() == "<p>"
+    assert not (tmp_path / "DECISION.json").exists()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path) -> None:
+    done = fairtag("run", "--out", str(tmp_path / "python3"), *SMALL)
+    assert done.returncode == 2
+    assert "python3" in done.stderr
