@@ -18,8 +18,10 @@ from typing import NoReturn
 from rich.console import Console
 
 from monitoring import runner
+from monitoring.exporter import write_rules
 from monitoring.inputs import Inputs
 from monitoring.policy import read_policy
+from monitoring.report import write_report
 from monitoring.settings import read_settings
 from monitoring.targets import target_of
 from monitoring.trigger import Trigger
@@ -76,6 +78,9 @@ def parser() -> Parser:
         _job_options(commands.add_parser(name, help=purpose, description=purpose))
     purpose = "Start a training run when verdicts ask for it: once, with a cooldown, on the record."
     _trigger_options(commands.add_parser("trigger", help=purpose, description=purpose))
+    purpose = "Write the Prometheus alert rules of every check."
+    rules = commands.add_parser("rules", help=purpose, description=purpose)
+    rules.add_argument("--out", required=True, type=Path, metavar="FILE", help="YAML file to write")
     return top
 
 
@@ -94,6 +99,8 @@ def _job_options(job: argparse.ArgumentParser) -> None:
     add("--tables", type=Path, metavar="DIR", help="folder of the shop's tables, for stock")
     add("--state", type=Path, metavar="DIR", help="memory of hourly runs; without it the window is judged as one look")
     add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that keeps a snapshot of each run")
+    add("--ledger", type=Path, metavar="DIR", help="folder of the trigger's ledger, shown on the report")
+    add("--push", metavar="HOST:PORT", help="Prometheus push gateway")
     add("--settings", type=Path, metavar="FILE", help="YAML file of settings")
     add("--no-evidently", dest="evidently", action="store_false", help="make no Evidently reports")
 
@@ -140,6 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     now = datetime.now(UTC)
     try:
+        if options.command == "rules":
+            print(write_rules(options.out, read_settings().runbook))
+            return exit_code(Status.PASS)
         return _trigger(options, now) if options.command == "trigger" else _jobs(options, now)
     except FairtagError as error:
         print(f"could not tell: {error}", file=sys.stderr)
@@ -149,9 +159,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _jobs(options: argparse.Namespace, now: datetime) -> int:
-    names = runner.JOBS if options.command == "all" else (options.command,)
-    verdicts = runner.run_jobs(names, inputs_of(options, now))
+    inputs = inputs_of(options, now)
+    names = runner.jobs_for(inputs) if options.command == "all" else (options.command,)
+    verdicts = runner.run_jobs(names, inputs)
+    told = runner.publish(verdicts, inputs, ledger=options.ledger, push=options.push)
     show(verdicts, Console())
+    for update in told:
+        print(f"alert {update.event}: {update.alert.key}: {update.alert.summary}")
+    print(f"report: {inputs.out / runner.REPORT}")
     return exit_code(worst(verdict.status for verdict in verdicts))
 
 
@@ -161,7 +176,9 @@ def _trigger(options: argparse.Namespace, now: datetime) -> int:
     if options.dry_run:
         policy = policy.model_copy(update={"dry_run": True})
     trigger = Trigger(policy, options.ledger, target_of(policy.target))
-    decision = trigger.call(runner.read_verdicts(options.out), now)
+    verdicts = runner.read_verdicts(options.out)
+    decision = trigger.call(verdicts, now)
+    write_report(verdicts, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())
     print(f"{decision.event}: {decision.reason}" + (f" -> {decision.run}" if decision.run else ""))
     return exit_code(Status.COULD_NOT_TELL if decision.event == "failed" else Status.PASS)
 

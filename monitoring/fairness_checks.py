@@ -85,7 +85,7 @@ def _finding(finding: Finding) -> Check:
     return Check(
         f"{GAP}:{finding.attribute}",
         finding.verdict,
-        f"{finding.group}: {finding.why}",
+        f"{finding.attribute} {finding.group}: {finding.why}",
         component=finding.group,
         value=gap,
         reference=0.0 if gap is not None else None,

@@ -135,12 +135,6 @@ _CHECKS: Final[dict[str, Knowledge]] = {
         "Compare the encoder's digest with the manifest; then read the queries.",
         "queries-moved",
     ),
-    "features": Knowledge(
-        "The model's inputs moved",
-        "a feature view is stale or its source changed",
-        "Look at the newest value of the named feature in the store.",
-        "features-moved",
-    ),
     "purchases": Knowledge(
         "Customers buy more (or less) than the model says",
         "demand moved, outcomes are missing, or a part of the shop is broken",
@@ -302,6 +296,12 @@ _CHECKS: Final[dict[str, Knowledge]] = {
         "too much was ordered, or the price is wrong",
         "Mark the items as ageing so that they are priced towards clearance.",
         "stock",
+    ),
+    "job_failed": Knowledge(
+        "A monitoring job could not run",
+        "an input is missing or damaged",
+        "Read the message; give the job what it needs and run it again for the window.",
+        "monitoring-silent",
     ),
     "stock_data": Knowledge(
         "Stock cannot be judged",

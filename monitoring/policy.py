@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -97,6 +97,7 @@ class TriggerPolicy(_Frozen):
         max_per_day: Most starts in any 24 hours.
         quiet_hours: Hours in which nothing starts.
         repeat_after_hours: Time after which the same finding may start another run.
+        max_age_hours: Age of a verdict's window beyond which it asks for nothing: the shop has moved on.
         dry_run: Decide and record, start nothing.
         attempts: Tries of the target before the start counts as failed; the next call tries again.
         target: Where the run goes.
@@ -109,6 +110,7 @@ class TriggerPolicy(_Frozen):
     max_per_day: int = Field(default=2, ge=1)
     quiet_hours: QuietHours | None = None
     repeat_after_hours: float = Field(default=168.0, ge=0)
+    max_age_hours: float = Field(default=48.0, gt=0)
     dry_run: bool = False
     attempts: int = Field(default=3, ge=1, le=10)
     target: Target
@@ -120,6 +122,10 @@ class TriggerPolicy(_Frozen):
             if wrong:
                 raise ValueError(f"when.{job}: {', '.join(sorted(wrong))} cannot ask for a run; use warn or page")
         return self
+
+    def recent(self, verdict: Verdict, now: datetime) -> bool:
+        """Whether a verdict's window ended recently enough to act on."""
+        return now - datetime.fromisoformat(verdict.end) <= timedelta(hours=self.max_age_hours)
 
     def calls(self, verdict: Verdict) -> tuple[str, ...]:
         """Names of the checks of a verdict that ask for a run."""

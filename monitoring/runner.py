@@ -6,36 +6,90 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from monitoring.alerts import Update, read_alerts, update, write_alerts
+from monitoring.exporter import push_metrics, write_metrics
 from monitoring.inputs import Inputs
+from monitoring.ledger import Ledger
+from monitoring.report import FILE as REPORT
 from monitoring.report import write_report
-from monitoring.verdict import Verdict, read_verdict
-from pricing.errors import MissingDataError
+from monitoring.trigger import LEDGER
+from monitoring.verdict import Check, Verdict, read_verdict
+from pricing.errors import FairtagError, MissingDataError
+from pricing.verdict import Verdict as Status
+
+__all__ = ["JOBS", "PURPOSE", "REPORT", "jobs_for", "publish", "read_verdicts", "run_jobs"]
 
 PURPOSE = {
     "drift": "Have prices, demand, queries or the catalogue left what the model saw in training?",
     "performance": "Do customers buy as the model says they will?",
     "fairness": "Is every promise about prices kept, and do groups of customers pay the same for the same item?",
     "quality": "Is the quote log whole, in range, on time and disclosed?",
+    "stock": "Which items are about to run out, and which lie too long?",
     "all": "Run every job and write one report.",
 }
 JOBS = tuple(name for name in PURPOSE if name != "all")
 
 
+def jobs_for(inputs: Inputs) -> tuple[str, ...]:
+    """The jobs that ``all`` runs: every job whose inputs were given."""
+    needed = {"performance": inputs.outcomes, "fairness": inputs.audit, "stock": inputs.tables}
+    return tuple(name for name in JOBS if needed.get(name, "given") is not None)
+
+
 def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
     """Run jobs one after the other; each writes ``<out>/<job>.json``, all together ``<out>/report.html``.
+
+    A job that cannot be run (a missing table, a damaged file) does not keep the others from running: its verdict is
+    that it could not tell, with the reason.
 
     Args:
         names: Jobs, of :data:`JOBS`.
         inputs: What they read and where they write.
+
+    Raises:
+        FairtagError: The only job that was asked for could not be run.
     """
-    verdicts = []
-    for name in names:
-        run: Callable[[Inputs], Verdict] = import_module(f"monitoring.{name}").run
-        verdict = run(inputs)
-        verdict.save(inputs.out / f"{name}.json")
-        verdicts.append(verdict)
-    write_report(verdicts, inputs.out, now=inputs.window.now, runbook=inputs.settings.runbook)
-    return tuple(verdicts)
+    verdicts = tuple(_run(name, inputs, alone=len(names) == 1) for name in names)
+    for verdict in verdicts:
+        verdict.save(inputs.out / f"{verdict.job}.json")
+    return verdicts
+
+
+def publish(
+    verdicts: Sequence[Verdict], inputs: Inputs, *, ledger: Path | None = None, push: str | None = None
+) -> list[Update]:
+    """Write the report, the metrics and the open alerts; returns what is to be told now.
+
+    Args:
+        verdicts: Verdicts of this run.
+        inputs: Where to write.
+        ledger: Folder of the trigger's ledger, shown on the report.
+        push: Address of a Prometheus push gateway.
+
+    Raises:
+        UnavailableError: The gateway did not answer; everything else is written by then.
+    """
+    now, out = inputs.window.now, inputs.out
+    entries = Ledger(ledger / LEDGER).entries() if ledger is not None else ()
+    write_report(verdicts, out, now=now, runbook=inputs.settings.runbook, ledger=entries)
+    write_metrics(verdicts, out / "metrics.prom", now)
+    remembered = (inputs.state or out) / "alerts.json"
+    alerts, told = update(read_alerts(remembered), verdicts, now)
+    write_alerts(alerts, remembered)
+    if push is not None:
+        push_metrics(verdicts, push, now)
+    return told
+
+
+def _run(name: str, inputs: Inputs, *, alone: bool) -> Verdict:
+    run: Callable[[Inputs], Verdict] = import_module(f"monitoring.{name}").run
+    try:
+        return run(inputs)
+    except FairtagError as error:
+        if alone:
+            raise
+        check = Check("job_failed", Status.COULD_NOT_TELL, str(error), detail={"error": type(error).__name__})
+        return Verdict(name, inputs.window.start.isoformat(), inputs.window.end.isoformat(), (check,))
 
 
 def read_verdicts(out: Path) -> tuple[Verdict, ...]:

@@ -101,7 +101,10 @@ class Sketches:
                 if not sketch.is_empty()
             },
             "frequent": {
-                name: [[value, int(count)] for value, count, *_ in sketch.get_frequent_items(kind)[:top]]
+                name: sorted(
+                    ([value, int(count)] for value, count, *_ in sketch.get_frequent_items(kind)),
+                    key=lambda pair: (-pair[1], pair[0]),
+                )[:top]
                 for name, sketch in self.frequent.items()
             },
             "distinct": {name: round(sketch.get_estimate()) for name, sketch in self.distinct.items()},

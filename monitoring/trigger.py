@@ -23,6 +23,7 @@ from monitoring.verdict import Verdict
 from pricing.errors import UnavailableError
 from pricing.files import canonical_json, sha256_text
 
+LEDGER = "ledger.jsonl"
 LOCK_SECONDS = 1.0  # a second trigger at the same time gives way: the first one decides for both
 RETRY_SECONDS = 1.0
 
@@ -59,7 +60,7 @@ class Trigger:
         self._folder = folder
         self._target = target
         self._wait = wait_seconds
-        self.ledger = Ledger(folder / "ledger.jsonl")
+        self.ledger = Ledger(folder / LEDGER)
 
     def call(self, verdicts: Sequence[Verdict], now: datetime) -> Decision:
         """Try what is still due, then decide on the verdicts.
@@ -86,7 +87,8 @@ class Trigger:
 
     def _judge(self, verdicts: Sequence[Verdict], entries: Sequence[Entry], now: datetime) -> Entry | Decision:
         """The start that the verdicts ask for, written down; or why there is none."""
-        calls = {verdict.job: list(checks) for verdict in verdicts if (checks := self._policy.calls(verdict))}
+        recent = [verdict for verdict in verdicts if self._policy.recent(verdict, now)]
+        calls = {verdict.job: list(checks) for verdict in recent if (checks := self._policy.calls(verdict))}
         if not calls:
             return Decision("nothing", "no verdict asks for a run")
         calling = [verdict for verdict in verdicts if verdict.job in calls]

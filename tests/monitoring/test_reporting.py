@@ -1,0 +1,198 @@
+"""The report, the alerts, the metrics and the rules: what leaves the jobs for people and for Prometheus."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring.alerts import read_alerts, update, write_alerts
+from monitoring.charts import interval_chart, traffic_chart
+from monitoring.exporter import alert_rules, push_metrics, write_metrics
+from monitoring.knowledge import CHECKS, knowledge
+from monitoring.report import figure, findings, render
+from monitoring.verdict import Check, Verdict
+from pricing.errors import DataError, UnavailableError
+from pricing.verdict import Verdict as Status
+
+NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
+RUNBOOK = Path(__file__).parents[2] / "docs" / "operations.md"
+UP = Check(
+    "price_level", Status.PAGE, "price of shoes is 6.2 % above training", "shoes",
+    1.06, 1.0, 0.06, 0.05, 0.07, 0.01, 0.03, "log ratio", 9_000,
+)  # fmt: skip
+
+
+def verdict(*checks, job="drift"):
+    return Verdict(
+        job, (NOW - timedelta(hours=24)).isoformat(), NOW.isoformat(), checks, ("v1",), {"rows": 10, "kept": 9}
+    )
+
+
+def page(*verdicts, **more):
+    return render(verdicts, now=NOW, runbook="docs/operations.md", **more)
+
+
+def test_the_verdict_comes_first_and_says_what():
+    html = page(verdict(UP))
+    body = re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.DOTALL)
+    words = " ".join(body.split())
+    assert words.index("Act now") < words.index("Price of shoes is 6.2 % above training") < words.index("Window")
+    assert "+6.2 %" in words
+    assert "9,000 quotes" in words
+    assert "docs/operations.md#prices-moved" in html
+
+
+@pytest.mark.parametrize(
+    ("status", "headline"),
+    [(Status.PASS, "All quiet"), (Status.WARN, "Look today"), (Status.COULD_NOT_TELL, "Cannot tell")],
+)
+def test_each_status_has_its_headline(status, headline):
+    assert f"</span>{headline}</h1>" in page(verdict(Check("traffic", status, "said")))
+
+
+def test_the_page_needs_nothing_from_anywhere():
+    html = page(verdict(UP))
+    assert not re.search(r"(src|href)=\"(https?:)?//", html)
+    assert "<script" not in html
+    assert "prefers-color-scheme: dark" in html
+    assert "@media print" in html
+
+
+def test_what_comes_from_the_data_cannot_write_html():
+    evil = Check("price_level", Status.PAGE, "<script>alert(1)</script>", "<b>", examples=("<img src=x>",))
+    html = page(verdict(evil))
+    assert "<script>alert" not in html
+    assert "<img" not in html
+
+
+def test_components_of_one_check_are_one_finding():
+    down = Check("price_level", Status.WARN, "price of hats is 2 % below training", "hats", change=-0.02)
+    found = findings([verdict(UP, down), verdict(Check("log_of_quotes", Status.WARN, "late"), job="quality")], "r")
+    assert [finding.check.name for finding in found] == ["price_level", "log_of_quotes"]
+    assert found[0].also == ("price of hats is 2 % below training",)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.05, "share", "+5.0 points"),
+        (0.0583, "log ratio", "+6.0 %"),
+        (-0.029, "relative price", "-2.9 %"),
+        (2.0, "sd", "+2 sd"),
+    ],
+)
+def test_figures_are_written_as_people_write_them(value, unit, text):
+    assert figure(value, unit, signed=True) == text
+
+
+def test_charts_keep_the_change_and_its_zones_in_view():
+    chart = str(interval_chart(UP))
+    positions = [float(x) for x in re.findall(r"left:([\d.]+)%", chart)]
+    assert all(0 <= x <= 100 for x in positions)
+    assert interval_chart(Check("traffic", Status.PASS, "fine")) == ""
+    assert traffic_chart({"a": 1}) == ""
+    assert str(traffic_chart({"a": 1, "b": 4})).count("<i ") == 2
+
+
+def test_an_alert_is_told_once_then_daily_then_when_it_ends():
+    told = []
+    alerts = {}
+    for hour in range(30):
+        alerts, updates = update(alerts, [verdict(UP)], NOW + timedelta(hours=hour))
+        told += [(hour, each.event) for each in updates]
+    for hour in range(30, 36):
+        alerts, updates = update(alerts, [verdict()], NOW + timedelta(hours=hour))
+        told += [(hour, each.event) for each in updates]
+    assert told == [(0, "new"), (24, "still"), (32, "ended")]
+    assert alerts == {}
+
+
+def test_a_flapping_finding_is_one_alert_and_a_worse_one_is_told():
+    warn = Check("price_level", Status.WARN, "a little")
+    alerts, told = {}, []
+    for hour, checks in enumerate([(warn,), (), (warn,), (), (UP,), (warn,), (UP,)]):
+        alerts, updates = update(alerts, [verdict(*checks)], NOW + timedelta(hours=hour))
+        told += [each.event for each in updates]
+    assert told == ["new", "worse"]
+
+
+def test_an_alert_of_a_job_that_did_not_run_stays():
+    alerts, _ = update({}, [verdict(UP)], NOW)
+    for hour in range(5):
+        alerts, updates = update(alerts, [verdict(job="quality")], NOW + timedelta(hours=hour))
+        assert not updates
+    assert "drift/price_level" in alerts
+
+
+def test_open_alerts_survive_the_disk_and_damage_is_refused(tmp_path):
+    alerts, _ = update({}, [verdict(UP)], NOW)
+    assert read_alerts(write_alerts(alerts, tmp_path / "alerts.json")) == alerts
+    assert read_alerts(tmp_path / "none.json") == {}
+    (tmp_path / "alerts.json").write_text('{"schema": "fairtag.alerts/1", "alerts": [{}]}')
+    with pytest.raises(DataError, match="remove the file"):
+        read_alerts(tmp_path / "alerts.json")
+
+
+def test_metrics_are_written_for_the_text_file_collector(tmp_path):
+    text = write_metrics([verdict(UP)], tmp_path / "fairtag.prom", NOW).read_text()
+    assert 'fairtag_monitoring_check{check="price_level",component="shoes",job="drift"} 2.0' in text
+    assert 'bound="low",check="price_level",component="shoes",job="drift"} 0.05' in text
+    assert 'fairtag_monitoring_rows{job="drift",kind="kept"} 9.0' in text
+
+
+def test_metrics_are_pushed_one_group_a_job():
+    paths = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            paths.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(202)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Gateway)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        push_metrics([verdict(UP), verdict(job="quality")], f"127.0.0.1:{server.server_port}", NOW)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert paths == ["/metrics/job/fairtag-drift", "/metrics/job/fairtag-quality"]
+
+
+def test_a_gateway_that_is_away_is_named():
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9"):
+        push_metrics([verdict(UP)], "127.0.0.1:9", NOW)
+
+
+def test_every_alert_rule_leads_to_an_entry_of_the_runbook():
+    entries = set(re.findall(r"^## (\S+)$", RUNBOOK.read_text(), flags=re.MULTILINE))
+    rules = alert_rules("docs/operations.md")["groups"][0]["rules"]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    linked = {rule["annotations"]["runbook_url"].partition("#")[2] for rule in rules}
+    assert linked <= entries
+    assert yaml.safe_load(yaml.safe_dump(rules)) == rules
+
+
+def test_every_runbook_entry_answers_the_five_questions():
+    text = RUNBOOK.read_text()
+    for entry in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        for question in ("Meaning", "First look", "Fix", "Rollback", "Wake"):
+            assert f"**{question}.**" in entry, f"{entry.splitlines()[0]} lacks {question}"
+
+
+def test_every_check_is_known_with_or_without_its_attribute():
+    assert knowledge("price_gap:income x age").entry == "price-gap"
+    for check in CHECKS:
+        assert knowledge(check).title
