@@ -110,7 +110,7 @@ def test_the_record_holds_the_solver_s_arguments_and_no_customer():
     assert solution.converged.all()
     assert set(record) == {
         "schema", "model_version", "epoch", "minor_per_unit", "items", "solver", "r", "fallback", "fixed", "listed",
-        "confidence", "price",
+        "confidence", "explored", "price",
     }  # fmt: skip
 
 
