@@ -21,7 +21,7 @@ class LaunchLimits:
     Args:
         ess: Smallest effective sample size, rows.
         ess_share: Smallest effective sample size as a share of the rows.
-        confidence: Two-sided level of the uplift's interval; its lower end must be above zero.
+        confidence: One-sided level of the bound under the uplift, which must be above zero.
         agreement: Largest distance of the direct method from DR, in standard errors of that distance.
         balance: Largest distance of the mean weight from 1, and of a placebo's uplift from 0, in standard errors.
         clip: Largest importance weight.
@@ -130,11 +130,11 @@ def _balance(weight: ope.Floats, log: ope.BanditLog, limits: LaunchLimits) -> Ga
 
 
 def _uplift(uplift: ope.Estimate, limits: LaunchLimits) -> Gate:
-    low, high = uplift.interval(limits.confidence)
+    low, high = uplift.interval(2 * limits.confidence - 1)  # its ends are the one-sided bounds
     return Gate(
         "off_policy_uplift",
         uplift.value,
-        f"lower end of the {limits.confidence:.0%} interval of the doubly robust uplift > 0",
+        f"lower {limits.confidence:.0%} bound of the doubly robust uplift > 0",
         "could not tell" if np.isnan(low) else "pass" if low > 0 else "fail",
         threshold=0.0,
         low=_number(low),

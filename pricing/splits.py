@@ -13,7 +13,7 @@ import pandas as pd
 from pricing import schema
 from pricing.errors import DataError
 
-HOLD_OUT_SHARE = 0.2  # share of pages, by time, and of queries and products, by hash, that training never sees
+HOLD_OUT_SHARE = 0.25  # share of pages, by time, and of queries and products, by hash, that training never sees
 TUNE_SHARE = 0.1  # share of pages just before the hold-out, for calibration
 QUERY_SALT = "query"  # judged queries are held out by this salt
 PRODUCT_SALT = "product"  # products are held out by this salt
