@@ -13,7 +13,7 @@ import orjson
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
+from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
@@ -76,7 +76,7 @@ def application(
     app.add_api_route(VERIFY_PATH, verify, methods=["POST"], response_model=None)
     if openapi is not None:
         app.openapi = lambda: openapi  # type: ignore[method-assign]  # FastAPI's own way to replace the document
-    _handle_errors(app)
+    _handle_errors(app, metrics)
     return app
 
 
@@ -101,11 +101,12 @@ def _json(content: dict[str, Any], status: int = HTTPStatus.OK) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _handle_errors(app: FastAPI) -> None:
+def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     """Give every error a status and a JSON body; none carries a stack trace or the text of a bug."""
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
+        metrics.refusals.labels("rest", str(error.status)).inc()
         return _json(error_body(error), error.status)
 
     async def quote_refused(_request: Request, error: Exception) -> Response:
@@ -141,6 +142,7 @@ _KSERVE_STATUS: dict[type[Exception], int] = {
     ModelNotFound: 404,
     NotImplementedError: 501,
     ModelNotReady: 503,
+    ServerNotReady: 503,
     UnavailableError: 503,
 }
 

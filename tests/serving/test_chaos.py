@@ -1,0 +1,295 @@
+"""What the endpoint survives, on servers in processes of their own: signals, a dead store, a slow one, a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pricing import schema
+from pricing.tables import Tables
+
+PATH = "/v1/models/fairtag:predict"
+
+
+class Load:
+    """Threads that ask for pages as a balancer would let them: only while the server says that it is ready."""
+
+    def __init__(self, address: str, threads: int = 4) -> None:
+        self.statuses: Counter[Any] = Counter()
+        self.quotes: set[str] = set()
+        self.degraded: list[tuple[float, str | None]] = []
+        self._address = address
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
+        self._balancer = threading.Thread(target=self._probe)
+        self._ready = threading.Event()
+
+    def __enter__(self) -> Load:
+        self._ready.set()
+        for thread in (*self._threads, self._balancer):
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in (*self._threads, self._balancer):
+            thread.join()
+
+    def _probe(self) -> None:
+        with httpx.Client(base_url=self._address) as client:
+            while not self._stop.is_set():
+                try:
+                    ready = client.get("/v2/models/fairtag/ready").status_code == 200
+                except httpx.TransportError:
+                    ready = False
+                (self._ready.set if ready else self._ready.clear)()
+                time.sleep(0.02)
+
+    def _work(self, number: int) -> None:
+        count = 0
+        with httpx.Client(base_url=self._address, timeout=10) as client:
+            while not self._stop.is_set():
+                if not self._ready.wait(0.05) or self._stop.is_set():
+                    continue
+                count += 1
+                body = {"instances": [{"query": f"drill {number} {count}", "user_id": f"user-{count % 7}"}]}
+                try:
+                    answer = client.post(PATH, json=body)
+                except httpx.TransportError as error:
+                    self.statuses[type(error).__name__] += 1
+                    continue
+                self.statuses[answer.status_code] += 1
+                if answer.status_code == 200:
+                    page = answer.json()["predictions"][0]
+                    self.quotes.add(page["quote_id"])
+                    self.degraded.append((time.monotonic(), page["degraded"]))
+
+
+def logged(run_dir: Path) -> set[str]:
+    """Quote ids in the log; a file that is not whole would raise."""
+    files = sorted((run_dir / "quotes").rglob("*.parquet"))
+    return {quote for file in files for quote in pq.read_table(file)[schema.QUOTE_ID].to_pylist()}
+
+
+def wait_for(load: Load, pages: int) -> None:
+    end = time.monotonic() + 60
+    while len(load.quotes) < pages:
+        assert time.monotonic() < end, load.statuses
+        time.sleep(0.02)
+
+
+def test_termination_under_load_fails_no_request_and_loses_no_quote(spawn: Callable[..., Any]) -> None:
+    server = spawn("--drain-seconds", "1.5", TEST_SLOW="0.01")
+    with Load(server.http) as load:
+        wait_for(load, 60)
+        assert server.stop() == 0
+    assert set(load.statuses) == {200}
+    assert logged(server.run_dir) == load.quotes
+
+
+def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(spawn: Callable[..., Any]) -> None:
+    server = spawn(FAIRTAG_QUOTE_LOG_ROWS="500")
+    with Load(server.http) as load:
+        wait_for(load, 120)
+        server.process.kill()
+        server.process.wait(10)
+    before = logged(server.run_dir)  # reads every file to its end
+    assert before, "some files were closed before"
+    again = spawn()
+    assert again.stop() == 0
+    after = logged(again.run_dir)
+    assert before < after
+    lost = load.quotes - after
+    assert len(lost) <= 4, f"{len(lost)} of {len(load.quotes)}: at most one a thread had not reached the journal"
+    assert not list((again.run_dir / "spool").iterdir())
+
+
+def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any]) -> None:
+    server = spawn("--drain-seconds", "60")
+    server.process.terminate()
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - started < 10
+
+
+def test_a_full_disk_under_the_log_fails_no_request(spawn: Callable[..., Any], tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "spool").symlink_to("/dev/full")  # neither journal nor log can be written
+    (tmp_path / "run" / "quotes").symlink_to("/dev/full")
+    server = spawn(FAIRTAG_QUOTE_LOG_SECONDS="0.1", FAIRTAG_QUOTE_LOG_ROWS="50")
+    with Load(server.http) as load:
+        wait_for(load, 60)
+        metrics = httpx.get(f"{server.http}/metrics").text
+    assert set(load.statuses) == {200}
+    failures = next(line for line in metrics.splitlines() if line.startswith("fairtag_quote_log_failures_total"))
+    assert float(failures.split()[1]) >= 1
+    assert server.stop() == 0
+
+
+def test_an_endpoint_that_cannot_start_says_why_and_exits(tmp_path: Path) -> None:
+    import sys
+
+    for options, words in (
+        (["--bundle", str(tmp_path / "none")], "no model bundle"),
+        ([], "bundle"),
+        (["--bundle", str(tmp_path), "--http-port", "99999"], "http_port"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "serving", "--run-dir", str(tmp_path), *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 2
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Redis that a test may stop, freeze and start again."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed")
+    folder = tmp_path_factory.mktemp("redis")
+    server = Redis(program, folder)
+    server.start()
+    yield server
+    server.kill()
+
+
+class Redis:
+    def __init__(self, program: str, folder: Path) -> None:
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._line = [program, "--port", str(self.port), "--dir", str(folder), "--save", "", "--appendonly", "yes"]
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        from redis import Redis as Client
+        from redis.exceptions import RedisError
+
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._line, stdout=log, stderr=log)
+        end = time.monotonic() + 20
+        while True:
+            try:
+                with Client(port=self.port) as client:
+                    client.ping()
+                    return
+            except RedisError:
+                assert time.monotonic() < end
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
+def shop() -> Tables:
+    """Users and items of the hand-made model, as tables."""
+    now = pd.Timestamp(datetime.now(UTC)).floor("us") - pd.Timedelta(days=1)
+    items = pd.DataFrame({schema.ITEM_ID: [f"item-{i:03d}" for i in range(60)], schema.UPDATED_AT: now})
+    items[schema.LIST_PRICE] = [100.0 + i for i in range(60)]
+    items[schema.UNIT_COST] = items[schema.LIST_PRICE] / 2
+    items[schema.STOCK] = 5.0
+    users = pd.DataFrame({schema.USER_ID: [f"user-{i}" for i in range(7)], schema.UPDATED_AT: now})
+    users[schema.PROMOTION_RESPONSE] = 0.9
+    users[schema.RECENCY_DAYS] = 3.0
+    users[schema.ORDERS_90D] = 1.0
+    users[schema.SPEND_90D] = 10.0
+    users[schema.HISTORY_ITEMS] = [["item-001"]] * 7
+    users[schema.HISTORY_AGE_DAYS] = [[2.0]] * 7
+    nothing = pd.DataFrame()
+    return Tables(items=items, users=users, impressions=nothing, orders=nothing)
+
+
+@pytest.fixture(scope="module")
+def feast_folder(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's features in that Redis."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
+        from components.adapters.feast import apply, materialise, write_repository
+
+        folder = tmp_path_factory.mktemp("features")
+        write_repository(folder, "redis", redis=redis.address)
+        materialise(apply(folder, shop()), datetime.now(UTC))
+    return folder
+
+
+def causes(load: Load, since: float) -> set[str | None]:
+    return {cause for at, cause in load.degraded if at >= since}
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+@pytest.mark.parametrize("harm", ["killed", "frozen"])
+def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
+    spawn: Callable[..., Any], redis: Redis, feast_folder: Path, harm: str
+) -> None:
+    server = spawn(
+        "--feature-repo",
+        str(feast_folder),
+        TEST_FEAST="1",
+        FAIRTAG_FEATURE_BREAKER_SECONDS="0.5",
+        FAIRTAG_FEATURE_DEADLINE_MS="100",
+    )
+    with Load(server.http, threads=2) as load:
+        wait_for(load, 30)
+        calm = time.monotonic()
+        wait_until(lambda: causes(load, calm) == {None})
+        assert any(cause is None for _, cause in load.degraded)
+        (redis.kill if harm == "killed" else redis.freeze)()
+        harmed = time.monotonic()
+        wait_until(lambda: bool(causes(load, harmed) & {"user_features_down", "user_features_slow"}))
+        time.sleep(1.0)
+        (redis.start if harm == "killed" else redis.thaw)()
+        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+    assert set(load.statuses) == {200}
+    assert server.stop() == 0
