@@ -24,6 +24,7 @@ from pricing.demand_fit import DemandConfig, fit_demand
 from pricing.elasticity import check_elasticity, cross_checked
 from pricing.encoder import TextEncoder, load_encoder
 from pricing.files import directory_atomic, write_json
+from pricing.fit_stock import stock_shadow
 from pricing.intents import page_similarity
 from pricing.manifest import write_manifest
 from pricing.model_bundle import (
@@ -38,8 +39,9 @@ from pricing.model_bundle import (
     load_bundle,
 )
 from pricing.policy import PricingPolicy
+from pricing.price_learners import PriceModelConfig
 from pricing.profile import build_profile
-from pricing.reference_price import PriceModel, PriceModelConfig, fit_price_model, reference_price
+from pricing.reference_price import PriceModel, fit_price_model, reference_price
 from pricing.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
 from pricing.splits import PRODUCT_SALT, held_out, time_split
 from pricing.tables import Tables
@@ -112,13 +114,16 @@ def fit_bundle(
     demand = cross_checked(demand, check_elasticity(demand, data, seed=seed))
     if not policy.similarity_in_price:
         demand = demand.without_similarity()
+    progress("price the stock until it is replenished")
+    reference = item_reference(catalogue, embeddings, price_model, policy)
+    reference["shadow"] = stock_shadow(known, data, demand, catalogue, reference["f"], policy)
     with directory_atomic(out) as folder:
         shutil.copytree(encoder_dir, folder / ENCODER)
         np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())
         save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
-        save_arrays(folder, REFERENCE, item_reference(catalogue, embeddings, price_model, policy), {})
+        save_arrays(folder, REFERENCE, reference, {})
         write_json(folder / POLICY, policy.to_json())
         facts = {**vars(lineage), "currency": policy.currency, "items": len(catalogue), "seed": seed}
         write_manifest(folder, facts)
@@ -181,7 +186,6 @@ def item_reference(
         "f_low": prices.low,
         "f_high": prices.high,
         "corridor_low": listed / policy.limits.corridor_ratio,
-        "shadow": np.zeros(len(catalogue)),
     }
 
 

@@ -31,6 +31,7 @@ class PricingPolicy:
         posterior_draws: Draws behind that probability.
         exploration: Share of prices drawn at random inside the bounds, so that the log can judge the next model.
         epoch_hours: Hours for which a price, once quoted, stays.
+        stock_horizon_days: Days until stock is replenished: demand over them must fit the stock.
         currency: ISO 4217 code; ``limits.minor_per_unit`` fits it.
 
     Raises:
@@ -48,6 +49,7 @@ class PricingPolicy:
     posterior_draws: int = 64
     exploration: float = 0.05
     epoch_hours: int = 24
+    stock_horizon_days: int = 14
     currency: str = "USD"
 
     def __post_init__(self) -> None:
