@@ -47,6 +47,22 @@ class Layout:
         """Position of the control function's coefficient, the last."""
         return 2 * self.half
 
+    @property
+    def families(self) -> dict[str, slice]:
+        """Coefficients that share a spread, by what they are: categories, behaviour and text, of a and of b."""
+        c = self.n_categories
+        parts = {
+            "category": (1, 1 + c),
+            "behaviour": (2 + c, 2 + c + N_BEHAVIOUR),
+            "text": (2 + c + N_BEHAVIOUR, self.half),
+        }
+        return {
+            f"{side} {name}": slice(start + low, start + high)
+            for side, start in (("utility", 0), ("slope", self.half))
+            for name, (low, high) in parts.items()
+            if high > low
+        }
+
     def names(self, categories: tuple[str, ...]) -> tuple[str, ...]:
         """Name of each coefficient, in the symbols of the formula."""
         text = range(self.n_text)

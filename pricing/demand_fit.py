@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 
 from pricing.choices import Choices, Floats
-from pricing.demand import N_BEHAVIOUR, DemandModel, Layout, Posterior, Reaction, Standard, TextBasis
+from pricing.demand import DemandModel, Layout, Posterior, Reaction, Standard, TextBasis
 from pricing.demand_data import DemandData
 from pricing.errors import ConfigError, DataError
-from pricing.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace
+from pricing.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
 
 SPREAD_RANGE = (0.02, 3.0)  # of the item effects: below, they cannot be told from none; above, the data do not say
+FIRST_TAU = (0.3, 0.3)  # where the search for the spreads of the item effects starts
 SPREAD_SETTLED = 0.05  # relative change at which the spreads count as found
 
 
 @dataclass(frozen=True)
 class DemandConfig:
     """Priors of the demand model; the spreads are standard deviations, on standardised features.
+
+    The spreads of categories, behaviour and text are where empirical Bayes starts from; the others are kept.
 
     Args:
         slope_mean: Prior mean of the price slope; at usual prices it is about minus the elasticity of an item.
@@ -36,7 +39,7 @@ class DemandConfig:
         control: Spread of phi.
         components: Principal components of the text; 0 leaves text out.
         tau: Spreads of the item effects on utility and slope; None to find them by empirical Bayes.
-        rounds: Most rounds of that search.
+        rounds: Most rounds of the search for spreads; 0 keeps all of them as given here.
         b_min: Floor of the slope.
     """
 
@@ -59,8 +62,8 @@ class DemandConfig:
         for name, value in numbers.items():
             if not (np.isfinite(value) and value > 0):
                 raise ConfigError(f"{name}: {value} is refused; it must be finite and above 0")
-        if self.components < 0 or self.rounds < 1:
-            raise ConfigError(f"components {self.components}, rounds {self.rounds}: at least 0 and at least 1")
+        if self.components < 0 or self.rounds < 0:
+            raise ConfigError(f"components {self.components}, rounds {self.rounds}: both must be at least 0")
         if self.tau is not None and min(self.tau) <= 0:
             raise ConfigError(f"tau: {self.tau} is refused; both spreads must be above 0")
 
@@ -87,7 +90,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     choices = design(data, layout, standard, text)
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
-    fit, prior, tau = _fit(choices, layout, config, lower)
+    fit, prior, spreads = _fit(choices, layout, config, lower)
     posterior = _posterior(fit, laplace(choices, fit, prior))
     return DemandModel(
         layout=layout,
@@ -100,7 +103,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         reaction=Reaction.none(layout.n_categories),
         usual_ratio=_usual_ratio(data),
         b_min=config.b_min,
-        report=_report(data, config, fit, tau),
+        report=_report(data, config, fit, spreads),
     )
 
 
@@ -118,35 +121,76 @@ def design(data: DemandData, layout: Layout, standard: Standard, text: Floats) -
     return Choices(X, data.starts, data.bought, data.outside, item, loadings, n_items)
 
 
-def _fit(
-    choices: Choices, layout: Layout, config: DemandConfig, lower: Floats
-) -> tuple[LogitFit, Prior, tuple[float, float]]:
-    """Alternate the fit and the spreads of the item effects until both settle (MacKay's fixed point)."""
-    tau = np.array(config.tau or (0.3, 0.3))
-    shown = np.bincount(choices.group, minlength=choices.n_groups) > 0 if choices.group is not None else np.zeros(0)
-    prior = _prior(layout, config, tau)
+@dataclass(frozen=True)
+class _Spreads:
+    """Prior spreads that the data may move: of the item effects (2,), and by family of shared coefficients."""
+
+    tau: Floats
+    families: dict[str, float]
+
+    def near(self, other: _Spreads) -> bool:
+        """Whether no spread differs by more than a settled one may."""
+        mine, theirs = [*self.tau, *self.families.values()], [*other.tau, *other.families.values()]
+        return bool((np.abs(np.divide(mine, theirs) - 1.0) < SPREAD_SETTLED).all())
+
+
+def _fit(choices: Choices, layout: Layout, config: DemandConfig, lower: Floats) -> tuple[LogitFit, Prior, _Spreads]:
+    """Alternate the fit and the spreads of its priors until both settle (MacKay's fixed point)."""
+    first = _Spreads(np.array(config.tau or FIRST_TAU), _family_spreads(layout, config))
+    spreads, prior = first, _prior(layout, config, first)
     fit = fit_logit(choices, prior, lower=lower)
-    for _ in range(0 if config.tau else config.rounds):
-        variances = effect_variances(choices, fit, prior)
-        informed = np.maximum((1.0 - variances[shown] / tau**2).sum(axis=0), 1e-6)
-        found = np.clip(np.sqrt((fit.effects[shown] ** 2).sum(axis=0) / informed), *SPREAD_RANGE)
-        settled = bool((np.abs(found / tau - 1.0) < SPREAD_SETTLED).all())
-        tau = found
-        prior = _prior(layout, config, tau)
+    for _ in range(config.rounds):
+        found = _found_spreads(choices, layout, config, fit, prior, first)
+        settled = found.near(spreads)
+        spreads, prior = found, _prior(layout, config, found)
         fit = fit_logit(choices, prior, lower=lower, start=fit)
         if settled:
             break
-    return fit, prior, (float(tau[0]), float(tau[1]))
+    return fit, prior, spreads
 
 
-def _prior(layout: Layout, config: DemandConfig, tau: Floats) -> Prior:
-    c = layout.n_categories
-    shared = [config.similarity, *[config.behaviour] * N_BEHAVIOUR, *[config.text] * layout.n_text]
-    a = [config.utility_spread, *[config.category_utility] * c, *shared]
-    b = [config.slope_spread, *[config.category_slope] * c, *shared]
+def _found_spreads(
+    choices: Choices, layout: Layout, config: DemandConfig, fit: LogitFit, prior: Prior, first: _Spreads
+) -> _Spreads:
+    """The spreads that the present fit speaks for.
+
+    A coefficient counts by how far the data, and not its prior, decide it. The first spread of a family stays in as one
+    more coefficient of that size: families are small, and without it a quiet one would vanish for good.
+    """
+    tau = first.tau
+    if config.tau is None and choices.group is not None:
+        shown = np.bincount(choices.group, minlength=choices.n_groups) > 0
+        informed = (1.0 - effect_variances(choices, fit, prior)[shown] * prior.effects).sum(axis=0)
+        squares = (fit.effects[shown] ** 2).sum(axis=0)
+        tau = np.clip(np.sqrt(squares / np.maximum(informed, 1e-6)), *SPREAD_RANGE)
+    informed = 1.0 - shared_variances(choices, fit, prior) * prior.precision
+    families = {
+        name: float(np.sqrt(((fit.theta[part] ** 2).sum() + first.families[name] ** 2) / (informed[part].sum() + 1.0)))
+        for name, part in layout.families.items()
+    }
+    return _Spreads(tau, families)
+
+
+def _family_spreads(layout: Layout, config: DemandConfig) -> dict[str, float]:
+    spread = {
+        "utility category": config.category_utility,
+        "slope category": config.category_slope,
+        "utility behaviour": config.behaviour,
+        "slope behaviour": config.behaviour,
+        "utility text": config.text,
+        "slope text": config.text,
+    }
+    return {name: spread[name] for name in layout.families}
+
+
+def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
+    spread = np.full(layout.size, config.similarity)
+    spread[[0, layout.half, layout.phi]] = config.utility_spread, config.slope_spread, config.control
+    for name, part in layout.families.items():
+        spread[part] = spreads.families[name]
     mean = np.zeros(layout.size)
     mean[layout.half] = config.slope_mean
-    return Prior(mean, np.array([*a, *b, config.control]) ** -2.0, tau**-2.0)
+    return Prior(mean, spread**-2.0, spreads.tau**-2.0)
 
 
 def _posterior(fit: LogitFit, spread: Laplace) -> Posterior:
@@ -193,7 +237,7 @@ def _usual_ratio(data: DemandData) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), data.y.mean())
 
 
-def _report(data: DemandData, config: DemandConfig, fit: LogitFit, tau: tuple[float, float]) -> dict[str, Any]:
+def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spreads) -> dict[str, Any]:
     stage = data.first_stage
     return {
         "rows": data.n_rows,
@@ -203,7 +247,8 @@ def _report(data: DemandData, config: DemandConfig, fit: LogitFit, tau: tuple[fl
         "log_likelihood": fit.log_likelihood,
         "newton_steps": fit.iterations,
         "slope_at_floor": bool(fit.bound.any()),
-        "tau": {"utility": tau[0], "slope": tau[1]},
+        "tau": {"utility": float(spreads.tau[0]), "slope": float(spreads.tau[1])},
+        "spreads": spreads.families,
         "first_stage": {
             "instruments": list(stage.instruments),
             "f_statistic": stage.f_statistic,

@@ -339,6 +339,17 @@ def _check_prior(choices: Choices, prior: Prior) -> None:
         raise ConfigError(f"prior: {prior.mean.size} means for {choices.X.shape[1]} features")
 
 
+def shared_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
+    """(K,) posterior variances of the shared coefficients from the arrow form: a little below the exact ones."""
+    q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
+    curvature = _penalised(information(choices, q), prior, fit.bound)
+    reduced = curvature.shared
+    if choices.n_loadings:
+        solved = np.linalg.solve(curvature.majorant, curvature.border)
+        reduced = reduced - np.einsum("gmk,gml->kl", curvature.border, solved, optimize=True)
+    return np.where(fit.bound, 0.0, np.diag(_inverse(reduced)))
+
+
 def effect_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
     """(n_groups, M) posterior variances of the group effects given the shared coefficients."""
     q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)

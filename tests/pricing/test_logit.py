@@ -12,7 +12,7 @@ from pricing.choices import (
     score,
 )
 from pricing.errors import ConfigError, DataError, NotConverged
-from pricing.logit import LogitFit, Prior, effect_variances, fit_logit, laplace
+from pricing.logit import LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
 
 
 def simulate(rng, pages=600, features=3, groups=0, sizes=(1, 9), repeat=1, theta=None):
@@ -238,6 +238,21 @@ def test_variances_of_the_effects_are_the_inverse_of_their_own_block(rng):
     spread = laplace(choices, fit, prior)
     expected = np.diagonal(spread.conditional, axis1=1, axis2=2)
     np.testing.assert_allclose(effect_variances(choices, fit, prior), expected, rtol=1e-12)
+
+
+def test_variances_of_the_shared_coefficients_are_exact_without_groups_and_close_with_them(rng):
+    plain, _ = simulate(rng, pages=300)
+    fit = fit_logit(plain)
+    np.testing.assert_allclose(
+        shared_variances(plain, fit, Prior.flat(3)), np.diag(laplace(plain, fit).shared), rtol=1e-10
+    )
+    grouped, _ = simulate(rng, pages=300, groups=20, sizes=(3, 10))
+    prior = Prior(np.zeros(3), np.zeros(3), np.array([6.0, 9.0]))
+    fit = fit_logit(grouped, prior)
+    exact = np.diag(laplace(grouped, fit, prior).shared)
+    found = shared_variances(grouped, fit, prior)
+    assert np.all(found <= exact * (1 + 1e-9))
+    np.testing.assert_allclose(found, exact, rtol=0.1)
 
 
 def test_planted_coefficients_lie_within_four_errors(rng):

@@ -94,6 +94,28 @@ def test_the_spread_of_item_effects_is_found(shops):
     assert 0.6 < found[2] < 1.05
 
 
+def test_the_spread_of_categories_follows_what_they_differ_by(shops):
+    alike, apart = (
+        fit_demand(shops(slopes=slopes, omega=0.0).data(), SMALL).report["spreads"]["slope category"]
+        for slopes in ((5.0, 5.0, 5.0), (2.0, 5.0, 8.0))
+    )
+    assert alike < 0.9
+    assert apart > 1.5
+
+
+def test_behaviour_that_moves_nothing_is_drawn_to_nothing(shops):
+    spreads = [
+        fit_demand(shops(omega=omega).data(), SMALL).report["spreads"]["slope behaviour"] for omega in (0.0, 1.5)
+    ]
+    assert spreads[0] < 0.6 < spreads[1]
+
+
+def test_no_rounds_keep_every_spread_as_given(data):
+    report = fit_demand(data, DemandConfig(components=3, rounds=0, text=0.7)).report
+    assert report["spreads"]["slope text"] == 0.7
+    assert report["tau"] == {"utility": 0.3, "slope": 0.3}
+
+
 def test_spreads_that_are_given_are_kept(data):
     report = fit_demand(data, DemandConfig(components=3, tau=(0.9, 0.3))).report
     assert report["tau"] == {"utility": 0.9, "slope": 0.3}
@@ -162,7 +184,7 @@ def test_identical_texts_add_no_component(shop):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"slope_spread": 0.0}, {"text": np.nan}, {"b_min": -1.0}, {"tau": (0.0, 1.0)}, {"components": -1}, {"rounds": 0}],
+    [{"slope_spread": 0.0}, {"text": np.nan}, {"b_min": -1.0}, {"tau": (0.0, 1.0)}, {"components": -1}, {"rounds": -1}],
 )
 def test_settings_outside_their_range_are_refused(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
@@ -177,6 +199,19 @@ def test_the_report_is_json_and_counts_what_was_used(model, data):
     assert report["purchases"] == data.bought.sum()
     assert report["first_stage"]["used"] is True
     assert all(count == 0 for count in report["left_out"].values())
+
+
+def test_families_are_disjoint_and_leave_out_what_has_a_spread_of_its_own(model):
+    covered = np.concatenate([np.arange(model.layout.size)[part] for part in model.layout.families.values()])
+    names = model.layout.names(model.categories)
+    assert covered.size == np.unique(covered).size
+    assert {names[i] for i in set(range(model.layout.size)) - set(covered.tolist())} == {
+        "alpha",
+        "kappa",
+        "beta",
+        "beta_s",
+        "phi",
+    }
 
 
 def test_every_coefficient_has_its_own_name(model):
