@@ -59,7 +59,7 @@ class Side:
 def _strata(quotes: pd.DataFrame, names: list[str]) -> Ints:
     present = [name for name in names if name in quotes.columns]
     codes = quotes.groupby(present, sort=False, observed=True, dropna=False).ngroup()
-    return codes.to_numpy(np.int64)
+    return np.asarray(codes, dtype=np.int64)
 
 
 def _markups(quotes: pd.DataFrame, user: Ints) -> fe.Cells | None:
