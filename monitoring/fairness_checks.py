@@ -123,23 +123,33 @@ def _questions(
 
 def _question(finding: Finding, side: Side | None, limits: AuditLimits) -> Question:
     window = _change(finding.gap, finding.standard_error, finding.users)
-    fresh = None
-    if side is not None:
-        estimate = fixed_effects.gap(side.prices, side.member == finding.group)
-        fresh = _change(estimate.value, estimate.standard_error, int(np.count_nonzero(estimate.weight)))
+    fresh = None if side is None else gap_of(side, finding.group)
+    return gap_question(finding.attribute, finding.group, window, fresh, finding.rows, finding.why, limits)
+
+
+def gap_of(side: Side, group: str) -> Change:
+    """The gap of a group over the quotes of a side, with the customers behind it."""
+    estimate = fixed_effects.gap(side.prices, side.member == group)
+    return _change(estimate.value, estimate.standard_error, int(np.count_nonzero(estimate.weight)))
+
+
+def gap_question(
+    attribute: str, group: str, window: Change, fresh: Change | None, rows: int, why: str, limits: AuditLimits
+) -> Question:
+    """Whether a group pays another price than all others, beyond the audit's limits."""
     one = np.ones(1)
     return Question(
-        f"{GAP}:{finding.attribute}={finding.group}",
-        (finding.group,),
+        f"{GAP}:{attribute}={group}",
+        (group,),
         window,
         fresh,
-        finding.gap * one,
+        window.value,
         0 * one,
         np.log1p(limits.warn) * one,
         np.log1p(limits.page) * one,
-        finding.rows * one,
+        rows * one,
         "relative price",
-        lambda _: finding.why,
+        lambda _: why,
     )
 
 

@@ -104,8 +104,9 @@ class Judge:
             (Status.PAGE, question.page, self._settings.page_days),
         ):
             detector, threshold = self._step(question, state, level, margin, days)
-            detail[f"evidence_{level}"] = round(detector.evidence / threshold, 3)
-            if detector.evidence >= threshold:
+            evidence = detector.evidence
+            detail[f"evidence_{level}"] = round(evidence / threshold, 3)
+            if evidence >= threshold:
                 status, worst = level, detector.component
         return status, worst, detail
 

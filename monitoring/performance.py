@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -149,42 +148,59 @@ def outcomes_of(frame: pd.DataFrame) -> fit.Outcomes:
 def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, inputs: Inputs) -> list[Question]:
     """Totals, calibration, loss and elasticity of the window, and of what the detectors have not seen."""
     categories = tuple(sorted(frame[schema.CATEGORY].astype(str).unique()))
-    all_ = ("all",)
-    asked: list[tuple[str, tuple[str, ...], Callable[[pd.DataFrame], Estimate], float, str]] = [
-        ("purchases", all_, _purchases, 0.0, "log ratio"),
-        ("revenue", all_, _revenue, 0.0, "log ratio"),
-        ("category_purchases", categories, lambda rows: _by_category(rows, categories), 0.0, "log ratio"),
-        ("calibration_slope", all_, lambda rows: fit.calibration_slope(outcomes_of(rows)), 1.0, "slope"),
-        ("log_loss", all_, lambda rows: fit.log_loss_ratio(outcomes_of(rows)), 0.0, "log ratio"),
-        ("elasticity", all_, lambda rows: fit.elasticity_change(outcomes_of(rows)), 0.0, "elasticity"),
-    ]
+    window = measures(frame, categories)
+    recent = None
+    if fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= MIN_CLUSTERS:
+        recent = window if fresh is frame else measures(fresh, categories)
+    labels = {"category_purchases": categories}
     return [
-        _question(name, labels, measure, at, unit, frame, fresh, inputs) for name, labels, measure, at, unit in asked
+        _question(
+            name, labels.get(name, ("all",)), window[name], None if recent is None else recent[name], frame, inputs
+        )
+        for name in window
     ]
+
+
+def measures(frame: pd.DataFrame, categories: tuple[str, ...]) -> dict[str, Estimate]:
+    """Every figure of the job over joined quotes, by the name of its check."""
+    data = outcomes_of(frame)
+    codes = pd.Index(categories).get_indexer(pd.Index(frame[schema.CATEGORY].astype(str))).astype(np.int64)
+    one = np.zeros_like(data.item)
+    paid, expected = data.bought * data.price, data.probability * data.price
+    return {
+        "purchases": fit.log_observed_to_expected(data.bought, data.probability, data.cluster, one, 1),
+        "revenue": fit.log_observed_to_expected(paid, expected, data.cluster, one, 1),
+        "category_purchases": fit.log_observed_to_expected(
+            data.bought, data.probability, data.cluster, codes, len(categories)
+        ),
+        "calibration_slope": fit.calibration_slope(data),
+        "log_loss": fit.log_loss_ratio(data),
+        "elasticity": fit.elasticity_change(data),
+    }
+
+
+UNITS = {"calibration_slope": ("slope", 1.0), "elasticity": ("elasticity", 0.0)}  # (unit, calibrated value)
 
 
 def _question(
     name: str,
     labels: tuple[str, ...],
-    measure: Callable[[pd.DataFrame], Estimate],
-    at: float,
-    unit: str,
+    window: Estimate,
+    recent: Estimate | None,
     frame: pd.DataFrame,
-    fresh: pd.DataFrame | None,
     inputs: Inputs,
 ) -> Question:
-    window = measure(frame)
-    enough = fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= MIN_CLUSTERS
-    recent = change_of(measure(fresh), np.full(len(labels), at)) if fresh is not None and enough else None
+    unit, at = UNITS.get(name, ("log ratio", 0.0))
+    reference = np.full(len(labels), at)
     tolerance = inputs.settings.tolerance(name)
-    value = window.value if unit == "slope" else np.expm1(window.value) if unit == "log ratio" else window.value
+    value = np.expm1(window.value) if unit == "log ratio" else window.value
     return Question(
         name,
         labels,
-        change_of(window, np.full(len(labels), at)),
-        recent,
+        change_of(window, reference),
+        None if recent is None else change_of(recent, reference),
         window.value,
-        np.full(len(labels), at),
+        reference,
         np.full(len(labels), tolerance.warn),
         np.full(len(labels), tolerance.page),
         np.full(len(labels), float(len(frame))),
@@ -205,20 +221,3 @@ def _say(name: str, label: str, value: float) -> str:
         "log_loss": "log loss",
     }[name]
     return f"{what} {abs(100 * value):.1f} % {'above' if value > 0 else 'below'} what the model expected"
-
-
-def _purchases(frame: pd.DataFrame) -> Estimate:
-    data = outcomes_of(frame)
-    return fit.log_observed_to_expected(data.bought, data.probability, data.cluster, np.zeros_like(data.item), 1)
-
-
-def _revenue(frame: pd.DataFrame) -> Estimate:
-    data = outcomes_of(frame)
-    paid, expected = data.bought * data.price, data.probability * data.price
-    return fit.log_observed_to_expected(paid, expected, data.cluster, np.zeros_like(data.item), 1)
-
-
-def _by_category(frame: pd.DataFrame, categories: tuple[str, ...]) -> Estimate:
-    data = outcomes_of(frame)
-    codes = pd.Index(categories).get_indexer(pd.Index(frame[schema.CATEGORY].astype(str))).astype(np.int64)
-    return fit.log_observed_to_expected(data.bought, data.probability, data.cluster, codes, len(categories))

@@ -1,0 +1,229 @@
+"""How soon the monitors see what is planted, how surely, and how seldom they cry wolf. Everything is simulated.
+
+A shop's quotes (:mod:`benchmarks.quote_stream`) with what goes wrong (:mod:`pricing.market_shocks`), hour by hour
+through the jobs' own judges at two levels of traffic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmarks.quote_stream import ATTRIBUTE, GROUPS, QuoteStream, Shocks
+from benchmarks.result import Result, Row
+from benchmarks.studies.detection_watch import Watch
+from monitoring.verdict import Check
+from pricing import market_shocks as shocks
+from pricing import schema
+from pricing.profile import Profile, build_profile
+from pricing.pseudonym import user_key
+from pricing.verdict import Verdict as Status
+
+TRAINING = pd.Timestamp("2025-01-06", tz="UTC")
+TRAINING_DAYS, TRAINING_PAGES = 364, 40_000
+LIVE = TRAINING + pd.Timedelta(days=TRAINING_DAYS)
+TRAFFIC = {"low": 100, "high": 400}  # pages an hour
+DEPTH = 0.3  # swing of the category mix over the year; training saw a whole year
+QUIET_DAYS = 100
+REPLICATIONS, LONGEST = 8, 72  # futures of each shock, and hours until one counts as missed
+SAME_DAY = 24
+CATEGORY = "category-0"
+
+Frames = tuple[pd.DataFrame, pd.DataFrame]
+Change = Callable[[pd.DataFrame, int], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One thing that goes wrong.
+
+    Args:
+        name: Part of the row's name.
+        job: The job that should see it.
+        change: What happens to the quotes; the second argument is a seed.
+        planted: What happens to the shop itself.
+        reference: What was planted, in words.
+    """
+
+    name: str
+    job: str
+    change: Change | None = None
+    planted: Shocks | None = None
+    reference: str = ""
+
+
+def scenarios(members: set[str]) -> tuple[Scenario, ...]:
+    """(a) to (e) of the issue, each alone; ``members`` are the pseudonyms of the group that pays more."""
+    return (
+        *(_dearer(percent) for percent in (2, 5, 10)),
+        *(_words(percent) for percent in (10, 30)),
+        Scenario("elasticity_x1.5", "performance", planted=Shocks(elasticity=1.5), reference="slopes x 1.5"),
+        Scenario("elasticity_x3", "performance", planted=Shocks(elasticity=3.0), reference="slopes x 3"),
+        *(_gap(percent, members) for percent in (1, 2, 3)),
+        Scenario("broken_similarity", "drift", _constant_similarity, reference="similarity constant"),
+    )
+
+
+def _dearer(percent: int) -> Scenario:
+    def change(quotes: pd.DataFrame, _: int) -> pd.DataFrame:
+        return shocks.price_shift(quotes, CATEGORY, 1 + percent / 100)
+
+    return Scenario(f"price_{percent}_percent", "drift", change, reference=f"prices of one category +{percent} %")
+
+
+def _words(percent: int) -> Scenario:
+    def change(quotes: pd.DataFrame, seed: int) -> pd.DataFrame:
+        return shocks.vocabulary_change(quotes, percent / 100, seed)
+
+    return Scenario(f"words_{percent}_percent", "drift", change, reference=f"{percent} % of pages with new words")
+
+
+def _gap(percent: int, members: set[str]) -> Scenario:
+    def change(quotes: pd.DataFrame, seed: int) -> pd.DataFrame:
+        return shocks.group_gap(quotes, members, percent / 100, seed)
+
+    return Scenario(f"gap_{percent}_percent", "fairness", change, reference=f"one group pays {percent} % more")
+
+
+def _constant_similarity(quotes: pd.DataFrame, seed: int) -> pd.DataFrame:
+    return shocks.broken_column(quotes, schema.SIMILARITY, "constant", seed=seed)
+
+
+@dataclass(frozen=True)
+class World:
+    """A shop, its model's profile and its audit table."""
+
+    stream: QuoteStream
+    profile: Profile
+    groups: pd.DataFrame
+
+    @classmethod
+    def build(cls, stream: QuoteStream) -> World:
+        """Draw a year of training with its season and profile it."""
+        quotes, _ = stream.draw(TRAINING, 24 * TRAINING_DAYS, TRAINING_PAGES)
+        profile = build_profile(pd.DataFrame(), shocks.season(quotes, DEPTH, seed=1))
+        table = stream.audit_groups()
+        keys = [user_key(user, stream.secret) for user in table[schema.USER_ID]]
+        return cls(stream, profile, table.assign(**{schema.USER_KEY: keys}).drop(columns=schema.USER_ID))
+
+    def hour(self, at: int, pages: int, scenario: Scenario | None = None) -> Frames:
+        """Hour ``at`` after the start of life: seasonal traffic, with a scenario's change."""
+        start = LIVE + pd.Timedelta(hours=at)
+        # the season thins pages: draw more, so that the wanted number is left on average
+        quotes, outcomes = self.stream.draw(
+            start, 1.0, round(pages * (1 + DEPTH)), scenario.planted if scenario is not None else None
+        )
+        quotes = shocks.season(quotes, DEPTH, seed=at)
+        if scenario is not None and scenario.change is not None:
+            quotes = scenario.change(quotes, at)
+        return quotes, outcomes[outcomes[schema.QUOTE_ID].isin(set(quotes[schema.QUOTE_ID]))]
+
+    @property
+    def members(self) -> set[str]:
+        """Pseudonyms of the group that a proxy makes pay more."""
+        return set(self.groups.loc[self.groups[schema.GROUP] == GROUPS[1], schema.USER_KEY])
+
+
+def run(data: Path | None) -> Result:
+    """100 quiet days, then each shock, at two levels of traffic."""
+    del data  # everything is simulated
+    world = World.build(QuoteStream())
+    rows: list[Row] = []
+    for level, pages in TRAFFIC.items():
+        rows += quiet_rows(world, level, pages, QUIET_DAYS)
+        for scenario in scenarios(world.members):
+            rows += shock_rows(world, scenario, level, pages, REPLICATIONS)
+    rows += summary_rows(rows)
+    notes = (
+        f"low and high are {TRAFFIC['low']} and {TRAFFIC['high']} pages an hour of 8 items; every hour is one look of "
+        f"the drift, performance and fairness jobs. Training saw a year with a swing of {DEPTH:.0%} in the category "
+        "mix over the year and with the hours of the day, and the quiet days go on with it: season is no drift.",
+        f"power is the share of {REPLICATIONS} futures in which the named job warned or paged within {SAME_DAY} hours "
+        f"of the shock; hours are the median to the first warning or page, {LONGEST} where none came.",
+        f"A gap warns beyond 0.5 % and pages beyond 2 %; prices of a category warn beyond 1 % and page beyond 3 %. "
+        f"The attribute is {ATTRIBUTE}; a planted gap is smaller where list price binds.",
+        "The stream prices by a fixed rule, not by a fitted model: it shows the monitors, not the model.",
+    )
+    return Result("detection", "fairtag study detection", tuple(rows), notes)
+
+
+def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
+    """Alerts over quiet days: runs of hours in which a check warns or pages count once."""
+    watch = Watch(world.profile, world.groups)
+    counts = {Status.PAGE: 0, Status.WARN: 0}
+    active: set[tuple[str, str, Status]] = set()
+    for at in range(24 * days):
+        now = {_key(check) for check in watch.look(*world.hour(at, pages)) if check.status in counts}
+        for _, _, status in now - active:
+            counts[status] += 1
+        active = now
+    unit = f"alerts in {days} days of hourly looks"
+    return [
+        Row(f"quiet_pages_{days}_days_{level}", counts[Status.PAGE], *_poisson(counts[Status.PAGE]), unit, "<= 1"),
+        Row(f"quiet_warnings_{days}_days_{level}", counts[Status.WARN], *_poisson(counts[Status.WARN]), unit),
+    ]
+
+
+def shock_rows(world: World, scenario: Scenario, level: str, pages: int, replications: int) -> list[Row]:
+    """Power within a day, and the hours to the first warning and to the first page."""
+    found = [_future(world, scenario, pages, k) for k in range(replications)]
+    alarms = np.array([min(warned, paged) for warned, paged in found])
+    paged = np.array([page for _, page in found])
+    seen = int((alarms <= SAME_DAY).sum())
+    interval = stats.binomtest(seen, replications).proportion_ci(0.9, "wilson")
+    return [
+        Row(f"power_{scenario.name}_{level}", seen / replications, float(interval.low), float(interval.high),
+            f"share within {SAME_DAY} h", scenario.reference),
+        Row(f"hours_{scenario.name}_{level}", float(np.median(alarms)), float(alarms.min()), float(alarms.max()),
+            "hours to the first alarm", scenario.reference),
+        Row(f"hours_to_page_{scenario.name}_{level}", float(np.median(paged)), float(paged.min()), float(paged.max()),
+            "hours to the first page", scenario.reference),
+    ]  # fmt: skip
+
+
+def summary_rows(rows: list[Row]) -> list[Row]:
+    """The figures without a level: the worse of the two, so that neither hides."""
+    quiet = [row for row in rows if row.metric.startswith("quiet_")]
+    powers = [row for row in rows if row.metric.startswith("power_")]
+    names = sorted({row.metric.rsplit("_", 1)[0] for row in (*quiet, *powers)})
+    worst = []
+    for name in names:
+        both = [row for row in rows if row.metric in {f"{name}_{level}" for level in TRAFFIC}]
+        pick = max(both, key=lambda row: row.value if name.startswith("quiet_") else -row.value)
+        worst.append(
+            Row(name, pick.value, pick.low, pick.high, f"{pick.unit}, worse of the two levels", pick.reference)
+        )
+    return worst
+
+
+def _future(world: World, scenario: Scenario, pages: int, replication: int) -> tuple[int, int]:
+    """Hours to the first warning and to the first page of the scenario's job, after six quiet hours."""
+    watch = Watch(world.profile, world.groups, jobs=(scenario.job,))
+    start = 24 * (QUIET_DAYS + 20 * replication)  # other days of the year each time
+    for at in range(start, start + 6):
+        watch.look(*world.hour(at, pages))
+    warned, paged = LONGEST, LONGEST
+    for hour in range(1, LONGEST + 1):
+        statuses = {check.status for check in watch.look(*world.hour(start + 5 + hour, pages, scenario))}
+        warned = min(warned, hour) if statuses & {Status.WARN, Status.PAGE} else warned
+        if Status.PAGE in statuses:
+            paged = hour
+            break
+        if warned + SAME_DAY < hour:  # a change that only warns: no page is to be waited for
+            break
+    return warned, paged
+
+
+def _key(check: Check) -> tuple[str, str, Status]:
+    return check.name, "", check.status
+
+
+def _poisson(count: int) -> tuple[float, float]:
+    """Exact 90 % interval of a Poisson mean."""
+    low = float(stats.chi2.ppf(0.05, 2 * count) / 2) if count else 0.0
+    return low, float(stats.chi2.ppf(0.95, 2 * count + 2) / 2)

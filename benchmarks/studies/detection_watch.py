@@ -1,0 +1,87 @@
+"""The drift, performance and fairness jobs hour by hour in memory, as an hourly CronJob runs them. Plants nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from monitoring import drift_questions, performance
+from monitoring.fairness_checks import gap_of, gap_question
+from monitoring.inputs import Inputs
+from monitoring.judge import Judge
+from monitoring.scan import scan
+from monitoring.settings import Settings
+from monitoring.state import State
+from monitoring.verdict import Check
+from monitoring.window import Window
+from pricing import schema
+from pricing.fairness_measures import Side
+from pricing.fairness_verdict import AuditLimits
+from pricing.profile import Profile
+
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Watch:
+    """One deployment's monitors with their memory.
+
+    Args:
+        profile: Reference of the model.
+        groups: Audit table of one attribute with pseudonyms.
+        settings: As a deployment has them.
+        jobs: Jobs that look.
+    """
+
+    profile: Profile
+    groups: pd.DataFrame
+    settings: Settings = field(default_factory=Settings)
+    jobs: tuple[str, ...] = ("drift", "performance", "fairness")
+    states: dict[str, State] = field(default_factory=dict)
+
+    def look(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
+        """Take in one more hour and answer every question of the jobs."""
+        answers = {"drift": self._drift, "performance": self._performance, "fairness": self._fairness}
+        return [check for job in self.jobs for check in answers[job](quotes, outcomes)]
+
+    def _state(self, job: str) -> State:
+        return self.states.setdefault(job, State(cursor=BEGINNING))
+
+    def _drift(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
+        del outcomes
+        found = scan([quotes], self.profile, cursor=BEGINNING)
+        asked = drift_questions.questions(found, self.profile, self.settings, 1.0)
+        judge = Judge(self.settings, len(asked), 1.0, self._state("drift"))
+        return [judge.answer(question) for question in asked]
+
+    def _performance(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
+        frame = performance.join(quotes, outcomes).frame
+        now = frame[schema.TS].max().to_pydatetime()
+        window = Window(BEGINNING, now, now)
+        inputs = Inputs("", window, Path(), Path(), self.settings)
+        asked = performance.questions(frame, frame, inputs)
+        judge = Judge(self.settings, len(asked), 1.0, self._state("performance"))
+        return [judge.answer(question) for question in asked]
+
+    def _fairness(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
+        del outcomes
+        side = Side.of(quotes, self.groups)
+        attribute = str(self.groups[schema.ATTRIBUTE].iloc[0])
+        changes = {group: gap_of(side, group) for group in side.names}
+        judge = Judge(self.settings, len(changes), 1.0, self._state("fairness"))
+        asked = [
+            gap_question(attribute, group, change, change, side.rows, group, AuditLimits())
+            for group, change in changes.items()
+        ]
+        return [judge.answer(question) for question in asked]
+
+    def copy(self) -> Watch:
+        """A watch with the same memory, to try several futures from one past."""
+        states = {
+            job: State(state.cursor, state.bundle, dict(state.detectors), dict(state.since))
+            for job, state in self.states.items()
+        }
+        return replace(self, states=states)
