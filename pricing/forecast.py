@@ -110,6 +110,7 @@ class DemandForecast:
         below = self.spread.below(self.level, np.asarray(units, dtype=np.float64))
         return np.where(self.level > 0, 1.0 - below, 0.0)
 
+    @property
     def mean(self) -> Floats:
         """Expected demand, shape (n,): the area under the quantiles."""
         quantiles = self.quantiles(GRID)

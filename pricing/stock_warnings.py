@@ -75,7 +75,7 @@ def stock_report(forecast: DemandForecast, stock: pd.Series[float], policy: Stoc
         raise DataError(
             message, table="items", column=schema.STOCK, rule="at least 0", count=int(bad.sum()), examples=examples
         )
-    risk, expected = forecast.exceeds(units), forecast.mean()
+    risk, expected = forecast.exceeds(units), forecast.mean
     target = np.ceil(forecast.quantiles(policy.service)[:, 0])
     with np.errstate(divide="ignore", invalid="ignore"):
         cover = np.where(units > 0, units / expected, 0.0) * forecast.lead_days

@@ -76,7 +76,7 @@ def test_the_chance_of_exceeding_stock_is_the_truth_within_a_few_percent(shop, f
 
 def test_the_mean_is_near_the_rate(shop, forecast):
     rates, _ = shop
-    assert forecast.mean().sum() == pytest.approx(rates.sum(), rel=0.05)
+    assert forecast.mean.sum() == pytest.approx(rates.sum(), rel=0.05)
 
 
 def test_exceeding_and_quantiles_are_inverse(forecast):
@@ -100,7 +100,7 @@ def test_an_item_that_never_sold_is_not_expected_to(shop):
     forecast = forecast_demand(sold, ["unknown", "i239"], NOW)
     assert forecast.quantiles([0.5, 0.99])[0].tolist() == [0.0, 0.0]
     assert forecast.exceeds([0.0, 0.0])[0] == 0.0
-    assert forecast.mean()[1] > 30
+    assert forecast.mean[1] > 30
 
 
 def test_a_short_history_still_gives_a_forecast_when_others_are_long(shop):
