@@ -80,7 +80,11 @@ class RelevanceHead(nn.Module):
 
 
 class PriceHead(nn.Module):
-    """Standardised log price of an item from its embedding."""
+    """Standardised log price of an item from its embedding.
+
+    A unit row has components of about 1 / sqrt(d); they are scaled to 1 first, or the head would learn d times slower
+    than its rate says.
+    """
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -90,7 +94,7 @@ class PriceHead(nn.Module):
 
     def forward(self, item: Tensor) -> Tensor:
         """(n,) from (n, d)."""
-        return cast(Tensor, self.linear(item).squeeze(-1))
+        return cast(Tensor, self.linear(item * item.shape[-1] ** 0.5).squeeze(-1))
 
 
 class ClickHead(nn.Module):
