@@ -1,0 +1,103 @@
+"""What a day of ten million quotes costs the drift job: rows a second, memory, and Evidently's time on its sample.
+
+The day is written to disk as the endpoint writes it and read back by the job's own reader; the process that reads is a
+fresh one, so that its peak memory is the pass's alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.quote_stream import QuoteStream
+from benchmarks.result import Result, Row
+from pricing import schema
+from pricing.profile import build_profile
+
+ROWS = 10_000_000
+FILE_PAGES = 12_500  # 100,000 rows a file
+START = pd.Timestamp("2026-02-09", tz="UTC")
+# The child prints one JSON object: it measures itself, so that nothing of the writer is in its memory.
+CHILD = """
+import json, resource, sys, time
+from datetime import timedelta
+from pathlib import Path
+import pandas as pd
+from monitoring.scan import scan
+from monitoring.window import LogReader, Window
+from pricing import schema
+from pricing.profile import Profile
+profile = Profile.load(Path(sys.argv[2]))
+start = pd.Timestamp(sys.argv[3]).to_pydatetime()
+window = Window(start, start + timedelta(days=1), start + timedelta(days=1))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+begun = time.perf_counter()
+reader = LogReader(sys.argv[1], schema.QUOTES, window)
+found = scan(reader.batches(), profile)
+seconds = time.perf_counter() - begun
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from monitoring import evidently_report
+sample = found.sample.frame().head(50_000)
+begun = time.perf_counter()
+columns = evidently_report.drift_report(sample, profile.sample)
+evidently_report.save_html(columns, Path(sys.argv[4]))
+text = evidently_report.text_report(sample, profile.sample, 2_000)
+print(json.dumps({"rows": reader.intake.kept, "seconds": seconds, "before_kib": before, "peak_kib": peak,
+                  "sketch_bytes": found.sketches.size, "evidently_seconds": time.perf_counter() - begun,
+                  "sample": len(sample), "text": text is not None}))
+"""
+
+
+def run(rows: int = ROWS) -> Result:
+    """Write a day of ``rows`` quotes, read it once, then make Evidently's reports on the sample."""
+    stream = QuoteStream(items=2_000, categories=20, users=50_000)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        training, _ = stream.draw(START - pd.Timedelta(days=28), 24 * 28, 25_000)
+        build_profile(pd.DataFrame(), training).save(root / "profile")
+        begun = time.perf_counter()
+        write_day(stream, root / "quotes", rows)
+        written = time.perf_counter() - begun
+        arguments = [str(root / "quotes"), str(root / "profile"), START.isoformat(), str(root / "evidently.html")]
+        child = subprocess.run(  # noqa: S603  # this interpreter and the text above
+            [sys.executable, "-W", "ignore", "-c", CHILD, *arguments], capture_output=True, text=True, check=True
+        )
+        figures = json.loads(child.stdout.strip().splitlines()[-1])
+    peak = figures["peak_kib"] / 1024
+    return Result(
+        "monitoring",
+        "python -m benchmarks monitoring",
+        (
+            Row("quotes", figures["rows"], unit="rows in a day"),
+            Row("sums_and_sketches_rows_per_second", figures["rows"] / figures["seconds"], unit="rows/s"),
+            Row("sums_and_sketches_seconds", figures["seconds"], unit="s"),
+            Row("peak_memory", peak, unit="MiB, whole process", reference="bounded: batch + 8 bytes a row"),
+            Row("memory_of_the_pass", peak - figures["before_kib"] / 1024, unit="MiB over the start"),
+            Row("sketches", figures["sketch_bytes"] / 1024, unit="KiB on disk"),
+            Row("evidently_sample_seconds", figures["evidently_seconds"], unit="s", reference="< 60"),
+            Row("evidently_sample_rows", figures["sample"], unit="rows"),
+        ),
+        (
+            "One process, one thread. A pass reads parquet, checks the contract, finds duplicates exactly, sums every "
+            "measure by customer bucket, fills the sketches and draws the sample.",
+            f"Writing the day took {written:.0f} s and is not part of the figures.",
+        ),
+    )
+
+
+def write_day(stream: QuoteStream, folder: Path, rows: int) -> None:
+    """Files of 100,000 rows spread over a day; one drawn hour is reused with other times and quote ids."""
+    folder.mkdir(parents=True)
+    files = max(1, rows // (FILE_PAGES * stream.page_size))
+    quotes, _ = stream.draw(START, 24 / files, FILE_PAGES)
+    for k in range(files):
+        moved = quotes.copy()
+        moved[schema.TS] = quotes[schema.TS] + pd.Timedelta(hours=24 * k / files)
+        moved[schema.QUOTE_ID] = f"{k}-" + quotes[schema.QUOTE_ID]
+        moved.to_parquet(folder / f"quotes-{k:05d}.parquet", index=False, coerce_timestamps="us", compression="zstd")
