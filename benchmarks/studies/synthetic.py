@@ -16,6 +16,7 @@ import pandas as pd
 from benchmarks.result import Result, Row
 from pricing import schema
 from pricing.choices import Choices, Floats, Ints
+from pricing.confounder import confounder_kill_test
 from pricing.control_function import FirstStage
 from pricing.demand import DemandModel
 from pricing.demand_data import Assortment, DemandData, demand_data
@@ -28,6 +29,7 @@ from pricing.text import item_texts
 
 RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000
 RECOVERY_SEED = 1
+KILL_SEEDS = 20
 POLICY_SEEDS, SMALL_SEEDS = 10, 20  # of 1,000 impressions one draw says little: 125 pages
 PAGE, LONG_PAGE = 8, 24  # items on a page; a longer one has fewer choices in as many impressions
 LATER_PAGES = 1_000  # priced under the truth, after the training pages in time
@@ -54,6 +56,7 @@ def run(data: Path | None) -> Result:
         *policy_rows(POLICY_ROWS, POLICY_SEEDS),
         *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE),
         *policy_rows(SMALL_ROWS, SMALL_SEEDS),
+        *kill_test_rows(),
     )
     return Result("synthetic", "fairtag study synthetic", rows, notes)
 
@@ -200,6 +203,15 @@ def policy_rows(rows: int, seeds: int, page: int = PAGE) -> list[Row]:
         _mean_row(f"oracle_uplift_share_{name}", shares, ">= 0.95" if name == str(POLICY_ROWS) else None),
         _mean_row(f"profit_over_learned_uniform_{name}", learned, ">= -0.01" if rows == SMALL_ROWS else None),
         _mean_row(f"profit_over_best_uniform_{name}", best, ">= -0.01" if rows == SMALL_ROWS else None),
+    ]
+
+
+def kill_test_rows() -> list[Row]:
+    """How often the evaluation before launch sees that a confounder was left out, and passes a whole log."""
+    tests = [confounder_kill_test(seed=seed) for seed in range(KILL_SEEDS)]
+    return [
+        Row("kill_test_omission_caught", float(np.mean([t.caught for t in tests])), unit="share", reference=1.0),
+        Row("kill_test_whole_log_passes", float(np.mean([t.complete.passes for t in tests])), unit="share"),
     ]
 
 
