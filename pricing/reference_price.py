@@ -97,6 +97,7 @@ class PriceModel:
             "market_offset": self.learners.market_offset,
             "mean": self.mean,
             "interval_groups": list(self.intervals.groups),
+            "interval_narrowest": self.intervals.narrowest,
         }
 
     @classmethod
@@ -120,7 +121,10 @@ class PriceModel:
             market_offset=metadata["market_offset"],
         )
         intervals = Intervals(
-            arrays["interval_coefficients"], tuple(metadata["interval_groups"]), arrays["interval_corrections"]
+            arrays["interval_coefficients"],
+            tuple(metadata["interval_groups"]),
+            arrays["interval_corrections"],
+            metadata["interval_narrowest"],
         )
         return cls(config, learners, metadata["mean"], arrays["weights"], intervals)
 
