@@ -57,10 +57,12 @@ class LocalTarget(_Frozen):
     Args:
         command: Arguments of the command; ``{run_name}``, ``{reason}`` and ``{evidence}`` (a JSON file) are filled in.
         timeout_hours: Time after which it counts as failed.
+        rejected_codes: Exit codes of a run that went well and whose model was rejected (``fairtag run`` ends with 5).
     """
 
     kind: Literal["local"] = "local"
     command: tuple[str, ...] = Field(min_length=1)
+    rejected_codes: tuple[int, ...] = (5,)
     timeout_hours: float = Field(default=12.0, gt=0)
 
 

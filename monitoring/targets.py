@@ -47,11 +47,26 @@ class Request:
         return text
 
 
+@dataclass(frozen=True)
+class Started:
+    """A run that was started.
+
+    Args:
+        run: The target's own name of it.
+        outcome: ``accepted`` or ``rejected`` where the target waited for the decision, empty where it did not.
+        note: What the run said last, for a rejected one.
+    """
+
+    run: str
+    outcome: str = ""
+    note: str = ""
+
+
 class Target(Protocol):
     """Anything that starts a run."""
 
-    def start(self, request: Request) -> str:
-        """Start the run and return the target's own name of it.
+    def start(self, request: Request) -> Started:
+        """Start the run.
 
         Raises:
             UnavailableError: It could not be started, or it failed.
@@ -65,8 +80,8 @@ class Local:
 
     settings: LocalTarget
 
-    def start(self, request: Request) -> str:
-        """Run the command; its exit code 0 is success."""
+    def start(self, request: Request) -> Started:
+        """Run the command: 0 is an accepted model, one of ``rejected_codes`` a rejected one, the rest failure."""
         write_json(request.file, request.evidence)
         arguments = [request.fill(argument) for argument in self.settings.command]
         try:
@@ -75,10 +90,12 @@ class Local:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UnavailableError(f"{arguments[0]}: {error}") from error
+        tail = (done.stderr or done.stdout)[-TAIL:].strip()
+        if done.returncode in self.settings.rejected_codes:
+            return Started(request.name, "rejected", tail)
         if done.returncode != 0:
-            tail = (done.stderr or done.stdout)[-TAIL:].strip()
             raise UnavailableError(f"{arguments[0]} ended with {done.returncode}: {tail}")
-        return request.name
+        return Started(request.name, "accepted")
 
 
 @dataclass(frozen=True)
@@ -88,16 +105,14 @@ class Kubeflow:
     settings: KubeflowTarget
     client: Any = None
 
-    def start(self, request: Request) -> str:
-        """Submit the run and return its id."""
+    def start(self, request: Request) -> Started:
+        """Submit the run; its decision is made on the cluster, later."""
         write_json(request.file, request.evidence)
         try:
             client = self.client if self.client is not None else self._connect()
             experiment = client.create_experiment(self.settings.experiment, namespace=self.settings.namespace)
             found = self._existing(client, experiment.experiment_id, request.name)
-            if found is not None:
-                return found
-            return self._submit(client, experiment.experiment_id, request)
+            return Started(found if found is not None else self._submit(client, experiment.experiment_id, request))
         except UnavailableError:
             raise
         except Exception as error:  # the client raises its own, urllib3's and plain ValueErrors alike

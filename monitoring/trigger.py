@@ -18,7 +18,7 @@ from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_a
 
 from monitoring.ledger import Entry, Ledger
 from monitoring.policy import TriggerPolicy
-from monitoring.targets import Request, Target
+from monitoring.targets import Request, Started, Target
 from monitoring.verdict import Verdict
 from pricing.errors import UnavailableError
 from pricing.files import canonical_json, sha256_text
@@ -121,21 +121,25 @@ class Trigger:
         evidence = {"request": due.request, "reason": due.reason, "checks": due.checks, "at": due.at, **due.detail}
         request = Request(due.request, due.reason, evidence, self._folder / "evidence")
         try:
-            run = self._attempt(request)
+            started = self._attempt(request)
         except UnavailableError as error:
             self._note(due, "failed", now, f"{due.reason}; the target failed: {error}")
             return Decision("failed", f"the target failed and will be tried again: {error}")
-        self._note(due, "started", now, due.reason, run)
-        return Decision("started", due.reason, run)
+        self._note(due, "started", now, due.reason, started.run)
+        if started.outcome:
+            said = "the new model was accepted" if started.outcome == "accepted" else "rejected; the champion stays"
+            self._note(due, "finished", now, f"{said} {started.note}".strip(), started.run)
+        return Decision("started", due.reason, started.run)
 
-    def _attempt(self, request: Request) -> str:
+    def _attempt(self, request: Request) -> Started:
         retrying = Retrying(
             stop=stop_after_attempt(self._policy.attempts),
             wait=wait_exponential(multiplier=self._wait, max=60),
             retry=retry_if_exception_type(UnavailableError),
         )
         try:
-            return str(retrying(self._target.start, request))
+            started: Started = retrying(self._target.start, request)
+            return started
         except RetryError as error:
             raise UnavailableError(str(error.last_attempt.exception())) from error
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from monitoring.__main__ import main
 from monitoring.ledger import Entry, Ledger
 from monitoring.policy import KubeflowTarget, LocalTarget, QuietHours, TriggerPolicy, read_policy
-from monitoring.targets import Kubeflow, Local, Request
+from monitoring.targets import Kubeflow, Local, Request, Started
 from monitoring.trigger import Trigger
 from monitoring.verdict import Check, Verdict
 from pricing.errors import ConfigError, DataError, UnavailableError
@@ -44,7 +44,7 @@ class Recorder:
         self.requests.append(request)
         if len(self.requests) <= self.failures:
             raise UnavailableError("the cluster is away")
-        return f"run-of-{request.name}"
+        return Started(f"run-of-{request.name}")
 
 
 def trigger(tmp_path, target=None, **changes):
@@ -241,8 +241,17 @@ def request(tmp_path):
 def test_the_local_target_runs_the_command_with_reason_and_evidence(tmp_path):
     script = "import sys, json, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2] + open(sys.argv[3]).read())"
     command = (sys.executable, "-c", script, str(tmp_path / "ran"), "{run_name}: {reason} ", "{evidence}")
-    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == "retrain-1"
+    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == Started("retrain-1", "accepted")
     assert (tmp_path / "ran").read_text().startswith("retrain-1: drift says page {")
+
+
+def test_a_rejected_model_is_no_failure_and_the_ledger_says_that_the_champion_stays(tmp_path):
+    target = Local(LocalTarget(command=(sys.executable, "-c", "import sys; print('page_value: fail'); sys.exit(5)")))
+    made, _ = trigger(tmp_path, target)
+    assert made.call([verdict()], NOW).event == "started"
+    assert events(made) == ["due", "started", "finished"]
+    assert made.ledger.entries()[-1].reason == "rejected; the champion stays page_value: fail"
+    assert made.call([verdict()], NOW + timedelta(hours=1)).event == "skipped"
 
 
 @pytest.mark.parametrize("command", [(sys.executable, "-c", "import sys; sys.exit('no disk')"), ("/no/such/program",)])
@@ -280,7 +289,7 @@ KUBEFLOW = KubeflowTarget(host="http://kfp", pipeline="fairtag", parameters={"re
 
 def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_path):
     client = FakeKubeflow()
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == "run-7"
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-7")
     submitted = client.submitted[0]
     assert (submitted["version_id"], submitted["job_name"]) == ("ver2", "retrain-1")
     assert submitted["params"] == {"reason": "drift says page"}
@@ -288,7 +297,7 @@ def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_pat
 
 def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
     client = FakeKubeflow(runs=[("run-3", "retrain-1")])
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == "run-3"
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-3")
     assert not client.submitted
 
 
