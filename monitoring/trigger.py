@@ -139,9 +139,9 @@ class Trigger:
         )
         try:
             started: Started = retrying(self._target.start, request)
-            return started
         except RetryError as error:
             raise UnavailableError(str(error.last_attempt.exception())) from error
+        return started
 
     def _note(self, due: Entry, event: str, now: datetime, reason: str, run: str = "") -> None:
         self.ledger.append(Entry(now.isoformat(), event, due.request, reason, due.fingerprints, due.checks, run))
