@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 from pathlib import Path
@@ -202,6 +203,47 @@ def compile_(
     target = Target(images=image_map(image or []), gpus=gpus, gpu_type=gpu_type)
     written = compile_pipeline(out, target, namespace=namespace if kubernetes else None)
     console.print(f"written to {written}", highlight=False)
+
+
+@app.command()
+def submit(
+    host: Annotated[str, typer.Option(help="Address of the Kubeflow Pipelines API.")] = "http://localhost:8888",
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value of the pipeline; repeat it.")
+    ] = None,
+    cron: Annotated[str | None, typer.Option(help="Run on a schedule: six fields, seconds first.")] = None,
+    wait: Annotated[float, typer.Option(help="Follow the run for at most this many seconds; 0 returns at once.")] = 0,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of a multi-user installation.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment of the run.")] = "fairtag",
+    token: Annotated[Path | None, typer.Option(help="File with a bearer token.")] = None,
+    image: Annotated[list[str] | None, typer.Option(help="role=image for data and train; repeat it.")] = None,
+    gpus: Annotated[int, typer.Option(help="Accelerators of the training step.")] = 0,
+    gpu_type: Annotated[str, typer.Option(help="Resource name of the accelerator.")] = "nvidia.com/gpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pipeline's YAML and send nothing.")] = False,
+) -> None:
+    """Send the training pipeline to Kubeflow: upload what changed, start a run or a schedule, follow it if asked.
+
+    The same pipeline with the same parameters is not started twice: the run under way or done is found again.
+    """
+    from pipelines.compilation import Target, compile_pipeline, image_map
+    from pipelines.display import Display
+    from pipelines.parameters import pipeline_parameters
+    from pipelines.submit import Kubeflow
+
+    target = Target(images=image_map(image or []), gpus=gpus, gpu_type=gpu_type)
+    parameters = pipeline_parameters(parameter or [])
+    if dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            print(compile_pipeline(Path(folder) / "pipeline.yaml", target).read_text())
+        return
+    secret = token.read_text().strip() if token else None
+    kubeflow = Kubeflow(host, namespace=namespace, token=secret, experiment=experiment)
+    sent = kubeflow.schedule(cron, parameters, target) if cron else kubeflow.submit(parameters, target)
+    state = "started" if sent.created else "found, it was sent before"
+    console.print(f"{sent.name} {state}: {sent.url}", highlight=False, soft_wrap=True)
+    if wait and not cron:
+        with Display(console) as display:
+            kubeflow.wait(sent.run_id, display.step, timeout=wait)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Is the model quick and small enough to serve? Times pages and queries on the machine it runs on. Knows no quality."""
+"""Is the model quick and small enough to serve? Counts processor time, so that a busy machine judges alike."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ def _price(model: PricingModel, request: Request) -> object:
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    # Processor time: on a busy machine the clock on the wall would judge the neighbours, not the model.
+    start = time.thread_time()
     work()
-    return 1_000 * (time.perf_counter() - start)
+    return 1_000 * (time.thread_time() - start)
 
 
 def _below(name: str, what: str, times: Sequence[float], quantile: float, limit: float) -> Gate:
-    rule = f"{what} at most {limit:g} ms on this machine"
+    rule = f"{what} at most {limit:g} ms of processor time on this machine"
     if not times:
         return Gate(name, None, rule, "not applicable", note="the data hold none to time")
     value = float(np.quantile(times, quantile))

@@ -25,7 +25,8 @@ def test_every_deliberate_error_has_an_exit_code_of_its_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["serve"], ["quote"], ["report"], ["study"], ["doctor"], ["compile"], ["lineage"]]
+    "command",
+    [[], ["run"], ["serve"], ["quote"], ["report"], ["study"], ["doctor"], ["compile"], ["submit"], ["lineage"]],
 )
 def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
@@ -54,6 +55,9 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
         (("study", "moon"), 2, "study 'moon' is unknown"),
         (("compile", "--image", "moon=x"), 2, "role=image"),
+        (("submit", "-p", "moon=1"), 2, "write name=value with a name of dataset"),
+        (("submit", "-p", "seed=x"), 2, "seed is of type int"),
+        (("submit", "--host", "http://127.0.0.1:1"), 7, "did not answer"),
         (("nonsense",), 2, "No such command"),
         (("run", "--seed", "one"), 2, "a valid integer"),
     ],
@@ -128,6 +132,11 @@ def test_a_folder_in_use_by_another_run_is_refused(tmp_path: Path, capsys: pytes
 def test_compile_writes_the_pipeline(tmp_path: Path) -> None:
     assert main(["compile", "--out", str(tmp_path / "p.yaml")]) == 0
     assert "fairtag-training" in (tmp_path / "p.yaml").read_text()
+
+
+def test_a_dry_submission_prints_the_pipeline_and_sends_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "--dry-run", "--host", "http://127.0.0.1:1", "--gpus", "4"]) == 0
+    assert "resourceCount: '4'" in capsys.readouterr().out
 
 
 def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path) -> None:

@@ -1,0 +1,201 @@
+"""Submission against an API that answers over HTTP as Kubeflow Pipelines does: versions, runs, schedules, failures."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from email.parser import BytesParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from pipelines.compilation import Target
+from pipelines.submit import Kubeflow
+from pricing.errors import ConfigError, TrainingError, UnavailableError
+
+PREFIX = "/apis/v2beta1"
+pytestmark = pytest.mark.filterwarnings("ignore:This client only works with Kubeflow:FutureWarning")  # kfp, every time
+
+
+class FakeKubeflow(ThreadingHTTPServer):
+    """What the API keeps, and the state that each look at a run finds."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.pipelines: list[dict[str, Any]] = []
+        self.versions: list[dict[str, Any]] = []
+        self.runs: list[dict[str, Any]] = []
+        self.schedules: list[dict[str, Any]] = []
+        self.experiments: list[dict[str, Any]] = []
+        self.packages: list[bytes] = []
+        self.looks: list[tuple[str, dict[str, str]]] = []
+        self.status = 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeKubeflow
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        api, path = self.server, urlsplit(self.path).path.removeprefix(PREFIX)
+        if api.status != 200:
+            return self._answer({"message": "no"}, api.status)
+        lists: dict[str, dict[str, Any]] = {
+            "/healthz": {"multi_user": False},
+            "/pipelines": {"pipelines": api.pipelines},
+            "/experiments": {"experiments": api.experiments},
+            "/runs": {"runs": api.runs},
+            "/recurringruns": {"recurringRuns": api.schedules},
+        }
+        if path in lists:
+            return self._answer(lists[path])
+        if path.endswith("/versions"):
+            return self._answer({"pipeline_versions": api.versions})
+        if path.startswith("/runs/"):
+            return self._answer(self._look(path.removeprefix("/runs/")))
+        return self._answer({"message": f"no such thing: {path}"}, 404)
+
+    def do_POST(self) -> None:
+        api, parts = self.server, urlsplit(self.path)
+        path, body = parts.path.removeprefix(PREFIX), self.rfile.read(int(self.headers["content-length"]))
+        if api.status != 200:
+            return self._answer({"message": "no"}, api.status)
+        if path == "/pipelines/upload":
+            api.packages.append(self._file(body))
+            return self._keep(api.pipelines, {"display_name": parse_qs(parts.query)["name"][0]}, "pipeline_id")
+        if path == "/pipelines/upload_version":
+            api.packages.append(self._file(body))
+            return self._keep(api.versions, {"display_name": parse_qs(parts.query)["name"][0]}, "pipeline_version_id")
+        kept = {"/experiments": api.experiments, "/runs": api.runs, "/recurringruns": api.schedules}[path]
+        names = {"/experiments": "experiment_id", "/runs": "run_id", "/recurringruns": "recurring_run_id"}
+        return self._keep(kept, {"state": "PENDING", **json.loads(body)}, names[path])
+
+    def _file(self, body: bytes) -> bytes:
+        head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
+        part = next(part for part in BytesParser().parsebytes(head + body).walk() if not part.is_multipart())
+        return bytes(part.get_payload(decode=True))
+
+    def _keep(self, kept: list[dict[str, Any]], thing: dict[str, Any], key: str) -> None:
+        thing[key] = f"{key}-{len(kept) + 1}"
+        kept.append(thing)
+        self._answer(thing)
+
+    def _look(self, run_id: str) -> dict[str, Any]:
+        looks = self.server.looks
+        state, tasks = looks.pop(0) if len(looks) > 1 else looks[0]
+        details = [{"display_name": name, "state": task} for name, task in tasks.items()]
+        return {"run_id": run_id, "state": state, "run_details": {"task_details": details}}
+
+    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeKubeflow]:
+    server = FakeKubeflow()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_run_starts_with_the_parameters_on_an_uploaded_version(api: FakeKubeflow) -> None:
+    sent = Kubeflow(api.url).submit({"dataset": "synthetic", "seed": 3}, Target())
+    assert sent.created
+    assert sent.url == f"{api.url}/#/runs/details/{sent.run_id}"
+    run = api.runs[0]
+    assert run["runtime_config"]["parameters"] == {"dataset": "synthetic", "seed": 3}
+    assert run["experiment_id"] == api.experiments[0]["experiment_id"]
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == api.versions[0]["pipeline_version_id"]
+    assert b"pip install" not in api.packages[0]
+    assert b"fairtag-training" in api.packages[0]
+
+
+def test_the_same_submission_again_finds_the_run_and_uploads_nothing(api: FakeKubeflow) -> None:
+    first = Kubeflow(api.url).submit({"seed": 3}, Target())
+    uploads = len(api.packages)
+    again = Kubeflow(api.url).submit({"seed": 3}, Target())
+    assert (again.run_id, again.created) == (first.run_id, False)
+    assert (len(api.runs), len(api.packages)) == (1, uploads)
+    assert Kubeflow(api.url).submit({"seed": 4}, Target()).created
+    assert len(api.packages) == uploads
+
+
+def test_a_failed_run_may_be_tried_again(api: FakeKubeflow) -> None:
+    Kubeflow(api.url).submit({}, Target())
+    api.runs[0]["state"] = "FAILED"
+    assert Kubeflow(api.url).submit({}, Target()).created
+    assert len(api.runs) == 2
+
+
+def test_another_platform_makes_another_version(api: FakeKubeflow) -> None:
+    Kubeflow(api.url).submit({}, Target())
+    Kubeflow(api.url).submit({}, Target(gpus=1))
+    assert len({version["display_name"] for version in api.versions}) == 2
+    assert b"nvidia.com/gpu" in api.packages[-1]
+
+
+def test_a_schedule_never_runs_twice_at_once_and_is_made_once(api: FakeKubeflow) -> None:
+    sent = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Target())
+    again = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Target())
+    assert (sent.created, again.created, len(api.schedules)) == (True, False, 1)
+    job = api.schedules[0]
+    assert (job["trigger"]["cron_schedule"]["cron"], job["max_concurrency"], job["no_catchup"]) == (
+        "0 0 3 * * *",
+        "1",
+        True,
+    )
+    with pytest.raises(ConfigError, match="six fields"):
+        Kubeflow(api.url).schedule("0 3 * * *", {}, Target())
+
+
+def test_waiting_shows_each_change_once_and_ends_with_success(api: FakeKubeflow) -> None:
+    seen: list[tuple[str, str]] = []
+    api.looks = [
+        ("RUNNING", {"ingest": "RUNNING", "root-driver": "SUCCEEDED"}),
+        ("RUNNING", {"ingest": "RUNNING"}),
+        ("SUCCEEDED", {"ingest": "SUCCEEDED", "deploy": "SUCCEEDED"}),
+    ]
+    Kubeflow(api.url).wait("run-1", lambda *line: seen.append(line), timeout=10, every=0.01)
+    assert seen == [("ingest", "RUNNING"), ("ingest", "SUCCEEDED"), ("deploy", "SUCCEEDED")]
+
+
+def test_a_run_that_fails_names_its_step(api: FakeKubeflow) -> None:
+    api.looks = [("FAILED", {"validate": "FAILED", "train": "SKIPPED"})]
+    with pytest.raises(TrainingError, match=r"ended FAILED: validate failed"):
+        Kubeflow(api.url).wait("run-1", lambda *_: None, timeout=10)
+
+
+def test_a_run_that_does_not_end_in_time_goes_on_without_us(api: FakeKubeflow) -> None:
+    api.looks = [("RUNNING", {})]
+    with pytest.raises(UnavailableError, match="goes on without us"):
+        Kubeflow(api.url).wait("run-1", lambda *_: None, timeout=0, every=0.01)
+
+
+@pytest.mark.parametrize(("status", "message"), [(403, "check the token"), (409, "409"), (500, "500")])
+def test_a_refusal_is_told_with_its_status(api: FakeKubeflow, status: int, message: str) -> None:
+    kubeflow = Kubeflow(api.url)
+    api.status = status
+    with pytest.raises(UnavailableError, match=message):
+        kubeflow.submit({}, Target())
+
+
+def test_an_api_that_is_not_there_is_an_error_of_ours() -> None:
+    with pytest.raises(UnavailableError, match="did not answer"):
+        Kubeflow("http://127.0.0.1:1")
