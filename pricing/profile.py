@@ -91,7 +91,7 @@ def build_profile(
     clusters, blocks = clusters_of(quotes), _blocks(quotes)
     references = [_refer(measure, quotes, profile.lookup, clusters, blocks) for measure in measures]
     return Profile(
-        (*references, unseen),
+        (*references, unseen, _unknown_items(quotes)),
         items,
         vocabulary,
         stratified_sample(quotes, schema.CATEGORY, sample_rows, seed)[list(SAMPLE_COLUMNS)].reset_index(drop=True),
@@ -125,7 +125,6 @@ def _measures(quotes: pd.DataFrame, vocabulary: pd.DataFrame) -> list[Measure]:
         Measure(f"{column.removesuffix('_minor')}_level", "level", column, categories, unit="log ratio")
         for column in LEVELS
     ]
-    measures.append(Measure("unknown_items", "known_items", schema.ITEM_ID, ("unknown",)))
     frequent = tuple(vocabulary["word"].head(FREQUENT_WORDS))
     if frequent:
         measures.append(Measure("query_words", "words", schema.QUERY, frequent))
@@ -174,23 +173,34 @@ def _items(quotes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _vocabulary(quotes: pd.DataFrame) -> tuple[pd.DataFrame, Reference]:
-    """Words by count, and the share of *new* words that a fresh query of the same source is expected to hold.
-
-    A word not seen in N draws has probability mass about N1 / N, the share of words seen once (Good and Turing); the
-    error counts pages, as the words of a query come together.
-    """
+    """Words by count, and the share of *new* words that a fresh query of the same source is expected to hold."""
     rows, found = page_words(quotes)
     counts = pd.Series(found, dtype=object).value_counts(sort=True)
     counts = counts.sort_index().sort_values(ascending=False, kind="stable")
     total, pages = int(counts.sum()), len(np.unique(rows))
     lost = int(counts.iloc[VOCABULARY:].sum())
-    share = (float((counts == 1).sum()) + lost) / total if total else float("nan")
-    se = float(np.sqrt(max(share, 1 / total) / pages)) if total else 0.5
     kept = counts.iloc[:VOCABULARY]
     frame = pd.DataFrame({"word": kept.index.astype(str), "n": kept.to_numpy(dtype=np.int64)})
     measure = Measure("new_words", "known_words", schema.QUERY, ("unknown",))
+    return frame, _unseen(measure, int((counts == 1).sum()) + lost, total, pages)
+
+
+def _unknown_items(quotes: pd.DataFrame) -> Reference:
+    """The share of items not among these quotes that fresh pages of the same source are expected to show."""
+    counts = quotes[schema.ITEM_ID].value_counts()
+    measure = Measure("unknown_items", "known_items", schema.ITEM_ID, ("unknown",))
+    return _unseen(measure, int((counts == 1).sum()), len(quotes), int(quotes[schema.QUOTE_ID].nunique()))
+
+
+def _unseen(measure: Measure, once: int, total: int, pages: int) -> Reference:
+    """Reference of a share of things never seen: what N draws have not shown has probability mass about N1 / N.
+
+    N1 is the number seen once (Good, Biometrika 40, 1953). The error counts pages, as what is on a page comes together.
+    """
+    share = once / total if total else float("nan")
+    se = float(np.sqrt(max(share, 1 / total) / max(1, pages))) if total else 0.5
     one = np.ones(1)
-    return frame, Reference(measure, share * one, se * one, 0 * one, 0 * one, float(total) * one)
+    return Reference(measure, share * one, se * one, 0 * one, 0 * one, float(total) * one)
 
 
 def _query_space(embeddings: Float | None) -> QuerySpace | None:

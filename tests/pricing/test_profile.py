@@ -206,3 +206,14 @@ def test_an_empty_tally_has_no_value():
     result = estimate(Tally(np.zeros((CLUSTERS, 1)), np.zeros((CLUSTERS, 1))))
     assert np.isnan(result.value).all()
     assert empty.unit == "share"
+
+
+def test_items_that_a_small_profile_has_not_seen_are_expected_at_their_rate():
+    stream = QuoteStream(items=2_400, users=300)
+    training = stream.draw(START, 24 * 14, 600)[0]  # two quotes an item: many items are seen once or never
+    fresh = stream.draw(START + pd.Timedelta(days=20), 24 * 14, 600)[0]
+    profile = build_profile(pd.DataFrame(), training)
+    reference = reference_of(profile, "unknown_items")
+    seen = estimate(tally(reference.measure, fresh, profile.lookup, clusters_of(fresh)))
+    assert reference.value[0] > 0.05
+    assert abs(seen.value[0] - reference.value[0]) < 4 * np.hypot(seen.se[0], reference.se[0])
