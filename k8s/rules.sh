@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Writes components/prometheus/prometheusrule-checks.yaml from the monitors' own table of checks. A test holds it current.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-.venv/bin/python}
+out=${1:-k8s/components/prometheus/prometheusrule-checks.yaml}
+rules=$(mktemp)
+trap 'rm -f "$rules"' EXIT
+"$PYTHON" -m monitoring rules --out "$rules" >/dev/null
+{
+    cat <<'HEAD'
+# Written by k8s/rules.sh from the monitors' table of checks; do not edit.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: fairtag-checks
+spec:
+HEAD
+    sed 's/^/  /' "$rules"
+} >"$out"
