@@ -53,7 +53,7 @@ def load_bundle_core(settings: ServingSettings) -> Core:
     """
     if settings.decision is not None:
         require_accepted(read_decision(settings.decision), settings.bundle)
-    return BundleCore.load(settings.bundle, settings.encoder_threads)
+    return BundleCore.load(settings.bundle, settings.encoder_threads, settings.run_dir / "index")
 
 
 class Assembly:

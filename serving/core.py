@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.context import MarketContext, UserContext
+from serving.search_index import CodeIndex, open_index
 
 if TYPE_CHECKING:
     from pricing.model_bundle import PricingModel
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Vector = NDArray[np.float32]
-
-WARM_QUERY = "warm up"
 
 
 class Core(Protocol):
@@ -92,26 +91,41 @@ class Core(Protocol):
 
 
 class BundleCore:
-    """A :class:`Core` over a model bundle."""
+    """A :class:`Core` over a model bundle.
 
-    def __init__(self, model: PricingModel) -> None:
+    Args:
+        model: The loaded bundle.
+        index: Finds candidates of a large catalogue; None scans.
+    """
+
+    def __init__(self, model: PricingModel, index: CodeIndex | None = None) -> None:
         self.model = model
         self.version = model.version
         self.currency = model.policy.currency
         self.minor_per_unit = model.policy.limits.minor_per_unit
         self.item_ids = model.item_ids
         self.market = model.market
+        self._index = index
+        self._in_stock = model.market.stock > 0
 
     @classmethod
-    def load(cls, path: Path, threads: int) -> BundleCore:
+    def load(cls, path: Path, threads: int, index_dir: Path | None = None) -> BundleCore:
         """Load and verify a bundle.
+
+        Args:
+            path: The bundle's folder.
+            threads: CPU threads of one encode.
+            index_dir: Where the search codes of a large catalogue are kept; None scans.
 
         Raises:
             BundleError: It is absent, altered, or does not fit together.
         """
         from pricing.model_bundle import load_bundle
 
-        return cls(load_bundle(path, threads=threads))
+        model = load_bundle(path, threads=threads)
+        if index_dir is None:
+            return cls(model)
+        return cls(model, open_index(model.embeddings, index_dir / f"{model.version}.faiss"))
 
     def epoch_of(self, seconds: float) -> int:
         """The price epoch of a Unix time."""
@@ -128,10 +142,20 @@ class BundleCore:
         return np.array(known, dtype=np.int64), [item_id for item_id in item_ids if item_id not in row_of]
 
     def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int) -> Rows:
-        """Rows of the k items that fit best, best first."""
+        """Rows of the k items in stock that fit best, best first."""
         from pricing.page import retrieve
+        from pricing.page_problem import intent_of
 
-        return retrieve(self.model, embedding, query, user, k)
+        z = None if self._index is None else intent_of(self.model, embedding, user)
+        if self._index is None or z is None:
+            return retrieve(self.model, embedding, query, user, k)
+        wanted = k * 2  # some will be sold out
+        while True:
+            found = self._index.search(z, wanted)
+            rows = found[self._in_stock[found]][:k]
+            if len(rows) == k or wanted >= len(self.item_ids):
+                return rows
+            wanted *= 4
 
     def price(
         self,

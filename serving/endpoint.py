@@ -6,20 +6,20 @@ Every protocol calls :meth:`Endpoint.answer`, so that all give the same answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pricing import schema
 from pricing.context import MarketContext, UserContext
 from pricing.errors import RequestError, UnavailableError
 from serving import promises as promised_prices
+from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
 from serving.core import Core, Floats, Rows, Vector
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
@@ -48,15 +48,41 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class _Inputs:
-    """What one page is priced on."""
+class _Known:
+    """What is known of a request before any item is looked for.
+
+    Args:
+        embedding: Of the query, None when there is none.
+        user: The customer.
+        user_age: Age of the customer's features in seconds, None without any.
+        promised: Prices in minor units that must not change, by item.
+        cause: Why only list prices may be shown, None when there is no reason.
+    """
+
+    embedding: Vector | None
+    user: UserContext
+    user_age: float | None
+    promised: Mapping[str, int]
+    cause: str | None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The items of a page, and what their features are; ``old`` rows may not be priced on as they are."""
 
     rows: Rows
     unknown: list[str]
-    embedding: Vector | None
-    user: UserContext
     market: MarketContext
-    feature_age: float | None
+    age: float | None
+    old: Rows
+
+
+@dataclass(frozen=True)
+class _Priced:
+    """A page, and what it was priced on."""
+
+    page: PricedPage
+    found: _Found
     cause: str | None
 
 
@@ -118,51 +144,47 @@ class Endpoint:
     async def _page(self, request: PageRequest, protocol: str) -> dict[str, Any]:
         started = time.perf_counter()
         generation, now = self.generation, self._clock()
-        inputs = await self._inputs(generation, request)
-        subject = self.book.user_key(request.user_id)
-        page, cause = await self._priced(generation, request, inputs, now)
+        core, subject = generation.core, self.book.user_key(request.user_id)
+        key = self._promise_key(core, request, core.epoch_of(now))
+        known = await self._known(generation, request, key, now)
+        priced = await self._priced(generation, request, known, key, now)
         with self._stages.stage("answer"):
-            answer = self._answer(page, request, inputs, subject, cause, now)
+            ages = [age for age in (priced.found.age, known.user_age) if age is not None and np.isfinite(age)]
+            answer = page_answer(
+                priced.page,
+                request,
+                self.book,
+                subject=subject,
+                now=now,
+                age=max(ages, default=None),
+                cause=priced.cause,
+                unknown=priced.found.unknown,
+            )
             if self._log is not None:
-                self._log.put(_record(page, request, answer, subject, now))
+                self._log.put(quote_record(priced.page, request, answer, subject, now))
         self._metrics.observe_page(answer, protocol, time.perf_counter() - started)
         return answer
 
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         generation, now = self.generation, self._clock()
-        inputs = await self._inputs(generation, request)
         core, epoch = generation.core, generation.core.epoch_of(now)
-        key = self._promise_key(core, request, epoch)
-        fixed = _in_money(await self._promised(key, core, inputs.rows), core, inputs.rows, inputs.market)
+        known = await self._known(generation, request, self._promise_key(core, request, epoch), now)
+        found = await self._fresh(generation, await self._run(self._find, generation, request, known))
+        arguments = self._arguments(core, known, found, epoch)
         with self._stages.stage("explain"):
-            items = await self._run(
-                core.explain, inputs.rows, inputs.embedding, inputs.user, inputs.market, fixed, epoch
-            )
-        return {
-            "model_version": core.version,
-            "degraded": inputs.cause,
-            "unknown_items": inputs.unknown,
-            "items": items,
-        }
+            items = await self._run(core.explain, *arguments)
+        cause = known.cause or (STALE if len(found.old) else None)
+        return {"model_version": core.version, "degraded": cause, "unknown_items": found.unknown, "items": items}
 
-    async def _inputs(self, generation: Generation, request: PageRequest) -> _Inputs:
-        """Everything the price depends on, read and encoded side by side."""
-        core = generation.core
+    async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> _Known:
+        """Customer, query and promises, looked up side by side."""
         wanted = None if request.opted_out else request.user_id
-        if wanted is None or request.query is None:
-            read = await self._read_user(wanted)
-            embedding = None if request.query is None else await self._encode(generation, request.query)
-        else:
-            read, embedding = await asyncio.gather(self._read_user(wanted), self._encode(generation, request.query))
-        user = _user_context(request, read)
-        rows, unknown = await self._rows(core, request, embedding, user)
-        stale = await self._freshen(generation.items, rows)
-        market, item_age = generation.items.rows(rows)
+        read, embedding, (promised, broken) = await asyncio.gather(
+            self._read_user(wanted), self._encode(generation, request.query), self._promised(key)
+        )
         observed = read.features.observed_at if read.features else None
-        user_age = None if observed is None else max(0.0, self._clock() - observed)
-        ages = [age for age in (item_age, user_age) if age is not None and np.isfinite(age)]
-        cause = read.cause or (STALE if stale else None)
-        return _Inputs(rows, unknown, embedding, user, market, max(ages, default=None), cause)
+        age = None if observed is None else max(0.0, now - observed)
+        return _Known(embedding, _user_context(request, read), age, promised, read.cause or broken)
 
     async def _read_user(self, user_id: str | None) -> UserRead:
         if user_id is None:
@@ -170,71 +192,95 @@ class Endpoint:
         with self._stages.stage("features"):
             return await self._users.read(user_id)
 
-    async def _encode(self, generation: Generation, query: str) -> Vector:
+    async def _encode(self, generation: Generation, query: str | None) -> Vector | None:
+        if query is None:
+            return None
         with self._stages.stage("encode"):
             vector, known = await generation.batcher.encode(query)
         self._metrics.cache.labels("hit" if known else "miss").inc()
         return vector
 
-    async def _rows(
-        self, core: Core, request: PageRequest, embedding: Vector | None, user: UserContext
-    ) -> tuple[Rows, list[str]]:
-        if request.task == SEARCH:
-            assert embedding is not None, "a search has a query"
-            with self._stages.stage("retrieve"):
-                return await self._run(core.retrieve, embedding, request.query or "", user, request.page_size), []
-        rows, unknown = core.rows_of(request.item_ids or ())
-        if not len(rows):
-            raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
-        return rows[: request.page_size], unknown
-
-    async def _freshen(self, items: ItemFeatureCache, rows: Rows) -> bool:
-        """Read what is too old to price on; whether some of it still is."""
-        old = items.too_old(rows)
-        if not len(old):
-            return False
-        with self._stages.stage("item_features"):
-            try:
-                await asyncio.wait_for(self._run(items.read, old), READ_THROUGH_SECONDS)
-            except Exception:  # late or refused, by whatever client library: the page says so
-                return bool(len(items.too_old(rows)))
-        return False
+    async def _promised(self, key: str | None) -> tuple[Mapping[str, int], str | None]:
+        """What was promised, and why it cannot be known."""
+        if key is None:
+            return {}, None
+        try:
+            return await self._promises.promised(key), None
+        except UnavailableError:
+            return {}, promised_prices.DOWN
 
     async def _priced(
-        self, generation: Generation, request: PageRequest, inputs: _Inputs, now: float
-    ) -> tuple[PricedPage, str | None]:
+        self, generation: Generation, request: PageRequest, known: _Known, key: str | None, now: float
+    ) -> _Priced:
         """The page at prices that keep what was promised, or at list prices and why."""
-        core, epoch = generation.core, generation.core.epoch_of(now)
-        if inputs.cause is not None:
-            return await self._at_list(core, inputs, epoch), inputs.cause
-        key = self._promise_key(core, request, epoch)
+        epoch = generation.core.epoch_of(now)
+        found, page = await self._run(self._find_and_price, generation, request, known, epoch)
+        if page is None:  # some item's features are too old: read them first
+            found = await self._fresh(generation, found)
+            known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
+            page = await self._run(self._price, generation.core, known, found, epoch)
+        if known.cause is not None or key is None:
+            return _Priced(page, found, known.cause)
+        prices = {item.item_id: item.price_minor for item in page.items}
         try:
-            promised = await self._promised(key, core, inputs.rows)
-            page = await self._price(core, inputs, promised, epoch)
-            prices = {item.item_id: item.price_minor for item in page.items}
-            other = await self._promises.promise(key, prices, PROMISE_SECONDS) if key else {}
-            if other:  # a page of the same customer came in between, here or in another replica
-                page = await self._price(core, inputs, {**prices, **other}, epoch)
+            other = await self._promises.promise(key, prices, PROMISE_SECONDS)
         except UnavailableError:
-            return await self._at_list(core, inputs, epoch), promised_prices.DOWN
-        return page, None
+            other, known = {}, replace(known, cause=promised_prices.DOWN)
+            page = await self._run(self._price, generation.core, known, found, epoch)
+        if other:  # a page of the same customer came in between, here or in another replica
+            known = replace(known, promised={**prices, **other})
+            page = await self._run(self._price, generation.core, known, found, epoch)
+        return _Priced(page, found, known.cause)
 
-    async def _price(self, core: Core, inputs: _Inputs, promised: Mapping[str, int], epoch: int) -> PricedPage:
-        fixed = _in_money(promised, core, inputs.rows, inputs.market)
+    def _find_and_price(
+        self, generation: Generation, request: PageRequest, known: _Known, epoch: int
+    ) -> tuple[_Found, PricedPage | None]:
+        """Both in one visit to a thread, which is the rule; no page where features must be read first."""
+        found = self._find(generation, request, known)
+        if len(found.old):
+            return found, None
+        return found, self._price(generation.core, known, found, epoch)
+
+    def _find(self, generation: Generation, request: PageRequest, known: _Known) -> _Found:
+        core = generation.core
+        unknown: list[str] = []
+        if request.task == SEARCH:
+            assert known.embedding is not None, "a search has a query"
+            with self._stages.stage("retrieve"):
+                rows = core.retrieve(known.embedding, request.query or "", known.user, request.page_size)
+        else:
+            rows, unknown = core.rows_of(request.item_ids or ())
+            if not len(rows):
+                raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
+            rows = rows[: request.page_size]
+        return self._look(generation, rows, unknown)
+
+    def _look(self, generation: Generation, rows: Rows, unknown: list[str]) -> _Found:
+        market, age = generation.items.rows(rows)
+        return _Found(rows, unknown, market, age, generation.items.too_old(rows))
+
+    async def _fresh(self, generation: Generation, found: _Found) -> _Found:
+        """Read what is too old to price on, in time or not at all."""
+        if not len(found.old):
+            return found
+        with self._stages.stage("item_features"), contextlib.suppress(Exception):  # late or refused: the page says so
+            await asyncio.wait_for(self._run(generation.items.read, found.old), READ_THROUGH_SECONDS)
+        return self._look(generation, found.rows, found.unknown)
+
+    def _price(self, core: Core, known: _Known, found: _Found, epoch: int) -> PricedPage:
         with self._stages.stage("price"):
-            return await self._run(core.price, inputs.rows, inputs.embedding, inputs.user, inputs.market, fixed, epoch)
+            return core.price(*self._arguments(core, known, found, epoch))
 
-    async def _at_list(self, core: Core, inputs: _Inputs, epoch: int) -> PricedPage:
-        """Every item at its list price, with nothing of the customer in it."""
-        nobody = UserContext(jurisdiction=inputs.user.jurisdiction, opted_out=inputs.user.opted_out)
-        fixed = inputs.market.list_price
-        with self._stages.stage("price"):
-            return await self._run(core.price, inputs.rows, inputs.embedding, nobody, inputs.market, fixed, epoch)
-
-    async def _promised(self, key: str | None, core: Core, rows: Rows) -> dict[str, int]:
-        if key is None:
-            return {}
-        return await self._promises.promised(key, [core.item_ids[row] for row in rows])
+    @staticmethod
+    def _arguments(
+        core: Core, known: _Known, found: _Found, epoch: int
+    ) -> tuple[Rows, Vector | None, UserContext, MarketContext, Floats | None, int]:
+        """What a page is priced on; with a cause every item is at its list price and nothing of the customer in it."""
+        if known.cause is not None:
+            nobody = UserContext(jurisdiction=known.user.jurisdiction, opted_out=known.user.opted_out)
+            return found.rows, known.embedding, nobody, found.market, found.market.list_price, epoch
+        fixed = _in_money(known.promised, core, found.rows, found.market)
+        return found.rows, known.embedding, known.user, found.market, fixed, epoch
 
     def _promise_key(self, core: Core, request: PageRequest, epoch: int) -> str | None:
         """What a promise is kept under; None for somebody nobody knows, to whom nothing can be promised."""
@@ -244,46 +290,9 @@ class Endpoint:
         place = (request.jurisdiction or "-").upper()
         return f"fairtag:{core.version}:{epoch}:{consent}:{place}:{self.book.user_key(request.user_id)}"
 
-    def _answer(
-        self, page: PricedPage, request: PageRequest, inputs: _Inputs, subject: str, cause: str | None, now: float
-    ) -> dict[str, Any]:
-        quote_id = uuid.uuid4().hex
-        prices = {item.item_id: item.price_minor for item in page.items}
-        quote = self.book.sign(
-            quote_id, subject, prices, currency=page.currency, model_version=page.model_version, now=now
-        )
-        return {
-            "quote_id": quote_id,
-            "quote": quote,
-            "task": request.task,
-            "issued_at": _rfc3339(now),
-            "expires_at": _rfc3339(self.book.expiry(now)),
-            "epoch": page.epoch,
-            "currency": page.currency,
-            "model_version": page.model_version,
-            "personalised": page.personalised,
-            "disclosure": page.disclosure,
-            "feature_age_seconds": None if inputs.feature_age is None else round(inputs.feature_age, 3),
-            "degraded": cause,
-            "unknown_items": inputs.unknown,
-            "items": [
-                {
-                    "item_id": item.item_id,
-                    "rank": item.rank,
-                    "similarity": item.similarity,
-                    "list_price_minor": item.list_price_minor,
-                    "price_minor": item.price_minor,
-                    "currency": page.currency,
-                    "personalised": item.personalised,
-                    "reasons": [reason.value for reason in item.reasons],
-                    "purchase_probability": item.purchase_probability,
-                }
-                for item in page.items
-            ],
-        }
-
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        context = contextvars.copy_context()  # the thread's spans belong to this request's trace
+        return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work, *arguments)
 
 
 def _user_context(request: PageRequest, read: UserRead) -> UserContext:
@@ -305,42 +314,3 @@ def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: Marke
     unit = core.minor_per_unit
     money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows], dtype=np.float64) / unit
     return np.asarray(np.where(money <= market.list_price + 0.5 / unit, money, np.nan))
-
-
-def _record(
-    page: PricedPage, request: PageRequest, answer: Mapping[str, Any], subject: str, now: float
-) -> dict[str, Any]:
-    """The page as rows of the quote log: a list for each column of the items, one value for each of the page."""
-    items = page.items
-    return {
-        schema.QUOTE_ID: answer["quote_id"],
-        schema.TS: int(now * 1_000_000),
-        schema.MODEL_VERSION: page.model_version,
-        schema.TASK: request.task,
-        schema.USER_KEY: subject or None,
-        schema.QUERY: request.query,
-        schema.ITEM_ID: [item.item_id for item in items],
-        schema.CATEGORY: [item.category for item in items],
-        schema.RANK: [item.rank for item in items],
-        schema.SIMILARITY: [item.similarity for item in items],
-        schema.LIST_PRICE_MINOR: [item.list_price_minor for item in items],
-        schema.PRICE_MINOR: [item.price_minor for item in items],
-        schema.REFERENCE_PRICE_MINOR: [item.reference_price_minor for item in items],
-        schema.UNIT_COST_MINOR: [item.unit_cost_minor for item in items],
-        schema.LOW_MINOR: [item.low_minor for item in items],
-        schema.HIGH_MINOR: [item.high_minor for item in items],
-        schema.PURCHASE_PROBABILITY: [item.purchase_probability for item in items],
-        schema.PERSONALISED: [item.personalised for item in items],
-        schema.REASONS: [[reason.value for reason in item.reasons] for item in items],
-        schema.PROPENSITY: [item.propensity for item in items],
-        schema.JURISDICTION: page.jurisdiction,
-        schema.DISCLOSURE: page.disclosure,
-        schema.DEGRADED: answer["degraded"],
-        schema.CURRENCY: page.currency,
-        schema.EPOCH: page.epoch,
-        schema.FEATURE_AGE_SECONDS: answer["feature_age_seconds"],
-    }
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -18,6 +18,8 @@ QUIET = {  # each of these writes a line a request, or quotes one
     "uvicorn.access": "WARNING",
     "httpx": "WARNING",
     "grpc": "ERROR",
+    "faiss": "WARNING",
+    "feast": "WARNING",
 }
 FOREIGN = ("kserve", "uvicorn", "grpc", "asyncio", "fastapi")
 

@@ -6,7 +6,7 @@ Two stores: one in this process, and one in Redis that all replicas share. Both 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping
 from typing import Any, Protocol, cast
 
 from pricing.errors import UnavailableError
@@ -17,8 +17,8 @@ DOWN = "promised_prices_down"
 class Promises(Protocol):
     """Prices in minor units by item, promised under a key that stands for customer, epoch and model."""
 
-    async def promised(self, key: str, item_ids: Sequence[str]) -> dict[str, int]:
-        """What was promised for any of the items.
+    async def promised(self, key: str) -> Mapping[str, int]:
+        """Everything promised under the key: what one customer saw in one epoch.
 
         Raises:
             UnavailableError: The store did not answer.
@@ -53,13 +53,13 @@ class MemoryPromises:
         self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()
         self.evicted = 0
 
-    async def promised(self, key: str, item_ids: Sequence[str]) -> dict[str, int]:
-        """What was promised for any of the items."""
+    async def promised(self, key: str) -> Mapping[str, int]:
+        """Everything promised under the key."""
         kept = self._kept.get(key)
         if kept is None:
             return {}
         self._kept.move_to_end(key)
-        return {item_id: kept[item_id] for item_id in item_ids if item_id in kept}
+        return dict(kept)
 
     async def promise(self, key: str, prices: Mapping[str, int], seconds: int) -> dict[str, int]:  # noqa: ARG002 - keys carry the epoch, so old ones are never asked for
         """Promise prices; what was promised otherwise is returned."""
@@ -89,12 +89,10 @@ class RedisPromises:
 
         self._redis = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, decode_responses=True)
 
-    async def promised(self, key: str, item_ids: Sequence[str]) -> dict[str, int]:
-        """What was promised for any of the items."""
-        if not item_ids:
-            return {}
-        values = await self._ask(cast(Awaitable[list[str | None]], self._redis.hmget(key, list(item_ids))))
-        return {item_id: int(value) for item_id, value in zip(item_ids, values, strict=True) if value is not None}
+    async def promised(self, key: str) -> Mapping[str, int]:
+        """Everything promised under the key."""
+        kept = await self._ask(cast(Awaitable[dict[str, str]], self._redis.hgetall(key)))
+        return {item_id: int(price) for item_id, price in kept.items()}
 
     async def promise(self, key: str, prices: Mapping[str, int], seconds: int) -> dict[str, int]:
         """Promise prices; what another replica promised otherwise is returned."""

@@ -1,0 +1,89 @@
+"""A bundle of any size for the serving benchmark: a small one, fitted for real, with its catalogue repeated. No timing.
+
+Each repetition of an item gets an embedding of its own, a little off the first, so that a search has as many distinct
+vectors to look through as a catalogue of that size; texts and fits are those of the small shop.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pricing import schema
+from pricing.arrays import load_arrays, save_arrays
+from pricing.encoder_config import EncoderConfig
+from pricing.encoder_training import train_encoder
+from pricing.files import directory_atomic
+from pricing.fitting import Lineage, fit_bundle
+from pricing.manifest import read_manifest, write_manifest
+from pricing.market import simulate_market
+from pricing.market_design import MarketSize
+from pricing.model_bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE
+from pricing.point_in_time import training_set
+from pricing.tables import write_tables
+
+SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
+NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384
+
+
+def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
+    """Tables, encoder (MiniLM as it is, exported) and bundle of a small simulated shop, made once in a folder.
+
+    Returns:
+        Folder of the bundle.
+    """
+    bundle = folder / "bundle"
+    if bundle.is_dir():
+        return bundle
+    tables = simulate_market(size, seed=seed).tables
+    write_tables(tables, folder / "tables")
+    config = EncoderConfig(max_length=32, max_steps=0)
+    train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
+    lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
+    return fit_bundle(tables, training_set(tables), folder / "encoder", bundle, lineage=lineage, seed=seed)
+
+
+def enlarged(small: Path, out: Path, items: int, seed: int = 0) -> Path:
+    """A copy of a bundle whose catalogue is repeated up to a number of items."""
+    if out.is_dir():
+        return out
+    rng = np.random.default_rng(seed)
+    catalogue = pd.read_parquet(small / CATALOGUE)
+    rows = np.arange(items) % len(catalogue)
+    turn = np.arange(items) // len(catalogue)
+    with directory_atomic(out) as folder:
+        shutil.copytree(small, folder, dirs_exist_ok=True)
+        larger = catalogue.iloc[rows].reset_index(drop=True)
+        ids = larger[schema.ITEM_ID] + [f"-{n:04d}" for n in turn]
+        order = np.argsort(ids.to_numpy(dtype=str), kind="stable")
+        larger.assign(**{schema.ITEM_ID: ids}).iloc[order].to_parquet(folder / CATALOGUE, index=False)
+        _repeat_embeddings(folder, rows[order], turn[order] > 0, rng)
+        for name in (DEMAND, REFERENCE):
+            _repeat_arrays(folder, name, rows[order], len(catalogue))
+        facts = {k: v for k, v in read_manifest(small).items() if k not in ("files", "digest", "version", "schema")}
+        write_manifest(folder, {**facts, "items": items})
+    return out
+
+
+def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarray[Any, Any], rng: Any) -> None:
+    small = np.load(folder / EMBEDDINGS, allow_pickle=False)
+    larger = np.lib.format.open_memmap(folder / "larger.npy", "w+", dtype=np.float32, shape=(len(rows), small.shape[1]))
+    for start in range(0, len(rows), 50_000):
+        part = slice(start, start + 50_000)
+        block = small[rows[part]]
+        block = block + moved[part, None] * rng.normal(scale=NOISE, size=block.shape).astype(np.float32)
+        larger[part] = block / np.linalg.norm(block, axis=1, keepdims=True)
+    larger.flush()
+    del larger
+    (folder / "larger.npy").replace(folder / EMBEDDINGS)
+
+
+def _repeat_arrays(folder: Path, name: str, rows: np.ndarray[Any, Any], items: int) -> None:
+    """Repeat every array that has one entry an item."""
+    arrays, metadata = load_arrays(folder, name)
+    larger = {key: value[rows] if value.ndim and value.shape[0] == items else value for key, value in arrays.items()}
+    save_arrays(folder, name, larger, metadata)
