@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pricing import schema
 from pricing.arrays import save_arrays
 from pricing.context import MarketContext
+from pricing.corridor_fit import fit_corridor, sample_shoppers
 from pricing.demand import DemandModel
 from pricing.demand_data import Assortment, DemandData, demand_data
 from pricing.demand_fit import DemandConfig, fit_demand
@@ -25,6 +26,7 @@ from pricing.elasticity import check_elasticity, cross_checked
 from pricing.encoder import TextEncoder, load_encoder
 from pricing.files import directory_atomic, write_json
 from pricing.fit_stock import stock_shadow
+from pricing.guardrails import price_bounds
 from pricing.intents import page_similarity
 from pricing.manifest import write_manifest
 from pricing.model_bundle import (
@@ -115,7 +117,7 @@ def fit_bundle(
     if not policy.similarity_in_price:
         demand = demand.without_similarity()
     progress("price the stock until it is replenished")
-    reference = item_reference(catalogue, embeddings, price_model, policy)
+    reference = item_reference(catalogue, embeddings, price_model, demand, data, policy, seed)
     reference["shadow"] = stock_shadow(known, data, demand, catalogue, reference["f"], policy)
     with directory_atomic(out) as folder:
         shutil.copytree(encoder_dir, folder / ENCODER)
@@ -172,21 +174,36 @@ def item_reference(
     catalogue: pd.DataFrame,
     embeddings: NDArray[np.float32],
     price_model: PriceModel,
+    demand: DemandModel,
+    data: DemandData,
     policy: PricingPolicy,
+    seed: int,
 ) -> dict[str, Floats]:
-    """The prices f with their interval, and the corridor, of each catalogue row.
+    """The prices f with their interval, and the lowest price of the corridor, of each catalogue row.
 
-    The corridor's low end is list / rho: the list price, to which every fallback goes, is then inside it, and with
-    discount-only prices no lower corridor could hold it.
+    The corridor stands where the mean profit over sampled customers is largest; every price, the fallback to list
+    included, is held inside it by the guardrails.
     """
     prices = price_model.predict(embeddings, catalogue)
-    listed = catalogue[schema.LIST_PRICE].to_numpy(dtype=np.float64)
-    return {
-        "f": prices.price,
-        "f_low": prices.low,
-        "f_high": prices.high,
-        "corridor_low": listed / policy.limits.corridor_ratio,
-    }
+    market = MarketContext.of(catalogue)
+    bounds = price_bounds(
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=market.unit_cost,
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+    )
+    corridor = fit_corridor(
+        demand,
+        sample_shoppers(demand, data, seed=seed),
+        reference=reference_price(prices.price, market.list_price, market.competitor_price, policy.reference_weights),
+        cost=market.unit_cost,
+        lo=bounds.lo,
+        hi=bounds.hi,
+        rho=policy.limits.corridor_ratio,
+    )
+    return {"f": prices.price, "f_low": prices.low, "f_high": prices.high, "corridor_low": corridor}
 
 
 def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:

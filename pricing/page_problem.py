@@ -64,7 +64,7 @@ class PageProblem:
     @cached_property
     def weight(self) -> Floats:
         """What a unit of r is worth on this page: r over its mean, so that the page earns money, not ratios."""
-        return np.asarray(self.r / self.r.mean(), dtype=np.float64)
+        return np.asarray(self.r / self.r.mean() if self.r.size else self.r, dtype=np.float64)
 
     @cached_property
     def shadow(self) -> Floats:

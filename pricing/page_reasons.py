@@ -20,14 +20,16 @@ def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | 
     first = () if refusal is None else (refusal,)
     moved = movers(problem)
     bounding = binding_reasons(chosen.price, problem.bounds)
-    found = []
+    at_list = np.isclose(chosen.price, problem.market.list_price)
+    held = [() if same else row for same, row in zip(at_list, bounding, strict=True)]  # list itself held in the law
+    found: list[tuple[Reason, ...]] = []
     for place in range(len(problem.rows)):
         if not problem.bounds.feasible[place]:
             found.append((*first, Reason.INFEASIBLE))
         elif chosen.explored[place]:
             found.append((*first, Reason.EXPLORATION, *bounding[place]))
         elif chosen.at_list[place]:
-            found.append((*first, Reason.LOW_CONFIDENCE_LIST))
+            found.append((*first, Reason.LOW_CONFIDENCE_LIST, *held[place]))
         else:
             inside = () if bounding[place] else (Reason.PRICE_ENDING,)
             found.append((*first, *moved[place], *bounding[place], *inside))

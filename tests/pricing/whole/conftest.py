@@ -1,0 +1,73 @@
+"""A small simulated shop and a bundle fitted on it with a tiny random encoder: real parts, seconds to build."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from pricing import schema
+from pricing.encoder_config import EncoderConfig
+from pricing.encoder_training import train_encoder
+from pricing.fitting import Lineage, fit_bundle
+from pricing.market import MarketSize, simulate_market
+from pricing.model_bundle import load_bundle
+from pricing.point_in_time import training_set
+from pricing.text import item_texts, tokens
+
+SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
+
+
+@pytest.fixture(scope="session")
+def market():
+    return simulate_market(SIZE, seed=4)
+
+
+@pytest.fixture(scope="session")
+def joined(market):
+    return training_set(market.tables)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(market, tmp_path_factory):
+    """An encoder folder around a random BERT that knows the shop's words."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("encoder")
+    texts = [*item_texts(market.tables.latest_items()), *market.tables.judgements[schema.QUERY].unique()]
+    words = sorted({word for text in texts for word in tokens(text)})
+    vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder / "base")
+    shape = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=40,
+    )
+    BertModel(shape).save_pretrained(folder / "base")
+    config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0)
+    train_encoder(config, market.tables.judgements, market.tables.latest_items(), folder / "encoder")
+    return folder / "encoder"
+
+
+@pytest.fixture(scope="session")
+def bundle(market, joined, tiny_encoder, tmp_path_factory):
+    """The bundle's folder."""
+    lineage = Lineage(market.tables.fingerprint(), "test", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), "synthetic")
+    return fit_bundle(market.tables, joined, tiny_encoder, tmp_path_factory.mktemp("fit") / "bundle", lineage=lineage)
+
+
+@pytest.fixture(scope="session")
+def model(bundle):
+    return load_bundle(bundle)

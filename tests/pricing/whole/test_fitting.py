@@ -1,0 +1,89 @@
+"""A bundle is whole, the same for the same inputs, and refused when a byte of it changed."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from pricing import schema
+from pricing.errors import BundleError, BundleMissing, DigestMismatch
+from pricing.evaluation.demand import inputs_of
+from pricing.fit_stock import stock_shadow
+from pricing.fitting import Lineage, fit_bundle, fit_part
+from pricing.guardrails import price_bounds
+from pricing.manifest import read_manifest, write_manifest
+from pricing.model_bundle import EMBEDDINGS, load_bundle
+from pricing.policy import PricingPolicy
+from pricing.profile import Profile
+from pricing.splits import time_split
+
+
+def test_the_bundle_holds_what_the_endpoint_needs(model, market):
+    items = market.tables.latest_items()
+    assert list(model.item_ids) == items[schema.ITEM_ID].tolist()
+    assert model.embeddings.shape == (len(items), model.encoder.dimension)
+    np.testing.assert_allclose(np.linalg.norm(model.embeddings, axis=1), 1.0, atol=1e-5)
+    assert (model.reference.f_low <= model.reference.f).all()
+    assert (model.reference.f <= model.reference.f_high).all()
+    assert model.manifest["data_fingerprint"] == market.tables.fingerprint()
+    Profile.load(model.profile_path)
+
+
+def test_the_corridor_lies_between_the_guardrails(model):
+    low, rho = model.reference.corridor_low, model.policy.limits.corridor_ratio
+    market = model.market
+    bounds = price_bounds(model.policy.limits, list_price=market.list_price, unit_cost=market.unit_cost)
+    feasible = bounds.lo <= bounds.hi
+    assert (low[feasible] >= bounds.lo[feasible] / rho - 1e-9).all()
+    assert (low * rho <= market.list_price * (1 + 1e-9))[feasible].mean() > 0.5  # discounts are for everybody
+
+
+def test_the_same_inputs_give_the_same_digest(bundle, market, joined, tiny_encoder, tmp_path):
+    again = fit_bundle(
+        market.tables, joined, tiny_encoder, tmp_path / "again", lineage=Lineage("other", "later", "tomorrow")
+    )
+    assert read_manifest(again)["digest"] == read_manifest(bundle)["digest"]
+
+
+def test_the_hold_out_never_enters_a_fit(joined):
+    known = fit_part(joined)
+    cut = time_split(joined).hold_out_from
+    assert known[schema.TS].max() < cut
+    assert 0.7 < len(known) / len(joined) < 0.8
+
+
+@pytest.mark.parametrize("name", [EMBEDDINGS, "demand.safetensors", "policy.json", "encoder/encoder.json"])
+def test_a_bundle_with_one_changed_byte_is_refused(bundle, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    data = bytearray((copy / name).read_bytes())
+    data[-2] ^= 1
+    (copy / name).write_bytes(bytes(data))
+    with pytest.raises(DigestMismatch, match=name.rsplit("/", 1)[-1]):
+        load_bundle(copy)
+
+
+def test_parts_that_do_not_fit_each_other_are_refused_though_their_digests_fit(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    np.save(copy / EMBEDDINGS, np.load(copy / EMBEDDINGS)[:-1])
+    write_manifest(copy, {})
+    with pytest.raises(BundleError, match="embeddings"):
+        load_bundle(copy)
+
+
+def test_a_missing_bundle_says_so(tmp_path):
+    with pytest.raises(BundleMissing, match="no model bundle"):
+        load_bundle(tmp_path)
+
+
+def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(model, joined):
+    known = fit_part(joined)
+    data = inputs_of(model, known)
+    plenty = model.catalogue.assign(**{schema.STOCK: 1e6})
+    scarce = model.catalogue.assign(**{schema.STOCK: 0.05})
+    f = model.reference.f
+    assert (stock_shadow(known, data, model.demand, plenty, f, PricingPolicy()) == 0).all()
+    mu = stock_shadow(known, data, model.demand, scarce, f, PricingPolicy())
+    assert (mu > 0).mean() > 0.3
+    assert (mu <= model.market.list_price).all()

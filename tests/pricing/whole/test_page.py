@@ -1,0 +1,209 @@
+"""A page priced for one customer: consent, promises, bounds, reasons, and the same answer for the same question."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pricing import schema
+from pricing.context import MarketContext, UserContext
+from pricing.disclosure import read_disclosures
+from pricing.errors import RequestError
+from pricing.model_bundle import PricingModel
+from pricing.page import explain_page, price_page, retrieve
+from pricing.reasons import Reason
+
+EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
+NEW_YORK = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+BEHAVIOUR = {
+    schema.RECENCY_DAYS: 3.0,
+    schema.ORDERS_90D: 1.0,
+    schema.SPEND_90D: 40.0,
+    schema.PROMOTION_RESPONSE: 0.95,
+}
+
+
+@pytest.fixture(scope="module")
+def query(model):
+    return model.encoder.encode(["oak bookcase white"])[0]
+
+
+@pytest.fixture(scope="module")
+def rows(model, query):
+    return retrieve(model, query, "oak bookcase white", UserContext(), 12)
+
+
+def customer(model: PricingModel, **changes) -> UserContext:
+    return replace(
+        UserContext("u1", BEHAVIOUR, model.item_ids[:4], (1.0, 2.0, 30.0, 90.0), jurisdiction="US-NY"), **changes
+    )
+
+
+def certain(model: PricingModel, **changes) -> PricingModel:
+    """The model without exploration and without the fallback for want of confidence."""
+    return replace(model, policy=replace(model.policy, exploration=0.0, confidence=0.0, **changes))
+
+
+def prices(page):
+    return [item.price_minor for item in page.items]
+
+
+def test_the_same_request_gives_the_same_page(model, rows, query):
+    pages = [price_page(model, rows, query, customer(model), epoch=EPOCH) for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_every_price_is_inside_its_bounds_and_never_above_list(model, rows, query):
+    for item in price_page(model, rows, query, customer(model), epoch=EPOCH).items:
+        assert item.low_minor <= item.price_minor <= item.high_minor
+        assert item.price_minor <= item.list_price_minor
+        assert item.reasons
+        assert 0 <= item.purchase_probability <= 1
+
+
+def test_behaviour_moves_prices_and_new_york_is_told_byte_for_byte(model, rows, query):
+    sure = certain(model)
+    eager = price_page(sure, rows, query, customer(model), epoch=EPOCH)
+    thrifty = price_page(
+        sure, rows, query, customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0}), epoch=EPOCH
+    )
+    assert prices(eager) != prices(thrifty)
+    assert eager.personalised
+    assert eager.disclosure == NEW_YORK
+
+
+def test_who_opts_out_is_priced_as_a_guest_and_told_so(model, rows, query):
+    known = price_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH)
+    guest = price_page(model, rows, query, UserContext(opted_out=True, jurisdiction="US-NY"), epoch=EPOCH)
+    assert prices(known) == prices(guest)
+    assert all(item.reasons[0] is Reason.OPTED_OUT and not item.personalised for item in known.items)
+    assert known.disclosure is None
+
+
+@pytest.mark.parametrize("jurisdiction", [None, "XX", "CN"])
+def test_where_personal_prices_are_not_known_to_be_lawful_they_are_off(model, rows, query, jurisdiction):
+    allowed = read_disclosures().rule(jurisdiction, model.policy.day_of(EPOCH)).personalisation
+    page = price_page(model, rows, query, customer(model, jurisdiction=jurisdiction), epoch=EPOCH)
+    if allowed:
+        assert page.disclosure
+    else:
+        assert all(Reason.JURISDICTION_OFF in item.reasons for item in page.items)
+        assert not page.personalised
+
+
+def test_a_promised_price_is_kept(model, rows, query):
+    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+    fixed = np.full(len(rows), np.nan)
+    fixed[2] = first.items[2].price_minor / 100
+    other = customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0})
+    again = price_page(model, rows, query, other, epoch=EPOCH, fixed_price=fixed)
+    assert again.items[2].price_minor == first.items[2].price_minor
+
+
+def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query):
+    doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
+    page = price_page(doubtful, rows, query, customer(model), epoch=EPOCH)
+    if page.confidence < 1.0:
+        assert all(item.price_minor == item.high_minor for item in page.items)  # list, where the corridor reaches it
+        assert all(Reason.LOW_CONFIDENCE_LIST in item.reasons for item in page.items)
+    else:
+        assert page.confidence == 1.0
+
+
+def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, rows, query):
+    curious = replace(model, policy=replace(model.policy, exploration=1.0, confidence=0.0))
+    page = price_page(curious, rows, query, customer(model), epoch=EPOCH)
+    explored = [item for item in page.items if Reason.EXPLORATION in item.reasons]
+    assert explored
+    assert all(0 < item.propensity <= 1 for item in page.items)
+    assert any(item.propensity < 1 for item in explored)
+    assert all(item.low_minor <= item.price_minor <= item.high_minor for item in page.items)
+
+
+def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, query):
+    flat = replace(certain(model, personalise=False), demand=model.demand.without_similarity())
+    other = model.encoder.encode(["garden hose"])[0]
+    users = [customer(model), customer(model, behaviour=None, history_items=(), history_age_days=()), UserContext()]
+    pages = [price_page(flat, rows, z, user, epoch=EPOCH) for z in (query, other, None) for user in users]
+    assert len({tuple(prices(page)) for page in pages}) == 1
+
+
+def test_an_item_out_of_stock_keeps_its_fallback_and_takes_no_demand(model, rows, query):
+    market = model.market.rows(rows)
+    stock = market.stock.copy()
+    stock[0] = 0.0
+    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, market=replace(market, stock=stock))
+    assert page.items[0].purchase_probability == 0.0
+    assert page.items[0].price_minor == page.items[0].high_minor
+
+
+def test_a_whole_page_out_of_stock_is_served_at_the_fallback(model, rows, query):
+    market = replace(model.market.rows(rows), stock=np.zeros(len(rows)))
+    page = price_page(model, rows, query, customer(model), epoch=EPOCH, market=market)
+    assert prices(page) == [item.high_minor for item in page.items]
+
+
+def test_a_cost_above_list_is_infeasible_and_served_at_list(model, rows, query):
+    market = model.market.rows(rows)
+    cost = market.unit_cost.copy()
+    cost[1] = 2 * market.list_price[1]
+    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, market=replace(market, unit_cost=cost))
+    assert Reason.INFEASIBLE in page.items[1].reasons
+    assert page.items[1].price_minor == page.items[1].list_price_minor
+
+
+def test_a_broken_live_price_falls_back_to_the_catalogue(model, rows, query):
+    market = model.market.rows(rows)
+    broken = replace(market, list_price=np.full(len(rows), np.nan), unit_cost=np.full(len(rows), np.nan))
+    assert price_page(model, rows, query, UserContext(), epoch=EPOCH, market=broken) == price_page(
+        model, rows, query, UserContext(), epoch=EPOCH
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_pages_of_no_item_and_of_one_are_priced(model, rows, query, count):
+    page = price_page(model, rows[:count], query, customer(model), epoch=EPOCH)
+    assert len(page.items) == count
+
+
+def test_a_search_by_nothing_is_refused_and_history_alone_will_do(model):
+    with pytest.raises(RequestError, match="query"):
+        retrieve(model, None, "", UserContext(), 5)
+    assert len(retrieve(model, None, "", customer(model), 5)) == 5
+
+
+def test_what_is_sold_out_is_not_found(model, query):
+    rows = retrieve(model, query, "oak bookcase white", UserContext(), len(model.item_ids))
+    assert (model.market.stock[rows] > 0).all()
+    assert len(rows) == int((~(model.market.stock <= 0)).sum())
+
+
+def test_an_explanation_adds_up_to_the_price_that_was_served(model, rows, query):
+    user = customer(model)
+    page = price_page(model, rows, query, user, epoch=EPOCH)
+    for item, why in zip(page.items, explain_page(model, rows, query, user, epoch=EPOCH), strict=True):
+        assert why["item_id"] == item.item_id
+        assert why["price_minor"] == pytest.approx(item.price_minor, abs=1e-9)
+        total = why["base_minor"] + sum(why["contributions_minor"].values())
+        assert total == pytest.approx(item.price_minor, abs=1e-6)
+
+
+def test_an_opt_out_s_explanation_names_no_behaviour(model, rows, query):
+    for why in explain_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH):
+        assert why["contributions_minor"].get("behaviour", 0.0) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_scarce_stock_raises_a_price_and_says_why(model, rows, query):
+    shadow = model.reference.shadow.copy()
+    shadow[rows[0]] = 0.1 * model.market.list_price[rows[0]]
+    scarce = replace(certain(model), reference=replace(model.reference, shadow=shadow))
+    before = price_page(certain(model), rows, query, UserContext(), epoch=EPOCH).items[0]
+    after = price_page(scarce, rows, query, UserContext(), epoch=EPOCH).items[0]
+    assert after.price_minor >= before.price_minor
+    assert Reason.STOCK_SCARCE in after.reasons
+
+
+def test_the_market_s_arrays_follow_the_rows(model, rows):
+    part = model.market.rows(rows)
+    assert isinstance(part, MarketContext)
+    np.testing.assert_array_equal(part.list_price, model.market.list_price[rows])
