@@ -158,7 +158,7 @@ def test_a_schedule_never_runs_twice_at_once_and_is_made_once(api: FakeKubeflow)
     job = api.schedules[0]
     assert (job["trigger"]["cron_schedule"]["cron"], job["max_concurrency"], job["no_catchup"]) == (
         "0 0 3 * * *",
-        "1",
+        1,
         True,
     )
     with pytest.raises(ConfigError, match="six fields"):
