@@ -143,7 +143,16 @@ def preset(name: str, **changes: Any) -> EncoderConfig:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {"max_length": 32, "max_steps": 60, "learning_rate": 5e-5, "checkpoint_every": 20},
+    "demo": {
+        "max_length": 32,
+        "max_steps": 50,
+        "batch_queries": 8,
+        "batch_items": 8,
+        "batch_clicks": 4,
+        "learning_rate": 1.5e-4,
+        "holdout_share": 0.05,
+        "checkpoint_every": 25,
+    },
     "standard": {"max_length": 64, "epochs": 2, "evaluate_every": 200, "patience": 3},
     "gpu": {
         "max_length": 128,

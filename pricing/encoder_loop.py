@@ -201,13 +201,11 @@ class Loop:
 
 
 def _merit(row: dict[str, float]) -> tuple[float, ...]:
-    """What early stopping maximises: the order of held-out queries, then their grades, then prices, then the latest."""
-    return (
-        row.get("ndcg10", 0.0),
-        -row.get("relevance_rmse", 0.0),
-        -row.get("price_rmsle", 0.0),
-        row["step"],
-    )
+    """What early stopping maximises: how well the cosine grades held-out queries, then prices, then the latest.
+
+    nDCG is not it: among a page's relevant items the raters' noise decides the order, and the measure with it.
+    """
+    return -row.get("cosine_rmse", 0.0), -row.get("price_rmsle", 0.0), row["step"]
 
 
 def _adapt(model: Encoder, config: EncoderConfig) -> Encoder:

@@ -44,7 +44,7 @@ class TrainingReport:
         trained_parameters: Parameters that were trained.
         peak_memory_bytes: Of the GPU; 0 on a CPU.
         losses: One row a logged step: step, rate, loss and its parts.
-        evaluations: One row a score: step, ndcg10, relevance_rmse, price_rmsle where there are held-out rows.
+        evaluations: One row a score: step, ndcg10, cosine_rmse, relevance_rmse, price_rmsle, where rows are held out.
         best_step: Step whose weights are kept.
         stopped_early: Whether patience ran out.
         data: Rows read, dropped and merged.
