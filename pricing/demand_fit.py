@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pricing.choices import Choices, Floats
-from pricing.demand import DemandModel, Layout, Posterior, Reaction, Standard, TextBasis
+from pricing.demand import DemandModel, Posterior, Reaction
 from pricing.demand_data import DemandData
+from pricing.demand_features import Layout, Standard, TextBasis
 from pricing.errors import ConfigError, DataError
 from pricing.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
 

@@ -9,13 +9,11 @@ Cholesky step and a fit with thousands of groups never forms its dense Hessian.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
-from scipy.sparse.linalg import LinearOperator, cg
 
+from pricing.arrow import NO_OPTIMUM, Arrow, conjugate_gradients, inverse, penalised
 from pricing.choices import (
     Choices,
     Flags,
@@ -35,7 +33,6 @@ TOLERANCE = 1e-10  # Newton decrement, relative to the objective, below which it
 IDENTIFIED = 1e-9  # least curvature left at the optimum, relative to the start; separated data fall below it
 MAX_ITERATIONS = 100  # Newton takes 5 to 12; more means that there is no optimum
 SMALLEST_STEP = 2.0**-40
-NO_OPTIMUM = "the data are separated or two features are collinear: drop one, or give the coefficients a prior"
 CG_TOLERANCE = 1e-3  # inexact Newton: each step still gains three digits, a step costs far fewer products
 
 
@@ -151,10 +148,10 @@ def laplace(choices: Choices, fit: LogitFit, prior: Prior | None = None) -> Lapl
     """
     prior = prior or Prior.flat(choices.X.shape[1])
     q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
-    curvature = _penalised(information(choices, q), prior, fit.bound)
+    curvature = penalised(information(choices, q), prior.precision, prior.effects, fit.bound)
     gain = _gain(choices, q, prior, curvature, fit.bound)
     reduced = curvature.shared - np.einsum("gmk,gml->kl", curvature.border, gain)
-    shared = _inverse(reduced)
+    shared = inverse(reduced)
     shared[fit.bound] = 0.0
     shared[:, fit.bound] = 0.0
     return Laplace(shared, gain, np.asarray(np.linalg.inv(curvature.blocks), dtype=np.float64))
@@ -192,7 +189,7 @@ def _initial(choices: Choices, floor: Floats, start: LogitFit | None) -> tuple[F
 
 def _newton_step(choices: Choices, prior: Prior, point: _Point, bound: Flags) -> tuple[Floats, Floats]:
     """Solve the penalised Newton system over the free coefficients."""
-    arrow = _Arrow(_penalised(information(choices, point.q), prior, bound))
+    arrow = Arrow(penalised(information(choices, point.q), prior.precision, prior.effects, bound))
     slope = np.where(bound, 0.0, point.slope)
     if not choices.n_loadings:
         return arrow.solve(slope, point.effect_slope)
@@ -208,7 +205,7 @@ def _newton_step(choices: Choices, prior: Prior, point: _Point, bound: Flags) ->
         shared, groups = arrow.solve(vector[:size], vector[size:].reshape(shape))
         return np.concatenate([shared, groups.ravel()])
 
-    step = _conjugate_gradients(times, precondition, np.concatenate([slope, point.effect_slope.ravel()]), CG_TOLERANCE)
+    step = conjugate_gradients(times, precondition, np.concatenate([slope, point.effect_slope.ravel()]), CG_TOLERANCE)
     return step[:size], step[size:].reshape(shape)
 
 
@@ -233,39 +230,6 @@ def _search(
     return None
 
 
-def _penalised(data: Information, prior: Prior, bound: Flags) -> Information:
-    """Add the prior's precision and take coefficients at their bound out of the system."""
-    shared = data.shared + np.diag(prior.precision)
-    shared[bound] = 0.0
-    shared[:, bound] = 0.0
-    shared[bound, bound] = 1.0
-    border = np.where(bound, 0.0, data.border)
-    ridge = np.diag(prior.effects)
-    return replace(data, shared=shared, border=border, blocks=data.blocks + ridge, majorant=data.majorant + ridge)
-
-
-class _Arrow:
-    """Solver of the arrow system [[A, B'], [B, D]] with D block-diagonal, positive definite by construction."""
-
-    def __init__(self, curvature: Information) -> None:
-        self._border = curvature.border
-        self._inverse = np.linalg.inv(curvature.majorant) if curvature.border.size else curvature.majorant
-        reduced = curvature.shared
-        if curvature.border.size:
-            reduced = reduced - np.einsum(
-                "gmk,gml->kl", curvature.border, self._inverse @ curvature.border, optimize=True
-            )
-        self._factor = _cholesky(reduced)
-
-    def solve(self, shared: Floats, groups: Floats) -> tuple[Floats, Floats]:
-        """The solution for right-hand sides (K,) and (n_groups, M)."""
-        if not self._border.size:
-            return cast(Floats, cho_solve(self._factor, shared)), groups
-        inner = np.einsum("gmn,gn->gm", self._inverse, groups)
-        theta: Floats = cho_solve(self._factor, shared - np.tensordot(inner, self._border, axes=2))
-        return theta, inner - np.einsum("gmn,gn->gm", self._inverse, self._border @ theta)
-
-
 def _gain(
     choices: Choices,
     q: Floats,
@@ -277,38 +241,22 @@ def _gain(
     if not choices.n_loadings:
         return curvature.border
     shape = curvature.border.shape[:2]
-    inverse = np.linalg.inv(curvature.majorant)
+    own = np.linalg.inv(curvature.majorant)
 
     def times(vector: Floats) -> Floats:
         effects = vector.reshape(shape)
         return (group_information_times(choices, q, effects) + prior.effects * effects).ravel()
 
     def precondition(vector: Floats) -> Floats:
-        solved: Floats = np.einsum("gmn,gn->gm", inverse, vector.reshape(shape)).ravel()
+        solved: Floats = np.einsum("gmn,gn->gm", own, vector.reshape(shape)).ravel()
         return solved
 
     gain = np.zeros_like(curvature.border)
     for k in np.flatnonzero(~bound):
         column = curvature.border[:, :, k].ravel()
         if column.any():
-            gain[:, :, k] = _conjugate_gradients(times, precondition, column, 1e-6).reshape(shape)
+            gain[:, :, k] = conjugate_gradients(times, precondition, column, 1e-6).reshape(shape)
     return gain
-
-
-def _conjugate_gradients(times: object, precondition: object, right: Floats, tolerance: float) -> Floats:
-    operator = LinearOperator((right.size, right.size), matvec=times, dtype=np.float64)
-    inverse = LinearOperator((right.size, right.size), matvec=precondition, dtype=np.float64)
-    solution, _ = cg(operator, right, rtol=tolerance, atol=0.0, maxiter=200, M=inverse)
-    return cast(Floats, solution)
-
-
-def _cholesky(matrix: Floats) -> tuple[Floats, bool]:
-    try:
-        return cast(tuple[Floats, bool], cho_factor(matrix))
-    except (LinAlgError, ValueError) as error:
-        raise NotConverged(
-            f"conditional logit: the Hessian of size {matrix.shape[0]} is singular; {NO_OPTIMUM}"
-        ) from error
 
 
 def _check_identified(choices: Choices, prior: Prior, point: _Point, curvature: Floats) -> None:
@@ -325,10 +273,6 @@ def _check_identified(choices: Choices, prior: Prior, point: _Point, curvature: 
         )
 
 
-def _inverse(matrix: Floats) -> Floats:
-    return cast(Floats, cho_solve(_cholesky(matrix), np.eye(matrix.shape[0])))
-
-
 def _check_prior(choices: Choices, prior: Prior) -> None:
     if prior.effects.shape != (choices.n_loadings,) or bool((prior.effects <= 0).any()):
         raise ConfigError(
@@ -342,12 +286,12 @@ def _check_prior(choices: Choices, prior: Prior) -> None:
 def shared_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
     """(K,) posterior variances of the shared coefficients from the arrow form: a little below the exact ones."""
     q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
-    curvature = _penalised(information(choices, q), prior, fit.bound)
+    curvature = penalised(information(choices, q), prior.precision, prior.effects, fit.bound)
     reduced = curvature.shared
     if choices.n_loadings:
         solved = np.linalg.solve(curvature.majorant, curvature.border)
         reduced = reduced - np.einsum("gmk,gml->kl", curvature.border, solved, optimize=True)
-    return np.where(fit.bound, 0.0, np.diag(_inverse(reduced)))
+    return np.where(fit.bound, 0.0, np.diag(inverse(reduced)))
 
 
 def effect_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
