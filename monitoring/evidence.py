@@ -25,7 +25,7 @@ from pricing.profile_measures import Estimate
 Float = npt.NDArray[np.float64]
 
 LAMBDAS = np.array([0.25, 0.5, 1.0, 2.0, 4.0])  # slow small changes to sudden large ones
-MIN_CLUSTERS = 20  # customers below which an hour has no error worth the name; it then waits for the next
+MIN_CLUSTERS = 10  # customers below which a component has no error worth the name in this hour; t has 9 degrees then
 RECOVERY = 5.0  # log headroom above the threshold: a change that ended clears within hours, not weeks
 Z90 = 1.6449  # two-sided 90 % interval
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance_fit as fit
-from monitoring.evidence import MIN_CLUSTERS, change_of
+from monitoring.evidence import change_of
 from monitoring.inputs import Inputs, cursor_of, job_state, read_reference, take_step
 from monitoring.judge import Judge, Question, remember_since
 from monitoring.log_checks import log_check, traffic_check
@@ -25,6 +25,7 @@ from pricing.verdict import Verdict as Status
 JOB = "performance"
 KEY = [schema.QUOTE_ID, schema.ITEM_ID]
 MIN_PURCHASES = 30  # below so many purchases a ratio of them says nothing
+STEP_PURCHASES = 20  # new purchases below which the detectors learn nothing from an hour
 DELAYS = (0.5, 0.9, 0.99)
 
 
@@ -150,7 +151,7 @@ def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, inputs: Inputs) -
     categories = tuple(sorted(frame[schema.CATEGORY].astype(str).unique()))
     window = measures(frame, categories)
     recent = None
-    if fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= MIN_CLUSTERS:
+    if fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= STEP_PURCHASES:
         recent = window if fresh is frame else measures(fresh, categories)
     labels = {"category_purchases": categories}
     return [

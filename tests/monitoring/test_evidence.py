@@ -32,7 +32,7 @@ def test_scores_bring_students_t_to_the_normal_scale_on_both_sides_and_far_out()
 
 
 def test_a_component_with_few_customers_is_not_judged():
-    few = change(np.array([5.0]), np.array([0.01]), 19.0)
+    few = change(np.array([5.0]), np.array([0.01]), 9.0)
     assert not few.judged.any()
     assert p_values(few, np.zeros(1))[0] == 1.0
     assert np.isneginf(normal_scores(few, np.zeros(1))).all()

@@ -1,0 +1,41 @@
+"""Files are brought whole from any store, and what cannot be had ends with 3."""
+
+import fsspec
+import pytest
+
+from monitoring.fetch import fetch, main
+from pricing.errors import MissingDataError, UnavailableError
+
+
+@pytest.fixture
+def store():
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/fetch/bundle/a.json": b"{}", "/fetch/bundle/deep/b.npy": b"12", "/fetch/one.parquet": b"x"})
+    yield memory
+    memory.rm("/fetch", recursive=True)
+
+
+def test_a_folder_comes_with_all_below_it(store, tmp_path):
+    assert fetch("memory://fetch/bundle", tmp_path / "bundle") == 2
+    assert (tmp_path / "bundle" / "deep" / "b.npy").read_bytes() == b"12"
+
+
+def test_a_file_takes_the_name_it_is_given(store, tmp_path):
+    assert main([f"memory://fetch/one.parquet={tmp_path / 'audit' / 'groups.parquet'}"]) == 0
+    assert (tmp_path / "audit" / "groups.parquet").read_bytes() == b"x"
+
+
+def test_nothing_at_the_url_is_an_error(tmp_path):
+    with pytest.raises(MissingDataError, match="nothing is there"):
+        fetch(str(tmp_path / "absent"), tmp_path / "out")
+
+
+def test_a_store_nobody_knows_is_an_error(tmp_path):
+    with pytest.raises(UnavailableError, match="nosuch"):
+        fetch("nosuch://bucket/key", tmp_path / "out")
+
+
+@pytest.mark.parametrize("pair", ["no-mark", "=path", "url="])
+def test_a_pair_that_cannot_be_read_ends_with_3(pair, capsys):
+    assert main([pair]) == 3
+    assert "URL=PATH" in capsys.readouterr().err
