@@ -55,13 +55,21 @@ NOTES = (
 )
 
 
-def run(data: Path | None, *, folds: int = FOLDS, steps: int = STEPS, tell: Tell = lambda _: None) -> Result:
+def run(
+    data: Path | None,
+    *,
+    folds: int = FOLDS,
+    steps: int = STEPS,
+    terms: int | None = None,
+    tell: Tell = lambda _: None,
+) -> Result:
     """Run the study on the judgements under ``data``.
 
     Args:
         data: Folder of real data.
         folds: Folds scored, of the five that the terms are cut into.
         steps: Optimiser steps of the encoder in each fold.
+        terms: Search terms kept, drawn by hash; None keeps all.
         tell: Called with a line of progress.
 
     Raises:
@@ -71,15 +79,25 @@ def run(data: Path | None, *, folds: int = FOLDS, steps: int = STEPS, tell: Tell
         raise MissingDataError("the study home-depot reads the folder home_depot_search; name its parent with --data")
     judgements = load("home-depot", data).judgements
     assert judgements is not None
+    judgements = _some(judgements, terms)
     with tempfile.TemporaryDirectory() as scratch:
         base = _encoder(None, Path(scratch) / "base", 0, tell)
         signals = {"bm25": _bm25(judgements), "minilm": _cosine(judgements, base)[0]}
-        tell("BM25 and the untuned encoder have scored every pair")
+        tell(f"BM25 and the untuned encoder have scored {len(judgements)} pairs")
         parts = [_fold(judgements, signals, number, Path(scratch), steps, tell) for number in range(folds)]
         scored = pd.concat(parts, ignore_index=True)
     command = f"python -m benchmarks.studies.home_depot --data DIR --folds {folds} --steps {steps}"
+    command += f" --terms {terms}" if terms else ""
     said = f"{folds} of {FOLDS} folds, {scored[schema.QUERY].nunique()} terms, {steps} steps of fine-tuning a fold."
     return Result("home-depot", command, tuple(rows_of(scored)), (said, *NOTES))
+
+
+def _some(judgements: pd.DataFrame, terms: int | None) -> pd.DataFrame:
+    """The judgements of so many terms, the same ones every time."""
+    if terms is None:
+        return judgements
+    known = sorted(judgements[schema.QUERY].unique(), key=lambda term: splits.unit_hash(term, "sample"))
+    return judgements[judgements[schema.QUERY].isin(known[:terms])].reset_index(drop=True)
 
 
 def _fold(
@@ -280,6 +298,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of real data")
     parser.add_argument("--folds", type=int, default=FOLDS, help="folds scored, of five")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of the encoder in each fold")
+    parser.add_argument("--terms", type=int, help="search terms kept; all when absent")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     arguments = parser.parse_args()
     console, begun = Console(width=160), time.monotonic()
@@ -287,7 +306,7 @@ def main() -> None:
     def tell(line: str) -> None:
         console.print(f"{time.monotonic() - begun:6.0f} s  {line}")
 
-    result = run(arguments.data, folds=arguments.folds, steps=arguments.steps, tell=tell)
+    result = run(arguments.data, folds=arguments.folds, steps=arguments.steps, terms=arguments.terms, tell=tell)
     result.show(console)
     if arguments.json is not None:
         result.save(arguments.json)
