@@ -32,6 +32,7 @@ def train(
 
     from pricing.encoder_config import preset as encoder_preset
     from pricing.encoder_report import Progress
+    from pricing.encoder_tables import learnable
     from pricing.encoder_training import train_encoder
     from pricing.files import directory_atomic
     from pricing.tables import read_tables
@@ -45,7 +46,8 @@ def train(
     out = Path(encoder.path)
     work = Path(checkpoints) / config.fingerprint()[:12] / shop.fingerprint()[:12] if checkpoints else out
     if not (work / "training_report.json").is_file():
-        train_encoder(config, shop.judgements, shop.latest_items(), work, impressions=shop.impressions, progress=show)
+        judgements, items, impressions = learnable(shop)
+        train_encoder(config, judgements, items, work, impressions=impressions, progress=show)
     if work != out:
         with directory_atomic(out) as folder:
             shutil.copytree(work, folder, dirs_exist_ok=True)
