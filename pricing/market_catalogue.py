@@ -61,8 +61,8 @@ def vocabulary() -> Vocabulary:
     for c, category in enumerate(categories):
         for entry in raw["categories"][category]["types"]:
             family = families.setdefault((category, entry["family"]), len(families))
-            words = (tuple(entry[key]) for key in ("title", "synonyms", "needs"))
-            types.append(ProductType(entry["name"], c, family, *words, price=float(entry["price"])))
+            titles, synonyms, needs = (tuple(entry[key]) for key in ("title", "synonyms", "needs"))
+            types.append(ProductType(entry["name"], c, family, titles, synonyms, needs, float(entry["price"])))
     return Vocabulary(categories, tuple(types), raw)
 
 
@@ -147,7 +147,7 @@ def _list_prices(words: Vocabulary, kind: Ints, attributes: Ints, brand: Ints, r
     factor = factor * np.array(words.raw["size_price"])[attributes[:, 2]]
     factor = factor * np.array([tier["price"] for tier in words.raw["tiers"]])[attributes[:, 3]]
     factor = factor * np.linspace(0.9, 1.1, 5)[brand] * np.exp(rng.normal(0, PRICE_NOISE, len(kind)))
-    return np.maximum(np.floor(factor), 5.0) + 0.99
+    return np.asarray(np.maximum(np.floor(factor), 5.0) + 0.99, dtype=np.float64)
 
 
 def _texts(

@@ -68,7 +68,8 @@ def _words(words: Vocabulary, kind: int, wanted: Ints, need: bool, rng: np.rando
     if need:
         return str(pick(product.needs, draws[0]))
     name = pick(product.synonyms if draws[1] < SYNONYM else product.titles, draws[0])
-    before, after = [], []
+    before: list[str] = []
+    after: list[str] = []
     for j, attribute in enumerate(ATTRIBUTES):
         if wanted[j] == ANY:
             continue

@@ -167,7 +167,7 @@ def between_sd(sums: Tally, se: Float) -> Float:
         sampling = se**2 * pooled.weight / weight
         excess = np.where(weight > 0, weight * ((block - pooled.value) ** 2 - sampling), 0.0).sum(axis=0)
         variance = np.maximum(0.0, excess / pooled.weight)
-    return np.nan_to_num(np.sqrt(variance))
+    return np.asarray(np.nan_to_num(np.sqrt(variance)), dtype=np.float64)
 
 
 def page_words(frame: pd.DataFrame) -> tuple[Int, npt.NDArray[np.object_]]:
@@ -183,7 +183,8 @@ def page_words(frame: pd.DataFrame) -> tuple[Int, npt.NDArray[np.object_]]:
 
 def tally_values(values: Float, cluster: Int, n_clusters: int = CLUSTERS) -> Tally:
     """Sum dense values (n, J), such as projections of embeddings, by cluster."""
-    numerator = np.stack([np.bincount(cluster, weights=column, minlength=n_clusters) for column in values.T], axis=1)
+    sums = [np.bincount(cluster, weights=column, minlength=n_clusters) for column in values.T]
+    numerator = np.stack(sums, axis=1).astype(np.float64)
     return Tally(numerator, np.bincount(cluster, minlength=n_clusters).astype(np.float64)[:, None])
 
 
@@ -197,7 +198,7 @@ def _codes(measure: Measure, frame: pd.DataFrame, lookup: Lookup) -> tuple[Int, 
         return rows, np.where(position < 0, len(measure.components), position)
     everyone = np.arange(len(frame))
     if measure.kind == "known_items":
-        return everyone, (lookup.items.get_indexer(frame[schema.ITEM_ID]) >= 0).astype(np.int64)
+        return everyone, (lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID])) >= 0).astype(np.int64)
     if measure.kind == "reasons":
         lists = frame[measure.column].to_numpy(dtype=object)
         lengths = np.fromiter((len(row) for row in lists), dtype=np.int64, count=len(lists))
@@ -210,13 +211,13 @@ def _codes(measure: Measure, frame: pd.DataFrame, lookup: Lookup) -> tuple[Int, 
     values = values.where(values.notna(), MISSING).map(str)
     levels = pd.Index(measure.components)
     position = levels.get_indexer(pd.Index(values))
-    fallback = levels.get_loc(NEW) if NEW in levels else len(measure.components)
+    fallback = measure.components.index(NEW) if NEW in levels else len(measure.components)
     return everyone, np.where(position < 0, fallback, position)
 
 
 def _level(measure: Measure, frame: pd.DataFrame, lookup: Lookup, cluster: Int, n_clusters: int) -> Tally:
-    position = lookup.items.get_indexer(frame[schema.ITEM_ID])
-    levels = pd.Index(measure.components).get_indexer(frame[schema.CATEGORY].astype(object))
+    position = lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID]))
+    levels = pd.Index(measure.components).get_indexer(pd.Index(frame[schema.CATEGORY].astype(object)))
     values = _numbers(frame[measure.column])
     kept = (position >= 0) & (levels >= 0) & (values > 0)
     ratio = np.log(values[kept]) - lookup.logs[measure.column].to_numpy()[position[kept]]
