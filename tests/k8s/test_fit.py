@@ -1,0 +1,195 @@
+"""The manifests and the code agree: options, environment, ports, images, metrics and the runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from components.images import IMAGES
+from monitoring.__main__ import inputs_of
+from monitoring.__main__ import parser as monitoring_parser
+from monitoring.exporter import registry
+from monitoring.policy import read_policy
+from monitoring.runner import JOBS
+from monitoring.verdict import Check, Verdict
+from pricing.verdict import Verdict as Status
+from serving.__main__ import parser as serving_parser
+from serving.__main__ import settings_of
+from serving.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def named(overlay, kind, name):
+    return next(each for each in overlay if each["kind"] == kind and each["metadata"]["name"] == name)
+
+
+def endpoint(overlay):
+    return named(overlay, "ServingRuntime", "fairtag")["spec"]["containers"][0]
+
+
+def job_container(cronjob):
+    return cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_the_endpoint_understands_its_options_and_its_environment(overlay, monkeypatch):
+    container = endpoint(overlay)
+    for variable in container["env"]:
+        monkeypatch.setenv(variable["name"], variable.get("value", "redis://secret"))
+    settings = settings_of(serving_parser().parse_args(container["args"]))
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert (settings.http_port, settings.grpc_port) == (ports["http"], ports["grpc"])
+    read = {
+        "FAIRTAG_RUN_DIR": settings.run_dir,
+        "FAIRTAG_QUOTE_LOG": settings.quote_log,
+        "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
+        "FAIRTAG_USER_KEY_FILE": settings.user_key_file,
+        "FAIRTAG_API_KEYS_FILE": settings.api_keys_file,
+        "FAIRTAG_FEATURE_REPO": settings.features.repo,
+        "FAIRTAG_PROMISES_URL": settings.promises_url,
+    }
+    given = {variable["name"]: variable.get("value", "redis://secret") for variable in container["env"]}
+    feast = {"FAIRTAG_FEAST_REGISTRY", "FAIRTAG_REDIS"}
+    assert {name: str(value) for name, value in read.items()} == {n: v for n, v in given.items() if n not in feast}
+    repository = (ROOT / "feature_repo" / "feature_store.cluster.yaml").read_text(encoding="utf-8")
+    assert all(f"${{{name}}}" in repository for name in feast)
+
+
+def test_the_endpoint_is_asked_about_its_own_model(overlay):
+    container = endpoint(overlay)
+    assert "--model-name=fairtag" in container["args"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert container[probe]["httpGet"] == {"path": "/v2/models/fairtag/ready", "port": 8080}
+
+
+def test_the_endpoint_may_take_as_long_to_stop_as_it_needs(overlay):
+    settings = settings_of(serving_parser().parse_args(["--bundle=x"]))
+    grace = named(overlay, "InferenceService", "fairtag")["spec"]["predictor"]["terminationGracePeriodSeconds"]
+    assert grace > settings.drain_seconds + settings.grace_seconds
+
+
+def test_the_service_runs_in_standard_mode_and_monitors_read_the_live_model(overlay):
+    service = named(overlay, "InferenceService", "fairtag")
+    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+    live = named(overlay, "ConfigMap", "fairtag-live")["data"]["storageUri"]
+    assert service["spec"]["predictor"]["model"]["storageUri"] == live
+    assert "canaryTrafficPercent" not in json.dumps(service), "ignored in silence in Standard mode"
+
+
+def test_every_job_of_the_monitors_is_scheduled_with_options_it_understands(overlay):
+    jobs = [job_container(each) for each in overlay if each["kind"] == "CronJob"]
+    asked = {job["args"][0]: monitoring_parser().parse_args(job["args"]) for job in jobs}
+    assert set(asked) == {*JOBS, "trigger"}
+    for name in JOBS:
+        assert inputs_of(asked[name], NOW).state is not None
+    assert asked["performance"].outcomes
+    assert asked["fairness"].audit
+    assert asked["fairness"].secret
+    assert asked["stock"].tables
+
+
+def test_jobs_read_only_what_was_fetched_or_mounted(overlay):
+    for cronjob in (each for each in overlay if each["kind"] == "CronJob"):
+        pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        fetched = {pair.rpartition("=")[2] for pair in pod["initContainers"][0]["args"]}
+        mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+        options = dict(each[2:].partition("=")[::2] for each in pod["containers"][0]["args"][1:])
+        for value in (each for each in options.values() if each.startswith("/")):
+            assert value in fetched or any(value.startswith(f"{m}/") for m in mounts if m != "/mnt"), value
+
+
+def test_only_the_fairness_job_sees_groups_and_the_secret_of_pseudonyms(overlay):
+    for cronjob in (each for each in overlay if each["kind"] == "CronJob"):
+        text = json.dumps(cronjob)
+        fairness = cronjob["metadata"]["name"] == "monitor-fairness"
+        assert ("audit" in text, "user_key" in text) == (fairness, fairness), cronjob["metadata"]["name"]
+
+
+def test_the_trigger_policy_can_be_read_and_its_parameters_exist(overlay, tmp_path):
+    from pipelines.training import NAME, training
+
+    file = tmp_path / "policy.yaml"
+    file.write_text(named(overlay, "ConfigMap", "trigger-policy")["data"]["policy.yaml"], encoding="utf-8")
+    target = read_policy(file).target
+    known = set(training.component_spec.inputs)
+    assert target.pipeline == NAME
+    assert set(target.parameters) <= known
+    parameters = named(overlay, "ConfigMap", "pipeline-parameters")["data"]
+    assert target.parameters == parameters
+
+
+def test_our_images_are_those_the_pipeline_names():
+    pins = yaml.safe_load((ROOT / "k8s/components/versions/kustomization.yaml").read_text(encoding="utf-8"))["images"]
+    pinned = {f"{each['name']}:{each['newTag']}" for each in pins if "newTag" in each}
+    assert set(IMAGES.values()) <= pinned
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """Every metric name that the endpoint and the jobs export, as Prometheus sees it."""
+    served = CollectorRegistry()
+    endpoint_metrics = Metrics(served)
+    source = (ROOT / "serving" / "assembly.py").read_text(encoding="utf-8")
+    figures = re.findall(r'\("(\w+)", "(counter|gauge)", ', source)
+    watched = [(name, kind, 0.0) for name, kind in figures if name != "breaker_open"]
+    endpoint_metrics.watch("fairtag_quote_log", lambda: watched)
+    check = Check("price_level", Status.PASS, "fine", change=0.1, low=0.0, high=0.2)
+    verdict = Verdict("drift", NOW.isoformat(), NOW.isoformat(), (check,))
+    suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    return {
+        family.name + suffix
+        for metrics in (served, registry([verdict], NOW))
+        for family in metrics.collect()
+        for suffix in suffixes[family.type]
+    }
+
+
+def queries(built):
+    board = json.loads((ROOT / "k8s/base/monitoring/fairtag.json").read_text(encoding="utf-8"))
+    for panel in board["panels"]:
+        yield from ((f"panel {panel['title']}", target["expr"]) for target in panel["targets"])
+    for each in built["production"]:
+        if each["kind"] == "PrometheusRule":
+            yield from ((rule["alert"], rule["expr"]) for group in each["spec"]["groups"] for rule in group["rules"])
+        if each["kind"] == "ScaledObject":
+            yield from (("scaler", trigger["metadata"]["query"]) for trigger in each["spec"]["triggers"])
+
+
+def test_every_query_asks_for_metrics_that_are_exported(built, exported):
+    asked = [(where, name) for where, query in queries(built) for name in re.findall(r"\bfairtag_\w+", query)]
+    assert len({name for _, name in asked}) > 20
+    assert [(where, name) for where, name in asked if name not in exported] == []
+
+
+def test_every_alert_leads_to_an_entry_of_the_runbook(built):
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    entries = set(re.findall(r"^## (\S+)$", text, re.MULTILINE))
+    rules = [
+        rule
+        for each in built["production"]
+        if each["kind"] == "PrometheusRule"
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
+    assert len(rules) > 20
+    for rule in rules:
+        page, _, entry = rule["annotations"]["runbook_url"].partition("#")
+        assert page.endswith("docs/operations.md")
+        assert entry in entries, rule["alert"]
+
+
+def test_the_rules_of_the_checks_are_those_the_monitors_write(tmp_path):
+    written = tmp_path / "rules.yaml"
+    environment = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}
+    subprocess.run([ROOT / "k8s" / "rules.sh", written], check=True, env=environment, capture_output=True)
+    kept = ROOT / "k8s/components/prometheus/prometheusrule-checks.yaml"
+    assert kept.read_text(encoding="utf-8") == written.read_text(encoding="utf-8"), "run k8s/rules.sh"
