@@ -5,9 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pricing import schema
+from pricing.reasons import Reason
 from serving.payload import PageRequest
 from serving.quotes import QuoteBook
 
@@ -64,7 +66,7 @@ def page_answer(
                 "price_minor": item.price_minor,
                 "currency": page.currency,
                 "personalised": item.personalised,
-                "reasons": [reason.value for reason in item.reasons],
+                "reasons": reason_codes(item.reasons),
                 "purchase_probability": item.purchase_probability,
             }
             for item in page.items
@@ -96,7 +98,7 @@ def quote_record(
         schema.HIGH_MINOR: [item.high_minor for item in items],
         schema.PURCHASE_PROBABILITY: [item.purchase_probability for item in items],
         schema.PERSONALISED: [item.personalised for item in items],
-        schema.REASONS: [[reason.value for reason in item.reasons] for item in items],
+        schema.REASONS: [reason_codes(item.reasons) for item in items],
         schema.PROPENSITY: [item.propensity for item in items],
         schema.JURISDICTION: page.jurisdiction,
         schema.DISCLOSURE: page.disclosure,
@@ -105,6 +107,12 @@ def quote_record(
         schema.EPOCH: page.epoch,
         schema.FEATURE_AGE_SECONDS: answer["feature_age_seconds"],
     }
+
+
+@lru_cache(maxsize=4_096)
+def reason_codes(reasons: tuple[Reason, ...]) -> list[str]:
+    """The codes as plain texts; few combinations ever occur, and an enumeration's value is slow to read."""
+    return [reason.value for reason in reasons]
 
 
 def _rfc3339(seconds: float) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pricing.context import UserContext
 from pricing.decision import read_decision, require_accepted
-from pricing.errors import FairtagError
+from pricing.errors import BundleError, FairtagError
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
 from serving.core import BundleCore, Core
@@ -53,7 +53,12 @@ def load_bundle_core(settings: ServingSettings) -> Core:
     """
     if settings.decision is not None:
         require_accepted(read_decision(settings.decision), settings.bundle)
-    return BundleCore.load(settings.bundle, settings.encoder_threads, settings.run_dir / "index")
+    try:
+        return BundleCore.load(settings.bundle, settings.encoder_threads, settings.run_dir / "index")
+    except (KeyError, TypeError, ValueError) as error:  # its digests are right, its parts are not what this code reads
+        raise BundleError(
+            f"{settings.bundle}: written by another version of this code ({type(error).__name__}: {error}); build again"
+        ) from error
 
 
 class Assembly:

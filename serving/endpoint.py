@@ -145,7 +145,7 @@ class Endpoint:
         started = time.perf_counter()
         generation, now = self.generation, self._clock()
         core, subject = generation.core, self.book.user_key(request.user_id)
-        key = self._promise_key(core, request, core.epoch_of(now))
+        key = _promise_key(core, request, core.epoch_of(now), subject)
         known = await self._known(generation, request, key, now)
         priced = await self._priced(generation, request, known, key, now)
         with self._stages.stage("answer"):
@@ -168,7 +168,8 @@ class Endpoint:
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         generation, now = self.generation, self._clock()
         core, epoch = generation.core, generation.core.epoch_of(now)
-        known = await self._known(generation, request, self._promise_key(core, request, epoch), now)
+        key = _promise_key(core, request, epoch, self.book.user_key(request.user_id))
+        known = await self._known(generation, request, key, now)
         found = await self._fresh(generation, await self._run(self._find, generation, request, known))
         arguments = self._arguments(core, known, found, epoch)
         with self._stages.stage("explain"):
@@ -282,14 +283,6 @@ class Endpoint:
         fixed = _in_money(known.promised, core, found.rows, found.market)
         return found.rows, known.embedding, known.user, found.market, fixed, epoch
 
-    def _promise_key(self, core: Core, request: PageRequest, epoch: int) -> str | None:
-        """What a promise is kept under; None for somebody nobody knows, to whom nothing can be promised."""
-        if request.user_id is None:
-            return None
-        consent = "plain" if request.opted_out else "personal"
-        place = (request.jurisdiction or "-").upper()
-        return f"fairtag:{core.version}:{epoch}:{consent}:{place}:{self.book.user_key(request.user_id)}"
-
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace
         return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work, *arguments)
@@ -314,3 +307,12 @@ def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: Marke
     unit = core.minor_per_unit
     money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows], dtype=np.float64) / unit
     return np.asarray(np.where(money <= market.list_price + 0.5 / unit, money, np.nan))
+
+
+def _promise_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:
+    """What a promise is kept under; None for somebody nobody knows, to whom nothing can be promised."""
+    if not subject:
+        return None
+    consent = "plain" if request.opted_out else "personal"
+    place = (request.jurisdiction or "-").upper()
+    return f"fairtag:{core.version}:{epoch}:{consent}:{place}:{subject}"

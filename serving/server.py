@@ -11,6 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,6 +32,8 @@ from serving.predictor import PricingPredictor
 
 logger = logging.getLogger(__name__)
 
+# A pricing thread may hold the interpreter for this long while the event loop waits: the default of 5 ms is a page.
+SWITCH_SECONDS = 0.0005
 BACKLOG = 2_048  # connections the kernel holds for us
 
 
@@ -70,6 +73,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         Args:
             models: KServe models; by default the endpoint's predictor.
         """
+        sys.setswitchinterval(SWITCH_SECONDS)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self.serve(models, signals=True))
 
