@@ -19,7 +19,7 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader, Window
 from pricing import schema
 from pricing.errors import ConfigError
-from pricing.profile_measures import Estimate, clusters_of
+from pricing.profile_measures import Estimate, Lookup, clusters_of
 from pricing.verdict import Verdict as Status
 
 JOB = "performance"
@@ -64,7 +64,7 @@ def run(inputs: Inputs) -> Verdict:
         )
         if checks[2].status is Status.PASS:
             narrowed = replace(inputs, window=ripe)
-            checks += _judged(narrowed, joined.frame, state)
+            checks += _judged(narrowed, joined.frame, reference.profile.lookup, state)
         checks = remember_since(checks, window.start.isoformat(), state)
     models = tuple(sorted(joined.frame[schema.MODEL_VERSION].unique()))
     detail = {"bundle": reference.version, "pages": pages, "ripe_until": ripe.end.isoformat(), **summary(joined)}
@@ -116,7 +116,7 @@ def _matched(joined: Joined) -> Check:
     return Check("outcomes_join", Status.PASS, said, n=len(joined.frame))
 
 
-def _judged(inputs: Inputs, frame: pd.DataFrame, state: State | None) -> tuple[Check, ...]:
+def _judged(inputs: Inputs, frame: pd.DataFrame, lookup: Lookup, state: State | None) -> tuple[Check, ...]:
     purchases = int((frame[schema.QUANTITY] > 0).sum())
     if purchases < MIN_PURCHASES:
         said = f"{purchases} purchases; {MIN_PURCHASES} are needed"
@@ -125,34 +125,35 @@ def _judged(inputs: Inputs, frame: pd.DataFrame, state: State | None) -> tuple[C
     fresh = None if cursor is None else frame[frame[schema.TS] >= pd.Timestamp(cursor)]
     pages = 0 if fresh is None else int((fresh[schema.RANK] == 1).sum())
     hours = take_step(inputs, pages, state)
-    asked = questions(frame, fresh if hours is not None else None, inputs)
+    asked = questions(frame, fresh if hours is not None else None, lookup, inputs)
     judge = Judge(inputs.settings, len(asked), hours, state)
     return tuple(judge.answer(question) for question in asked)
 
 
-def outcomes_of(frame: pd.DataFrame) -> fit.Outcomes:
-    """The joined quotes as arrays."""
+def outcomes_of(frame: pd.DataFrame, lookup: Lookup) -> fit.Outcomes:
+    """The joined quotes as arrays; ``lookup`` holds each item's own price level in training."""
     units = frame[schema.QUANTITY].to_numpy(dtype=np.float64)
     price = frame[schema.PRICE_MINOR].to_numpy(dtype=np.float64)
+    ratio = np.log(price / frame[schema.REFERENCE_PRICE_MINOR].to_numpy(dtype=np.float64))
+    usual = (lookup.logs[schema.PRICE_MINOR] - lookup.logs[schema.REFERENCE_PRICE_MINOR]).to_numpy()
+    position = lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID]))
     return fit.Outcomes(
         frame[schema.PURCHASE_PROBABILITY].to_numpy(dtype=np.float64),
         (units > 0).astype(np.float64),
         units,
         price,
-        np.log(price / frame[schema.REFERENCE_PRICE_MINOR].to_numpy(dtype=np.float64)),
-        pd.factorize(frame[schema.ITEM_ID])[0].astype(np.int64),
-        pd.factorize(frame[schema.CATEGORY], sort=True)[0].astype(np.int64),
+        np.where(position >= 0, ratio - usual[position], 0.0),
         clusters_of(frame),
     )
 
 
-def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, inputs: Inputs) -> list[Question]:
+def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, lookup: Lookup, inputs: Inputs) -> list[Question]:
     """Totals, calibration, loss and elasticity of the window, and of what the detectors have not seen."""
     categories = tuple(sorted(frame[schema.CATEGORY].astype(str).unique()))
-    window = measures(frame, categories)
+    window = measures(frame, categories, lookup)
     recent = None
     if fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= STEP_PURCHASES:
-        recent = window if fresh is frame else measures(fresh, categories)
+        recent = window if fresh is frame else measures(fresh, categories, lookup)
     labels = {"category_purchases": categories}
     return [
         _question(
@@ -162,11 +163,11 @@ def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, inputs: Inputs) -
     ]
 
 
-def measures(frame: pd.DataFrame, categories: tuple[str, ...]) -> dict[str, Estimate]:
+def measures(frame: pd.DataFrame, categories: tuple[str, ...], lookup: Lookup) -> dict[str, Estimate]:
     """Every figure of the job over joined quotes, by the name of its check."""
-    data = outcomes_of(frame)
+    data = outcomes_of(frame, lookup)
     codes = pd.Index(categories).get_indexer(pd.Index(frame[schema.CATEGORY].astype(str))).astype(np.int64)
-    one = np.zeros_like(data.item)
+    one = np.zeros(len(data), dtype=np.int64)
     paid, expected = data.bought * data.price, data.probability * data.price
     return {
         "purchases": fit.log_observed_to_expected(data.bought, data.probability, data.cluster, one, 1),

@@ -29,9 +29,7 @@ class Outcomes:
         bought: 1 where it was bought.
         units: Units bought.
         price: Price in minor units.
-        log_ratio: log of price over reference price.
-        item: Index of the item, 0 upwards.
-        category: Index of the category, 0 upwards.
+        deviation: log of price over reference price, less the item's own mean of it in training; 0 for new items.
         cluster: Customer bucket, 0 to CLUSTERS - 1.
     """
 
@@ -39,9 +37,7 @@ class Outcomes:
     bought: Float
     units: Float
     price: Float
-    log_ratio: Float
-    item: Int
-    category: Int
+    deviation: Float
     cluster: Int
 
     def __len__(self) -> int:
@@ -82,14 +78,13 @@ def log_loss_ratio(data: Outcomes) -> Estimate:
 def elasticity_change(data: Outcomes) -> Estimate:
     """Realised less predicted price elasticity, (1,): the slope on log price that the predicted logit leaves open.
 
-    Prices are taken as deviations from the item's own mean, so that an item's quality does not pass for its price; only
-    variation of the price of one item speaks (exploration, personal prices, price changes).
+    Prices are taken as deviations from the item's own mean in training, so that an item's quality does not pass for its
+    price, and so that an hour with one quote an item still speaks; only variation of the price of one item counts
+    (exploration, personal prices, price changes).
     """
-    sums = np.bincount(data.item, weights=data.log_ratio)
-    deviation = data.log_ratio - (sums / np.maximum(np.bincount(data.item), 1))[data.item]
-    if np.square(deviation).sum() < EDGE:
+    if np.square(data.deviation - data.deviation.mean()).sum() < EDGE:
         return Estimate(*(np.array([np.nan]) for _ in range(4)))
-    return _logistic(data, deviation, offset=_logit(data.probability))
+    return _logistic(data, data.deviation, offset=_logit(data.probability))
 
 
 def _logistic(data: Outcomes, regressor: Float, *, offset: Float) -> Estimate:

@@ -62,7 +62,7 @@ class Watch:
         now = frame[schema.TS].max().to_pydatetime()
         window = Window(BEGINNING, now, now)
         inputs = Inputs("", window, Path(), Path(), self.settings)
-        asked = performance.questions(frame, frame, inputs)
+        asked = performance.questions(frame, frame, self.profile.lookup, inputs)
         judge = Judge(self.settings, len(asked), 1.0, self._state("performance"))
         return [judge.answer(question) for question in asked]
 
