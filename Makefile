@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
+WORKSPACE ?= runs/demo/workspace
 BIN := .venv/bin
 PACKAGES := pricing components feature_repo pipelines serving monitoring benchmarks
 ROLES := pipelines data train serve monitor
@@ -40,6 +41,10 @@ install: .venv/.installed ## Make .venv from the pinned requirements (Python 3.1
 .PHONY: demo
 demo: install ## Run the whole loop on a simulated shop: minutes, no cluster, no account
 	$(BIN)/fairtag run --preset demo --out runs/demo
+
+.PHONY: monitor-ui
+monitor-ui: install ## Open the Evidently UI on WORKSPACE
+	$(BIN)/evidently ui --workspace $(WORKSPACE)
 
 .PHONY: test
 test: install ## Run the tests

@@ -211,7 +211,9 @@ def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:
     model = load_bundle(folder, verify=False)
     sample = sample_pages(known, PROFILE_PAGES, seed)
     vectors = query_vectors(model, sample)
-    quotes = shadow_quotes(list(shadow_pages(model, sample, vectors)))
+    quotes = shadow_quotes(
+        list(shadow_pages(model, sample, vectors)), with_users=True
+    )  # hashed to buckets in the profile
     embedded = np.stack(list(vectors.values())).astype(np.float64) if vectors else None
     build_profile(sample, quotes, embedded, seed=seed).save(folder / PROFILE)
 

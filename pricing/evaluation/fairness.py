@@ -113,7 +113,7 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
         threshold=limits.page,
         low=_finite(worst.low),
         high=_finite(worst.high),
-        note=f"{note}; {len(told)} groups judged" + (f", {silent} too small" if silent else ""),
+        note=f"{note}; {len(told)} groups judged" + (f", {silent} without a sure answer" if silent else ""),
     )
 
 

@@ -1,0 +1,46 @@
+"""The README tells the truth about names: commands, targets, folders, links and studies exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from benchmarks import registry
+from pipelines.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_every_fairtag_command_exists():
+    named = set(re.findall(r"`fairtag ([a-z]+)", README))
+    assert named
+    assert named <= set(get_command(app).commands)
+
+
+def test_every_make_target_exists():
+    named = set(re.findall(r"make ([a-z]+)", README))
+    assert {"demo", "install", "help"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_every_link_leads_somewhere(link):
+    assert (ROOT / link).exists()
+
+
+def test_the_tree_is_the_tree():
+    tree = README.split("```\npricing/")[1].split("```")[0]
+    folders = ["pricing", *re.findall(r"^([a-z0-9_]+)/", tree, re.MULTILINE)]
+    assert all((ROOT / folder).is_dir() for folder in folders)
+    code = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert code <= set(folders)
+
+
+def test_every_study_and_benchmark_exists():
+    named = set(re.findall(r"`fairtag study ([a-z][a-z-]*)", README)) | set(re.findall(r"-m benchmarks ([a-z]+)", README))
+    known = {name.replace("_", "-") for name in (*registry.benchmark_names(), *registry.study_names())}
+    assert {name.replace("_", "-") for name in named} <= known
