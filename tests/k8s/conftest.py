@@ -93,3 +93,9 @@ def containers(overlay, pods):
         for group in CONTAINERS
         for container in spec.get(group, [])
     ]
+
+
+@pytest.fixture
+def build_folder():
+    """Builds any kustomization."""
+    return build

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
+from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import pytest
 
+ROOT = Path(__file__).parents[2]
 KUBERNETES = "1.33"
 BUILT_IN = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 # The vault's operator is the shop's; its schema is not among ours.
@@ -81,3 +84,18 @@ def test_every_custom_kind_has_a_planted_typo(built):
     kinds = {each["kind"] for overlay in built.values() for each in overlay if is_custom(each)}
     (mark,) = test_a_typo_in_each_custom_kind_is_caught.pytestmark
     assert kinds - WITHOUT_SCHEMA == {case[0] for case in mark.args[1]}
+
+
+def test_every_component_fits_an_overlay(tmp_path, schemas, build_folder):
+    for component in sorted(path for path in (ROOT / "k8s" / "components").iterdir() if path.name != "versions"):
+        folder = tmp_path / component.name
+        folder.mkdir()
+        places = {"resources": ROOT / "k8s/overlays/kind", "components": component}
+        lines = [f"{key}: [{os.path.relpath(place, folder)}]" for key, place in places.items()]
+        (folder / "kustomization.yaml").write_text("\n".join(lines), encoding="utf-8")
+        custom = [each for each in build_folder(folder) if is_custom(each) and each["kind"] not in WITHOUT_SCHEMA]
+        assert [each["kind"] for each in custom if not is_valid(each, schemas)] == [], component.name
+        if component.name == "gpu":
+            (runtime,) = (each for each in custom if each["kind"] == "ServingRuntime")
+            assert runtime["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+            assert runtime["spec"]["containers"][0]["image"]
