@@ -56,6 +56,7 @@ check: install ## Check format, lint, types, import contracts and manifests
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 
 .PHONY: fmt
 fmt: install ## Format the code and mend what lint can mend
@@ -65,6 +66,14 @@ fmt: install ## Format the code and mend what lint can mend
 .PHONY: bench
 bench: install ## Run every study and benchmark; tables go to runs/bench
 	$(BIN)/python -m benchmarks all --out runs/bench
+
+.PHONY: images kind kind-down
+images: ## Build the image of each role with Docker and print its size
+	k8s/images.sh build
+kind: ## Bring up a laptop cluster with kind (docs/cluster.md says what it needs)
+	k8s/kind.sh up
+kind-down: ## Take the laptop cluster down
+	k8s/kind.sh down
 
 # One resolution for all roles: dev holds everything, a role is a cut of it.
 .PHONY: lock
