@@ -1,0 +1,70 @@
+"""The parts of the text studies that could flatter a result: folds, groups, features, gains."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.studies import home_depot, price_regression
+from pricing import schema
+from pricing.errors import MissingDataError
+
+
+@pytest.mark.parametrize("study", [home_depot, price_regression])
+def test_a_study_without_data_says_what_it_needs(study, tmp_path):
+    with pytest.raises(MissingDataError):
+        study.run(None)
+    with pytest.raises(MissingDataError):
+        study.run(tmp_path)
+
+
+def test_overlap_features_count_words_numbers_and_stems():
+    row = home_depot._overlap(["18", "volt", "drills"], ["acme", "18", "volt", "drill", "kit"])
+    assert row[:5] == [3.0, 5.0, 2.0, pytest.approx(2 / 3), pytest.approx(2 / 6)]
+    assert row[6] == 0.0  # the last word is not in the title as it stands
+    assert row[7] == 1.0  # but its stem is
+    assert row[8] == 1.0  # the number is met
+    assert home_depot._overlap([], ["drill"])[3] == 0.0
+
+
+def scored(seed=0, terms=300):
+    rng = np.random.default_rng(seed)
+    query = np.repeat([f"q{number:03d}" for number in range(terms)], 6)
+    grade = rng.integers(0, 7, len(query)) / 6.0
+    frame = pd.DataFrame({schema.QUERY: query, schema.RELEVANCE: grade})
+    for name, noise in {"mean": 9.0, "bm25": 0.5, "minilm": 0.4, "overlap": 0.3, "ours": 0.1}.items():
+        guess = grade + noise * rng.normal(size=len(query))
+        frame[f"{name}_grade"] = np.full(len(query), 0.5) if name == "mean" else guess
+        frame[f"{name}_order"] = frame[f"{name}_grade"]
+    return frame
+
+
+def test_rows_hold_every_measure_with_intervals_and_paired_gains():
+    rows = {row.metric: row for row in home_depot.rows_of(scored(), draws=200)}
+    assert {"rmse", "ndcg10", "mrr", "ndcg10_bm25", "rmse_gain_over_overlap"} <= set(rows)
+    assert rows["rmse"].value == pytest.approx(0.2, abs=0.02)  # twice the noise of 0.1: the raters' scale is 1 to 3
+    for name in ("rmse_gain_over_overlap", "ndcg10_gain_over_minilm", "mrr_gain_over_bm25"):
+        assert 0 < rows[name].low < rows[name].value < rows[name].high
+
+
+def test_a_method_no_better_than_another_has_no_gain():
+    frame = scored()
+    frame["ours_grade"], frame["ours_order"] = frame["overlap_grade"], frame["overlap_order"]
+    rows = {row.metric: row for row in home_depot.rows_of(frame, draws=50)}
+    assert rows["rmse_gain_over_overlap"].value == rows["ndcg10_gain_over_overlap"].value == 0.0
+
+
+def test_listings_of_one_product_are_one_group_across_shops_and_chains():
+    pairs = pd.DataFrame(
+        {
+            "left_title": ["a", "a", "b", "c"],
+            "left_price": ["1", "1", None, "3"],
+            "right_title": ["x", "y", "y", "z"],
+            "right_price": [2.0, 2.5, 2.5, 4.0],
+            "label": [1, 1, 1, 0],
+        }
+    )
+    items, group = price_regression._catalogue(pairs, {"title": "title"})
+    product = dict(zip(items[schema.TITLE], group, strict=True))
+    assert set(product) == {"a", "c", "x", "y", "z"}  # b has no price
+    assert product["a"] == product["x"] == product["y"]
+    assert len({product["a"], product["c"], product["z"]}) == 3
