@@ -1,6 +1,6 @@
 """The OpenAPI document of the endpoint, made from the contract's own classes. Knows no server.
 
-``python -m serving.openapi`` writes ``docs/api.md``; a test holds the file to the code.
+The server gives it as ``/openapi.json``; :mod:`serving.api_page` makes ``docs/api.md`` of it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,285 @@
+"""The endpoint against the bare sum of its parts, against its own core without a server, and against other servers.
+
+All arms are started once and loaded in turn, several rounds; the rounds' medians are compared. The load generator runs
+on the same cores. ``FAIRTAG_BENCH_SMALL=1`` makes a quick trial of it; ``FAIRTAG_BENCH_PEERS`` names a Python in whose
+environment LitServe, BentoML and MLServer are installed (they do not resolve together with ours): without it the only
+peer is FastAPI.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+import numpy as np
+
+from benchmarks.result import Result, Row
+from benchmarks.serving_bundle import enlarged, small_shop
+from benchmarks.serving_load import LoadResult, LoadSpec, run_load
+from benchmarks.serving_peers import GUEST, PAGE, PATHS, PEERS, Shop, body_of
+from pricing.context import UserContext
+from pricing.errors import UnavailableError
+from pricing.similarity import top_k
+from serving.core import BundleCore
+from serving.search_index import CodeIndex, open_index
+
+OURS = "fairtag"
+LEVELS = (1, 8, 32)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is run."""
+
+    items: int
+    many_items: int
+    rounds: int
+    seconds: float
+    parts: int
+
+
+FULL = Plan(items=100_000, many_items=1_000_000, rounds=3, seconds=5.0, parts=300)
+SMALL = Plan(items=20_000, many_items=60_000, rounds=1, seconds=2.0, parts=40)
+
+
+def run() -> Result:
+    """Run all arms; several minutes."""
+    plan = SMALL if os.environ.get("FAIRTAG_BENCH_SMALL") else FULL
+    python = os.environ.get("FAIRTAG_BENCH_PEERS")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        small = small_shop(folder / "shop")
+        bundle = enlarged(small, folder / "bundle", plan.items)
+        many = enlarged(small, folder / "many", plan.many_items)
+        rows = [*_parts_and_servers(bundle, folder, plan, python), *_sizes(bundle, many, folder, plan)]
+    notes = (
+        f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
+        f"medians of {plan.rounds} alternating rounds of {plan.seconds:g} s; every query is new, so no cache helps",
+        "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
+        "no arm reads a feature store: the peers have none",
+        "the catalogue repeats 1,000 encoded items with noise of their own; recall is of the exact scan's first 100",
+        *(() if python else ("LitServe, BentoML and MLServer were not run: FAIRTAG_BENCH_PEERS is not set",)),
+    )
+    return Result("serving", "python -m benchmarks serving", tuple(rows), notes)
+
+
+def _parts_and_servers(bundle: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
+    shop = Shop(bundle, folder / "index")
+    queries = _queries(40_000)
+    parts = _parts(shop.core, queries[: plan.parts])
+    alone = _core_throughput(shop, queries[plan.parts :], plan.seconds)
+    yield Row("parts_p50_ms", sum(parts.values()), unit="ms")
+    yield from (Row(f"part_{name}_p50_ms", value, unit="ms") for name, value in parts.items())
+    yield Row("core_throughput", alone, unit="pages/s")
+    with ExitStack() as stack:
+        arms = {OURS: stack.enter_context(_endpoint(bundle, folder))}
+        for peer in PEERS if python else PEERS[:1]:
+            command = sys.executable if peer == PEERS[0] else python
+            assert command is not None
+            arms[peer] = stack.enter_context(_peer(peer, command, bundle, folder))
+        measured = _loads(arms, queries, plan)
+        yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
+        yield Row("memory_mb", arms[OURS].memory_mb(), unit="MB")
+    yield from _comparison(measured, sum(parts.values()), alone)
+
+
+def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone: float) -> Iterator[Row]:
+    """Ratios first: they survive another machine."""
+    ours = {level: measured[OURS, level] for level in LEVELS}
+    busiest = LEVELS[-1]
+    peers = [measured[name, busiest] for name, level in measured if name != OURS and level == busiest]
+    yield Row("p50_over_parts", ours[1].p50 / parts, reference="at most 1.3")
+    yield Row("throughput_over_core", ours[busiest].throughput / alone, reference="at least 0.75")
+    best = max(peer.throughput for peer in peers)
+    yield Row("throughput_over_best_peer", ours[busiest].throughput / best, reference="above 1")
+    yield Row("p99_over_best_peer", ours[busiest].p99 / min(peer.p99 for peer in peers), reference="below 1")
+    for (name, level), load in measured.items():
+        yield Row(f"{name}_p50_ms_c{level}", load.p50, unit="ms")
+        yield Row(f"{name}_p99_ms_c{level}", load.p99, unit="ms")
+        yield Row(f"{name}_throughput_c{level}", load.throughput, unit="pages/s")
+        if load.failed:
+            yield Row(f"{name}_failed_c{level}", load.failed, unit="requests")
+
+
+def _sizes(bundle: Path, many: Path, folder: Path, plan: Plan) -> Iterator[Row]:
+    """Time of a page found and priced, and recall, in the larger catalogue against the smaller."""
+    times = {}
+    for name, path in (("base", bundle), ("many", many)):
+        core = BundleCore.load(path, 1, folder / "index")
+        vectors = core.encode(_queries(plan.parts))
+        times[name] = _median_ms([_timed(_page, core, vector) for vector in vectors])
+        file = folder / "index" / f"{core.version}.faiss"
+        index = open_index(core.model.embeddings, file)
+        if index is not None:
+            yield Row(f"recall_at_100_{name}", _recall(core, index, vectors[:40]), reference="at least 0.98")
+            yield Row(f"index_mb_{name}", file.stat().st_size / 1e6, unit="MB")
+    yield Row("many_items", plan.many_items, unit="items")
+    yield Row("page_many_over_base", times["many"] / times["base"], reference="at most 2")
+
+
+def _parts(core: BundleCore, queries: Sequence[str]) -> dict[str, float]:
+    """Median milliseconds of each part, one after the other in this process."""
+    user = UserContext("u", None, core.item_ids[:5], (1.0, 2.0, 3.0, 4.0, 5.0), jurisdiction="DE")
+    times: dict[str, list[float]] = {"encode": [], "search": [], "solve": []}
+    for query in queries:
+        started = time.perf_counter()
+        vector = core.encode([query])[0]
+        encoded = time.perf_counter()
+        rows = core.retrieve(vector, query, user, PAGE)
+        found = time.perf_counter()
+        core.price(rows, vector, user, core.market.rows(rows), None, 20_000)
+        times["encode"].append(encoded - started)
+        times["search"].append(found - encoded)
+        times["solve"].append(time.perf_counter() - found)
+    return {name: _median_ms(values) for name, values in times.items()}
+
+
+def _core_throughput(shop: Shop, queries: Sequence[str], seconds: float) -> float:
+    """Pages a second of the batched core with no server in front."""
+    pages, batch = 0, LEVELS[-1]
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        pages += len(shop.pages(queries[pages : pages + batch]))
+    return pages / (time.perf_counter() - started)
+
+
+def _loads(arms: dict[str, Arm], queries: Sequence[str], plan: Plan) -> dict[tuple[str, int], LoadResult]:
+    """Each arm at each level, in turn, and the medians over the rounds."""
+    found: dict[tuple[str, int], list[LoadResult]] = {}
+    sent = 0
+    for _ in range(plan.rounds):
+        for level in LEVELS:
+            for name, arm in arms.items():
+                bodies = [arm.body(query) for query in queries]
+                load = run_load(LoadSpec(arm.url, bodies, level, plan.seconds, first=sent))
+                sent += load.requests * 2  # those of the warm-up too
+                found.setdefault((name, level), []).append(load)
+    return {key: _middle(loads) for key, loads in found.items()}
+
+
+def _middle(loads: Sequence[LoadResult]) -> LoadResult:
+    return LoadResult(
+        p50=median(load.p50 for load in loads),
+        p99=median(load.p99 for load in loads),
+        throughput=median(load.throughput for load in loads),
+        requests=sum(load.requests for load in loads),
+        failed=sum(load.failed for load in loads),
+    )
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A running server."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    start_seconds: float
+
+    def body(self, query: str) -> str:
+        """The request that asks it for the page of a query."""
+        if self.name == OURS:
+            return json.dumps({"instances": [{"query": query, "jurisdiction": "DE", "page_size": PAGE}]})
+        return body_of(self.name, query)
+
+    def memory_mb(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1_024
+
+
+@contextmanager
+def _endpoint(bundle: Path, folder: Path) -> Iterator[Arm]:
+    port = _free_port()
+    options = {"--bundle": bundle, "--run-dir": folder, "--host": "127.0.0.1", "--http-port": port}
+    line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
+    line += ["--grpc-port", "-1", "--drain-seconds", "0", "--log-level", "WARNING"]
+    with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
+        yield arm
+
+
+@contextmanager
+def _peer(peer: str, python: str, bundle: Path, folder: Path) -> Iterator[Arm]:
+    port = _free_port()
+    line = [python, "-m", "benchmarks.serving_peers", peer, str(port), str(bundle), str(folder / "index")]
+    with _started(peer, line, port, PATHS[peer], folder) as arm:
+        yield arm
+
+
+@contextmanager
+def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path) -> Iterator[Arm]:
+    """Start a server, wait until it answers a page, and terminate it at the end."""
+    started = time.perf_counter()
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603 - our own modules
+    arm = Arm(name, f"http://127.0.0.1:{port}{path}", process, 0.0)
+    try:
+        while not _answers(arm):
+            if process.poll() is not None or time.perf_counter() - started > 120:
+                raise UnavailableError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-2_000:]}")
+            time.sleep(0.05)
+        yield Arm(name, arm.url, process, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _answers(arm: Arm) -> bool:
+    try:
+        answer = httpx.post(
+            arm.url, content=arm.body("first"), headers={"content-type": "application/json"}, timeout=60
+        )
+    except httpx.TransportError:
+        return False
+    return answer.status_code == httpx.codes.OK
+
+
+def _page(core: BundleCore, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    rows = core.retrieve(vector, "", GUEST, PAGE)
+    core.price(rows, vector, GUEST, core.market.rows(rows), None, 20_000)
+
+
+def _timed(work: object, *arguments: object) -> float:
+    started = time.perf_counter()
+    assert callable(work)
+    work(*arguments)
+    return time.perf_counter() - started
+
+
+def _recall(core: BundleCore, index: CodeIndex, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+    shares = [
+        len(np.intersect1d(index.search(vector, 100), top_k(vector, core.model.embeddings, 100)[0])) / 100
+        for vector in vectors
+    ]
+    return float(np.mean(shares))
+
+
+def _queries(count: int) -> list[str]:
+    """Distinct queries of the usual length."""
+    words = ("cordless", "oak", "steel", "garden", "kitchen", "small", "blue", "heavy duty", "outdoor", "modern")
+    things = ("drill", "table", "lamp", "hose", "shelf", "chair", "mixer", "tent", "pan", "rug", "ladder")
+    return [f"{words[i % 10]} {things[i % 11]} {i}" for i in range(count)]
+
+
+def _median_ms(seconds: Sequence[float]) -> float:
+    return median(seconds) * 1_000
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
