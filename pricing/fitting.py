@@ -23,7 +23,7 @@ from pricing.demand import DemandModel
 from pricing.demand_data import Assortment, DemandData, demand_data
 from pricing.demand_fit import DemandConfig, fit_demand
 from pricing.elasticity import check_elasticity, cross_checked
-from pricing.encoder import TextEncoder, load_encoder
+from pricing.encoder import REPORT, TextEncoder, load_encoder
 from pricing.files import directory_atomic, write_json
 from pricing.fit_stock import stock_shadow
 from pricing.guardrails import price_bounds
@@ -52,6 +52,7 @@ from pricing.text import item_texts
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
+FIXED_SHARE = 0.02  # range of cost over list within which the one was made from the other, rounding to cents included
 PROFILE_PAGES = 1_500  # training pages priced for the reference profile: about 36,000 quotes
 
 
@@ -120,7 +121,8 @@ def fit_bundle(
     reference = item_reference(catalogue, embeddings, price_model, demand, data, policy, seed)
     reference["shadow"] = stock_shadow(known, data, demand, catalogue, reference["f"], policy)
     with directory_atomic(out) as folder:
-        shutil.copytree(encoder_dir, folder / ENCODER)
+        # The report holds seconds: with it no two builds of one model would have one digest.
+        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))
         np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())
@@ -163,11 +165,23 @@ def demand_inputs(
     market = MarketContext.of(rows)
     f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
     return demand_data(
-        rows,
+        rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
         Assortment.of(catalogue, embeddings),
         similarity=page_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
     )
+
+
+def cost_instrument(rows: pd.DataFrame) -> Floats:
+    """Unit cost as an instrument of the price, money (n,): NaN throughout where it is a fixed share of the list price.
+
+    Such a cost was derived from the price by a stated margin; it would carry the price's own endogeneity back in.
+    """
+    cost = rows[schema.UNIT_COST].to_numpy(dtype=np.float64)
+    share = cost / rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+    if np.nanmax(share, initial=0.0) - np.nanmin(share, initial=np.inf) < FIXED_SHARE:
+        return np.full(cost.shape, np.nan)
+    return cost
 
 
 def item_reference(

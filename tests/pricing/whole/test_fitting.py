@@ -9,7 +9,7 @@ from pricing import schema
 from pricing.errors import BundleError, BundleMissing, DigestMismatch
 from pricing.evaluation.demand import inputs_of
 from pricing.fit_stock import stock_shadow
-from pricing.fitting import Lineage, fit_bundle, fit_part
+from pricing.fitting import Lineage, cost_instrument, fit_bundle, fit_part
 from pricing.guardrails import price_bounds
 from pricing.manifest import read_manifest, write_manifest
 from pricing.model_bundle import EMBEDDINGS, load_bundle
@@ -43,6 +43,12 @@ def test_the_same_inputs_give_the_same_digest(bundle, market, joined, tiny_encod
         market.tables, joined, tiny_encoder, tmp_path / "again", lineage=Lineage("other", "later", "tomorrow")
     )
     assert read_manifest(again)["digest"] == read_manifest(bundle)["digest"]
+
+
+def test_a_cost_made_from_the_list_price_is_no_instrument(joined):
+    assert np.isfinite(cost_instrument(joined)).all()
+    stated = joined.assign(**{schema.UNIT_COST: (joined[schema.LIST_PRICE] * 0.7).round(2)})
+    assert np.isnan(cost_instrument(stated)).all()
 
 
 def test_the_hold_out_never_enters_a_fit(joined):
