@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -88,76 +90,9 @@ def serve_fastapi(shop: Shop, port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
-def serve_litserve(shop: Shop, port: int) -> None:
-    """LitServe with its own batching."""
-    import litserve  # type: ignore[import-not-found]  # of the peers' own environment
-
-    class Api(litserve.LitAPI):  # type: ignore[misc]
-        def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-            shop.core.encode(["warm up"])
-
-        def decode_request(self, request: dict[str, Any]) -> str:
-            return str(request["query"])
-
-        def batch(self, inputs: list[str]) -> list[str]:
-            return inputs
-
-        def predict(self, inputs: list[str]) -> list[dict[str, Any]]:
-            return shop.pages(inputs)
-
-        def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            return output
-
-        def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
-            return output
-
-    api = Api(max_batch_size=BATCH, batch_timeout=WAIT_SECONDS)
-    litserve.LitServer(api, accelerator="cpu", workers_per_device=1).run(
-        host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", num_api_servers=1
-    )
-
-
-def serve_bentoml(shop: Shop, port: int) -> None:
-    """BentoML with adaptive batching."""
-    import bentoml  # of the peers' own environment
-
-    @bentoml.service(workers=1, traffic={"timeout": 60})  # type: ignore[untyped-decorator]
-    class Pricing:
-        def __init__(self) -> None:
-            shop.core.encode(["warm up"])
-
-        @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=60_000, route=PATHS["bentoml"])  # type: ignore[untyped-decorator]
-        def price(self, queries: list[str]) -> list[dict[str, Any]]:
-            return shop.pages(queries)
-
-    service: Any = Pricing
-    service.serve_http(host="127.0.0.1", port=port, production=True)
-
-
-def serve_mlserver(shop: Shop, port: int) -> None:
-    """MLServer with adaptive batching, its inference in the same process as its server."""
-    from mlserver import MLModel, MLServer, ModelSettings, Settings  # type: ignore[import-not-found]  # of the peers' own environment
-    from mlserver.codecs import StringCodec  # type: ignore[import-not-found]
-    from mlserver.types import InferenceResponse  # type: ignore[import-not-found]
-
-    class Pricing(MLModel):  # type: ignore[misc]
-        async def load(self) -> bool:
-            shop.core.encode(["warm up"])
-            return True
-
-        async def predict(self, payload: Any) -> Any:
-            queries = StringCodec.decode_input(payload.inputs[0])
-            pages = await asyncio.to_thread(shop.pages, queries)
-            output = StringCodec.encode_output("page", [json.dumps(page) for page in pages])
-            return InferenceResponse(model_name=self.name, outputs=[output])
-
-    async def main() -> None:
-        ports = {"http_port": port, "grpc_port": port + 1, "metrics_port": port + 2}
-        server = MLServer(Settings(host="127.0.0.1", parallel_workers=0, load_models_at_startup=False, **ports))
-        model = ModelSettings(name="shop", implementation=Pricing, max_batch_size=BATCH, max_batch_time=WAIT_SECONDS)
-        await server.start([model])
-
-    asyncio.run(main())
+def named_shop() -> Shop:
+    """The shop that the command line named, in whatever process a peer's workers run."""
+    return Shop(Path(os.environ["PEER_BUNDLE"]), Path(os.environ["PEER_INDEX"]))
 
 
 def main() -> None:
@@ -169,13 +104,11 @@ def main() -> None:
     options.add_argument("index_dir", type=Path)
     given = options.parse_args()
     sys.argv = sys.argv[:1]
-    serve = {
-        "fastapi": serve_fastapi,
-        "litserve": serve_litserve,
-        "bentoml": serve_bentoml,
-        "mlserver": serve_mlserver,
-    }
-    serve[given.peer](Shop(given.bundle, given.index_dir), given.port)
+    os.environ.update(PEER_BUNDLE=str(given.bundle), PEER_INDEX=str(given.index_dir))
+    if given.peer == "fastapi":
+        serve_fastapi(named_shop(), given.port)
+    else:
+        importlib.import_module(f"benchmarks.peers.{given.peer}_peer").serve(given.port)
 
 
 if __name__ == "__main__":

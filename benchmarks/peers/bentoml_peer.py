@@ -1,0 +1,31 @@
+"""BentoML with adaptive batching, as its documentation recommends. Knows no time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import bentoml  # type: ignore[import-not-found]  # of the peers' own environment
+
+from benchmarks.serving_peers import BATCH, named_shop
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60})
+class Pricing:
+    """Pages for batches of queries."""
+
+    def __init__(self) -> None:
+        self.shop = named_shop()
+        self.shop.core.encode(["warm up"])
+
+    @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=60_000, route="/price")  # type: ignore[untyped-decorator]
+    def price(self, queries: list[str]) -> list[dict[str, Any]]:
+        """Their pages."""
+        return self.shop.pages(queries)
+
+
+def serve(port: int) -> None:
+    """Serve until terminated, by BentoML's own command."""
+    line = [sys.executable, "-m", "bentoml", "serve", f"{__name__}:Pricing", "--host", "127.0.0.1", "--port", str(port)]
+    subprocess.run(line, check=False)  # noqa: S603 - a fixed command
