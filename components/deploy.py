@@ -6,7 +6,9 @@ from components.images import component
 
 
 @component("train")
-def deploy(bundle: Input[Model], decision: Input[Artifact], version: str, registry: str, target: str) -> str:
+def deploy(
+    bundle: Input[Model], decision: Input[Artifact], version: str, registry: str, target: str, pipeline_run: str = ""
+) -> str:
     """Make the bundle live at the target and champion in the registry; a rejected decision ends the run here.
 
     Args:
@@ -14,7 +16,8 @@ def deploy(bundle: Input[Model], decision: Input[Artifact], version: str, regist
         decision: The decision document.
         version: Version in the registry.
         registry: Address of the MLflow server, or a folder for the embedded one.
-        target: A folder, which gets an atomic pointer ``live``.
+        target: A folder, which gets an atomic pointer live, or kserve://NAMESPACE/NAME?models=s3://bucket/models.
+        pipeline_run: Pipeline run, for the lineage.
 
     Returns:
         Where the model is live.
@@ -25,7 +28,7 @@ def deploy(bundle: Input[Model], decision: Input[Artifact], version: str, regist
     from components.adapters.mlflow import open_registry
     from pricing.decision import read_decision
 
-    live = deploy_bundle(Path(bundle.path), read_decision(Path(decision.path)), target)
+    live = deploy_bundle(Path(bundle.path), read_decision(Path(decision.path)), target, run=pipeline_run)
     champion = open_registry(registry).promote(version)
     print(f"deploy: version {champion.number} is live at {live}")
     return live

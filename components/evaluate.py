@@ -8,6 +8,7 @@ from components.images import component
 @component("train")
 def evaluate(
     bundle: Input[Model],
+    encoder: Input[Model],
     tables: Input[Dataset],
     joined: Input[Dataset],
     decision: Output[Artifact],
@@ -20,6 +21,7 @@ def evaluate(
 
     Args:
         bundle: Folder of the model bundle on trial.
+        encoder: Folder of its encoder, whose loss curves are recorded.
         tables: Folder of validated tables.
         joined: Point-in-time training set, hold-out included.
         decision: The decision document, JSON.
@@ -52,7 +54,7 @@ def evaluate(
         )
     write_decision(Path(decision.path), verdict)
     write_report(Path(report.path), verdict)
-    record(models, challenger, verdict)
+    record(models, challenger, verdict, Path(encoder.path))
     for gate in verdict["gates"]:
         print(f"evaluate: {gate['name']}: {gate['verdict']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:

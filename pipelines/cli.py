@@ -246,6 +246,51 @@ def submit(
             kubeflow.wait(sent.run_id, display.step, timeout=wait)
 
 
+Namespace = Annotated[str, typer.Option(help="Namespace of the InferenceService.")]
+Service = Annotated[str, typer.Option(help="Name of the InferenceService.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would change, checked by the cluster; change nothing.")
+]
+Timeout = Annotated[float, typer.Option(help="Longest wait for the service to be ready, seconds.")]
+
+
+@app.command()
+def canary(
+    storage_uri: Annotated[str, typer.Argument(help="Where the second model's bundle is: s3://bucket/models/VERSION.")],
+    to: Annotated[int, typer.Option(help="Percent of the traffic that it gets.")] = 10,
+    namespace: Namespace = "fairtag",
+    service: Service = "fairtag",
+    timeout: Timeout = 600,
+    dry_run: DryRun = False,
+) -> None:
+    """Send a share of the traffic to a second model; it is taken away again if it does not become ready."""
+    from pipelines.rollout import change
+
+    change(
+        lambda live, dry: live.canary(storage_uri, to, {}, dry_run=dry), namespace, service, console, timeout, dry_run
+    )
+
+
+@app.command()
+def promote(
+    namespace: Namespace = "fairtag", service: Service = "fairtag", timeout: Timeout = 600, dry_run: DryRun = False
+) -> None:
+    """Give all traffic to the canary; the model before is back if it does not become ready."""
+    from pipelines.rollout import change
+
+    change(lambda live, dry: live.promote(dry_run=dry), namespace, service, console, timeout, dry_run)
+
+
+@app.command()
+def rollback(
+    namespace: Namespace = "fairtag", service: Service = "fairtag", timeout: Timeout = 600, dry_run: DryRun = False
+) -> None:
+    """Take the canary away; without one, go back to the model before this one."""
+    from pipelines.rollout import change
+
+    change(lambda live, dry: live.rollback(dry_run=dry), namespace, service, console, timeout, dry_run, undo=False)
+
+
 @app.command()
 def lineage(
     run: Run = Path("runs/demo"),

@@ -15,6 +15,8 @@ from pricing.errors import UnavailableError
 from serving.client import RestClient
 
 MODEL = "fairtag"
+# One slow disk read must not turn a trial on a busy laptop into a page of list prices; a shop sets its own deadline.
+LOCAL = {"FAIRTAG_FEATURE_DEADLINE_MS": "1000"}
 READY_SECONDS = 90.0  # a cold start on a busy machine; a warm one takes five
 STOP_SECONDS = 30.0
 
@@ -49,7 +51,9 @@ def serve(bundle: Path, features: Path, run_dir: Path) -> Iterator[str]:
     log = run_dir / "endpoint.log"
     with log.open("wb") as stream:
         # Nothing else sends requests here: draining would only make the caller wait.
-        process = subprocess.Popen([*line, "--drain-seconds", "0"], stdout=stream, stderr=subprocess.STDOUT)  # noqa: S603 - our own module
+        settings = {**LOCAL, **os.environ}
+        line += ["--drain-seconds", "0"]
+        process = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, env=settings)  # noqa: S603 - our own module
         try:
             _wait_ready(process, address, log)
             yield address

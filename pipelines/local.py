@@ -30,6 +30,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "DECISION.html": ("evaluate", "report"),
     "validation.html": ("validate", "report"),
     "validation": ("validate", "details"),
+    "training_report.json": ("train", "encoder/training_report.json"),
     "tables": ("validate", "tables"),
     "training_set.parquet": ("training-set", "joined"),
     "bundle": ("fit", "bundle"),
@@ -114,7 +115,7 @@ def run_pipeline(arguments: Mapping[str, Any], out: Path, progress: Callable[[st
             raise watcher.ours or StepFailed(watcher.step, watcher.other or str(error), out / LOG) from error
         finally:
             publish(attempts, out)
-    shutil.rmtree(attempts, ignore_errors=True)
+            shutil.rmtree(attempts, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def show_pipeline(layout: RunLayout, console: Console) -> None:
     """What the pipeline's steps left: validation, training, decision."""
     if (found := layout.root / "validation" / "report.json").is_file():
         console.print(validation_table(read_json(found)))
-    if (found := layout.bundle / "encoder" / "training_report.json").is_file():
+    if (found := layout.root / "training_report.json").is_file():
         console.print(training_table(read_json(found)))
     if layout.decision.is_file():
         console.print(gates_table(read_json(layout.decision)))

@@ -91,10 +91,14 @@ def training(
         seed=seed,
     )
     bundle = fitted.outputs["bundle"]
-    judged = evaluate(bundle=bundle, tables=tables, joined=joined, registry=registry, seed=seed)
+    judged = evaluate(
+        bundle=bundle, encoder=tuned.outputs["encoder"], tables=tables, joined=joined, registry=registry, seed=seed
+    )
     decision = judged.outputs["decision"]
     registered = register(bundle=bundle, decision=decision, registry=registry, pipeline_run=run)
-    live = deploy(bundle=bundle, decision=decision, version=registered.output, registry=registry, target=target)
+    live = deploy(
+        bundle=bundle, decision=decision, version=registered.output, registry=registry, target=target, pipeline_run=run
+    )
     live.after(online)
     # What these two change lies outside the run; a cached step would leave it as it was.
     online.set_caching_options(False)

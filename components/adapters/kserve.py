@@ -7,23 +7,31 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import fsspec
+
+from components.adapters.inference_service import PREFIX, InferenceService
 from pricing.decision import require_accepted
-from pricing.errors import BundleMissing
+from pricing.errors import BundleMissing, ConfigError, UnavailableError
 from pricing.files import directory_atomic
-from pricing.manifest import read_manifest, verify_files
+from pricing.manifest import MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"
+SCHEME = "kserve://"
+READY_SECONDS = 600.0  # a node may have to be started and the image pulled
 
 
-def deploy_bundle(bundle: Path, decision: Mapping[str, Any], target: str) -> str:
+def deploy_bundle(bundle: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
     """Make an accepted bundle live.
 
     Args:
         bundle: Folder of the bundle.
         decision: Decision about exactly this bundle.
-        target: Folder that gets ``models/<version>`` and the pointer ``live``.
+        target: A folder, which gets ``models/<version>`` and the pointer ``live``; or
+            ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL under which models are kept.
+        run: Pipeline run, for the lineage.
 
     Returns:
         Where the model is live.
@@ -32,16 +40,74 @@ def deploy_bundle(bundle: Path, decision: Mapping[str, Any], target: str) -> str
         DecisionRejected: The decision says rejected.
         DecisionMismatch: The decision was altered or speaks of another bundle.
         DigestMismatch: A file of the bundle is not what its manifest says.
+        UnavailableError: The service did not become ready; the model before it is back.
     """
     require_accepted(decision, bundle)
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
+    if target.startswith(SCHEME):
+        return _deploy_to_cluster(bundle, manifest, target, lineage(decision, manifest, run))
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
         with directory_atomic(model) as copy:
             shutil.copytree(bundle, copy, dirs_exist_ok=True)
     return str(point(folder, model))
+
+
+def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) -> dict[str, str]:
+    """Where a model comes from, as annotations of the service that serves it."""
+    facts = {
+        "model-version": manifest["version"],
+        "bundle-digest": manifest["digest"],
+        "data-fingerprint": decision["data_fingerprint"],
+        "decision-hash": decision["hash"],
+        "run": run,
+    }
+    return {PREFIX + name: str(value) for name, value in facts.items()}
+
+
+def upload_bundle(bundle: Path, manifest: Mapping[str, Any], models: str) -> str:
+    """Copy a bundle under ``<models>/<version>`` of an object store, the manifest last; one that is there stays.
+
+    Returns:
+        Its URL.
+    """
+    store, root = fsspec.core.url_to_fs(models)
+    folder = f"{root.rstrip('/')}/{manifest['version']}"
+    if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last: where it is, all is
+        for name in manifest["files"]:
+            store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
+            store.put_file(str(bundle / name), f"{folder}/{name}")
+        store.put_file(str(bundle / MANIFEST), f"{folder}/{MANIFEST}")
+    return f"{models.rstrip('/')}/{manifest['version']}"
+
+
+def service_of(target: str) -> tuple[str, str, str]:
+    """Namespace, name and models URL of ``kserve://NAMESPACE/NAME?models=URL``.
+
+    Raises:
+        ConfigError: The target is not of that form.
+    """
+    parts = urlsplit(target)
+    models = parse_qs(parts.query).get("models", [""])[0]
+    name = parts.path.strip("/")
+    if not (target.startswith(SCHEME) and parts.netloc and name and models):
+        raise ConfigError(f"target {target!r} is refused; write kserve://NAMESPACE/NAME?models=s3://bucket/models")
+    return parts.netloc, name, models
+
+
+def _deploy_to_cluster(bundle: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
+    namespace, name, models = service_of(target)
+    uri = upload_bundle(bundle, manifest, models)
+    service = InferenceService(namespace, name)
+    service.deploy(uri, facts)
+    try:
+        service.wait_ready(lambda state: print(f"deploy: {state}", flush=True), timeout=READY_SECONDS)
+    except UnavailableError:
+        service.rollback()
+        raise
+    return uri
 
 
 def point(folder: Path, model: Path) -> Path:

@@ -250,15 +250,15 @@ def open_registry(address: str) -> Registry:
     return Registry(address) if "://" in address else Registry.local(Path(address))
 
 
-def record(registry: Registry, bundle: Path, decision: Mapping[str, Any]) -> str:
+def record(registry: Registry, bundle: Path, decision: Mapping[str, Any], encoder: Path | None = None) -> str:
     """Log the run behind a decision, accepted or not, with curves, gates and lineage; once for each decision.
 
     Returns:
         The run's id.
     """
     manifest = read_manifest(bundle)
-    report_file = bundle / "encoder" / "training_report.json"
-    report = read_json(report_file) if report_file.is_file() else {}
+    file = encoder / "training_report.json" if encoder else None
+    report = read_json(file) if file and file.is_file() else {}
     gates = {f"gate.{g['name']}": g["value"] for g in decision["gates"] if g["value"] is not None}
     return registry.log_run(
         decision["hash"],

@@ -1,0 +1,309 @@
+"""The service against an API that applies, refuses and reports over HTTP as a cluster does."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import pytest
+from kubernetes import client
+
+from components.adapters.inference_service import InferenceService
+from pricing.errors import ConfigError, UnavailableError
+
+SCHEMA = Path(__file__).parents[4] / "shared" / "schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
+FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
+LINEAGE = {"fairtag.io/model-version": "second", "fairtag.io/decision-hash": "d" * 8}
+OWNED = ("canary",)  # of spec: absent from an apply means taken away
+
+
+class FakeCluster(ThreadingHTTPServer):
+    """One InferenceService, what was applied to it, and the states its controller reports in turn."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        model = {"name": "kserve-container", "modelFormat": {"name": "fairtag"}, "storageUri": FIRST}
+        self.service: dict[str, Any] = {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"name": "fairtag", "namespace": "shop", "generation": 1},
+            "spec": {"predictor": {"minReplicas": 2, "model": model}},
+        }
+        self.live: dict[str, Any] = {}
+        self.statuses: list[dict[str, Any]] = [_ready()]
+        self.refusals: list[int] = []
+        self.queries: list[dict[str, list[str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+def _ready(status: str = "True", **more: Any) -> dict[str, Any]:
+    condition = {"type": "Ready", "status": status}
+    other = {"type": "PredictorReady", "status": status, "reason": "Waiting", "message": "pods are starting"}
+    return {"conditions": [condition, other], **more}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FakeCluster
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        cluster = self.server
+        if cluster.refusals:
+            return self._answer({"message": "no"}, cluster.refusals.pop(0))
+        status = cluster.statuses.pop(0) if len(cluster.statuses) > 1 else cluster.statuses[0]
+        seen = {"observedGeneration": cluster.service["metadata"]["generation"]}
+        return self._answer({**cluster.service, "status": {**seen, **status}})
+
+    def do_PATCH(self) -> None:
+        cluster, parts = self.server, urlsplit(self.path)
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        assert self.headers["content-type"] == "application/apply-patch+yaml"
+        query = parse_qs(parts.query)
+        cluster.queries.append(query)
+        if cluster.refusals:
+            return self._answer({"message": "no"}, cluster.refusals.pop(0))
+        if "configmaps" in parts.path:
+            cluster.live = cluster.live if "dryRun" in query else body
+            return self._answer(body)
+        after = copy.deepcopy(cluster.service)
+        after["metadata"]["annotations"] = body["metadata"]["annotations"]
+        _merge(after["spec"], body["spec"])
+        for field in OWNED:
+            if field not in body["spec"]:
+                after["spec"].pop(field, None)
+        if "dryRun" not in query:
+            after["metadata"]["generation"] += 1
+            cluster.service = after
+        return self._answer(after)
+
+    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
+    for name, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = value
+
+
+@pytest.fixture
+def cluster() -> Iterator[FakeCluster]:
+    server = FakeCluster()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def service(cluster: FakeCluster) -> Iterator[InferenceService]:
+    with client.ApiClient(client.Configuration(host=cluster.url)) as api:
+        yield InferenceService("shop", api=api)
+
+
+def _wait(service: InferenceService, **options: Any) -> list[str]:
+    seen: list[str] = []
+    service.wait_ready(seen.append, **{"timeout": 5.0, "every": 0.01, **options})
+    return seen
+
+
+def test_a_deployment_changes_the_model_and_nothing_else_of_the_overlay(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    service.deploy(SECOND, LINEAGE)
+    predictor = cluster.service["spec"]["predictor"]
+    assert predictor["model"] == {"name": "kserve-container", "modelFormat": {"name": "fairtag"}, "storageUri": SECOND}
+    assert predictor["minReplicas"] == 2
+    annotations = cluster.service["metadata"]["annotations"]
+    assert annotations == {**LINEAGE, "fairtag.io/previous-storage-uri": FIRST}
+    assert cluster.live["data"] == {"storageUri": SECOND}
+    assert cluster.queries[0] == {"fieldManager": ["fairtag"], "force": ["true"]}
+
+
+def test_deploying_the_same_model_again_keeps_the_way_back(service: InferenceService, cluster: FakeCluster) -> None:
+    service.deploy(SECOND, LINEAGE)
+    service.deploy(SECOND, LINEAGE)
+    assert cluster.service["metadata"]["annotations"]["fairtag.io/previous-storage-uri"] == FIRST
+    service.rollback()
+    assert cluster.service["spec"]["predictor"]["model"]["storageUri"] == FIRST
+    assert cluster.live["data"] == {"storageUri": FIRST}
+    with pytest.raises(ConfigError, match="nothing to go back to"):
+        service.rollback()
+
+
+def test_a_canary_is_the_stable_predictor_with_another_model_and_a_name(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    service.canary(SECOND, 10, LINEAGE)
+    stable, entry = cluster.service["spec"]["predictor"], cluster.service["spec"]["canary"][0]
+    assert stable["model"]["storageUri"] == FIRST
+    assert entry["trafficPercent"] == 10
+    assert entry["predictor"]["name"] == "canary-second"
+    assert entry["predictor"]["model"] == {**stable["model"], "storageUri": SECOND}
+    assert entry["predictor"]["minReplicas"] == stable["minReplicas"]
+    assert cluster.live["data"] == {"storageUri": FIRST}
+    with pytest.raises(ConfigError, match="1 to 99"):
+        service.canary(SECOND, 100, {})
+
+
+def test_promotion_hands_over_the_canarys_pods_and_its_lineage(service: InferenceService, cluster: FakeCluster) -> None:
+    service.canary(SECOND, 10, LINEAGE)
+    service.promote()
+    spec, annotations = cluster.service["spec"], cluster.service["metadata"]["annotations"]
+    assert "canary" not in spec
+    assert (spec["predictor"]["name"], spec["predictor"]["model"]["storageUri"]) == ("canary-second", SECOND)
+    assert annotations == {**LINEAGE, "fairtag.io/previous-storage-uri": FIRST}
+    with pytest.raises(ConfigError, match="no canary to promote"):
+        service.promote()
+
+
+def test_rollback_takes_a_canary_away_and_leaves_the_stable_model(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    service.canary(SECOND, 10, LINEAGE)
+    service.rollback()
+    assert "canary" not in cluster.service["spec"]
+    assert cluster.service["spec"]["predictor"]["model"]["storageUri"] == FIRST
+    assert not any("canary" in name for name in cluster.service["metadata"]["annotations"])
+
+
+def test_a_dry_run_changes_nothing(service: InferenceService, cluster: FakeCluster) -> None:
+    before = copy.deepcopy(cluster.service)
+    after = service.deploy(SECOND, LINEAGE, dry_run=True)
+    assert after["spec"]["predictor"]["model"]["storageUri"] == SECOND
+    assert cluster.service == before
+    assert cluster.live == {}
+    assert all(query["dryRun"] == ["All"] for query in cluster.queries)
+
+
+def test_waiting_tells_what_it_waits_for_and_ends_when_the_newest_change_serves(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    cluster.statuses = [_ready(observedGeneration=0), _ready("False"), _ready()]
+    assert _wait(service) == [
+        "the controller has not seen the change yet",
+        "PredictorReady Waiting pods are starting",
+        "ready",
+    ]
+
+
+def test_a_pod_that_never_becomes_ready_and_a_model_that_cannot_be_loaded_say_so(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    cluster.statuses = [_ready("False")]
+    with pytest.raises(UnavailableError, match=r"not ready in 0 s: PredictorReady Waiting pods are starting"):
+        _wait(service, timeout=0.0)
+    cluster.statuses = [_ready("False", modelStatus={"lastFailureInfo": {"message": "digest differs"}})]
+    with pytest.raises(UnavailableError, match="cannot be loaded: digest differs"):
+        _wait(service)
+
+
+def test_a_conflict_is_tried_again_and_a_lasting_one_is_an_error(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    body = {"metadata": {"annotations": {"a": "b"}}, "spec": {}}
+    cluster.refusals = [409, 409]
+    service._patch(service._path, body, dry_run=False)
+    assert cluster.service["metadata"]["annotations"] == {"a": "b"}
+    cluster.refusals = [409] * 9
+    with pytest.raises(UnavailableError, match="at the same time"):
+        service._patch(service._path, body, dry_run=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message"),
+    [(404, ConfigError, "not installed"), (403, UnavailableError, "may not do this"), (500, UnavailableError, "500")],
+)
+def test_a_refusal_is_told_with_what_to_do(
+    service: InferenceService, cluster: FakeCluster, status: int, kind: type[Exception], message: str
+) -> None:
+    cluster.refusals = [status]
+    with pytest.raises(kind, match=message):
+        service.read()
+
+
+def test_a_cluster_that_is_not_there_is_an_error_of_ours() -> None:
+    configuration = client.Configuration(host="http://127.0.0.1:1")
+    configuration.retries = 0
+    with client.ApiClient(configuration) as api, pytest.raises(UnavailableError, match="did not answer"):
+        InferenceService("shop", api=api).read()
+
+
+def test_what_is_in_force_after_each_change_keeps_to_the_schema(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    if not SCHEMA.is_file():
+        pytest.skip("the schema of InferenceService is not beside the repository")
+    schema = json.loads(SCHEMA.read_text())
+    service.canary(SECOND, 10, LINEAGE)
+    jsonschema.validate(cluster.service, schema)
+    service.promote()
+    jsonschema.validate(cluster.service, schema)
+    cluster.service["spec"]["canary"] = [{"trafficPercentage": 10}]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(cluster.service, schema)
+
+
+def test_a_change_that_does_not_become_ready_is_undone(service: InferenceService, cluster: FakeCluster) -> None:
+    from rich.console import Console
+
+    from pipelines.rollout import change
+
+    cluster.statuses = [_ready("False")]
+    console = Console(record=True, width=200)
+    with pytest.raises(UnavailableError, match="not ready"):
+        change(
+            lambda live, dry: live.canary(SECOND, 10, {}, dry_run=dry),
+            "shop",
+            "fairtag",
+            console,
+            0.0,
+            False,
+            service=service,
+        )
+    assert "canary" not in cluster.service["spec"]
+    shown = console.export_text()
+    assert "+    trafficPercent: 10" in shown
+    assert "rolled back" in shown
+
+
+def test_a_bundle_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
+    from components.adapters.kserve import service_of, upload_bundle
+    from pricing.manifest import read_manifest, verify_files, write_manifest
+
+    bundle = tmp_path / "bundle"
+    (bundle / "encoder").mkdir(parents=True)
+    (bundle / "encoder" / "weights").write_text("weights")
+    manifest = write_manifest(bundle, {})
+    models = (tmp_path / "store").as_uri()
+    uri = upload_bundle(bundle, manifest, models)
+    stored = tmp_path / "store" / manifest["version"]
+    assert uri == f"{models}/{manifest['version']}"
+    verify_files(stored, read_manifest(stored))
+    written = (stored / "manifest.json").stat().st_mtime_ns
+    assert upload_bundle(bundle, manifest, models) == uri
+    assert (stored / "manifest.json").stat().st_mtime_ns == written
+    assert service_of("kserve://shop/fairtag?models=s3://b/models") == ("shop", "fairtag", "s3://b/models")
+    with pytest.raises(ConfigError, match="kserve://NAMESPACE/NAME"):
+        service_of("kserve://shop/fairtag")
