@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pipelines.endpoint import MODEL, serve
 from pipelines.fingerprint import code_version, data_fingerprint
 from pipelines.local import run_pipeline
-from pipelines.replay import held_out_requests, replay
+from pipelines.replay import held_out_requests, replay, search_request
 from pipelines.settings import RunLayout, RunSettings
 from pricing.decision import read_decision, require_accepted
 from pricing.errors import ConfigError, DecisionRejected, FairtagError
@@ -116,9 +116,11 @@ def serve_and_watch(layout: RunLayout, jurisdiction: str, progress: Progress, *,
         answers = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} held-out pages priced"))
         rate = len(answers) / (time.monotonic() - asked)
         progress("quote", f"{len(answers)} held-out pages priced, {rate:.0f} a second")
+        telling = max(range(len(answers)), key=lambda n: _telling(answers[n]))
+        search = search_request([requests[telling]])
+        shown = (search, client.pages([search])[0]) if search else (requests[telling], answers[telling])
     verdicts = [watch(layout, job, time.time() - began, progress) for job in JOBS]
-    shown = max(range(len(answers)), key=lambda n: _telling(answers[n]))
-    return LoopReport(again, requests[shown], answers[shown], verdicts, len(answers), rate)
+    return LoopReport(again, *shown, verdicts, len(answers), rate)
 
 
 def watch(layout: RunLayout, job: str, seconds: float, progress: Progress) -> dict[str, Any]:

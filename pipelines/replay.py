@@ -19,7 +19,8 @@ AT_ONCE = 4  # requests in one call: as many as the endpoint reads features for 
 def held_out_requests(training_set: Path, jurisdiction: str, pages: int = PAGES) -> list[dict[str, Any]]:
     """Page requests of the hold-out, spread evenly over its time.
 
-    A page whose shop recorded no query asks for the prices of the items that were shown.
+    Each asks for the prices of the items that were shown, as the shop's own search would: the reference profile knows
+    such pages, and what another search finds is not what monitoring should call drift.
     """
     columns = [schema.PAGE_ID, schema.TS, schema.USER_ID, schema.QUERY, schema.ITEM_ID, schema.RANK]
     frame = pd.read_parquet(training_set, columns=columns)
@@ -30,12 +31,20 @@ def held_out_requests(training_set: Path, jurisdiction: str, pages: int = PAGES)
     return [_request(page, jurisdiction) for _, page in grouped]
 
 
+def search_request(requests: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first request that carries a query, as a search by the endpoint itself; None where no customer typed one."""
+    for request in requests:
+        if "query" in request:
+            return {name: value for name, value in request.items() if name != "item_ids"} | {"task": "search"}
+    return None
+
+
 def _request(page: pd.DataFrame, jurisdiction: str) -> dict[str, Any]:
     query = page[schema.QUERY].iloc[0]
-    common = {"user_id": str(page[schema.USER_ID].iloc[0]), "jurisdiction": jurisdiction}
-    if isinstance(query, str) and query.strip():
-        return {"task": "search", "query": query, **common}
-    return {"task": "price", "item_ids": page.sort_values(schema.RANK)[schema.ITEM_ID].tolist(), **common}
+    typed = {"query": query} if isinstance(query, str) and query.strip() else {}
+    items = page.sort_values(schema.RANK)[schema.ITEM_ID].tolist()
+    user = str(page[schema.USER_ID].iloc[0])
+    return {"task": "price", "item_ids": items, "user_id": user, "jurisdiction": jurisdiction, **typed}
 
 
 def replay(
