@@ -151,10 +151,17 @@ def page_problem(
         r=reference_price(
             model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else fixed_price,
+        fixed=absent if fixed_price is None else _in_corridor(model, rows, fixed_price),
         bounds=bounds,
         menu=menu,
     )
+
+
+def _in_corridor(model: PricingModel, rows: Rows, fixed: Floats) -> Floats:
+    """Given prices, none above the corridor: a list price served for want of features is held inside it too."""
+    unit = model.policy.limits.minor_per_unit
+    top = np.floor(model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio * unit + 1e-6) / unit
+    return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
 
 
 def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:

@@ -100,6 +100,14 @@ def test_a_promised_price_is_kept(model, rows, query):
     assert again.items[2].price_minor == first.items[2].price_minor
 
 
+def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows, query):
+    listed = model.market.list_price[rows]
+    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, fixed_price=listed)
+    top = model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio
+    assert (np.array(prices(page)) / 100 <= top + 1e-6).all()
+    assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
+
+
 def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query):
     doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
     page = price_page(doubtful, rows, query, customer(model), epoch=EPOCH)
