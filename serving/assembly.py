@@ -136,7 +136,7 @@ class Assembly:
                 return False
             self.endpoint.generation = new
             old.items.stop()
-            self.metrics.model.clear()
+            self.metrics.model.labels(old.core.version).set(0)  # removal is not for processes where Feast is imported
             self.metrics.model.labels(core.version).set(1)
             self.metrics.reloads.labels("done").inc()
             logger.info("model %s serves in place of %s", core.version, old.core.version)

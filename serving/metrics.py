@@ -39,7 +39,9 @@ class Metrics:
         self.verified = Counter("fairtag_verified_quotes", "Quotes verified", ["outcome"], registry=registry)
         self.reloads = Counter("fairtag_model_reloads", "Model reloads", ["outcome"], registry=registry)
         self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in work", registry=registry)
-        self.model = Gauge("fairtag_model_info", "The model that serves", ["version"], registry=registry)
+        self.model = Gauge(
+            "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
+        )
 
     def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float) -> None:
         """Count one answered page (the V1 prediction)."""
