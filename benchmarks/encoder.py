@@ -20,12 +20,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row
-from pricing.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
-from pricing.encoder_config import EncoderConfig
-from pricing.encoder_losses import TensorBatch, contrastive_loss
-from pricing.encoder_model import Encoder, TorchEncoder
-from pricing.encoder_onnx import OnnxEncoder
-from pricing.encoder_training import train_encoder
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
+from pricing.encoder.losses import TensorBatch, contrastive_loss
+from pricing.encoder.model import Encoder, TorchEncoder
+from pricing.encoder.onnx import OnnxEncoder
+from pricing.encoder.training import train_encoder
 
 LENGTHS, THREADS = (12, 64), (1, 2)
 LATENCY_CALLS, BATCH, BATCHES = 40, 32, 5
@@ -166,7 +166,7 @@ def _peer_step(query: Ids, item: Ids) -> Callable[[], object] | None:
         from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     except ImportError:
         return None
-    from pricing.encoder import resolve_base
+    from pricing.encoder.encoder import resolve_base
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

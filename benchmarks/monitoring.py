@@ -18,7 +18,7 @@ import pandas as pd
 from benchmarks.quote_stream import QuoteStream
 from benchmarks.result import Result, Row
 from pricing import schema
-from pricing.profile import build_profile
+from pricing.profile.reference import build_profile
 
 ROWS = 10_000_000
 FILE_PAGES = 12_500  # 100,000 rows a file
@@ -32,7 +32,7 @@ import pandas as pd
 from monitoring.scan import scan
 from monitoring.window import LogReader, Window
 from pricing import schema
-from pricing.profile import Profile
+from pricing.profile.reference import Profile
 profile = Profile.load(Path(sys.argv[2]))
 start = pd.Timestamp(sys.argv[3]).to_pydatetime()
 window = Window(start, start + timedelta(days=1), start + timedelta(days=1))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from pricing import schema
-from pricing.disclosure import read_disclosures
+from pricing.fairness.disclosure import read_disclosures
 from pricing.pseudonym import user_key
 
 Float = npt.NDArray[np.float64]

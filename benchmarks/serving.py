@@ -28,9 +28,9 @@ from benchmarks.result import Result, Row
 from benchmarks.serving_bundle import enlarged, small_shop
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
 from benchmarks.serving_peers import GUEST, PAGE, PATHS, PEERS, Shop, body_of
-from pricing.context import UserContext
 from pricing.errors import UnavailableError
-from pricing.similarity import top_k
+from pricing.page.context import UserContext
+from pricing.search.similarity import top_k
 from serving.core import BundleCore
 from serving.search_index import CodeIndex, open_index
 

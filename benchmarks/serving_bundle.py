@@ -15,15 +15,15 @@ import pandas as pd
 
 from pricing import schema
 from pricing.arrays import load_arrays, save_arrays
-from pricing.encoder_config import EncoderConfig
-from pricing.encoder_training import train_encoder
+from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE
+from pricing.bundle.fitting import Lineage, fit_bundle
+from pricing.bundle.manifest import read_manifest, write_manifest
+from pricing.bundle.point_in_time import training_set
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.training import train_encoder
 from pricing.files import directory_atomic
-from pricing.fitting import Lineage, fit_bundle
-from pricing.manifest import read_manifest, write_manifest
-from pricing.market import simulate_market
-from pricing.market_design import MarketSize
-from pricing.model_bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE
-from pricing.point_in_time import training_set
+from pricing.market.design import MarketSize
+from pricing.market.simulation import simulate_market
 from pricing.tables import write_tables
 
 SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)

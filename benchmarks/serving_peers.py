@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pricing.context import UserContext
+from pricing.page.context import UserContext
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.core import BundleCore
 

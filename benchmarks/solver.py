@@ -17,9 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmarks.result import Result, Row
-from pricing.anchor import adam
-from pricing.page_arrays import Floats
-from pricing.solver import CHUNK_ITEMS, page_value, solve_pages
+from pricing.page.anchor import adam
+from pricing.page.arrays import Floats
+from pricing.page.solver import CHUNK_ITEMS, page_value, solve_pages
 
 COMMAND = "python -m benchmarks solver"
 PAGE = 24  # items on a page, the size that is served

@@ -36,8 +36,8 @@ def evaluate(
     import pandas as pd
 
     from components.adapters.mlflow import open_registry, record
-    from pricing.decision import write_decision
-    from pricing.decision_report import write_report
+    from pricing.bundle.decision import write_decision
+    from pricing.bundle.decision_report import write_report
     from pricing.evaluation import evaluate as judge
     from pricing.tables import read_tables
 

@@ -33,8 +33,8 @@ def fit(
 
     import pandas as pd
 
-    from pricing.fitting import Lineage, fit_bundle
-    from pricing.manifest import read_manifest
+    from pricing.bundle.fitting import Lineage, fit_bundle
+    from pricing.bundle.manifest import read_manifest
     from pricing.tables import read_tables
 
     shop = read_tables(Path(tables.path))

@@ -31,7 +31,7 @@ def ingest(
     from pathlib import Path
 
     from pricing.datasets import load
-    from pricing.market import MarketSize
+    from pricing.market.simulation import MarketSize
     from pricing.tables import write_tables
 
     size = MarketSize(items=items, users=users, impressions=impressions)

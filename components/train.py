@@ -30,10 +30,10 @@ def train(
     import shutil
     from pathlib import Path
 
-    from pricing.encoder_config import preset as encoder_preset
-    from pricing.encoder_report import Progress
-    from pricing.encoder_tables import learnable
-    from pricing.encoder_training import train_encoder
+    from pricing.encoder.config import preset as encoder_preset
+    from pricing.encoder.report import Progress
+    from pricing.encoder.tables import learnable
+    from pricing.encoder.training import train_encoder
     from pricing.files import directory_atomic
     from pricing.tables import read_tables
 

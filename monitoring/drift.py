@@ -17,7 +17,7 @@ from monitoring.state import State
 from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
-from pricing.profile_measures import NEW
+from pricing.profile.measures import NEW
 from pricing.verdict import Verdict as Status
 
 JOB = "drift"
@@ -80,8 +80,8 @@ def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, curso
     space = reference.profile.queries
     if space is None or not inputs.settings.embed_queries:
         return []
-    from pricing.encoder import load_encoder
-    from pricing.model_bundle import ENCODER
+    from pricing.bundle.bundle import ENCODER
+    from pricing.encoder.encoder import load_encoder
 
     folder = reference.path / ENCODER
     if not folder.is_dir():  # a bare profile has no encoder

@@ -14,8 +14,8 @@ from monitoring.judge import Question
 from monitoring.scan import Scan, empty_tally
 from monitoring.settings import Settings
 from pricing import schema
-from pricing.profile import Profile, QuerySpace, Reference
-from pricing.profile_measures import CLUSTERS, Estimate, Tally, clusters_of, estimate, tally_values
+from pricing.profile.measures import CLUSTERS, Estimate, Tally, clusters_of, estimate, tally_values
+from pricing.profile.reference import Profile, QuerySpace, Reference
 
 Float = npt.NDArray[np.float64]
 Embed = Callable[[list[str]], npt.NDArray[Any]]

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special, stats
 
-from pricing.profile_measures import Estimate
+from pricing.profile.measures import Estimate
 
 Float = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from pricing import schema
 from pricing.files import write_atomic
-from pricing.profile_measures import MARGIN, PRICE_TO_LIST, derived
+from pricing.profile.measures import MARGIN, PRICE_TO_LIST, derived
 
 NUMERIC = (schema.SIMILARITY, PRICE_TO_LIST, MARGIN, schema.PURCHASE_PROBABILITY, schema.PRICE_MINOR)
 CATEGORICAL = (schema.CATEGORY,)

@@ -21,10 +21,10 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
 from pricing.errors import DataError, MissingDataError
-from pricing.fairness_audit import AuditReport, audit, cross_groups
+from pricing.fairness.audit import AuditReport, audit, cross_groups
 from pricing.files import read_json
-from pricing.policy import PricingPolicy
-from pricing.profile import stratified_sample
+from pricing.page.policy import PricingPolicy
+from pricing.profile.reference import stratified_sample
 from pricing.pseudonym import read_secret, user_key
 from pricing.tables import coerce
 from pricing.verdict import Verdict as Status

@@ -14,12 +14,13 @@ from monitoring.inputs import Inputs, cursor_of, take_step
 from monitoring.judge import Judge, Question
 from monitoring.state import State
 from monitoring.verdict import Check
-from pricing import fixed_effects, schema
-from pricing.disclosure import read_disclosures
-from pricing.fairness_audit import AuditReport, Finding
-from pricing.fairness_measures import Side
-from pricing.fairness_verdict import AuditLimits
-from pricing.invariants import Breach, check_invariants
+from pricing import schema
+from pricing.fairness import fixed_effects
+from pricing.fairness.audit import AuditReport, Finding
+from pricing.fairness.disclosure import read_disclosures
+from pricing.fairness.invariants import Breach, check_invariants
+from pricing.fairness.measures import Side
+from pricing.fairness.verdict import AuditLimits
 from pricing.verdict import Verdict as Status
 
 GAP = "price_gap"

@@ -11,9 +11,9 @@ from pathlib import Path
 from monitoring.settings import Settings
 from monitoring.state import State, locked_state
 from monitoring.window import Window
+from pricing.bundle.manifest import MANIFEST, read_manifest
 from pricing.errors import BundleMissing, ConfigError
-from pricing.manifest import MANIFEST, read_manifest
-from pricing.profile_record import FOLDER, Profile
+from pricing.profile.record import FOLDER, Profile
 
 LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
 

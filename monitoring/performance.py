@@ -19,7 +19,7 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader, Window
 from pricing import schema
 from pricing.errors import ConfigError
-from pricing.profile_measures import Estimate, Lookup, clusters_of
+from pricing.profile.measures import Estimate, Lookup, clusters_of
 from pricing.verdict import Verdict as Status
 
 JOB = "performance"

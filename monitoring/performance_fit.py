@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pricing.profile_measures import CLUSTERS, Estimate, Tally, estimate
+from pricing.profile.measures import CLUSTERS, Estimate, Tally, estimate
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]

@@ -13,8 +13,8 @@ import pandas as pd
 
 from monitoring.sketches import Sketches
 from pricing import schema
-from pricing.profile import Profile
-from pricing.profile_measures import CLUSTERS, Float, Lookup, Measure, Tally, clusters_of, tally
+from pricing.profile.measures import CLUSTERS, Float, Lookup, Measure, Tally, clusters_of, tally
+from pricing.profile.reference import Profile
 
 SAMPLE_ROWS = 50_000
 STRATUM_ROWS = 200  # rows of each category that the sample keeps whatever its share

@@ -17,7 +17,7 @@ import pandas as pd
 from pricing import schema
 from pricing.errors import MissingDataError
 from pricing.files import directory_atomic, read_json, write_json
-from pricing.profile_measures import MARGIN, PRICE_TO_LIST, derived
+from pricing.profile.measures import MARGIN, PRICE_TO_LIST, derived
 
 NUMERIC = (
     schema.PRICE_MINOR,

@@ -9,7 +9,7 @@ from monitoring.inputs import Inputs
 from monitoring.verdict import Check, Verdict
 from pricing import schema
 from pricing.errors import DataError
-from pricing.forecast import ForecastConfig, forecast_demand
+from pricing.stock.forecast import ForecastConfig, forecast_demand
 from pricing.tables import read_tables
 from pricing.verdict import Verdict as Status
 

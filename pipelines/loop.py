@@ -21,10 +21,10 @@ from pipelines.fingerprint import code_version, data_fingerprint
 from pipelines.local import run_pipeline
 from pipelines.replay import held_out_requests, replay, search_request
 from pipelines.settings import RunLayout, RunSettings
-from pricing.decision import read_decision, require_accepted
+from pricing.bundle.decision import read_decision, require_accepted
+from pricing.bundle.manifest import read_manifest, verify_files
 from pricing.errors import ConfigError, DecisionRejected, FairtagError
 from pricing.files import read_json, write_json
-from pricing.manifest import read_manifest, verify_files
 from serving.client import RestClient
 
 Progress = Callable[[str, str], None]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from pricing import schema
-from pricing.splits import time_split
+from pricing.bundle.splits import time_split
 from serving.client import PricingClient
 
 PAGES = 600  # times 24 items: above 1,000 quotes for each of a dozen audit groups

@@ -14,7 +14,7 @@ from serving.payload import PageRequest
 from serving.quotes import QuoteBook
 
 if TYPE_CHECKING:
-    from pricing.page import PricedPage
+    from pricing.page.page import PricedPage
 
 
 def page_answer(

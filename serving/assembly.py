@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pricing.context import UserContext
-from pricing.decision import read_decision, require_accepted
+from pricing.bundle.decision import read_decision, require_accepted
 from pricing.errors import BundleError, FairtagError
+from pricing.page.context import UserContext
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
 from serving.core import BundleCore, Core

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.context import MarketContext, UserContext
+from pricing.page.context import MarketContext, UserContext
 from serving.search_index import CodeIndex, open_index
 
 if TYPE_CHECKING:
-    from pricing.model_bundle import PricingModel
-    from pricing.page import PricedPage
+    from pricing.bundle.bundle import PricingModel
+    from pricing.page.page import PricedPage
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -120,7 +120,7 @@ class BundleCore:
         Raises:
             BundleError: It is absent, altered, or does not fit together.
         """
-        from pricing.model_bundle import load_bundle
+        from pricing.bundle.bundle import load_bundle
 
         model = load_bundle(path, threads=threads)
         if index_dir is None:
@@ -143,8 +143,8 @@ class BundleCore:
 
     def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int) -> Rows:
         """Rows of the k items in stock that fit best, best first."""
-        from pricing.page import retrieve
-        from pricing.page_problem import intent_of
+        from pricing.page.page import retrieve
+        from pricing.page.problem import intent_of
 
         z = None if self._index is None else intent_of(self.model, embedding, user)
         if self._index is None or z is None:
@@ -167,7 +167,7 @@ class BundleCore:
         epoch: int,
     ) -> PricedPage:
         """The priced page of these rows."""
-        from pricing.page import price_page
+        from pricing.page.page import price_page
 
         return price_page(self.model, rows, embedding, user, epoch=epoch, market=market, fixed_price=fixed)
 
@@ -181,6 +181,6 @@ class BundleCore:
         epoch: int,
     ) -> list[dict[str, Any]]:
         """Why each price of that page is what it is, in the order of its ranks."""
-        from pricing.page import explain_page
+        from pricing.page.page import explain_page
 
         return explain_page(self.model, rows, embedding, user, epoch=epoch, market=market, fixed_price=fixed)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pricing.context import MarketContext, UserContext
 from pricing.errors import RequestError, UnavailableError
+from pricing.page.context import MarketContext, UserContext
 from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
@@ -31,7 +31,7 @@ from serving.quotes import QuoteBook
 from serving.tracing import Stages
 
 if TYPE_CHECKING:
-    from pricing.page import PricedPage
+    from pricing.page.page import PricedPage
 
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.context import MARKET_COLUMNS
 from pricing.errors import ConfigError
+from pricing.page.context import MARKET_COLUMNS
 from serving.features import UserFeatures
 
 if TYPE_CHECKING:

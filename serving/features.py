@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.context import MARKET_COLUMNS, MarketContext
+from pricing.page.context import MARKET_COLUMNS, MarketContext
 from serving.breaker import CircuitBreaker
 from serving.settings import FeatureSettings
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pricing.errors import RequestError
-from pricing.forbidden import refuse_forbidden
+from pricing.fairness.forbidden import refuse_forbidden
 from serving.settings import Limits
 
 SEARCH = "search"

@@ -163,8 +163,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             await self._reload_if_changed()
 
     async def _reload_if_changed(self) -> None:
+        from pricing.bundle.manifest import read_manifest
         from pricing.errors import BundleError
-        from pricing.manifest import read_manifest
 
         try:
             version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.bundle)["version"]))

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any, Literal
 
 from pricing.errors import RequestError
-from pricing.forbidden import refuse_forbidden
+from pricing.fairness.forbidden import refuse_forbidden
 from serving.payload import PageRequest, check_count, parse_request
 from serving.settings import Limits
 

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 from benchmarks.result import Result, Row
 from benchmarks.studies.synthetic import text_components
 from pricing import schema
-from pricing.calibration import Calibration, Estimate, calibrate
-from pricing.control_function import FirstStage
+from pricing.bundle.point_in_time import training_set
 from pricing.datasets import load
-from pricing.demand import DemandModel
-from pricing.demand_data import Assortment, DemandData, demand_data
-from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.demand.calibration import Calibration, Estimate, calibrate
+from pricing.demand.control_function import FirstStage
+from pricing.demand.data import Assortment, DemandData, demand_data
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.model import DemandModel
 from pricing.errors import MissingDataError
-from pricing.fairness_audit import AuditReport, audit
-from pricing.guardrails import GuardrailLimits, price_bounds, to_minor
-from pricing.point_in_time import training_set
-from pricing.solver import solve_pages
+from pricing.fairness.audit import AuditReport, audit
+from pricing.page.guardrails import GuardrailLimits, price_bounds, to_minor
+from pricing.page.solver import solve_pages
 from pricing.tables import Tables
 
 Flags = NDArray[np.bool_]

@@ -1,6 +1,6 @@
 """How soon the monitors see what is planted, how surely, and how seldom they cry wolf. Everything is simulated.
 
-A shop's quotes (:mod:`benchmarks.quote_stream`) with what goes wrong (:mod:`pricing.market_shocks`), hour by hour
+A shop's quotes (:mod:`benchmarks.quote_stream`) with what goes wrong (:mod:`pricing.market.shocks`), hour by hour
 through the jobs' own judges at two levels of traffic.
 """
 
@@ -18,9 +18,9 @@ from benchmarks.quote_stream import ATTRIBUTE, GROUPS, QuoteStream, Shocks
 from benchmarks.result import Result, Row
 from benchmarks.studies.detection_watch import Watch
 from monitoring.verdict import Check
-from pricing import market_shocks as shocks
 from pricing import schema
-from pricing.profile import Profile, build_profile
+from pricing.market import shocks
+from pricing.profile.reference import Profile, build_profile
 from pricing.pseudonym import user_key
 from pricing.verdict import Verdict as Status
 

@@ -18,9 +18,9 @@ from monitoring.state import State
 from monitoring.verdict import Check
 from monitoring.window import Window
 from pricing import schema
-from pricing.fairness_measures import Side
-from pricing.fairness_verdict import AuditLimits
-from pricing.profile import Profile
+from pricing.fairness.measures import Side
+from pricing.fairness.verdict import AuditLimits
+from pricing.profile.reference import Profile
 
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 

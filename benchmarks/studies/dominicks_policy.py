@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.studies.dominicks_panel import Floats, Panel, within
-from pricing.solver import page_value, solve_pages
+from pricing.page.solver import page_value, solve_pages
 
 BLOCKS = 5  # runs of consecutive weeks; each is held out once
 MARKET = 2.0  # potential sales of a store over its mean sales: an assumption of the logit, varied in the study

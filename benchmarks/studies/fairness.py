@@ -13,15 +13,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.result import Result, Row
-from pricing import fixed_effects as fe
 from pricing import schema
-from pricing.confounder import confounder_kill_test
-from pricing.fairness import Population, optimal_corridor, population, trade_off
-from pricing.fairness_audit import audit
-from pricing.fairness_verdict import AuditLimits
-from pricing.market import SMALL, Planted, simulate_market
-from pricing.sequential import SequentialState, look
-from pricing.solver import solve_pages
+from pricing.fairness import fixed_effects as fe
+from pricing.fairness.audit import audit
+from pricing.fairness.corridor import Population, optimal_corridor, population, trade_off
+from pricing.fairness.sequential import SequentialState, look
+from pricing.fairness.verdict import AuditLimits
+from pricing.market.simulation import SMALL, Planted, simulate_market
+from pricing.offline.confounder import confounder_kill_test
+from pricing.page.solver import solve_pages
 from pricing.verdict import Verdict
 
 RHOS = (1.02, 1.05, 1.10, 1.15, 1.25, 1.50)

@@ -22,17 +22,18 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.isotonic import IsotonicRegression
 
 from benchmarks.result import Result, Row
-from pricing import schema, splits
+from pricing import schema
+from pricing.bundle import splits
 from pricing.datasets import load
-from pricing.encoder import load_encoder
-from pricing.encoder_config import EncoderConfig
-from pricing.encoder_model import load_heads
-from pricing.encoder_report import Progress
-from pricing.encoder_training import train_encoder
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.model import load_heads
+from pricing.encoder.report import Progress
+from pricing.encoder.training import train_encoder
 from pricing.errors import MissingDataError
-from pricing.ranking import ndcg_by_query, reciprocal_rank_by_query
+from pricing.search.ranking import ndcg_by_query, reciprocal_rank_by_query
+from pricing.search.word_index import WordIndex
 from pricing.text import tokens
-from pricing.word_index import WordIndex
 
 Floats = NDArray[np.float64]
 Tell = Callable[[str], None]

@@ -18,7 +18,7 @@ from benchmarks.result import Result, Row
 from pricing import schema
 from pricing.datasets import load
 from pricing.errors import MissingDataError
-from pricing.forecast import (
+from pricing.stock.forecast import (
     BLOCK,
     SERIES,
     UNITS,

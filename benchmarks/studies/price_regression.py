@@ -17,13 +17,13 @@ from scipy.sparse.csgraph import connected_components
 
 from benchmarks.result import Result, Row
 from pricing import schema
+from pricing.bundle.splits import PRODUCT_SALT, held_out
 from pricing.datasets import load
-from pricing.encoder import load_encoder
-from pricing.encoder_config import EncoderConfig
-from pricing.encoder_training import train_encoder
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.training import train_encoder
 from pricing.errors import MissingDataError
-from pricing.price_report import PriceReport, price_report
-from pricing.splits import PRODUCT_SALT, held_out
+from pricing.reference.report import PriceReport, price_report
 from pricing.text import item_texts
 
 FOLDER = "product_matching"

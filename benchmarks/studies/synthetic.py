@@ -15,16 +15,16 @@ import pandas as pd
 
 from benchmarks.result import Result, Row
 from pricing import schema
-from pricing.choices import Choices, Floats, Ints
-from pricing.confounder import confounder_kill_test
-from pricing.control_function import FirstStage
-from pricing.demand import DemandModel
-from pricing.demand_data import Assortment, DemandData, demand_data
-from pricing.demand_fit import DemandConfig, fit_demand
-from pricing.logit import Prior, fit_logit
-from pricing.market import MarketDesign, MarketSize, Planted, simulate_market
-from pricing.point_in_time import training_set
-from pricing.solver import solve_pages
+from pricing.bundle.point_in_time import training_set
+from pricing.demand.choices import Choices, Floats, Ints
+from pricing.demand.control_function import FirstStage
+from pricing.demand.data import Assortment, DemandData, demand_data
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.logit import Prior, fit_logit
+from pricing.demand.model import DemandModel
+from pricing.market.simulation import MarketDesign, MarketSize, Planted, simulate_market
+from pricing.offline.confounder import confounder_kill_test
+from pricing.page.solver import solve_pages
 from pricing.text import item_texts
 
 RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
-from pricing.decision import require_accepted
+from pricing.bundle.decision import require_accepted
+from pricing.bundle.manifest import MANIFEST, read_manifest, verify_files
 from pricing.errors import BundleMissing, ConfigError, UnavailableError
 from pricing.files import directory_atomic
-from pricing.manifest import MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"

@@ -20,10 +20,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
 
-from pricing.decision import require_accepted
+from pricing.bundle.decision import require_accepted
+from pricing.bundle.manifest import read_manifest, verify_files
 from pricing.errors import BundleMissing, ConfigError, UnavailableError
 from pricing.files import directory_atomic, read_json
-from pricing.manifest import read_manifest, verify_files
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from pricing.errors import ConfigError, MissingDataError
-from pricing.market import DEFAULT, MarketSize, simulate_market
+from pricing.market.simulation import DEFAULT, MarketSize, simulate_market
 from pricing.tables import Tables
 
 _READERS = {  # name on the command line -> module of this package with read(data) -> Tables

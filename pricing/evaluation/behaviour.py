@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.context import MarketContext, UserContext
-from pricing.decision import Gate, Verdict
-from pricing.model_bundle import PricingModel
-from pricing.page import price_page
-from pricing.page_problem import page_problem
-from pricing.shadow import ShadowPage, user_of
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.decision import Gate, Verdict
+from pricing.page.context import MarketContext, UserContext
+from pricing.page.page import price_page
+from pricing.page.problem import page_problem
+from pricing.page.shadow import ShadowPage, user_of
 
 PAGES = 60  # pages tried: each is solved five times
 COST_STEP = 1.1  # factor on one item's cost

@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from pricing.decision import Gate
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.decision import Gate
 from pricing.evaluation.behaviour import Request
 from pricing.evaluation.limits import EvaluationLimits
-from pricing.model_bundle import PricingModel
-from pricing.page import price_page
+from pricing.page.page import price_page
 
 REPEATS = 30  # queries encoded one by one
 

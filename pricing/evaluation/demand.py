@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from pricing.calibration import Calibration, calibrate
-from pricing.decision import Gate, Verdict
-from pricing.demand_data import DemandData
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.decision import Gate, Verdict
+from pricing.bundle.fitting import demand_inputs
+from pricing.demand.calibration import Calibration, calibrate
+from pricing.demand.data import DemandData
 from pricing.evaluation.limits import EvaluationLimits
-from pricing.fitting import demand_inputs
-from pricing.model_bundle import PricingModel
 
 
 def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:

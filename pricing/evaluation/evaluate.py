@@ -12,9 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.calibration import Calibration
-from pricing.decision import Gate, make_decision
-from pricing.demand_data import DemandData
+from pricing.bundle.bundle import PricingModel, load_bundle
+from pricing.bundle.decision import Gate, make_decision
+from pricing.bundle.fitting import fit_part
+from pricing.bundle.splits import time_split
+from pricing.demand.calibration import Calibration
+from pricing.demand.data import DemandData
 from pricing.errors import DecisionError
 from pricing.evaluation import demand as demand_part
 from pricing.evaluation.behaviour import behaviour_gates, requests
@@ -31,10 +34,7 @@ from pricing.evaluation.limits import EvaluationLimits
 from pricing.evaluation.prices import PriceAccuracy, price_gates, score_prices
 from pricing.evaluation.relevance import Relevance, relevance_gate, score_relevance
 from pricing.evaluation.value import PolicyPrices, uplift_figures, value_gates
-from pricing.fitting import fit_part
-from pricing.model_bundle import PricingModel, load_bundle
-from pricing.shadow import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
-from pricing.splits import time_split
+from pricing.page.shadow import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
 from pricing.tables import Tables
 
 __all__ = ["EvaluationLimits", "evaluate"]

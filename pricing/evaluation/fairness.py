@@ -14,17 +14,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.context import MarketContext
-from pricing.decision import Gate, Verdict
-from pricing.disclosure import read_disclosures
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.decision import Gate, Verdict
 from pricing.evaluation.limits import EvaluationLimits
-from pricing.fairness_audit import AuditReport, audit
-from pricing.fairness_verdict import AuditLimits
-from pricing.invariants import breaches, check_invariants
-from pricing.model_bundle import PricingModel
-from pricing.page import price_page
-from pricing.quote_rows import quote_frame, quote_rows
-from pricing.shadow import JURISDICTION, sample_pages, user_of
+from pricing.fairness.audit import AuditReport, audit
+from pricing.fairness.disclosure import read_disclosures
+from pricing.fairness.invariants import breaches, check_invariants
+from pricing.fairness.verdict import AuditLimits
+from pricing.page.context import MarketContext
+from pricing.page.page import price_page
+from pricing.page.quote_rows import quote_frame, quote_rows
+from pricing.page.shadow import JURISDICTION, sample_pages, user_of
 from pricing.verdict import Verdict as Answer
 
 Z = 1.96  # of a two-sided 95 % interval

@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.demand import DemandModel
-from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.splits import unit_hash
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.intents import page_similarity
+from pricing.demand.model import DemandModel
 from pricing.evaluation.demand import inputs_of
-from pricing.intents import page_similarity
-from pricing.model_bundle import PricingModel
-from pricing.reference_price import reference_price
-from pricing.splits import unit_hash
+from pricing.reference.reference_price import reference_price
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

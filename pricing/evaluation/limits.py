@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pricing.launch import LaunchLimits
+from pricing.offline.launch import LaunchLimits
 
 
 @dataclass(frozen=True)

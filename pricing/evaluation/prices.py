@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.decision import Gate
+from pricing.bundle.bundle import PricingModel
+from pricing.bundle.decision import Gate
+from pricing.bundle.splits import PRODUCT_SALT, held_out
 from pricing.evaluation.relevance import paired_interval
-from pricing.model_bundle import PricingModel
-from pricing.splits import PRODUCT_SALT, held_out
 
 Floats = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.decision import Gate
-from pricing.encoder import TextEncoder
-from pricing.ranking import ndcg_by_query
-from pricing.similarity import similarity
-from pricing.splits import QUERY_SALT, held_out
+from pricing.bundle.decision import Gate
+from pricing.bundle.splits import QUERY_SALT, held_out
+from pricing.encoder.encoder import TextEncoder
+from pricing.search.ranking import ndcg_by_query
+from pricing.search.similarity import similarity
 from pricing.text import item_text, tokens
 
 Floats = NDArray[np.float64]

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing import schema
-from pricing.decision import Gate
+from pricing.bundle.decision import Gate
 from pricing.evaluation.judge import Judgement, interval
 from pricing.evaluation.limits import EvaluationLimits
-from pricing.launch import launch_report
-from pricing.ope import bandit_log
+from pricing.offline.launch import launch_report
+from pricing.offline.ope import bandit_log
 
 Floats = NDArray[np.float64]
 

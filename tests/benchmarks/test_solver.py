@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.solver import PAGE, Size, adam_prices, ascent_prices, draw_menu, draw_pages, run
-from pricing.solver import page_value, solve_pages
+from pricing.page.solver import page_value, solve_pages
 
 
 @pytest.fixture(scope="module")

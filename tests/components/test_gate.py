@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pricing.decision import Gate, make_decision, write_decision
+from pricing.bundle.decision import Gate, make_decision, write_decision
+from pricing.bundle.manifest import read_manifest, write_manifest
 from pricing.errors import BundleMissing, DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch
-from pricing.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import QuoteStream, Shocks
-from pricing.profile import build_profile
+from pricing.profile.reference import build_profile
 
 TRAINING = pd.Timestamp("2026-01-05", tz="UTC")
 DAY = pd.Timestamp("2026-02-09", tz="UTC")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from monitoring.evidence import LAMBDAS, Change, Detector, Tolerance, change_of, normal_scores, p_values
-from pricing.profile_measures import Estimate
+from pricing.profile.measures import Estimate
 
 
 def change(value, se, clusters=200.0):

@@ -196,7 +196,7 @@ def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
 
 
 def test_a_bundle_without_a_profile_is_refused_with_the_fix(shop, tmp_path, capsys):
-    from pricing.manifest import write_manifest
+    from pricing.bundle.manifest import write_manifest
 
     bundle = tmp_path / "bundle"
     bundle.mkdir()

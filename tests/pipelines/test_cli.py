@@ -142,9 +142,9 @@ def test_a_dry_submission_prints_the_pipeline_and_sends_nothing(capsys: pytest.C
 def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path) -> None:
     from pipelines.loop import _finished
     from pipelines.settings import RunLayout
-    from pricing.decision import Gate, make_decision, write_decision
+    from pricing.bundle.decision import Gate, make_decision, write_decision
+    from pricing.bundle.manifest import write_manifest
     from pricing.errors import DigestMismatch
-    from pricing.manifest import write_manifest
 
     layout = RunLayout(tmp_path)
     for folder in (layout.bundle, layout.live):

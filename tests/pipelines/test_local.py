@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from pipelines.local import _Watcher, publish
+from pricing.bundle.decision import read_decision
+from pricing.bundle.manifest import read_manifest, verify_files
 from pricing.datasets import load
-from pricing.decision import read_decision
 from pricing.errors import DataError, DecisionRejected, NonFiniteLoss
-from pricing.manifest import read_manifest, verify_files
-from pricing.market import MarketSize
+from pricing.market.simulation import MarketSize
 from pricing.tables import Tables
 
 # An encoder as it came and without export: seconds; what is tried here is the pipeline, not what it learns.

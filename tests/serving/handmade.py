@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pricing.context import MarketContext, UserContext
-from pricing.page import PricedItem, PricedPage
+from pricing.page.context import MarketContext, UserContext
+from pricing.page.page import PricedItem, PricedPage
 from pricing.reasons import Reason
 from serving.features import FeatureReader, MemoryReader, UserFeatures
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from pricing.context import MARKET_COLUMNS, MarketContext
+from pricing.page.context import MARKET_COLUMNS, MarketContext
 from serving.breaker import CircuitBreaker
 from serving.features import DOWN, SLOW, ItemFeatureCache, MemoryReader, UserFeatureClient, UserFeatures
 from serving.settings import FeatureSettings

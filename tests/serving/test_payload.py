@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pricing.errors import ForbiddenAttribute, RequestError
-from pricing.forbidden import FORBIDDEN, forbidden_attribute
+from pricing.fairness.forbidden import FORBIDDEN, forbidden_attribute
 from serving.payload import Page, PageItem, PageRequest, VerifyRequest, parse_instances, parse_verify
 from serving.settings import Limits
 from serving.tensors import INPUTS, OUTPUTS, Tensor, page_tensors, parse_tensors, request_tensors, tensor_pages

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pricing.similarity import top_k
+from pricing.search.similarity import top_k
 from serving import search_index
 from serving.search_index import open_index
 

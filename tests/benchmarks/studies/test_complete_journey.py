@@ -9,8 +9,8 @@ import pytest
 from benchmarks.studies import complete_journey as study
 from pricing import schema
 from pricing.datasets import load
-from pricing.demand import DemandModel
-from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.model import DemandModel
 from pricing.errors import MissingDataError
 
 HOUSEHOLDS, STORES, WEEKS, TYPES, ITEMS = 60, 4, 53, 4, 3
@@ -83,7 +83,7 @@ def test_the_weeks_are_cut_where_they_should_be(shop, tables):
 
 
 def test_a_price_response_that_is_there_is_found_on_the_held_out_weeks(shop, model):
-    from pricing.calibration import calibrate
+    from pricing.demand.calibration import calibrate
 
     rows = {row.metric: row for row in study.calibration_rows(calibrate(model, shop.held_out, shop.train))}
     assert rows["calibration_slope"].low < 1 < rows["calibration_slope"].high

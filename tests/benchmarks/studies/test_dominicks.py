@@ -95,7 +95,7 @@ def test_the_best_uniform_price_is_not_beaten_by_its_neighbours(panel):
     best = best_uniform(model, panel, low, high)
 
     def value(prices):
-        from pricing.solver import page_value
+        from pricing.page.solver import page_value
 
         y = np.where(panel.promoted, panel.price, prices) / model.unit
         return page_value(y, model.utilities(panel), model.b, panel.cost / model.unit)[0].mean()

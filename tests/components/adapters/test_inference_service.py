@@ -290,7 +290,7 @@ def test_a_change_that_does_not_become_ready_is_undone(service: InferenceService
 
 def test_a_bundle_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
     from components.adapters.kserve import service_of, upload_bundle
-    from pricing.manifest import read_manifest, verify_files, write_manifest
+    from pricing.bundle.manifest import read_manifest, verify_files, write_manifest
 
     bundle = tmp_path / "bundle"
     (bundle / "encoder").mkdir(parents=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pricing.decision import Gate, make_decision
+from pricing.bundle.decision import Gate, make_decision
+from pricing.bundle.manifest import read_manifest, write_manifest
 from pricing.errors import ConfigError, DecisionMismatch, DecisionRejected, DigestMismatch, UnavailableError
-from pricing.manifest import read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from components.adapters.mlflow import Registry

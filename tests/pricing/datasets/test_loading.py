@@ -4,7 +4,7 @@ import pytest
 
 from pricing.datasets import NAMES, load
 from pricing.errors import ConfigError, DataError, MissingDataError
-from pricing.market import TINY, simulate_market
+from pricing.market.simulation import TINY, simulate_market
 
 
 def test_the_names_are_those_of_the_command_line():

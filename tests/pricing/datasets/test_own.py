@@ -8,7 +8,7 @@ import pytest
 from pricing import schema
 from pricing.datasets import load
 from pricing.errors import DataError, MissingDataError
-from pricing.market import TINY, simulate_market
+from pricing.market.simulation import TINY, simulate_market
 
 
 @pytest.fixture(scope="module")

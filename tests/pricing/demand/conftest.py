@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from pricing import schema
-from pricing.demand_data import Assortment, demand_data
-from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.demand.data import Assortment, demand_data
+from pricing.demand.fit import DemandConfig, fit_demand
 
 CATEGORIES = ("cups", "lamps", "rugs")
 SLOPES = (3.0, 5.0, 7.0)

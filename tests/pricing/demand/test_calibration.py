@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pricing.calibration import calibrate, reliability
-from pricing.demand_fit import DemandConfig, fit_demand
+from pricing.demand.calibration import calibrate, reliability
+from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.errors import DataError
 
 
@@ -47,7 +47,7 @@ def test_a_model_that_is_too_sure_gets_a_slope_below_one(parts):
 
 
 def test_a_wrong_price_response_shows_in_the_price_slope(parts):
-    from pricing.demand import Reaction
+    from pricing.demand.model import Reaction
 
     training, held_out, model = parts
     half = model.with_reaction(Reaction(np.full(3, 0.5), np.ones(3, dtype=bool)))

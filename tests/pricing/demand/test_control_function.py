@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pricing.control_function import WEAK, price_residual
+from pricing.demand.control_function import WEAK, price_residual
 
 
 @pytest.fixture

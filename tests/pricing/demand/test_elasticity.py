@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pricing.choices import probabilities
-from pricing.demand import Reaction
-from pricing.demand_fit import DemandConfig, fit_demand
-from pricing.elasticity import SCALE_RANGE, check_elasticity, cross_checked
+from pricing.demand.choices import probabilities
+from pricing.demand.elasticity import SCALE_RANGE, check_elasticity, cross_checked
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.model import Reaction
 from pricing.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # econml's own imports
@@ -99,7 +99,7 @@ def test_the_check_is_the_same_in_every_run(data, model, checked):
 
 
 def test_large_data_are_sampled_by_whole_pages(data, model, monkeypatch):
-    monkeypatch.setattr("pricing.elasticity.ROWS", 8_000)
+    monkeypatch.setattr("pricing.demand.elasticity.ROWS", 8_000)
     found = check_elasticity(model, data, seed=3)
     total = sum(category.purchases for category in found.categories)
     assert 0.3 < total / data.bought.sum() < 0.5

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pricing import schema
-from pricing.encoder_config import EncoderConfig
+from pricing.encoder.config import EncoderConfig
 
 NOUNS = ("drill", "lamp", "chair", "kettle", "rope", "paint", "mower", "mirror")
 COLOURS = ("red", "blue", "green", "black")

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import pytest
 
 from pricing import schema
-from pricing.encoder_config import EncoderConfig
-from pricing.encoder_training import train_encoder
-from pricing.fitting import Lineage, fit_bundle
-from pricing.market import MarketSize, simulate_market
-from pricing.model_bundle import load_bundle
-from pricing.point_in_time import training_set
+from pricing.bundle.bundle import load_bundle
+from pricing.bundle.fitting import Lineage, fit_bundle
+from pricing.bundle.point_in_time import training_set
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.training import train_encoder
+from pricing.market.simulation import MarketSize, simulate_market
 from pricing.text import item_texts, tokens
 
 SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)

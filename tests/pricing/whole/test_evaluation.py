@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pricing import schema
-from pricing.decision import content_hash, require_accepted
-from pricing.decision_report import write_report
+from pricing.bundle.decision import content_hash, require_accepted
+from pricing.bundle.decision_report import write_report
 from pricing.errors import DecisionError, DecisionRejected
 from pricing.evaluation import EvaluationLimits, evaluate
 from pricing.evaluation.behaviour import behaviour_gates, requests
@@ -18,7 +18,7 @@ from pricing.evaluation.judge import fit_judges, interval, judge, make_trial
 from pricing.evaluation.prices import PriceAccuracy, price_gates
 from pricing.evaluation.relevance import Relevance, paired_interval, relevance_gate
 from pricing.evaluation.value import PolicyPrices, non_inferiority, observational_gate, on_menu
-from pricing.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
+from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
 

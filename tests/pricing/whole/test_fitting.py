@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from pricing import schema
+from pricing.bundle.bundle import EMBEDDINGS, load_bundle
+from pricing.bundle.fitting import Lineage, cost_instrument, fit_bundle, fit_part
+from pricing.bundle.manifest import read_manifest, write_manifest
+from pricing.bundle.splits import time_split
 from pricing.errors import BundleError, BundleMissing, DigestMismatch
 from pricing.evaluation.demand import inputs_of
-from pricing.fit_stock import stock_shadow
-from pricing.fitting import Lineage, cost_instrument, fit_bundle, fit_part
-from pricing.guardrails import price_bounds
-from pricing.manifest import read_manifest, write_manifest
-from pricing.model_bundle import EMBEDDINGS, load_bundle
-from pricing.policy import PricingPolicy
-from pricing.profile import Profile
-from pricing.splits import time_split
+from pricing.page.guardrails import price_bounds
+from pricing.page.policy import PricingPolicy
+from pricing.profile.reference import Profile
+from pricing.stock.fit import stock_shadow
 
 
 def test_the_bundle_holds_what_the_endpoint_needs(model, market):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pricing import schema
-from pricing.context import MarketContext, UserContext
-from pricing.disclosure import read_disclosures
+from pricing.bundle.bundle import PricingModel
 from pricing.errors import RequestError
-from pricing.model_bundle import PricingModel
-from pricing.page import explain_page, price_page, retrieve
+from pricing.fairness.disclosure import read_disclosures
+from pricing.page.context import MarketContext, UserContext
+from pricing.page.page import explain_page, price_page, retrieve
 from pricing.reasons import Reason
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force

@@ -1,0 +1,238 @@
+"""From tables, a training set and an encoder to a model bundle: embeddings, f(v), demand, reference prices, profile.
+
+Knows the order of the fits and what each may see; nothing of pipelines, feature stores or the clock.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pricing import schema
+from pricing.arrays import save_arrays
+from pricing.bundle.bundle import (
+    CATALOGUE,
+    DEMAND,
+    EMBEDDINGS,
+    ENCODER,
+    POLICY,
+    PRICE_MODEL,
+    PROFILE,
+    REFERENCE,
+    load_bundle,
+)
+from pricing.bundle.manifest import write_manifest
+from pricing.bundle.splits import PRODUCT_SALT, held_out, time_split
+from pricing.demand.data import Assortment, DemandData, demand_data
+from pricing.demand.elasticity import check_elasticity, cross_checked
+from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.intents import page_similarity
+from pricing.demand.model import DemandModel
+from pricing.encoder.encoder import REPORT, TextEncoder, load_encoder
+from pricing.fairness.corridor_fit import fit_corridor, sample_shoppers
+from pricing.files import directory_atomic, write_json
+from pricing.page.context import MarketContext
+from pricing.page.guardrails import price_bounds
+from pricing.page.policy import PricingPolicy
+from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
+from pricing.profile.reference import build_profile
+from pricing.reference.learners import PriceModelConfig
+from pricing.reference.reference_price import PriceModel, fit_price_model, reference_price
+from pricing.stock.fit import stock_shadow
+from pricing.tables import Tables
+from pricing.text import item_texts
+
+Floats = NDArray[np.float64]
+Progress = Callable[[str], None]
+
+FIXED_SHARE = 0.02  # range of cost over list within which the one was made from the other, rounding to cents included
+PROFILE_PAGES = 1_500  # training pages priced for the reference profile: about 36,000 quotes
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a bundle comes from.
+
+    Args:
+        data_fingerprint: Fingerprint of the tables.
+        code_version: Version of the code that built it.
+        created_at: ISO 8601 instant, given by the caller.
+        dataset: Name of the data set.
+        run_id: Pipeline run, empty where there is none.
+    """
+
+    data_fingerprint: str
+    code_version: str
+    created_at: str
+    dataset: str = ""
+    run_id: str = ""
+
+
+def fit_bundle(
+    tables: Tables,
+    training_set: pd.DataFrame,
+    encoder_dir: Path,
+    out: Path,
+    *,
+    lineage: Lineage,
+    policy: PricingPolicy | None = None,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+) -> Path:
+    """Fit everything that is not the encoder and write the bundle, whole or not at all.
+
+    Args:
+        tables: The shop; its newest item snapshots are the catalogue.
+        training_set: Impressions with the features as they were when each page was shown.
+        encoder_dir: Folder of the trained encoder; it is copied into the bundle.
+        out: The bundle's folder; replaced when it exists.
+        lineage: Where the bundle comes from.
+        policy: How prices are chosen; the currency comes from the tables' metadata when None.
+        seed: Seed of every draw.
+        progress: Told what is being done.
+
+    Raises:
+        DataError: Nothing is left to fit on.
+        NotConverged: A fit stopped short of its optimum.
+    """
+    policy = policy or PricingPolicy(currency=str(tables.metadata.get("currency", "USD")))
+    catalogue = tables.latest_items()
+    progress(f"encode {len(catalogue):,} items")
+    encoder = load_encoder(encoder_dir)
+    embeddings = encoder.encode(item_texts(catalogue))
+    progress("fit the price model f(v)")
+    price_model = fit_prices(catalogue, embeddings, seed)
+    progress(f"fit demand on {len(training_set):,} impressions")
+    known = fit_part(training_set)
+    data = demand_inputs(known, catalogue, embeddings, encoder, price_model, policy)
+    demand = fit_demand(data, DemandConfig())
+    progress("cross-check elasticities by double machine learning")
+    demand = cross_checked(demand, check_elasticity(demand, data, seed=seed))
+    if not policy.similarity_in_price:
+        demand = demand.without_similarity()
+    progress("price the stock until it is replenished")
+    reference = item_reference(catalogue, embeddings, price_model, demand, data, policy, seed)
+    reference["shadow"] = stock_shadow(known, data, demand, catalogue, reference["f"], policy)
+    with directory_atomic(out) as folder:
+        # The report holds seconds: with it no two builds of one model would have one digest.
+        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))
+        np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
+        catalogue.to_parquet(folder / CATALOGUE, index=False)
+        save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())
+        save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
+        save_arrays(folder, REFERENCE, reference, {})
+        write_json(folder / POLICY, policy.to_json())
+        facts = {**vars(lineage), "currency": policy.currency, "items": len(catalogue), "seed": seed}
+        write_manifest(folder, facts)
+        progress("price training pages for the reference profile")
+        write_profile(folder, known, seed)
+        write_manifest(folder, facts)
+    return out
+
+
+def fit_part(training_set: pd.DataFrame) -> pd.DataFrame:
+    """The impressions that a fit may see: all before the hold-out."""
+    part: pd.DataFrame = training_set[time_split(training_set).part(training_set[schema.TS], "fit")]
+    return part
+
+
+def fit_prices(catalogue: pd.DataFrame, embeddings: NDArray[np.float32], seed: int) -> PriceModel:
+    """f(v) on the products that are not held out."""
+    kept = ~held_out(catalogue[schema.ITEM_ID], PRODUCT_SALT)
+    return fit_price_model(embeddings[kept], catalogue[kept].reset_index(drop=True), PriceModelConfig(seed=seed))
+
+
+def demand_inputs(
+    impressions: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    embeddings: NDArray[np.float32],
+    encoder: TextEncoder,
+    price_model: PriceModel,
+    policy: PricingPolicy,
+) -> DemandData:
+    """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them."""
+    row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
+    rows = impressions[impressions[schema.ITEM_ID].isin(row_of)]
+    queries = sorted({query for query in rows[schema.QUERY].dropna() if query})
+    vectors = dict(zip(queries, encoder.encode(queries), strict=True)) if queries else {}
+    market = MarketContext.of(rows)
+    f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
+    return demand_data(
+        rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
+        Assortment.of(catalogue, embeddings),
+        similarity=page_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
+        reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
+    )
+
+
+def cost_instrument(rows: pd.DataFrame) -> Floats:
+    """Unit cost as an instrument of the price, money (n,): NaN throughout where it is a fixed share of the list price.
+
+    Such a cost was derived from the price by a stated margin; it would carry the price's own endogeneity back in.
+    """
+    cost = rows[schema.UNIT_COST].to_numpy(dtype=np.float64)
+    share = cost / rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+    if np.nanmax(share, initial=0.0) - np.nanmin(share, initial=np.inf) < FIXED_SHARE:
+        return np.full(cost.shape, np.nan)
+    return cost
+
+
+def item_reference(
+    catalogue: pd.DataFrame,
+    embeddings: NDArray[np.float32],
+    price_model: PriceModel,
+    demand: DemandModel,
+    data: DemandData,
+    policy: PricingPolicy,
+    seed: int,
+) -> dict[str, Floats]:
+    """The prices f with their interval, and the lowest price of the corridor, of each catalogue row.
+
+    The corridor stands where the mean profit over sampled customers is largest; every price, the fallback to list
+    included, is held inside it by the guardrails.
+    """
+    prices = price_model.predict(embeddings, catalogue)
+    market = MarketContext.of(catalogue)
+    bounds = price_bounds(
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=market.unit_cost,
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+    )
+    corridor = fit_corridor(
+        demand,
+        sample_shoppers(demand, data, seed=seed),
+        reference=reference_price(prices.price, market.list_price, market.competitor_price, policy.reference_weights),
+        cost=market.unit_cost,
+        lo=bounds.lo,
+        hi=bounds.hi,
+        rho=policy.limits.corridor_ratio,
+    )
+    return {"f": prices.price, "f_low": prices.low, "f_high": prices.high, "corridor_low": corridor}
+
+
+def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:
+    """Price a sample of training pages with the finished model and keep what they looked like."""
+    model = load_bundle(folder, verify=False)
+    sample = sample_pages(known, PROFILE_PAGES, seed)
+    vectors = query_vectors(model, sample)
+    quotes = shadow_quotes(
+        list(shadow_pages(model, sample, vectors)), with_users=True
+    )  # hashed to buckets in the profile
+    embedded = np.stack(list(vectors.values())).astype(np.float64) if vectors else None
+    build_profile(sample, quotes, embedded, seed=seed).save(folder / PROFILE)
+
+
+def summary(model: DemandModel) -> dict[str, Any]:
+    """What a summary shows of the demand fit."""
+    slopes = model.coefficients()
+    return {"beta": slopes["beta"], "kappa": slopes["kappa"], "not_priced": int((~model.reaction.priced).sum())}

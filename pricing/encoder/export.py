@@ -1,0 +1,204 @@
+"""From torch to ONNX, whole and in eight bits, each let through only if it ranks as the original does.
+
+Knows no training; a graph pools and normalises itself, so that serving needs a tokenizer and a runtime alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pricing.encoder.data import Pairs
+from pricing.encoder.encoder import ONNX_FP32, ONNX_INT8, EncoderDescription
+from pricing.encoder.model import Encoder, embed
+from pricing.encoder.onnx import EMBEDDING, INPUT_IDS, MASK, OnnxEncoder, batches_by_length
+from pricing.search.ranking import ndcg_by_query
+
+MIN_COSINE = 0.99  # mean cosine to the torch embeddings
+MAX_NDCG_LOSS = 0.005  # nDCG@10 given up on held-out queries
+TIMED_TOKENS, TIMED_RUNS = 12, 30  # a query's length; enough calls for a median
+MOST_TEXTS = 400  # texts compared when there are no judged ones to say which
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Export:
+    """One way to serve the encoder, as it was measured.
+
+    Args:
+        name: ``torch``, ``fp32`` or ``int8``.
+        mean_cosine: To the torch embeddings of the same texts.
+        ndcg10: On held-out queries, None where none can show an order.
+        milliseconds: Median time of a query of 12 tokens on one thread, here.
+        bytes: Size of the weights.
+        accepted: Whether it may serve.
+        reason: Why not, empty when it may.
+    """
+
+    name: str
+    mean_cosine: float
+    ndcg10: float | None
+    milliseconds: float | None
+    bytes: int
+    accepted: bool
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The export as a JSON object."""
+        return asdict(self)
+
+
+def export_encoder(
+    model: Encoder,
+    folder: Path,
+    description: EncoderDescription,
+    tokens: Sequence[Ints],
+    judged: Pairs,
+    clock: Callable[[], float],
+) -> list[Export]:
+    """Write the ONNX graphs of an encoder into its folder and measure each against torch.
+
+    Args:
+        model: The encoder, on the CPU.
+        folder: Encoder folder that already holds the tokenizer.
+        description: Its description, without a choice yet.
+        tokens: Token ids of the texts that ``judged`` points to; compared whole where nothing is judged.
+        judged: Held-out pairs for nDCG.
+        clock: Monotonic seconds, for the latencies.
+
+    Returns:
+        The exports in the order tried; ``torch`` alone when the model cannot be exported.
+    """
+    rows = np.unique(np.concatenate([judged.query, judged.item])) if len(judged) else np.arange(len(tokens))
+    rows = rows[:: max(1, len(rows) // MOST_TEXTS)] if not len(judged) else rows
+    texts = [tokens[row] for row in rows] or [np.array([description.pad_token_id] * 4, dtype=np.int64)]
+    reference = embed(model, texts, description.pad_token_id, 64)
+    score = _scorer(judged, rows)
+    exports = [Export("torch", 1.0, score(reference), None, _parameter_bytes(model), accepted=True)]
+    try:
+        _export_fp32(model, folder / ONNX_FP32)
+        _quantise(folder / ONNX_FP32, folder / ONNX_INT8)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, NotImplementedError) as error:
+        refused = f"cannot be exported: {type(error).__name__}: {str(error)[:200]}"
+        return [*exports, Export("fp32", 0.0, None, None, 0, accepted=False, reason=refused)]
+    for name, file in (("fp32", ONNX_FP32), ("int8", ONNX_INT8)):
+        encoder = OnnxEncoder(folder, description, file=file, threads=1)
+        rows_out = _embed_onnx(encoder, texts)
+        cosine, ndcg = float((reference * rows_out).sum(1).mean()), score(rows_out)
+        reason = _refusal(cosine, ndcg, exports[0].ndcg10)
+        size, taken = (folder / file).stat().st_size, latency(encoder, clock)
+        exports.append(Export(name, cosine, ndcg, taken, size, accepted=not reason, reason=reason))
+    return exports
+
+
+def choose(exports: Sequence[Export]) -> str:
+    """The fastest export that passed, ``torch`` where none did."""
+    passed = [export for export in exports if export.accepted and export.milliseconds is not None]
+    return min(passed, key=lambda export: export.milliseconds or 0.0).name if passed else "torch"
+
+
+def _export_fp32(model: Encoder, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    ids = torch.ones(2, 8, dtype=torch.int64)
+    mask = torch.ones(2, 8, dtype=torch.int64)
+    mask[1, 5:] = 0
+    batch, length = torch.export.Dim("batch", min=1, max=65_536), torch.export.Dim("length", min=2, max=8192)
+    shapes = {"input_ids": {0: batch, 1: length}, "attention_mask": {0: batch, 1: length}}
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # it announces each absent optional library
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's exporter uses its own deprecated names
+            torch.onnx.export(
+                model,
+                (ids, mask),
+                str(file),
+                input_names=[INPUT_IDS, MASK],
+                output_names=[EMBEDDING],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        exporter.setLevel(level)
+
+
+def _quantise(source: Path, target: Path) -> None:
+    """Eight-bit weights by output channel, activations scaled as they come.
+
+    Seven bits of the range are used (``reduce_range``): on a CPU without VNNI the products of eight overflow, and the
+    bundle may be served on another machine than this one.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises a preparation that the exporter has done
+    try:
+        quantize_dynamic(
+            source,
+            target,
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"],
+        )
+    finally:
+        root.setLevel(level)
+
+
+def _refusal(cosine: float, ndcg: float | None, whole: float | None) -> str:
+    """Why an export may not serve, empty when it may."""
+    if not cosine >= MIN_COSINE:
+        return f"mean cosine {cosine:.4f} is below {MIN_COSINE}"
+    if ndcg is not None and whole is not None and whole - ndcg > MAX_NDCG_LOSS:
+        return f"nDCG@10 falls by {whole - ndcg:.4f}, more than {MAX_NDCG_LOSS}"
+    return ""
+
+
+def latency(
+    encoder: OnnxEncoder, clock: Callable[[], float], tokens: int = TIMED_TOKENS, runs: int = TIMED_RUNS
+) -> float:
+    """Median milliseconds of one text of ``tokens`` tokens."""
+    ids = [[1] * tokens]
+    encoder.encode_ids(ids)
+    times = []
+    for _ in range(runs):
+        begun = clock()
+        encoder.encode_ids(ids)
+        times.append(clock() - begun)
+    return float(np.median(times) * 1e3)
+
+
+def _embed_onnx(encoder: OnnxEncoder, texts: Sequence[Ints]) -> NDArray[np.float32]:
+    rows = np.zeros((len(texts), encoder.dimension), dtype=np.float32)
+    for batch in batches_by_length([len(ids) for ids in texts], 64):
+        rows[batch] = encoder.encode_ids([texts[row].tolist() for row in batch])
+    return rows
+
+
+def _scorer(judged: Pairs, rows: Ints) -> Callable[[NDArray[np.float32]], float | None]:
+    def score(vectors: NDArray[np.float32]) -> float | None:
+        if not len(judged):
+            return None
+        query, item = np.searchsorted(rows, judged.query), np.searchsorted(rows, judged.item)
+        cosine = (vectors[query] * vectors[item]).sum(1)
+        return float(ndcg_by_query(judged.query, judged.relevance, cosine).mean())
+
+    return score
+
+
+def _parameter_bytes(model: Encoder) -> int:
+    return sum(value.numel() * value.element_size() for value in model.parameters())

@@ -1,0 +1,148 @@
+"""Fine-tuning an encoder: one function for one CPU, one GPU or a group of processes. Knows no pipeline, no registry.
+
+A process group, where there is one, is started by whoever calls (torchrun's entry point); every process calls
+:func:`train_encoder` with the same arguments and the first one writes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from pricing.encoder import process_group as group
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.data import encoder_data
+from pricing.encoder.encoder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
+from pricing.encoder.evaluation import scored_pairs
+from pricing.encoder.export import Export, choose, export_encoder
+from pricing.encoder.loop import Loop, Monotonic, merged
+from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
+from pricing.encoder.report import Progress, TrainingReport
+from pricing.files import canonical_json, directory_atomic, sha256_file, sha256_text, write_json
+
+
+def train_encoder(
+    config: EncoderConfig,
+    judgements: pd.DataFrame | None,
+    items: pd.DataFrame | None,
+    out: Path,
+    *,
+    impressions: pd.DataFrame | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    cache: Path | None = None,
+    clock: Monotonic = time.perf_counter,
+) -> TrainingReport:
+    """Fine-tune an encoder, export it, and write an encoder folder; going on from a killed run's checkpoint.
+
+    On a CPU the weights are the same for the same inputs, seed and number of threads, interrupted or not.
+
+    Args:
+        config: Settings.
+        judgements: Graded pairs with the judged text; where absent, clicks and purchases stand in.
+        items: Latest catalogue.
+        out: Encoder folder, replaced whole at the end. Checkpoints lie beside it until then.
+        impressions: Shown items, for the click head.
+        progress: Called after each step.
+        cache: Folder for tokenised texts; beside ``out`` when absent.
+        clock: Monotonic seconds.
+
+    Raises:
+        ConfigError: The base model cannot be had, or the device is not there.
+        DataError: There is nothing to learn from.
+        NonFiniteLoss: The loss became NaN or infinite.
+    """
+    work = out.with_name(f".{out.name}.training")
+    torch.manual_seed(config.seed)
+    model, tokenizer = load_base(config.base, config.pooling)
+    limit = min(config.max_length, _positions(model))
+    described = canonical_json([tokenizer.backend_tokenizer.to_str(), limit, config.prefix])
+    data = encoder_data(
+        judgements,
+        items,
+        impressions,
+        config,
+        lambda texts: tokenise(tokenizer, texts, limit, config.prefix),
+        tokenizer_fingerprint=sha256_text(described),
+        cache=cache or work,
+    )
+    loop = Loop(config, model, data, pad_id(tokenizer), work, progress, clock)
+    loop.run()
+    report = loop.report()
+    if group.rank() == 0:
+        report = _write(config, loop, tokenizer, limit, out, clock, report)
+        shutil.rmtree(work, ignore_errors=True)
+    group.barrier()
+    return report
+
+
+def _write(
+    config: EncoderConfig,
+    loop: Loop,
+    tokenizer: Any,
+    limit: int,
+    out: Path,
+    clock: Monotonic,
+    report: TrainingReport,
+) -> TrainingReport:
+    """Write the encoder folder whole: weights, heads, exports, description, report."""
+    model = Encoder(merged(loop.losses.encoder.cpu()).backbone, config.pooling).eval()  # without torch.compile's hook
+    with directory_atomic(out) as folder:
+        with quiet():
+            cast(Any, model.backbone).save_pretrained(folder / MODEL)
+            tokenizer.save_pretrained(folder / MODEL)
+        tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        _save_heads(loop.losses.heads, folder / HEADS)
+        document = {
+            "schema": SCHEMA,
+            "base": config.base,
+            "dimension": model.dimension,
+            "max_length": limit,
+            "pooling": config.pooling,
+            "prefix": config.prefix,
+            "serving": "torch",
+            "pad_token_id": loop.pad_token_id,
+            "fingerprint": _weights_fingerprint(folder / MODEL),
+            "config": config.as_json(),
+            "price_scale": list(loop.losses.price_scale),
+        }
+        write_json(folder / DESCRIPTION, document)
+        exports: list[Export] = []
+        if config.export == "auto":
+            judged = scored_pairs(loop.data, config)
+            exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock)
+        report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
+        write_json(folder / DESCRIPTION, {**document, "serving": report.serving, "exports": report.exports})
+        write_json(folder / REPORT, report.as_json())
+        _readable(folder)
+    return report
+
+
+def _save_heads(heads: Heads, file: Path) -> None:
+    save_file({name: value.detach().cpu().contiguous() for name, value in heads.state_dict().items()}, file)
+
+
+def _readable(folder: Path) -> None:
+    """Let every user read: safetensors writes for its owner alone, and serving runs as another."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(0o644)
+
+
+def _weights_fingerprint(folder: Path) -> str:
+    """Hex SHA-256 over the weights and the tokenizer: two encoders that embed alike have one."""
+    files = sorted(file for file in folder.iterdir() if file.suffix == ".safetensors" or file.name == "tokenizer.json")
+    return sha256_text("".join(f"{file.name}:{sha256_file(file)}" for file in files))
+
+
+def _positions(model: Encoder) -> int:
+    """Longest text the encoder has positions for."""
+    configured = getattr(cast(Any, model.backbone).config, "max_position_embeddings", None)
+    return int(configured) if configured else 1 << 30

@@ -1,0 +1,86 @@
+"""When a gap is none, when it is worth a look, and when someone is woken. Measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pricing.fairness.ratios import Ratio
+from pricing.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class AuditLimits:
+    """When a gap is none, when it is worth a look, and when someone is woken.
+
+    Args:
+        confidence: Two-sided level of every interval.
+        equal: PASS where the gap's interval lies inside plus and minus this share.
+        warn: WARN where the interval lies beyond this share, on either side.
+        page: PAGE where the interval lies beyond this share, on either side.
+        access: PAGE where the access ratio is below this (the four-fifths rule) and its interval below 1.
+        rows: Fewest priced impressions of a group, and of all others, for an answer.
+        users: Fewest customers of a group, and of all others: a thousand impressions of ten customers are ten voices.
+        false_discovery: Share of false alarms among alarms that Benjamini-Hochberg allows.
+        replicates: Bootstrap resamples.
+        permutations: Permutations a group; raised where many groups need a smaller p-value to be told apart.
+    """
+
+    confidence: float = 0.90
+    equal: float = 0.01
+    warn: float = 0.005
+    page: float = 0.02
+    access: float = 0.8
+    rows: int = 1_000
+    users: int = 30
+    false_discovery: float = 0.05
+    replicates: int = 999
+    permutations: int = 499
+
+    def permutations_for(self, groups: int) -> int:
+        """Enough that one group at the smallest possible p-value survives the correction for all of them."""
+        return max(self.permutations, int(np.ceil(2 * groups / self.false_discovery)) - 1)
+
+
+def judge(
+    gap: float, interval: tuple[float, float], adjusted_p: float, access: Ratio, limits: AuditLimits
+) -> tuple[Verdict, str]:
+    """The verdict on one group with enough data, and its reason; the most pressing rule that holds wins.
+
+    Args:
+        gap: Difference of mean log price.
+        interval: Of the gap; NaN where no stratum held both sides.
+        adjusted_p: Of no gap, corrected for the number of groups.
+        access: Access ratio with its interval.
+        limits: Thresholds.
+    """
+    low, high = interval
+    nearest = max(0.0, low, -high)  # how far from zero the interval begins
+    significant = adjusted_p <= limits.false_discovery
+    equal = float(np.log1p(limits.equal))
+    rules = (
+        (
+            access.value < limits.access and access.high < 1,
+            Verdict.PAGE,
+            f"access to prices below list is {access.value:.2f} of that of others, below {limits.access:g}",
+        ),
+        (not np.isfinite(low), Verdict.COULD_NOT_TELL, "no item and epoch was priced for both sides"),
+        (
+            significant and nearest > np.log1p(limits.page),
+            Verdict.PAGE,
+            f"the gap is {_percent(gap)}, surely beyond {limits.page:.1%}",
+        ),
+        (
+            significant and nearest > np.log1p(limits.warn),
+            Verdict.WARN,
+            f"the gap is {_percent(gap)}, surely beyond {limits.warn:.1%}",
+        ),
+        (-equal < low and high < equal, Verdict.PASS, f"the gap lies within {limits.equal:.0%}"),
+        (True, Verdict.COULD_NOT_TELL, f"{_percent(low)} to {_percent(high)} is too wide an interval to tell"),
+    )
+    return next((verdict, why) for holds, verdict, why in rules if holds)
+
+
+def _percent(log_gap: float) -> str:
+    return f"{np.expm1(log_gap):+.2%}"

@@ -1,0 +1,180 @@
+"""A page of search results with a price for this customer: the one function behind endpoint, evaluation and monitors.
+
+Knows the bundle and the request; nothing of HTTP, feature stores, clocks or logs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pricing.bundle.bundle import PricingModel
+from pricing.errors import RequestError
+from pricing.fairness.disclosure import DisclosureRule, read_disclosures
+from pricing.page.chosen_prices import ChosenPrices, choose_prices
+from pricing.page.context import MarketContext, UserContext
+from pricing.page.explanation import explain_problem
+from pricing.page.guardrails import to_minor
+from pricing.page.policy import PricingPolicy
+from pricing.page.priced_page import PricedItem, PricedPage
+from pricing.page.problem import Floats, PageProblem, Rows, intent_of, page_problem
+from pricing.page.reason_codes import price_reasons
+from pricing.reasons import Reason
+from pricing.search.similarity import top_k
+
+__all__ = ["PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
+
+
+def price_page(
+    model: PricingModel,
+    rows: Rows,
+    query_embedding: NDArray[np.float32] | None,
+    user: UserContext,
+    *,
+    epoch: int,
+    market: MarketContext | None = None,
+    previous_price: Floats | None = None,
+    fixed_price: Floats | None = None,
+) -> PricedPage:
+    """Price the items of a page together.
+
+    Args:
+        model: The bundle.
+        rows: (n,) catalogue rows in page order, each at most once.
+        query_embedding: (d,) unit vector of the query, None when there is no query.
+        user: The customer; whether their data is used follows from consent, jurisdiction and policy.
+        epoch: Price epoch of the request, ``policy.epoch_of(now)``.
+        market: Fresh money and stock of the items; the catalogue's when None.
+        previous_price: (n,) price last shown to the customer, NaN where none.
+        fixed_price: (n,) price promised to the customer for this epoch, NaN where none; it is kept.
+
+    Returns:
+        One priced item for each row. An empty page for no rows.
+    """
+    rule = read_disclosures().rule(user.jurisdiction, model.policy.day_of(epoch))
+    refusal = why_not_personal(model.policy, user, rule)
+    who = _consented(user, refusal)
+    problem = page_problem(
+        model,
+        rows,
+        query_embedding,
+        who,
+        market=market,
+        previous_price=previous_price,
+        fixed_price=fixed_price,
+    )
+    chosen = choose_prices(problem, epoch, who.user_id)
+    used_data = refusal is None and (problem.behaviour is not None or bool(who.history_items))
+    items = _items(problem, chosen, refusal, used_data)
+    personalised = any(item.personalised for item in items)
+    return PricedPage(
+        items=items,
+        personalised=personalised,
+        disclosure=rule.text if personalised else None,
+        jurisdiction=rule.jurisdiction,
+        expected_profit=chosen.profit,
+        confidence=chosen.confidence,
+        epoch=epoch,
+        model_version=model.version,
+        currency=model.policy.currency,
+    )
+
+
+def explain_page(
+    model: PricingModel,
+    rows: Rows,
+    query_embedding: NDArray[np.float32] | None,
+    user: UserContext,
+    *,
+    epoch: int,
+    market: MarketContext | None = None,
+    previous_price: Floats | None = None,
+    fixed_price: Floats | None = None,
+) -> list[dict[str, Any]]:
+    """Why each price of :func:`price_page` with the same arguments is what it is, in page order.
+
+    Returns:
+        For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
+        the contributions sum to ``price - base``. An item out of stock is not priced, and has none.
+    """
+    rule = read_disclosures().rule(user.jurisdiction, model.policy.day_of(epoch))
+    who = _consented(user, why_not_personal(model.policy, user, rule))
+    problem = page_problem(
+        model, rows, query_embedding, who, market=market, previous_price=previous_price, fixed_price=fixed_price
+    )
+    return explain_problem(problem, choose_prices(problem, epoch, who.user_id))
+
+
+def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
+    """The customer as pricing may see them: nobody in particular where their data stay out."""
+    return user if refusal is None else UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
+
+
+def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureRule) -> Reason | None:
+    """The reason why the customer's data stay out of the price; None when they may be used."""
+    if user.opted_out:
+        return Reason.OPTED_OUT
+    if not policy.personalise or not rule.personalisation:
+        return Reason.JURISDICTION_OFF
+    return None
+
+
+def _items(
+    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, used_data: bool
+) -> tuple[PricedItem, ...]:
+    model, unit = problem.model, problem.model.policy.limits.minor_per_unit
+    reasons = price_reasons(problem, chosen, refusal)
+    columns = zip(
+        *(
+            to_minor(money, unit).tolist()
+            for money in (
+                problem.market.list_price,
+                chosen.price,
+                problem.r,
+                problem.market.unit_cost,
+                problem.bounds.lo,
+                problem.bounds.hi,
+            )
+        ),
+        strict=True,
+    )
+    personal = used_data & problem.bounds.feasible & ~chosen.at_list
+    return tuple(
+        PricedItem(
+            item_id=model.item_ids[row],
+            category=str(model.categories[row]),
+            rank=place + 1,
+            similarity=float(problem.similarity[place]),
+            list_price_minor=listed,
+            price_minor=price,
+            reference_price_minor=reference,
+            unit_cost_minor=cost,
+            low_minor=low,
+            high_minor=high,
+            purchase_probability=float(chosen.probability[place]),
+            personalised=bool(personal[place]),
+            reasons=reasons[place],
+            propensity=float(chosen.propensity[place]),
+        )
+        for place, (row, (listed, price, reference, cost, low, high)) in enumerate(
+            zip(problem.rows, columns, strict=True)
+        )
+    )
+
+
+def retrieve(
+    model: PricingModel, query_embedding: NDArray[np.float32] | None, query: str, user: UserContext, k: int
+) -> Rows:
+    """Catalogue rows of the k items in stock that are closest to the intent, best first.
+
+    Raises:
+        RequestError: There is neither a query nor a history to search by.
+    """
+    z = intent_of(model, query_embedding, user)
+    if z is None:
+        raise RequestError("query", query, "a search needs a query or a customer with a history")
+    sold_out = model.market.stock <= 0
+    rows, _ = top_k(z, model.embeddings, k + int(sold_out.sum()))
+    return rows[~sold_out[rows]][:k]

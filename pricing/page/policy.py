@@ -1,0 +1,105 @@
+"""How prices are chosen and bounded: one frozen document that travels in the bundle. Chooses nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, timedelta
+from typing import Any
+
+from pricing.errors import ConfigError
+from pricing.page.guardrails import GuardrailLimits
+from pricing.search.similarity import ALPHA
+
+SCHEMA = "fairtag.policy/1"
+EPOCH_ZERO = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class PricingPolicy:
+    """The shop's pricing policy.
+
+    Args:
+        limits: Guardrails.
+        margin_weight: w, weight of profit in the objective.
+        anchor_weight: lambda, pull towards f(v).
+        reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
+        intent_alpha: Share of the query in the intent; the rest is the customer's history.
+        personalise: Whether behaviour and history may move prices at all.
+        similarity_in_price: Whether similarity may move prices, or only ranks.
+        confidence: Serve list unless the chosen prices beat it with this posterior probability.
+        posterior_draws: Draws behind that probability.
+        exploration: Share of prices drawn at random inside the bounds, so that the log can judge the next model.
+        epoch_hours: Hours for which a price, once quoted, stays.
+        stock_horizon_days: Days until stock is replenished: demand over them must fit the stock.
+        currency: ISO 4217 code; ``limits.minor_per_unit`` fits it.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+    """
+
+    limits: GuardrailLimits = field(default_factory=GuardrailLimits)
+    margin_weight: float = 1.0
+    anchor_weight: float = 0.0
+    reference_weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    intent_alpha: float = ALPHA
+    personalise: bool = True
+    similarity_in_price: bool = True
+    confidence: float = 0.8
+    posterior_draws: int = 64
+    exploration: float = 0.05
+    epoch_hours: int = 24
+    stock_horizon_days: int = 14
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name, value in (
+            ("intent_alpha", self.intent_alpha),
+            ("confidence", self.confidence),
+            ("exploration", self.exploration),
+        ):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}; it must be in [0, 1]")
+        if self.margin_weight < 0 or self.anchor_weight < 0 or self.margin_weight + self.anchor_weight == 0:
+            raise ConfigError(
+                f"margin_weight {self.margin_weight} and anchor_weight {self.anchor_weight} must be >= 0, one > 0"
+            )
+        if self.posterior_draws < 1 or self.epoch_hours < 1:
+            raise ConfigError(f"posterior_draws {self.posterior_draws} and epoch_hours {self.epoch_hours} must be >= 1")
+
+    def epoch_of(self, seconds: float) -> int:
+        """The price epoch of an instant, given in seconds since 1970."""
+        return int(seconds // (self.epoch_hours * 3600))
+
+    def day_of(self, epoch: int) -> date:
+        """The day on which an epoch begins, UTC: the day whose law holds for its quotes."""
+        return EPOCH_ZERO + timedelta(hours=epoch * self.epoch_hours)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PricingPolicy:
+        """Read the document; a name it does not know is refused.
+
+        Raises:
+            ConfigError: The schema or a name is unknown.
+        """
+        if document.get("schema") != SCHEMA:
+            raise ConfigError(f"policy: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
+        values = {name: value for name, value in document.items() if name != "schema"}
+        limits = {**values.pop("limits", {})}
+        _known(values, cls, "policy")
+        _known(limits, GuardrailLimits, "policy.limits")
+        for where, name in ((limits, "endings"), (values, "reference_weights")):
+            if name in where:
+                where[name] = tuple(where[name])
+        return cls(limits=GuardrailLimits(**limits), **values)
+
+
+def _known(values: Mapping[str, Any], kind: type[Any], where: str) -> None:
+    names = {entry.name for entry in fields(kind)}
+    if unknown := sorted(set(values) - names):
+        raise ConfigError(f"{where}: {', '.join(unknown)} is unknown; it may hold {', '.join(sorted(names))}")

@@ -1,0 +1,186 @@
+"""One page as numbers for the solver: demand, costs, bounds, menu, in money and in units of r. Chooses no price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pricing.bundle.bundle import PricingModel
+from pricing.page.context import MarketContext, UserContext
+from pricing.page.guardrails import Bounds, price_bounds, price_menu, settle
+from pricing.page.solver import PageSolution, solve_pages
+from pricing.reference.reference_price import reference_price
+from pricing.search.similarity import intent, user_vector
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PageProblem:
+    """Everything that decides the prices of one page; arrays (n,), money unless stated.
+
+    Args:
+        model: The bundle.
+        rows: Catalogue rows of the page's items.
+        similarity: s of each, in [0, 1].
+        behaviour: Raw allow-listed behaviour, None where prices are not personal.
+        market: Money and stock of each item.
+        r: Reference price, the unit of y.
+        fixed: Price already promised in this epoch, NaN where there is none.
+        bounds: Interval of each item.
+        menu: (n, m) allowed prices, NaN padded.
+    """
+
+    model: PricingModel
+    rows: Rows
+    similarity: Floats
+    behaviour: Floats | None
+    market: MarketContext
+    r: Floats
+    fixed: Floats
+    bounds: Bounds
+    menu: Floats
+
+    @cached_property
+    def demand(self) -> tuple[Floats, Floats]:
+        """``(a, b)`` of the logit."""
+        return self.model.demand.page(self.rows, self.similarity, self.behaviour)
+
+    @cached_property
+    def listed(self) -> NDArray[np.bool_]:
+        """Items that carry the fallback whatever demand says: no feasible price, or a category not to be priced."""
+        return ~self.bounds.feasible | ~self.model.demand.priceable(self.rows)
+
+    @cached_property
+    def on_sale(self) -> NDArray[np.bool_]:
+        """Items that can be bought; one known to be out of stock takes no demand from the others."""
+        return ~(self.market.stock <= 0)
+
+    @cached_property
+    def weight(self) -> Floats:
+        """What a unit of r is worth on this page: r over its mean, so that the page earns money, not ratios."""
+        return np.asarray(self.r / self.r.mean() if self.r.size else self.r, dtype=np.float64)
+
+    @cached_property
+    def shadow(self) -> Floats:
+        """Shadow price of stock, in units of r."""
+        return np.asarray(self.model.reference.shadow[self.rows] / self.r, dtype=np.float64)
+
+    @cached_property
+    def cost(self) -> Floats:
+        """Unit cost in units of r."""
+        return np.asarray(self.market.unit_cost / self.r, dtype=np.float64)
+
+    @cached_property
+    def anchor(self) -> Floats:
+        """f(v) in units of r."""
+        return np.asarray(self.model.reference.f[self.rows] / self.r, dtype=np.float64)
+
+    def solver_inputs(self) -> dict[str, NDArray[Any]]:
+        """Arguments of :func:`pricing.page.solver.solve_pages`, in r; a fixed or listed item has one price."""
+        a, b = self.demand
+        policy = self.model.policy
+        pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
+        menu = self.menu.copy()
+        menu[~np.isnan(pinned)] = np.nan
+        menu[:, 0] = np.where(np.isnan(pinned), menu[:, 0], pinned)
+        return {
+            "a": a,
+            "b": b,
+            "cost": self.cost,
+            "anchor": self.anchor,
+            "lo": np.where(np.isnan(pinned), self.bounds.lo, pinned) / self.r,
+            "hi": np.where(np.isnan(pinned), self.bounds.hi, pinned) / self.r,
+            "shadow": self.shadow,
+            "margin_weight": policy.margin_weight * self.weight,
+            "anchor_weight": policy.anchor_weight * self.weight,
+            "menu": menu / self.r[:, None],
+            "mask": self.on_sale,
+        }
+
+    def solve(self) -> PageSolution:
+        """The best price of each item, given all others on the page."""
+        return solve_pages(**self.solver_inputs())
+
+
+def best_prices(
+    solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
+) -> Floats:
+    """Money asked for each item: a promise first, the fallback where nothing was priced, else the solution."""
+    optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r leaves the menu by rounding errors
+    best = np.where(solution.priced & ~listed, optimum, fallback)
+    return np.where(np.isnan(fixed), best, fixed)
+
+
+def page_problem(
+    model: PricingModel,
+    rows: Rows,
+    query_embedding: NDArray[np.float32] | None,
+    user: UserContext,
+    *,
+    market: MarketContext | None = None,
+    previous_price: Floats | None = None,
+    fixed_price: Floats | None = None,
+) -> PageProblem:
+    """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
+    catalogue = model.market.rows(rows)
+    market = market.filled(catalogue) if market else catalogue
+    absent = np.full(len(rows), np.nan)
+    bounds = price_bounds(
+        model.policy.limits,
+        list_price=market.list_price,
+        unit_cost=market.unit_cost,
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+        previous_price=absent if previous_price is None else previous_price,
+        corridor_low=model.reference.corridor_low[rows],
+    )
+    bounds, menu = settle(bounds, price_menu(bounds, model.policy.limits))
+    return PageProblem(
+        model=model,
+        rows=rows,
+        similarity=page_similarity(model, rows, query_embedding, user),
+        behaviour=user.behaviour_vector(),
+        market=market,
+        r=reference_price(
+            model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
+        ),
+        fixed=absent if fixed_price is None else _in_corridor(model, rows, fixed_price),
+        bounds=bounds,
+        menu=menu,
+    )
+
+
+def _in_corridor(model: PricingModel, rows: Rows, fixed: Floats) -> Floats:
+    """Given prices, none above the corridor: a list price served for want of features is held inside it too."""
+    unit = model.policy.limits.minor_per_unit
+    top = np.floor(model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio * unit + 1e-6) / unit
+    return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
+
+
+def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:
+    """The intent ``z`` of the request: query and history joined; None when there is neither."""
+    known = [
+        (model.row_of[item], age)
+        for item, age in zip(user.history_items, user.history_age_days, strict=True)
+        if item in model.row_of
+    ]
+    history = user_vector(model.embeddings[[row for row, _ in known]], [age for _, age in known]) if known else None
+    return intent(query_embedding, history, model.policy.intent_alpha)
+
+
+def page_similarity(
+    model: PricingModel, rows: Rows, query_embedding: NDArray[np.float32] | None, user: UserContext
+) -> Floats:
+    """The similarity ``s`` of each item; the training mean where there is neither query nor history."""
+    z = intent_of(model, query_embedding, user)
+    if z is None:
+        return np.full(len(rows), model.demand.standard.similarity)
+    cosine = np.asarray(model.embeddings[rows] @ z, dtype=np.float64)
+    return np.asarray((1.0 + np.clip(cosine, -1.0, 1.0)) / 2.0, dtype=np.float64)

@@ -1,0 +1,93 @@
+"""Search by words: BM25 over item texts, and the fusion of several orders into one. Knows no embedding."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import bm25s
+import numpy as np
+from numpy.typing import NDArray
+
+from pricing.errors import BundleMissing
+from pricing.files import directory_atomic, read_json, write_json
+from pricing.search.similarity import best
+from pricing.text import tokens
+
+Rows = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+FUSION_K = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009: how little the first ranks stand out
+_COUNT = "documents.json"
+
+
+class WordIndex:
+    """BM25 (Lucene's variant) over the words of n texts.
+
+    Args:
+        index: A bm25s index.
+        size: Number of texts.
+    """
+
+    def __init__(self, index: bm25s.BM25, size: int) -> None:
+        self._index, self.size = index, size
+
+    @classmethod
+    def build(cls, texts: Sequence[str]) -> WordIndex:
+        """Index texts by their words, in any script."""
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets itself to DEBUG when it is imported
+        index = bm25s.BM25(method="lucene")
+        words = [tokens(text) for text in texts]
+        if any(words):
+            index.index(words, show_progress=False)
+        else:
+            index.index([["\x00"]] * max(len(words), 1), show_progress=False)  # no word matches any query
+        return cls(index, len(texts))
+
+    def scores(self, query: str) -> Floats:
+        """BM25 of each text (n,); 0 where no word of the query occurs."""
+        words = tokens(query)
+        if not words or not self.size:
+            return np.zeros(self.size)
+        return np.asarray(self._index.get_scores(words), dtype=np.float64)[: self.size]
+
+    def search(self, query: str, k: int) -> Rows:
+        """The k texts with the greatest score, best first; only texts that share a word."""
+        scores = self.scores(query)
+        rows = best(scores, k)
+        return rows[scores[rows] > 0]
+
+    def save(self, path: Path) -> Path:
+        """Write the index as arrays and JSON, whole or not at all."""
+        with directory_atomic(path) as folder:
+            self._index.save(str(folder), show_progress=False)
+            write_json(folder / _COUNT, {"documents": self.size})
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> WordIndex:
+        """Memory-map an index that :meth:`save` wrote.
+
+        Raises:
+            BundleMissing: There is none.
+        """
+        if not (path / _COUNT).is_file():
+            raise BundleMissing(f"{path}: no word index; build the bundle again")
+        index = bm25s.BM25.load(str(path), mmap=True, show_progress=False)
+        return cls(index, int(read_json(path / _COUNT)["documents"]))
+
+
+def fuse(orders: Sequence[Rows], k: int, weights: Sequence[float] | None = None) -> Rows:
+    """Reciprocal-rank fusion: each order gives ``weight / (60 + rank)`` to its rows; the k with the most, best first.
+
+    It needs no common scale of cosine and BM25. A row that an order lacks gets nothing from it; equal sums go to the
+    row that the first order ranks higher.
+    """
+    shares = weights or [1.0] * len(orders)
+    sums: dict[int, float] = {}
+    for rows, weight in zip(orders, shares, strict=True):
+        for rank, row in enumerate(rows.tolist(), start=1):
+            sums[row] = sums.get(row, 0.0) + weight / (FUSION_K + rank)
+    ordered = sorted(sums.items(), key=lambda pair: -pair[1])  # stable: insertion order is the first order's
+    return np.array([row for row, _ in ordered[: max(k, 0)]], dtype=np.int64)

@@ -1,0 +1,80 @@
+"""What a unit of stock is worth until it is replenished: shadow prices from the traffic of the last days.
+
+Knows pages, demand and stock; the dual itself is :mod:`pricing.stock.shadow_prices`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pricing import schema
+from pricing.demand.data import DemandData
+from pricing.demand.model import DemandModel
+from pricing.errors import NotConverged
+from pricing.page.context import MarketContext
+from pricing.page.guardrails import price_bounds
+from pricing.page.policy import PricingPolicy
+from pricing.stock.shadow_prices import shadow_prices
+
+Floats = NDArray[np.float64]
+
+PAGES = 2_000  # pages that stand for the horizon's traffic; more are thinned and counted with their weight
+
+
+def stock_shadow(
+    impressions: pd.DataFrame,
+    data: DemandData,
+    demand: DemandModel,
+    catalogue: pd.DataFrame,
+    f: Floats,
+    policy: PricingPolicy,
+) -> Floats:
+    """Shadow price of each catalogue item, money (N,), at the stock of the newest snapshot.
+
+    The last ``policy.stock_horizon_days`` of pages are taken as the traffic until the next delivery.
+
+    Args:
+        impressions: Rows that ``data`` was made from, for their time.
+        data: Pages as demand reads them.
+        demand: The fitted model.
+        catalogue: Newest item snapshots, row i is item i.
+        f: (N,) predicted prices, money.
+        policy: Weights, limits and horizon.
+
+    Raises:
+        NotConverged: The dual stopped short of its optimum.
+    """
+    days = (impressions[schema.TS].max() - impressions[schema.TS].min()).total_seconds() / 86_400
+    pages = data.starts.size
+    wanted = max(1, round(pages * min(1.0, policy.stock_horizon_days / max(days, 1.0))))
+    chosen = np.linspace(0, pages - 1, min(wanted, PAGES)).astype(np.int64)
+    keep = np.zeros(pages, dtype=bool)
+    keep[chosen] = True
+    part = data.pages(keep)
+    market = MarketContext.of(catalogue)
+    listed = market.list_price
+    bounds = price_bounds(
+        policy.limits, list_price=listed, unit_cost=market.unit_cost, map_price=market.map_price, msrp=market.msrp
+    )
+    a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
+    columns = (a, b, *(x[part.item] / listed[part.item] for x in (market.unit_cost, f, bounds.lo, bounds.hi)))
+    place = np.arange(part.n_rows) - part.starts[part.page]
+    shape = (part.starts.size, int(place.max()) + 1)
+    items = np.full(shape, -1, dtype=np.int64)
+    items[part.page, place] = part.item
+    padded = [np.zeros(shape) for _ in columns]
+    for grid, values in zip(padded, columns, strict=True):
+        grid[part.page, place] = values
+    found = shadow_prices(
+        *padded,
+        items=items,
+        stock=market.stock,
+        traffic=wanted / part.starts.size,
+        margin_weight=policy.margin_weight * listed,
+        anchor_weight=0.0,
+    )
+    if not found.converged:
+        raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")
+    return np.asarray(np.where(np.isfinite(found.mu), found.mu, 0.0) * listed, dtype=np.float64)

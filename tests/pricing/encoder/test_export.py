@@ -1,0 +1,122 @@
+"""Exports: the same numbers as torch, refused where they are not, and served without torch."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from pricing.encoder.encoder import DESCRIPTION, ONNX_INT8, describe_encoder, load_encoder, serving_files
+from pricing.encoder.export import Export, _refusal, choose
+from pricing.encoder.onnx import OnnxEncoder, batches_by_length, pad
+from pricing.encoder.training import train_encoder
+from pricing.errors import BundleError, BundleMissing, ConfigError
+
+TEXTS = ["red drill", "", "the new green chair with a mirror for my lamp", "\U0001f600", "电钻", "unknown words only"]
+
+
+@pytest.fixture(scope="module")
+def exported(config, judgements, items, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported") / "encoder"
+    report = train_encoder(config(export="auto"), judgements, items, folder)
+    return folder, report
+
+
+def test_the_fp32_graph_gives_torchs_rows_whatever_the_batch(exported):
+    folder, _ = exported
+    onnx = OnnxEncoder(folder, file="onnx/model.onnx")
+    torch_rows = load_encoder(folder, backend="torch").encode(TEXTS)
+    np.testing.assert_allclose(onnx.encode(TEXTS), torch_rows, atol=1e-5)
+    np.testing.assert_allclose(onnx.encode(TEXTS, batch_size=1), torch_rows, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(torch_rows, axis=1), 1.0, atol=1e-5)
+    assert onnx.encode([]).shape == (0, 32)
+
+
+def test_each_export_is_measured_and_the_choice_is_recorded(exported):
+    folder, report = exported
+    assert [export["name"] for export in report.exports] == ["torch", "fp32", "int8"]
+    by_name = {export["name"]: export for export in report.exports}
+    assert by_name["fp32"]["accepted"]
+    assert by_name["fp32"]["mean_cosine"] > 0.9999
+    assert by_name["int8"]["bytes"] < by_name["fp32"]["bytes"]
+    document = json.loads((folder / DESCRIPTION).read_text())
+    assert document["serving"] == report.serving != "torch"
+    assert document["exports"] == report.exports
+    assert load_encoder(folder).dimension == 32
+
+
+def test_the_gate_refuses_a_graph_that_differs_or_ranks_worse():
+    assert "cosine" in _refusal(0.989, 0.9, 0.9)
+    assert "cosine" in _refusal(float("nan"), 0.9, 0.9)
+    assert "nDCG" in _refusal(0.999, 0.89, 0.9)
+    assert _refusal(0.991, 0.896, 0.9) == ""
+    assert _refusal(0.991, None, None) == ""
+
+
+def test_the_fastest_accepted_export_is_chosen_and_torch_where_none_is():
+    fast = Export("int8", 0.95, None, 1.0, 1, accepted=False, reason="cosine")
+    slow = Export("fp32", 1.0, None, 2.0, 1, accepted=True)
+    whole = Export("torch", 1.0, None, None, 1, accepted=True)
+    assert choose([whole, slow, fast]) == "fp32"
+    assert choose([whole, fast]) == "torch"
+    assert choose([]) == "torch"
+
+
+def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(exported, tmp_path):
+    folder, _ = exported
+    for name in serving_files(folder):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    program = (
+        "import sys, pathlib, json; from pricing.encoder.encoder import load_encoder;"
+        "rows = load_encoder(pathlib.Path(sys.argv[1]), backend='onnx').encode(['red drill']);"
+        "print(json.dumps([sorted({'torch', 'transformers', 'peft'} & set(sys.modules)), rows.tolist()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
+    modules, rows = json.loads(done.stdout)
+    assert modules == []
+    np.testing.assert_allclose(rows, load_encoder(folder).encode(["red drill"]), atol=1e-6)
+
+
+def test_a_missing_file_another_schema_and_an_unknown_backend_are_refused(exported, tmp_path):
+    folder, _ = exported
+    (tmp_path / DESCRIPTION).write_text((folder / DESCRIPTION).read_text())
+    with pytest.raises(BundleMissing, match="missing"):
+        load_encoder(tmp_path)
+    with pytest.raises(ConfigError, match="tensorrt"):
+        load_encoder(folder, backend="tensorrt")
+    document = json.loads((folder / DESCRIPTION).read_text())
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**document, "serving": "torch"}))
+    with pytest.raises(ConfigError, match="fidelity gate"):
+        load_encoder(tmp_path, backend="onnx")
+    (tmp_path / DESCRIPTION).write_text(json.dumps({**document, "schema": "other/2"}))
+    with pytest.raises(BundleError, match="train again"):
+        describe_encoder(tmp_path)
+
+
+def test_texts_are_batched_by_length_and_padded_with_the_mask_off():
+    batches = list(batches_by_length([3, 9, 1, 9], 2))
+    assert [batch.tolist() for batch in batches] == [[1, 3], [0, 2]]
+    ids, mask = pad([[5, 6, 7], [8]], 1, multiple=4)
+    assert ids.tolist() == [[5, 6, 7, 1], [8, 1, 1, 1]]
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 0, 0, 0]]
+
+
+@pytest.mark.slow
+def test_the_real_minilm_exports_within_the_gate_and_knows_a_drill(tmp_path, config):
+    begun = time.perf_counter()
+    report = train_encoder(
+        config(base="minilm", method="none", max_length=64, export="auto"), None, None, tmp_path / "e"
+    )
+    assert time.perf_counter() - begun < 120
+    by_name = {export["name"]: export for export in report.exports}
+    assert by_name["fp32"]["mean_cosine"] > 0.9999
+    encoder = load_encoder(tmp_path / "e", backend="onnx")
+    drill, cordless, fruit = encoder.encode(["power drill", "cordless 18 V drilling tool", "banana"])
+    assert drill @ cordless > drill @ fruit + 0.3
+    whole = load_encoder(tmp_path / "e", backend="torch")
+    texts = ["power drill", "LED ceiling lamp, 12 W", "oak dining table for six", "garden hose 25 m"]
+    small = OnnxEncoder(tmp_path / "e", file=ONNX_INT8).encode(texts)
+    assert (small * whole.encode(texts)).sum(1).min() > 0.97

@@ -1,0 +1,165 @@
+"""Each promise about a quoted price: kept by a clean log, found when broken, counted and shown."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pricing import schema
+from pricing.errors import MissingDataError
+from pricing.fairness.disclosure import read_disclosures
+from pricing.fairness.invariants import NEEDED, breaches, check_invariants
+from pricing.reasons import Reason
+from pricing.verdict import Verdict, worst
+
+DISCLOSURES = read_disclosures()
+NEW_YORK = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+RHO = 1.25
+
+
+def quotes(n=40):
+    """Personal prices of one item and epoch in New York, all inside the corridor."""
+    return pd.DataFrame(
+        {
+            schema.QUOTE_ID: [f"q{row}" for row in range(n)],
+            schema.TS: pd.Timestamp("2026-11-22 12:00", tz="UTC"),
+            schema.USER_KEY: [f"k{row}" for row in range(n)],
+            schema.ITEM_ID: "i1",
+            schema.LIST_PRICE_MINOR: 1_000,
+            schema.PRICE_MINOR: np.linspace(800, 1_000, n).round().astype(int),
+            schema.LOW_MINOR: 800,
+            schema.HIGH_MINOR: 1_000,
+            schema.UNIT_COST_MINOR: 500,
+            schema.PERSONALISED: True,
+            schema.REASONS: [[Reason.DEMAND_HIGH_INTENT.value]] * n,
+            schema.MODEL_VERSION: "m1",
+            schema.JURISDICTION: "US-NY",
+            schema.DISCLOSURE: NEW_YORK,
+            schema.CURRENCY: "USD",
+            schema.EPOCH: 20_000,
+        }
+    )
+
+
+def broken(frame, rho=RHO):
+    return {entry.rule: entry.count for entry in breaches(check_invariants(frame, rho=rho, disclosures=DISCLOSURES))}
+
+
+def change(row, **values):
+    frame = quotes()
+    for name, value in values.items():
+        frame.loc[row, name] = value
+    return frame
+
+
+def test_a_clean_log_breaks_nothing_and_every_promise_is_listed():
+    checked = check_invariants(quotes(), rho=RHO, disclosures=DISCLOSURES)
+    assert [entry.rule for entry in checked] == [
+        "corridor", "list", "floor", "ceiling", "disclosure", "opt_out", "sticky",
+    ]  # fmt: skip
+    assert all((entry.count, entry.checked) == (0, 40) for entry in checked)
+
+
+def test_a_price_a_cent_beyond_the_corridor_is_found():
+    frame = quotes().assign(**{schema.HIGH_MINOR: 1_100, schema.LIST_PRICE_MINOR: 1_100})
+    frame.loc[3, schema.PRICE_MINOR] = 1_001  # 800 x 1.25 is 1,000
+    assert broken(frame) == {"corridor": 1}
+    frame.loc[3, schema.PRICE_MINOR] = 1_000
+    assert broken(frame) == {}
+
+
+@pytest.mark.parametrize("apart", [{schema.EPOCH: 20_001}, {schema.ITEM_ID: "i2"}, {schema.CURRENCY: "EUR"}])
+def test_other_items_epochs_and_currencies_have_corridors_of_their_own(apart):
+    frame = quotes()
+    other = quotes(1).assign(**{schema.PRICE_MINOR: 400, schema.LOW_MINOR: 300, **apart})
+    assert broken(pd.concat([frame, other], ignore_index=True)) == {}
+    assert broken(pd.concat([frame, other.assign(item_id="i1", epoch=20_000, currency="USD")]))["corridor"] > 30
+
+
+def test_above_list_below_the_floor_and_above_the_ceiling():
+    assert broken(change(0, list_price_minor=799)) == {"list": 1}
+    assert broken(change(39, high_minor=999)) == {"ceiling": 1}
+    assert broken(change(0, low_minor=801)) == {"floor": 1}
+
+
+@pytest.mark.parametrize("reason", [Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST])
+def test_the_fallback_is_exempt_from_commercial_bounds_alone(reason):
+    frame = change(39, low_minor=1_100, high_minor=900)
+    assert broken(frame) == {"floor": 1, "ceiling": 1}
+    frame.at[39, schema.REASONS] = [reason.value]
+    assert broken(frame) == {}
+    frame.loc[39, schema.LIST_PRICE_MINOR] = 999
+    assert broken(frame) == {"list": 1}
+
+
+def test_a_promised_price_stands_while_the_bounds_move_under_it():
+    first, again = quotes(1), quotes(1).assign(quote_id="later", low_minor=850, high_minor=900)
+    again[schema.TS] += pd.Timedelta(hours=1)
+    assert broken(pd.concat([again, first], ignore_index=True)) == {}  # in whatever order the log is read
+    assert broken(again) == {"floor": 1}
+    stranger = again.assign(user_key="k9")
+    assert broken(pd.concat([first, stranger], ignore_index=True)) == {"floor": 1}
+    guests = pd.concat([first, again], ignore_index=True).assign(user_key=None)
+    assert broken(guests) == {"floor": 1}  # nothing is promised to a guest
+
+
+@pytest.mark.parametrize("text", [None, "", NEW_YORK.lower(), NEW_YORK + ".", " " + NEW_YORK])
+def test_the_disclosure_must_be_there_to_the_byte(text):
+    assert broken(change(5, disclosure=text)) == {"disclosure": 1}
+
+
+@pytest.mark.parametrize("place", ["US-MD", "US-CT", "CN", "XX", None])
+def test_a_personal_price_where_none_may_be_is_a_breach_whatever_it_says(place):
+    assert broken(change(5, jurisdiction=place)) == {"disclosure": 1}
+
+
+def test_a_personal_price_before_the_law_was_known_is_a_breach():
+    assert broken(change(5, ts=pd.Timestamp("2025-07-07 23:59", tz="UTC"))) == {"disclosure": 1}
+    assert broken(change(5, ts=pd.Timestamp("2025-07-08 00:00", tz="UTC"))) == {}
+
+
+def test_a_price_that_is_not_personal_needs_no_text():
+    assert broken(change(5, personalised=False, disclosure=None, jurisdiction=None)) == {}
+
+
+@pytest.mark.parametrize("reason", [Reason.OPTED_OUT, Reason.JURISDICTION_OFF])
+def test_a_personal_price_for_who_refused_it_is_a_breach(reason):
+    frame = quotes()
+    frame.at[7, schema.REASONS] = [reason.value, Reason.ANCHOR.value]
+    assert broken(frame) == {"opt_out": 1}
+
+
+def test_one_customer_one_item_one_epoch_one_model_is_one_price():
+    assert broken(change(1, user_key="k0")) == {"sticky": 1}
+    assert broken(change(1, user_key="k0", model_version="m2")) == {}
+    assert broken(change(1, user_key="k0", epoch=20_001)) == {}
+    assert broken(change([0, 1], user_key=None)) == {}
+    assert broken(change(1, user_key="k0", price_minor=800)) == {}
+
+
+def test_examples_show_the_quote_and_never_the_customer():
+    checked = check_invariants(quotes().assign(list_price_minor=700), rho=RHO, disclosures=DISCLOSURES)
+    entry = next(entry for entry in checked if entry.rule == "list")
+    assert entry.count == 40
+    assert len(entry.examples) == 3
+    assert entry.examples[0] == {
+        "quote_id": "q0", "item_id": "i1", "epoch": 20_000, "price_minor": 800, "list_price_minor": 700,
+    }  # fmt: skip
+
+
+def test_an_empty_log_breaks_nothing_and_says_that_nothing_was_checked():
+    checked = check_invariants(quotes().iloc[:0], rho=RHO, disclosures=DISCLOSURES)
+    assert {(entry.count, entry.checked) for entry in checked} == {(0, 0)}
+
+
+@pytest.mark.parametrize("column", NEEDED)
+def test_a_missing_column_is_named(column):
+    with pytest.raises(MissingDataError, match=column):
+        check_invariants(quotes().drop(columns=column), rho=RHO, disclosures=DISCLOSURES)
+
+
+def test_the_worst_of_several_verdicts_and_of_none():
+    assert worst([Verdict.PASS, Verdict.WARN, Verdict.PAGE]) is Verdict.PAGE
+    assert worst([Verdict.PASS, Verdict.COULD_NOT_TELL]) is Verdict.COULD_NOT_TELL
+    assert worst([Verdict.WARN, Verdict.COULD_NOT_TELL]) is Verdict.COULD_NOT_TELL
+    assert worst([Verdict.PASS]) is Verdict.PASS
+    assert worst([]) is Verdict.COULD_NOT_TELL
