@@ -9,7 +9,7 @@ import pytest
 from pricing.errors import DataError
 from pricing.offline import ope
 
-FIXTURE = json.loads((Path(__file__).parents[1] / "fixtures" / "obp.json").read_text())
+FIXTURE = json.loads((Path(__file__).parents[2] / "fixtures" / "obp.json").read_text())
 
 
 def fixture_log():
