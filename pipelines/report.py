@@ -63,7 +63,9 @@ def _titles(layout: RunLayout) -> dict[str, str]:
 
 
 def _provenance(layout: RunLayout) -> str:
-    """What of the data was derived or simulated."""
-    metadata = read_json(layout.tables / "metadata.json")
-    notes = [f"{table}: {what}" for table, what in metadata.get("provenance", {}).items() if what != "recorded"]
-    return "; ".join(notes)
+    """What of the data was derived or simulated: each note once, with the tables that it is about."""
+    tables: dict[str, list[str]] = {}
+    for table, what in read_json(layout.tables / "metadata.json").get("provenance", {}).items():
+        if what != "recorded":
+            tables.setdefault(what, []).append(table)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in tables.items())
