@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from pricing.figures import figure
+
 VERDICTS = {
     "pass": "green",
     "warn": "yellow",
@@ -143,7 +145,7 @@ def _verdict(verdict: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else figure(value)
 
 
 def _money(minor: int, currency: str) -> str:

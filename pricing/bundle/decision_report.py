@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from pricing.figures import figure
 from pricing.files import write_text
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
     environment = Environment(
         loader=PackageLoader("pricing"), autoescape=select_autoescape(), undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["figure"] = figure
     page = environment.get_template("decision.html.j2").render(
         decision=decision, pictures=_pictures(decision["metrics"].get("charts", {})), figures=_figures(decision)
     )
