@@ -10,7 +10,15 @@ import jsonschema
 import pytest
 import yaml
 
-from pipelines.compilation import Target, compile_pipeline, image_map
+from pipelines.compilation import (
+    SECRET,
+    SECRET_KEYS,
+    Target,
+    compile_pipeline,
+    image_map,
+    label_map,
+    toleration_list,
+)
 from pricing.errors import ConfigError
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas" / "pipelines.kubeflow.org"
@@ -18,8 +26,23 @@ STEPS = {"ingest", "validate", "training-set", "materialise", "train", "fit", "e
 
 
 def _compiled(path: Path, target: Target | None = None) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(compile_pipeline(path / "pipeline.yaml", target).read_text())
-    return loaded
+    return _documents(path, target)[0]
+
+
+def _documents(path: Path, target: Target | None = None) -> list[dict[str, Any]]:
+    """The pipeline's specification and the platform's."""
+    return list(yaml.safe_load_all(compile_pipeline(path / "pipeline.yaml", target).read_text()))
+
+
+def _steps_on_kubernetes(platform: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each step's settings on Kubernetes, read by the message type that Kubeflow's own server reads them with."""
+    from google.protobuf import json_format
+    from kfp.kubernetes import kubernetes_executor_config_pb2 as pb
+
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for settings in executors.values():
+        json_format.ParseDict(settings, pb.KubernetesExecutorConfig())
+    return {name.removeprefix("exec-"): settings for name, settings in executors.items()}
 
 
 def test_every_step_is_there_and_none_installs_anything(tmp_path: Path) -> None:
@@ -65,9 +88,59 @@ def test_a_platform_chooses_images_and_accelerators(tmp_path: Path) -> None:
         "example.org/train-python@sha256:0"
     }
     assert {containers[name]["image"] for name in ("ingest", "validate")} == {"fairtag/data-python:0.1.0"}
+    accelerators = {name: each["resources"].get("accelerator") for name, each in containers.items()}
+    assert {name for name, found in accelerators.items() if found} == {"train"}
     wanted = {"resourceType": "example.org/gpu", "resourceCount": "2"}
-    assert {name for name in containers if "resources" in containers[name]} == {"train"}
-    assert containers["train"]["resources"]["accelerator"] == wanted
+    assert accelerators["train"] | wanted == accelerators["train"]
+
+
+def test_a_choice_for_one_compilation_does_not_reach_the_next(tmp_path: Path) -> None:
+    plain = _documents(tmp_path)
+    _documents(tmp_path, Target(images={"data": "example.org/data-python:1", "train": "example.org/t:1"}, gpus=1))
+    assert _documents(tmp_path) == plain
+
+
+def test_every_step_is_held_to_processor_memory_and_time(tmp_path: Path) -> None:
+    pipeline, platform = _documents(tmp_path, Target(cpu=2, memory=6))
+    for executor in pipeline["deploymentSpec"]["executors"].values():
+        resources = executor["container"]["resources"]
+        assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("500m", "2")
+        assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == ("3072Mi", "6Gi")
+    steps = _steps_on_kubernetes(platform)
+    assert {name: int(each["activeDeadlineSeconds"]) > 0 for name, each in steps.items()} == dict.fromkeys(STEPS, True)
+
+
+def test_only_the_steps_that_talk_to_the_stores_see_the_secret(tmp_path: Path) -> None:
+    steps = _steps_on_kubernetes(_documents(tmp_path)[1])
+    seen = {
+        name: {pair["envVar"] for secret in each["secretAsEnv"] for pair in secret["keyToEnv"]}
+        for name, each in steps.items()
+        if "secretAsEnv" in each
+    }
+    assert seen == {name: set(keys) for name, keys in SECRET_KEYS.items()}
+    assert {secret["secretName"] for each in steps.values() for secret in each.get("secretAsEnv", [])} == {SECRET}
+    without = _steps_on_kubernetes(_documents(tmp_path, Target(secret=""))[1])
+    assert not any("secretAsEnv" in each for each in without.values())
+
+
+def test_the_script_that_makes_the_secret_writes_every_key_that_a_step_reads() -> None:
+    script = (Path(__file__).parents[2] / "k8s" / "secrets.sh").read_text(encoding="utf-8")
+    assert f"create secret generic {SECRET}" in script
+    for keys in SECRET_KEYS.values():
+        assert all(f"{key}=" in script for key in keys)
+
+
+def test_the_training_step_alone_goes_to_the_nodes_with_accelerators(tmp_path: Path) -> None:
+    tolerations = toleration_list(["nvidia.com/gpu:NoSchedule", "pool=gpu:NoExecute"])
+    steps = _steps_on_kubernetes(
+        _documents(tmp_path, Target(node_selector={"pool": "gpu"}, tolerations=tolerations))[1]
+    )
+    assert {name for name, each in steps.items() if "nodeSelector" in each or "tolerations" in each} == {"train"}
+    assert steps["train"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
+    assert steps["train"]["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"},
+    ]
 
 
 def test_the_kubernetes_objects_keep_to_their_schemas(tmp_path: Path) -> None:
@@ -76,6 +149,7 @@ def test_the_kubernetes_objects_keep_to_their_schemas(tmp_path: Path) -> None:
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
     assert pipeline["metadata"]["namespace"] == version["metadata"]["namespace"] == "prices"
     assert set(version["spec"]["pipelineSpec"]["root"]["dag"]["tasks"]) == STEPS
+    assert _steps_on_kubernetes(version["spec"]["platformSpec"])["deploy"]["secretAsEnv"]
     if not SCHEMAS.is_dir():
         pytest.skip("the schemas of Kubeflow Pipelines are not beside the repository")
     for document in (pipeline, version):
@@ -87,3 +161,18 @@ def test_the_kubernetes_objects_keep_to_their_schemas(tmp_path: Path) -> None:
 def test_an_image_for_no_role_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="role=image"):
         image_map([text])
+
+
+@pytest.mark.parametrize("text", ["gpu", "gpu:Sometimes", ":NoSchedule", "pool=:NoSchedule"])
+def test_a_taint_that_nobody_could_have_set_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="key=value:effect"):
+        toleration_list([text])
+
+
+def test_a_label_without_a_value_and_a_negative_size_are_refused() -> None:
+    with pytest.raises(ConfigError, match="label=value"):
+        label_map(["pool"])
+    with pytest.raises(ConfigError, match="--gpus -1"):
+        Target(gpus=-1)
+    with pytest.raises(ConfigError, match="--memory 0"):
+        Target(memory=0)
