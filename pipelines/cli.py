@@ -63,6 +63,7 @@ def run(
     jurisdiction: Jurisdiction = "US-NY",
     redis: Annotated[str | None, typer.Option(help="host:port of Redis as online store; SQLite without.")] = None,
     registry: Annotated[str | None, typer.Option(help="Address of an MLflow server; SQLite without.")] = None,
+    runner: Annotated[str, typer.Option(help="process, or docker: each step in our images, locked down.")] = "process",
     force: Annotated[bool, typer.Option("--force", help="Run the pipeline even where nothing changed.")] = False,
 ) -> None:
     """Run the whole loop on this machine: validate, train, judge, and where accepted serve, quote and report.
@@ -88,6 +89,7 @@ def run(
         encoder=_encoder_settings(encoder, epochs=epochs, max_steps=max_steps),
         redis=redis,
         registry=registry,
+        runner=runner,
     )
     console.print(f"[bold]fairtag run[/] {dataset} into {out} (log: {out}/pipeline.log)", highlight=False)
     try:

@@ -87,13 +87,16 @@ class _Watcher(io.TextIOBase):
             self.progress(self.step, plain.partition(":")[2].strip())
 
 
-def run_pipeline(arguments: Mapping[str, Any], out: Path, progress: Callable[[str, str], None]) -> None:
-    """Run every step, each in a process of its own, and copy what a reader needs into ``out``.
+def run_pipeline(
+    arguments: Mapping[str, Any], out: Path, progress: Callable[[str, str], None], runner: str = "process"
+) -> None:
+    """Run every step, each in a process or a container of its own, and copy what a reader needs into ``out``.
 
     Args:
         arguments: Parameters of :func:`pipelines.training.training`.
         out: Folder of the run.
         progress: Told (step, line) as the steps go.
+        runner: process, or docker for our images.
 
     Raises:
         FairtagError: A step's own error, raised again.
@@ -109,7 +112,7 @@ def run_pipeline(arguments: Mapping[str, Any], out: Path, progress: Callable[[st
     with (out / LOG).open("w") as log:
         watcher = _Watcher(log, progress)
         try:
-            with _runner(attempts, watcher):
+            with _running(_runner(runner, arguments, out), attempts, watcher):
                 training(**arguments)
         except RuntimeError as error:
             raise watcher.ours or StepFailed(watcher.step, watcher.other or str(error), out / LOG) from error
@@ -118,11 +121,21 @@ def run_pipeline(arguments: Mapping[str, Any], out: Path, progress: Callable[[st
             shutil.rmtree(attempts, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _runner(attempts: Path, watcher: _Watcher) -> Iterator[None]:
+def _runner(name: str, arguments: Mapping[str, Any], out: Path) -> Any:
     from kfp import local
 
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(attempts), raise_on_error=True)
+    if name == "docker":
+        from pipelines.containers import docker_runner
+
+        return docker_runner(arguments, out)
+    return local.SubprocessRunner(use_venv=False)
+
+
+@contextlib.contextmanager
+def _running(runner: Any, attempts: Path, watcher: _Watcher) -> Iterator[None]:
+    from kfp import local
+
+    local.init(runner, pipeline_root=str(attempts), raise_on_error=True)
     handler = logging.StreamHandler(watcher)
     root = logging.getLogger()
     before = (root.handlers, root.level)

@@ -88,7 +88,7 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
     layout.state.unlink(missing_ok=True)
     started = time.time()
     try:
-        run_pipeline(settings.arguments(data, code), layout.root, progress)
+        run_pipeline(settings.arguments(data, code), layout.root, progress, settings.runner)
         verdict = "accepted"
     except DecisionRejected:
         verdict = "rejected"

@@ -11,6 +11,7 @@ from pricing.errors import ConfigError
 from pricing.files import canonical_json, sha256_text
 
 PRESETS: dict[str, str] = {"demo": "demo", "full": "standard"}  # of a run -> of its encoder
+RUNNERS = ("process", "docker")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class RunSettings:
         encoder: Settings of the encoder that differ from the preset.
         redis: host:port of a Redis online store; SQLite when None.
         registry: Address of an MLflow server; a folder under ``out`` when None.
+        runner: Where a step runs: in a process, or with docker in our images.
     """
 
     out: Path
@@ -44,10 +46,13 @@ class RunSettings:
     encoder: dict[str, Any] = field(default_factory=dict)
     redis: str | None = None
     registry: str | None = None
+    runner: str = "process"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ConfigError(f"--preset {self.preset!r} is refused; it must be one of {', '.join(PRESETS)}")
+        if self.runner not in RUNNERS:
+            raise ConfigError(f"--runner {self.runner!r} is refused; it must be one of {', '.join(RUNNERS)}")
         if not 0 <= self.max_quarantined < 1:
             raise ConfigError(f"--max-quarantined {self.max_quarantined} is refused; it is a share, 0 up to below 1")
 
@@ -80,8 +85,8 @@ class RunSettings:
         }
 
     def key(self, data_fingerprint: str, code_version: str) -> str:
-        """What makes two runs the same: data, code and every setting but the folder's place."""
-        asked = {name: value for name, value in asdict(self).items() if name not in ("out", "data")}
+        """What makes two runs the same: data, code and every setting but the folder's place and the runner."""
+        asked = {name: value for name, value in asdict(self).items() if name not in ("out", "data", "runner")}
         return sha256_text(canonical_json([asked, data_fingerprint, code_version]))
 
 

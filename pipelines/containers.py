@@ -1,0 +1,76 @@
+"""Steps of a local run in our own images, locked down as on a cluster: KFP's Docker runner. Knows no step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.images import IMAGES
+from pipelines.fingerprint import code_version
+from pricing.errors import ConfigError, UnavailableError
+
+ASK_VERSION = ["python", "-c", "from pipelines.fingerprint import code_version; print(code_version())"]
+SCRATCH = {"/tmp": "mode=1777"}  # noqa: S108 - inside the container, where nothing else can be written
+
+
+def docker_runner(arguments: Mapping[str, Any], root: Path) -> Any:
+    """KFP's Docker runner for one run, after a look at the images.
+
+    A step runs as whoever asked, on a read-only root without capabilities; it sees the folder of the run, the data
+    read-only, and the network only where a store's address is given.
+
+    Args:
+        arguments: Parameters of the pipeline.
+        root: Folder of the run.
+
+    Raises:
+        UnavailableError: No Docker daemon answers.
+        ConfigError: An image is missing or holds other code than this machine runs.
+    """
+    from docker.types import Mount
+    from kfp import local
+
+    _check_images()
+    mounts = [Mount(str(root), str(root), type="bind")]
+    if arguments["data"]:
+        mounts.append(Mount(arguments["data"], arguments["data"], type="bind", read_only=True))
+    return local.DockerRunner(mounts=mounts, network_mode=_network(arguments), **_locked())
+
+
+def _locked() -> dict[str, Any]:
+    return {
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "tmpfs": SCRATCH,
+    }
+
+
+def _network(arguments: Mapping[str, Any]) -> str:
+    outside = arguments["redis"] or arguments["feature_registry"] or "://" in arguments["registry"]
+    return "host" if outside else "none"
+
+
+def _check_images() -> None:
+    import docker
+    from docker.errors import DockerException, ImageNotFound
+
+    try:
+        client = docker.from_env()
+    except DockerException as error:
+        raise UnavailableError(f"no Docker daemon answers ({error}); start it, or leave --runner docker out") from error
+    with client:
+        wanted = code_version()
+        for image in IMAGES.values():
+            try:
+                said = client.containers.run(image, ASK_VERSION, remove=True, network_mode="none", **_locked())
+            except ImageNotFound as error:
+                raise ConfigError(f"image {image} is missing; `make images` builds it") from error
+            except DockerException as error:
+                raise UnavailableError(f"image {image} does not start: {error}") from error
+            found = said.decode().strip()
+            if found != wanted:
+                raise ConfigError(f"image {image} holds code {found}, here it is {wanted}; build it with `make images`")
