@@ -32,14 +32,15 @@ class DemandConfig:
         slope_mean: Prior mean of the price slope; at usual prices it is about minus the elasticity of an item.
         slope_spread: Prior spread of the mean slope.
         utility_spread: Prior spread of the mean utility; wide, as it depends on the page size.
-        category_utility: Spread of categories around the mean utility.
+        category_utility: Spread of categories around the mean utility at a usual price.
         category_slope: Spread of categories around the mean slope.
         similarity: Spread of kappa and beta_s, a unit of similarity being all of its range.
         behaviour: Spread of each eta and omega.
         text: Spread of the weight of each principal component of the text.
         control: Spread of phi.
         components: Principal components of the text; 0 leaves text out.
-        tau: Spreads of the item effects on utility and slope; None to find them by empirical Bayes.
+        tau: Spreads of the item effects on the utility at a usual price and on the slope; None to find them by
+            empirical Bayes.
         rounds: Most rounds of the search for spreads; 0 keeps all of them as given here.
         b_min: Floor of the slope.
     """
@@ -88,11 +89,12 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     basis, text = _text_basis(data, config.components)
     layout = Layout(len(data.assortment.categories), text.shape[1])
     standard = _standard(data)
-    choices = design(data, layout, standard, text)
+    pivot = float(data.y.mean())
+    choices = design(data, layout, standard, text, pivot)
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
     fit, prior, spreads = _fit(choices, layout, config, lower)
-    posterior = _posterior(fit, laplace(choices, fit, prior))
+    posterior = _posterior(fit, laplace(choices, fit, prior), layout, pivot)
     return DemandModel(
         layout=layout,
         categories=data.assortment.categories,
@@ -108,16 +110,21 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     )
 
 
-def design(data: DemandData, layout: Layout, standard: Standard, text: Floats) -> Choices:
-    """The choice problem of the demand model: features of a, those of b times -y, and nu; items as groups."""
+def design(data: DemandData, layout: Layout, standard: Standard, text: Floats, pivot: float) -> Choices:
+    """The choice problem of the demand model: features of the level, those of b times ``pivot - y``, and nu.
+
+    The level is the utility at the pivot, a usual price: what sells well there says nothing of how fast demand falls,
+    so that level and slope may have independent priors. Utilities at price zero, 1 / spread of prices away from all
+    that was ever seen, may not: a steep item's would have to be high. Items are the groups.
+    """
     page, item = data.page, data.item
     behaviour = standard.behaviour(data.behaviour)[page]
     rows = layout.rows(data.assortment.category[item], data.similarity - standard.similarity, behaviour, text[item])
     X = np.empty((data.n_rows, layout.size))
     X[:, : layout.half] = rows
-    np.multiply(rows, -data.y[:, None], out=X[:, layout.half : 2 * layout.half])
+    np.multiply(rows, pivot - data.y[:, None], out=X[:, layout.half : 2 * layout.half])
     X[:, layout.phi] = data.first_stage.nu
-    loadings = np.column_stack([np.ones(data.n_rows), -data.y])
+    loadings = np.column_stack([np.ones(data.n_rows), pivot - data.y])
     n_items = int(data.assortment.category.size)
     return Choices(X, data.starts, data.bought, data.outside, item, loadings, n_items)
 
@@ -194,10 +201,21 @@ def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
     return Prior(mean, spread**-2.0, spreads.tau**-2.0)
 
 
-def _posterior(fit: LogitFit, spread: Laplace) -> Posterior:
+def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> Posterior:
+    """The posterior of the utilities at price zero, ``a = level + pivot b``, from that of the levels at the pivot."""
     values, vectors = np.linalg.eigh(spread.shared)
     factor = vectors * np.sqrt(np.maximum(values, 0.0))
-    return Posterior(fit.theta, fit.effects, factor, spread.gain, np.asarray(np.linalg.cholesky(spread.conditional)))
+    half = np.arange(layout.half)
+    shared, own = np.eye(layout.size), np.array([[1.0, pivot], [0.0, 1.0]])
+    shared[half, layout.half + half] = pivot
+    conditional = own @ spread.conditional @ own.T
+    return Posterior(
+        theta=shared @ fit.theta,
+        effects=fit.effects @ own.T,
+        factor=shared @ factor,
+        gain=own @ spread.gain @ np.linalg.inv(shared),
+        conditional=np.asarray(np.linalg.cholesky(conditional)),
+    )
 
 
 def _text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
