@@ -4,6 +4,10 @@ Corridor, list, floor, ceiling, disclosure and stickiness (PRICING.md sections 6
 fairness job pages on any. Two kinds of quote are exempt from floor and ceiling, and from nothing else: the fallback
 (INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need not meet commercial bounds, and a price already promised in
 the epoch, which stands while the bounds move under it.
+
+Sticky: a customer sees one price of an item in an epoch. A page whose features were missing (``degraded``) promises
+only that the price will not rise: later pages may be lower, never higher. List price outranks both: a promise above
+today's list does not stand.
 """
 
 from __future__ import annotations
@@ -41,9 +45,17 @@ NEEDED: Final = (
     schema.DISCLOSURE,
     schema.CURRENCY,
     schema.EPOCH,
+    schema.DEGRADED,
 )
-# What one price is promised for.
-STICKY: Final = (schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.MODEL_VERSION, schema.CURRENCY)
+# What one price is promised for; who opts out, or moves, is promised anew.
+STICKY: Final = (
+    schema.USER_KEY,
+    schema.ITEM_ID,
+    schema.EPOCH,
+    schema.MODEL_VERSION,
+    schema.CURRENCY,
+    schema.JURISDICTION,
+)
 # What one example shows: enough to find the quote, nothing about the customer.
 SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
 
@@ -117,30 +129,66 @@ def _refused(reasons: Any) -> bool:
 
 
 def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float) -> Flags:
-    """Rows above ``rho`` times the lowest price of their item, epoch and currency."""
-    lowest = quotes.groupby([schema.ITEM_ID, schema.EPOCH, schema.CURRENCY], sort=False, observed=True)[
-        schema.PRICE_MINOR
-    ].transform("min")
-    result: Flags = price > rho * lowest.to_numpy(np.float64) * (1 + ROUNDING)
+    """Rows above ``rho`` times the lowest price of their item, epoch and currency that list alone did not make low.
+
+    Where the list price itself moved within the epoch, or differs between stores, an offer whose list price lies more
+    than ``rho`` below a price could not have been as dear for anybody; that gap is public and between no two customers.
+    """
+    keys = [schema.ITEM_ID, schema.EPOCH, schema.CURRENCY]
+    group = quotes.groupby(keys, sort=False, observed=True).ngroup().to_numpy(np.int64)
+    listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
+    top = int(max(listed.max(initial=0), price.max(initial=0)))
+    order = np.lexsort((-listed, group))
+    place = group * (top + 1) + (top - listed)  # rises with the group, and in it as list falls
+    lowest = pd.Series(price[order]).groupby(group[order]).cummin().to_numpy()  # over all lists at least as high
+    comparable = np.ceil(price / rho * (1 - ROUNDING)).astype(np.int64)  # the lowest list it is held against
+    last = np.searchsorted(place[order], group * (top + 1) + (top - comparable), side="right") - 1
+    # A price above rho times its own list may have nobody to be held against: the promise about list finds that one.
+    known = (last >= 0) & (group[order][last] == group)
+    result: Flags = known & (price > rho * lowest[last] * (1 + ROUNDING))
     return result
 
 
 def _promised(quotes: pd.DataFrame) -> Flags:
     """Rows whose customer was quoted the item before in the epoch, by the same model, inside this window."""
-    order = np.argsort(quotes[schema.TS].to_numpy(), kind="stable")
-    again = quotes[list(STICKY)].iloc[order].duplicated().to_numpy()
+    order = _by_time(quotes)
+    again = _groups(quotes).iloc[order].duplicated().to_numpy()
     result = np.zeros(len(quotes), dtype=bool)
     result[order] = again
     return result & quotes[schema.USER_KEY].notna().to_numpy()
 
 
 def _not_sticky(quotes: pd.DataFrame) -> Flags:
-    """Rows whose customer was quoted another price for the same item in the same epoch by the same model."""
-    known = quotes[schema.USER_KEY].notna()
-    first = quotes[known].groupby(list(STICKY), sort=False, observed=True)[schema.PRICE_MINOR].transform("first")
+    """Rows whose customer was quoted another price before, or a lower one on a degraded page before."""
+    order = _by_time(quotes)
+    groups = _groups(quotes).iloc[order]
+    price = quotes[schema.PRICE_MINOR].iloc[order].astype(float)
+    listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.float64)[order]
+    whole = quotes[schema.DEGRADED].isna().iloc[order] & quotes[schema.USER_KEY].notna().iloc[order]
+    keys = [groups[name] for name in groups]
+    promised = price.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
+    ceiling = _first_so_far(price.mask(whole), keys)
+    moved = (price != promised) & (promised <= listed)
     result = np.zeros(len(quotes), dtype=bool)
-    result[known.to_numpy()] = (quotes.loc[known, schema.PRICE_MINOR] != first).to_numpy()
+    result[order] = (whole & (moved | (price > ceiling))).to_numpy()
     return result
+
+
+def _first_so_far(values: pd.Series[float], keys: list[pd.Series[Any]]) -> pd.Series[float]:
+    """The first value of each group that stands before the row or in it; NaN where none does."""
+    first = values.groupby(keys, sort=False, observed=True, dropna=False).transform("first")
+    seen = values.groupby(keys, sort=False, observed=True, dropna=False).ffill()
+    return first.where(seen.notna())
+
+
+def _by_time(quotes: pd.DataFrame) -> NDArray[np.intp]:
+    return np.argsort(quotes[schema.TS].to_numpy(), kind="stable")
+
+
+def _groups(quotes: pd.DataFrame) -> pd.DataFrame:
+    """What one price is promised for, of each row."""
+    opted_out = quotes[schema.REASONS].map(lambda reasons: Reason.OPTED_OUT in reasons)
+    return quotes[list(STICKY)].assign(opted_out=opted_out)
 
 
 def _rules(quotes: pd.DataFrame, disclosures: DisclosureTable) -> tuple[Flags, NDArray[np.object_]]:

@@ -36,6 +36,7 @@ def quotes(n=40):
             schema.DISCLOSURE: NEW_YORK,
             schema.CURRENCY: "USD",
             schema.EPOCH: 20_000,
+            schema.DEGRADED: None,
         }
     )
 
@@ -73,6 +74,34 @@ def test_other_items_epochs_and_currencies_have_corridors_of_their_own(apart):
     other = quotes(1).assign(**{schema.PRICE_MINOR: 400, schema.LOW_MINOR: 300, **apart})
     assert broken(pd.concat([frame, other], ignore_index=True)) == {}
     assert broken(pd.concat([frame, other.assign(item_id="i1", epoch=20_000, currency="USD")]))["corridor"] > 30
+
+
+def test_a_gap_that_list_prices_force_is_between_no_two_customers():
+    sale = quotes(1).assign(**{schema.LIST_PRICE_MINOR: 639, schema.PRICE_MINOR: 500, schema.LOW_MINOR: 500})
+    assert broken(pd.concat([quotes(), sale], ignore_index=True)) == {}
+    sale[schema.LIST_PRICE_MINOR] = 640  # 1.25 times this is the 800 of one quote, which 500 is not
+    assert broken(pd.concat([quotes(), sale], ignore_index=True)) == {"corridor": 1}
+
+
+def test_the_corridor_is_that_of_every_pair_compared_one_by_one():
+    rng = np.random.default_rng(0)
+    n = 300
+    listed = rng.choice([500, 620, 800, 1_000], n)
+    frame = quotes(n).assign(
+        **{
+            schema.ITEM_ID: rng.choice(["i1", "i2", "i3"], n),
+            schema.LIST_PRICE_MINOR: listed,
+            schema.PRICE_MINOR: np.maximum(1, (listed * rng.uniform(0.6, 1.3, n)).astype(int)),
+            schema.LOW_MINOR: 1,
+            schema.HIGH_MINOR: 2_000,
+        }
+    )
+    rows = list(zip(frame[schema.ITEM_ID], frame[schema.PRICE_MINOR], frame[schema.LIST_PRICE_MINOR], strict=True))
+    naive = sum(
+        any(item == other and p > RHO * q and shown * RHO >= p for other, q, shown in rows) for item, p, _ in rows
+    )
+    assert 0 < naive < n
+    assert broken(frame)["corridor"] == naive
 
 
 def test_above_list_below_the_floor_and_above_the_ceiling():
@@ -134,6 +163,37 @@ def test_one_customer_one_item_one_epoch_one_model_is_one_price():
     assert broken(change(1, user_key="k0", epoch=20_001)) == {}
     assert broken(change([0, 1], user_key=None)) == {}
     assert broken(change(1, user_key="k0", price_minor=800)) == {}
+
+
+def test_a_degraded_page_may_show_list_and_promises_only_that_the_price_will_not_rise():
+    whole, degraded = quotes(1).assign(price_minor=900), quotes(1).assign(price_minor=1_000, degraded="features_slow")
+    for frame in (whole, degraded):
+        frame[schema.PERSONALISED] = False
+    later = {
+        name: frame.assign(ts=frame[schema.TS] + pd.Timedelta(hours=1))
+        for name, frame in (("w", whole), ("d", degraded))
+    }
+    assert broken(pd.concat([degraded, later["w"]], ignore_index=True)) == {}
+    assert broken(pd.concat([whole, later["d"]], ignore_index=True)) == {}
+    assert broken(pd.concat([later["w"], degraded.assign(price_minor=899)], ignore_index=True)) == {"sticky": 1}
+    assert broken(pd.concat([whole, later["d"].assign(price_minor=899)], ignore_index=True)) == {}
+
+
+def test_a_promise_above_todays_list_does_not_stand():
+    again = quotes(1).assign(price_minor=850, low_minor=700)
+    first = quotes(1).assign(price_minor=900, low_minor=700)
+    again[schema.TS] += pd.Timedelta(hours=1)
+    assert broken(pd.concat([first, again], ignore_index=True)) == {"sticky": 1}
+    assert broken(pd.concat([first, again.assign(list_price_minor=850)], ignore_index=True)) == {}
+
+
+def test_who_opts_out_or_moves_is_promised_anew():
+    first, again = quotes(1), quotes(1).assign(price_minor=850, personalised=False)
+    again[schema.TS] += pd.Timedelta(hours=1)
+    assert broken(pd.concat([first, again], ignore_index=True)) == {"sticky": 1}
+    assert broken(pd.concat([first, again.assign(jurisdiction="EU")], ignore_index=True)) == {}
+    again.at[0, schema.REASONS] = [Reason.OPTED_OUT.value]
+    assert broken(pd.concat([first, again], ignore_index=True)) == {}
 
 
 def test_examples_show_the_quote_and_never_the_customer():
