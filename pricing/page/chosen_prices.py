@@ -28,7 +28,7 @@ class ChosenPrices:
         probability: (n,) purchase probabilities.
         profit: Expected profit of the page, money.
         confidence: Posterior probability of beating list.
-        at_list: (n,) items that carry the fallback for want of confidence.
+        at_list: (n,) items that carry the fallback for want of confidence, or because the page may only show list.
         explored: (n,) items whose price was drawn at random to learn.
         propensity: (n,) probability with which each price was chosen.
     """
@@ -60,8 +60,7 @@ def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) 
     may_explore = free & ~problem.listed & problem.on_sale
     drawn = _explored(problem, fallback if unsure else best, may_explore, seed, customer)
     value, probability = _value(problem, drawn.price)
-    priceable = problem.model.demand.priceable(problem.rows)
-    at_list = free & problem.bounds.feasible & (~priceable | unsure) & ~drawn.explored
+    at_list = free & problem.bounds.feasible & (problem.unpriced | unsure) & ~drawn.explored
     return ChosenPrices(drawn.price, probability, value, confidence, at_list, drawn.explored, drawn.propensity)
 
 

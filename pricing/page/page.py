@@ -37,6 +37,8 @@ def price_page(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
+    fixed_personal: bool = False,
+    list_only: bool = False,
 ) -> PricedPage:
     """Price the items of a page together.
 
@@ -49,6 +51,10 @@ def price_page(
         market: Fresh money and stock of the items; the catalogue's when None.
         previous_price: (n,) price last shown to the customer, NaN where none.
         fixed_price: (n,) price promised to the customer for this epoch, NaN where none; it is kept.
+        fixed_personal: The promises were made from the customer's data: such a price is personal and is disclosed,
+            although the data themselves are not here now.
+        list_only: Every item without a promise carries list, held inside the legal bounds: a page whose features are
+            missing.
 
     Returns:
         One priced item for each row. An empty page for no rows.
@@ -64,10 +70,12 @@ def price_page(
         market=market,
         previous_price=previous_price,
         fixed_price=fixed_price,
+        list_only=list_only,
     )
     chosen = choose_prices(problem, epoch, who.user_id)
-    used_data = refusal is None and (problem.behaviour is not None or bool(who.history_items))
-    items = _items(problem, chosen, refusal, used_data)
+    used_data = problem.behaviour is not None or bool(who.history_items)
+    from_data = used_data | (fixed_personal & ~np.isnan(problem.fixed))
+    items = _items(problem, chosen, refusal, from_data & (refusal is None))
     personalised = any(item.personalised for item in items)
     return PricedPage(
         items=items,
@@ -92,6 +100,7 @@ def explain_page(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
+    list_only: bool = False,
 ) -> list[dict[str, Any]]:
     """Why each price of :func:`price_page` with the same arguments is what it is, in page order.
 
@@ -102,7 +111,14 @@ def explain_page(
     rule = read_disclosures().rule(user.jurisdiction, model.policy.day_of(epoch))
     who = _consented(user, why_not_personal(model.policy, user, rule))
     problem = page_problem(
-        model, rows, query_embedding, who, market=market, previous_price=previous_price, fixed_price=fixed_price
+        model,
+        rows,
+        query_embedding,
+        who,
+        market=market,
+        previous_price=previous_price,
+        fixed_price=fixed_price,
+        list_only=list_only,
     )
     return explain_problem(problem, choose_prices(problem, epoch, who.user_id))
 
@@ -122,7 +138,7 @@ def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureR
 
 
 def _items(
-    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, used_data: bool
+    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, from_data: NDArray[np.bool_]
 ) -> tuple[PricedItem, ...]:
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)
@@ -140,7 +156,7 @@ def _items(
         ),
         strict=True,
     )
-    personal = used_data & problem.bounds.feasible & ~chosen.at_list
+    personal = from_data & problem.bounds.feasible & ~chosen.at_list
     return tuple(
         PricedItem(
             item_id=model.item_ids[row],
@@ -165,9 +181,23 @@ def _items(
 
 
 def retrieve(
-    model: PricingModel, query_embedding: NDArray[np.float32] | None, query: str, user: UserContext, k: int
+    model: PricingModel,
+    query_embedding: NDArray[np.float32] | None,
+    query: str,
+    user: UserContext,
+    k: int,
+    *,
+    stock: Floats | None = None,
 ) -> Rows:
     """Catalogue rows of the k items in stock that are closest to the intent, best first.
+
+    Args:
+        model: The bundle.
+        query_embedding: (d,) unit vector of the query, None when there is no query.
+        query: The words of the query.
+        user: The customer; their history is part of the intent.
+        k: Rows wanted.
+        stock: (N,) units of every catalogue row now, NaN where unknown; the catalogue's when None.
 
     Raises:
         RequestError: There is neither a query nor a history to search by.
@@ -175,6 +205,6 @@ def retrieve(
     z = intent_of(model, query_embedding, user)
     if z is None:
         raise RequestError("query", query, "a search needs a query or a customer with a history")
-    sold_out = model.market.stock <= 0
+    sold_out = (model.market.stock if stock is None else stock) <= 0
     rows, _ = top_k(z, model.embeddings, k + int(sold_out.sum()))
     return rows[~sold_out[rows]][:k]

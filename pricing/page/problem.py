@@ -34,6 +34,7 @@ class PageProblem:
         fixed: Price already promised in this epoch, NaN where there is none.
         bounds: Interval of each item.
         menu: (n, m) allowed prices, NaN padded.
+        list_only: Whether every item without a promise carries the fallback: list, inside the legal bounds.
     """
 
     model: PricingModel
@@ -45,6 +46,12 @@ class PageProblem:
     fixed: Floats
     bounds: Bounds
     menu: Floats
+    list_only: bool = False
+
+    @cached_property
+    def unpriced(self) -> NDArray[np.bool_]:
+        """Items that demand may not price: a category not to be priced, or a page at list."""
+        return ~self.model.demand.priceable(self.rows) | self.list_only
 
     @cached_property
     def demand(self) -> tuple[Floats, Floats]:
@@ -53,8 +60,8 @@ class PageProblem:
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
-        """Items that carry the fallback whatever demand says: no feasible price, or a category not to be priced."""
-        return ~self.bounds.feasible | ~self.model.demand.priceable(self.rows)
+        """Items that carry the fallback whatever demand says: no feasible price, or none to be set."""
+        return ~self.bounds.feasible | self.unpriced
 
     @cached_property
     def on_sale(self) -> NDArray[np.bool_]:
@@ -126,6 +133,7 @@ def page_problem(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
+    list_only: bool = False,
 ) -> PageProblem:
     """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
     catalogue = model.market.rows(rows)
@@ -154,11 +162,12 @@ def page_problem(
         fixed=absent if fixed_price is None else _in_corridor(model, rows, fixed_price),
         bounds=bounds,
         menu=menu,
+        list_only=list_only,
     )
 
 
 def _in_corridor(model: PricingModel, rows: Rows, fixed: Floats) -> Floats:
-    """Given prices, none above the corridor: a list price served for want of features is held inside it too."""
+    """Given prices, none above the corridor: what another model promised is held inside it too."""
     unit = model.policy.limits.minor_per_unit
     top = np.floor(model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio * unit + 1e-6) / unit
     return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)

@@ -108,6 +108,40 @@ def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows
     assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
 
 
+def test_a_page_at_list_keeps_promises_and_holds_all_else_inside_the_law(model, rows, query):
+    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+    fixed = np.full(len(rows), np.nan)
+    fixed[2] = first.items[2].price_minor / 100
+    market = replace(model.market.rows(rows), msrp=model.market.list_price[rows] * 0.95)
+    guest = UserContext(user_id="c1", jurisdiction="DE")
+    page = price_page(
+        model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, fixed_personal=True, list_only=True
+    )
+    assert page.items[2].price_minor == first.items[2].price_minor
+    top = model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio
+    for place, item in enumerate(page.items):
+        if place == 2 or Reason.INFEASIBLE in item.reasons:
+            continue
+        assert Reason.LOW_CONFIDENCE_LIST in item.reasons
+        assert item.price_minor / 100 == pytest.approx(min(market.msrp[place], top[place]), abs=0.011)
+    assert [item.item_id for item in page.items if item.personalised] == [page.items[2].item_id]
+    assert page.disclosure, "a promise made from the customer's data is told, whenever it is shown"
+    drivers = explain_page(model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, list_only=True)
+    for item, why in zip(page.items, drivers, strict=True):
+        assert why["price_minor"] == pytest.approx(item.price_minor)
+        if why["contributions_minor"]:
+            assert sum(why["contributions_minor"].values()) == pytest.approx(why["price_minor"] - why["base_minor"])
+
+
+def test_a_search_shows_what_is_in_stock_now(model, query):
+    usual = retrieve(model, query, "", UserContext(), 5)
+    stock = model.market.stock.copy()
+    stock[usual[0]] = 0.0
+    now = retrieve(model, query, "", UserContext(), 5, stock=stock)
+    assert usual[0] not in now
+    assert now[:4].tolist() == usual[1:].tolist()
+
+
 def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query):
     doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
     page = price_page(doubtful, rows, query, customer(model), epoch=EPOCH)
