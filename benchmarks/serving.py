@@ -8,8 +8,10 @@ peer is FastAPI.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +33,7 @@ from benchmarks.serving_peers import GUEST, PAGE, PATHS, PEERS, Shop, body_of
 from pricing.errors import UnavailableError
 from pricing.page.context import UserContext
 from pricing.search.similarity import top_k
-from serving.core import BundleCore
+from serving.bundle_core import BundleCore
 from serving.search_index import CodeIndex, open_index
 
 OURS = "fairtag"
@@ -136,9 +138,9 @@ def _parts(core: BundleCore, queries: Sequence[str]) -> dict[str, float]:
         started = time.perf_counter()
         vector = core.encode([query])[0]
         encoded = time.perf_counter()
-        rows = core.retrieve(vector, query, user, PAGE)
+        rows = core.retrieve(vector, query, user, PAGE, core.market.stock)
         found = time.perf_counter()
-        core.price(rows, vector, user, core.market.rows(rows), None, 20_000)
+        core.price(rows, vector, user, core.market.rows(rows), 20_000)
         times["encode"].append(encoded - started)
         times["search"].append(found - encoded)
         times["solve"].append(time.perf_counter() - found)
@@ -222,7 +224,9 @@ def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path)
     """Start a server, wait until it answers a page, and terminate it at the end."""
     started = time.perf_counter()
     with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})  # noqa: S603 - our own modules
+        process = subprocess.Popen(  # noqa: S603 - our own modules
+            line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True
+        )
     arm = Arm(name, f"http://127.0.0.1:{port}{path}", process, 0.0)
     try:
         while not _answers(arm):
@@ -231,11 +235,17 @@ def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path)
             time.sleep(0.05)
         yield Arm(name, arm.url, process, time.perf_counter() - started)
     finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a server, and kill what its workers leave behind."""
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _answers(arm: Arm) -> bool:
@@ -249,8 +259,8 @@ def _answers(arm: Arm) -> bool:
 
 
 def _page(core: BundleCore, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-    rows = core.retrieve(vector, "", GUEST, PAGE)
-    core.price(rows, vector, GUEST, core.market.rows(rows), None, 20_000)
+    rows = core.retrieve(vector, "", GUEST, PAGE, core.market.stock)
+    core.price(rows, vector, GUEST, core.market.rows(rows), 20_000)
 
 
 def _timed(work: object, *arguments: object) -> float:

@@ -22,7 +22,7 @@ from typing import Any
 
 from pricing.page.context import UserContext
 from serving.batching import EmbeddingCache, MicroBatcher
-from serving.core import BundleCore
+from serving.bundle_core import BundleCore
 
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
 PATHS = {"fastapi": "/price", "litserve": "/predict", "bentoml": "/price", "mlserver": "/v2/models/shop/infer"}
@@ -51,8 +51,8 @@ class Shop:
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The priced page of an encoded query."""
-        rows = self.core.retrieve(vector, query, GUEST, PAGE)
-        priced = self.core.price(rows, vector, GUEST, self.core.market.rows(rows), None, 20_000)
+        rows = self.core.retrieve(vector, query, GUEST, PAGE, self.core.market.stock)
+        priced = self.core.price(rows, vector, GUEST, self.core.market.rows(rows), 20_000)
         return {"items": [asdict(item) for item in priced.items]}
 
     def pages(self, queries: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from pricing.errors import BundleError, FairtagError
 from pricing.page.context import UserContext
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
-from serving.core import BundleCore, Core
+from serving.bundle_core import BundleCore
+from serving.core import Core
 from serving.endpoint import Endpoint, Generation
 from serving.features import FeatureReader, ItemFeatureCache, UserFeatureClient
 from serving.keys import quote_keys, user_secret
@@ -193,9 +194,9 @@ class Assembly:
         nobody = UserContext()
         for query in WARM_QUERIES:
             (embedding,) = core.encode([query])
-            rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)))
-            core.price(rows, embedding, nobody, core.market.rows(rows), None, core.epoch_of(0.0))
-        core.price(rows[:1], None, nobody, core.market.rows(np.asarray(rows[:1])), None, core.epoch_of(0.0))
+            rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)), core.market.stock)
+            core.price(rows, embedding, nobody, core.market.rows(rows), core.epoch_of(0.0))
+        core.price(rows[:1], None, nobody, core.market.rows(np.asarray(rows[:1])), core.epoch_of(0.0))
         if self._reader is not None:
             try:
                 self._reader.user(WARM_USER)

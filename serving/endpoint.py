@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pricing.errors import RequestError, UnavailableError
-from pricing.page.context import MarketContext, UserContext
 from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
-from serving.core import Core, Floats, Rows, Vector
+from serving.core import Core, Rows, Vector
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
+from serving.kept import Kept, degraded_fields, whole_fields
 from serving.metrics import Metrics
+from serving.page_state import Found, Known, Priced, arguments_of, prices_of, promise_key, user_context
 from serving.payload import SEARCH, PageRequest
 from serving.promises import Promises
 from serving.quote_log import QuoteLog
@@ -45,45 +46,6 @@ class Generation:
     core: Core
     items: ItemFeatureCache
     batcher: MicroBatcher
-
-
-@dataclass(frozen=True)
-class _Known:
-    """What is known of a request before any item is looked for.
-
-    Args:
-        embedding: Of the query, None when there is none.
-        user: The customer.
-        user_age: Age of the customer's features in seconds, None without any.
-        promised: Prices in minor units that must not change, by item.
-        cause: Why only list prices may be shown, None when there is no reason.
-    """
-
-    embedding: Vector | None
-    user: UserContext
-    user_age: float | None
-    promised: Mapping[str, int]
-    cause: str | None
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The items of a page, and what their features are; ``old`` rows may not be priced on as they are."""
-
-    rows: Rows
-    unknown: list[str]
-    market: MarketContext
-    age: float | None
-    old: Rows
-
-
-@dataclass(frozen=True)
-class _Priced:
-    """A page, and what it was priced on."""
-
-    page: PricedPage
-    found: _Found
-    cause: str | None
 
 
 class Endpoint:
@@ -145,7 +107,7 @@ class Endpoint:
         started = time.perf_counter()
         generation, now = self.generation, self._clock()
         core, subject = generation.core, self.book.user_key(request.user_id)
-        key = _promise_key(core, request, core.epoch_of(now), subject)
+        key = promise_key(core, request, core.epoch_of(now), subject)
         known = await self._known(generation, request, key, now)
         priced = await self._priced(generation, request, known, key, now)
         with self._stages.stage("answer"):
@@ -168,24 +130,24 @@ class Endpoint:
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         generation, now = self.generation, self._clock()
         core, epoch = generation.core, generation.core.epoch_of(now)
-        key = _promise_key(core, request, epoch, self.book.user_key(request.user_id))
+        key = promise_key(core, request, epoch, self.book.user_key(request.user_id))
         known = await self._known(generation, request, key, now)
         found = await self._fresh(generation, await self._run(self._find, generation, request, known))
-        arguments = self._arguments(core, known, found, epoch)
+        arguments = arguments_of(core, known, found, epoch)
         with self._stages.stage("explain"):
             items = await self._run(core.explain, *arguments)
         cause = known.cause or (STALE if len(found.old) else None)
         return {"model_version": core.version, "degraded": cause, "unknown_items": found.unknown, "items": items}
 
-    async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> _Known:
+    async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Known:
         """Customer, query and promises, looked up side by side."""
         wanted = None if request.opted_out else request.user_id
-        read, embedding, (promised, broken) = await asyncio.gather(
+        read, embedding, (kept, broken) = await asyncio.gather(
             self._read_user(wanted), self._encode(generation, request.query), self._promised(key)
         )
         observed = read.features.observed_at if read.features else None
         age = None if observed is None else max(0.0, now - observed)
-        return _Known(embedding, _user_context(request, read), age, promised, read.cause or broken)
+        return Known(embedding, user_context(request, read), age, kept, read.cause or broken)
 
     async def _read_user(self, user_id: str | None) -> UserRead:
         if user_id is None:
@@ -201,18 +163,18 @@ class Endpoint:
         self._metrics.cache.labels("hit" if known else "miss").inc()
         return vector
 
-    async def _promised(self, key: str | None) -> tuple[Mapping[str, int], str | None]:
+    async def _promised(self, key: str | None) -> tuple[Kept, str | None]:
         """What was promised, and why it cannot be known."""
         if key is None:
-            return {}, None
+            return Kept(), None
         try:
-            return await self._promises.promised(key), None
+            return Kept.of(await self._promises.promised(key)), None
         except UnavailableError:
-            return {}, promised_prices.DOWN
+            return Kept(), promised_prices.DOWN
 
     async def _priced(
-        self, generation: Generation, request: PageRequest, known: _Known, key: str | None, now: float
-    ) -> _Priced:
+        self, generation: Generation, request: PageRequest, known: Known, key: str | None, now: float
+    ) -> Priced:
         """The page at prices that keep what was promised, or at list prices and why."""
         epoch = generation.core.epoch_of(now)
         found, page = await self._run(self._find_and_price, generation, request, known, epoch)
@@ -220,35 +182,47 @@ class Endpoint:
             found = await self._fresh(generation, found)
             known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
             page = await self._run(self._price, generation.core, known, found, epoch)
-        if known.cause is not None or key is None:
-            return _Priced(page, found, known.cause)
-        prices = {item.item_id: item.price_minor for item in page.items}
+        if over := known.kept.above(prices_of(page)):
+            known = replace(known, kept=known.kept.with_prices(over))
+            page = await self._run(self._price, generation.core, known, found, epoch)
+        kept = await self._promise(key, page, known)
+        if kept is not None:
+            known = kept
+            page = await self._run(self._price, generation.core, known, found, epoch)
+        return Priced(page, found, known.cause)
+
+    async def _promise(self, key: str | None, page: PricedPage, known: Known) -> Known | None:
+        """Promise a page's prices; what must be known to price it again, None where it stands."""
+        if key is None or known.cause == promised_prices.DOWN:
+            return None
+        prices, whole = prices_of(page), known.cause is None
+        fields = whole_fields(prices, personal=page.personalised) if whole else degraded_fields(prices)
         try:
-            other = await self._promises.promise(key, prices, PROMISE_SECONDS)
+            other = await self._promises.promise(key, fields, PROMISE_SECONDS)
         except UnavailableError:
-            other, known = {}, replace(known, cause=promised_prices.DOWN)
-            page = await self._run(self._price, generation.core, known, found, epoch)
-        if other:  # a page of the same customer came in between, here or in another replica
-            known = replace(known, promised={**prices, **other})
-            page = await self._run(self._price, generation.core, known, found, epoch)
-        return _Priced(page, found, known.cause)
+            return replace(known, cause=promised_prices.DOWN) if whole else None
+        if other and whole:  # a page of the same customer came in between, here or in another replica
+            return replace(known, kept=known.kept.with_prices({**prices, **other}))
+        return None
 
     def _find_and_price(
-        self, generation: Generation, request: PageRequest, known: _Known, epoch: int
-    ) -> tuple[_Found, PricedPage | None]:
+        self, generation: Generation, request: PageRequest, known: Known, epoch: int
+    ) -> tuple[Found, PricedPage | None]:
         """Both in one visit to a thread, which is the rule; no page where features must be read first."""
         found = self._find(generation, request, known)
         if len(found.old):
             return found, None
         return found, self._price(generation.core, known, found, epoch)
 
-    def _find(self, generation: Generation, request: PageRequest, known: _Known) -> _Found:
+    def _find(self, generation: Generation, request: PageRequest, known: Known) -> Found:
         core = generation.core
         unknown: list[str] = []
         if request.task == SEARCH:
             assert known.embedding is not None, "a search has a query"
             with self._stages.stage("retrieve"):
-                rows = core.retrieve(known.embedding, request.query or "", known.user, request.page_size)
+                rows = core.retrieve(
+                    known.embedding, request.query or "", known.user, request.page_size, generation.items.stock
+                )
         else:
             rows, unknown = core.rows_of(request.item_ids or ())
             if not len(rows):
@@ -256,11 +230,11 @@ class Endpoint:
             rows = rows[: request.page_size]
         return self._look(generation, rows, unknown)
 
-    def _look(self, generation: Generation, rows: Rows, unknown: list[str]) -> _Found:
+    def _look(self, generation: Generation, rows: Rows, unknown: list[str]) -> Found:
         market, age = generation.items.rows(rows)
-        return _Found(rows, unknown, market, age, generation.items.too_old(rows))
+        return Found(rows, unknown, market, age, generation.items.too_old(rows))
 
-    async def _fresh(self, generation: Generation, found: _Found) -> _Found:
+    async def _fresh(self, generation: Generation, found: Found) -> Found:
         """Read what is too old to price on, in time or not at all."""
         if not len(found.old):
             return found
@@ -268,51 +242,10 @@ class Endpoint:
             await asyncio.wait_for(self._run(generation.items.read, found.old), READ_THROUGH_SECONDS)
         return self._look(generation, found.rows, found.unknown)
 
-    def _price(self, core: Core, known: _Known, found: _Found, epoch: int) -> PricedPage:
+    def _price(self, core: Core, known: Known, found: Found, epoch: int) -> PricedPage:
         with self._stages.stage("price"):
-            return core.price(*self._arguments(core, known, found, epoch))
-
-    @staticmethod
-    def _arguments(
-        core: Core, known: _Known, found: _Found, epoch: int
-    ) -> tuple[Rows, Vector | None, UserContext, MarketContext, Floats | None, int]:
-        """What a page is priced on; with a cause every item is at its list price and nothing of the customer in it."""
-        if known.cause is not None:
-            nobody = UserContext(jurisdiction=known.user.jurisdiction, opted_out=known.user.opted_out)
-            return found.rows, known.embedding, nobody, found.market, found.market.list_price, epoch
-        fixed = _in_money(known.promised, core, found.rows, found.market)
-        return found.rows, known.embedding, known.user, found.market, fixed, epoch
+            return core.price(*arguments_of(core, known, found, epoch))
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace
         return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work, *arguments)
-
-
-def _user_context(request: PageRequest, read: UserRead) -> UserContext:
-    features = read.features
-    return UserContext(
-        user_id=request.user_id,
-        behaviour=features.behaviour if features else None,
-        history_items=features.history_items if features else (),
-        history_age_days=features.history_age_days if features else (),
-        opted_out=request.opted_out,
-        jurisdiction=request.jurisdiction,
-    )
-
-
-def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: MarketContext) -> Floats | None:
-    """Promised prices in money, aligned with the rows; NaN where there is none, or where it is above today's list."""
-    if not promised:
-        return None
-    unit = core.minor_per_unit
-    money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows], dtype=np.float64) / unit
-    return np.asarray(np.where(money <= market.list_price + 0.5 / unit, money, np.nan))
-
-
-def _promise_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:
-    """What a promise is kept under; None for somebody nobody knows, to whom nothing can be promised."""
-    if not subject:
-        return None
-    consent = "plain" if request.opted_out else "personal"
-    place = (request.jurisdiction or "-").upper()
-    return f"fairtag:{core.version}:{epoch}:{consent}:{place}:{subject}"

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pricing import schema
 from pricing.page.context import MARKET_COLUMNS, MarketContext
 from serving.breaker import CircuitBreaker
 from serving.settings import FeatureSettings
@@ -192,6 +193,11 @@ class ItemFeatureCache:
         self._wanted_at = np.full(len(item_ids), -np.inf)
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+
+    @property
+    def stock(self) -> NDArray[np.float64]:
+        """Units of every row as last read, NaN where unknown; it changes under the reader's eyes."""
+        return self._columns[schema.STOCK]
 
     def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
         """The market of some rows, and the age in seconds of the oldest; None where there is no store."""

@@ -16,6 +16,7 @@ import numpy as np
 from pricing.page.context import MarketContext, UserContext
 from pricing.page.page import PricedItem, PricedPage
 from pricing.reasons import Reason
+from serving.core import OPEN, Settled
 from serving.features import FeatureReader, MemoryReader, UserFeatures
 
 N = 60
@@ -42,6 +43,9 @@ class HandMadeCore:
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)
 
+    def place_of(self, jurisdiction: str | None) -> str:
+        return (jurisdiction or "-").upper()
+
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         self.encoded.append(list(queries))
         rows = [np.random.default_rng(zlib.crc32(query.encode())).normal(size=8) for query in queries]
@@ -52,9 +56,10 @@ class HandMadeCore:
         known = [row_of[item] for item in item_ids if item in row_of]
         return np.array(known, dtype=np.int64), [item for item in item_ids if item not in row_of]
 
-    def retrieve(self, embedding: np.ndarray, query: str, user: UserContext, k: int) -> np.ndarray:
+    def retrieve(self, embedding: np.ndarray, query: str, user: UserContext, k: int, stock: np.ndarray) -> np.ndarray:
         start = zlib.crc32(query.encode()) % N
-        return np.array([(start + i) % N for i in range(min(k, N))], dtype=np.int64)
+        rows = [(start + i) % N for i in range(N)]
+        return np.array([row for row in rows if not stock[row] <= 0][:k], dtype=np.int64)
 
     def price(
         self,
@@ -62,17 +67,18 @@ class HandMadeCore:
         embedding: np.ndarray | None,
         user: UserContext,
         market: MarketContext,
-        fixed: np.ndarray | None,
         epoch: int,
+        settled: Settled = OPEN,
     ) -> PricedPage:
         time.sleep(self.slow)
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
         personal = user.behaviour is not None and not user.opted_out
         # The page itself moves prices a little, so that keeping promises is work and not luck.
         factor = (0.81 if hunter else 0.90) - 0.001 * len(rows)
-        price = np.round(market.list_price * factor, 2)
-        if fixed is not None:
-            price = np.where(np.isnan(fixed), price, fixed)
+        price = market.list_price if settled.list_only else np.round(market.list_price * factor, 2)
+        promised = np.full(len(rows), np.nan) if settled.prices is None else settled.prices
+        price = np.where(np.isnan(promised), price, promised)
+        from_data = personal | (settled.personal & ~np.isnan(promised))
         items = tuple(
             PricedItem(
                 item_id=self.item_ids[row],
@@ -86,15 +92,15 @@ class HandMadeCore:
                 low_minor=0,
                 high_minor=round(market.list_price[place] * 100),
                 purchase_probability=0.1 / (place + 1),
-                personalised=personal,
+                personalised=bool(np.broadcast_to(from_data, len(rows))[place]),
                 reasons=(Reason.DEMAND_PRICE_SENSITIVE,) if hunter else (Reason.PRICE_ENDING,),
             )
             for place, row in enumerate(rows)
         )
         return PricedPage(
             items,
-            personal,
-            "told" if personal else None,
+            bool(np.any(from_data)),
+            "told" if np.any(from_data) else None,
             user.jurisdiction or "default",
             0.0,
             1.0,

@@ -18,6 +18,7 @@ from pricing.errors import QuoteExpired, QuoteWrongItem, QuoteWrongPrice, QuoteW
 from pricing.pseudonym import user_key
 from pricing.tables import coerce
 from serving.client import GrpcClient, RestClient
+from serving.features import MemoryReader
 from serving.settings import FeatureSettings, Limits
 
 SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
@@ -103,10 +104,78 @@ def test_a_store_that_is_down_means_list_prices_and_the_reason(serve: Callable[.
         reader.down = False
     assert whole["degraded"] is None
     assert {answer["degraded"] for answer in degraded} == {"user_features_down"}
+    promised = {item["item_id"]: item["price_minor"] for item in whole["items"]}
     for answer in degraded:
-        assert all(item["price_minor"] == item["list_price_minor"] for item in answer["items"])
-        assert not answer["personalised"]
+        for item in answer["items"]:
+            assert item["price_minor"] == promised.get(item["item_id"], item["list_price_minor"])
     assert guest["degraded"] is None, "nobody's features were needed"
+
+
+def test_a_promise_stands_on_a_degraded_page_and_is_told_as_what_it_is(
+    serve: Callable[..., Any], handmade: Any
+) -> None:
+    reader = _Moody(users={"hunter": handmade.HUNTER})
+    with serve(reader=reader) as running:
+        first = page(running, task="price", item_ids=["item-010"], user_id="hunter", jurisdiction="DE")
+        reader.down = True
+        later = page(running, task="price", item_ids=["item-010", "item-011"], user_id="hunter", jurisdiction="DE")
+    assert first["personalised"]
+    assert later["degraded"] == "user_features_down"
+    kept, listed = later["items"]
+    assert kept["price_minor"] == first["items"][0]["price_minor"] < kept["list_price_minor"]
+    assert listed["price_minor"] == listed["list_price_minor"]
+    assert (kept["personalised"], listed["personalised"]) == (True, False)
+    assert later["disclosure"] == first["disclosure"]
+
+
+def test_a_degraded_page_promises_that_the_price_will_not_rise(serve: Callable[..., Any], handmade: Any) -> None:
+    reader = _Moody(users={"hunter": handmade.HUNTER}, market={"item-010": {"list_price": 10.0}})
+    features = FeatureSettings(repo="unused", warm_seconds=1, refresh_seconds=0.05, breaker_seconds=0.1)
+    ask = {"task": "price", "item_ids": ["item-010"], "user_id": "hunter", "jurisdiction": "DE"}
+    with serve(reader=reader, features=features) as running:
+        reader.down = True
+        degraded = page(running, **ask)
+        reader.down = False
+        reader.market["item-010"]["list_price"] = 30.0
+        until(lambda: page(running, **{**ask, "user_id": "somebody"})["items"][0]["list_price_minor"] == 3_000)
+        until(lambda: page(running, **ask)["degraded"] is None)
+        whole = page(running, **ask)
+        other = page(running, **{**ask, "user_id": "another"})
+    assert degraded["items"][0]["price_minor"] == 1_000
+    assert other["items"][0]["price_minor"] > 1_000
+    assert whole["items"][0]["price_minor"] == 1_000
+
+
+def test_a_later_price_may_be_below_that_of_a_degraded_page(serve: Callable[..., Any], handmade: Any) -> None:
+    reader = _Moody(users={"hunter": handmade.HUNTER})
+    ask = {"task": "price", "item_ids": ["item-010"], "user_id": "hunter", "jurisdiction": "DE"}
+    with serve(reader=reader) as running:
+        reader.down = True
+        degraded = page(running, **ask)
+        reader.down = False
+        whole = page(running, **ask)
+    assert degraded["items"][0]["price_minor"] == degraded["items"][0]["list_price_minor"]
+    assert whole["items"][0]["price_minor"] < degraded["items"][0]["price_minor"]
+
+
+class _Moody(MemoryReader):
+    down = False
+
+    def user(self, user_id: str) -> Any:
+        if self.down:
+            raise ConnectionError("refused")
+        return super().user(user_id)
+
+
+def test_a_search_shows_nothing_that_is_sold_out_now(serve: Callable[..., Any], handmade: Any) -> None:
+    reader = handmade.MemoryReader(market={f"item-{i:03d}": {"stock": 5.0} for i in range(60)})
+    features = FeatureSettings(repo="unused", warm_seconds=1, refresh_seconds=0.05)
+    with serve(reader=reader, features=features) as running:
+        first = page(running, query="drill")["items"][0]["item_id"]
+        reader.market[first]["stock"] = 0.0
+        until(lambda: first not in [item["item_id"] for item in page(running, query="drill")["items"]])
+        asked = page(running, task="price", item_ids=[first])
+    assert [item["item_id"] for item in asked["items"]] == [first], "what the shop itself asks for is priced"
 
 
 def test_items_that_were_never_read_are_read_on_the_way(serve: Callable[..., Any], handmade: Any) -> None:

@@ -1,0 +1,158 @@
+"""A model bundle as the :class:`serving.core.Core` of an endpoint. Knows no protocol, no feature store and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import override
+
+from pricing.page.context import MarketContext, UserContext
+from serving.core import OPEN, Core, Floats, Rows, Settled, Vector
+from serving.search_index import CodeIndex, open_index
+
+if TYPE_CHECKING:
+    from pricing.bundle.bundle import PricingModel
+    from pricing.page.page import PricedPage
+
+
+class BundleCore(Core):
+    """A :class:`Core` over a model bundle.
+
+    Args:
+        model: The loaded bundle.
+        index: Finds candidates of a large catalogue; None scans.
+    """
+
+    def __init__(self, model: PricingModel, index: CodeIndex | None = None) -> None:
+        self.model = model
+        self._index = index
+
+    @property
+    @override
+    def version(self) -> str:
+        return self.model.version
+
+    @property
+    @override
+    def currency(self) -> str:
+        return self.model.policy.currency
+
+    @property
+    @override
+    def minor_per_unit(self) -> int:
+        return self.model.policy.limits.minor_per_unit
+
+    @property
+    @override
+    def item_ids(self) -> Sequence[str]:
+        return self.model.item_ids
+
+    @property
+    @override
+    def market(self) -> MarketContext:
+        return self.model.market
+
+    @classmethod
+    def load(cls, path: Path, threads: int, index_dir: Path | None = None) -> BundleCore:
+        """Load and verify a bundle.
+
+        Args:
+            path: The bundle's folder.
+            threads: CPU threads of one encode.
+            index_dir: Where the search codes of a large catalogue are kept; None scans.
+
+        Raises:
+            BundleError: It is absent, altered, or does not fit together.
+        """
+        from pricing.bundle.bundle import load_bundle
+
+        model = load_bundle(path, threads=threads)
+        if index_dir is None:
+            return cls(model)
+        return cls(model, open_index(model.embeddings, index_dir / f"{model.version}.faiss"))
+
+    @override
+    def epoch_of(self, seconds: float) -> int:
+        return self.model.policy.epoch_of(seconds)
+
+    @override
+    def place_of(self, jurisdiction: str | None) -> str:
+        from pricing.fairness.disclosure import read_disclosures
+
+        return read_disclosures().resolve(jurisdiction)
+
+    @override
+    def encode(self, queries: Sequence[str]) -> Vector:
+        return np.asarray(self.model.encoder.encode(list(queries)), dtype=np.float32)
+
+    @override
+    def rows_of(self, item_ids: Sequence[str]) -> tuple[Rows, list[str]]:
+        row_of = self.model.row_of
+        known = [row_of[item_id] for item_id in item_ids if item_id in row_of]
+        return np.array(known, dtype=np.int64), [item_id for item_id in item_ids if item_id not in row_of]
+
+    @override
+    def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
+        from pricing.page.page import retrieve
+        from pricing.page.problem import intent_of
+
+        z = None if self._index is None else intent_of(self.model, embedding, user)
+        if self._index is None or z is None:
+            return retrieve(self.model, embedding, query, user, k, stock=stock)
+        wanted = k * 2  # some will be sold out
+        while True:
+            found = self._index.search(z, wanted)
+            rows = found[~(stock[found] <= 0)][:k]
+            if len(rows) == k or wanted >= len(self.item_ids):
+                return rows
+            wanted *= 4
+
+    @override
+    def price(
+        self,
+        rows: Rows,
+        embedding: Vector | None,
+        user: UserContext,
+        market: MarketContext,
+        epoch: int,
+        settled: Settled = OPEN,
+    ) -> PricedPage:
+        from pricing.page.page import price_page
+
+        return price_page(
+            self.model,
+            rows,
+            embedding,
+            user,
+            epoch=epoch,
+            market=market,
+            fixed_price=settled.prices,
+            fixed_personal=settled.personal,
+            list_only=settled.list_only,
+        )
+
+    @override
+    def explain(
+        self,
+        rows: Rows,
+        embedding: Vector | None,
+        user: UserContext,
+        market: MarketContext,
+        epoch: int,
+        settled: Settled = OPEN,
+    ) -> list[dict[str, Any]]:
+        from pricing.page.page import explain_page
+
+        return explain_page(
+            self.model,
+            rows,
+            embedding,
+            user,
+            epoch=epoch,
+            market=market,
+            fixed_price=settled.prices,
+            list_only=settled.list_only,
+        )

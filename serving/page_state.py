@@ -1,0 +1,107 @@
+"""What is known of a page between its request and its prices, step by step. Reads no store and prices nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pricing.page.context import MarketContext, UserContext
+from serving.core import Core, Floats, Rows, Settled, Vector
+from serving.features import UserRead
+from serving.kept import Kept
+from serving.payload import PageRequest
+
+if TYPE_CHECKING:
+    from pricing.page.page import PricedPage
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a request before any item is looked for.
+
+    Args:
+        embedding: Of the query, None when there is none.
+        user: The customer.
+        user_age: Age of the customer's features in seconds, None without any.
+        kept: What the customer was promised before.
+        cause: Why nothing but list and promised prices may be shown, None when there is no reason.
+    """
+
+    embedding: Vector | None
+    user: UserContext
+    user_age: float | None
+    kept: Kept
+    cause: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The items of a page, and what their features are; ``old`` rows may not be priced on as they are."""
+
+    rows: Rows
+    unknown: list[str]
+    market: MarketContext
+    age: float | None
+    old: Rows
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A page, and what it was priced on."""
+
+    page: PricedPage
+    found: Found
+    cause: str | None
+
+
+def arguments_of(
+    core: Core, known: Known, found: Found, epoch: int
+) -> tuple[Rows, Vector | None, UserContext, MarketContext, int, Settled]:
+    """What a page is priced on.
+
+    With a cause every item is at its promised price or at list, and nothing of the customer is in it.
+    """
+    user = known.user
+    if known.cause is not None:
+        user = UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
+    fixed = _in_money(known.kept.prices, core, found.rows, found.market)
+    settled = Settled(fixed, known.kept.personal, list_only=known.cause is not None)
+    return found.rows, known.embedding, user, found.market, epoch, settled
+
+
+def user_context(request: PageRequest, read: UserRead) -> UserContext:
+    """The customer as request and feature store know them."""
+    features = read.features
+    return UserContext(
+        user_id=request.user_id,
+        behaviour=features.behaviour if features else None,
+        history_items=features.history_items if features else (),
+        history_age_days=features.history_age_days if features else (),
+        opted_out=request.opted_out,
+        jurisdiction=request.jurisdiction,
+    )
+
+
+def prices_of(page: PricedPage) -> dict[str, int]:
+    """Price of each item in minor units."""
+    return {item.item_id: item.price_minor for item in page.items}
+
+
+def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: MarketContext) -> Floats | None:
+    """Promised prices in money, aligned with the rows; NaN where there is none, or where it is above today's list."""
+    if not promised:
+        return None
+    unit = core.minor_per_unit
+    money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows], dtype=np.float64) / unit
+    return np.asarray(np.where(money <= market.list_price + 0.5 / unit, money, np.nan))
+
+
+def promise_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:
+    """What a promise is kept under; None for somebody nobody knows, to whom nothing can be promised."""
+    if not subject:
+        return None
+    consent = "plain" if request.opted_out else "personal"
+    return f"fairtag:{core.version}:{epoch}:{consent}:{core.place_of(request.jurisdiction)}:{subject}"
