@@ -21,21 +21,25 @@ STALE_HOURS = 3  # an hourly job that has not ended for so long is itself a prob
 
 
 def registry(verdicts: Sequence[Verdict], now: datetime) -> CollectorRegistry:
-    """A registry of one run: statuses, changes with intervals, rows, and when the job ended."""
+    """A registry of one run: statuses, changes with intervals, rows, and the end of the window."""
     metrics = CollectorRegistry()
     status = Gauge("fairtag_monitoring_status", "0 pass, 1 warn, 2 page, 3 could not tell", ["job"], registry=metrics)
     check = Gauge("fairtag_monitoring_check", "Status of a check", ["job", "check", "component"], registry=metrics)
     change = Gauge("fairtag_monitoring_change", "Change", ["job", "check", "component", "bound"], registry=metrics)
+    left = Gauge("fairtag_monitoring_not_judged", "Checks listed that do not decide", ["job"], registry=metrics)
     rows = Gauge("fairtag_monitoring_rows", "Rows of the window", ["job", "kind"], registry=metrics)
-    ended = Gauge("fairtag_monitoring_last_run_timestamp_seconds", "When the job ended", ["job"], registry=metrics)
+    ended = Gauge("fairtag_monitoring_last_run_timestamp_seconds", "End of the last window", ["job"], registry=metrics)
     for verdict in verdicts:
         status.labels(verdict.job).set(exit_code(verdict.status))
-        ended.labels(verdict.job).set(now.timestamp())
+        # of the window, not of this call: a job that no longer runs must fall silent beside those that do
+        ended.labels(verdict.job).set(min(now, datetime.fromisoformat(verdict.end)).timestamp())
         for kind in ("rows", "kept", "duplicates", "late", "future"):
             rows.labels(verdict.job, kind).set(verdict.intake.get(kind, 0))
+        left.labels(verdict.job).set(len(verdict.not_judged))
         for each in verdict.checks:
             labels = (verdict.job, each.name, each.component)
-            check.labels(*labels).set(exit_code(each.status))
+            if each.decides:
+                check.labels(*labels).set(exit_code(each.status))
             for bound, value in (("value", each.change), ("low", each.low), ("high", each.high)):
                 if value is not None:
                     change.labels(*labels, bound).set(value)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import evidently_report
-from monitoring.fairness_checks import gaps, limits_of, promises
+from monitoring.fairness_checks import gaps, limits_of, not_judged, promises
 from monitoring.inputs import Inputs, Reference, job_state, read_reference
 from monitoring.judge import remember_since
 from monitoring.log_checks import log_check, traffic_check
@@ -49,7 +49,7 @@ def run(inputs: Inputs) -> Verdict:
             report = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
             checks += gaps(inputs, quotes, groups, report, state)
         checks = remember_since(checks, inputs.window.start.isoformat(), state)
-    detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report)}
+    detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report), **not_judged(checks)}
     if inputs.evidently and report is not None:
         detail |= _evidently(inputs, quotes, groups, report)
     models = tuple(sorted(quotes[schema.MODEL_VERSION].unique()))

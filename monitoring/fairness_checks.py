@@ -16,7 +16,7 @@ from monitoring.state import State
 from monitoring.verdict import Check
 from pricing import schema
 from pricing.fairness import fixed_effects
-from pricing.fairness.audit import AuditReport, Finding
+from pricing.fairness.audit import CROSS, AuditReport, Finding
 from pricing.fairness.disclosure import read_disclosures
 from pricing.fairness.invariants import Breach, check_invariants
 from pricing.fairness.measures import Side
@@ -66,16 +66,43 @@ def gaps(
         return (Check(GAP, Status.COULD_NOT_TELL, summary),)
     checks = tuple(_finding(finding) for finding in report.findings)
     if state is None:
-        return checks
+        return _deciding(checks, report)
     cursor = cursor_of(inputs, state) or inputs.window.start
     fresh = quotes[quotes[schema.TS] >= pd.Timestamp(cursor)]
     hours = take_step(inputs, int((fresh[schema.RANK] == 1).sum()), state)
     judge = Judge(inputs.settings, len(checks), hours, state)
     asked = _questions(report, fresh if hours is not None else None, groups, limits_of(inputs))
-    return tuple(
+    peeked = tuple(
         _peeked(check, judge.answer(question), finding)
         for check, question, finding in zip(checks, asked, report.findings, strict=True)
     )
+    return _deciding(peeked, report)
+
+
+def _deciding(checks: tuple[Check, ...], report: AuditReport) -> tuple[Check, ...]:
+    """The groups of each attribute decide; of crossed attributes those that could be judged.
+
+    Crossings cut the same customers into ever smaller cells, so that in any shop some are too small: were each to turn
+    the verdict to unknown, nobody would read it. A crossing that surely pays more warns or pages like any group; one
+    that nobody can judge is listed with the largest gap that its data leaves open. An attribute's own group that is too
+    small still keeps the whole from passing.
+    """
+    return tuple(
+        replace(check, decides=False) if CROSS in finding.attribute and check.status is Status.COULD_NOT_TELL else check
+        for check, finding in zip(checks, report.findings, strict=True)
+    )
+
+
+def not_judged(checks: tuple[Check, ...]) -> dict[str, Any]:
+    """How many groups were left out, and how large a gap their data leaves open, for the report."""
+    left = [check for check in checks if not check.decides]
+    if not left:
+        return {}
+    groups = sum(check.name.startswith(f"{GAP}:") for check in checks)
+    ends = [abs(end) for check in left for end in (check.low, check.high) if end is not None]
+    needed = [int(check.detail["needed"]) for check in left if "needed" in check.detail]
+    found = {"groups": len(left), "of": groups, "largest_gap_left_open": max(ends, default=None)}
+    return {"not_judged": found | {"customers_needed": max(needed, default=None)}}
 
 
 def _finding(finding: Finding) -> Check:
@@ -86,7 +113,7 @@ def _finding(finding: Finding) -> Check:
     return Check(
         f"{GAP}:{finding.attribute}",
         finding.verdict,
-        f"{finding.attribute} {finding.group}: {finding.why}",
+        f"{finding.attribute} {finding.group}: {finding.why}{_wanted(finding) if enough_to_show else ''}",
         component=finding.group,
         value=gap,
         reference=0.0 if gap is not None else None,
@@ -101,10 +128,17 @@ def _finding(finding: Finding) -> Check:
     )
 
 
+def _wanted(finding: Finding) -> str:
+    if finding.verdict is not Status.COULD_NOT_TELL or finding.needed is None:
+        return ""
+    return f": {finding.users:,} customers, about {finding.needed:,} would do"
+
+
 def _ratios(finding: Finding) -> dict[str, Any]:
     named = {"access": finding.access, "surplus": finding.surplus, "equal_cost": finding.equal_cost}
     figures = {name: list(ratio) for name, ratio in named.items() if ratio is not None and np.isfinite(ratio).all()}
-    return {**figures, "adjusted_p": finding.adjusted_p, "users": finding.users}
+    needed = {} if finding.needed is None else {"needed": finding.needed}
+    return {**figures, "adjusted_p": finding.adjusted_p, "users": finding.users, **needed}
 
 
 def _questions(

@@ -303,6 +303,18 @@ _CHECKS: Final[dict[str, Knowledge]] = {
         "Read the message; give the job what it needs and run it again for the window.",
         "monitoring-silent",
     ),
+    "stock_age": Knowledge(
+        "The stock levels are old",
+        "the export of the shop's stock did not run",
+        "Run the export again; then rerun the stock job.",
+        "stock",
+    ),
+    "stock_levels": Knowledge(
+        "Items have no stock level",
+        "new items were not counted yet, or the export lost a column",
+        "Compare the named export with the shop's own list.",
+        "stock",
+    ),
     "stock_data": Knowledge(
         "Stock cannot be judged",
         "orders or stock levels are missing",

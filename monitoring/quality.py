@@ -13,6 +13,7 @@ import pandas as pd
 from monitoring.inputs import Inputs
 from monitoring.judge import remember_since
 from monitoring.log_checks import log_check, traffic_check
+from monitoring.settings import Settings
 from monitoring.verdict import Check, Verdict
 from monitoring.window import Intake, LogReader, Window
 from pricing import schema
@@ -32,13 +33,13 @@ LIMITS: dict[str, tuple[float, float]] = {  # share of pages or rows that warns 
     "future": (0.0, 0.01),
     "broken_rows": (0.0, 0.01),
 }
-STALE_SECONDS = 24 * 3600.0  # user features older than a day are yesterday's
 
 
 @dataclass
 class Health:
-    """Sums of one pass over the log."""
+    """Sums of one pass over the log; features older than ``stale_seconds`` are stale."""
 
+    stale_seconds: float
     rows: int = 0
     pages: int = 0
     degraded: Counter[str] = field(default_factory=Counter)
@@ -58,7 +59,7 @@ class Health:
         self.pages += len(first)
         self.degraded.update(first[schema.DEGRADED].dropna().astype(str).tolist())
         age = pd.to_numeric(first[schema.FEATURE_AGE_SECONDS], errors="coerce").to_numpy(dtype=float)
-        self.stale += int((age > STALE_SECONDS).sum())
+        self.stale += int((age > self.stale_seconds).sum())
         self.aged += int(np.isfinite(age).sum())
         self.nameless += int(first[schema.USER_KEY].isna().sum())
         silent = frame[schema.PERSONALISED].to_numpy(bool) & frame[schema.DISCLOSURE].isna().to_numpy()
@@ -77,12 +78,12 @@ class Health:
 def run(inputs: Inputs) -> Verdict:
     """Read the window once and judge the log."""
     reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
-    health = Health()
+    health = Health(inputs.settings.stale_feature_hours * 3600)
     for frame in reader.batches():
         health.add(frame)
     checks: tuple[Check, ...] = (log_check(reader.intake), traffic_check(inputs, health.pages, health.rows))
     if health.rows:
-        checks += (*_shares(health, reader.intake), *_lively(health), _silence(health, inputs.window))
+        checks += (*_shares(health, reader.intake, inputs.settings), *_lively(health), _silence(health, inputs.window))
         checks += (_disclosed(health),)
     start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
     detail: dict[str, Any] = {"pages": health.pages, "degraded": dict(health.degraded.most_common(5))}
@@ -90,12 +91,15 @@ def run(inputs: Inputs) -> Verdict:
     return Verdict(JOB, start, end, checks, tuple(sorted(health.models)), reader.intake.as_json(), detail)
 
 
-def _shares(health: Health, intake: Intake) -> list[Check]:
+def _shares(health: Health, intake: Intake, settings: Settings) -> list[Check]:
     pages, rows = max(1, health.pages), max(1, intake.rows)
     causes = ", ".join(f"{cause} {count:,}" for cause, count in health.degraded.most_common(3))
     found = {
         "degraded": (sum(health.degraded.values()) / pages, f"pages served without their features: {causes or 'none'}"),
-        "stale_features": (health.stale / max(1, health.aged), "pages priced on features older than a day"),
+        "stale_features": (
+            health.stale / max(1, health.aged),
+            f"pages priced on features older than {settings.stale_feature_hours:g} h",
+        ),
         "no_customer": (health.nameless / pages, "pages without a known customer"),
         "duplicates": (intake.duplicates / rows, "rows that repeat an earlier quote and item"),
         "late": (intake.late / rows, "rows that came more than an hour after their neighbours"),

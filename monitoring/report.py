@@ -29,7 +29,7 @@ HEADLINES = {
     Status.PAGE: ("Act now", "Something is wrong that should not wait."),
     Status.COULD_NOT_TELL: ("Cannot tell", "Something needed for a verdict is missing. This is not a pass."),
     Status.WARN: ("Look today", "Something moved. It can wait until the morning."),
-    Status.PASS: ("All quiet", "Every check passed on enough data."),
+    Status.PASS: ("All quiet", "Every check that decides passed on enough data."),
 }
 MARKS = {Status.PAGE: "●", Status.COULD_NOT_TELL: "?", Status.WARN: "▲", Status.PASS: "✓"}
 WORDS = {Status.PAGE: "page", Status.COULD_NOT_TELL: "cannot tell", Status.WARN: "warn", Status.PASS: "pass"}
@@ -79,6 +79,7 @@ def render(verdicts: Sequence[Verdict], *, now: datetime, runbook: str, ledger: 
         models=", ".join(sorted({model for verdict in verdicts for model in verdict.model_versions})) or "none",
         bundle=next((str(v.detail["bundle"]) for v in verdicts if "bundle" in v.detail), ""),
         traffic=traffic_chart(next((v.detail["hours"] for v in verdicts if v.detail.get("hours")), {})),
+        left_out=next((v.detail["not_judged"] for v in verdicts if v.detail.get("not_judged")), None),
         ledger=list(reversed(ledger))[:3],
         now=f"{now:%Y-%m-%d %H:%M} UTC",
         MARKS=MARKS,

@@ -60,6 +60,8 @@ def publish(
 ) -> list[Update]:
     """Write the report, the metrics and the open alerts; returns what is to be told now.
 
+    Jobs that run one by one share the folder: report and metrics show the latest verdict of every job in it.
+
     Args:
         verdicts: Verdicts of this run.
         inputs: Where to write.
@@ -71,8 +73,9 @@ def publish(
     """
     now, out = inputs.window.now, inputs.out
     entries = Ledger(ledger / LEDGER).entries() if ledger is not None else ()
-    write_report(verdicts, out, now=now, runbook=inputs.settings.runbook, ledger=entries)
-    write_metrics(verdicts, out / "metrics.prom", now)
+    everyone = with_others(verdicts, out)
+    write_report(everyone, out, now=now, runbook=inputs.settings.runbook, ledger=entries)
+    write_metrics(everyone, out / "metrics.prom", now)
     remembered = (inputs.state or out) / "alerts.json"
     alerts, told = update(read_alerts(remembered), verdicts, now)
     write_alerts(alerts, remembered)
@@ -90,6 +93,14 @@ def _run(name: str, inputs: Inputs, *, alone: bool) -> Verdict:
             raise
         check = Check("job_failed", Status.COULD_NOT_TELL, str(error), detail={"error": type(error).__name__})
         return Verdict(name, inputs.window.start.isoformat(), inputs.window.end.isoformat(), (check,))
+
+
+def with_others(verdicts: Sequence[Verdict], out: Path) -> tuple[Verdict, ...]:
+    """The verdicts of this run, and what the other jobs last left in the folder."""
+    mine = {verdict.job: verdict for verdict in verdicts}
+    others = {name: out / f"{name}.json" for name in JOBS if name not in mine and (out / f"{name}.json").is_file()}
+    found = mine | {name: read_verdict(path) for name, path in others.items()}
+    return tuple(found[name] for name in JOBS if name in found)
 
 
 def read_verdicts(out: Path) -> tuple[Verdict, ...]:

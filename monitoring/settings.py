@@ -63,6 +63,8 @@ class Settings(BaseSettings):
         text_rows: Queries an Evidently text classifier reads.
         embed_queries: Distinct queries that are embedded a window.
         maturity_hours: Hours after a quote within which its purchase is reported.
+        stale_feature_hours: Age of a customer's features beyond which they are yesterday's.
+        stale_stock_hours: Age of the stock levels beyond which nobody can tell what lies on the shelf.
         corridor_rho: Width of the corridor, where the bundle has no policy to say it.
         group_min_impressions: Priced impressions below which a group is not judged (PRICING.md section 7).
         cross_attributes: How many attributes are crossed: 1 none, 2 pairs.
@@ -85,6 +87,8 @@ class Settings(BaseSettings):
     text_rows: int = Field(default=2_000, ge=100)
     embed_queries: int = Field(default=2_000, ge=0)
     maturity_hours: float = Field(default=24.0, ge=0)
+    stale_feature_hours: float = Field(default=24.0, gt=0)
+    stale_stock_hours: float = Field(default=48.0, gt=0)
     corridor_rho: float = Field(default=1.25, ge=1)
     group_min_impressions: int = Field(default=1_000, ge=1)
     cross_attributes: int = Field(default=2, ge=1, le=3)

@@ -1,8 +1,10 @@
-"""The stock job: which items are about to run out, and which lie too long. Reads orders and stock, and no quote."""
+"""The stock job: which items are about to run out, and which lie too long. Reads orders and stock, and no quote.
+
+What makes an item a warning is :mod:`pricing.stock.warnings`'s business; here is what makes a shop's night.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from monitoring.inputs import Inputs
@@ -10,14 +12,22 @@ from monitoring.verdict import Check, Verdict
 from pricing import schema
 from pricing.errors import DataError
 from pricing.stock.forecast import ForecastConfig, forecast_demand
+from pricing.stock.warnings import (
+    COVER_DAYS,
+    EXPECTED,
+    ORDER,
+    PROBABILITY,
+    WARNING,
+    StockPolicy,
+    StockWarning,
+    stock_report,
+)
 from pricing.tables import read_tables
 from pricing.verdict import Verdict as Status
 
 JOB = "stock"
-ALARM = 0.05  # chance of running out within the lead time that warns (PRICING.md section 8)
 LIKELY = 0.5  # chance at which running out is to be expected
 PAGE_SHARE = 0.10  # share of expected demand that may be likely to run out before someone is woken
-AGEING_DAYS = 180.0  # days of cover beyond which money lies in the shelf
 AGEING_SHARE = 0.25  # share of the stock's value that may age before it is worth a warning
 EXAMPLES = 5
 
@@ -25,52 +35,51 @@ EXAMPLES = 5
 def run(inputs: Inputs) -> Verdict:
     """Hold the stock of every item against the demand forecast over the lead time."""
     tables = read_tables(inputs.need("tables", JOB))
-    items, now = tables.latest_items(), pd.Timestamp(inputs.window.end)
-    config = ForecastConfig()
+    items, window = tables.latest_items().set_index(schema.ITEM_ID), inputs.window
+    counted = min(pd.Timestamp(window.end), items[schema.UPDATED_AT].max())  # what sold later is not off the shelf yet
+    config, policy = ForecastConfig(), StockPolicy()
+    checks: tuple[Check, ...] = (_current(counted, inputs), _known(items[schema.STOCK]))
+    known = items[items[schema.STOCK] >= 0]
     try:
-        forecast = forecast_demand(tables.orders, items[schema.ITEM_ID].to_numpy(dtype=object), now, config)
+        forecast = forecast_demand(tables.orders, known.index.to_numpy(dtype=object), counted, config)
+        report = stock_report(forecast, known[schema.STOCK], policy)
     except DataError as error:
-        checks: tuple[Check, ...] = (Check("stock_data", Status.COULD_NOT_TELL, str(error), n=len(tables.orders)),)
+        checks += (Check("stock_data", Status.COULD_NOT_TELL, str(error), n=len(tables.orders)),)
     else:
-        stock = items[schema.STOCK].to_numpy(dtype=np.float64)
-        known = np.isfinite(stock)
-        frame = pd.DataFrame(
-            {
-                schema.ITEM_ID: items[schema.ITEM_ID],
-                schema.TITLE: items[schema.TITLE],
-                schema.STOCK: stock,
-                "expected": np.asarray(forecast.mean, dtype=np.float64),
-                "risk": np.asarray(forecast.exceeds(np.where(known, stock, np.inf)), dtype=np.float64),
-                "value": stock * items[schema.UNIT_COST].to_numpy(dtype=np.float64),
-            }
-        )
-        checks = (_known(known), *_answers(frame[known], config.lead_days))
-    start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
-    return Verdict(JOB, start, end, checks, detail={"items": len(items), "lead_days": config.lead_days})
+        frame = report.join(known[[schema.TITLE, schema.UNIT_COST]], on=schema.ITEM_ID)
+        checks += (_stock_out(frame, config.lead_days), _ageing(frame, policy))
+    detail = {"items": len(items), "lead_days": config.lead_days, "counted": counted.isoformat()}
+    return Verdict(JOB, window.start.isoformat(), window.end.isoformat(), checks, detail=detail)
 
 
-def _known(known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Check:
-    missing = int((~known).sum())
-    status = Status.PASS if not missing else Status.WARN if known.any() else Status.COULD_NOT_TELL
-    said = f"{missing:,} of {len(known):,} items have no stock level" if missing else f"{len(known):,} items"
-    return Check("stock_data", status, said, n=len(known), unit="items")
+def _current(counted: pd.Timestamp, inputs: Inputs) -> Check:
+    """Old stock levels say nothing of tomorrow's shelf."""
+    hours = (pd.Timestamp(inputs.window.end) - counted).total_seconds() / 3600
+    allowed = inputs.settings.stale_stock_hours
+    status = Status.PASS if hours <= allowed else Status.COULD_NOT_TELL
+    said = f"stock was counted on {counted:%Y-%m-%d %H:%M}, {hours:,.0f} h before the end of the window"
+    return Check("stock_age", status, said, value=hours, reference=0.0, change=hours, warn_at=allowed, unit="hours")
 
 
-def _answers(frame: pd.DataFrame, lead_days: int) -> tuple[Check, Check]:
-    return _stock_out(frame, lead_days), _ageing(frame, lead_days)
+def _known(stock: pd.Series[float]) -> Check:
+    missing = int((~(stock >= 0)).sum())
+    status = Status.PASS if not missing else Status.WARN if missing < len(stock) else Status.COULD_NOT_TELL
+    said = f"{missing:,} of {len(stock):,} items have no stock level" if missing else f"{len(stock):,} items"
+    return Check("stock_levels", status, said, n=len(stock), unit="items")
 
 
 def _stock_out(frame: pd.DataFrame, lead_days: int) -> Check:
-    at_risk = frame[(frame["risk"] > ALARM) & (frame["expected"] > 0)].sort_values("risk", ascending=False)
-    likely = float(frame.loc[frame["risk"] > LIKELY, "expected"].sum() / max(frame["expected"].sum(), 1e-9))
+    at_risk = frame[frame[WARNING] == StockWarning.STOCK_OUT.value]
+    demand = frame[EXPECTED]
+    likely = float(demand[frame[PROBABILITY] > LIKELY].sum() / max(demand.sum(), 1e-9))
     status = Status.PAGE if likely > PAGE_SHARE else Status.WARN if len(at_risk) else Status.PASS
     summary = (
         f"{len(at_risk):,} of {len(frame):,} items may run out within {lead_days} days; "
         f"{100 * likely:.1f} % of expected demand is likely to"
     )
     examples = tuple(
-        f"{row[schema.ITEM_ID]} {row[schema.TITLE]}: {row[schema.STOCK]:.0f} in stock, "
-        f"{row['expected']:.0f} expected, chance {100 * row['risk']:.0f} %"
+        f"{row[schema.ITEM_ID]} {row[schema.TITLE]}: {row[schema.STOCK]:.0f} in stock, {row[EXPECTED]:.0f} expected, "
+        f"chance {100 * row[PROBABILITY]:.0f} %, order {row[ORDER]:.0f}"
         for _, row in at_risk.head(EXAMPLES).iterrows()
     )
     return Check(
@@ -89,21 +98,24 @@ def _stock_out(frame: pd.DataFrame, lead_days: int) -> Check:
     )
 
 
-def _ageing(frame: pd.DataFrame, lead_days: int) -> Check:
-    daily = frame["expected"] / lead_days
-    cover = frame[schema.STOCK] / daily.clip(lower=1e-9)
-    old = frame[(cover > AGEING_DAYS) & (frame[schema.STOCK] > 0)].sort_values("value", ascending=False)
+def _ageing(frame: pd.DataFrame, policy: StockPolicy) -> Check:
+    frame = frame.assign(value=frame[schema.STOCK] * frame[schema.UNIT_COST])
+    old = frame[frame[WARNING] == StockWarning.AGEING.value]
     share = float(old["value"].sum() / max(frame["value"].sum(), 1e-9))
     status = Status.WARN if share > AGEING_SHARE else Status.PASS
+    examples = tuple(
+        f"{row[schema.ITEM_ID]} {row[schema.TITLE]}: lasts {row[COVER_DAYS]:.0f} days"
+        for _, row in old.sort_values("value", ascending=False).head(EXAMPLES).iterrows()
+    )
     return Check(
         "stock_ageing",
         status,
-        f"{len(old):,} items have more than {AGEING_DAYS:.0f} days of cover, {100 * share:.0f} % of the stock's value",
+        f"{len(old):,} items last more than {policy.ageing_days:.0f} days, {100 * share:.0f} % of the stock's value",
         value=share,
         reference=0.0,
         change=share,
         warn_at=AGEING_SHARE,
         unit="share",
         n=len(frame),
-        examples=tuple(f"{row[schema.ITEM_ID]} {row[schema.TITLE]}" for _, row in old.head(EXAMPLES).iterrows()),
+        examples=examples,
     )

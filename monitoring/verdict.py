@@ -8,14 +8,16 @@ from typing import Any
 
 from pricing.errors import DataError
 from pricing.files import canonical_json, read_json, sha256_text, write_json
+from pricing.verdict import PRESSING as SEVERITY
 from pricing.verdict import Verdict as Status
 from pricing.verdict import worst
+
+__all__ = ["EXIT_CODES", "SCHEMA", "SEVERITY", "Check", "Status", "Verdict", "exit_code", "read_verdict", "worst"]
 
 SCHEMA = "fairtag.verdict/1"
 
 
 EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.PAGE: 2, Status.COULD_NOT_TELL: 3}
-SEVERITY = (Status.PAGE, Status.COULD_NOT_TELL, Status.WARN, Status.PASS)
 
 
 def exit_code(status: Status) -> int:
@@ -44,6 +46,11 @@ class Check:
         since: Start of the run of windows in which the check has not passed (ISO), set from the state.
         examples: Rows, items or values that show it.
         detail: Whatever else a reader may want, as JSON values.
+        decides: False for an unknown that is listed and leaves the verdict to the others: a crossing of attributes
+            with too few customers. Only an unknown can be left out; what is surely wrong never is.
+
+    Raises:
+        ValueError: A check that says something is left out of the verdict.
     """
 
     name: str
@@ -62,6 +69,11 @@ class Check:
     since: str | None = None
     examples: tuple[str, ...] = ()
     detail: dict[str, Any] = field(default_factory=dict)
+    decides: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.decides and self.status is not Status.COULD_NOT_TELL:
+            raise ValueError(f"{self.name}: {self.status} decides; only what is unknown can be left out of a verdict")
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Verdict:
         job: drift, performance, fairness, quality or stock.
         start: Start of the window (ISO).
         end: End of the window (ISO).
-        checks: All questions; the status is the worst of them, unknown when there are none.
+        checks: All questions; the status is the worst of those that decide, unknown when there are none.
         model_versions: Models that priced the window, and ``bundle`` the one it is held against.
         intake: What was found while reading (counts).
         detail: Tables and series for the report.
@@ -88,14 +100,19 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """The worst status of the checks."""
-        return worst(check.status for check in self.checks)
+        """The worst status of the checks that decide."""
+        return worst(check.status for check in self.checks if check.decides)
 
     @property
     def failing(self) -> tuple[Check, ...]:
-        """Checks that did not pass, worst first, biggest change first."""
-        failing = [check for check in self.checks if check.status is not Status.PASS]
+        """Checks that decide and did not pass, worst first, biggest change first."""
+        failing = [check for check in self.checks if check.decides and check.status is not Status.PASS]
         return tuple(sorted(failing, key=lambda c: (SEVERITY.index(c.status), -abs(c.change or 0), c.name)))
+
+    @property
+    def not_judged(self) -> tuple[Check, ...]:
+        """Checks that are listed and do not decide."""
+        return tuple(check for check in self.checks if not check.decides)
 
     @property
     def fingerprint(self) -> str:
@@ -154,7 +171,8 @@ def read_verdict(path: Path) -> Verdict:
 
 
 def _check_json(check: Check) -> dict[str, Any]:
-    return {name: value for name, value in asdict(check).items() if value not in (None, (), {})}
+    kept = {name: value for name, value in asdict(check).items() if value not in (None, (), {})}
+    return kept if not check.decides else {name: value for name, value in kept.items() if name != "decides"}
 
 
 def _check(entry: dict[str, Any]) -> Check:

@@ -16,9 +16,9 @@ class Verdict(StrEnum):
 
 
 # From most to least pressing: not to know outranks a warning, because it may hide a page.
-_PRESSING = (Verdict.PAGE, Verdict.COULD_NOT_TELL, Verdict.WARN, Verdict.PASS)
+PRESSING = (Verdict.PAGE, Verdict.COULD_NOT_TELL, Verdict.WARN, Verdict.PASS)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """The most pressing of several; nothing checked is COULD_NOT_TELL."""
-    return min(verdicts, key=_PRESSING.index, default=Verdict.COULD_NOT_TELL)
+    return min(verdicts, key=PRESSING.index, default=Verdict.COULD_NOT_TELL)

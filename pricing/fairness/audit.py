@@ -49,6 +49,8 @@ class Finding:
             test, since tastes differ. None without purchase probabilities.
         equal_cost: Gap of log markup within category, epoch and band of unit cost: is the group led to items that earn
             more at the same cost? None without categories and costs.
+        needed: Customers of the group with which a gap of zero would pass nine times in ten; None where nothing was
+            measured.
     """
 
     attribute: str
@@ -67,6 +69,7 @@ class Finding:
     access: Ratio
     surplus: Ratio | None
     equal_cost: Ratio | None
+    needed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,8 @@ def _finding(attribute: str, name: str, m: Measured, adjusted_p: float, rules: A
         judge(m.gap, (m.low, m.high), adjusted_p, m.access, rules) if m.enough else (Verdict.COULD_NOT_TELL, few)
     )
     figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name != "enough"}
-    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, **figures)
+    needed = rules.users_needed(m.users, m.standard_error)
+    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, needed=needed, **figures)
 
 
 def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from pricing.fairness.ratios import Ratio
 from pricing.verdict import Verdict
@@ -37,6 +38,17 @@ class AuditLimits:
     false_discovery: float = 0.05
     replicates: int = 999
     permutations: int = 499
+
+    def users_needed(self, users: int, standard_error: float) -> int | None:
+        """Customers of a group with which a gap of zero would pass nine times in ten; None where no error is known.
+
+        The interval then reaches from the estimate to no further than half of ``equal``, so that chance must move the
+        estimate by the other half to spoil the answer. Errors shrink with the root of the number of customers.
+        """
+        if not (np.isfinite(standard_error) and standard_error > 0 and users > 0):
+            return None
+        enough = float(np.log1p(self.equal) / (2 * ndtri(0.5 + self.confidence / 2)))
+        return max(self.users, int(np.ceil(users * (standard_error / enough) ** 2)))
 
     def permutations_for(self, groups: int) -> int:
         """Enough that one group at the smallest possible p-value survives the correction for all of them."""

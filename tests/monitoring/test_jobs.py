@@ -195,6 +195,61 @@ def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
     assert (tiny.value, tiny.low, tiny.n, tiny.detail) == (None, None, 0, {})
 
 
+def crossed_audit(shop, tmp_path):
+    """The audit table with a second attribute of two groups, one of them a tenth of the customers."""
+    groups = pd.read_parquet(shop.audit)
+    rare = np.where(np.arange(len(groups)) % 10 == 0, "rural", "urban")
+    place = groups.assign(**{schema.ATTRIBUTE: "place", schema.GROUP: rare})
+    pd.concat([groups, place]).to_parquet(tmp_path / "audit.parquet")
+    return tmp_path / "audit.parquet"
+
+
+def fairness_of(shop, tmp_path, quotes, *more):
+    options = fairness(shop, quotes, tmp_path / "out", *more)
+    options[options.index("--audit") + 1] = str(crossed_audit(shop, tmp_path))
+    code = main(options)
+    return code, read_verdict(tmp_path / "out" / "fairness.json")
+
+
+def test_a_crossing_that_is_too_small_is_listed_and_does_not_decide(shop, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("group_min_impressions: 2000\n")  # of the crossings of "rural" alone too few
+    quotes, _ = shop.log(pages=4_000)
+    code, found = fairness_of(shop, tmp_path, quotes, "--settings", str(settings))
+    left = {check.component for check in found.not_judged}
+    assert left == {"higher x rural", "lower x rural"}
+    assert code == 0, found.failing
+    assert found.detail["not_judged"]["groups"] == 2
+    assert found.detail["not_judged"]["of"] == 8
+
+
+def test_a_crossing_that_surely_pays_more_pages_however_few_they_are(shop, tmp_path):
+    quotes, _ = shop.stream.draw(pd.Timestamp("2026-02-09", tz="UTC"), 24, 6_000)
+    table = pd.read_parquet(crossed_audit(shop, tmp_path)).pivot(
+        index=schema.USER_ID, columns=schema.ATTRIBUTE, values=schema.GROUP
+    )
+    from pricing.pseudonym import user_key
+
+    members = table.index[(table["income"] == "lower") & (table["place"] == "rural")]
+    keys = {user_key(user, shop.stream.secret) for user in members}
+    dearer = quotes[schema.PRICE_MINOR] * np.where(quotes[schema.USER_KEY].isin(keys), 1.08, 1.0)
+    changed = np.minimum(dearer.round(), quotes[schema.LIST_PRICE_MINOR]).astype("int64")
+    log = shop.write(quotes.assign(**{schema.PRICE_MINOR: changed}), "crossed")
+    code, found = fairness_of(shop, tmp_path, log)
+    assert code == 2
+    paged = {check.component for check in found.checks if check.status is Status.PAGE}
+    assert "lower x rural" in paged
+
+
+def test_one_job_at_a_time_leaves_the_report_and_the_metrics_of_all(shop, tmp_path):
+    quotes, _ = shop.log()
+    main(shop.options(quotes, tmp_path / "out"))
+    main(["quality", *shop.options(quotes, tmp_path / "out")[1:]])
+    assert all(f'id="job-{job}"' in (tmp_path / "out" / "report.html").read_text() for job in ("drift", "quality"))
+    metrics = (tmp_path / "out" / "metrics.prom").read_text()
+    assert all(f'fairtag_monitoring_status{{job="{job}"}}' in metrics for job in ("drift", "quality"))
+
+
 def test_a_bundle_without_a_profile_is_refused_with_the_fix(shop, tmp_path, capsys):
     from pricing.bundle.manifest import write_manifest
 

@@ -196,3 +196,35 @@ def test_every_check_is_known_with_or_without_its_attribute():
     assert knowledge("price_gap:income x age").entry == "price-gap"
     for check in CHECKS:
         assert knowledge(check).title
+
+
+def test_what_is_left_out_of_the_verdict_is_said_and_can_only_be_unknown():
+    cell = Check("price_gap:age x income", Status.COULD_NOT_TELL, "too small", "65+ x low", decides=False)
+    left = {"groups": 1, "of": 9, "largest_gap_left_open": 0.031, "customers_needed": 940}
+    said = verdict(Check("price_gap:age", Status.PASS, "fine"), cell, job="fairness")
+    whole = Verdict("fairness", said.start, said.end, said.checks, detail={"not_judged": left})
+    html = page(whole)
+    assert "All quiet" in html
+    assert "1 of 9 groups are crossings with too few customers" in html
+    assert "+3.1" not in html
+    assert "3.1 %" in html
+    assert whole.failing == ()
+    assert whole.not_judged == (cell,)
+    for status in (Status.PASS, Status.WARN, Status.PAGE):
+        with pytest.raises(ValueError, match="only what is unknown"):
+            Check("price_gap:age", status, "said", decides=False)
+
+
+def test_nothing_but_what_is_left_out_is_no_pass():
+    assert verdict(Check("price_gap:a x b", Status.COULD_NOT_TELL, "small", decides=False)).status is (
+        Status.COULD_NOT_TELL
+    )
+
+
+def test_what_does_not_decide_raises_no_alert_and_is_counted(tmp_path):
+    cell = Check("price_gap:a x b", Status.COULD_NOT_TELL, "small", decides=False)
+    said = verdict(Check("price_gap:a", Status.PASS, "fine"), cell, job="fairness")
+    assert update({}, [said], NOW) == ({}, [])
+    text = write_metrics([said], tmp_path / "m.prom", NOW).read_text()
+    assert 'fairtag_monitoring_not_judged{job="fairness"} 1.0' in text
+    assert "price_gap:a x b" not in text

@@ -28,10 +28,11 @@ def tables(stock, days=140, seed=0):
         for day, units in enumerate(rng.poisson(2.0, days))
         if units
     ]
+    counted = pd.Timestamp(END)
     columns = [schema.ORDER_ID, schema.ITEM_ID, schema.TS, schema.USER_ID, schema.QUANTITY, schema.PRICE]
     items = pd.DataFrame(
         {
-            schema.ITEM_ID: ids, schema.UPDATED_AT: start, schema.TITLE: "a thing", schema.DESCRIPTION: None,
+            schema.ITEM_ID: ids, schema.UPDATED_AT: counted, schema.TITLE: "a thing", schema.DESCRIPTION: None,
             schema.CATEGORY: "things", schema.BRAND: None, schema.UNIT_COST: 5.0, schema.LIST_PRICE: 10.0,
             schema.STOCK: stock,
         }
@@ -95,3 +96,32 @@ def test_too_few_orders_are_never_a_pass(tmp_path, days):
     code, checks = run(tmp_path, tables(np.full(40, 60.0), days=days))
     assert code == 3
     assert checks["stock_data"].status is Status.COULD_NOT_TELL
+
+
+def test_stock_that_was_counted_long_ago_is_never_a_pass(tmp_path):
+    shop = tables(np.full(40, 60.0))
+    old = shop.items.assign(**{schema.UPDATED_AT: pd.Timestamp(END) - pd.Timedelta(hours=49)})
+    code, checks = run(tmp_path, shop.with_frames({"items": old}))
+    assert code == 3
+    assert checks["stock_age"].status is Status.COULD_NOT_TELL
+
+
+def test_items_without_a_stock_level_warn_and_the_others_are_judged(tmp_path):
+    stock = np.full(40, 60.0)
+    stock[3] = np.nan
+    code, checks = run(tmp_path, tables(stock))
+    assert code == 1
+    assert checks["stock_levels"].status is Status.WARN
+    assert checks["stock_out"].n == 39
+
+
+def test_the_alarm_of_an_item_is_that_of_the_stock_policy(tmp_path):
+    from pricing.stock.forecast import forecast_demand
+    from pricing.stock.warnings import WARNING, stock_report
+
+    shop = tables(np.linspace(5.0, 40.0, 40))
+    ids = shop.items[schema.ITEM_ID].to_numpy(dtype=object)
+    forecast = forecast_demand(shop.orders, ids, pd.Timestamp(END))
+    report = stock_report(forecast, shop.items.set_index(schema.ITEM_ID)[schema.STOCK])
+    _, checks = run(tmp_path, shop)
+    assert checks["stock_out"].detail["items"] == (report[WARNING] == "STOCK_OUT").sum() > 0

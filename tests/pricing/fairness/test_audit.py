@@ -248,3 +248,13 @@ ALL = Ratio(1.0, 0.95, 1.05)
 )
 def test_every_threshold_from_both_sides(low, high, p, access, verdict):
     assert judge((low + high) / 2, (low, high), p, access, AuditLimits())[0] is verdict
+
+
+def test_a_gap_of_zero_passes_nine_times_in_ten_with_the_customers_that_are_said_to_do():
+    limits = AuditLimits()
+    needed = limits.users_needed(200, 0.007)
+    error = 0.007 * np.sqrt(200 / needed)
+    drawn = np.random.default_rng(0).normal(0, error, 20_000)
+    inside = np.abs(drawn) + 1.645 * error < np.log1p(limits.equal)
+    assert 0.89 < inside.mean() < 0.91
+    assert limits.users_needed(200, float("nan")) is limits.users_needed(0, 0.01) is None
