@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from statistics import median
 
 import httpx
 import numpy as np
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from benchmarks.result import Result, Row
 from benchmarks.serving_bundle import enlarged, small_shop
@@ -225,7 +225,7 @@ def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path)
     started = time.perf_counter()
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own modules
-            line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True
+            line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     arm = Arm(name, f"http://127.0.0.1:{port}{path}", process, 0.0)
     try:
@@ -239,12 +239,15 @@ def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a server, and kill what its workers leave behind."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(30)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Terminate a server, and kill the workers it leaves behind: some start them in sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server = psutil.Process(process.pid)
+        workers = server.children(recursive=True)
+        server.terminate()
+        _, alive = psutil.wait_procs([server, *workers], timeout=15)
+        for each in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
     process.wait()
 
 
