@@ -1,52 +1,55 @@
-# One recipe, a stage per role: data, train, serve, monitor. Build with k8s/images.sh.
-# Everything is installed from the pinned requirements at build time; nothing is at run time.
+# One recipe, a stage per role: data, train, serve, monitor. Build with k8s/images.sh (make images).
+# Everything is installed from the pinned requirements at build time; nothing is at run time, and no image holds pip.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
+# Indexes and folders of wheels are this build's alone: they come as the secret "pip" (a pip.conf), which stays in no
+# layer and in no key of the cache.
 FROM ${PYTHON_IMAGE} AS build
-ARG PIP_FIND_LINKS=
-ARG PIP_EXTRA_INDEX_URL=
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_FIND_LINKS=${PIP_FIND_LINKS} PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL}
-RUN python3 -m venv /opt/fairtag
-ENV PATH=/opt/fairtag/bin:${PATH}
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PYTHON=/opt/fairtag/bin/python PIP_ROOT_USER_ACTION=ignore
+RUN python3 -m venv --without-pip /opt/fairtag
 WORKDIR /src
-COPY requirements requirements
 
-FROM build AS wheel
+# Our own code, laid over each role's libraries: a change of it is a layer of two megabytes.
+FROM build AS code
 COPY . .
-RUN pip wheel --no-deps --wheel-dir /wheel .
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps --prefix /code .
 
 # The steps of the pipeline run under kfp, which a component without installation at run time must find.
-FROM build AS build-data
-RUN pip install --no-deps -r requirements/data.txt -r requirements/pipelines.txt
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps /wheel/*.whl
+FROM build AS data-libraries
+COPY requirements/data.txt requirements/pipelines.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps -r requirements/data.txt -r requirements/pipelines.txt
+RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
 
-# ACCELERATOR=cpu takes a torch without CUDA, which PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL must offer; cuda lets torch
-# bring its libraries. psycopg and s3fs: the registry's server and the deploy step.
-FROM build AS build-train
+# ACCELERATOR=cpu wants a torch without CUDA, which the secret's index or folder must offer; cuda lets torch bring its
+# libraries. psycopg and s3fs: the registry's server and the deploy step.
+FROM build AS train-libraries
 ARG ACCELERATOR=cpu
-RUN if [ "$ACCELERATOR" = cuda ]; then deps=; else deps=--no-deps; fi; \
-    pip install $deps -r requirements/train.txt -r requirements/pipelines.txt \
-    && pip install -c requirements/dev.txt 'psycopg[binary]' s3fs \
-    && python -c "import sys, torch; sys.exit((torch.version.cuda is not None) != ('$ACCELERATOR' == 'cuda'))"
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps /wheel/*.whl
+COPY requirements/train.txt requirements/pipelines.txt requirements/dev.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    if [ "$ACCELERATOR" = cuda ]; then deps=; else deps=--no-deps; fi; \
+    python3 -m pip install $deps -r requirements/train.txt -r requirements/pipelines.txt \
+    && python3 -m pip install -c requirements/dev.txt 'psycopg[binary]' s3fs \
+    && /opt/fairtag/bin/python -c "import sys, torch; sys.exit((torch.version.cuda is not None) != ('$ACCELERATOR' == 'cuda'))"
+RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
 
-FROM build AS build-serve
-RUN pip install --no-deps -r requirements/serve.txt
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps /wheel/*.whl
+FROM build AS serve-libraries
+COPY requirements/serve.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps -r requirements/serve.txt
+RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
 
 # kfp: the trigger starts runs.
-FROM build AS build-monitor
-RUN pip install --no-deps -r requirements/monitor.txt -r requirements/pipelines.txt
-RUN --mount=type=bind,from=wheel,source=/wheel,target=/wheel pip install --no-deps /wheel/*.whl
+FROM build AS monitor-libraries
+COPY requirements/monitor.txt requirements/pipelines.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    python3 -m pip install --no-deps -r requirements/monitor.txt -r requirements/pipelines.txt
+RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
 
+# HOME under /tmp and a name for any uid: the root file system is read-only and the uid has no entry of its own.
 FROM ${PYTHON_IMAGE} AS run
-ARG VERSION=0.0.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title=fairtag \
-      org.opencontainers.image.version=${VERSION} \
-      org.opencontainers.image.revision=${REVISION}
-# HOME under /tmp: the root file system is read-only and the uid may be any.
-ENV PATH=/opt/fairtag/bin:${PATH} HOME=/tmp PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
+ENV PATH=/opt/fairtag/bin:${PATH} HOME=/tmp LOGNAME=fairtag PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
     HF_HUB_OFFLINE=1 DO_NOT_TRACK=true MLFLOW_DISABLE_TELEMETRY=true GX_ANALYTICS_ENABLED=false \
     TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
 WORKDIR /tmp
@@ -54,23 +57,27 @@ USER 10001:10001
 
 # Steps and jobs end by themselves: there is no health to ask about.
 FROM run AS data
-COPY --from=build-data /opt/fairtag /opt/fairtag
+COPY --from=data-libraries /opt/fairtag /opt/fairtag
+COPY --from=code /code /opt/fairtag
 HEALTHCHECK NONE
 CMD ["python", "-c", "import feast, great_expectations, kfp, components.validate"]
 
 FROM run AS train
-COPY --from=build-train /opt/fairtag /opt/fairtag
+COPY --from=train-libraries /opt/fairtag /opt/fairtag
+COPY --from=code /code /opt/fairtag
 HEALTHCHECK NONE
 CMD ["fairtag", "--help"]
 
 FROM run AS monitor
-COPY --from=build-monitor /opt/fairtag /opt/fairtag
+COPY --from=monitor-libraries /opt/fairtag /opt/fairtag
+COPY --from=code /code /opt/fairtag
 HEALTHCHECK NONE
 ENTRYPOINT ["python", "-m", "monitoring"]
 CMD ["--help"]
 
 FROM run AS serve
-COPY --from=build-serve /opt/fairtag /opt/fairtag
+COPY --from=serve-libraries /opt/fairtag /opt/fairtag
+COPY --from=code /code /opt/fairtag
 # The features' cluster environment; its addresses come from the environment (FAIRTAG_REDIS, FAIRTAG_FEAST_REGISTRY).
 COPY feature_repo/feature_store.cluster.yaml /etc/fairtag/features/feature_store.yaml
 EXPOSE 8080 8081
