@@ -26,6 +26,8 @@ ITEM_FEATURES = (
     schema.MSRP,
     schema.COMPETITOR_PRICE,
     schema.STOCK,
+    schema.SALVAGE_VALUE,
+    schema.SHELF_LIFE_DAYS,
 )
 # An impression carries the list price that was shown; a second one from the snapshot would only invite confusion.
 ITEM_TRAINING_FEATURES = tuple(name for name in ITEM_FEATURES if name != schema.LIST_PRICE)

@@ -24,6 +24,8 @@ MAP_PRICE = "map_price"
 MSRP = "msrp"
 COMPETITOR_PRICE = "competitor_price"
 STOCK = "stock"
+SALVAGE_VALUE = "salvage_value"
+SHELF_LIFE_DAYS = "shelf_life_days"
 # Users
 USER_ID = "user_id"
 RECENCY_DAYS = "recency_days"
@@ -168,6 +170,10 @@ ITEMS = Table(
         Column(MSRP, "money", "currency", required=False, nullable=True, above=0),
         Column(COMPETITOR_PRICE, "money", "currency", required=False, nullable=True, above=0),
         Column(STOCK, "number", "units", minimum=0),
+        Column(SALVAGE_VALUE, "money", "currency a unit left at the end of its life", required=False, nullable=True),
+        Column(
+            SHELF_LIFE_DAYS, "number", "days until the stock must be gone", required=False, nullable=True, minimum=0
+        ),
     ),
     orders=(Order(UNIT_COST, LIST_PRICE), Order(MAP_PRICE, LIST_PRICE), Order(LIST_PRICE, MSRP)),
 )

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class ItemReference:
         f_high: Upper end.
         corridor_low: Lowest price any customer may see; the highest is ``policy.corridor_rho`` times it.
         shadow: Shadow price of stock, in money, 0 where stock is no constraint.
+        sales_rate: Units that sell a day at prices set on the unit cost.
     """
 
     f: Floats
@@ -56,6 +57,7 @@ class ItemReference:
     f_high: Floats
     corridor_low: Floats
     shadow: Floats
+    sales_rate: Floats
 
 
 @dataclass(frozen=True)
@@ -148,5 +150,14 @@ def load_bundle(path: Path, *, verify: bool = True, threads: int = 1) -> Pricing
         embeddings=embeddings,
         demand=DemandModel.from_arrays(*load_arrays(path, DEMAND)),
         price_model=PriceModel.from_arrays(*load_arrays(path, PRICE_MODEL)),
-        reference=ItemReference(**arrays),
+        reference=_reference(path, arrays),
     )
+
+
+def _reference(path: Path, arrays: dict[str, Floats]) -> ItemReference:
+    names = {entry.name for entry in fields(ItemReference)}
+    if set(arrays) != names:
+        raise BundleError(
+            f"{path}: {REFERENCE} holds {sorted(arrays)}, this version reads {sorted(names)}: train again"
+        )
+    return ItemReference(**arrays)

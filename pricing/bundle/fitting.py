@@ -45,7 +45,8 @@ from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shado
 from pricing.profile.reference import build_profile
 from pricing.reference.learners import PriceModelConfig
 from pricing.reference.reference_price import PriceModel, fit_price_model, reference_price
-from pricing.stock.fit import stock_shadow
+from pricing.stock.counted_cost import counted_cost, floor_cost
+from pricing.stock.fit import StockValue, value_stock
 from pricing.tables import Tables
 from pricing.text import item_texts
 
@@ -118,8 +119,16 @@ def fit_bundle(
     if not policy.similarity_in_price:
         demand = demand.without_similarity()
     progress("price the stock until it is replenished")
-    reference = item_reference(catalogue, embeddings, price_model, demand, data, policy, seed)
-    reference["shadow"] = stock_shadow(known, data, demand, catalogue, reference["f"], policy)
+    prices = price_model.predict(embeddings, catalogue)
+    stock = value_stock(known, data, demand, catalogue, prices.price, policy, tables.orders)
+    reference = {
+        "f": prices.price,
+        "f_low": prices.low,
+        "f_high": prices.high,
+        "corridor_low": corridor_low(catalogue, prices.price, stock, demand, data, policy, seed),
+        "shadow": stock.shadow,
+        "sales_rate": stock.sales_rate,
+    }
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
         shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))
@@ -184,40 +193,39 @@ def cost_instrument(rows: pd.DataFrame) -> Floats:
     return cost
 
 
-def item_reference(
+def corridor_low(
     catalogue: pd.DataFrame,
-    embeddings: NDArray[np.float32],
-    price_model: PriceModel,
+    f: Floats,
+    stock: StockValue,
     demand: DemandModel,
     data: DemandData,
     policy: PricingPolicy,
     seed: int,
-) -> dict[str, Floats]:
-    """The prices f with their interval, and the lowest price of the corridor, of each catalogue row.
+) -> Floats:
+    """The lowest price of the corridor of each catalogue row, money (N,).
 
     The corridor stands where the mean profit over sampled customers is largest; every price, the fallback to list
     included, is held inside it by the guardrails.
     """
-    prices = price_model.predict(embeddings, catalogue)
     market = MarketContext.of(catalogue)
+    cost, ageing = counted_cost(market, stock.sales_rate)
     bounds = price_bounds(
         policy.limits,
         list_price=market.list_price,
-        unit_cost=market.unit_cost,
+        unit_cost=floor_cost(cost, ageing),
         map_price=market.map_price,
         msrp=market.msrp,
         competitor_price=market.competitor_price,
     )
-    corridor = fit_corridor(
+    return fit_corridor(
         demand,
         sample_shoppers(demand, data, seed=seed),
-        reference=reference_price(prices.price, market.list_price, market.competitor_price, policy.reference_weights),
-        cost=market.unit_cost,
+        reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
+        cost=cost,
         lo=bounds.lo,
         hi=bounds.hi,
         rho=policy.limits.corridor_ratio,
     )
-    return {"f": prices.price, "f_low": prices.low, "f_high": prices.high, "corridor_low": corridor}
 
 
 def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:

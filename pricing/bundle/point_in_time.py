@@ -21,6 +21,8 @@ ITEM_FEATURES: tuple[str, ...] = (
     schema.MSRP,
     schema.COMPETITOR_PRICE,
     schema.STOCK,
+    schema.SALVAGE_VALUE,
+    schema.SHELF_LIFE_DAYS,
     schema.CATEGORY,
 )
 

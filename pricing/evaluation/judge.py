@@ -19,7 +19,9 @@ from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.demand.intents import page_similarity
 from pricing.demand.model import DemandModel
 from pricing.evaluation.demand import inputs_of
+from pricing.page.context import MarketContext
 from pricing.reference.reference_price import reference_price
+from pricing.stock.counted_cost import counted_cost
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,7 +41,7 @@ class Trial:
         similarity: s to the intent.
         behaviour: (n, k) raw behaviour.
         r: Reference price.
-        cost: Unit cost.
+        cost: Unit cost, or the salvage value of stock that ages.
         on_sale: Whether the item could be bought.
         half: 0 or 1, by customer; a judge scores the half it was not fitted on.
         customer: Customer number, the unit of every interval.
@@ -82,7 +84,7 @@ def make_trial(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
         similarity=page_similarity(rows, vectors, model.embeddings, model.row_of, alpha=model.policy.intent_alpha),
         behaviour=rows[list(schema.USER_PRICING_FEATURES)].to_numpy(dtype=np.float64),
         r=reference_price(model.reference.f[item], listed, competitor, model.policy.reference_weights),
-        cost=rows[schema.UNIT_COST].to_numpy(dtype=np.float64),
+        cost=counted_cost(MarketContext.of(rows), model.reference.sales_rate[item])[0],
         on_sale=in_stock.to_numpy(dtype=bool),
         half=halves(rows[schema.USER_ID]),
         customer=pd.factorize(rows[schema.USER_ID])[0].astype(np.int64),

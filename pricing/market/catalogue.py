@@ -15,6 +15,10 @@ ATTRIBUTES = ("material", "colour", "size", "tier")  # columns of ``Catalogue.at
 COST_SHARE = (0.50, 0.05)  # mean and spread of unit cost over list price
 COST_SHARE_RANGE = (0.35, 0.62)  # keeps every menu price of 0.7 list above cost
 PRICE_NOISE = 0.08  # what no word of the text tells about the price, in log units
+OVERSTOCKED = 0.1  # share of items of which far too much is bought
+PERISHABLE = 0.5  # share of those that must be gone in time
+SHELF_LIFE_DAYS = 60.0  # of each delivery of them
+SALVAGE_SHARE = (0.15, 0.3)  # of the list price, what a clearance buyer pays
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -82,6 +86,9 @@ class Catalogue:
         unit_cost: Money, before it drifts over time.
         map_price: Money, NaN where there is none.
         msrp: Money, NaN where there is none.
+        overstocked: Whether far too much of it is bought.
+        salvage_value: Money a unit left at the end of its life, NaN where it keeps.
+        shelf_life_days: Days that a delivery is good for, NaN where it keeps.
         words: The word lists the products were drawn from.
     """
 
@@ -96,6 +103,9 @@ class Catalogue:
     unit_cost: Floats
     map_price: Floats
     msrp: Floats
+    overstocked: NDArray[np.bool_]
+    salvage_value: Floats
+    shelf_life_days: Floats
     words: Vocabulary
 
     def __len__(self) -> int:
@@ -123,6 +133,10 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
     share = np.clip(rng.normal(*COST_SHARE, n_items), *COST_SHARE_RANGE)
     brands = np.array([words.raw["brands"][words.categories[c]][b] for c, b in zip(category, brand, strict=True)])
     titles, descriptions = _texts(words, kind, category, attributes, brands, rng)
+    (own,) = rng.spawn(1)  # what is bought too much of moves no other draw
+    overstocked = own.random(n_items) < OVERSTOCKED
+    perishable = overstocked & (own.random(n_items) < PERISHABLE)
+    salvage = np.round(list_price * own.uniform(*SALVAGE_SHARE, n_items), 2)
     return Catalogue(
         item_id=np.array([f"I{i:06d}" for i in range(n_items)], dtype=object),
         title=titles,
@@ -137,6 +151,9 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
             rng.random(n_items) < 0.2, np.round(list_price * rng.uniform(0.66, 0.76, n_items), 2), np.nan
         ),
         msrp=np.where(rng.random(n_items) < 0.6, np.ceil(list_price * rng.uniform(1.0, 1.2, n_items)), np.nan),
+        overstocked=overstocked,
+        salvage_value=np.where(perishable, salvage, np.nan),
+        shelf_life_days=np.where(perishable, SHELF_LIFE_DAYS, np.nan),
         words=words,
     )
 

@@ -42,6 +42,8 @@ def items_table(catalogue: Catalogue, snapshots: list[Snapshot]) -> pd.DataFrame
             schema.MSRP: catalogue.msrp,
             schema.COMPETITOR_PRICE: state.competitor,
             schema.STOCK: state.stock,
+            schema.SALVAGE_VALUE: catalogue.salvage_value,
+            schema.SHELF_LIFE_DAYS: catalogue.shelf_life_days,
         }
         for state in snapshots
     ]

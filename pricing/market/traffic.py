@@ -38,7 +38,8 @@ COST_TO_RATIO, COMPETITOR_TO_RATIO = 0.9, 0.4  # first stage of endogenous price
 USUAL_RATIO, SHOCK_SPREAD = 0.8, 0.06  # its level, and the spread of the unobserved shock in the price ratio
 RATIO_RANGE = (0.55, 1.0)
 COVER = 3.0  # months of mean sales that a delivery fills stock up to
-UNDELIVERED, OVERSTOCKED = 0.12, 0.1  # share of items with no delivery in a month, and with far too much stock
+UNDELIVERED = 0.12  # share of items with no delivery in a month
+OVERSTOCK = 5.0  # times the usual cover, of items of which far too much is bought
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,7 @@ class Traffic:
     def _delivered(self, stock: Floats) -> Floats:
         """Stock after the month's delivery: filled up to a target, save for items that were not delivered."""
         a_month = self.customers.rate.sum() * PERIOD_DAYS + 0.4 * self.size.pages / PERIODS
-        mean = np.full(len(stock), COVER * a_month / len(stock))
-        mean[self.rng.random(len(stock)) < OVERSTOCKED] *= 5.0
+        mean = COVER * a_month / len(stock) * np.where(self.catalogue.overstocked, OVERSTOCK, 1.0)
         target = 1.0 + self.rng.poisson(mean)
         delivered = self.rng.random(len(stock)) >= UNDELIVERED
         return np.where(delivered, np.maximum(stock, target), stock)

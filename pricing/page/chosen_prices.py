@@ -26,7 +26,7 @@ class ChosenPrices:
     Args:
         price: (n,) money.
         probability: (n,) purchase probabilities.
-        profit: Expected profit of the page, money.
+        profit: Expected profit of the page, money; a unit of ageing stock counts at its salvage value.
         confidence: Posterior probability of beating list.
         at_list: (n,) items that carry the fallback for want of confidence, or because the page may only show list.
         explored: (n,) items whose price was drawn at random to learn.
@@ -109,4 +109,4 @@ def _value(problem: PageProblem, price: Floats) -> tuple[float, Floats]:
     """Expected profit in money, and purchase probabilities, of given prices."""
     a, b = problem.demand
     _, q = page_value(price / problem.r, a, b, problem.cost, mask=problem.on_sale)
-    return float(q @ (price - problem.market.unit_cost)), q
+    return float(q @ (price - problem.counted_cost)), q

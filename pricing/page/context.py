@@ -52,6 +52,8 @@ class MarketContext:
         msrp: Maker's suggested price.
         competitor_price: A competitor's price of the same product.
         stock: Units.
+        salvage_value: What a unit fetches that is left when its life ends; may be negative.
+        shelf_life_days: Days until what is in stock must be gone.
     """
 
     list_price: Floats
@@ -60,6 +62,8 @@ class MarketContext:
     msrp: Floats
     competitor_price: Floats
     stock: Floats
+    salvage_value: Floats
+    shelf_life_days: Floats
 
     @classmethod
     def of(cls, items: pd.DataFrame) -> MarketContext:
@@ -88,4 +92,6 @@ MARKET_COLUMNS: tuple[str, ...] = (
     schema.MSRP,
     schema.COMPETITOR_PRICE,
     schema.STOCK,
+    schema.SALVAGE_VALUE,
+    schema.SHELF_LIFE_DAYS,
 )

@@ -50,7 +50,7 @@ def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
         a_behaviour=a_all - a_query,
         b_behaviour=b_all - b_query,
         cost=cost,
-        stock_cost=cost + model.reference.shadow[rows],
+        stock_cost=problem.counted_cost[places] + model.reference.shadow[rows],
         bounds=_of(problem.bounds, places),
         menu=problem.menu[places],
         limits=model.policy.limits,

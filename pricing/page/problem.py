@@ -15,6 +15,7 @@ from pricing.page.guardrails import Bounds, price_bounds, price_menu, settle
 from pricing.page.solver import PageSolution, solve_pages
 from pricing.reference.reference_price import reference_price
 from pricing.search.similarity import intent, user_vector
+from pricing.stock.counted_cost import counted_cost, floor_cost
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -30,6 +31,8 @@ class PageProblem:
         similarity: s of each, in [0, 1].
         behaviour: Raw allow-listed behaviour, None where prices are not personal.
         market: Money and stock of each item.
+        counted_cost: Unit cost, or the salvage value of stock that ages.
+        ageing: Where it is the salvage value.
         r: Reference price, the unit of y.
         fixed: Price already promised in this epoch, NaN where there is none.
         bounds: Interval of each item.
@@ -42,6 +45,8 @@ class PageProblem:
     similarity: Floats
     behaviour: Floats | None
     market: MarketContext
+    counted_cost: Floats
+    ageing: NDArray[np.bool_]
     r: Floats
     fixed: Floats
     bounds: Bounds
@@ -80,8 +85,8 @@ class PageProblem:
 
     @cached_property
     def cost(self) -> Floats:
-        """Unit cost in units of r."""
-        return np.asarray(self.market.unit_cost / self.r, dtype=np.float64)
+        """What a sold unit counts as, in units of r."""
+        return np.asarray(self.counted_cost / self.r, dtype=np.float64)
 
     @cached_property
     def anchor(self) -> Floats:
@@ -138,11 +143,12 @@ def page_problem(
     """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
     catalogue = model.market.rows(rows)
     market = market.filled(catalogue) if market else catalogue
+    cost, ageing = counted_cost(market, model.reference.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     bounds = price_bounds(
         model.policy.limits,
         list_price=market.list_price,
-        unit_cost=market.unit_cost,
+        unit_cost=floor_cost(cost, ageing),
         map_price=market.map_price,
         msrp=market.msrp,
         competitor_price=market.competitor_price,
@@ -156,6 +162,8 @@ def page_problem(
         similarity=page_similarity(model, rows, query_embedding, user),
         behaviour=user.behaviour_vector(),
         market=market,
+        counted_cost=cost,
+        ageing=ageing,
         r=reference_price(
             model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),

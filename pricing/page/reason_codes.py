@@ -47,6 +47,7 @@ def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
         (ratio > 1 + SLOPE_MOVED, Reason.DEMAND_PRICE_SENSITIVE),
         (ratio < 1 - SLOPE_MOVED, Reason.DEMAND_HIGH_INTENT),
         (problem.shadow > 0, Reason.STOCK_SCARCE),
+        (problem.ageing, Reason.STOCK_AGEING),
         (np.full(len(ratio), model.policy.anchor_weight > 0), Reason.ANCHOR),
     )
     return [tuple(reason for mask, reason in marks if mask[place]) for place in range(len(ratio))]

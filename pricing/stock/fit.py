@@ -1,9 +1,11 @@
-"""What a unit of stock is worth until it is replenished: shadow prices from the traffic of the last days.
+"""What a unit of stock is worth until it is replenished, and how fast items sell, from the traffic of the last days.
 
 Knows pages, demand and stock; the dual itself is :mod:`pricing.stock.shadow_prices`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,17 +23,33 @@ from pricing.stock.shadow_prices import shadow_prices
 Floats = NDArray[np.float64]
 
 PAGES = 2_000  # pages that stand for the horizon's traffic; more are thinned and counted with their weight
+RATE_DAYS = 90.0  # newest days of orders that tell how fast an item sells
 
 
-def stock_shadow(
+@dataclass(frozen=True)
+class StockValue:
+    """What stock means for prices, by catalogue item.
+
+    Args:
+        shadow: Shadow price of stock, money (N,).
+        sales_rate: Units that sell a day (N,): expected on search pages at prices set on the unit cost, or as ordered
+            lately in all ways, whichever is more.
+    """
+
+    shadow: Floats
+    sales_rate: Floats
+
+
+def value_stock(
     impressions: pd.DataFrame,
     data: DemandData,
     demand: DemandModel,
     catalogue: pd.DataFrame,
     f: Floats,
     policy: PricingPolicy,
-) -> Floats:
-    """Shadow price of each catalogue item, money (N,), at the stock of the newest snapshot.
+    orders: pd.DataFrame,
+) -> StockValue:
+    """Shadow price and rate of sales of each catalogue item, at the stock of the newest snapshot.
 
     The last ``policy.stock_horizon_days`` of pages are taken as the traffic until the next delivery.
 
@@ -42,13 +60,15 @@ def stock_shadow(
         catalogue: Newest item snapshots, row i is item i.
         f: (N,) predicted prices, money.
         policy: Weights, limits and horizon.
+        orders: Order lines (columns of ORDERS).
 
     Raises:
         NotConverged: The dual stopped short of its optimum.
     """
     days = (impressions[schema.TS].max() - impressions[schema.TS].min()).total_seconds() / 86_400
     pages = data.starts.size
-    wanted = max(1, round(pages * min(1.0, policy.stock_horizon_days / max(days, 1.0))))
+    horizon = min(policy.stock_horizon_days, max(days, 1.0))
+    wanted = max(1, round(pages * horizon / max(days, 1.0)))
     chosen = np.linspace(0, pages - 1, min(wanted, PAGES)).astype(np.int64)
     keep = np.zeros(pages, dtype=bool)
     keep[chosen] = True
@@ -77,4 +97,16 @@ def stock_shadow(
     )
     if not found.converged:
         raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")
-    return np.asarray(np.where(np.isfinite(found.mu), found.mu, 0.0) * listed, dtype=np.float64)
+    shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * listed
+    return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
+
+
+def ordered_rate(orders: pd.DataFrame, items: pd.Series[str]) -> Floats:
+    """Units ordered a day (N,) over the newest ``RATE_DAYS`` of the orders, or all of them where there are fewer."""
+    if orders.empty:
+        return np.zeros(len(items))
+    end = orders[schema.TS].max()
+    age = (end - orders[schema.TS]).dt.total_seconds() / 86_400
+    units = orders[age < RATE_DAYS].groupby(schema.ITEM_ID)[schema.QUANTITY].sum()
+    days = min(RATE_DAYS, max(float(age.max()), 1.0))
+    return np.asarray(units.reindex(items, fill_value=0.0), dtype=np.float64) / days

@@ -38,7 +38,7 @@ class HandMadeCore:
     def market(self) -> MarketContext:
         prices = 10.0 + np.arange(N)
         absent = np.full(N, np.nan)
-        return MarketContext(prices, prices / 2, absent, absent, absent, np.full(N, 5.0))
+        return MarketContext(prices, prices / 2, absent, absent, absent, np.full(N, 5.0), absent, absent)
 
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)

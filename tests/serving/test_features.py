@@ -16,7 +16,7 @@ from serving.settings import FeatureSettings
 ANNA = UserFeatures({"recency_days": 3.0})
 IDS = ["a", "b", "c"]
 PRICES = np.array([10.0, 20.0, 30.0])
-CATALOGUE = MarketContext(*(PRICES + place for place in range(6)))
+CATALOGUE = MarketContext(*(PRICES + place for place in range(len(MARKET_COLUMNS))))
 
 
 class Clock:

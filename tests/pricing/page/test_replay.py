@@ -44,7 +44,9 @@ def model(seed=0, spread=0.002, **policy):
     rng = np.random.default_rng(seed)
     listed = np.round(rng.uniform(10, 90, N), 2)
     absent = np.full(N, np.nan)
-    market = MarketContext(listed, listed * 0.5, absent, absent, absent, np.where(np.arange(N) % 13, 9.0, 0.0))
+    market = MarketContext(
+        listed, listed * 0.5, absent, absent, absent, np.where(np.arange(N) % 13, 9.0, 0.0), absent, absent
+    )
     return SimpleNamespace(
         version="m1",
         item_ids=tuple(f"i{row}" for row in range(N)),
@@ -54,6 +56,7 @@ def model(seed=0, spread=0.002, **policy):
             f=listed * rng.uniform(0.8, 1.1, N),
             corridor_low=listed / 1.25,
             shadow=np.where(rng.random(N) < 0.2, 2.0, 0.0),
+            sales_rate=np.full(N, 0.1),
         ),
         demand=Demand(seed, spread),
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pricing import schema
-from pricing.bundle.bundle import EMBEDDINGS, load_bundle
+from pricing.arrays import load_arrays, save_arrays
+from pricing.bundle.bundle import EMBEDDINGS, REFERENCE, load_bundle
 from pricing.bundle.fitting import Lineage, cost_instrument, fit_bundle, fit_part
 from pricing.bundle.manifest import read_manifest, write_manifest
 from pricing.bundle.splits import time_split
@@ -15,7 +16,7 @@ from pricing.evaluation.demand import inputs_of
 from pricing.page.guardrails import price_bounds
 from pricing.page.policy import PricingPolicy
 from pricing.profile.reference import Profile
-from pricing.stock.fit import stock_shadow
+from pricing.stock.fit import ordered_rate, value_stock
 
 
 def test_the_bundle_holds_what_the_endpoint_needs(model, market):
@@ -83,13 +84,31 @@ def test_a_missing_bundle_says_so(tmp_path):
         load_bundle(tmp_path)
 
 
-def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(model, joined):
+def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(model, market, joined):
     known = fit_part(joined)
     data = inputs_of(model, known)
     plenty = model.catalogue.assign(**{schema.STOCK: 1e6})
     scarce = model.catalogue.assign(**{schema.STOCK: 0.05})
-    f = model.reference.f
-    assert (stock_shadow(known, data, model.demand, plenty, f, PricingPolicy()) == 0).all()
-    mu = stock_shadow(known, data, model.demand, scarce, f, PricingPolicy())
+    given = (model.reference.f, PricingPolicy(), market.tables.orders)
+    assert (value_stock(known, data, model.demand, plenty, *given).shadow == 0).all()
+    mu = value_stock(known, data, model.demand, scarce, *given).shadow
     assert (mu > 0).mean() > 0.3
     assert (mu <= model.market.list_price).all()
+
+
+def test_items_sell_at_least_as_fast_as_they_were_ordered_lately(model, market):
+    ordered = ordered_rate(market.tables.orders, model.catalogue[schema.ITEM_ID])
+    assert (ordered >= 0).all()
+    assert ordered.sum() > 0
+    assert (model.reference.sales_rate >= ordered - 1e-12).all()
+    assert not ordered_rate(market.tables.orders.iloc[:0], model.catalogue[schema.ITEM_ID]).any()
+
+
+def test_a_bundle_of_another_version_is_refused(bundle, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    arrays, facts = load_arrays(copy, REFERENCE)
+    save_arrays(copy, REFERENCE, {name: values for name, values in arrays.items() if name != "sales_rate"}, facts)
+    write_manifest(copy, {})
+    with pytest.raises(BundleError, match="train again"):
+        load_bundle(copy)

@@ -249,3 +249,47 @@ def test_the_market_s_arrays_follow_the_rows(model, rows):
     part = model.market.rows(rows)
     assert isinstance(part, MarketContext)
     np.testing.assert_array_equal(part.list_price, model.market.list_price[rows])
+
+
+def test_stock_that_will_not_sell_in_time_is_priced_at_its_salvage_value(model, rows, query):
+    sure = certain(model)
+    market = model.market.rows(rows)
+    life = np.full(len(rows), np.nan)
+    life[2] = 30.0
+    old = replace(
+        market,
+        stock=np.where(np.arange(len(rows)) == 2, 500.0, 9.0),
+        salvage_value=np.where(np.isnan(life), np.nan, 0.1 * market.list_price),
+        shelf_life_days=life,
+    )
+    kept = replace(old, shelf_life_days=np.full(len(rows), np.nan))
+    before = price_page(sure, rows, query, customer(sure), epoch=EPOCH, market=kept)
+    after = price_page(sure, rows, query, customer(sure), epoch=EPOCH, market=old)
+    assert [Reason.STOCK_AGEING in item.reasons for item in after.items] == [place == 2 for place in range(len(rows))]
+    assert after.items[2].price_minor < before.items[2].price_minor
+    assert after.items[2].unit_cost_minor == before.items[2].unit_cost_minor  # what was paid for it is still recorded
+    assert not any(Reason.STOCK_AGEING in item.reasons for item in before.items)
+
+
+def test_the_explanation_of_ageing_stock_names_it(model, rows, query):
+    sure = certain(model)
+    market = model.market.rows(rows)
+    nothing = np.zeros(len(rows))
+    old = replace(market, stock=nothing + 500.0, salvage_value=nothing + 0.5, shelf_life_days=nothing + 1.0)
+    parts = explain_page(sure, rows, query, customer(sure), epoch=EPOCH, market=old)
+    assert min(part["contributions_minor"]["stock"] for part in parts) < 0
+    for part in parts:
+        assert sum(part["contributions_minor"].values()) == pytest.approx(part["price_minor"] - part["base_minor"])
+
+
+def test_ageing_stock_occurs_in_the_simulated_shop(model):
+    """The shop buys far too much of some items that do not keep: their code is on the pages that show them."""
+    old = np.flatnonzero(np.isfinite(model.market.shelf_life_days) & (model.market.stock > 0))
+    assert old.size
+    items = price_page(certain(model), old, None, UserContext(), epoch=EPOCH).items
+    coded = np.array([Reason.STOCK_AGEING in item.reasons for item in items])
+    market, rate = model.market.rows(old), model.reference.sales_rate[old]
+    due = (market.stock > rate * market.shelf_life_days) & (market.salvage_value < market.unit_cost)
+    assert due.any()
+    assert coded[due].all()
+    assert not coded[~due].any()
