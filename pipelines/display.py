@@ -126,7 +126,7 @@ def monitoring_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
     """What monitoring concluded of the quotes just given."""
     table = _table("Monitoring", "job", "verdict", "checks", "what did not pass")
     for verdict in verdicts:
-        failing = [check for check in verdict["checks"] if check["status"] != "pass"]
+        failing = [check for check in verdict["checks"] if check["status"] != "pass" and check.get("decides", True)]
         shown = "; ".join(f"{check['name']} ({check['status']})" for check in failing[:4])
         more = f" and {len(failing) - 4} more" if len(failing) > 4 else ""
         table.add_row(verdict["job"], _verdict(verdict["status"]), str(len(verdict["checks"])), shown + more)

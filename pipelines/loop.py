@@ -12,10 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from monitoring.runner import JOBS
+from pipelines.answers import answer_quotes, watching_options
 from pipelines.endpoint import MODEL, serve
 from pipelines.fingerprint import code_version, data_fingerprint
 from pipelines.local import run_pipeline
@@ -30,7 +33,6 @@ from serving.client import RestClient
 Progress = Callable[[str, str], None]
 
 SCHEMA = "fairtag.run/1"
-JOBS = ("drift", "fairness")
 AUDIT = "audit_groups.parquet"
 
 
@@ -119,27 +121,30 @@ def serve_and_watch(layout: RunLayout, jurisdiction: str, progress: Progress, *,
         telling = max(range(len(answers)), key=lambda n: _telling(answers[n]))
         search = search_request([requests[telling]])
         shown = (search, client.pages([search])[0]) if search else (requests[telling], answers[telling])
-    verdicts = [watch(layout, job, time.time() - began, progress) for job in JOBS]
+    if bought := answer_quotes(layout, datetime.fromtimestamp(began, UTC)):
+        progress("answer", f"{bought} purchases by simulated customers")
+    verdicts = watch(layout, time.time() - began, progress)
     return LoopReport(again, *shown, verdicts, len(answers), rate)
 
 
-def watch(layout: RunLayout, job: str, seconds: float, progress: Progress) -> dict[str, Any]:
-    """Run one monitoring job over the quotes of the last seconds; returns its verdict.
+def watch(layout: RunLayout, seconds: float, progress: Progress) -> list[dict[str, Any]]:
+    """Run every monitoring job over the quotes of the last seconds; returns their verdicts.
 
     Raises:
-        FairtagError: The job wrote no verdict.
+        FairtagError: No job wrote a verdict.
     """
-    progress(job, "reading the quote log")
+    progress("monitor", "reading the quote log")
     minutes = int(seconds / 60) + 2  # a whole minute on each side, for rounding and the flush of the log
-    verdict = layout.reports / f"{job}.json"
-    verdict.unlink(missing_ok=True)
-    line = [sys.executable, "-m", "monitoring", job, *monitoring_options(layout, job, f"{minutes}m")]
+    found = [layout.reports / f"{job}.json" for job in JOBS]
+    for verdict in found:
+        verdict.unlink(missing_ok=True)
+    line = [sys.executable, "-m", "monitoring", "all", *monitoring_options(layout, "all", f"{minutes}m")]
     done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
-    if not verdict.is_file():
-        raise FairtagError(f"the {job} job wrote no verdict: {(done.stderr or done.stdout).strip()[-300:]}")
-    found = read_json(verdict)
-    progress(job, found["status"])
-    return found
+    verdicts = [read_json(verdict) for verdict in found if verdict.is_file()]
+    if not verdicts:
+        raise FairtagError(f"monitoring wrote no verdict: {(done.stderr or done.stdout).strip()[-300:]}")
+    progress("monitor", ", ".join(f"{verdict['job']} {verdict['status']}" for verdict in verdicts))
+    return verdicts
 
 
 def monitoring_options(layout: RunLayout, job: str, window: str) -> list[str]:
@@ -154,6 +159,7 @@ def monitoring_options(layout: RunLayout, job: str, window: str) -> list[str]:
         options |= {"--audit": layout.tables / AUDIT, "--secret": layout.serving / "secrets" / "user_key"}
     if job in ("stock", "all"):
         options["--tables"] = layout.tables
+    options |= watching_options(layout)
     return [str(part) for option in options.items() for part in option]
 
 

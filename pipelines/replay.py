@@ -12,12 +12,12 @@ from pricing import schema
 from pricing.bundle.splits import time_split
 from serving.client import PricingClient
 
-PAGES = 600  # times 24 items: above 1,000 quotes for each of a dozen audit groups
+PAGES = 3_600  # the audit needs about 1,100 customers in each of three groups to tell equal prices from a gap of 1 %
 AT_ONCE = 4  # requests in one call: as many as the endpoint reads features for at once
 
 
 def held_out_requests(training_set: Path, jurisdiction: str, pages: int = PAGES) -> list[dict[str, Any]]:
-    """Page requests of the hold-out, spread evenly over its time.
+    """Page requests of the hold-out, spread evenly over its time, then the same pages for customers who asked for none.
 
     Each asks for the prices of the items that were shown, as the shop's own search would: the reference profile knows
     such pages, and what another search finds is not what monitoring should call drift.
@@ -28,7 +28,9 @@ def held_out_requests(training_set: Path, jurisdiction: str, pages: int = PAGES)
     ids = held_out[schema.PAGE_ID].drop_duplicates()
     chosen = ids.iloc[:: max(1, len(ids) // pages)][:pages]
     grouped = held_out[held_out[schema.PAGE_ID].isin(chosen)].groupby(schema.PAGE_ID, sort=False)
-    return [_request(page, jurisdiction) for _, page in grouped]
+    asked = [_request(page, jurisdiction) for _, page in grouped]
+    others = sorted(set(frame[schema.USER_ID]) - set(held_out[schema.USER_ID]))[: max(0, pages - len(asked))]
+    return asked + [asked[n % len(asked)] | {"user_id": user} for n, user in enumerate(others)]
 
 
 def search_request(requests: list[dict[str, Any]]) -> dict[str, Any] | None:
