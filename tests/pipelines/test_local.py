@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from pipelines.local import _Watcher, publish
+from pipelines.local import COLOUR, PUBLISHED, _Watcher, publish
 from pricing.bundle.decision import read_decision
 from pricing.bundle.manifest import read_manifest, verify_files
 from pricing.datasets import load
@@ -37,10 +40,14 @@ pytestmark = [
 SIZE = MarketSize(items=120, users=150, impressions=4_800)
 
 
-def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str) -> list[str]:
     """The command line in a process of its own, as a person or a script calls it."""
-    line = [sys.executable, "-m", "pipelines.cli", *arguments]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=600)
+    return [sys.executable, "-m", "pipelines.cli", *arguments]
+
+
+def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command run to its end."""
+    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
 
 
 def _csv(tables: Tables, folder: Path) -> Path:
@@ -56,10 +63,31 @@ def _csv(tables: Tables, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rejected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A run on a shop too small to prove anything: it must end in a rejection."""
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
+    """A run that was killed while it fitted, with all its processes: its folder, and what lay there."""
     out = tmp_path_factory.mktemp("run") / "small"
+    run = subprocess.Popen(command("run", "--out", str(out), *SMALL), start_new_session=True, stdout=subprocess.DEVNULL)
+    log, end = out / "pipeline.log", time.monotonic() + 300
+    while not (log.is_file() and "Executing task 'fit'" in COLOUR.sub("", log.read_text())):
+        assert run.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(30)
+    return out, {path.name for path in out.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def rejected(killed: tuple[Path, set[str]]) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The same run again, to its end, on a shop too small to prove anything: it must end in a rejection."""
+    out, _ = killed
     return out, fairtag("run", "--out", str(out), *SMALL)
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_nothing_that_could_be_taken_for_a_result(killed: tuple[Path, set[str]]) -> None:
+    _, left = killed
+    assert not left & {*PUBLISHED, "run.json", "live", "models", "registry"}
 
 
 @pytest.mark.slow
