@@ -3,41 +3,37 @@
 All arms are started once and loaded in turn, several rounds; the rounds' medians are compared. The load generator runs
 on the same cores. ``FAIRTAG_BENCH_SMALL=1`` makes a quick trial of it; ``FAIRTAG_BENCH_PEERS`` names a Python in whose
 environment LitServe, BentoML and MLServer are installed (they do not resolve together with ours): without it the only
-peer is FastAPI.
+peer is FastAPI. ``FAIRTAG_BENCH_WORK`` names a folder that keeps the fitted shop and its catalogues between runs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import httpx
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from benchmarks.result import Result, Row
+from benchmarks.serving_arms import OURS, Arm, endpoint, started_peer
 from benchmarks.serving_bundle import enlarged, small_shop
+from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
-from benchmarks.serving_peers import GUEST, PAGE, PATHS, PEERS, Shop, body_of
-from pricing.errors import UnavailableError
+from benchmarks.serving_peers import GUEST, PAGE, PEERS, Shop
 from pricing.page.context import UserContext
 from pricing.search.similarity import top_k
+from pricing.tables import read_tables
 from serving.bundle_core import BundleCore
 from serving.search_index import CodeIndex, open_index
 
-OURS = "fairtag"
 LEVELS = (1, 8, 32)
+PEER_LEVELS = (1, 32)
 
 
 @dataclass(frozen=True)
@@ -61,22 +57,27 @@ def run() -> Result:
     python = os.environ.get("FAIRTAG_BENCH_PEERS")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        small = small_shop(folder / "shop")
-        bundle = enlarged(small, folder / "bundle", plan.items)
-        many = enlarged(small, folder / "many", plan.many_items)
-        rows = [*_parts_and_servers(bundle, folder, plan, python), *_sizes(bundle, many, folder, plan)]
+        kept = Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch))
+        small = small_shop(kept / "shop")
+        bundle = enlarged(small, kept / f"bundle-{plan.items}", plan.items)
+        many = enlarged(small, kept / f"bundle-{plan.many_items}", plan.many_items)
+        rows = [
+            *_parts_and_servers(bundle, kept / "shop" / "tables", folder, plan, python),
+            *_sizes(bundle, many, folder, plan),
+        ]
     notes = (
         f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
         f"medians of {plan.rounds} alternating rounds of {plan.seconds:g} s; every query is new, so no cache helps",
         "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
-        "no arm reads a feature store: the peers have none",
+        "no arm reads a feature store: the peers have none; the share of feature reads is that of Feast on SQLite",
+        "cold start: an empty run folder, so that the search codes are made too; memory is that after the load",
         "the catalogue repeats 1,000 encoded items with noise of their own; recall is of the exact scan's first 100",
         *(() if python else ("LitServe, BentoML and MLServer were not run: FAIRTAG_BENCH_PEERS is not set",)),
     )
     return Result("serving", "python -m benchmarks serving", tuple(rows), notes)
 
 
-def _parts_and_servers(bundle: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
+def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
     shop = Shop(bundle, folder / "index")
     queries = _queries(40_000)
     parts = _parts(shop.core, queries[: plan.parts])
@@ -84,12 +85,13 @@ def _parts_and_servers(bundle: Path, folder: Path, plan: Plan, python: str | Non
     yield Row("parts_p50_ms", sum(parts.values()), unit="ms")
     yield from (Row(f"part_{name}_p50_ms", value, unit="ms") for name, value in parts.items())
     yield Row("core_throughput", alone, unit="pages/s")
+    yield from feature_rows(shop.core, read_tables(tables), folder / "features", sum(parts.values()))
     with ExitStack() as stack:
-        arms = {OURS: stack.enter_context(_endpoint(bundle, folder))}
+        arms = {OURS: stack.enter_context(endpoint(bundle, folder))}
         for peer in PEERS if python else PEERS[:1]:
             command = sys.executable if peer == PEERS[0] else python
             assert command is not None
-            arms[peer] = stack.enter_context(_peer(peer, command, bundle, folder))
+            arms[peer] = stack.enter_context(started_peer(peer, command, bundle, folder))
         measured = _loads(arms, queries, plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
         yield Row("memory_mb", arms[OURS].memory_mb(), unit="MB")
@@ -163,6 +165,8 @@ def _loads(arms: dict[str, Arm], queries: Sequence[str], plan: Plan) -> dict[tup
     for _ in range(plan.rounds):
         for level in LEVELS:
             for name, arm in arms.items():
+                if name != OURS and level not in PEER_LEVELS:
+                    continue
                 bodies = [arm.body(query) for query in queries]
                 load = run_load(LoadSpec(arm.url, bodies, level, plan.seconds, first=sent))
                 sent += load.requests * 2  # those of the warm-up too
@@ -178,87 +182,6 @@ def _middle(loads: Sequence[LoadResult]) -> LoadResult:
         requests=sum(load.requests for load in loads),
         failed=sum(load.failed for load in loads),
     )
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A running server."""
-
-    name: str
-    url: str
-    process: subprocess.Popen[bytes]
-    start_seconds: float
-
-    def body(self, query: str) -> str:
-        """The request that asks it for the page of a query."""
-        if self.name == OURS:
-            return json.dumps({"instances": [{"query": query, "jurisdiction": "DE", "page_size": PAGE}]})
-        return body_of(self.name, query)
-
-    def memory_mb(self) -> float:
-        """Resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1_024
-
-
-@contextmanager
-def _endpoint(bundle: Path, folder: Path) -> Iterator[Arm]:
-    port = _free_port()
-    options = {"--bundle": bundle, "--run-dir": folder, "--host": "127.0.0.1", "--http-port": port}
-    line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
-    line += ["--grpc-port", "-1", "--drain-seconds", "0", "--log-level", "WARNING"]
-    with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
-        yield arm
-
-
-@contextmanager
-def _peer(peer: str, python: str, bundle: Path, folder: Path) -> Iterator[Arm]:
-    port = _free_port()
-    line = [python, "-m", "benchmarks.serving_peers", peer, str(port), str(bundle), str(folder / "index")]
-    with _started(peer, line, port, PATHS[peer], folder) as arm:
-        yield arm
-
-
-@contextmanager
-def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path) -> Iterator[Arm]:
-    """Start a server, wait until it answers a page, and terminate it at the end."""
-    started = time.perf_counter()
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own modules
-            line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-    arm = Arm(name, f"http://127.0.0.1:{port}{path}", process, 0.0)
-    try:
-        while not _answers(arm):
-            if process.poll() is not None or time.perf_counter() - started > 120:
-                raise UnavailableError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-2_000:]}")
-            time.sleep(0.05)
-        yield Arm(name, arm.url, process, time.perf_counter() - started)
-    finally:
-        _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a server, and kill the workers it leaves behind: some start them in sessions of their own."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        server = psutil.Process(process.pid)
-        workers = server.children(recursive=True)
-        server.terminate()
-        _, alive = psutil.wait_procs([server, *workers], timeout=15)
-        for each in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.kill()
-    process.wait()
-
-
-def _answers(arm: Arm) -> bool:
-    try:
-        answer = httpx.post(
-            arm.url, content=arm.body("first"), headers={"content-type": "application/json"}, timeout=60
-        )
-    except httpx.TransportError:
-        return False
-    return answer.status_code == httpx.codes.OK
 
 
 def _page(core: BundleCore, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
@@ -290,9 +213,3 @@ def _queries(count: int) -> list[str]:
 
 def _median_ms(seconds: Sequence[float]) -> float:
     return median(seconds) * 1_000
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

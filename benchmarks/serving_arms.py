@@ -1,0 +1,112 @@
+"""The servers that the serving benchmark loads, in processes that end with it. Loads and times nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
+
+from benchmarks.serving_peers import PAGE, PATHS, body_of
+from pricing.errors import UnavailableError
+
+OURS = "fairtag"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A running server."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[bytes]
+    start_seconds: float
+
+    def body(self, query: str) -> str:
+        """The request that asks it for the page of a query."""
+        if self.name == OURS:
+            return json.dumps({"instances": [{"query": query, "jurisdiction": "DE", "page_size": PAGE}]})
+        return body_of(self.name, query)
+
+    def memory_mb(self) -> float:
+        """Resident memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(status.split("VmRSS:")[1].split()[0]) / 1_024
+
+
+@contextmanager
+def endpoint(bundle: Path, folder: Path) -> Iterator[Arm]:
+    """Ours, with gRPC off and a run folder of its own, until the end of the block."""
+    port = _free_port()
+    options = {"--bundle": bundle, "--run-dir": folder / "run", "--host": "127.0.0.1", "--http-port": port}
+    line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
+    line += ["--grpc-port", "-1", "--drain-seconds", "0", "--log-level", "WARNING"]
+    with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
+        yield arm
+
+
+@contextmanager
+def started_peer(name: str, python: str, bundle: Path, folder: Path) -> Iterator[Arm]:
+    """A peer under the Python of its environment, until the end of the block."""
+    port = _free_port()
+    line = [python, "-m", "benchmarks.serving_peers", name, str(port), str(bundle), str(folder / "index")]
+    with _started(name, line, port, PATHS[name], folder) as arm:
+        yield arm
+
+
+@contextmanager
+def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path) -> Iterator[Arm]:
+    """Start a server, wait until it answers a page, and terminate it at the end."""
+    started = time.perf_counter()
+    with (folder / f"{name}.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own modules
+            line, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    arm = Arm(name, f"http://127.0.0.1:{port}{path}", process, 0.0)
+    try:
+        while not _answers(arm):
+            if process.poll() is not None or time.perf_counter() - started > 120:
+                raise UnavailableError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-2_000:]}")
+            time.sleep(0.05)
+        yield Arm(name, arm.url, process, time.perf_counter() - started)
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a server, and kill the workers it leaves behind: some start them in sessions of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        server = psutil.Process(process.pid)
+        workers = server.children(recursive=True)
+        server.terminate()
+        _, alive = psutil.wait_procs([server, *workers], timeout=15)
+        for each in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+    process.wait()
+
+
+def _answers(arm: Arm) -> bool:
+    try:
+        answer = httpx.post(
+            arm.url, content=arm.body("first"), headers={"content-type": "application/json"}, timeout=60
+        )
+    except httpx.TransportError:
+        return False
+    return answer.status_code == httpx.codes.OK
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,58 @@
+"""What reading features costs a page, with and without the endpoint's cache, from Feast on SQLite. Starts no server."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.result import Row
+from benchmarks.serving_peers import PAGE
+from pricing import schema
+from pricing.tables import Tables
+from serving.breaker import CircuitBreaker
+from serving.bundle_core import BundleCore
+from serving.features import FeatureReader, ItemFeatureCache
+from serving.settings import FeatureSettings
+
+READS = 100
+
+
+def feature_rows(core: BundleCore, tables: Tables, folder: Path, page_ms: float) -> Iterator[Row]:
+    """Reads of one user and of the items of a page, and their share of a page of ``page_ms`` without them."""
+    reader = _store(tables, folder)
+    users = tables.users[schema.USER_ID].unique()[:READS]
+    items = list(tables.latest_items()[schema.ITEM_ID])[:PAGE]
+    cache = ItemFeatureCache(reader, core.item_ids, core.market, FeatureSettings(), CircuitBreaker(5, 5.0))
+    rows = np.arange(PAGE)
+    reader.user(str(users[0]))  # the first read opens the store
+    user = median(_ms(reader.user, str(user)) for user in users)
+    uncached = median(_ms(reader.items, items) for _ in range(READS))
+    cached = median(_ms(cache.rows, rows) for _ in range(READS))
+    yield Row("features_user_p50_ms", user, unit="ms")
+    yield Row("features_items_p50_ms", uncached, unit="ms")
+    yield Row("features_items_cached_p50_ms", cached, unit="ms")
+    yield Row("feature_share_uncached", (user + uncached) / (page_ms + user + uncached))
+    yield Row("feature_share_cached", (user + cached) / (page_ms + user + cached))
+
+
+def _store(tables: Tables, folder: Path) -> FeatureReader:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
+        from components.adapters.feast import apply, materialise, write_repository
+        from serving.feast_store import open_reader
+
+        write_repository(folder)
+        materialise(apply(folder, tables), datetime.now(UTC))
+        return open_reader(folder)
+
+
+def _ms(work: Callable[..., object], *arguments: object) -> float:
+    started = time.perf_counter()
+    work(*arguments)
+    return (time.perf_counter() - started) * 1_000
