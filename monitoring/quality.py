@@ -83,7 +83,11 @@ def run(inputs: Inputs) -> Verdict:
         health.add(frame)
     checks: tuple[Check, ...] = (log_check(reader.intake), traffic_check(inputs, health.pages, health.rows))
     if health.rows:
-        checks += (*_shares(health, reader.intake, inputs.settings), *_lively(health), _silence(health, inputs.window))
+        checks += (
+            *_shares(health, reader.intake, inputs.settings),
+            *_lively(health),
+            _silence(health, inputs.window, reader.intake),
+        )
         checks += (_disclosed(health),)
     start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
     detail: dict[str, Any] = {"pages": health.pages, "degraded": dict(health.degraded.most_common(5))}
@@ -136,10 +140,11 @@ def _lively(health: Health) -> list[Check]:
     return [Check("constant_column", status, summary, n=health.rows, unit="rows", examples=tuple(stuck))]
 
 
-def _silence(health: Health, window: Window) -> Check:
-    """The longest time without a page, the edges of the window included; too few pages say nothing."""
+def _silence(health: Health, window: Window, intake: Intake) -> Check:
+    """The longest time without a page, up to the edges of the window; what was before the log's first file is not."""
     minutes = np.array(sorted(health.minutes), dtype=np.int64)
-    edges = np.array([window.start.timestamp() // 60, min(window.end, window.now).timestamp() // 60], dtype=np.int64)
+    ends = [window.start, min(window.end, window.now)] if intake.older else [min(window.end, window.now)]
+    edges = np.array([end.timestamp() // 60 for end in ends], dtype=np.int64)
     longest = int(np.diff(np.sort(np.concatenate([minutes, edges]))).max(initial=0))
     usual = window.hours * 60 / max(1, health.pages)
     # a Poisson stream of mean spacing m has a gap beyond 20 m once in e^20 gaps

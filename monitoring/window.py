@@ -61,6 +61,7 @@ class Intake:
 
     Args:
         files: Files that were read.
+        older: Whether the log was there before the window: a file is older than it by its name, or has no time in it.
         unreadable: Files that were not, each with the reason.
         rows: Rows of the window that were read, bad ones included.
         kept: Rows that the statistics see.
@@ -74,6 +75,7 @@ class Intake:
     """
 
     files: int = 0
+    older: bool = False
     unreadable: list[str] = field(default_factory=list)
     rows: int = 0
     kept: int = 0
@@ -138,6 +140,7 @@ class LogReader:
         if not self._fs.exists(self._root):
             raise ConfigError(f"{self._root}: there is no {self._table.name} log at this address")
         if self._fs.isfile(self._root):
+            self.intake.older = True
             return [self._root]
         hidden = re.compile(r"(^|/)[._][^/]*")
         found = sorted(path for path in self._fs.find(self._root) if path.endswith(".parquet"))
@@ -149,8 +152,10 @@ class LogReader:
     def _opened_in_reach(self, path: str) -> bool:
         match = _OPENED.search(path.rsplit("/", 1)[-1])
         if match is None:
+            self.intake.older = True
             return True
         opened = datetime.strptime(match.group(1), "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        self.intake.older |= opened < self._window.start
         return self._window.start - OPENED_BEFORE <= opened <= self._window.end + OPENED_AFTER
 
     def _file(self, path: str) -> Iterator[pd.DataFrame]:
