@@ -90,8 +90,8 @@ class Assembly:
         features = settings.features
         self._breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
         self.book = QuoteBook(
-            quote_keys(settings),
-            user_secret(settings),
+            quote_keys(settings, settings.run_dir),
+            user_secret(settings, settings.run_dir),
             lifetime=settings.quote_seconds,
             skew=settings.clock_skew_seconds,
         )
@@ -146,7 +146,7 @@ class Assembly:
     def rotate_keys(self) -> None:
         """Read the quote keys again; keys that cannot be read leave the old ones in use."""
         try:
-            self.book.keys = quote_keys(self.settings)
+            self.book.keys = quote_keys(self.settings, self.settings.run_dir)
         except FairtagError as error:
             logger.warning("the quote keys were not rotated: %s", error)
 

@@ -87,14 +87,7 @@ def _verified(book: QuoteBook, asked: VerifyRequest, metrics: Metrics) -> dict[s
         metrics.verified.labels(type(error).__name__).inc()
         raise
     metrics.verified.labels("honoured").inc()
-    return {
-        "quote_id": quote.quote_id,
-        "item_id": quote.item_id,
-        "price_minor": quote.price_minor,
-        "currency": quote.currency,
-        "model_version": quote.model_version,
-        "expires_at": quote.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+    return quote.as_json()
 
 
 def _json(content: dict[str, Any], status: int = HTTPStatus.OK) -> Response:

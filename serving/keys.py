@@ -18,9 +18,11 @@ from typing import Any
 
 from pricing.errors import ConfigError
 from pricing.pseudonym import parse_secret, read_secret
-from serving.settings import ServingSettings
+from serving.settings import KeySettings, ServingSettings
 
 KEY_BYTES = 32
+QUOTE_KEYS = Path("secrets/quote_keys.json")  # under a run folder
+USER_KEY = Path("secrets/user_key")
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,23 @@ def parse_quote_keys(text: str, source: str) -> QuoteKeys:
     return QuoteKeys(str(active), {name: parse_secret(value, f"{source}, key {name}") for name, value in hexes.items()})
 
 
-def quote_keys(settings: ServingSettings) -> QuoteKeys:
-    """The quote keys of the environment or of a file; by default a file made once under the run folder."""
+def quote_keys(settings: KeySettings, run_dir: Path | None = None) -> QuoteKeys:
+    """The quote keys of the environment or of a file; else those of a run folder, made once.
+
+    Args:
+        settings: Where they are.
+        run_dir: Run folder of an endpoint, None to make none.
+
+    Raises:
+        ConfigError: There are none, or they cannot be read.
+    """
     if settings.quote_keys is not None:
         return parse_quote_keys(settings.quote_keys, "FAIRTAG_QUOTE_KEYS")
-    path = settings.quote_keys_file or _made_once(settings.run_dir / "secrets" / "quote_keys.json", _new_quote_keys)
+    path = settings.quote_keys_file
+    if path is None and run_dir is not None:
+        path = _made_once(run_dir / QUOTE_KEYS, _new_quote_keys)
+    if path is None:
+        raise ConfigError("no quote keys: set FAIRTAG_QUOTE_KEYS_FILE or FAIRTAG_QUOTE_KEYS to those of the endpoint")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -62,11 +76,20 @@ def quote_keys(settings: ServingSettings) -> QuoteKeys:
     return parse_quote_keys(text, str(path))
 
 
-def user_secret(settings: ServingSettings) -> bytes:
-    """The secret that hashes user ids, from the environment or a file; by default a file made once."""
+def user_secret(settings: KeySettings, run_dir: Path | None = None) -> bytes:
+    """The secret that hashes user ids, from the environment or a file; else that of a run folder, made once.
+
+    Raises:
+        ConfigError: There is none, or it cannot be read.
+    """
     if settings.user_key is not None:
         return parse_secret(settings.user_key, "FAIRTAG_USER_KEY")
-    return read_secret(settings.user_key_file or _made_once(settings.run_dir / "secrets" / "user_key", _new_secret))
+    path = settings.user_key_file
+    if path is None and run_dir is not None:
+        path = _made_once(run_dir / USER_KEY, _new_secret)
+    if path is None:
+        raise ConfigError("no user key: set FAIRTAG_USER_KEY_FILE or FAIRTAG_USER_KEY to that of the endpoint")
+    return read_secret(path)
 
 
 def api_keys(settings: ServingSettings) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ A quote is a JSON Web Token (HS256). Its claims: ``jti`` quote id, ``sub`` keyed
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -40,6 +40,10 @@ class VerifiedQuote:
     currency: str
     model_version: str
     expires_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as the endpoint shows them."""
+        return {**asdict(self), "expires_at": self.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 class QuoteBook:

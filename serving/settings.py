@@ -42,10 +42,20 @@ class FeatureSettings(BaseSettings):
     chunk: int = Field(default=200, ge=1, description="Items read from the store at a time.")
 
 
-class ServingSettings(BaseSettings):
-    """Everything an endpoint needs to know; secrets come from files or the environment, never from options."""
+class KeySettings(BaseSettings):
+    """The secrets that sign quotes and stand for users: from files or the environment, never from options."""
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
+
+    clock_skew_seconds: int = Field(default=30, ge=0, description="Difference of clocks forgiven at verification.")
+    quote_keys_file: Path | None = Field(default=None, description="JSON of signing keys; see serving.keys.")
+    quote_keys: str | None = Field(default=None, description="The same JSON, from the environment.", repr=False)
+    user_key_file: Path | None = Field(default=None, description="Hex secret that hashes user ids.")
+    user_key: str | None = Field(default=None, description="The same secret, from the environment.", repr=False)
+
+
+class ServingSettings(KeySettings):
+    """Everything an endpoint needs to know."""
 
     bundle: Path = Field(description="Folder of the model bundle.")
     decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this bundle.")
@@ -59,11 +69,6 @@ class ServingSettings(BaseSettings):
     batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
     quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
-    clock_skew_seconds: int = Field(default=30, ge=0, description="Difference of clocks forgiven at verification.")
-    quote_keys_file: Path | None = Field(default=None, description="JSON of signing keys; see serving.keys.")
-    quote_keys: str | None = Field(default=None, description="The same JSON, from the environment.", repr=False)
-    user_key_file: Path | None = Field(default=None, description="Hex secret that hashes user ids.")
-    user_key: str | None = Field(default=None, description="The same secret, from the environment.", repr=False)
     api_keys_file: Path | None = Field(default=None, description="One accepted bearer key a line; none asks for none.")
     promises_url: str | None = Field(default=None, description="redis:// of promised prices; none keeps them here.")
     quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; default under run_dir.")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pricing.market.design import MarketSize
+from pricing.tables import Tables, read_tables
 from serving.features import FeatureReader
 from serving.metrics import Metrics
 from serving.settings import FeatureSettings, Limits, ServingSettings
@@ -83,16 +86,59 @@ def settings(tmp_path: Path) -> Callable[..., ServingSettings]:
     return make
 
 
+@contextmanager
+def _running(assembly: Any, core: Any, run_dir: Path) -> Iterator[Running]:
+    """The server of an assembly, in a thread of this process."""
+    from serving.server import PricingServer
+
+    started: list[Any] = []
+    up = threading.Event()
+
+    async def main() -> None:
+        server = PricingServer(assembly)
+        serving = asyncio.create_task(server.serve())
+        listening = asyncio.create_task(server.listening.wait())
+        await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
+        started.extend((server, asyncio.get_running_loop()))
+        up.set()
+        await serving
+
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failures.append(error)
+            up.set()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert up.wait(30)
+    if failures:
+        raise failures[0]
+    server, loop = started
+    addresses = (f"http://127.0.0.1:{server.http_port}", f"127.0.0.1:{server.grpc_port}")
+    try:
+        yield Running(*addresses, assembly, server, loop, core, run_dir)
+    finally:
+        if thread.is_alive():
+            loop.call_soon_threadsafe(server.request_stop)
+        thread.join(30)
+        assert not thread.is_alive(), "the server did not stop"
+    if failures:
+        raise failures[0]
+
+
 @pytest.fixture
-def serve(settings: Callable[..., ServingSettings]) -> Iterator[Callable[..., Any]]:
-    """A context manager that runs a server in a thread of this process."""
+def serve(settings: Callable[..., ServingSettings]) -> Callable[..., Any]:
+    """A context manager that runs a server of the hand-made model in a thread of this process."""
 
     @contextmanager
     def run(
         *, core: Any = None, reader: FeatureReader | None = None, exporter: Any = None, **changes: Any
     ) -> Iterator[Running]:
         from serving.assembly import Assembly
-        from serving.server import PricingServer
 
         core = core or HANDMADE.HandMadeCore()
         reader = reader or HANDMADE.MemoryReader(users={"hunter": HANDMADE.HUNTER})
@@ -104,50 +150,87 @@ def serve(settings: Callable[..., ServingSettings]) -> Iterator[Callable[..., An
             open_reader=lambda _repo: reader,
             exporter=exporter,
         )
-        started: list[Any] = []
-        up = threading.Event()
+        with _running(assembly, core, made.run_dir) as running:
+            yield running
 
-        async def main() -> None:
-            server = PricingServer(assembly)
-            serving = asyncio.create_task(server.serve())
-            listening = asyncio.create_task(server.listening.wait())
-            await asyncio.wait({serving, listening}, return_when=asyncio.FIRST_COMPLETED)
-            started.extend((server, asyncio.get_running_loop()))
-            up.set()
-            await serving
+    return run
 
-        failures: list[BaseException] = []
 
-        def body() -> None:
-            try:
-                asyncio.run(main())
-            except BaseException as error:
-                failures.append(error)
-                up.set()
+SHOP = MarketSize(items=120, users=150, impressions=6_000, page_size=12, wishes=100, judgements=1_000)
 
-        thread = threading.Thread(target=body)
-        thread.start()
-        assert up.wait(30)
-        if failures:
-            raise failures[0]
-        server, loop = started
-        try:
-            yield Running(
-                f"http://127.0.0.1:{server.http_port}",
-                f"127.0.0.1:{server.grpc_port}",
-                assembly,
-                server,
-                loop,
-                core,
-                made.run_dir,
-            )
-        finally:
-            if thread.is_alive():
-                loop.call_soon_threadsafe(server.request_stop)
-            thread.join(30)
-            assert not thread.is_alive(), "the server did not stop"
-        if failures:
-            raise failures[0]
+
+@dataclass(frozen=True)
+class Shop:
+    """A trained bundle and the feature store of its shop."""
+
+    bundle: Path
+    features: Path
+    tables: Tables
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
+    import warnings
+
+    from benchmarks.serving_bundle import small_shop
+
+    folder = tmp_path_factory.mktemp("shop")
+    bundle = small_shop(folder, SHOP)
+    tables = read_tables(folder / "tables")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
+        from components.adapters.feast import apply, materialise, write_repository
+
+        write_repository(folder / "features")
+        materialise(apply(folder / "features", tables), datetime.now(UTC))
+    return Shop(bundle, folder / "features", tables)
+
+
+class MoodyReader:
+    """A feature store that a test may make slow."""
+
+    def __init__(self, reader: FeatureReader) -> None:
+        self._reader = reader
+        self.sleep = 0.0
+
+    def user(self, user_id: str) -> Any:
+        time.sleep(self.sleep)
+        return self._reader.user(user_id)
+
+    def items(self, item_ids: Any) -> Any:
+        return self._reader.items(item_ids)
+
+
+@pytest.fixture(scope="session")
+def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """A context manager that serves the trained bundle from its feature store: nothing is made by hand."""
+
+    @contextmanager
+    def run() -> Iterator[tuple[Running, MoodyReader]]:
+        from serving.assembly import Assembly, open_feast
+
+        run_dir = tmp_path_factory.mktemp("run")
+        made = ServingSettings(
+            bundle=shop.bundle,
+            run_dir=run_dir,
+            host="127.0.0.1",
+            http_port=0,
+            grpc_port=0,
+            user_key=SECRET,
+            quote_keys=QUOTE_KEYS,
+            drain_seconds=0.0,
+            features=FeatureSettings(repo=shop.features, deadline_ms=500, breaker_failures=50),
+        )
+        readers: list[MoodyReader] = []
+
+        def open_moody(repo: Path) -> MoodyReader:
+            readers.append(MoodyReader(open_feast(repo)))
+            return readers[0]
+
+        assembly = Assembly(made, Metrics(CollectorRegistry()), open_reader=open_moody)
+        with _running(assembly, assembly.endpoint.generation.core, run_dir) as running:
+            yield running, readers[0]
 
     return run
 

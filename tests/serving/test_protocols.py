@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.constants.constants import PredictorProtocol
 
+from pricing import schema
+from pricing.errors import QuoteWrongUser
+from pricing.fairness.disclosure import read_disclosures
+from pricing.fairness.invariants import breaches, check_invariants
+from pricing.tables import coerce
 from serving.client import GrpcClient, RestClient
 from serving.payload import Page
 from serving.tensors import Tensor, request_tensors, tensor_pages
@@ -125,11 +132,6 @@ def shared(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in page.items() if name not in OWN} for page in pages]
 
 
-@pytest.fixture(scope="module")
-def expected() -> dict[str, Any]:
-    return {}
-
-
 @pytest.mark.parametrize("ask", CLIENTS, ids=lambda ask: ask.__name__)
 @pytest.mark.parametrize(
     "requests", [[request] for request in REQUESTS] + [REQUESTS], ids=["search", "price", "opted-out", "together"]
@@ -143,3 +145,101 @@ def test_every_client_gets_the_same_pages(
     assert shared(pages) == shared(reference)
     for page in pages:
         Page.model_validate(page)
+
+
+@pytest.fixture(scope="module")
+def shop_server(serve_shop: Callable[..., Any]) -> Iterator[Any]:
+    with serve_shop() as (running, _reader):
+        yield running
+
+
+@pytest.fixture(scope="module")
+def asked(shop: Any) -> list[dict[str, Any]]:
+    """Pages of a real catalogue for somebody the feature store knows, somebody it does not, and nobody."""
+    known = str(shop.tables.users["user_id"].iloc[0])
+    items = sorted(shop.tables.items["item_id"].unique())[3:9]
+    return [
+        {"task": "search", "query": "oak bookcase", "user_id": known, "jurisdiction": "DE", "page_size": 8},
+        {"task": "price", "item_ids": items, "user_id": known, "jurisdiction": "US-NY"},
+        {"task": "search", "query": "cordless drill", "user_id": "a-stranger", "jurisdiction": "DE"},
+        {"task": "price", "item_ids": items},
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+@pytest.mark.parametrize("ask", CLIENTS, ids=lambda ask: ask.__name__)
+def test_every_client_gets_the_same_pages_of_a_trained_model(
+    shop_server: Any, asked: list[dict[str, Any]], ask: Callable[..., Any]
+) -> None:
+    reference = plain_http(shop_server, asked)
+    pages = ask(shop_server, asked)
+    assert shared(pages) == shared(reference)
+    for page in pages:
+        Page.model_validate(page)
+        assert page["degraded"] is None
+        assert page["model_version"] == shop_server.core.version
+    first, at_new_york, stranger, nobody = pages
+    assert first["personalised"]
+    assert first["disclosure"]
+    assert first["feature_age_seconds"] >= 0
+    assert at_new_york["disclosure"] == "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+    assert not stranger["personalised"]
+    assert not nobody["personalised"]
+
+
+def test_a_trained_models_prices_are_explained_to_the_cent(shop_server: Any, asked: list[dict[str, Any]]) -> None:
+    with RestClient(shop_server.http) as client:
+        pages, explained = client.pages(asked), client.explain(asked)
+    for page, why in zip(pages, explained, strict=True):
+        assert [item["item_id"] for item in why["items"]] == [item["item_id"] for item in page["items"]]
+        for item, reason in zip(page["items"], why["items"], strict=True):
+            assert reason["price_minor"] == pytest.approx(item["price_minor"])
+            moved = sum(reason["contributions_minor"].values())
+            assert moved == pytest.approx(reason["price_minor"] - reason["base_minor"], abs=1e-6)
+
+
+def test_a_trained_models_quote_is_honoured_at_checkout(shop_server: Any, asked: list[dict[str, Any]]) -> None:
+    with RestClient(shop_server.http) as client:
+        page = client.pages(asked[:1])[0]
+        for item in page["items"]:
+            honoured = client.verify(
+                page["quote"], item["item_id"], user_id=asked[0]["user_id"], price_minor=item["price_minor"]
+            )
+            assert honoured["price_minor"] == item["price_minor"]
+        with pytest.raises(QuoteWrongUser):
+            client.verify(page["quote"], page["items"][0]["item_id"], user_id="somebody-else")
+
+
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
+    serve_shop: Callable[..., Any], shop: Any
+) -> None:
+    users = [str(user) for user in shop.tables.users["user_id"].unique()[:12]]
+    queries = ("oak bookcase", "cordless drill", "garden lamp")
+
+    def ask(client: RestClient, wanted: list[str]) -> list[dict[str, Any]]:
+        requests = [{"query": query, "user_id": user, "jurisdiction": "DE"} for user in wanted for query in queries]
+        return [client.pages([request])[0] for request in requests]
+
+    with serve_shop() as (running, reader), RestClient(running.http) as client:
+        whole = ask(client, users[:8])
+        reader.sleep = 0.6
+        degraded = ask(client, users[6:])  # some were promised prices before, some were not
+        reader.sleep = 0.0
+        until = time.monotonic() + 30
+        while client.pages([{"query": "oak", "user_id": users[0], "jurisdiction": "DE"}])[0]["degraded"]:
+            assert time.monotonic() < until
+        again = ask(client, users)
+    assert {page["degraded"] for page in whole + again} == {None}
+    assert {page["degraded"] for page in degraded} == {"user_features_slow"}
+    files = sorted((running.run_dir / "quotes").rglob("*.parquet"))
+    quotes = coerce(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), schema.QUOTES)
+    rho = running.core.model.policy.limits.corridor_ratio
+    checked = check_invariants(quotes, rho=rho, disclosures=read_disclosures())
+    assert {entry.rule: (entry.count, entry.examples) for entry in breaches(checked)} == {}
+    shown = quotes[quotes[schema.DEGRADED].notna()]
+    both = set(shown[schema.ITEM_ID]) & set(quotes[quotes[schema.DEGRADED].isna()][schema.ITEM_ID])
+    assert both, "items stand on pages of both kinds"
+    promised = {(page["items"][0]["item_id"]): page["items"][0]["price_minor"] for page in whole[-3:]}
+    kept = {item["item_id"]: item["price_minor"] for page in degraded[3:6] for item in page["items"]}
+    assert {item: kept[item] for item in promised} == promised, "the last of the first eight sees the same prices"
