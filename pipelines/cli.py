@@ -150,6 +150,38 @@ def quote(
 
 
 @app.command()
+def verify(
+    quote: Annotated[str, typer.Argument(help="The `quote` of a page; - reads it from standard input.")],
+    item: Annotated[str, typer.Option(help="Item at checkout.")],
+    user: Annotated[str | None, typer.Option(help="Customer at checkout; none if the page had none.")] = None,
+    price: Annotated[int | None, typer.Option(help="Price at checkout in minor units; none asks for it.")] = None,
+    run: Annotated[Path, typer.Option(help="Run whose keys to use where FAIRTAG_QUOTE_KEYS* names none.")] = Path(
+        "runs/demo"
+    ),
+    url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of reading its keys.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the promise as JSON.")] = False,
+) -> None:
+    """Check that a quote promises this customer this item at this price. Exit code 9: it is not honoured."""
+    from pipelines.endpoint import MODEL
+    from pipelines.settings import RunLayout
+    from serving.client import RestClient
+    from serving.verification import key_settings, verify_quote
+
+    signed = sys.stdin.read().strip() if quote == "-" else quote
+    if url is not None:
+        with RestClient(url, MODEL) as client:
+            promise = client.verify(signed, item, user_id=user, price_minor=price)
+    else:
+        settings = key_settings(RunLayout(run.absolute()).serving)
+        promise = verify_quote(signed, item, user_id=user, price_minor=price, settings=settings).as_json()
+    if as_json:
+        print(json.dumps(promise, indent=2))
+    else:
+        text = "honoured: {item_id} at {price_minor} minor units of {currency} until {expires_at} (quote {quote_id})"
+        console.print(text.format(**promise), highlight=False, soft_wrap=True)
+
+
+@app.command()
 def report(
     run: Run = Path("runs/demo"),
     job: Annotated[str, typer.Argument(help="drift, performance, fairness, quality, stock or all.")] = "all",
