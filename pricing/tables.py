@@ -7,6 +7,7 @@ or simulated, and the fingerprint of the content.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from pricing.errors import DataError, MissingDataError
 from pricing.files import directory_atomic, read_json, write_json
 
 METADATA = "metadata.json"
+FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -106,8 +108,14 @@ def write_tables(tables: Tables, path: Path) -> Path:
     return path
 
 
-def coerce(frame: pd.DataFrame, table: schema.Table) -> pd.DataFrame:
+def coerce(frame: pd.DataFrame, table: schema.Table, *, keep_unreadable: bool = False) -> pd.DataFrame:
     """Set the type of every declared column; columns the contract does not name are refused, not carried along.
+
+    Args:
+        frame: Rows; numbers, times, flags and (JSON) lists may be given as text.
+        table: The contract.
+        keep_unreadable: Leave a column of which a value cannot be read as text, for validation to name the value and
+            set its row aside; false refuses the table.
 
     Raises:
         MissingDataError: A required column is absent.
@@ -129,8 +137,33 @@ def coerce(frame: pd.DataFrame, table: schema.Table) -> pd.DataFrame:
             column=unknown[0],
             rule="known column",
         )
-    columns = {c.name: _typed(frame[c.name], c, table.name) for c in table.columns if c.name in frame.columns}
-    return pd.DataFrame(columns)
+    read = _typed_or_text if keep_unreadable else _typed
+    return pd.DataFrame({c.name: read(frame[c.name], c, table.name) for c in table.columns if c.name in frame.columns})
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """A cell as a list: a list, an array, or the text of a JSON list; empty where it is absent, None for any other."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return []
+    try:
+        parsed = json.loads(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if isinstance(parsed, list) else None
+
+
+def _typed_or_text(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
+    """The typed column, or all of it as text where a value of it cannot be read."""
+    try:
+        return _typed(values, column, table)
+    except DataError:
+        return values.map(_text, na_action="ignore").astype(object).mask(values.isna(), other=cast(Any, None))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(list(value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
 
 
 def _typed(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
@@ -141,14 +174,43 @@ def _typed(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Seri
             "datetime64[us, UTC]"
         )
     if column.kind == "flag":
-        return values.astype("boolean").astype(bool) if values.notna().all() else values.astype("boolean")
+        flags = _parsed(_flags(values), values, column, table)
+        return flags.astype(bool) if values.notna().all() else flags
     if column.kind in ("ids", "numbers"):
-        as_type = str if column.kind == "ids" else float
-        return values.map(lambda row: [as_type(value) for value in row] if row is not None else [])
-    numbers = _parsed(pd.to_numeric(values, errors="coerce"), values, column, table)
+        return _parsed(values.map(str_list if column.kind == "ids" else float_list), values, column, table)
+    numbers = _parsed(_numbers(values), values, column, table)
     if column.kind == "integer" and numbers.notna().all() and bool((numbers == numbers.round()).all()):
         return numbers.astype("int64")
     return numbers.astype("float64")
+
+
+def str_list(value: Any) -> list[str] | None:
+    """A cell as a list of ids; None where it is none."""
+    parsed = as_list(value)
+    return None if parsed is None else [str(part) for part in parsed]
+
+
+def float_list(value: Any) -> list[float] | None:
+    """A cell as a list of numbers; None where it is none."""
+    parsed = as_list(value)
+    try:
+        return None if parsed is None else [float(part) for part in parsed]
+    except (TypeError, ValueError):
+        return None
+
+
+def _flags(values: pd.Series[Any]) -> pd.Series[Any]:
+    if values.dtype == bool or str(values.dtype) == "boolean":
+        return values.astype("boolean")
+    return values.map(lambda value: FLAGS.get(str(value).strip().lower()), na_action="ignore").astype("boolean")
+
+
+def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Numbers to the last digit: pandas' own reading of text may be off by one."""
+    try:
+        return values.astype("float64")
+    except (TypeError, ValueError):
+        return pd.to_numeric(values, errors="coerce")
 
 
 def _parsed(parsed: pd.Series[Any], given: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:

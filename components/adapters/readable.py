@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pricing import schema
-
-TRUE = frozenset({"true", "1", "1.0", "yes"})
-FALSE = frozenset({"false", "0", "0.0", "no"})
+from pricing.tables import FLAGS, float_list, str_list
 
 
 def read_values(values: pd.Series[Any], column: schema.Column) -> tuple[pd.Series[Any], pd.Series[bool]]:
@@ -50,29 +48,20 @@ def _flag(values: pd.Series[Any]) -> pd.Series[Any]:
     if values.dtype == bool:
         return values
     text = values.map(lambda value: str(value).strip().lower(), na_action="ignore")
-    return text.map({**dict.fromkeys(TRUE, True), **dict.fromkeys(FALSE, False)}).astype("boolean")
+    return text.map(FLAGS).astype("boolean")
 
 
 def _ids(values: pd.Series[Any]) -> pd.Series[Any]:
-    return values.map(lambda row: [str(v) for v in row] if _is_list(row) else None).astype(object)
+    return values.map(str_list, na_action="ignore").astype(object)
 
 
 def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    return values.map(_floats).astype(object)
+    return values.map(_floats, na_action="ignore").astype(object)
 
 
 def _floats(row: Any) -> list[float] | None:
-    if not _is_list(row):
-        return None
-    try:
-        numbers = [float(value) for value in row]
-    except (TypeError, ValueError):
-        return None
-    return numbers if bool(np.isfinite(numbers).all()) else None
-
-
-def _is_list(row: Any) -> bool:
-    return isinstance(row, list | tuple | np.ndarray)
+    numbers = float_list(row)
+    return numbers if numbers is not None and bool(np.isfinite(numbers).all()) else None
 
 
 _READERS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from pricing.errors import DataError, MissingDataError
 from pricing.files import read_json
 from pricing.tables import METADATA, Tables, coerce
 
-FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
 
 def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
     """Read ``<table><suffix>`` for every table of the contract, and ``metadata.json`` where there is one.
+
+    A column of which a value cannot be read as its kind stays text: validation names the value, sets its row aside and
+    counts it, and the others go on.
 
     Args:
         data: Folder of the files.
@@ -27,7 +27,7 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
 
     Raises:
         MissingDataError: The folder or a required table or column is absent.
-        DataError: A file cannot be read, or a value is not of its column's kind.
+        DataError: A file cannot be read, or has a column that the contract does not name.
     """
     if not data.is_dir():
         raise MissingDataError(f"{data}: there is no such folder")
@@ -37,7 +37,7 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
             (data / f"{table.name}{suffix}" for suffix in suffixes if (data / f"{table.name}{suffix}").is_file()), None
         )
         if file is not None:
-            frames[table.name] = coerce(_parsed(_read(file), table), table)
+            frames[table.name] = coerce(_read(file), table, keep_unreadable=True)
         elif table.required:
             wanted = " or ".join(f"{table.name}{suffix}" for suffix in suffixes)
             raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
@@ -49,65 +49,6 @@ def _read(file: Path) -> pd.DataFrame:
     if file.suffix == ".parquet":
         return read_file(file)
     return read_file(file, dtype=str, keep_default_na=False, na_values=[""])
-
-
-def _parsed(frame: pd.DataFrame, table: schema.Table) -> pd.DataFrame:
-    """Lists, flags and numbers read from their texts; whatever is not text is left as it is."""
-    frame = frame.copy()
-    for column in table.columns:
-        if column.name not in frame.columns:
-            continue
-        if column.kind in ("ids", "numbers", "flag"):
-            frame[column.name] = [_value(value, column, table.name) for value in frame[column.name]]
-        elif column.kind in ("money", "number", "integer", "share"):
-            frame[column.name] = _numbers(frame[column.name])
-    return frame
-
-
-def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Numbers to the last digit (pandas' own reading of text may be off by one); texts are left for the contract."""
-    try:
-        return values.astype("float64")
-    except (TypeError, ValueError):
-        return values
-
-
-def _value(value: Any, column: schema.Column, table: str) -> Any:
-    if column.kind == "flag":
-        return _flag(value, column, table) if isinstance(value, str) else value
-    if not isinstance(value, str):
-        return [] if value is None or (isinstance(value, float) and pd.isna(value)) else value
-    try:
-        parsed = json.loads(value)
-    except ValueError as error:
-        raise _bad_list(value, column, table) from error
-    if not isinstance(parsed, list):
-        raise _bad_list(value, column, table)
-    return parsed
-
-
-def _flag(value: str, column: schema.Column, table: str) -> bool:
-    if value.strip().lower() not in FLAGS:
-        raise DataError(
-            f"{table}.{column.name}: {value!r} is not a flag; write one of {', '.join(FLAGS)}",
-            table=table,
-            column=column.name,
-            rule="a flag",
-            count=1,
-            examples=[value],
-        )
-    return FLAGS[value.strip().lower()]
-
-
-def _bad_list(value: str, column: schema.Column, table: str) -> DataError:
-    return DataError(
-        f'{table}.{column.name}: {value!r} is not a JSON list; write it as [1.5, 3] or ["a", "b"]',
-        table=table,
-        column=column.name,
-        rule="a JSON list",
-        count=1,
-        examples=[value],
-    )
 
 
 def _metadata(data: Path, dataset: str, frames: dict[str, pd.DataFrame]) -> dict[str, Any]:

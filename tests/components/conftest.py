@@ -82,6 +82,8 @@ def _items(rng: np.random.Generator, n: int, start: pd.Timestamp) -> pd.DataFram
             schema.MSRP: 3 * cost,
             schema.COMPETITOR_PRICE: 2 * cost,
             schema.STOCK: rng.integers(0, 100, n),
+            schema.SALVAGE_VALUE: 0.5 * cost,
+            schema.SHELF_LIFE_DAYS: 90.0,
         }
     )
 

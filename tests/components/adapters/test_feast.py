@@ -151,6 +151,8 @@ def test_the_training_set_has_the_columns_that_fitting_reads(tmp_path: Path, fra
         schema.STOCK,
         schema.MAP_PRICE,
         schema.MSRP,
+        schema.SALVAGE_VALUE,
+        schema.SHELF_LIFE_DAYS,
         schema.CATEGORY,
     }
     assert set(training.columns) == expected

@@ -9,6 +9,7 @@ from pricing import schema
 from pricing.datasets import load
 from pricing.errors import DataError, MissingDataError
 from pricing.market.simulation import TINY, simulate_market
+from pricing.tables import coerce
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +81,13 @@ def test_a_missing_column_is_named(folder):
         ("impressions", schema.PURCHASED, "maybe"),
     ],
 )
-def test_a_value_that_is_not_of_its_kind_is_shown(folder, name, column, value):
+def test_a_value_that_is_not_of_its_kind_stays_as_it_is_for_validation_to_name(folder, name, column, value):
     frame = pd.read_csv(folder / f"{name}.csv", dtype=str)
     frame.loc[1, column] = value
     frame.to_csv(folder / f"{name}.csv", index=False)
+    read = load("csv", folder).frame(name)
+    assert read[column].iloc[1] == value
+    assert len(read) == len(frame)
     with pytest.raises(DataError, match=value) as caught:
-        load("csv", folder)
-    assert (caught.value.table, caught.value.column) == (name, column)
+        coerce(read, schema.table(name))
+    assert (caught.value.table, caught.value.column, caught.value.count) == (name, column, 1)
