@@ -26,7 +26,19 @@ def test_every_deliberate_error_has_an_exit_code_of_its_kind() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["serve"], ["quote"], ["report"], ["study"], ["doctor"], ["compile"], ["submit"], ["lineage"]],
+    [
+        [],
+        ["run"],
+        ["serve"],
+        ["quote"],
+        ["verify"],
+        ["report"],
+        ["study"],
+        ["doctor"],
+        ["compile"],
+        ["submit"],
+        ["lineage"],
+    ],
 )
 def test_help_explains_every_option(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
