@@ -19,7 +19,7 @@ from pricing.bundle.point_in_time import training_set
 from pricing.demand.choices import Choices, Floats, Ints
 from pricing.demand.control_function import FirstStage
 from pricing.demand.data import Assortment, DemandData, demand_data
-from pricing.demand.fit import DemandConfig, fit_demand
+from pricing.demand.fit import DemandConfig, fit_demand, text_basis
 from pricing.demand.logit import Prior, fit_logit
 from pricing.demand.model import DemandModel
 from pricing.market.simulation import MarketDesign, MarketSize, Planted, simulate_market
@@ -32,6 +32,7 @@ RECOVERY_SEED = 1
 KILL_SEEDS = 20
 POLICY_SEEDS, SMALL_SEEDS = 10, 20  # of 1,000 impressions one draw says little: 125 pages
 PAGE, LONG_PAGE = 8, 24  # items on a page; a longer one has fewer choices in as many impressions
+ENOUGH_ROWS, ENOUGH_SEEDS = 90_000, 3  # impressions on long pages with as many purchases as POLICY_ROWS on short ones
 LATER_PAGES = 1_000  # priced under the truth, after the training pages in time
 COMPONENTS = 16  # of the texts
 DRAWS = 400  # behind the standard error of an average over items
@@ -48,13 +49,17 @@ def run(data: Path | None) -> Result:
         "knows the planted demand.",
         "Uniform is one price ratio for all: learned by a pooled logit from the same impressions, or best under the "
         "truth. Intervals of parameters are 4 standard errors, of policies 95 % over seeds.",
-        f"Pages hold {PAGE} items. What is learned from rests on the purchases: {POLICY_ROWS:,} impressions hold about "
-        f"1,000 on pages of {PAGE}, and about 220 on pages of {LONG_PAGE}, where the share of the oracle is smaller.",
+        f"Pages hold {PAGE} items unless a row says otherwise. What is learned rests on the purchases, which have rows "
+        f"of their own: {POLICY_ROWS:,} impressions hold a fourth as many on pages of {LONG_PAGE}. There the share is a "
+        "limit of the data, not of the estimator: known_spreads is the same one told the planted spreads of all effects "
+        f"and the mean slope, and {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
     )
     rows = (
         *recovery_rows(),
         *policy_rows(POLICY_ROWS, POLICY_SEEDS),
         *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE),
+        *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE, known=True)[:1],
+        *policy_rows(ENOUGH_ROWS, ENOUGH_SEEDS, page=LONG_PAGE)[:2],
         *policy_rows(SMALL_ROWS, SMALL_SEEDS),
         *kill_test_rows(),
     )
@@ -189,18 +194,27 @@ def _largest_error(name: str, found: dict[str, tuple[float, float, float]]) -> R
     return Row(f"{name}_largest_error", worst, unit="standard errors", reference=f"<= {WITHIN:g}")
 
 
-def policy_rows(rows: int, seeds: int, page: int = PAGE) -> list[Row]:
-    """Share of the oracle's uplift, and profit against one price for all, learned from ``rows`` impressions."""
-    shares, learned, best = [], [], []
+def policy_rows(rows: int, seeds: int, page: int = PAGE, *, known: bool = False) -> list[Row]:
+    """Share of the oracle's uplift, and profit against one price for all, learned from ``rows`` impressions.
+
+    Args:
+        rows: Impressions to learn from.
+        seeds: Shops.
+        page: Items on a page.
+        known: Tell the estimator the planted spreads, which it otherwise has to find.
+    """
+    shares, learned, best, purchases = [], [], [], []
     for seed in range(seeds):
         shop = simulate(rows, seed=100 + seed, page=page)
-        profit = _profits(shop)
+        profit = _profits(shop, known_spreads(shop) if known else DemandConfig())
+        purchases.append(float(shop.data.bought.sum()))
         shares.append((profit["policy"] - profit["list"]) / (profit["oracle"] - profit["list"]))
         learned.append(profit["policy"] / profit["uniform"] - 1.0)
         best.append(profit["policy"] / profit["best_uniform"] - 1.0)
-    name = f"{rows}" if page == PAGE else f"{rows}_page_of_{page}"
+    name = (f"{rows}" if page == PAGE else f"{rows}_page_of_{page}") + ("_known_spreads" if known else "")
     return [
         _mean_row(f"oracle_uplift_share_{name}", shares, ">= 0.95" if name == str(POLICY_ROWS) else None),
+        Row(f"purchases_{name}", float(np.mean(purchases))),
         _mean_row(f"profit_over_learned_uniform_{name}", learned, ">= -0.01" if rows == SMALL_ROWS else None),
         _mean_row(f"profit_over_best_uniform_{name}", best, ">= -0.01" if rows == SMALL_ROWS else None),
     ]
@@ -215,8 +229,28 @@ def kill_test_rows() -> list[Row]:
     ]
 
 
-def _profits(shop: Shop) -> dict[str, float]:
-    model = fit_demand(shop.data)
+def known_spreads(shop: Shop) -> DemandConfig:
+    """The priors of somebody who knows how much the planted effects vary, and the mean slope, but none of them."""
+    truth, data = shop.planted, shop.data
+    pivot = float(data.y.mean())
+    _, text = text_basis(data, DemandConfig().components)
+    level = truth.alpha_item - pivot * truth.beta_item
+    weights = np.linalg.lstsq(text, np.column_stack([level, truth.beta_item]), rcond=None)[0]
+    rest = np.column_stack([level, truth.beta_item]) - text @ weights
+    return DemandConfig(
+        slope_mean=float(truth.beta_category.mean() + truth.beta_s * data.similarity.mean()),
+        slope_spread=0.5,
+        category_utility=float((truth.alpha_category - pivot * truth.beta_category).std()),
+        category_slope=float(truth.beta_category.std()),
+        behaviour=float(np.sqrt((truth.omega**2).mean())),
+        text=float(np.sqrt((weights[:, 1] ** 2).mean())),
+        tau=(float(rest[:, 0].std()), float(rest[:, 1].std())),
+        rounds=0,
+    )
+
+
+def _profits(shop: Shop, config: DemandConfig) -> dict[str, float]:
+    model = fit_demand(shop.data, config)
     flat, shape = shop.items.ravel(), shop.items.shape
     behaviour = np.repeat(shop.behaviour, shape[1], axis=0)
     a, b = model.utilities(flat, shop.similarity.ravel(), behaviour, np.zeros(flat.size))

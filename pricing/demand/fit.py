@@ -86,7 +86,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
             f"demand: nothing was bought in {data.n_rows} impressions; there is no demand to estimate",
             rule="at least one purchase",
         )
-    basis, text = _text_basis(data, config.components)
+    basis, text = text_basis(data, config.components)
     layout = Layout(len(data.assortment.categories), text.shape[1])
     standard = _standard(data)
     pivot = float(data.y.mean())
@@ -218,7 +218,7 @@ def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> 
     )
 
 
-def _text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
+def text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
     """Leading principal components of the catalogue's embeddings; the sign makes each one's largest weight positive."""
     embeddings = data.assortment.embeddings
     n_items = data.assortment.category.size
