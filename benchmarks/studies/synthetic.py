@@ -50,8 +50,8 @@ def run(data: Path | None) -> Result:
         "Uniform is one price ratio for all: learned by a pooled logit from the same impressions, or best under the "
         "truth. Intervals of parameters are 4 standard errors, of policies 95 % over seeds.",
         f"Pages hold {PAGE} items unless a row says otherwise. What is learned rests on the purchases, which have "
-        f"rows of their own: {POLICY_ROWS:,} impressions hold a fourth as many on pages of {LONG_PAGE}. There the share "
-        "is a limit of the data, not of the estimator: known_spreads is the same one told the planted spreads of all "
+        f"rows of their own: {POLICY_ROWS:,} impressions hold a fourth as many on pages of {LONG_PAGE}. There it "
+        "is the data that limit the share, not the estimator: known_spreads is the same told the planted spreads of all "
         f"effects and the mean slope, and {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
     )
     rows = (
