@@ -51,7 +51,7 @@ def run(data: Path | None) -> Result:
         "truth. Intervals of parameters are 4 standard errors, of policies 95 % over seeds.",
         f"Pages hold {PAGE} items unless a row says otherwise. What is learned rests on the purchases, which have "
         f"rows of their own: {POLICY_ROWS:,} impressions hold a fourth as many on pages of {LONG_PAGE}. There it "
-        "is the data that limit the share, not the estimator: known_spreads is the same told the planted spreads of all "
+        "is the data that limit the share, not the estimator: known_spreads is told the planted spreads of all "
         f"effects and the mean slope, and {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
     )
     rows = (
