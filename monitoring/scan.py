@@ -104,8 +104,9 @@ class Scan:
         self.rows += len(frame)
         self.pages += int(pages.sum())
         self.increment_pages += int(pages.sum() if fresh is None else (pages & fresh).sum())
-        self.models.update(frame[schema.MODEL_VERSION].astype(str).tolist())
-        self.hours.update(pd.DatetimeIndex(frame[schema.TS][pages]).strftime("%Y-%m-%dT%H:00Z").tolist())
+        self.models.update({str(name): int(rows) for name, rows in frame[schema.MODEL_VERSION].value_counts().items()})
+        by_hour = frame[schema.TS][pages].dt.floor("h").value_counts()
+        self.hours.update({f"{hour:%Y-%m-%dT%H:00Z}": int(count) for hour, count in by_hour.items()})
         self.sketches.add(frame)
         self.sample.add(frame)
 

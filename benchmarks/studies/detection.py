@@ -7,7 +7,10 @@ through the jobs' own judges at two levels of traffic.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,11 @@ QUIET_DAYS = 100
 REPLICATIONS, LONGEST = 8, 72  # futures of each shock, and hours until one counts as missed
 SAME_DAY = 24
 CATEGORY = "category-0"
+# Tolerances, mean times between alarms and this study's own sizes were chosen on the stream's default seed, 7, which
+# the tests also use; what is reported comes from a shop and from futures that nobody looked at before.
+REPORTED_SEED = 20_261
+QUIET = "quiet"
+PROCESSES = 2
 
 Frames = tuple[pd.DataFrame, pd.DataFrame]
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
@@ -132,12 +140,11 @@ class World:
 def run(data: Path | None) -> Result:
     """100 quiet days, then each shock, at two levels of traffic."""
     del data  # everything is simulated
-    world = World.build(QuoteStream())
-    rows: list[Row] = []
-    for level, pages in TRAFFIC.items():
-        rows += quiet_rows(world, level, pages, QUIET_DAYS)
-        for scenario in scenarios(world.members):
-            rows += shock_rows(world, scenario, level, pages, REPLICATIONS)
+    names = [scenario.name for scenario in scenarios(set())]
+    tasks = [(level, name) for name in (QUIET, *names) for level in TRAFFIC]  # the longest first
+    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
+        found = dict(zip(tasks, pool.map(_task, tasks), strict=True))
+    rows = [row for level in TRAFFIC for name in (QUIET, *names) for row in found[level, name]]
     rows += summary_rows(rows)
     notes = (
         f"low and high are {TRAFFIC['low']} and {TRAFFIC['high']} pages an hour of 8 items; every hour is one look of "
@@ -147,9 +154,27 @@ def run(data: Path | None) -> Result:
         f"of the shock; hours are the median to the first warning or page, {LONGEST} where none came.",
         f"A gap warns beyond 0.5 % and pages beyond 2 %; prices of a category warn beyond 1 % and page beyond 3 %. "
         f"The attribute is {ATTRIBUTE}; a planted gap is smaller where list price binds.",
+        f"Thresholds were chosen on seed {QuoteStream().seed}; the rows are of seed {REPORTED_SEED}, never looked at "
+        "before. A quiet day is a day of season without any change; (f) of the issue is in the quiet rows.",
         "The stream prices by a fixed rule, not by a fitted model: it shows the monitors, not the model.",
     )
     return Result("detection", "fairtag study detection", tuple(rows), notes)
+
+
+@cache
+def reported_world() -> World:
+    """The shop that is reported, built once a process."""
+    return World.build(QuoteStream(seed=REPORTED_SEED))
+
+
+def _task(task: tuple[str, str]) -> list[Row]:
+    """The rows of one scenario, or of the quiet days, at one level of traffic."""
+    level, name = task
+    world = reported_world()
+    if name == QUIET:
+        return quiet_rows(world, level, TRAFFIC[level], QUIET_DAYS)
+    scenario = next(each for each in scenarios(world.members) if each.name == name)
+    return shock_rows(world, scenario, level, TRAFFIC[level], REPLICATIONS)
 
 
 def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
