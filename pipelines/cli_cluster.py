@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from components.adapters.inference_service import InferenceService
     from pipelines.compilation import Target
+    from pipelines.smoke import Trial
 
 console = Console()
 PANEL = "On a cluster"
@@ -104,50 +106,147 @@ DryRun = Annotated[
 Timeout = Annotated[float, typer.Option(help="Longest wait for the service to be ready, seconds.")]
 
 
+NoSmoke = Annotated[bool, typer.Option("--no-smoke", help="Do not ask for pages afterwards.")]
+Url = Annotated[str | None, typer.Option(help="Address at which pages are asked for; the service's own without.")]
+KeyFile = Annotated[Path | None, typer.Option(help="File with the endpoint's bearer key.")]
+Query = Annotated[str, typer.Option(help="What those pages search for.")]
+Pages = Annotated[int, typer.Option(min=1, help="Pages that the new model must answer.")]
+MostMs = Annotated[float, typer.Option(min=1, help="95th percentile of their time above which it is undone, ms.")]
+RegistryAddress = Annotated[str | None, typer.Option(help="Address of the MLflow server, which is kept in step.")]
+
+
 def canary(
     storage_uri: Annotated[str, typer.Argument(help="Where the second model's bundle is: s3://bucket/models/VERSION.")],
     to: Annotated[int, typer.Option(help="Percent of the traffic that it gets.")] = 10,
+    registry: Annotated[str | None, typer.Option(help="MLflow server in which the model is registered.")] = None,
+    decision: Annotated[Path | None, typer.Option(help="DECISION.json about it, instead of the registry.")] = None,
     namespace: Namespace = "fairtag",
     service: Service = "fairtag",
     timeout: Timeout = 600,
+    url: Url = None,
+    key_file: KeyFile = None,
+    query: Query = "drill",
+    pages: Pages = 20,
+    most_ms: MostMs = 1_000,
+    no_smoke: NoSmoke = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Send a share of the traffic to a second model; it is taken away again if it does not become ready."""
+    """Send a share of the traffic to a second, accepted model; it is taken away again if it does not do well."""
+    from components.adapters.inference_service import InferenceService
+    from components.adapters.mlflow import open_registry
+    from pipelines.lineage import decided_facts, registered_facts
     from pipelines.rollout import change
+    from pricing.bundle.decision import read_decision
+    from pricing.errors import ConfigError
 
+    if decision:
+        facts = decided_facts(read_decision(decision), storage_uri)
+    elif registry:
+        facts = registered_facts(open_registry(registry), storage_uri)
+    else:
+        raise ConfigError("only an accepted model may go live: name the --registry that holds it, or its --decision")
+    live = InferenceService(namespace, service)
+    trial = None if no_smoke else _trial(live, url, key_file, query, pages, most_ms)
     change(
-        lambda live, dry: live.canary(storage_uri, to, {}, dry_run=dry), namespace, service, console, timeout, dry_run
+        lambda live, dry: live.canary(storage_uri, to, facts, dry_run=dry),
+        live,
+        console,
+        timeout=timeout,
+        dry_run=dry_run,
+        trial=trial,
     )
 
 
 def promote(
-    namespace: Namespace = "fairtag", service: Service = "fairtag", timeout: Timeout = 600, dry_run: DryRun = False
+    namespace: Namespace = "fairtag",
+    service: Service = "fairtag",
+    timeout: Timeout = 600,
+    registry: RegistryAddress = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    query: Query = "drill",
+    pages: Pages = 20,
+    most_ms: MostMs = 1_000,
+    no_smoke: NoSmoke = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Give all traffic to the canary; the model before is back if it does not become ready."""
+    """Give all traffic to the canary; the model before is back if it does not become ready or answers badly."""
+    from components.adapters.inference_service import InferenceService
+    from components.adapters.mlflow import open_registry
+    from pipelines.lineage import champion_follows
     from pipelines.rollout import change
 
-    change(lambda live, dry: live.promote(dry_run=dry), namespace, service, console, timeout, dry_run)
+    live = InferenceService(namespace, service)
+    trial = None if no_smoke else _trial(live, url, key_file, query, pages, most_ms)
+    change(lambda live, dry: live.promote(dry_run=dry), live, console, timeout=timeout, dry_run=dry_run, trial=trial)
+    if registry and not dry_run:
+        console.print(champion_follows(open_registry(registry), live.lineage()[0]["storage-uri"]), highlight=False)
 
 
 def rollback(
-    namespace: Namespace = "fairtag", service: Service = "fairtag", timeout: Timeout = 600, dry_run: DryRun = False
+    namespace: Namespace = "fairtag",
+    service: Service = "fairtag",
+    timeout: Timeout = 600,
+    registry: RegistryAddress = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    query: Query = "drill",
+    pages: Pages = 20,
+    most_ms: MostMs = 1_000,
+    no_smoke: NoSmoke = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Take the canary away; without one, go back to the model before this one."""
+    from components.adapters.inference_service import InferenceService
+    from components.adapters.mlflow import open_registry
+    from pipelines.lineage import champion_follows
     from pipelines.rollout import change
 
-    change(lambda live, dry: live.rollback(dry_run=dry), namespace, service, console, timeout, dry_run, undo=False)
+    live = InferenceService(namespace, service)
+    trial = None if no_smoke else _trial(live, url, key_file, query, pages, most_ms)
+    change(
+        lambda live, dry: live.rollback(dry_run=dry),
+        live,
+        console,
+        timeout=timeout,
+        dry_run=dry_run,
+        undo=False,
+        trial=trial,
+    )
+    if registry and not dry_run:
+        console.print(champion_follows(open_registry(registry), live.lineage()[0]["storage-uri"]), highlight=False)
 
 
 def lineage(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")] = Path("runs/demo"),
     registry: Annotated[str | None, typer.Option(help="Address of an MLflow server; the run's own without.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="What the cluster's service says of itself instead.")] = False,
+    namespace: Namespace = "fairtag",
+    service: Service = "fairtag",
 ) -> None:
-    """Show every registered version with the data, the decision and the run it comes from."""
+    """Show every registered version, or every live model, with the data, the decision and the run it comes from."""
+    from components.adapters.inference_service import InferenceService
     from components.adapters.mlflow import open_registry
-    from pipelines.lineage import show_versions
+    from pipelines.lineage import show_live, show_versions
     from pipelines.settings import RunLayout
 
+    if live:
+        show_live(InferenceService(namespace, service).lineage(), console)
+        return
     show_versions(open_registry(registry or str(RunLayout(run.absolute()).registry)), console)
+
+
+def _trial(
+    live: InferenceService, url: str | None, key_file: Path | None, query: str, pages: int, most_ms: float
+) -> Trial:
+    from pipelines.smoke import Trial
+    from pricing.errors import ConfigError
+
+    address = url or (live.read().get("status") or {}).get("url")
+    if not address:
+        raise ConfigError("the service has no address of its own: name one with --url, or go without with --no-smoke")
+    key = key_file.read_text(encoding="utf-8").split() if key_file else []
+    return Trial(address, key[0] if key else None, query, pages, most_ms)
 
 
 def _target(

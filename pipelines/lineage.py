@@ -1,11 +1,19 @@
-"""Where each registered model comes from, as a table. Reads the registry and changes nothing."""
+"""Where each registered and each live model comes from. Reads the registry and the cluster and changes nothing."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from components.adapters.inference_service import PREFIX
 from components.adapters.mlflow import DATA_FINGERPRINT, DECISION_HASH, REPLACED, RUN, Registry
+from pricing.bundle.decision import content_hash, reasons
+from pricing.errors import DecisionMismatch, DecisionRejected
+
+FACTS = ("model-version", "bundle-digest", "data-fingerprint", "decision-hash", "run")
 
 
 def show_versions(registry: Registry, console: Console) -> None:
@@ -25,3 +33,62 @@ def show_versions(registry: Registry, console: Console) -> None:
             version.number, ", ".join(aliases), version.bundle_digest[:12], *tags, version.lineage.get(RUN, "")
         )
     console.print(table)
+
+
+def show_live(models: list[dict[str, str]], console: Console) -> None:
+    """What serves now, as its deployment noted it on the service."""
+    table = Table(title="Live models", title_justify="left")
+    for heading in ("role", "traffic", *FACTS, "storage-uri"):
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        facts = (model.get(name, "")[:12] if name != "run" else model.get(name, "") for name in FACTS)
+        table.add_row(model["role"], f"{model['traffic']} %", *facts, model["storage-uri"])
+    console.print(table)
+
+
+def registered_facts(registry: Registry, storage_uri: str) -> dict[str, str]:
+    """Lineage of a stored bundle from the registry, which holds accepted models alone.
+
+    Raises:
+        DecisionMismatch: No registered version is that bundle.
+    """
+    number = _version(storage_uri)
+    for version in registry.versions():
+        if version.bundle_digest.startswith(number) and number:
+            noted = version.lineage
+            return _facts(version.bundle_digest, noted[DATA_FINGERPRINT], noted[DECISION_HASH], noted.get(RUN, ""))
+    raise DecisionMismatch(f"{storage_uri}: no registered version has that bundle; only an accepted one may go live")
+
+
+def champion_follows(registry: Registry, storage_uri: str) -> str:
+    """Make the live model champion, which the next challenger is held against; returns what was done."""
+    number = _version(storage_uri)
+    for version in registry.versions():
+        if number and version.bundle_digest.startswith(number):
+            return f"version {registry.promote(version.number).number} is champion"
+    return f"{storage_uri} is not registered: the champion stays"
+
+
+def decided_facts(decision: Mapping[str, Any], storage_uri: str) -> dict[str, str]:
+    """Lineage of a stored bundle from the decision about it.
+
+    Raises:
+        DecisionRejected: The decision says rejected.
+        DecisionMismatch: The decision was altered, or speaks of another bundle.
+    """
+    if decision.get("hash") != content_hash(decision):
+        raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
+    if not decision["accepted"] or reasons(decision):
+        raise DecisionRejected(f"the decision is rejected: {'; '.join(reasons(decision)) or 'it says so'}")
+    digest = decision["challenger"]["bundle_digest"]
+    if not _version(storage_uri) or not digest.startswith(_version(storage_uri)):
+        raise DecisionMismatch(f"the decision speaks of bundle {digest[:12]}, {storage_uri} is another")
+    return _facts(digest, decision["data_fingerprint"], decision["hash"], "")
+
+
+def _version(storage_uri: str) -> str:
+    return storage_uri.rstrip("/").rpartition("/")[2]
+
+
+def _facts(digest: str, data: str, decision: str, run: str) -> dict[str, str]:
+    return {PREFIX + name: value for name, value in zip(FACTS, (digest[:12], digest, data, decision, run), strict=True)}

@@ -1,4 +1,4 @@
-"""One change of the live service: shown as a difference, made, waited for, and undone when it fails. Knows no model."""
+"""One change of the live service: shown as a difference, made, waited for, tried, and undone when it fails."""
 
 from __future__ import annotations
 
@@ -10,50 +10,62 @@ import yaml
 from rich.console import Console
 
 from components.adapters.inference_service import InferenceService
-from pricing.errors import UnavailableError
+from pipelines.smoke import Trial, answers, try_out
+from pricing.errors import RequestError, UnavailableError
 
 Change = Callable[[InferenceService, bool], dict[str, Any]]
 
 
 def change(
     make: Change,
-    namespace: str,
-    name: str,
+    service: InferenceService,
     console: Console,
-    timeout: float,
-    dry_run: bool,
     *,
+    timeout: float,
+    dry_run: bool = False,
     undo: bool = True,
-    service: InferenceService | None = None,
+    trial: Trial | None = None,
 ) -> None:
-    """Make a change and wait until it serves.
+    """Make a change, wait until it serves, and ask it for real pages.
 
     Args:
         make: The change; given the service and whether the cluster should only check it.
-        namespace: Namespace of the service.
-        name: Name of the service.
-        console: Where the difference is shown.
+        service: The service.
+        console: Where the difference and the progress are shown.
         timeout: Longest wait, seconds.
         dry_run: Show the difference alone.
-        undo: Roll back when the service does not become ready.
-        service: The service, where it is at hand.
+        undo: Roll back when the service does not become ready or its pages cannot be trusted.
+        trial: How the endpoint is tried; it is not, without.
 
     Raises:
-        UnavailableError: It did not become ready.
+        UnavailableError: It did not become ready, or the trial failed; where ``undo``, the model before is back.
     """
-    live = service or InferenceService(namespace, name)
-    before = live.read()
-    after = make(live, dry_run)
-    console.print(difference(before, after) or "nothing changes", highlight=False, markup=False, soft_wrap=True)
+    if trial and undo and not dry_run:
+        answers(trial)  # a trial that fails before the change could say nothing after it
+    before = service.read()
+    after = make(service, dry_run)
+    _say(console, difference(before, after) or "nothing changes")
     if dry_run:
         return
     try:
-        live.wait_ready(lambda state: console.print(state, highlight=False, markup=False), timeout=timeout)
-    except UnavailableError:
+        service.wait_ready(lambda state: _say(console, state), timeout=timeout)
+        if trial:
+            _say(console, str(try_out(trial, newest_model(after))))
+    except (UnavailableError, RequestError) as error:
         if undo:
-            live.rollback()
-            console.print("not ready: rolled back")
+            service.rollback()
+            _say(console, f"{error}\nrolled back; waiting for the model before")
+            service.wait_ready(lambda state: _say(console, state), timeout=timeout)
+        if isinstance(error, RequestError):
+            raise UnavailableError(f"the endpoint refuses a plain search: {error}") from error
         raise
+
+
+def newest_model(state: Mapping[str, Any]) -> str:
+    """Version of the model that a change brought: the canary's, or the stable one's."""
+    canaries = state["spec"].get("canary") or []
+    predictor = canaries[0]["predictor"] if canaries else state["spec"]["predictor"]
+    return str(predictor["model"]["storageUri"]).rstrip("/").rpartition("/")[2]
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
@@ -64,3 +76,7 @@ def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
 
 def _written(state: Mapping[str, Any]) -> dict[str, Any]:
     return {"annotations": state["metadata"].get("annotations", {}), "spec": state["spec"]}
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -19,7 +19,8 @@ from pricing.errors import ConfigError, UnavailableError
 GROUP, VERSION, KIND = "serving.kserve.io", "v1beta1", "InferenceService"
 MANAGER = "fairtag"
 PREFIX = "fairtag.io/"
-PREVIOUS = f"{PREFIX}previous-storage-uri"
+BEFORE = f"{PREFIX}previous-"  # of the model before: its URI and its lineage, for the way back
+PREVIOUS = f"{BEFORE}storage-uri"
 CANARY_LINEAGE = f"{PREFIX}canary-"
 LIVE = "fairtag-live"  # the ConfigMap that the monitors read the live model from
 TIMEOUT = 30.0  # seconds for one answer of the API
@@ -67,9 +68,9 @@ class InferenceService:
             The object after the change.
         """
         before = self.read()
-        facts = {**lineage, PREVIOUS: _stable(before)} if _stable(before) != storage_uri else dict(lineage)
-        kept = {PREVIOUS: _annotations(before)[PREVIOUS]} if PREVIOUS in _annotations(before) else {}
-        return self._apply(storage_uri, _name(before), {**kept, **facts}, None, dry_run=dry_run)
+        again = _stable(before) == storage_uri  # the way back leads to another model, not to this one
+        way_back = _with(before, BEFORE) if again else _way_back(before)
+        return self._apply(before, storage_uri, _name(before), {**way_back, **lineage}, [], dry_run=dry_run)
 
     def canary(
         self, storage_uri: str, percent: int, lineage: Mapping[str, str], *, dry_run: bool = False
@@ -85,12 +86,13 @@ class InferenceService:
         predictor = copy.deepcopy(before["spec"]["predictor"])
         predictor["name"] = f"canary-{storage_uri.rstrip('/').rpartition('/')[2]}"[:50]
         predictor["model"]["storageUri"] = storage_uri
+        predictor["model"].setdefault("name", "kserve-container")  # what a canary, unlike the stable one, must say
         facts = {
-            **_ours(before, without=CANARY_LINEAGE),
+            **_without(before, CANARY_LINEAGE),
             **{CANARY_LINEAGE + k.removeprefix(PREFIX): v for k, v in lineage.items()},
         }
         entry = [{"trafficPercent": percent, "predictor": predictor}]
-        return self._apply(_stable(before), _name(before), facts, entry, dry_run=dry_run)
+        return self._apply(before, _stable(before), _name(before), facts, entry, dry_run=dry_run)
 
     def promote(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Give all traffic to the canary, whose pods go on as the stable ones.
@@ -104,12 +106,10 @@ class InferenceService:
             raise ConfigError(f"{self._where}: there is no canary to promote; `fairtag canary --to 10` makes one")
         predictor = entries[0]["predictor"]
         facts = {
-            PREFIX + name.removeprefix(CANARY_LINEAGE): value
-            for name, value in _annotations(before).items()
-            if name.startswith(CANARY_LINEAGE)
+            PREFIX + name.removeprefix(CANARY_LINEAGE): value for name, value in _with(before, CANARY_LINEAGE).items()
         }
         uri = predictor["model"]["storageUri"]
-        return self._apply(uri, predictor["name"], {**facts, PREVIOUS: _stable(before)}, None, dry_run=dry_run)
+        return self._apply(before, uri, predictor["name"], {**_way_back(before), **facts}, [], dry_run=dry_run)
 
     def rollback(self, *, dry_run: bool = False) -> dict[str, Any]:
         """Take a canary away; without one, go back to the model before this one.
@@ -119,12 +119,30 @@ class InferenceService:
         """
         before = self.read()
         if before["spec"].get("canary"):
-            kept = _ours(before, without=CANARY_LINEAGE)
-            return self._apply(_stable(before), _name(before), kept, None, dry_run=dry_run)
-        previous = _annotations(before).get(PREVIOUS)
+            kept = _without(before, CANARY_LINEAGE)
+            return self._apply(before, _stable(before), _name(before), kept, [], dry_run=dry_run)
+        facts = {PREFIX + name.removeprefix(BEFORE): value for name, value in _with(before, BEFORE).items()}
+        previous = facts.pop(f"{PREFIX}storage-uri", None)
         if not previous:
             raise ConfigError(f"{self._where}: no earlier model is recorded; there is nothing to go back to")
-        return self._apply(previous, _name(before), {}, None, dry_run=dry_run)
+        return self._apply(before, previous, _name(before), facts, [], dry_run=dry_run)
+
+    def lineage(self) -> list[dict[str, str]]:
+        """Where each model comes from that serves now: the stable one, then the canary if there is one.
+
+        Returns:
+            ``role``, ``traffic`` (percent), ``storage-uri``, and the facts that its deployment noted.
+        """
+        found = self.read()
+        canaries = found["spec"].get("canary") or []
+        share = sum(entry["trafficPercent"] for entry in canaries)
+        noted = {name: value for name, value in _without(found, CANARY_LINEAGE).items() if not name.startswith(BEFORE)}
+        rows = [{"role": "stable", "traffic": str(100 - share), "storage-uri": _stable(found), **_bare(noted, PREFIX)}]
+        for entry in canaries:
+            uri = entry["predictor"]["model"]["storageUri"]
+            facts = _bare(_with(found, CANARY_LINEAGE), CANARY_LINEAGE)
+            rows.append({"role": "canary", "traffic": str(entry["trafficPercent"]), "storage-uri": uri, **facts})
+        return rows
 
     def wait_ready(self, progress: Progress, *, timeout: float, every: float = 2.0) -> None:
         """Wait until the newest change serves.
@@ -152,10 +170,11 @@ class InferenceService:
 
     def _apply(
         self,
+        before: Mapping[str, Any],
         storage_uri: str,
         name: str | None,
         annotations: Mapping[str, str],
-        canary: list[dict[str, Any]] | None,
+        canary: list[dict[str, Any]],
         *,
         dry_run: bool,
     ) -> dict[str, Any]:
@@ -166,7 +185,8 @@ class InferenceService:
             "metadata": {"name": self._name, "annotations": dict(annotations)},
             "spec": {"predictor": {**predictor, **({"name": name} if name else {})}},
         }
-        if canary is not None:
+        # An overlay may have made the canary: leaving the list out would leave its entry, an empty list takes it away.
+        if canary or before["spec"].get("canary"):
             body["spec"]["canary"] = canary  # type: ignore[index]  # a dict by construction
         after = self._patch(self._path, body, dry_run=dry_run)
         live = {
@@ -251,9 +271,23 @@ def _annotations(found: Mapping[str, Any]) -> dict[str, str]:
     return dict(found["metadata"].get("annotations") or {})
 
 
-def _ours(found: Mapping[str, Any], *, without: str) -> dict[str, str]:
-    kept = _annotations(found).items()
-    return {name: value for name, value in kept if name.startswith(PREFIX) and not name.startswith(without)}
+def _with(found: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    return {name: value for name, value in _annotations(found).items() if name.startswith(prefix)}
+
+
+def _without(found: Mapping[str, Any], prefix: str) -> dict[str, str]:
+    return {name: value for name, value in _with(found, PREFIX).items() if not name.startswith(prefix)}
+
+
+def _bare(facts: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name.removeprefix(prefix): value for name, value in facts.items()}
+
+
+def _way_back(found: Mapping[str, Any]) -> dict[str, str]:
+    """What a rollback needs: URI and lineage of the stable model, not those of the one before it."""
+    noted = _without(found, CANARY_LINEAGE)
+    facts = {BEFORE + name.removeprefix(PREFIX): value for name, value in noted.items() if not name.startswith(BEFORE)}
+    return {**facts, PREVIOUS: _stable(found)}
 
 
 def _current(found: Mapping[str, Any]) -> bool:

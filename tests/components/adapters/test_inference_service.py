@@ -40,6 +40,7 @@ class FakeCluster(ThreadingHTTPServer):
         self.statuses: list[dict[str, Any]] = [_ready()]
         self.refusals: list[int] = []
         self.queries: list[dict[str, list[str]]] = []
+        self.owned: tuple[str, ...] = OWNED
 
     @property
     def url(self) -> str:
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         after = copy.deepcopy(cluster.service)
         after["metadata"]["annotations"] = body["metadata"]["annotations"]
         _merge(after["spec"], body["spec"])
-        for field in OWNED:
+        for field in cluster.owned:
             if field not in body["spec"]:
                 after["spec"].pop(field, None)
         if "dryRun" not in query:
@@ -171,7 +172,7 @@ def test_promotion_hands_over_the_canarys_pods_and_its_lineage(service: Inferenc
     service.canary(SECOND, 10, LINEAGE)
     service.promote()
     spec, annotations = cluster.service["spec"], cluster.service["metadata"]["annotations"]
-    assert "canary" not in spec
+    assert not spec["canary"]
     assert (spec["predictor"]["name"], spec["predictor"]["model"]["storageUri"]) == ("canary-second", SECOND)
     assert annotations == {**LINEAGE, "fairtag.io/previous-storage-uri": FIRST}
     with pytest.raises(ConfigError, match="no canary to promote"):
@@ -183,7 +184,7 @@ def test_rollback_takes_a_canary_away_and_leaves_the_stable_model(
 ) -> None:
     service.canary(SECOND, 10, LINEAGE)
     service.rollback()
-    assert "canary" not in cluster.service["spec"]
+    assert not cluster.service["spec"]["canary"]
     assert cluster.service["spec"]["predictor"]["model"]["storageUri"] == FIRST
     assert not any("canary" in name for name in cluster.service["metadata"]["annotations"])
 
@@ -265,27 +266,31 @@ def test_what_is_in_force_after_each_change_keeps_to_the_schema(
         jsonschema.validate(cluster.service, schema)
 
 
-def test_a_change_that_does_not_become_ready_is_undone(service: InferenceService, cluster: FakeCluster) -> None:
-    from rich.console import Console
+def test_the_way_back_restores_the_lineage_of_the_model_before(service: InferenceService, cluster: FakeCluster) -> None:
+    first = {"fairtag.io/model-version": "first", "fairtag.io/decision-hash": "a" * 8}
+    service.deploy(FIRST, first)
+    service.deploy(SECOND, LINEAGE)
+    service.rollback()
+    assert cluster.service["metadata"]["annotations"] == first
+    assert cluster.service["spec"]["predictor"]["model"]["storageUri"] == FIRST
 
-    from pipelines.rollout import change
 
-    cluster.statuses = [_ready("False")]
-    console = Console(record=True, width=200)
-    with pytest.raises(UnavailableError, match="not ready"):
-        change(
-            lambda live, dry: live.canary(SECOND, 10, {}, dry_run=dry),
-            "shop",
-            "fairtag",
-            console,
-            0.0,
-            False,
-            service=service,
-        )
-    assert "canary" not in cluster.service["spec"]
-    shown = console.export_text()
-    assert "+    trafficPercent: 10" in shown
-    assert "rolled back" in shown
+def test_a_canary_that_an_overlay_made_is_taken_away_and_not_just_left_unsaid(
+    service: InferenceService, cluster: FakeCluster
+) -> None:
+    cluster.owned = ()  # by another field manager: what an apply leaves out stays in force
+    service.canary(SECOND, 10, LINEAGE)
+    service.promote()
+    assert cluster.service["spec"]["canary"] == []
+
+
+def test_the_live_models_tell_where_they_come_from(service: InferenceService) -> None:
+    service.deploy(FIRST, {"fairtag.io/model-version": "first", "fairtag.io/run": "run-1"})
+    service.canary(SECOND, 10, LINEAGE)
+    stable, canary = service.lineage()
+    assert stable == {"role": "stable", "traffic": "90", "storage-uri": FIRST, "model-version": "first", "run": "run-1"}
+    noted = {name.removeprefix("fairtag.io/"): value for name, value in LINEAGE.items()}
+    assert canary == {"role": "canary", "traffic": "10", "storage-uri": SECOND, **noted}
 
 
 def test_a_bundle_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
