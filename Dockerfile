@@ -6,6 +6,7 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # layer and in no key of the cache.
 FROM ${PYTHON_IMAGE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_PYTHON=/opt/fairtag/bin/python PIP_ROOT_USER_ACTION=ignore
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils >/dev/null
 RUN python3 -m venv --without-pip /opt/fairtag
 WORKDIR /src
 
@@ -15,12 +16,13 @@ COPY . .
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip install --no-deps --prefix /code .
 
+# Bytecode is written by importing what a role imports (warm.py), not for every file: half of it is never asked for.
 # The steps of the pipeline run under kfp, which a component without installation at run time must find.
 FROM build AS data-libraries
 COPY requirements/data.txt requirements/pipelines.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps -r requirements/data.txt -r requirements/pipelines.txt
-RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
+    python3 -m pip install --no-compile --no-deps -r requirements/data.txt -r requirements/pipelines.txt
+RUN --mount=type=bind,source=k8s,target=/k8s sh /k8s/slim.sh /opt/fairtag data && _KFP_RUNTIME=true /opt/fairtag/bin/python /k8s/warm.py data
 
 # ACCELERATOR=cpu wants a torch without CUDA, which the secret's index or folder must offer; cuda lets torch bring its
 # libraries. psycopg and s3fs: the registry's server and the deploy step.
@@ -29,23 +31,23 @@ ARG ACCELERATOR=cpu
 COPY requirements/train.txt requirements/pipelines.txt requirements/dev.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
     if [ "$ACCELERATOR" = cuda ]; then deps=; else deps=--no-deps; fi; \
-    python3 -m pip install $deps -r requirements/train.txt -r requirements/pipelines.txt \
-    && python3 -m pip install -c requirements/dev.txt 'psycopg[binary]' s3fs \
-    && /opt/fairtag/bin/python -c "import sys, torch; sys.exit((torch.version.cuda is not None) != ('$ACCELERATOR' == 'cuda'))"
-RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
+    python3 -m pip install --no-compile $deps -r requirements/train.txt -r requirements/pipelines.txt \
+    && python3 -m pip install --no-compile -c requirements/dev.txt 'psycopg[binary]' s3fs \
+    && /opt/fairtag/bin/python -Bc "import sys, torch; sys.exit((torch.version.cuda is not None) != ('$ACCELERATOR' == 'cuda'))"
+RUN --mount=type=bind,source=k8s,target=/k8s sh /k8s/slim.sh /opt/fairtag train && /opt/fairtag/bin/python /k8s/warm.py train
 
 FROM build AS serve-libraries
 COPY requirements/serve.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps -r requirements/serve.txt
-RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
+    python3 -m pip install --no-compile --no-deps -r requirements/serve.txt
+RUN --mount=type=bind,source=k8s,target=/k8s sh /k8s/slim.sh /opt/fairtag serve && /opt/fairtag/bin/python /k8s/warm.py serve
 
 # kfp: the trigger starts runs.
 FROM build AS monitor-libraries
 COPY requirements/monitor.txt requirements/pipelines.txt requirements/
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
-    python3 -m pip install --no-deps -r requirements/monitor.txt -r requirements/pipelines.txt
-RUN --mount=type=bind,source=k8s/slim.sh,target=/slim.sh sh /slim.sh /opt/fairtag
+    python3 -m pip install --no-compile --no-deps -r requirements/monitor.txt -r requirements/pipelines.txt
+RUN --mount=type=bind,source=k8s,target=/k8s sh /k8s/slim.sh /opt/fairtag monitor && /opt/fairtag/bin/python /k8s/warm.py monitor
 
 # HOME under /tmp and a name for any uid: the root file system is read-only and the uid has no entry of its own.
 FROM ${PYTHON_IMAGE} AS run
@@ -60,7 +62,8 @@ FROM run AS data
 COPY --from=data-libraries /opt/fairtag /opt/fairtag
 COPY --from=code /code /opt/fairtag
 HEALTHCHECK NONE
-CMD ["python", "-c", "import feast, great_expectations, kfp, components.validate"]
+ENV _KFP_RUNTIME=true
+CMD ["python", "-c", "import feast, great_expectations, kfp.dsl.executor_main, components.adapters.feast"]
 
 FROM run AS train
 COPY --from=train-libraries /opt/fairtag /opt/fairtag
