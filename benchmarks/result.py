@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ class Result:
         console.print(table)
         for note in self.notes:
             console.print(f"- {note}")
+
+
+def share_row(metric: str, hits: int, trials: int, reference: float | str | None = None) -> Row:
+    """A share of trials with its Wilson 95 % interval."""
+    z = 1.96
+    share = int(hits) / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    return Row(metric, share, max(0.0, centre - reach), min(1.0, centre + reach), "share", reference)
 
 
 def _text(value: float | str | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.result import Result, Row
+from benchmarks.result import Result, Row, share_row
 from pricing import schema
 from pricing.fairness import fixed_effects as fe
 from pricing.fairness.audit import audit
@@ -95,9 +95,9 @@ def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
         pages += any(finding.verdict is Verdict.PAGE for finding in findings)
         covered += member.low <= np.log1p(gap) <= member.high
     label = f"{gap:.0%}".replace("%", "pct")
-    yield _share(f"audit_alarm_at_{label}", alarms, logs)
-    yield _share(f"audit_page_at_{label}", pages, logs)
-    yield _share(f"audit_coverage_at_{label}", covered, logs, reference=FAST.confidence)
+    yield share_row(f"audit_alarm_at_{label}", alarms, logs)
+    yield share_row(f"audit_page_at_{label}", pages, logs)
+    yield share_row(f"audit_coverage_at_{label}", covered, logs, reference=FAST.confidence)
 
 
 def quote_log(seed: int, gap: float, users: int, visits: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -135,8 +135,8 @@ def peeking_rows(streams: int = STREAMS) -> Iterator[Row]:
             peeked |= abs(estimate) > 1.96 * error
         sequential += state.p_value <= ALPHA
         fixed += peeked
-    yield _share("peeking_false_alarm_sequential", sequential, streams, reference=ALPHA)
-    yield _share("peeking_false_alarm_fixed", fixed, streams, reference=ALPHA)
+    yield share_row("peeking_false_alarm_sequential", sequential, streams, reference=ALPHA)
+    yield share_row("peeking_false_alarm_fixed", fixed, streams, reference=ALPHA)
 
 
 def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tuple[float, float]]:
@@ -155,8 +155,8 @@ def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tupl
 def kill_rows(seeds: int = KILLS) -> Iterator[Row]:
     """How often the launch gate accepts a sound log of better prices, and catches a confounder left out of it."""
     results = [confounder_kill_test(seed=seed) for seed in range(seeds)]
-    yield _share("kill_test_sound_log_accepted", sum(result.complete.passes for result in results), seeds)
-    yield _share("kill_test_confounder_caught", sum(result.caught for result in results), seeds, reference=1.0)
+    yield share_row("kill_test_sound_log_accepted", sum(result.complete.passes for result in results), seeds)
+    yield share_row("kill_test_confounder_caught", sum(result.caught for result in results), seeds, reference=1.0)
 
 
 def audit_time_row(users: int = BIG_USERS, visits: int = BIG_VISITS) -> Row:
@@ -165,13 +165,3 @@ def audit_time_row(users: int = BIG_USERS, visits: int = BIG_VISITS) -> Row:
     start = time.perf_counter()
     audit(quotes, groups, seed=0)
     return Row(f"audit_seconds_{len(quotes)}_quotes", time.perf_counter() - start, unit="s")
-
-
-def _share(metric: str, hits: int, trials: int, reference: float | None = None) -> Row:
-    """A share with its Wilson 95 % interval."""
-    z = 1.96
-    share = int(hits) / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    reach = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    low, high = max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
-    return Row(metric, share, low, high, "share", reference)
