@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from monitoring.policy import KubeflowTarget, LocalTarget
 from pricing.errors import UnavailableError
-from pricing.files import write_json
+from pricing.files import canonical_json, sha256_text, write_json
 
 TAIL = 2_000  # characters of a failed command's output that are kept
+DESCRIPTION = 1_000  # characters of a run's description
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,14 @@ class Request:
     def file(self) -> Path:
         """The evidence file."""
         return self.folder / f"{self.name}.json"
+
+    @property
+    def description(self) -> str:
+        """Reason, checks and the digest of the evidence, for the run's own page."""
+        digest = sha256_text(canonical_json(self.evidence))
+        checks = "; ".join(f"{job}: {', '.join(names)}" for job, names in self.evidence.get("checks", {}).items())
+        said = f"{self.reason}. Checks: {checks or 'none'}. Evidence sha256:{digest}, {self.file.name} of the trigger"
+        return said[:DESCRIPTION]
 
     def fill(self, text: str) -> str:
         """A text with the placeholders replaced."""
@@ -136,14 +145,28 @@ class Kubeflow:
         versions = client.list_pipeline_versions(pipeline, page_size=1, sort_by="created_at desc").pipeline_versions
         if not versions:
             raise UnavailableError(f"the pipeline {self.settings.pipeline!r} has no version; upload one")
-        run = client.run_pipeline(
-            experiment_id=experiment,
-            job_name=request.name,
-            pipeline_id=pipeline,
-            version_id=versions[0].pipeline_version_id,
-            params={name: request.fill(value) for name, value in self.settings.parameters.items()},
+        run = client._run_api.run_service_create_run(  # run_pipeline has no place for a description
+            run=self._body(pipeline, str(versions[0].pipeline_version_id), experiment, request)
         )
         return str(run.run_id)
+
+    def _body(self, pipeline: str, version: str, experiment: str, request: Request) -> Any:
+        from kfp_server_api import (  # type: ignore[import-untyped]  # kfp ships no types
+            V2beta1PipelineVersionReference,
+            V2beta1Run,
+            V2beta1RuntimeConfig,
+        )
+
+        parameters = {name: request.fill(value) for name, value in self.settings.parameters.items()}
+        return V2beta1Run(
+            experiment_id=experiment,
+            display_name=request.name,
+            description=request.description,
+            pipeline_version_reference=V2beta1PipelineVersionReference(
+                pipeline_id=pipeline, pipeline_version_id=version
+            ),
+            runtime_config=V2beta1RuntimeConfig(parameters=parameters),
+        )
 
 
 def target_of(settings: LocalTarget | KubeflowTarget) -> Target:

@@ -18,6 +18,7 @@ from monitoring.targets import Kubeflow, Local, Request, Started
 from monitoring.trigger import Trigger
 from monitoring.verdict import Check, Verdict
 from pricing.errors import ConfigError, DataError, UnavailableError
+from pricing.files import canonical_json, read_json, sha256_text
 from pricing.verdict import Verdict as Status
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
@@ -279,7 +280,11 @@ class FakeKubeflow:
     def list_pipeline_versions(self, pipeline, **_):
         return SimpleNamespace(pipeline_versions=[SimpleNamespace(pipeline_version_id=v) for v in self.versions])
 
-    def run_pipeline(self, **run):
+    @property
+    def _run_api(self):
+        return self
+
+    def run_service_create_run(self, run):
         self.submitted.append(run)
         return SimpleNamespace(run_id="run-7")
 
@@ -291,8 +296,18 @@ def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_pat
     client = FakeKubeflow()
     assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-7")
     submitted = client.submitted[0]
-    assert (submitted["version_id"], submitted["job_name"]) == ("ver2", "retrain-1")
-    assert submitted["params"] == {"reason": "drift says page"}
+    assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
+    assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
+    assert submitted.runtime_config.parameters == {"reason": "drift says page"}
+    assert submitted.description.startswith("drift says page. Checks: none. Evidence sha256:")
+    assert "retrain-1.json" in submitted.description
+
+
+def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_names(tmp_path):
+    client = FakeKubeflow()
+    Kubeflow(KUBEFLOW, client).start(request(tmp_path))
+    evidence = read_json(tmp_path / "retrain-1.json")
+    assert sha256_text(canonical_json(evidence)) in client.submitted[0].description
 
 
 def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
