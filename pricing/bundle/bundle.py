@@ -2,7 +2,8 @@
 
 ``encoder/`` texts to vectors; ``embeddings.npy`` the catalogue's rows, memory-mapped; ``catalogue.parquet``;
 ``demand.*`` and ``price_model.*``; ``reference.*`` what follows from them for each item; ``policy.json``;
-``profile/`` what monitoring holds the live traffic against; ``manifest.json`` the digests.
+``search/`` word index, hashed titles and re-ranker; ``profile/`` what monitoring holds the live traffic against;
+``manifest.json`` the digests.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,11 @@ from pricing.files import read_json
 from pricing.page.context import MarketContext
 from pricing.page.policy import PricingPolicy
 from pricing.reference.reference_price import PriceModel
+from pricing.search.exact_index import DenseIndex, ExactIndex
+
+if TYPE_CHECKING:
+    from pricing.search.fitting import SearchPart
+    from pricing.search.retrieval import Retriever
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +43,7 @@ PRICE_MODEL = "price_model"
 REFERENCE = "reference"
 POLICY = "policy.json"
 PROFILE = "profile"
+SEARCH = "search"
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,24 @@ class PricingModel:
     def market(self) -> MarketContext:
         """Money and stock of each row as the catalogue had them at training."""
         return MarketContext.of(self.catalogue)
+
+    @cached_property
+    def search(self) -> SearchPart:
+        """What finds items by words and orders them; opened when first asked, as monitors never search."""
+        from pricing.search.fitting import SearchPart
+
+        return SearchPart.load(self.path / SEARCH)
+
+    def retriever(self, dense: DenseIndex | None = None) -> Retriever:
+        """Search over the catalogue.
+
+        Args:
+            dense: Finds by embedding; None scans.
+        """
+        from pricing.search.retrieval import Retriever
+
+        part = self.search
+        return Retriever(dense or ExactIndex(self.embeddings), part.words, part.reranker, self.embeddings, part.texts)
 
     @property
     def profile_path(self) -> Path:

@@ -26,6 +26,7 @@ from pricing.bundle.bundle import (
     PRICE_MODEL,
     PROFILE,
     REFERENCE,
+    SEARCH,
     load_bundle,
 )
 from pricing.bundle.manifest import write_manifest
@@ -35,7 +36,7 @@ from pricing.demand.elasticity import check_elasticity, cross_checked
 from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.demand.intents import page_similarity
 from pricing.demand.model import DemandModel
-from pricing.encoder.encoder import REPORT, TextEncoder, load_encoder
+from pricing.encoder.encoder import REPORT, TextEncoder, describe_encoder, load_encoder
 from pricing.fairness.corridor_fit import fit_corridor, sample_shoppers
 from pricing.files import directory_atomic, write_json
 from pricing.page.context import MarketContext
@@ -45,6 +46,7 @@ from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shado
 from pricing.profile.reference import build_profile
 from pricing.reference.learners import PriceModelConfig
 from pricing.reference.reference_price import PriceModel, fit_price_model, reference_price
+from pricing.search.fitting import fit_search
 from pricing.stock.counted_cost import counted_cost, floor_cost
 from pricing.stock.fit import StockValue, value_stock
 from pricing.tables import Tables
@@ -129,6 +131,8 @@ def fit_bundle(
         "shadow": stock.shadow,
         "sales_rate": stock.sales_rate,
     }
+    progress("index the words and fit the re-ranker")
+    search = fit_search(catalogue, tables.judgements, encoder, describe_encoder(encoder_dir), seed)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
         shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))
@@ -137,6 +141,7 @@ def fit_bundle(
         save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())
         save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
         save_arrays(folder, REFERENCE, reference, {})
+        search.save(folder / SEARCH)
         write_json(folder / POLICY, policy.to_json())
         facts = {**vars(lineage), "currency": policy.currency, "items": len(catalogue), "seed": seed}
         write_manifest(folder, facts)

@@ -182,7 +182,7 @@ def _score(
     vectors = query_vectors(model, sample)
     return Scored(
         model=model,
-        relevance=score_relevance(model.encoder, tables.judgements),
+        relevance=score_relevance(model, tables.judgements),
         prices=score_prices(model),
         calibration=demand_part.score_demand(model, demand_part.inputs_of(model, hold_out), fitted),
         pages=list(shadow_pages(model, sample, vectors)),

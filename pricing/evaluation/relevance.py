@@ -1,8 +1,8 @@
-"""Does the encoder find what people ask for? nDCG@10 on judged queries it never saw. Knows no prices."""
+"""Does the search find what people ask for? nDCG@10 on judged queries it never saw. Knows no prices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
+from pricing.bundle.bundle import PricingModel
 from pricing.bundle.decision import Gate
 from pricing.bundle.splits import QUERY_SALT, held_out
-from pricing.encoder.encoder import TextEncoder
+from pricing.search.fitting import served_scores
 from pricing.search.ranking import ndcg_by_query
 from pricing.search.similarity import similarity
-from pricing.text import item_text, tokens
+from pricing.text import tokens
 
 Floats = NDArray[np.float64]
 
@@ -26,52 +27,58 @@ REPLICATES = 1_000  # of the paired bootstrap
 
 @dataclass(frozen=True)
 class Relevance:
-    """nDCG@10 by held-out query, for an encoder and for the overlap of words on the same pairs."""
+    """nDCG@10 by held-out query: of the order that is served, and of shared words on the same pairs.
 
-    encoder: Floats
+    Args:
+        served: By re-ranking, or by the fusion of meaning and words where the bundle has no re-ranker.
+        words: By the overlap of words.
+        encoder: By the encoder's cosine alone; empty where it was not asked for.
+    """
+
+    served: Floats
     words: Floats
+    encoder: Floats = field(default_factory=lambda: np.zeros(0))
 
     def figures(self) -> dict[str, Any]:
         """Means for the report."""
-        if self.encoder.size == 0:
+        if self.served.size == 0:
             return {"queries": 0}
-        return {
-            "queries": int(self.encoder.size),
-            "ndcg10": float(self.encoder.mean()),
+        figures = {
+            "queries": int(self.served.size),
+            "ndcg10": float(self.served.mean()),
             "ndcg10_word_overlap": float(self.words.mean()),
         }
+        return {**figures, "ndcg10_encoder": float(self.encoder.mean())} if self.encoder.size else figures
 
 
-def score_relevance(encoder: TextEncoder, judgements: pd.DataFrame | None) -> Relevance:
-    """Rank the judged items of each held-out query by the encoder and by shared words."""
-    nothing = np.zeros(0)
+def score_relevance(model: PricingModel, judgements: pd.DataFrame | None) -> Relevance:
+    """Order the judged items of each held-out query as a search would, by the encoder alone, and by shared words."""
+    nothing = Relevance(np.zeros(0), np.zeros(0))
     if judgements is None:
-        return Relevance(nothing, nothing)
-    rows = judgements[held_out(judgements[schema.QUERY], QUERY_SALT)]
+        return nothing
+    rows = judgements[held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
     if rows.empty:
-        return Relevance(nothing, nothing)
-    titles = [item_text(title) for title in rows[schema.TITLE]]
-    queries = rows[schema.QUERY].tolist()
-    vectors = _embedded(encoder, [*queries, *titles])
-    cosine = np.array([vectors[q] @ vectors[t] for q, t in zip(queries, titles, strict=True)], dtype=np.float64)
+        return nothing
+    queries, titles = rows[schema.QUERY].tolist(), rows[schema.TITLE].tolist()
+    served, cosine = served_scores(model.encoder, model.search.reranker, rows)
     overlap = np.array(
         [similarity(set(tokens(q)), [set(tokens(t))], "jaccard")[0] for q, t in zip(queries, titles, strict=True)]
     )
     relevance = rows[schema.RELEVANCE].to_numpy(dtype=np.float64)
-    return Relevance(ndcg_by_query(queries, relevance, cosine, K), ndcg_by_query(queries, relevance, overlap, K))
+    return Relevance(*(ndcg_by_query(queries, relevance, score, K) for score in (served, overlap, cosine)))
 
 
 def relevance_gate(challenger: Relevance, champion: Relevance | None, margin: float, seed: int) -> Gate:
     """Not worse than the champion, or than shared words where there is no champion."""
-    rival, name = (champion.encoder, "the champion") if champion else (challenger.words, "word overlap")
+    rival, name = (champion.served, "the champion") if champion else (challenger.words, "word overlap")
     rule = f"nDCG@10 on unseen queries not below {name} by more than {margin:g} (lower end of the paired 95 % interval)"
-    if challenger.encoder.size == 0:
+    if challenger.served.size == 0:
         return Gate("relevance", None, rule, "not applicable", note="the data hold no judged queries")
-    if challenger.encoder.size < LEAST_QUERIES:
-        note = f"{challenger.encoder.size} judged queries were held out, {LEAST_QUERIES} are needed"
+    if challenger.served.size < LEAST_QUERIES:
+        note = f"{challenger.served.size} judged queries were held out, {LEAST_QUERIES} are needed"
         return Gate("relevance", None, rule, "could not tell", note=note)
-    low, high = paired_interval(challenger.encoder - rival, seed)
-    gap = float((challenger.encoder - rival).mean())
+    low, high = paired_interval(challenger.served - rival, seed)
+    gap = float((challenger.served - rival).mean())
     return Gate(
         "relevance",
         gap,
@@ -80,7 +87,7 @@ def relevance_gate(challenger: Relevance, champion: Relevance | None, margin: fl
         threshold=-margin,
         low=low,
         high=high,
-        note=f"nDCG@10 {challenger.encoder.mean():.3f} against {rival.mean():.3f} on {rival.size} queries",
+        note=f"nDCG@10 {challenger.served.mean():.3f} against {rival.mean():.3f} on {rival.size} queries",
     )
 
 
@@ -90,8 +97,3 @@ def paired_interval(differences: Floats, seed: int, replicates: int = REPLICATES
     draws = rng.integers(0, differences.size, size=(replicates, differences.size))
     low, high = np.quantile(differences[draws].mean(axis=1), [0.025, 0.975])
     return float(low), float(high)
-
-
-def _embedded(encoder: TextEncoder, texts: list[str]) -> dict[str, NDArray[np.float32]]:
-    distinct = sorted(set(texts))
-    return dict(zip(distinct, encoder.encode(distinct), strict=True))

@@ -5,32 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import faiss
 import numpy as np
-from numpy.typing import NDArray
 
 from pricing.errors import BundleMissing, ConfigError
 from pricing.files import write_atomic
-from pricing.search.similarity import top_k
-
-Rows = NDArray[np.int64]
-Matrix = NDArray[np.float32]
+from pricing.search.exact_index import DenseIndex, ExactIndex, Matrix, Rows
 
 KINDS = ("exact", "flat", "fastscan", "hnsw")
 SCAN_ROWS = 20_000  # below this the exact scan takes under 3 ms at 384 dimensions: no index pays for its build
 MIN_RECALL = 0.99  # of the exact top k
 _TRIALS = 64  # queries measured
 _FIT_ROWS = 50_000  # rows a quantiser is trained on
-
-
-class DenseIndex(Protocol):
-    """Finds the rows with the greatest inner product."""
-
-    def search(self, z: Matrix, k: int) -> Rows:
-        """The k best rows (k,), best first."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -52,17 +40,6 @@ class IndexTrial:
     def as_json(self) -> dict[str, Any]:
         """The trial as a JSON object."""
         return asdict(self)
-
-
-class ExactIndex:
-    """The scan of all rows, memory-mapped or not."""
-
-    def __init__(self, embeddings: Matrix) -> None:
-        self.embeddings = embeddings
-
-    def search(self, z: Matrix, k: int) -> Rows:
-        """The k best rows, exactly."""
-        return top_k(z, self.embeddings, k)[0]
 
 
 class FaissIndex:

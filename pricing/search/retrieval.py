@@ -1,4 +1,4 @@
-"""Candidates for a page: by meaning, by words, and both fused. Knows no price and no stock."""
+"""Candidates for a page: by meaning and by words, fused, the best of them re-ranked. Knows no price."""
 
 from __future__ import annotations
 
@@ -7,36 +7,69 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.search.dense_index import DenseIndex
-from pricing.search.word_index import Rows, WordIndex, fuse
+from pricing.search.exact_index import DenseIndex
+from pricing.search.reranker import Reranker
+from pricing.search.text_table import Rows, TextTable
+from pricing.search.word_index import WordIndex, fuse
 
 DEPTH = 100  # rows each search gives to the fusion: a page of 24 never reaches further down
+RERANKED = 50  # of the fused rows: two pages, in about a millisecond
+_DEEPER = 4  # times as deep where too few of the rows found may be shown
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """Hybrid search over one catalogue.
+    """Hybrid search over one catalogue; safe to share between threads.
 
     Args:
         dense: Finds by embedding.
         words: Finds by BM25; None searches by embedding alone.
-        word_weight: Weight of the words' order against 1 for the embedding's.
+        reranker: Orders the best of the fused rows anew; None leaves them as they are.
+        embeddings: (n, d) unit rows; the re-ranker needs them.
+        texts: The titles of all rows; the re-ranker needs them.
     """
 
     dense: DenseIndex
     words: WordIndex | None = None
-    word_weight: float = 1.0
+    reranker: Reranker | None = None
+    embeddings: NDArray[np.float32] | None = None
+    texts: TextTable | None = None
 
-    def retrieve(self, z: NDArray[np.float32] | None, query: str, k: int) -> Rows:
+    def retrieve(
+        self, z: NDArray[np.floating] | None, query: str, k: int, shown: NDArray[np.bool_] | None = None
+    ) -> Rows:
         """The k best rows for an intent vector and the words of a query, best first.
 
         Args:
             z: (d,) unit intent; None searches by words alone.
             query: The customer's words, possibly none.
             k: Rows wanted; fewer come back where fewer match.
+            shown: (n,) rows that may come back, such as those in stock; None allows all.
         """
         depth = max(k, DEPTH)
-        by_meaning = self.dense.search(z, depth) if z is not None else np.zeros(0, dtype=np.int64)
-        if self.words is None or not query:
-            return by_meaning[:k]
-        return fuse([by_meaning, self.words.search(query, depth)], k, [1.0, self.word_weight])
+        while True:
+            found = self._found(z, query, depth)
+            rows = found if shown is None else found[shown[found]]
+            if len(rows) >= k or shown is None or depth >= len(shown):
+                return self._reranked(z, query, rows, k)[:k]
+            depth *= _DEEPER
+
+    def _found(self, z: NDArray[np.floating] | None, query: str, depth: int) -> Rows:
+        nothing = np.zeros(0, dtype=np.int64)
+        by_meaning = self.dense.search(np.asarray(z, dtype=np.float32), depth) if z is not None else nothing
+        by_words = self.words.search(query, depth) if self.words is not None and query else nothing
+        if not len(by_words):
+            return by_meaning
+        return fuse([by_meaning, by_words], 2 * depth)
+
+    def _reranked(self, z: NDArray[np.floating] | None, query: str, rows: Rows, k: int) -> Rows:
+        if self.reranker is None or self.embeddings is None or self.texts is None or z is None or not query:
+            return rows
+        head = rows[: max(k, RERANKED)]
+        # In catalogue order: a memory map is read front to back.
+        order = np.sort(head)
+        cosine = np.asarray(self.embeddings[order] @ np.asarray(z, dtype=np.float32), dtype=np.float64)
+        relevance = self.reranker.relevance(query, self.texts, order, cosine)
+        place = np.searchsorted(order, head)
+        best = np.argsort(-relevance[place], kind="stable")  # equal relevance keeps the fusion's order
+        return np.concatenate([head[best], rows[len(head) :]])

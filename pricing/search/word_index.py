@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import bm25s
@@ -39,10 +40,11 @@ class WordIndex:
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets itself to DEBUG when it is imported
         index = bm25s.BM25(method="lucene")
         words = [tokens(text) for text in texts]
-        if any(words):
-            index.index(words, show_progress=False)
-        else:
-            index.index([["\x00"]] * max(len(words), 1), show_progress=False)  # no word matches any query
+        if not any(words):
+            words = [["\x00"]] * max(len(words), 1)  # no word matches any query
+        # Numbered here: the library numbers the words of a set, in another order in every process.
+        number = {word: place for place, word in enumerate(sorted(set(chain.from_iterable(words))))}
+        index.index(([[number[word] for word in text] for text in words], number), show_progress=False)
         return cls(index, len(texts))
 
     def scores(self, query: str) -> Floats:
@@ -91,3 +93,12 @@ def fuse(orders: Sequence[Rows], k: int, weights: Sequence[float] | None = None)
             sums[row] = sums.get(row, 0.0) + weight / (FUSION_K + rank)
     ordered = sorted(sums.items(), key=lambda pair: -pair[1])  # stable: insertion order is the first order's
     return np.array([row for row, _ in ordered[: max(k, 0)]], dtype=np.int64)
+
+
+def fused_scores(cosine: Floats, bm25: Floats) -> Floats:
+    """What :func:`fuse` gives each of some rows (n,) by their cosine and their BM25; a row without a word gets none."""
+    meaning, words = (best(values, len(values)) for values in (cosine, bm25))
+    out = np.zeros(len(cosine))
+    for rows in (meaning, words[bm25[words] > 0]):
+        out[rows] += 1.0 / (FUSION_K + np.arange(1, len(rows) + 1))
+    return out

@@ -254,20 +254,23 @@ def test_the_market_s_arrays_follow_the_rows(model, rows):
 def test_stock_that_will_not_sell_in_time_is_priced_at_its_salvage_value(model, rows, query):
     sure = certain(model)
     market = model.market.rows(rows)
+    today = price_page(sure, rows, query, customer(sure), epoch=EPOCH).items
+    room = [item.price_minor - item.low_minor for item in today]
+    place = int(np.argmax(room))  # the item whose price has the farthest to fall
     life = np.full(len(rows), np.nan)
-    life[2] = 30.0
+    life[place] = 30.0
     old = replace(
         market,
-        stock=np.where(np.arange(len(rows)) == 2, 500.0, 9.0),
+        stock=np.where(np.arange(len(rows)) == place, 500.0, 9.0),
         salvage_value=np.where(np.isnan(life), np.nan, 0.1 * market.list_price),
         shelf_life_days=life,
     )
     kept = replace(old, shelf_life_days=np.full(len(rows), np.nan))
     before = price_page(sure, rows, query, customer(sure), epoch=EPOCH, market=kept)
     after = price_page(sure, rows, query, customer(sure), epoch=EPOCH, market=old)
-    assert [Reason.STOCK_AGEING in item.reasons for item in after.items] == [place == 2 for place in range(len(rows))]
-    assert after.items[2].price_minor < before.items[2].price_minor
-    assert after.items[2].unit_cost_minor == before.items[2].unit_cost_minor  # what was paid for it is still recorded
+    assert [Reason.STOCK_AGEING in item.reasons for item in after.items] == [at == place for at in range(len(rows))]
+    assert after.items[place].price_minor < before.items[place].price_minor
+    assert after.items[place].unit_cost_minor == before.items[place].unit_cost_minor  # what was paid for it is still recorded
     assert not any(Reason.STOCK_AGEING in item.reasons for item in before.items)
 
 

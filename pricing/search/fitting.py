@@ -1,0 +1,130 @@
+"""The search part of a bundle: word index, hashed titles, re-ranker; fitted, saved, opened again. Knows no price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pricing import schema
+from pricing.bundle.splits import QUERY_SALT, held_out
+from pricing.encoder.encoder import EncoderDescription, TextEncoder
+from pricing.search.match import Floats, Rarity
+from pricing.search.reranker import GRAPH, Reranker, enough, gain_over_cosine, pair_features
+from pricing.search.text_table import TextTable
+from pricing.search.word_index import WordIndex, fused_scores
+from pricing.text import item_text, item_texts, normalise
+
+WORDS, TEXTS = "words", "texts"
+ENCODER_SALT = "encoder"  # the queries that the encoder's own scores were taken on, and that it did not learn from
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """What a bundle holds beside the embeddings to search by.
+
+    Args:
+        words: BM25 over the items' texts.
+        texts: The items' titles, hashed.
+        reranker: Fitted on judgements that the encoder had not learnt from; None where there were too few, or where it
+            ordered held-out queries no better than the cosine.
+    """
+
+    words: WordIndex
+    texts: TextTable
+    reranker: Reranker | None
+
+    def save(self, folder: Path) -> None:
+        """Write all of it into a folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.words.save(folder / WORDS)
+        self.texts.save(folder / TEXTS)
+        if self.reranker is not None:
+            self.reranker.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> SearchPart:
+        """Open it, memory-mapped.
+
+        Raises:
+            BundleMissing: A file is absent.
+        """
+        reranker = Reranker.load(folder) if (folder / GRAPH).is_file() else None
+        return cls(WordIndex.load(folder / WORDS), TextTable.load(folder / TEXTS), reranker)
+
+
+def fit_search(
+    catalogue: pd.DataFrame,
+    judgements: pd.DataFrame | None,
+    encoder: TextEncoder,
+    description: EncoderDescription,
+    seed: int = 0,
+) -> SearchPart:
+    """Index the catalogue, and fit a re-ranker where enough pairs were judged.
+
+    Args:
+        catalogue: Items in the order of the embeddings.
+        judgements: Graded pairs, None where nothing was judged.
+        encoder: The encoder that serves.
+        description: What its folder says of how it was taught.
+        seed: Of the boosting.
+    """
+    texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
+    words = WordIndex.build(item_texts(catalogue))
+    rows = unlearnt(judgements, description) if judgements is not None else None
+    if rows is None or not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
+        return SearchPart(words, texts, None)
+    queries, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
+    titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)
+    features = pair_features(queries, TextTable.build(titles.tolist()), of_title, cosines(encoder, rows), rarity)
+    relevance = rows[schema.RELEVANCE].to_numpy(dtype=np.float64)
+    helps = gain_over_cosine(queries, features, relevance, seed) > 0
+    return SearchPart(words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
+
+
+def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:
+    """The judgements that neither the encoder learnt from nor the evaluation holds out.
+
+    On pairs that the encoder was taught its cosine is worth more than on a customer's query, and the re-ranker would
+    trust it too much.
+    """
+    settings: dict[str, Any] = description.document["config"]
+    usable = ~held_out(judgements[schema.QUERY], QUERY_SALT)
+    if settings["method"] != "none" and settings["max_steps"] != 0:
+        queries = [normalise(query) for query in judgements[schema.QUERY]]
+        usable &= held_out(queries, ENCODER_SALT, settings["holdout_share"])
+    return judgements[usable].reset_index(drop=True)
+
+
+def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
+    """Cosine (n,) of each pair of query and title by an encoder."""
+    queries, of_query = np.unique(rows[schema.QUERY].to_numpy(dtype=str), return_inverse=True)
+    titles, of_title = np.unique([item_text(title) for title in rows[schema.TITLE]], return_inverse=True)
+    query, title = encoder.encode(queries.tolist())[of_query], encoder.encode(titles.tolist())[of_title]
+    return np.asarray((query * title).sum(1), dtype=np.float64)
+
+
+def served_scores(
+    encoder: TextEncoder, reranker: Reranker | None, rows: pd.DataFrame
+) -> tuple[Floats, NDArray[np.float64]]:
+    """What orders judged pairs as a search would, and the cosine alone; (n,) each, greater is better.
+
+    With a re-ranker its relevance; without one the fusion of the ranks by cosine and by BM25 within each query.
+    """
+    cosine = cosines(encoder, rows)
+    titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)
+    codes, place = np.unique(rows[schema.QUERY].to_numpy(dtype=str), return_inverse=True)
+    table, index = TextTable.build(titles.tolist()), WordIndex.build(titles.tolist())
+    out = np.zeros(len(rows))
+    order = np.argsort(place, kind="stable")
+    for pairs in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+        query, which = str(codes[place[pairs[0]]]), of_title[pairs]
+        if reranker is not None:
+            out[pairs] = reranker.relevance(query, table, which, cosine[pairs])
+        else:
+            out[pairs] = fused_scores(cosine[pairs], index.scores(query)[which])
+    return out, cosine
