@@ -97,18 +97,8 @@ class BundleCore(Core):
     @override
     def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
         from pricing.page.page import retrieve
-        from pricing.page.problem import intent_of
 
-        z = None if self._index is None else intent_of(self.model, embedding, user)
-        if self._index is None or z is None:
-            return retrieve(self.model, embedding, query, user, k, stock=stock)
-        wanted = k * 2  # some will be sold out
-        while True:
-            found = self._index.search(z, wanted)
-            rows = found[~(stock[found] <= 0)][:k]
-            if len(rows) == k or wanted >= len(self.item_ids):
-                return rows
-            wanted *= 4
+        return retrieve(self.model, embedding, query, user, k, stock=stock, dense=self._index)
 
     @override
     def price(
