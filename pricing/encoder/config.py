@@ -41,6 +41,7 @@ class EncoderConfig:
         negative_relevance: Relevance up to which an item is a hard negative of its query; between, it is neither.
         contrastive_weight: Weight of the contrastive loss.
         graded_weight: Weight of the squared error of the graded relevance.
+        order_weight: Weight of the pairwise loss of the order of a query's judged items.
         price_weight: Weight of the squared error of the standardised log price.
         click_weight: Weight of the cross-entropy of click and purchase; impressions are needed.
         balance_classes: Weigh rare grades, clicks and purchases up to equal total weight.
@@ -82,6 +83,7 @@ class EncoderConfig:
     negative_relevance: float = 0.35
     contrastive_weight: float = 0.5
     graded_weight: float = 1.0
+    order_weight: float = 0.0
     price_weight: float = 0.2
     click_weight: float = 0.2
     balance_classes: bool = False
@@ -205,6 +207,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{name: _share() for name in ("warmup_share", "positive_relevance", "negative_relevance")},
     **{name: _share(0.5) for name in ("augment", "holdout_share")},
     **{name: _positive() for name in ("learning_rate", "head_learning_rate", "clip_norm", "temperature")},
-    **{name: _weight() for name in ("weight_decay", "contrastive_weight", "graded_weight", "price_weight")},
-    "click_weight": _weight(),
+    **{name: _weight() for name in ("weight_decay", "contrastive_weight", "graded_weight", "order_weight")},
+    **{name: _weight() for name in ("price_weight", "click_weight")},
 }

@@ -17,6 +17,7 @@ from pricing.encoder.data import Ints
 from pricing.encoder.model import Encoder, Heads
 from pricing.encoder.onnx import pad
 
+_ORDER_SCALE = 0.1  # difference of cosines that counts as a clear order: a term's judged items lie about that far apart
 _FAR = -1e4  # stands for minus infinity in a softmax, with a finite gradient
 
 
@@ -96,6 +97,9 @@ class Losses(nn.Module):
             predicted = heads["relevance"](query[batch.pair_query], item[batch.pair_item])
             squared = batch.weight * (predicted - batch.relevance) ** 2
             parts["graded"] = config.graded_weight, squared.mean()
+            if config.order_weight > 0:
+                cosine = (query[batch.pair_query] * item[batch.pair_item]).sum(1)
+                parts["order"] = config.order_weight, order_loss(cosine, batch)
         if "price" in heads:
             mean, deviation = self.price_scale
             wanted = (batch.log_price - mean) / deviation
@@ -123,6 +127,22 @@ def contrastive_loss(scores: Tensor, batch: TensorBatch, positive_relevance: flo
     against = torch.logsumexp(scores.masked_fill(~batch.negative, _FAR), dim=1)[batch.pair_query]
     own = scores[batch.pair_query, batch.pair_item]
     return (weight * functional.softplus(against - own)).sum() / weight.sum().clamp(min=1e-6)
+
+
+def order_loss(cosine: Tensor, batch: TensorBatch) -> Tensor:
+    """Logistic loss of each two judged items of a query put the wrong way round, weighted by their gap in grade.
+
+    ``log(1 + exp(-(s_i - s_j) / t))`` for every i graded above j (Burges et al., "Learning to Rank using Gradient
+    Descent", ICML 2005): what sets queries apart from one another costs nothing here.
+
+    Args:
+        cosine: (p,) of each judged pair.
+        batch: Gives each pair's query and grade.
+    """
+    same = batch.pair_query[:, None] == batch.pair_query[None, :]
+    gap = (batch.relevance[:, None] - batch.relevance[None, :]).clamp(min=0) * same
+    wrong = functional.softplus((cosine[None, :] - cosine[:, None]) / _ORDER_SCALE)
+    return (gap * wrong).sum() / gap.sum().clamp(min=1e-6)
 
 
 def click_loss(logits: Tensor, outcome: Tensor, balance: bool) -> Tensor:
