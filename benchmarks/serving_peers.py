@@ -5,8 +5,6 @@ our endpoint uses, in batches where the server offers them; it signs, promises a
 so that what it is spared counts in its favour. A peer's package is imported when it runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import importlib
@@ -18,14 +16,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pricing.page.context import UserContext
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.bundle_core import BundleCore
 
+BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
-PATHS = {"fastapi": "/price", "litserve": "/predict", "bentoml": "/price", "mlserver": "/v2/models/shop/infer"}
+PATHS = {
+    "fastapi": "/price",
+    BATCHED: "/price",
+    "litserve": "/predict",
+    "bentoml": "/price",
+    "mlserver": "/v2/models/shop/infer",
+}
 BATCH = 32
 WAIT_SECONDS = 0.002  # how long a peer may wait for a batch to fill; ours never waits
 PAGE = 24
@@ -71,7 +76,22 @@ def body_of(peer: str, query: str) -> str:
 
 
 def serve_fastapi(shop: Shop, port: int) -> None:
-    """FastAPI on uvicorn, with the micro-batching and the threads of our endpoint."""
+    """FastAPI on uvicorn as its documentation has it: a function with types, which FastAPI calls in its threads."""
+    import uvicorn
+    from fastapi import Body, FastAPI
+
+    app = FastAPI()
+
+    @app.post(PATHS["fastapi"])
+    def price(query: Annotated[str, Body(embed=True)]) -> dict[str, Any]:
+        return shop.pages([query])[0]
+
+    shop.core.encode(["warm up"])
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+def serve_batched(shop: Shop, port: int) -> None:
+    """A bare route on uvicorn with the micro-batching and the threads of our endpoint, and nothing else of it."""
     import orjson
     import uvicorn
     from fastapi import FastAPI, Request, Response
@@ -86,7 +106,7 @@ def serve_fastapi(shop: Shop, port: int) -> None:
         page = await asyncio.get_running_loop().run_in_executor(threads, shop.page, query, vector)
         return Response(orjson.dumps(page), media_type="application/json")
 
-    app.add_route(PATHS["fastapi"], price, methods=["POST"])
+    app.add_route(PATHS[BATCHED], price, methods=["POST"])
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
@@ -98,7 +118,7 @@ def named_shop() -> Shop:
 def main() -> None:
     """Serve one peer until it is terminated."""
     options = argparse.ArgumentParser(description=main.__doc__)
-    options.add_argument("peer", choices=PEERS)
+    options.add_argument("peer", choices=(*PEERS, BATCHED))
     options.add_argument("port", type=int)
     options.add_argument("bundle", type=Path)
     options.add_argument("index_dir", type=Path)
@@ -107,6 +127,8 @@ def main() -> None:
     os.environ.update(PEER_BUNDLE=str(given.bundle), PEER_INDEX=str(given.index_dir))
     if given.peer == "fastapi":
         serve_fastapi(named_shop(), given.port)
+    elif given.peer == BATCHED:
+        serve_batched(named_shop(), given.port)
     else:
         importlib.import_module(f"benchmarks.peers.{given.peer}_peer").serve(given.port)
 

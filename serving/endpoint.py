@@ -142,16 +142,21 @@ class Endpoint:
     async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Known:
         """Customer, query and promises, looked up side by side."""
         wanted = None if request.opted_out else request.user_id
-        read, embedding, (kept, broken) = await asyncio.gather(
-            self._read_user(wanted), self._encode(generation, request.query), self._promised(key)
-        )
+        reading = asyncio.create_task(self._read_user(wanted)) if wanted is not None else None
+        promised = asyncio.create_task(self._promised(key)) if key is not None else None
+        try:
+            embedding = await self._encode(generation, request.query)
+            read = await reading if reading else UserRead()
+            kept, broken = await promised if promised else (Kept(), None)
+        finally:
+            for task in (reading, promised):
+                if task is not None and not task.done():
+                    task.cancel()
         observed = read.features.observed_at if read.features else None
         age = None if observed is None else max(0.0, now - observed)
         return Known(embedding, user_context(request, read), age, kept, read.cause or broken)
 
-    async def _read_user(self, user_id: str | None) -> UserRead:
-        if user_id is None:
-            return UserRead()
+    async def _read_user(self, user_id: str) -> UserRead:
         with self._stages.stage("features"):
             return await self._users.read(user_id)
 
@@ -163,10 +168,8 @@ class Endpoint:
         self._metrics.cache.labels("hit" if known else "miss").inc()
         return vector
 
-    async def _promised(self, key: str | None) -> tuple[Kept, str | None]:
+    async def _promised(self, key: str) -> tuple[Kept, str | None]:
         """What was promised, and why it cannot be known."""
-        if key is None:
-            return Kept(), None
         try:
             return Kept.of(await self._promises.promised(key)), None
         except UnavailableError:

@@ -87,7 +87,8 @@ class Guard:
         if declared is not None and declared.isdecimal() and int(declared) > most:
             raise _too_large(most)
         try:
-            return await asyncio.wait_for(_read(receive, most), self._limits.body_seconds)
+            async with asyncio.timeout(self._limits.body_seconds):
+                return await _read(receive, most)
         except TimeoutError:
             seconds = self._limits.body_seconds
             raise RequestError("body", "late", f"it must arrive within {seconds:g} s", status=408) from None

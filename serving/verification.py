@@ -19,7 +19,7 @@ def key_settings(run_dir: Path | None = None) -> KeySettings:
     found = {"quote_keys_file": QUOTE_KEYS, "user_key_file": USER_KEY}
     if run_dir is None or named.quote_keys is not None or named.quote_keys_file is not None:
         return named
-    return KeySettings(**{name: run_dir / path for name, path in found.items() if (run_dir / path).is_file()})
+    return named.model_copy(update={name: run_dir / path for name, path in found.items() if (run_dir / path).is_file()})
 
 
 def verify_quote(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.constants.constants import PredictorProtocol
 
+from pipelines.endpoint import serve as endpoint
 from pricing import schema
 from pricing.errors import QuoteWrongUser
 from pricing.fairness.disclosure import read_disclosures
@@ -243,3 +245,19 @@ def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     promised = {(page["items"][0]["item_id"]): page["items"][0]["price_minor"] for page in whole[-3:]}
     kept = {item["item_id"]: item["price_minor"] for page in degraded[3:6] for item in page["items"]}
     assert {item: kept[item] for item in promised} == promised, "the last of the first eight sees the same prices"
+
+
+def test_the_command_serves_a_trained_bundle_and_its_figures_are_its_own_although_feast_is_loaded(
+    shop: Any, tmp_path: Path
+) -> None:
+    """Feast switches Prometheus to files for several processes when it is imported: ours must be there before it."""
+    user = str(shop.tables.users["user_id"].iloc[0])
+    with endpoint(shop.bundle, shop.features, tmp_path / "run") as address, RestClient(address) as client:
+        page = client.pages([{"query": "oak bookcase", "user_id": user, "jurisdiction": "DE"}])[0]
+        figures = httpx.get(f"{address}/metrics").text.splitlines()
+    assert page["degraded"] is None
+    assert page["personalised"]
+    assert 'fairtag_pages_total{protocol="v1",task="search"} 1.0' in figures
+    assert 'fairtag_feature_reads_total{entity="user",outcome="read"} 1.0' in figures
+    assert f'fairtag_model_info{{version="{page["model_version"]}"}} 1.0' in figures
+    assert not any("pid=" in line for line in figures)
