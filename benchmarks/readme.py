@@ -1,0 +1,193 @@
+"""The README's table of measured figures, made from committed results: no figure is typed by hand. It measures nothing.
+
+``python -m benchmarks.readme`` writes the table between the two markers of README.md from ``benchmarks/results``,
+``python -m benchmarks.readme --check`` exits 1 when it differs. A result is the JSON that ``--out`` wrote, with the
+command that made it; a line whose result or row is absent is refused, not left out.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from pricing.errors import DataError, FairtagError, MissingDataError
+from pricing.files import read_json, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "README.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+FIGURE = re.compile(r"\{(?P<metric>[\w.]+)(?P<interval>\[\])?(?::(?P<format>[^}]*))?\}")
+app = typer.Typer(add_completion=False)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Args:
+        what: What is measured, in words.
+        result: Name of the result it comes from.
+        figure: Text with ``{metric:.3f}`` for a row's value and ``{metric[]:.3f}`` for the value with its interval.
+    """
+
+    what: str
+    result: str
+    figure: str
+
+
+LINES = (
+    Line(
+        "orange juice, elasticity with brand effects / brand x store / and promotion",
+        "dominicks",
+        "{elasticity_brand:.3f} / {elasticity_brand_store:.3f} / {elasticity_brand_store_promo:.3f}",
+    ),
+    Line(
+        "the same by brand, the least and the most sensitive",
+        "dominicks",
+        "{elasticity_least_of_brands:.2f} / {elasticity_greatest_of_brands:.2f}",
+    ),
+    Line(
+        "learned prices on held-out weeks, profit over the shop's own prices, within 10 % of them",
+        "dominicks",
+        "{profit_learned_within_limit_over_shop[]:.3f}",
+    ),
+    Line(
+        "learned prices over one best price per brand: no gain over one good price",
+        "dominicks",
+        "{profit_learned_over_uniform[]:.3f}",
+    ),
+    Line(
+        "demand forecast, weighted pinball loss over seasonal naive with its own intervals",
+        "online-retail",
+        "{ours_over_naive_library[]:.3f}",
+    ),
+    Line(
+        "grocery receipts, demand calibration slope on weeks 43-53, observational",
+        "complete-journey",
+        "{calibration_slope[]:.3f}; of the response to price alone {price_slope[]:.2f}",
+    ),
+    Line(
+        "simulated shop, planted parameters, largest error at 100k impressions",
+        "synthetic",
+        "{exogenous_largest_error:.2f} standard errors; {endogenous_without_control_function_largest_error:.1f} "
+        "without the control function when prices are endogenous",
+    ),
+    Line(
+        "share of the oracle's uplift learned from 20k impressions, pages of 8",
+        "synthetic",
+        "{oracle_uplift_share_20000[]:.3f}",
+    ),
+    Line(
+        "the same on pages of 24, a fourth of the purchases / told the planted spreads / with 90k impressions",
+        "synthetic",
+        "{oracle_uplift_share_20000_page_of_24:.3f} / {oracle_uplift_share_20000_page_of_24_known_spreads:.3f} / "
+        "{oracle_uplift_share_90000_page_of_24:.3f}",
+    ),
+    Line(
+        "profit over one learned price for all after 1,000 impressions, mean of 20 shops, simulated",
+        "synthetic",
+        "{profit_over_learned_uniform_1000[]:+.3f}",
+    ),
+    Line(
+        "uplift kept under a corridor of 1.05 / 1.10 / 1.25 / 1.50, simulated",
+        "fairness",
+        "{kept_rho_1.05:.2f} / {kept_rho_1.10:.2f} / {kept_rho_1.25:.2f} / {kept_rho_1.50:.2f}",
+    ),
+    Line(
+        "false alarms of hourly looks over three days, sequential / fixed test, at a nominal 5 %, simulated",
+        "fairness",
+        "{peeking_false_alarm_sequential:.1%} / {peeking_false_alarm_fixed:.1%}",
+    ),
+    Line(
+        "live test of learned prices, read daily: false decisions, sequential / fixed test; days to ship, simulated",
+        "ab-test",
+        "{false_decision_sequential:.1%} / {false_decision_fixed:.1%}; {days_to_ship:.0f}",
+    ),
+    Line(
+        "one page of 24 prices, exact, interval / menu of 32 price endings",
+        "solver",
+        "{page_24_interval:.2f} / {page_24_menu:.2f} ms",
+    ),
+    Line(
+        "Adam's time over ours, a batch / one page; profit Adam loses on pages with several optima, mean / worst",
+        "solver",
+        "{adam_over_exact_time:.0f} / {adam_over_exact_time_page:.0f}; {adam_anchored_value_lost:.2%} / "
+        "{adam_anchored_value_lost_worst:.1%}",
+    ),
+    Line(
+        "demand fit, 1M impressions x 60 parameters, one thread; times statsmodels' time at the size it can do",
+        "demand",
+        "{fit_1m_impressions_60_parameters:.0f} s, {memory_on_top_of_data:.0f} MB beside the data; "
+        "1/{statsmodels_over_fairtag_time:.0f}",
+    ),
+)
+
+
+def table(results: Path = RESULTS, lines: tuple[Line, ...] = LINES) -> str:
+    """The table in Markdown.
+
+    Raises:
+        MissingDataError: A result or a row that a line names is absent.
+    """
+    head = ["| what | figure | command |", "| --- | --- | --- |"]
+    return "\n".join([*head, *(_row(line, results) for line in lines)])
+
+
+def _row(line: Line, results: Path) -> str:
+    file = results / f"{line.result}.json"
+    if not file.is_file():
+        raise MissingDataError(f"{file}: no such result; make it with python -m benchmarks {line.result} --out DIR")
+    result = read_json(file)
+    rows = {row["metric"]: row for row in result["rows"]}
+    figure = FIGURE.sub(lambda found: _figure(found, rows, file), line.figure)
+    return f"| {line.what} | {figure} | `{result['command']}` |"
+
+
+def _figure(found: re.Match[str], rows: dict[str, dict[str, Any]], file: Path) -> str:
+    row = rows.get(found["metric"])
+    if row is None:
+        raise MissingDataError(f"{file}: no row {found['metric']}; it holds {', '.join(rows)}")
+    shown = found["format"] or ".3g"
+    value = format(row["value"], shown)
+    if not found["interval"]:
+        return value
+    return f"{value} [{format(row['low'], shown)}, {format(row['high'], shown)}]"
+
+
+def placed(text: str, content: str) -> str:
+    """A document with the content between the markers.
+
+    Raises:
+        DataError: The document has not exactly one pair of markers, in order.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before + after:
+        raise DataError(f"the document needs one line {BEGIN} and, below it, one line {END}")
+    return f"{before}{BEGIN}\n{content}\n{END}{after}"
+
+
+@app.command()
+def main(*, check: bool = typer.Option(False, help="Write nothing; exit 1 when the table is another.")) -> None:
+    """Bring the README's table up to the committed results."""
+    try:
+        text = README.read_text(encoding="utf-8")
+        made = placed(text, table())
+    except FairtagError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    if check and made != text:
+        typer.echo("README.md: the measured table differs from benchmarks/results; run python -m benchmarks.readme")
+        raise typer.Exit(1)
+    if not check:
+        write_text(README, made)
+
+
+if __name__ == "__main__":
+    sys.exit(app())
