@@ -15,7 +15,7 @@ import pandas as pd
 
 from pricing import schema
 from pricing.arrays import load_arrays, save_arrays
-from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE
+from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE, SEARCH
 from pricing.bundle.fitting import Lineage, fit_bundle
 from pricing.bundle.manifest import read_manifest, write_manifest
 from pricing.bundle.point_in_time import training_set
@@ -24,7 +24,11 @@ from pricing.encoder.training import train_encoder
 from pricing.files import directory_atomic
 from pricing.market.design import MarketSize
 from pricing.market.simulation import simulate_market
+from pricing.search.fitting import TEXTS, WORDS
+from pricing.search.text_table import KINDS, TextTable
+from pricing.search.word_index import WordIndex
 from pricing.tables import write_tables
+from pricing.text import item_texts
 
 SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
 NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384
@@ -64,6 +68,7 @@ def enlarged(small: Path, out: Path, items: int, seed: int = 0) -> Path:
         _repeat_embeddings(folder, rows[order], turn[order] > 0, rng)
         for name in (DEMAND, REFERENCE):
             _repeat_arrays(folder, name, rows[order], len(catalogue))
+        _repeat_search(folder / SEARCH, rows[order], larger.iloc[order])
         facts = {k: v for k, v in read_manifest(small).items() if k not in ("files", "digest", "version", "schema")}
         write_manifest(folder, {**facts, "items": items})
     return out
@@ -80,6 +85,19 @@ def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarr
     larger.flush()
     del larger
     (folder / "larger.npy").replace(folder / EMBEDDINGS)
+
+
+def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataFrame) -> None:
+    """Index every row's words, and repeat the hashes of its title."""
+    table = TextTable.load(folder / TEXTS)
+    hashes, starts, end = [], [], 0
+    for kind in KINDS:
+        chosen = table.take(kind, rows)
+        starts.append(end + np.concatenate([[0], np.cumsum(chosen.sizes().astype(np.int64))]))
+        hashes.append(chosen.hashes)
+        end = int(starts[-1][-1])
+    TextTable(np.concatenate(hashes), np.stack(starts), np.asarray(table.facts[rows])).save(folder / TEXTS)
+    WordIndex.build(item_texts(catalogue)).save(folder / WORDS)
 
 
 def _repeat_arrays(folder: Path, name: str, rows: np.ndarray[Any, Any], items: int) -> None:
