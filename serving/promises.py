@@ -45,12 +45,13 @@ class MemoryPromises:
     """Promises of this process.
 
     Args:
-        capacity: Keys kept; the one unused for longest makes room.
+        capacity: Prices kept, about a tenth of a kilobyte each; the key unused for longest makes room.
     """
 
-    def __init__(self, capacity: int = 100_000) -> None:
+    def __init__(self, capacity: int = 1_000_000) -> None:
         self._capacity = capacity
         self._kept: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._prices = 0
         self.evicted = 0
 
     async def promised(self, key: str) -> Mapping[str, int]:
@@ -66,9 +67,11 @@ class MemoryPromises:
         kept = self._kept.setdefault(key, {})
         self._kept.move_to_end(key)
         other = {item_id: kept[item_id] for item_id, price in prices.items() if kept.get(item_id, price) != price}
+        before = len(kept)
         kept.update({item_id: price for item_id, price in prices.items() if item_id not in kept})
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+        self._prices += len(kept) - before
+        while self._prices > self._capacity and len(self._kept) > 1:
+            self._prices -= len(self._kept.popitem(last=False)[1])
             self.evicted += 1
         return other
 

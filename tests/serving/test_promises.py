@@ -79,6 +79,17 @@ async def test_memory_keeps_no_more_than_its_capacity() -> None:
     assert promises.evicted == 1
 
 
+async def test_memory_counts_prices_and_not_customers() -> None:
+    promises = MemoryPromises(capacity=10)
+    for key in ("a", "b", "c"):
+        await promises.promise(key, {f"item-{number}": 1 for number in range(5)}, 60)
+        await promises.promise(key, {"item-0": 2}, 60)
+    assert await promises.promised("a") == {}
+    assert len(await promises.promised("b")) == len(await promises.promised("c")) == 5
+    await promises.promise("d", {f"item-{number}": 1 for number in range(50)}, 60)
+    assert len(await promises.promised("d")) == 50, "what one customer was promised is never cut"
+
+
 async def test_two_replicas_agree_on_who_was_first(redis_url: str) -> None:
     one, other = RedisPromises(redis_url, 2.0), RedisPromises(redis_url, 2.0)
     key = f"race-{time.time_ns()}"
