@@ -79,7 +79,9 @@ Reason codes: {reasons}.
 ## Honour a quote at checkout
 
 `quote` promises every price of its page to that customer until `expires_at`. It verifies without a look-up, here or,
-with the same keys, anywhere (`serving.quotes.QuoteBook`).
+with the same keys, anywhere: `fairtag verify QUOTE --item ID --user ID --price MINOR` reads them from
+`FAIRTAG_QUOTE_KEYS_FILE` and `FAIRTAG_USER_KEY_FILE`, or from a run, and `serving.verification.verify_quote` is the
+same in Python.
 
 ```python
 from serving.client import RestClient
@@ -133,7 +135,9 @@ comes with the status that means it.
 |---|---|
 {refusals}
 
-A page with `degraded` set is whole and may be shown: every item is at its list price, because
+A page with `degraded` set is complete and may be shown. An item that the customer was promised a price for keeps it;
+every other is at its list price, held inside the legal bounds and the fairness corridor. Such a page promises that the
+price will not rise within the epoch: a later page may be lower. It is degraded because
 
 | `degraded` | meaning |
 |---|---|

@@ -78,7 +78,9 @@ class Page(BaseModel):
     personalised: Annotated[bool, Field(description="Whether any price on the page is personal.")]
     disclosure: Annotated[str | None, Field(description="Text that must be shown with the prices.")]
     feature_age_seconds: Annotated[float | None, Field(description="Age of the oldest feature used.")]
-    degraded: Annotated[str | None, Field(description="Why the page carries list prices; null when it is whole.")]
+    degraded: Annotated[
+        str | None, Field(description="Why all but promised prices are list prices; null when it is whole.")
+    ]
     unknown_items: Annotated[list[str], Field(description="Asked-for items that the model's catalogue lacks.")]
     items: list[PageItem]
 
