@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.studies import home_depot, price_regression
+from benchmarks.studies.home_depot_baselines import overlap
+from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, TAUGHT
 from pricing import schema
 from pricing.errors import MissingDataError
 
@@ -17,13 +19,18 @@ def test_a_study_without_data_says_what_it_needs(study, tmp_path):
         study.run(tmp_path)
 
 
-def test_overlap_features_count_words_numbers_and_stems():
-    row = home_depot._overlap(["18", "volt", "drills"], ["acme", "18", "volt", "drill", "kit"])
+def test_overlap_features_count_words_and_trigrams():
+    row = overlap(["18", "volt", "drills"], ["acme", "18", "volt", "drill", "kit"])
     assert row[:5] == [3.0, 5.0, 2.0, pytest.approx(2 / 3), pytest.approx(2 / 6)]
     assert row[6] == 0.0  # the last word is not in the title as it stands
-    assert row[7] == 1.0  # but its stem is
-    assert row[8] == 1.0  # the number is met
-    assert home_depot._overlap([], ["drill"])[3] == 0.0
+    assert overlap([], ["drill"])[3] == 0.0
+
+
+def test_a_fold_is_scored_by_an_encoder_that_saw_neither_it_nor_its_rerankers_folds():
+    for fold, encoder in SCORED.items():
+        assert fold not in TAUGHT[encoder]
+        assert len(set(range(FOLDS)) - set(TAUGHT[encoder]) - {fold}) == 2
+    assert set(SCORED) == set(range(FOLDS))
 
 
 def scored(seed=0, terms=300):
@@ -31,7 +38,7 @@ def scored(seed=0, terms=300):
     query = np.repeat([f"q{number:03d}" for number in range(terms)], 6)
     grade = rng.integers(0, 7, len(query)) / 6.0
     frame = pd.DataFrame({schema.QUERY: query, schema.RELEVANCE: grade})
-    for name, noise in {"mean": 9.0, "bm25": 0.5, "minilm": 0.4, "overlap": 0.3, "ours": 0.1}.items():
+    for name, noise in {"mean": 9.0, "bm25": 0.5, "minilm": 0.4, "overlap": 0.3, "tuned": 0.2, "ours": 0.1}.items():
         guess = grade + noise * rng.normal(size=len(query))
         frame[f"{name}_grade"] = np.full(len(query), 0.5) if name == "mean" else guess
         frame[f"{name}_order"] = frame[f"{name}_grade"]

@@ -270,7 +270,8 @@ def test_stock_that_will_not_sell_in_time_is_priced_at_its_salvage_value(model, 
     after = price_page(sure, rows, query, customer(sure), epoch=EPOCH, market=old)
     assert [Reason.STOCK_AGEING in item.reasons for item in after.items] == [at == place for at in range(len(rows))]
     assert after.items[place].price_minor < before.items[place].price_minor
-    assert after.items[place].unit_cost_minor == before.items[place].unit_cost_minor  # what was paid for it is still recorded
+    # What was paid for it is still recorded.
+    assert after.items[place].unit_cost_minor == before.items[place].unit_cost_minor
     assert not any(Reason.STOCK_AGEING in item.reasons for item in before.items)
 
 

@@ -1,0 +1,126 @@
+"""The encoders of the Home Depot study: each taught on two folds of search terms, and what it says of the other three.
+
+Knows no baseline and no re-ranking. Two encoders serve five folds: a fold is scored by the one that was taught on
+neither it nor the folds its re-ranker is fitted on. What an encoder says is kept, so that a run that was cut goes on.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pricing import schema
+from pricing.bundle import splits
+from pricing.encoder.config import EncoderConfig
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.report import Progress
+from pricing.encoder.training import train_encoder
+from pricing.files import sha256_text, write_atomic
+from pricing.search.fitting import cosines
+
+Floats = NDArray[np.float64]
+Tell = Callable[[str], None]
+
+FOLDS = 5
+TAUGHT = ((0, 1), (2, 3))  # folds that teach each encoder
+SCORED = {0: 1, 1: 1, 2: 0, 3: 0, 4: 0}  # fold -> the encoder that has seen none of its terms
+SEED = 0
+SETTINGS: Mapping[str, Any] = {
+    "max_length": 32,
+    "epochs": 10,  # the steps end it first
+    "rows_per_query": 8,
+    "learning_rate": 5e-5,
+    "contrastive_weight": 0.1,
+    "order_weight": 0.1,
+    "holdout_share": 0.0,
+    "price_weight": 0.0,
+    "click_weight": 0.0,
+    "checkpoint_every": 50,
+    "seed": SEED,
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an encoder says of some rows of the judgements.
+
+    Args:
+        rows: Their row numbers (n,).
+        cosine: Of the term's and the title's embedding (n,).
+    """
+
+    rows: NDArray[np.int64]
+    cosine: Floats
+
+
+def fold_of(judgements: pd.DataFrame) -> NDArray[np.int64]:
+    """The fold of each row, by the hash of its search term."""
+    place = np.array([splits.unit_hash(term, "fold") for term in judgements[schema.QUERY]])
+    return (place * FOLDS).astype(np.int64)
+
+
+def untuned(judgements: pd.DataFrame, work: Path, tell: Tell) -> Said:
+    """The published encoder's cosine of every row."""
+    return _said("untuned", judgements, np.arange(len(judgements)), {"method": "none"}, None, work, tell)
+
+
+def tuned(judgements: pd.DataFrame, number: int, steps: int, precision: str, work: Path, tell: Tell) -> Said:
+    """Teach an encoder its two folds; the cosine of every row of the other three."""
+    taught = np.isin(fold_of(judgements), TAUGHT[number])
+    changes = {**SETTINGS, "max_steps": steps, "precision": precision}
+    lesson = judgements[taught].reset_index(drop=True)
+    return _said(f"encoder{number}", judgements, np.flatnonzero(~taught), changes, lesson, work, tell)
+
+
+def _said(
+    name: str,
+    judgements: pd.DataFrame,
+    rows: NDArray[np.int64],
+    settings: Mapping[str, Any],
+    lesson: pd.DataFrame | None,
+    work: Path,
+    tell: Tell,
+) -> Said:
+    """Read what was kept, or train, score and keep."""
+    config = EncoderConfig(**{"max_length": 32, **settings})
+    key = sha256_text(config.fingerprint() + judgements.to_csv())[:12]
+    file = work / f"{name}-{key}.npz"
+    if not file.is_file():
+        folder = work / f"{name}-{key}"
+
+        def told(now: Progress) -> None:
+            if now.step % 25 == 0 or now.step == 5:
+                loss = now.losses["loss"]
+                tell(f"{name}: step {now.step}/{now.steps}, loss {loss:.4f}, {now.seconds_left:.0f} s left")
+
+        if not folder.is_dir():
+            train_encoder(config, lesson, None, folder, progress=told)
+        cosine = cosines(load_encoder(folder), judgements.iloc[rows])
+        write_atomic(file, lambda path: np.savez(path, rows=rows, cosine=cosine))
+        tell(f"{name} has scored {len(rows)} pairs")
+    with np.load(file, allow_pickle=False) as kept:
+        return Said(kept["rows"], kept["cosine"])
+
+
+def digest(judgements: pd.DataFrame, said: Said) -> str:
+    """Names the rows and what an encoder said of them."""
+    return sha256_text(judgements.to_csv() + said.cosine.tobytes().hex())[:12]
+
+
+@contextmanager
+def kept_in(work: Path | None) -> Iterator[Path]:
+    """The folder that keeps what was computed; a temporary one, removed at the end, when none is named."""
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
+        yield work
+        return
+    with tempfile.TemporaryDirectory(prefix="home-depot-") as scratch:
+        yield Path(scratch)
