@@ -33,7 +33,7 @@ from serving.bundle_core import BundleCore
 from serving.search_index import CodeIndex, open_index
 
 LEVELS = (1, 8, 32)
-PEER_LEVELS = (1, 32)
+PEER_LEVELS = (32,)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Plan:
     parts: int
 
 
-FULL = Plan(items=100_000, many_items=1_000_000, rounds=3, seconds=5.0, parts=300)
+FULL = Plan(items=100_000, many_items=1_000_000, rounds=3, seconds=4.0, parts=300)
 SMALL = Plan(items=20_000, many_items=60_000, rounds=1, seconds=2.0, parts=40)
 
 
