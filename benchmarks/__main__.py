@@ -16,10 +16,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.apart import run_apart
 from benchmarks.registry import benchmark_names, run_named, study_names
 from pricing.errors import FairtagError
 
 ALL = "all"
+LIMIT_MINUTES = 15.0
 app = typer.Typer(add_completion=False)
 
 
@@ -29,30 +31,61 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Write the figures of one NAME to this file.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write NAME.json for every name run to this folder.")] = None,
     data: Annotated[Path | None, typer.Option(envvar="FAIRTAG_DATA", help="Folder of real data.")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A fraction of the work where there is such a preset.")
+    ] = False,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave this NAME out of all; may be repeated.")] = None,
+    limit: Annotated[float, typer.Option(help="Minutes after which a NAME of all is ended.")] = LIMIT_MINUTES,
 ) -> None:
     """Run benchmarks and studies; exit code 1 when one could not run, 2 for a wrong call."""
-    console, problems = Console(width=160), Console(stderr=True)
+    console, problems = Console(width=160), Console(stderr=True, width=160)
     known = (*benchmark_names(), *study_names())
     if name is None:
         console.print(f"benchmarks: {', '.join(benchmark_names())}\nstudies: {', '.join(study_names())}\nall")
         return
-    if name not in (*known, ALL) or (name == ALL and json is not None):
-        problems.print(f"{name}: there are {', '.join(known)}, and all (which takes --out DIR, not --json)")
+    unknown = [each for each in (name, *(skip or ())) if each not in (*known, ALL)]
+    if unknown or (name == ALL and json is not None):
+        problems.print(
+            f"{' '.join(unknown) or ALL}: there are {', '.join(known)}, and all (with --out DIR, not --json)"
+        )
         raise typer.Exit(2)
-    failed = [
-        each for each in (known if name == ALL else (name,)) if not _run(each, json, out, data, console, problems)
-    ]
-    if failed:
-        problems.print(f"could not run: {', '.join(failed)}")
+    if name != ALL:
+        if not _run(name, json, out, data, console, problems, quick=quick):
+            raise typer.Exit(1)
+        return
+    options = [*_option("--out", out), *_option("--data", data), *(["--quick"] if quick else [])]
+    wanted = [each for each in known if each not in (skip or ())]
+    if not _run_all(wanted, options, 60.0 * limit, problems):
         raise typer.Exit(1)
 
 
+def _run_all(names: list[str], options: list[str], limit: float, problems: Console) -> bool:
+    """Run each name in a process of its own, and say at the end what could not be run and how long all took."""
+    ended = [run_apart([name, *options], name, limit) for name in names]
+    for each in ended:
+        if each.problem:
+            problems.print(each.problem)
+    problems.print(f"{len(ended)} runs, {sum(each.seconds for each in ended) / 60:.0f} minutes")
+    return not any(each.problem for each in ended)
+
+
+def _option(name: str, path: Path | None) -> list[str]:
+    return [] if path is None else [name, str(path)]
+
+
 def _run(
-    name: str, json: Path | None, out: Path | None, data: Path | None, console: Console, problems: Console
+    name: str,
+    json: Path | None,
+    out: Path | None,
+    data: Path | None,
+    console: Console,
+    problems: Console,
+    *,
+    quick: bool,
 ) -> bool:
-    """Run one name; a deliberate refusal is shown with its reason and the others still run."""
+    """Run one name; a deliberate refusal is shown with its reason."""
     try:
-        result = run_named(name, data)
+        result = run_named(name, data, quick=quick)
     except FairtagError as error:
         problems.print(f"{name}: {error}")
         return False

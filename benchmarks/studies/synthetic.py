@@ -40,9 +40,15 @@ UNIFORM = np.linspace(0.5, 1.0, 101)  # ratios among which the one price for all
 WITHIN = 4.0  # standard errors
 
 
-def run(data: Path | None) -> Result:
+def quick(data: Path | None) -> Result:
+    """Recovery at a fifth of the impressions, and two shops where there are ten or twenty."""
+    return run(data, recovery=RECOVERY_ROWS // 5, seeds=2)
+
+
+def run(data: Path | None, *, recovery: int = RECOVERY_ROWS, seeds: int | None = None) -> Result:
     """Recovery at 100,000 impressions, with and without endogenous prices; the policy at 20,000 and at 1,000."""
     del data  # everything is simulated
+    many, few, some = seeds or SMALL_SEEDS, seeds or POLICY_SEEDS, seeds or ENOUGH_SEEDS
     notes = (
         "The shop is simulated and its truth has the model's own form; real customers owe it nothing.",
         "Uplift is expected profit under the planted demand over that of list prices, on 1,000 later pages; the oracle "
@@ -55,12 +61,12 @@ def run(data: Path | None) -> Result:
         f"effects and the mean slope, and {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
     )
     rows = (
-        *recovery_rows(),
-        *policy_rows(POLICY_ROWS, POLICY_SEEDS),
-        *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE),
-        *policy_rows(POLICY_ROWS, POLICY_SEEDS, page=LONG_PAGE, known=True)[:1],
-        *policy_rows(ENOUGH_ROWS, ENOUGH_SEEDS, page=LONG_PAGE)[:2],
-        *policy_rows(SMALL_ROWS, SMALL_SEEDS),
+        *recovery_rows(recovery),
+        *policy_rows(POLICY_ROWS, few),
+        *policy_rows(POLICY_ROWS, few, page=LONG_PAGE),
+        *policy_rows(POLICY_ROWS, few, page=LONG_PAGE, known=True)[:1],
+        *policy_rows(ENOUGH_ROWS, some, page=LONG_PAGE)[:2],
+        *policy_rows(SMALL_ROWS, many),
         *kill_test_rows(),
     )
     return Result("synthetic", "fairtag study synthetic", rows, notes)
@@ -131,11 +137,11 @@ def text_components(catalogue: pd.DataFrame) -> Floats:
     return unit
 
 
-def recovery_rows() -> list[Row]:
+def recovery_rows(impressions: int = RECOVERY_ROWS) -> list[Row]:
     """Planted parameters against estimates: random prices, endogenous ones, and the latter taken at face value."""
     rows = []
     for name in ("exogenous", "endogenous"):
-        shop = simulate(RECOVERY_ROWS, seed=RECOVERY_SEED, endogenous=name == "endogenous")
+        shop = simulate(impressions, seed=RECOVERY_SEED, endogenous=name == "endogenous")
         found = recovered(fit_demand(shop.data), shop)
         rows += [
             Row(f"{name}_{_plain(key)}", v, v - WITHIN * e, v + WITHIN * e, reference=t)
