@@ -17,8 +17,8 @@ rm -rf "$packages/feast/ui" "$packages/jupyterlab_plotly" "$environment/share/ju
 rm -rf "$packages/torch/include" "$packages/torch/test" "$packages/torch/share" "$packages/pyarrow/include"
 [ ! -d "$packages/torch/bin" ] || find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
 find "$packages" -name '*.a' -delete
-# Arrow's remote tables and query plans, which no library of ours opens.
-rm -f "$packages"/pyarrow/_pyarrow_cpp_tests* "$packages"/pyarrow/*flight* "$packages"/pyarrow/*substrait*
+# Arrow over the network, which no library of ours speaks.
+rm -f "$packages"/pyarrow/_pyarrow_cpp_tests* "$packages"/pyarrow/*flight*
 
 # Symbols that only a debugger reads, where they weigh most. Not of wheels whose libraries were relinked (numpy, scipy).
 for folder in torch/lib llvmlite pyarrow uvloop; do

@@ -95,7 +95,7 @@ def containers(overlay, pods):
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_folder():
     """Builds any kustomization."""
     return build

@@ -160,8 +160,9 @@ def queries(built):
     for each in built["production"]:
         if each["kind"] == "PrometheusRule":
             yield from ((rule["alert"], rule["expr"]) for group in each["spec"]["groups"] for rule in group["rules"])
-        if each["kind"] == "ScaledObject":
-            yield from (("scaler", trigger["metadata"]["query"]) for trigger in each["spec"]["triggers"])
+        if each["kind"] == "InferenceService":
+            scaled = each["spec"]["predictor"]["autoScaling"]["metrics"]
+            yield from (("scaler", metric["external"]["metric"]["query"]) for metric in scaled)
 
 
 def test_every_query_asks_for_metrics_that_are_exported(built, exported):

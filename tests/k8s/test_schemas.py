@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -15,6 +15,7 @@ KUBERNETES = "1.33"
 BUILT_IN = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 # The vault's operator is the shop's; its schema is not among ours.
 WITHOUT_SCHEMA = {"ExternalSecret"}
+COMPONENTS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir() if path.name != "versions")
 
 
 def is_custom(document):
@@ -65,12 +66,14 @@ def test_custom_objects_fit_their_schemas(overlay, schemas):
         ("ServiceMonitor", ("spec", "endpoints", 0), "honourLabels"),
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0), "annotation"),
         ("Gateway", ("spec", "listeners", 0), "hostName"),
-        ("ScaledObject", ("spec",), "maxReplicasCount"),
+        ("InferenceService", ("spec", "predictor", "autoScaling", "metrics", 0, "external"), "metrics"),
+        ("TrainJob", ("spec", "trainer"), "numNode"),
+        ("TrainJob", ("spec", "runtimePatches", 0, "trainingRuntimeSpec"), "podSpecOverrides"),
     ],
 )
-def test_a_typo_in_each_custom_kind_is_caught(kind, path, typo, built, schemas):
-    overlay = "production" if kind == "ScaledObject" else "staging"
-    right = next(each for each in built[overlay] if each["kind"] == kind)
+def test_a_typo_in_each_custom_kind_is_caught(kind, path, typo, built, opted, schemas):
+    place = opted["trainer"] if kind == "TrainJob" else built["production" if "autoScaling" in path else "staging"]
+    right = next(each for each in place if each["kind"] == kind)
     assert is_valid(right, schemas)
     wrong = copy.deepcopy(right)
     place = wrong
@@ -80,22 +83,62 @@ def test_a_typo_in_each_custom_kind_is_caught(kind, path, typo, built, schemas):
     assert not is_valid(wrong, schemas)
 
 
-def test_every_custom_kind_has_a_planted_typo(built):
-    kinds = {each["kind"] for overlay in built.values() for each in overlay if is_custom(each)}
+def test_every_custom_kind_has_a_planted_typo(built, opted):
+    places = [*built.values(), *opted.values()]
+    kinds = {each["kind"] for place in places for each in place if is_custom(each)}
     (mark,) = test_a_typo_in_each_custom_kind_is_caught.pytestmark
     assert kinds - WITHOUT_SCHEMA == {case[0] for case in mark.args[1]}
 
 
-def test_every_component_fits_an_overlay(tmp_path, schemas, build_folder):
-    for component in sorted(path for path in (ROOT / "k8s" / "components").iterdir() if path.name != "versions"):
-        folder = tmp_path / component.name
-        folder.mkdir()
-        places = {"resources": ROOT / "k8s/overlays/kind", "components": component}
-        lines = [f"{key}: [{os.path.relpath(place, folder)}]" for key, place in places.items()]
-        (folder / "kustomization.yaml").write_text("\n".join(lines), encoding="utf-8")
-        custom = [each for each in build_folder(folder) if is_custom(each) and each["kind"] not in WITHOUT_SCHEMA]
-        assert [each["kind"] for each in custom if not is_valid(each, schemas)] == [], component.name
-        if component.name == "gpu":
-            (runtime,) = (each for each in custom if each["kind"] == "ServingRuntime")
-            assert runtime["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
-            assert runtime["spec"]["containers"][0]["image"]
+@pytest.fixture(scope="module")
+def opted(tmp_path_factory, build_folder):
+    """The objects of the kind overlay with each component in turn, as a person would add it: before the versions."""
+    k8s = tmp_path_factory.mktemp("k8s") / "k8s"
+    shutil.copytree(ROOT / "k8s", k8s)
+    kind = (k8s / "overlays/kind/kustomization.yaml").read_text(encoding="utf-8")
+    found = {}
+    for component in COMPONENTS:
+        folder = shutil.copytree(k8s / "overlays/kind", k8s / "overlays" / component)
+        added = kind.replace("components:\n", f"components:\n  - ../../components/{component}\n")
+        (folder / "kustomization.yaml").write_text(added, encoding="utf-8")
+        found[component] = build_folder(folder)
+    return found
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_component_fits_an_overlay(component, opted, schemas):
+    custom = [each for each in opted[component] if is_custom(each) and each["kind"] not in WITHOUT_SCHEMA]
+    assert [each["kind"] for each in custom if not is_valid(each, schemas)] == []
+    for each in opted[component]:
+        if not is_custom(each):
+            kubernetes_validate.validate(each, KUBERNETES, strict=True)
+
+
+def test_a_gpu_for_the_endpoint_keeps_the_rest_of_its_runtime(opted):
+    (runtime,) = (each for each in opted["gpu"] if each["kind"] == "ServingRuntime")
+    container = runtime["spec"]["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert container["image"]
+
+
+def test_the_training_job_runs_our_pinned_image_locked_down_and_only_when_asked(opted):
+    (job,) = (each for each in opted["trainer"] if each["kind"] == "TrainJob")
+    assert job["spec"]["suspend"]
+    assert job["spec"]["trainer"]["image"].startswith("fairtag/train-python:0.")
+    (replicated,) = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = replicated["template"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+    line = job["spec"]["trainer"]["command"] + job["spec"]["trainer"]["args"]
+    assert line[:3] == ["torchrun", "-m", "components.torchrun"]
+    from components.torchrun import parser
+
+    assert parser().parse_args(line[3:]).tables == Path("/mnt/training/tables")
+
+
+def test_kserve_scales_every_predictor_by_keda_itself(opted):
+    """A ScaledObject of ours would name one Deployment, which is another one after a canary was promoted."""
+    (service,) = (each for each in opted["keda"] if each["kind"] == "InferenceService")
+    assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "keda"
+    assert {"scaleMetric", "scaleTarget"} & set(service["spec"]["predictor"]) == set()
+    assert not [each for each in opted["keda"] if each["kind"] == "ScaledObject"]
