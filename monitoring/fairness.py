@@ -6,6 +6,9 @@ groups that are large enough. User ids become pseudonyms with the endpoint's own
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,9 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
 from pricing.errors import DataError, MissingDataError
-from pricing.fairness.audit import AuditReport, audit, cross_groups
-from pricing.files import read_json
+from pricing.fairness.audit import CROSS, AuditReport, audit, cross_groups
+from pricing.fairness.privacy import PrivacyBudget, private_means
+from pricing.files import read_json, write_json
 from pricing.page.policy import PricingPolicy
 from pricing.profile.reference import stratified_sample
 from pricing.pseudonym import read_secret, user_key
@@ -30,6 +34,7 @@ from pricing.tables import coerce
 from pricing.verdict import Verdict as Status
 
 JOB = "fairness"
+PRIVATE = "fairness-private.json"
 
 
 def run(inputs: Inputs) -> Verdict:
@@ -50,6 +55,8 @@ def run(inputs: Inputs) -> Verdict:
             checks += gaps(inputs, quotes, groups, report, state)
         checks = remember_since(checks, inputs.window.start.isoformat(), state)
     detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report), **not_judged(checks)}
+    if inputs.settings.privacy_epsilon is not None and report is not None:
+        detail["private"] = write_private(inputs, quotes, groups).name
     if inputs.evidently and report is not None:
         detail |= _evidently(inputs, quotes, groups, report)
     models = tuple(sorted(quotes[schema.MODEL_VERSION].unique()))
@@ -57,6 +64,36 @@ def run(inputs: Inputs) -> Verdict:
     return Verdict(
         JOB, window.start.isoformat(), window.end.isoformat(), checks, models, reader.intake.as_json(), detail
     )
+
+
+def write_private(inputs: Inputs, quotes: pd.DataFrame, groups: pd.DataFrame) -> Path:
+    """Write each group's mean price to list with differential-privacy noise, for readers beyond the people on call.
+
+    The noise is drawn from the pseudonyms' secret and the window, so that the same window released twice shows the same
+    figures and spends its budget once; windows that overlap spend theirs each. The exact gaps stay in the verdict.
+
+    Args:
+        inputs: The window, the secret and the budget.
+        quotes: Quotes of the window.
+        groups: The audit table; crossed attributes are left out, as each attribute takes its share of the budget.
+    """
+    settings, window = inputs.settings, inputs.window
+    budget = PrivacyBudget(float(settings.privacy_epsilon or 0), settings.privacy_rows, settings.privacy_bound)
+    whole = groups[~groups[schema.ATTRIBUTE].astype(str).str.contains(CROSS, regex=False)]
+    text = f"{window.start.isoformat()}/{window.end.isoformat()}"
+    digest = hmac.new(read_secret(inputs.need("secret", JOB)), text.encode(), hashlib.sha256).digest()
+    released = private_means(quotes, whole, budget, seed=int.from_bytes(digest))
+    document = {
+        "schema": "fairtag.private-means/1",
+        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "what": "mean log of price over list price by group; noise of Laplace's kind, error is that of the noise alone",
+        "budget": {**asdict(budget), "attributes": int(whole[schema.ATTRIBUTE].nunique()), "unit": "customer"},
+        "means": [
+            {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in asdict(mean).items()}
+            for mean in released
+        ],
+    }
+    return write_json(inputs.out / PRIVATE, document)
 
 
 def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         corridor_rho: Width of the corridor, where the bundle has no policy to say it.
         group_min_impressions: Priced impressions below which a group is not judged (PRICING.md section 7).
         cross_attributes: How many attributes are crossed: 1 none, 2 pairs.
+        privacy_epsilon: Differential-privacy budget of the group means that the fairness job writes for a wider circle
+            (``fairness-private.json``), spent once a window; None writes none.
+        privacy_rows: Most quotes of one customer that count there.
+        privacy_bound: Largest ``|log(price / list)|`` there, from the policy's deepest discount, never from the data.
         seed: Seed of samples and bootstraps.
         runbook: Address of the runbook; checks append their anchor.
     """
@@ -92,6 +96,9 @@ class Settings(BaseSettings):
     corridor_rho: float = Field(default=1.25, ge=1)
     group_min_impressions: int = Field(default=1_000, ge=1)
     cross_attributes: int = Field(default=2, ge=1, le=3)
+    privacy_epsilon: float | None = Field(default=None, gt=0)
+    privacy_rows: int = Field(default=20, ge=1)
+    privacy_bound: float = Field(default=0.5, gt=0)
     seed: int = 0
     runbook: str = "docs/operations.md"
 

@@ -182,6 +182,31 @@ def test_a_group_that_is_missing_from_the_quotes_is_never_a_pass(shop, tmp_path)
     assert main(fairness(shop, quotes, tmp_path / "out")) == 3
 
 
+def test_private_means_state_their_budget_and_the_same_window_spends_it_once(shop, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("privacy_epsilon: 2.0\nprivacy_rows: 10\n")
+    quotes, _ = shop.log(pages=4_000)
+    found = []
+    for out in ("a", "b"):
+        main(fairness(shop, quotes, tmp_path / out, "--settings", str(settings)))
+        found.append(read_json(tmp_path / out / "fairness-private.json"))
+    assert found[0] == found[1]
+    assert found[0]["budget"] == {"epsilon": 2.0, "rows": 10, "bound": 0.5, "attributes": 1, "unit": "customer"}
+    frame = pd.read_parquet(quotes / "day.parquet")
+    exact = np.log(frame[schema.PRICE_MINOR] / frame[schema.LIST_PRICE_MINOR]).mean()
+    for mean in found[0]["means"]:
+        assert mean["mean"] != pytest.approx(exact, abs=1e-9)
+        assert abs(mean["mean"] - exact) < 5 * mean["error"] + 0.02
+    shifted = fairness(shop, quotes, tmp_path / "c", "--settings", str(settings), "--window", "23h")
+    main(shifted)
+    assert read_json(tmp_path / "c" / "fairness-private.json")["means"] != found[0]["means"]
+
+
+def test_without_a_budget_no_private_figures_are_written(shop, tmp_path):
+    main(fairness(shop, shop.log()[0], tmp_path / "out"))
+    assert not (tmp_path / "out" / "fairness-private.json").exists()
+
+
 def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
     groups = pd.read_parquet(shop.audit)
     groups.loc[:20, schema.GROUP] = "tiny"

@@ -1,0 +1,174 @@
+"""What the drift questions say of two real shops, month by month and week by week. Nothing is planted or priced.
+
+A receipt line stands for a quote that was taken: price paid, list price of its time, cost by the stated margin, the
+product's words as the query. The first part of each record is the training that a model would have had; every later
+stretch is one look. What a person would say of the flags is written in docs/data.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.result import Result, Row
+from monitoring import drift_questions
+from monitoring.judge import Judge
+from monitoring.scan import scan
+from monitoring.settings import Settings
+from monitoring.verdict import Check
+from pricing import schema
+from pricing.datasets import load
+from pricing.errors import MissingDataError
+from pricing.profile.reference import Profile, build_profile
+from pricing.tables import Tables
+from pricing.verdict import Verdict as Status
+
+MINOR = 100
+GUEST = "guest-"  # how the tables name a customer without an id
+NOT_RECORDED = ("similarity", "purchase_probability", "reasons")  # of a model, and there was none
+FLAGS = (Status.PAGE, Status.WARN)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One shop's record.
+
+    Args:
+        dataset: Name of the data set.
+        training: Stretches that the reference is built from.
+        stretch: Length of a stretch, as pandas names periods: M or W.
+        known: Only customers with an id. Without one the online shop's lines are its own web channel, at nearly twice
+            the wholesale price for the same item, and its share moves from month to month.
+    """
+
+    dataset: str
+    training: int
+    stretch: str
+    known: bool = False
+
+    @property
+    def name(self) -> str:
+        """Prefix of its rows."""
+        return self.dataset.replace("-", "_") + ("_known" if self.known else "")
+
+
+RECORDS = (
+    Record("online-retail", 4, "M"),
+    Record("online-retail", 4, "M", known=True),
+    Record("complete-journey", 17, "W"),
+)
+
+
+def run(data: Path | None) -> Result:
+    """Judge every stretch after training, and count what is flagged.
+
+    Raises:
+        MissingDataError: The folder of the data sets was not given.
+    """
+    if data is None:
+        raise MissingDataError("this study reads real data; name the folder of the data sets with --data")
+    rows: list[Row] = []
+    notes: list[str] = []
+    for record in RECORDS:
+        quotes = receipts(load(record.dataset, data))
+        if record.known:
+            quotes = quotes[~quotes[schema.USER_KEY].str.startswith(GUEST)]
+        found = judged(quotes, record)
+        rows += counts(record, found)
+        notes += [f"{record.name} {when}: {said}" for when, checks in found.items() if (said := _said(checks))]
+    return Result("drift-real", "fairtag study drift-real", tuple(rows), tuple(notes))
+
+
+def receipts(tables: Tables) -> pd.DataFrame:
+    """Order lines as rows of schema.QUOTES; what only a model could have written is constant."""
+    known = [schema.LIST_PRICE, schema.UNIT_COST, schema.CATEGORY, schema.TITLE]
+    items = tables.items[[schema.ITEM_ID, schema.UPDATED_AT, *known]].sort_values(schema.UPDATED_AT)
+    orders = tables.orders.sort_values(schema.TS)
+    lines = pd.merge_asof(
+        orders, items, left_on=schema.TS, right_on=schema.UPDATED_AT, by=schema.ITEM_ID, direction="backward"
+    ).dropna(subset=[schema.LIST_PRICE])
+    lines = lines[lines[schema.PRICE] * MINOR >= 1]
+    rank = lines.groupby(schema.ORDER_ID).cumcount() + 1
+    listed = np.maximum(np.round(lines[schema.LIST_PRICE] * MINOR), 1).astype(np.int64)
+    columns: dict[str, Any] = {
+        schema.QUOTE_ID: lines[schema.ORDER_ID].astype(str),
+        schema.TS: lines[schema.TS],
+        schema.MODEL_VERSION: "none",
+        schema.USER_KEY: lines[schema.USER_ID].astype(str),
+        schema.QUERY: lines[schema.TITLE].where(rank == 1),
+        schema.ITEM_ID: lines[schema.ITEM_ID].astype(str),
+        schema.CATEGORY: lines[schema.CATEGORY].astype(str),
+        schema.RANK: rank,
+        schema.SIMILARITY: 1.0,
+        schema.LIST_PRICE_MINOR: listed,
+        schema.PRICE_MINOR: np.maximum(np.round(lines[schema.PRICE] * MINOR), 1).astype(np.int64),
+        schema.REFERENCE_PRICE_MINOR: listed,
+        schema.UNIT_COST_MINOR: np.maximum(np.round(lines[schema.UNIT_COST] * MINOR), 1).astype(np.int64),
+        schema.PURCHASE_PROBABILITY: 1.0,
+        schema.PERSONALISED: False,
+        schema.REASONS: [[] for _ in range(len(lines))],
+        schema.CURRENCY: str(tables.metadata["currency"]),
+        schema.JURISDICTION: None,
+        schema.DEGRADED: None,
+        schema.FEATURE_AGE_SECONDS: np.nan,
+    }
+    return pd.DataFrame(columns).reset_index(drop=True)
+
+
+def judged(quotes: pd.DataFrame, record: Record) -> dict[str, list[Check]]:
+    """Stretch -> the answers of every question, for each stretch after training that is whole."""
+    period = quotes[schema.TS].dt.tz_localize(None).dt.to_period(record.stretch)
+    stretches = sorted(period.unique())
+    whole = [
+        stretch for stretch in stretches if quotes[schema.TS].max() >= stretch.end_time.tz_localize("UTC").floor("D")
+    ]
+    training = quotes[period.isin(stretches[: record.training])]
+    profile = build_profile(pd.DataFrame(), training)
+    return {
+        f"{stretch.start_time:%Y-%m-%d}": _look(quotes[period == stretch], profile, stretch)
+        for stretch in whole[record.training :]
+    }
+
+
+def _look(window: pd.DataFrame, profile: Profile, stretch: pd.Period) -> list[Check]:
+    settings = Settings()
+    found = scan([window], profile, seed=settings.seed)
+    hours = (stretch.end_time - stretch.start_time).total_seconds() / 3600
+    asked = [
+        question
+        for question in drift_questions.questions(found, profile, settings, hours)
+        if question.name not in NOT_RECORDED
+    ]
+    judge = Judge(settings, len(asked))
+    return [judge.answer(question) for question in asked]
+
+
+def counts(record: Record, found: dict[str, list[Check]]) -> list[Row]:
+    """How many stretches each check flagged."""
+    name = record.name
+    unit = f"of {len(found)} {'months' if record.stretch == 'M' else 'weeks'}"
+    flagged = {status: Counter[str]() for status in FLAGS}
+    for checks in found.values():
+        for check in checks:
+            if check.status in flagged:
+                flagged[check.status][check.name] += 1
+    rows = [
+        Row(f"{name}_{status}", sum(any(c.status is status for c in checks) for checks in found.values()), unit=unit)
+        for status in FLAGS
+    ]
+    return rows + [
+        Row(f"{name}_{check}_{status}", count, unit=unit)
+        for status in FLAGS
+        for check, count in sorted(flagged[status].items())
+    ]
+
+
+def _said(checks: list[Check]) -> str:
+    """Each flag in its own words, the pages first."""
+    told = [check for status in FLAGS for check in checks if check.status is status]
+    return "; ".join(f"{check.status} {check.name}: {check.summary}" for check in told)
