@@ -57,8 +57,8 @@ class WordIndex:
     def search(self, query: str, k: int) -> Rows:
         """The k texts with the greatest score, best first; only texts that share a word."""
         scores = self.scores(query)
-        rows = best(scores, k)
-        return rows[scores[rows] > 0]
+        rows = np.flatnonzero(scores > 0)  # first: where few match, the best of all would be a sort of the whole shop
+        return rows[best(scores[rows], k)]
 
     def save(self, path: Path) -> Path:
         """Write the index as arrays and JSON, whole or not at all."""
