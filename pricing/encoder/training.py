@@ -119,7 +119,9 @@ def _write(
             judged = scored_pairs(loop.data, config)
             exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock)
         report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
-        write_json(folder / DESCRIPTION, {**document, "serving": report.serving, "exports": report.exports})
+        # Times are in the report alone, which no digest covers.
+        untimed = [export.untimed() for export in exports]
+        write_json(folder / DESCRIPTION, {**document, "serving": report.serving, "exports": untimed})
         write_json(folder / REPORT, report.as_json())
         _readable(folder)
     return report

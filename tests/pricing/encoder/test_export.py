@@ -1,6 +1,7 @@
 """Exports: the same numbers as torch, refused where they are not, and served without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -8,8 +9,11 @@ import time
 import numpy as np
 import pytest
 
-from pricing.encoder.encoder import DESCRIPTION, ONNX_INT8, describe_encoder, load_encoder, serving_files
+from pricing.encoder import export as export_module
+from pricing.encoder.data import Pairs
+from pricing.encoder.encoder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, load_encoder, serving_files
 from pricing.encoder.export import Export, _refusal, choose
+from pricing.encoder.model import TorchEncoder
 from pricing.encoder.onnx import OnnxEncoder, batches_by_length, pad
 from pricing.encoder.training import train_encoder
 from pricing.errors import BundleError, BundleMissing, ConfigError
@@ -43,7 +47,9 @@ def test_each_export_is_measured_and_the_choice_is_recorded(exported):
     assert by_name["int8"]["bytes"] < by_name["fp32"]["bytes"]
     document = json.loads((folder / DESCRIPTION).read_text())
     assert document["serving"] == report.serving != "torch"
-    assert document["exports"] == report.exports
+    timed = [{**export, "milliseconds": None} for export in report.exports]
+    assert [{**export, "milliseconds": None} for export in document["exports"]] == timed
+    assert "milliseconds" not in (folder / DESCRIPTION).read_text()  # no two builds take the same time
     assert load_encoder(folder).dimension == 32
 
 
@@ -61,6 +67,37 @@ def test_the_fastest_accepted_export_is_chosen_and_torch_where_none_is():
     whole = Export("torch", 1.0, None, None, 1, accepted=True)
     assert choose([whole, slow, fast]) == "fp32"
     assert choose([whole, fast]) == "torch"
+    sure = Export("int8", 1.0, None, 2.0, 1, accepted=True)
+    for milliseconds, chosen in ((1.9, "int8"), (2.4, "int8"), (2.0, "int8"), (1.0, "fp32")):  # noise decides nothing
+        large = Export("fp32", 1.0, None, milliseconds, 4, accepted=True)
+        assert choose([whole, large, sure]) == chosen
+
+
+def test_a_model_that_cannot_be_exported_is_served_by_torch_and_says_why(exported, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise NotImplementedError("no operator for this")
+
+    monkeypatch.setattr(export_module, "_quantise", refuse)
+    folder, _ = exported
+    shutil.copytree(folder, tmp_path / "e")
+    model, description = TorchEncoder.load(folder).model, describe_encoder(folder)
+    nothing = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+    tokens = [np.array([2, 5, 3])]
+    ways = export_module.export_encoder(model, tmp_path / "e", description, tokens, nothing, time.perf_counter)
+    assert [way.name for way in ways] == ["torch", "fp32", "int8"]
+    assert ways[2].reason.endswith("no operator for this")
+    assert choose(ways) == "fp32"  # what could be exported still serves
+    monkeypatch.setattr(export_module, "_export_fp32", refuse)
+    ways = export_module.export_encoder(model, tmp_path / "e", description, tokens, nothing, time.perf_counter)
+    assert choose(ways) == "torch"
+
+
+def test_the_same_inputs_make_the_same_encoder_folder(exported, config, judgements, items, tmp_path):
+    folder, _ = exported
+    train_encoder(config(export="auto"), judgements, items, tmp_path / "e")
+    files = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != REPORT]
+    for file in files:
+        assert (tmp_path / "e" / file).read_bytes() == (folder / file).read_bytes(), file
     assert choose([]) == "torch"
 
 
