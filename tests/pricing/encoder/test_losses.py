@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pricing.encoder.losses import _drop, click_loss, contrastive_loss
+from pricing.encoder.losses import _ORDER_SCALE, _drop, click_loss, contrastive_loss, order_loss
 
 
 def batch(negative, pair_query, pair_item, relevance):
@@ -45,6 +45,29 @@ def test_a_batch_without_a_positive_costs_nothing():
     loss = contrastive_loss(scores, batch([[True, True]], [0], [0], [0.1]), 0.5)
     loss.backward()
     assert loss.item() == 0.0
+
+
+def test_order_loss_is_the_logistic_loss_of_each_two_items_of_a_query_weighted_by_their_gap():
+    rng = np.random.default_rng(1)
+    cosine = torch.tensor(rng.normal(size=5), dtype=torch.float64)
+    query, grade = [0, 0, 0, 1, 1], [1.0, 0.5, 0.5, 0.0, 0.25]
+    naive, weights = 0.0, 0.0
+    for i in range(5):
+        for k in range(5):
+            if query[i] == query[k] and grade[i] > grade[k]:
+                gap = grade[i] - grade[k]
+                naive += gap * np.log1p(np.exp(-(cosine[i] - cosine[k]).item() / _ORDER_SCALE))
+                weights += gap
+    given = batch([[False]], query, [0] * 5, grade)
+    assert order_loss(cosine, given).item() == pytest.approx(naive / weights, rel=1e-6)
+
+
+def test_a_query_judged_alike_has_no_order_to_learn():
+    cosine = torch.zeros(3, requires_grad=True)
+    loss = order_loss(cosine, batch([[False]], [0, 0, 1], [0] * 3, [0.5, 0.5, 1.0]))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert torch.isfinite(cosine.grad).all()
 
 
 def test_balanced_clicks_weigh_both_answers_alike():
