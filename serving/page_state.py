@@ -91,12 +91,11 @@ def prices_of(page: PricedPage) -> dict[str, int]:
 
 
 def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: MarketContext) -> Floats | None:
-    """Promised prices in money, aligned with the rows; NaN where there is none, or where it is above today's list."""
+    """Promised prices in money, aligned with the rows; NaN where there is none. Nobody pays more than today's list."""
     if not promised:
         return None
-    unit = core.minor_per_unit
-    money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows], dtype=np.float64) / unit
-    return np.asarray(np.where(money <= market.list_price + 0.5 / unit, money, np.nan))
+    money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows]) / core.minor_per_unit
+    return np.asarray(np.where(money > market.list_price, market.list_price, money), dtype=np.float64)
 
 
 def promise_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:

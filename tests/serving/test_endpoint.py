@@ -146,6 +146,21 @@ def test_a_degraded_page_promises_that_the_price_will_not_rise(serve: Callable[.
     assert whole["items"][0]["price_minor"] == 1_000
 
 
+def test_a_promise_above_a_list_price_that_fell_becomes_that_list_price(
+    serve: Callable[..., Any], handmade: Any
+) -> None:
+    reader = _Moody(users={"hunter": handmade.HUNTER}, market={"item-010": {"list_price": 100.0}})
+    features = FeatureSettings(repo="unused", warm_seconds=1, refresh_seconds=0.05)
+    ask = {"task": "price", "item_ids": ["item-010"], "user_id": "hunter", "jurisdiction": "DE"}
+    with serve(reader=reader, features=features) as running:
+        first = page(running, **ask)["items"][0]
+        reader.market["item-010"]["list_price"] = 50.0
+        until(lambda: page(running, **ask)["items"][0]["list_price_minor"] == 5_000)
+        later = [page(running, **{**ask, "item_ids": ["item-010", *others]}) for others in ([], ["item-011"])]
+    assert first["price_minor"] > 5_000
+    assert {answer["items"][0]["price_minor"] for answer in later} == {5_000}
+
+
 def test_a_later_price_may_be_below_that_of_a_degraded_page(serve: Callable[..., Any], handmade: Any) -> None:
     reader = _Moody(users={"hunter": handmade.HUNTER})
     ask = {"task": "price", "item_ids": ["item-010"], "user_id": "hunter", "jurisdiction": "DE"}
