@@ -24,13 +24,17 @@ serve() {
         echo "serve: no finished run at $RUN (RUN=folder, make demo): only its options were read"
         return
     fi
-    local container began waited
+    local container began waited features
+    features=$(mktemp -d)
+    cp -R "$RUN/features/." "$features"
+    sed -i 's/type: duckdb/type: dask/' "$features/feature_store.yaml" # as in the image: see the Dockerfile
+    chmod -R a+rX "$features"
     began=$(date +%s%N)
     container=$(docker run --detach "${LOCKED[@]}" --env FAIRTAG_FEATURE_DEADLINE_MS=1000 \
-        --volume "$(realpath "$RUN/live"):/mnt/models:ro" --volume "$(realpath "$RUN/features"):/features:ro" \
+        --volume "$(realpath "$RUN/live"):/mnt/models:ro" --volume "$features:/features:ro" \
         "$(name serve)" --bundle=/mnt/models --feature-repo=/features --run-dir=/tmp/run --drain-seconds=0)
     # shellcheck disable=SC2064 # the container of now
-    trap "docker rm --force $container >/dev/null" EXIT
+    trap "docker rm --force $container >/dev/null; rm -rf $features" EXIT
     # the command that Docker itself asks by, and Kubernetes' probe in other words
     until docker exec "$container" python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/models/fairtag/ready', timeout=2)" 2>/dev/null; do
         waited=$((($(date +%s%N) - began) / 1000000))
@@ -46,6 +50,7 @@ serve() {
     docker stop --time 30 "$container" >/dev/null
     [ "$(docker inspect --format '{{.State.ExitCode}}' "$container")" = 0 ] || fail "the endpoint did not stop cleanly"
     docker rm "$container" >/dev/null
+    rm -rf "$features"
     trap - EXIT
 }
 
