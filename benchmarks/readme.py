@@ -58,9 +58,9 @@ LINES = (
         "{profit_learned_within_limit_over_shop[]:.3f}",
     ),
     Line(
-        "learned prices over one best price per brand: no gain over one good price",
+        "the same over one best price per brand: no gain over one good price",
         "dominicks",
-        "{profit_learned_over_uniform[]:.3f}",
+        "{profit_learned_within_limit_over_uniform[]:.3f}",
     ),
     Line(
         "demand forecast, weighted pinball loss over seasonal naive with its own intervals",
