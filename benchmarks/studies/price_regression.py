@@ -57,7 +57,7 @@ def run(data: Path | None) -> Result:
         encoder = load_encoder(Path(scratch) / "encoder")
         for name, (items, group) in {**listings(data), "online_retail": retail(data)}.items():
             embeddings = encoder.encode(item_texts(items))
-            report = price_report(embeddings, items, held_out=held_out(group, PRODUCT_SALT))
+            report = price_report(embeddings, items, held_out=held_out(group, PRODUCT_SALT), product=group)
             rows.extend(rows_of(name, report))
     return Result("price-regression", "fairtag study price-regression --data DIR", tuple(rows), NOTES)
 

@@ -6,7 +6,7 @@ with weights >= 0 fitted on predictions of items they had not seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -130,7 +130,10 @@ class PriceModel:
 
 
 def fit_price_model(
-    embeddings: NDArray[np.float32], items: pd.DataFrame, config: PriceModelConfig | None = None
+    embeddings: NDArray[np.float32],
+    items: pd.DataFrame,
+    config: PriceModelConfig | None = None,
+    product: Sequence[str] | None = None,
 ) -> PriceModel:
     """Fit ``f`` on the items that have a list price.
 
@@ -138,6 +141,9 @@ def fit_price_model(
         embeddings: (n, d) unit rows of the items.
         items: Their table.
         config: Settings.
+        product: (n,) product that each item is a listing of. Where what is to be priced is a product of which nothing
+            was seen, its listings must leave the cross-fitting together too, or the residuals that set the interval
+            are those of products half known. Each item is its own product when absent.
 
     Raises:
         DataError: Fewer than 20 items have a list price above 0.
@@ -155,7 +161,8 @@ def fit_price_model(
         )
     rows, table = np.asarray(embeddings)[priced], items[priced]
     log_price = np.log(price[priced])
-    votes, nearness = _cross_fitted(rows, table, log_price, config)
+    whole = np.arange(len(rows)) if product is None else np.asarray(product, dtype=np.str_)[priced]
+    votes, nearness = _cross_fitted(rows, table, log_price, whole, config)
     mean = float(log_price.mean())
     weights = _weights(votes, log_price, mean)
     estimate = _combine(votes, mean, weights)
@@ -196,12 +203,19 @@ def reference_price(
 
 
 def _cross_fitted(
-    embeddings: NDArray[np.float32], items: pd.DataFrame, log_price: Floats, config: PriceModelConfig
+    embeddings: NDArray[np.float32],
+    items: pd.DataFrame,
+    log_price: Floats,
+    product: NDArray[Any],
+    config: PriceModelConfig,
 ) -> tuple[Floats, Floats]:
-    """Votes (n, 4) and nearness (n,) of each item by learners that had not seen it."""
+    """Votes (n, 4) and nearness (n,) of each item by learners that had not seen its product."""
     votes, nearness = np.zeros((len(items), len(LEARNERS))), np.zeros(len(items))
+    products, place = np.unique(product, return_inverse=True)
     folds = KFold(config.folds, shuffle=True, random_state=config.seed)
-    for train, test in folds.split(embeddings):
+    for _, held in folds.split(products):
+        out = np.isin(place, held)
+        train, test = np.flatnonzero(~out), np.flatnonzero(out)
         learners = fit_learners(embeddings[train], items.iloc[train], log_price[train], config)
         votes[test], nearness[test] = learners.votes(embeddings[test], items.iloc[test], config)
     return votes, nearness

@@ -77,6 +77,7 @@ def price_report(
     *,
     frozen: NDArray[np.float32] | None = None,
     held_out: NDArray[np.bool_] | None = None,
+    product: Sequence[str] | None = None,
 ) -> PriceReport:
     """Fit on the other products, score the held-out ones.
 
@@ -86,11 +87,13 @@ def price_report(
         config: Settings of the price model.
         frozen: (n, e) rows by the encoder before fine-tuning, for its baseline; ``embeddings`` when absent.
         held_out: Products to score; by hash of the item id when absent.
+        product: (n,) product of each item, where its listings are held out together; see :func:`fit_price_model`.
     """
     config = config or PriceModelConfig()
     test = splits.held_out(items[schema.ITEM_ID].astype(str), splits.PRODUCT_SALT) if held_out is None else held_out
     truth = np.log(items[schema.LIST_PRICE].to_numpy(dtype=np.float64))
-    model = fit_price_model(embeddings[~test], items[~test], config)
+    known = None if product is None else [name for name, out in zip(product, test, strict=True) if not out]
+    model = fit_price_model(embeddings[~test], items[~test], config, known)
     priced = model.predict(embeddings[test], items[test])
     predictions = {"f": np.log(priced.price)}
     predictions["category_median"] = _category_median(items, truth, test)

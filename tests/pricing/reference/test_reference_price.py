@@ -184,3 +184,26 @@ def test_weights_that_are_no_shares_are_refused(weights):
 def test_settings_out_of_range_are_refused(changes):
     with pytest.raises(ConfigError):
         PriceModelConfig(**changes)
+
+
+def listings(n, times=4, seed=0):
+    """Products listed several times: a level of their own that only another listing tells, beside near-equal texts."""
+    rng = np.random.default_rng(seed)
+    rows, items = shop(n, seed, competitor=False)
+    parts = [items.assign(**{schema.ITEM_ID: items[schema.ITEM_ID] + f"-{turn}"}) for turn in range(times)]
+    table = pd.concat(parts, ignore_index=True)
+    level = np.tile(rng.normal(scale=0.5, size=n), times)
+    table[schema.LIST_PRICE] *= np.exp(level + 0.02 * rng.normal(size=times * n))
+    near = np.tile(rows, (times, 1)) + 0.01 * rng.normal(size=(times * n, rows.shape[1]))
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    return near.astype(np.float32), table, [str(number) for number in np.tile(np.arange(n), times)]
+
+
+def test_the_interval_covers_unseen_products_where_their_listings_leave_the_cross_fitting_together():
+    rows, items, product = listings(400)
+    out = np.array([int(name) % 4 == 0 for name in product])
+    config = PriceModelConfig(neighbours=1)
+    grouped = price_report(rows, items, config, held_out=out, product=product)
+    alone = price_report(rows, items, config, held_out=out)
+    assert alone.coverage < 0.7  # residuals of products half known promise too much
+    assert grouped.coverage == pytest.approx(0.9, abs=0.08)  # 100 products: half of 0.08 is chance
