@@ -24,7 +24,7 @@ from pricing.fairness.verdict import AuditLimits
 from pricing.page.context import MarketContext
 from pricing.page.page import price_page
 from pricing.page.quote_rows import quote_frame, quote_rows
-from pricing.page.shadow import JURISDICTION, sample_pages, user_of
+from pricing.page.shadow import JURISDICTION, sample_pages, until_lawful, user_of
 from pricing.verdict import Verdict as Answer
 
 Z = 1.96  # of a two-sided 95 % interval
@@ -60,7 +60,8 @@ def crossed_quotes(
     pages = sample_pages(known, limits.audit_pages, seed)
     users = known.drop_duplicates(schema.USER_ID, keep="last")
     users = users.sample(min(limits.audit_users, len(users)), random_state=seed)
-    day = model.policy.epoch_of(pd.Timestamp(known[schema.TS].max()).timestamp())
+    ts = pd.Timestamp(known[schema.TS].max()) + until_lawful(known[schema.TS], JURISDICTION)
+    day = model.policy.epoch_of(ts.timestamp())
     rows: list[dict[str, Any]] = []
     for number, (page_id, logged) in enumerate(pages.groupby(schema.PAGE_ID, sort=True)):
         query = logged[schema.QUERY].iloc[0] or None
@@ -76,7 +77,6 @@ def crossed_quotes(
                 epoch=day + number,
             )
             who = str(user[schema.USER_ID])
-            ts = pd.Timestamp(known[schema.TS].max())
             rows += quote_rows(page, quote_id=f"{page_id}/{who}", ts=ts, task="search", user_key=who, query=query)
     return quote_frame(rows)
 

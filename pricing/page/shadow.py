@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from pricing import schema
 from pricing.bundle.bundle import PricingModel
+from pricing.fairness.disclosure import read_disclosures
 from pricing.page.context import MarketContext, UserContext
 from pricing.page.page import price_page
 from pricing.page.priced_page import PricedPage
 from pricing.page.quote_rows import quote_frame, quote_rows
 
 JURISDICTION = "US-NY"  # shadow pages are priced where personal prices are lawful and disclosed
+WEEK = 7  # days; a log is moved by whole weeks, so that its Saturdays stay Saturdays
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class ShadowPage:
     Args:
         page_id: The logged page.
         user_id: Its customer.
-        ts: When it was shown.
+        ts: When it was shown, moved by :func:`until_lawful`.
         query: What was asked, None where nothing was.
         logged: Rows of the log, in the order of the priced items.
         page: The model's prices.
@@ -55,6 +57,21 @@ def query_vectors(model: PricingModel, impressions: pd.DataFrame) -> dict[str, N
     return dict(zip(queries, model.encoder.encode(queries), strict=True)) if queries else {}
 
 
+def until_lawful(moments: pd.Series[Any], jurisdiction: str) -> pd.Timedelta:
+    """Whole weeks by which a log is moved forward, so that personal prices are lawful in all of it.
+
+    What is judged is how the policy prices from now on; by the law of its own day a log from before that law has no
+    personal price to judge. Zero where the log is recent, or the place has no personal prices at all.
+    """
+    table = read_disclosures()
+    place = table.resolve(jurisdiction)
+    lawful = [rule.effective for rule in table.rules if rule.jurisdiction == place and rule.personalisation]
+    if not lawful or moments.empty:
+        return pd.Timedelta(0)
+    days = (min(lawful) - moments.min().date()).days
+    return pd.Timedelta(days=max(0, -(-days // WEEK) * WEEK))
+
+
 def shadow_pages(
     model: PricingModel,
     impressions: pd.DataFrame,
@@ -73,10 +90,11 @@ def shadow_pages(
         jurisdiction: Where the customers are taken to be.
     """
     known = impressions[impressions[schema.ITEM_ID].isin(model.row_of)].sort_values(schema.TS, kind="stable")
+    later = until_lawful(known[schema.TS], jurisdiction)
     promised: dict[tuple[str, str, int], float] = {}
     for page_id, rows in known.groupby(schema.PAGE_ID, sort=False):
         first = rows.iloc[0]
-        ts = pd.Timestamp(first[schema.TS])
+        ts = pd.Timestamp(first[schema.TS]) + later
         query = first[schema.QUERY] or None
         epoch = model.policy.epoch_of(ts.timestamp())
         keys = [(str(first[schema.USER_ID]), item, epoch) for item in rows[schema.ITEM_ID]]

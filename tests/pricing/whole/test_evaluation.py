@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pricing import schema
@@ -18,7 +19,7 @@ from pricing.evaluation.judge import fit_judges, interval, judge, make_trial
 from pricing.evaluation.prices import PriceAccuracy, price_gates
 from pricing.evaluation.relevance import Relevance, paired_interval, relevance_gate
 from pricing.evaluation.value import PolicyPrices, non_inferiority, observational_gate, on_menu
-from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes
+from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
 
@@ -201,6 +202,18 @@ def test_shadow_pages_keep_their_promises_within_an_epoch(pages):
     quotes = shadow_quotes(pages, with_users=True)
     told = quotes.groupby([schema.USER_KEY, schema.ITEM_ID, schema.EPOCH])[schema.PRICE_MINOR].nunique()
     assert (told == 1).all()
+
+
+def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_out, vectors):
+    old = sample_pages(hold_out, 10, 0)
+    old = old.assign(**{schema.TS: old[schema.TS] - pd.Timedelta(days=3_000)})
+    priced = list(shadow_pages(model, old, vectors))
+    assert any(shadow.page.personalised for shadow in priced)
+    assert {shadow.ts.dayofweek for shadow in priced} == set(old[schema.TS].dt.dayofweek)
+    assert until_lawful(old[schema.TS], "US-NY") % pd.Timedelta(weeks=1) == pd.Timedelta(0)
+    nowhere, today = until_lawful(old[schema.TS], "US-TX"), until_lawful(hold_out[schema.TS], "US-NY")
+    assert (nowhere, today) == (pd.Timedelta(0), pd.Timedelta(0))
+    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits.corridor_ratio).verdict == "pass"
 
 
 def test_shadow_quotes_name_no_customer_unless_asked(pages):
