@@ -42,6 +42,7 @@ serve() {
             docker logs "$container" 2>&1 | tail -20 >&2
             fail "the endpoint is not ready after $waited ms"
         fi
+        sleep 0.3
     done
     echo "serve: ready after $((($(date +%s%N) - began) / 1000000)) ms"
     docker exec --interactive "$container" python - <k8s/smoke/serve.py

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def _check_images() -> None:
         client = docker.from_env()
     except DockerException as error:
         raise UnavailableError(f"no Docker daemon answers ({error}); start it, or leave --runner docker out") from error
-    with client:
+    with closing(client):
         wanted = code_version()
         for image in IMAGES.values():
             try:
