@@ -26,6 +26,7 @@ Float = npt.NDArray[np.float64]
 
 LAMBDAS = np.array([0.25, 0.5, 1.0, 2.0, 4.0])  # slow small changes to sudden large ones
 MIN_CLUSTERS = 10  # customers below which a component has no error worth the name in this hour; t has 9 degrees then
+LEAST_LOG = -700.0  # log of the smallest tail that is told apart from zero
 RECOVERY = 5.0  # log headroom above the threshold: a change that ended clears within hours, not weeks
 Z90 = 1.6449  # two-sided 90 % interval
 
@@ -85,9 +86,15 @@ def normal_scores(change: Change, margin: Float) -> Float:
     t = np.stack([change.value - margin, -change.value - margin]) / safe
     freedom = np.maximum(change.clusters - 1, 1)
     # far in the tail only the logarithm survives; both tails are mapped through the smaller one
-    upper = -special.ndtri_exp(np.minimum(stats.t.logsf(np.maximum(t, 0.0), freedom), np.log(0.5)))
-    lower = special.ndtri_exp(np.minimum(stats.t.logsf(np.maximum(-t, 0.0), freedom), np.log(0.5)))
-    return np.where(change.judged, np.where(t > 0, upper, lower), -np.inf)
+    tail: Float = special.ndtri_exp(np.minimum(_log_tail(np.abs(t), freedom), np.log(0.5)))
+    return np.where(change.judged, np.where(t > 0, -tail, tail), -np.inf)
+
+
+def _log_tail(t: Float, freedom: Float) -> Float:
+    """log P(T > t) of Student's t; a tail that no double holds counts as the smallest one that does."""
+    with np.errstate(divide="ignore"):
+        tail: Float = np.maximum(np.log(special.stdtr(freedom, -t)), LEAST_LOG)
+    return tail
 
 
 @dataclass(frozen=True)

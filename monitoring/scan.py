@@ -74,6 +74,7 @@ class Scan:
         increment: Sums since the cursor.
         sketches: Sketches of the window.
         sample: Seeded sample of the window.
+        sums_only: Fill neither sketches nor sample: the judges need the sums alone.
     """
 
     measures: tuple[Measure, ...]
@@ -83,6 +84,7 @@ class Scan:
     increment: dict[str, Tally] = field(default_factory=dict)
     sketches: Sketches = field(default_factory=Sketches)
     sample: Sample = field(default_factory=Sample)
+    sums_only: bool = False
     models: Counter[str] = field(default_factory=Counter)
     hours: Counter[str] = field(default_factory=Counter)
     rows: int = 0
@@ -107,14 +109,22 @@ class Scan:
         self.models.update({str(name): int(rows) for name, rows in frame[schema.MODEL_VERSION].value_counts().items()})
         by_hour = frame[schema.TS][pages].dt.floor("h").value_counts()
         self.hours.update({f"{hour:%Y-%m-%dT%H:00Z}": int(count) for hour, count in by_hour.items()})
-        self.sketches.add(frame)
-        self.sample.add(frame)
+        if not self.sums_only:
+            self.sketches.add(frame)
+            self.sample.add(frame)
 
     def _fresh(self, frame: pd.DataFrame) -> Any:
         return None if self.cursor is None else (frame[schema.TS] >= pd.Timestamp(self.cursor)).to_numpy()
 
 
-def scan(batches: Iterable[pd.DataFrame], profile: Profile, *, cursor: datetime | None = None, seed: int = 0) -> Scan:
+def scan(
+    batches: Iterable[pd.DataFrame],
+    profile: Profile,
+    *,
+    cursor: datetime | None = None,
+    seed: int = 0,
+    sums_only: bool = False,
+) -> Scan:
     """Read all batches once.
 
     Args:
@@ -122,9 +132,10 @@ def scan(batches: Iterable[pd.DataFrame], profile: Profile, *, cursor: datetime 
         profile: Reference of the model: its measures and lookups.
         cursor: Start of what the detectors have not seen.
         seed: Seed of the sample.
+        sums_only: Fill neither sketches nor sample.
     """
     measures = tuple(reference.measure for reference in profile.references)
-    found = Scan(measures, profile.lookup, cursor, sample=Sample(seed=seed))
+    found = Scan(measures, profile.lookup, cursor, sample=Sample(seed=seed), sums_only=sums_only)
     for frame in batches:
         found.add(frame)
     return found

@@ -52,7 +52,7 @@ class Watch:
 
     def _drift(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
         del outcomes
-        found = scan([quotes], self.profile, cursor=BEGINNING)
+        found = scan([quotes], self.profile, cursor=BEGINNING, sums_only=True)
         asked = drift_questions.questions(found, self.profile, self.settings, 1.0)
         judge = Judge(self.settings, len(asked), 1.0, self._state("drift"))
         return [judge.answer(question) for question in asked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from monitoring.evidence import LAMBDAS, Change, Detector, Tolerance, change_of, normal_scores, p_values
 from pricing.profile.measures import Estimate
@@ -92,3 +92,18 @@ def test_a_detector_survives_its_json():
     again = Detector.from_json(detector.as_json())
     np.testing.assert_allclose(again.log_wealth, detector.log_wealth, atol=1e-4)
     assert again.log_wealth.shape == (len(LAMBDAS), 2, 2)
+
+
+def test_scores_are_those_of_students_t_far_into_both_tails():
+    t = np.array([-50.0, -3.0, -0.1, 0.0, 0.1, 2.0, 8.0, 30.0])
+    change = Change(t, np.ones(8), np.array([11.0, 30, 500, 12, 80, 11, 1000, 25]))
+    found = normal_scores(change, np.zeros(8))[0]
+    exact = np.where(
+        t > 0,
+        -special.ndtri_exp(stats.t.logsf(t, change.clusters - 1)),
+        special.ndtri_exp(stats.t.logcdf(t, change.clusters - 1)),
+    )
+    np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-12)
+    beyond = normal_scores(Change(np.array([1e6]), np.ones(1), np.array([1000.0])), np.zeros(1))
+    assert np.isfinite(beyond).all()
+    assert beyond[0, 0] > 35
