@@ -24,7 +24,7 @@ from serving.core import Core, Rows, Vector
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
 from serving.kept import Kept, degraded_fields, whole_fields
 from serving.metrics import Metrics
-from serving.page_state import Found, Known, Priced, arguments_of, prices_of, promise_key, user_context
+from serving.page_state import Found, Known, Priced, priced, prices_of, promise_key, user_context
 from serving.payload import SEARCH, PageRequest
 from serving.promises import Promises
 from serving.quote_log import QuoteLog
@@ -109,21 +109,21 @@ class Endpoint:
         core, subject = generation.core, self.book.user_key(request.user_id)
         key = promise_key(core, request, core.epoch_of(now), subject)
         known = await self._known(generation, request, key, now)
-        priced = await self._priced(generation, request, known, key, now)
+        made = await self._priced(generation, request, known, key, now)
         with self._stages.stage("answer"):
-            ages = [age for age in (priced.found.age, known.user_age) if age is not None and np.isfinite(age)]
+            ages = [age for age in (made.found.age, known.user_age) if age is not None and np.isfinite(age)]
             answer = page_answer(
-                priced.page,
+                made.page,
                 request,
                 self.book,
                 subject=subject,
                 now=now,
                 age=max(ages, default=None),
-                cause=priced.cause,
-                unknown=priced.found.unknown,
+                cause=made.cause,
+                unknown=made.found.unknown,
             )
             if self._log is not None:
-                self._log.put(quote_record(priced.page, request, answer, subject, now))
+                self._log.put(quote_record(made.page, request, answer, subject, now))
         self._metrics.observe_page(answer, protocol, time.perf_counter() - started)
         return answer
 
@@ -133,11 +133,11 @@ class Endpoint:
         key = promise_key(core, request, epoch, self.book.user_key(request.user_id))
         known = await self._known(generation, request, key, now)
         found = await self._fresh(generation, await self._run(self._find, generation, request, known))
-        arguments = arguments_of(core, known, found, epoch)
+        known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
+        _, arguments = await self._run(priced, core, known, found, epoch)
         with self._stages.stage("explain"):
             items = await self._run(core.explain, *arguments)
-        cause = known.cause or (STALE if len(found.old) else None)
-        return {"model_version": core.version, "degraded": cause, "unknown_items": found.unknown, "items": items}
+        return {"model_version": core.version, "degraded": known.cause, "unknown_items": found.unknown, "items": items}
 
     async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Known:
         """Customer, query and promises, looked up side by side."""
@@ -247,7 +247,7 @@ class Endpoint:
 
     def _price(self, core: Core, known: Known, found: Found, epoch: int) -> PricedPage:
         with self._stages.stage("price"):
-            return core.price(*arguments_of(core, known, found, epoch))
+            return priced(core, known, found, epoch)[0]
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,19 +57,37 @@ class Priced:
     cause: str | None
 
 
-def arguments_of(
-    core: Core, known: Known, found: Found, epoch: int
-) -> tuple[Rows, Vector | None, UserContext, MarketContext, int, Settled]:
-    """What a page is priced on.
+Arguments = tuple[Rows, Vector | None, UserContext, MarketContext, int, Settled]
 
-    With a cause every item is at its promised price or at list, and nothing of the customer is in it.
+
+def priced(core: Core, known: Known, found: Found, epoch: int) -> tuple[PricedPage, Arguments]:
+    """The page, and the arguments of the core that made it.
+
+    A promise is imposed only where the page would break it: a page asked for again is the same page, with the same
+    reasons and propensities. With a cause every other item is at list, and nothing of the customer is in it.
     """
     user = known.user
     if known.cause is not None:
         user = UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
-    fixed = _in_money(known.kept.prices, core, found.rows, found.market)
-    settled = Settled(fixed, known.kept.personal, list_only=known.cause is not None)
-    return found.rows, known.embedding, user, found.market, epoch, settled
+    promised = _in_money(known.kept.prices, core, found.rows, found.market)
+    settled = Settled(None, known.kept.personal, list_only=known.cause is not None)
+    while True:
+        arguments = (found.rows, known.embedding, user, found.market, epoch, settled)
+        page = core.price(*arguments)
+        imposed = _imposed(page, promised, settled.prices, core.minor_per_unit)
+        if imposed is None:
+            return page, arguments
+        settled = replace(settled, prices=imposed)
+
+
+def _imposed(page: PricedPage, promised: Floats | None, before: Floats | None, unit: int) -> Floats | None:
+    """The promises to impose, those of before and those that this page breaks; None where there are no more."""
+    if promised is None:
+        return None
+    shown = np.array([item.price_minor for item in page.items]) / unit
+    held = np.zeros(len(shown), dtype=bool) if before is None else ~np.isnan(before)
+    broken = np.abs(shown - promised) > 0.5 / unit
+    return np.where(broken | held, promised, np.nan) if (broken & ~held).any() else None
 
 
 def user_context(request: PageRequest, read: UserRead) -> UserContext:
