@@ -61,12 +61,18 @@ monitor() {
         echo "monitor: no quotes at $RUN: only the alert rules were written"
         return
     fi
-    local code=0
-    docker run --rm "${LOCKED[@]}" --volume "$(realpath "$RUN/live"):/mnt/bundle:ro" \
+    local out
+    out=$(mktemp -d)
+    chmod 777 "$out"
+    docker run --rm "${LOCKED[@]}" --volume "$(realpath "$RUN/live"):/mnt/bundle:ro" --volume "$out:/out" \
         --volume "$(realpath "$RUN/serving/quotes"):/mnt/quotes:ro" "$(name monitor)" \
-        drift --quotes=/mnt/quotes --bundle=/mnt/bundle --out=/tmp/reports --window=365d || code=$?
-    [ "$code" -le 3 ] || fail "the drift job ended with $code" # 0 to 3 are verdicts
-    echo "monitor: a drift verdict (exit code $code)"
+        drift --quotes=/mnt/quotes --bundle=/mnt/bundle --out=/out --window=365d >"$out/log" 2>&1 || true # 1 to 3 are verdicts too
+    if [ ! -s "$out/drift.json" ] || grep -q Traceback "$out/log"; then
+        tail -5 "$out/log" >&2
+        fail "the drift job wrote no verdict"
+    fi
+    echo "monitor: a drift verdict:$(sed -n 's/^ *"status"//p' "$out/drift.json" | head -1)"
+    rm -rf "$out"
 }
 
 if ! docker info >/dev/null 2>&1; then
