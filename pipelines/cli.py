@@ -64,6 +64,9 @@ def run(
     redis: Annotated[str | None, typer.Option(help="host:port of Redis as online store; SQLite without.")] = None,
     registry: Annotated[str | None, typer.Option(help="Address of an MLflow server; SQLite without.")] = None,
     runner: Annotated[str, typer.Option(help="process, or docker: each step in our images, locked down.")] = "process",
+    train_only: Annotated[
+        bool, typer.Option("--train-only", help="End when an accepted model is live; start no endpoint of its own.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Run the pipeline even where nothing changed.")] = False,
 ) -> None:
     """Run the whole loop on this machine: validate, train, judge, and where accepted serve, quote and report.
@@ -73,7 +76,7 @@ def run(
     """
     from pipelines.display import Display
     from pipelines.loop import run_loop
-    from pipelines.report import show_failure, show_run
+    from pipelines.report import show_run, show_trained
     from pipelines.settings import RunSettings
 
     settings = RunSettings(
@@ -94,10 +97,13 @@ def run(
     console.print(f"[bold]fairtag run[/] {dataset} into {out} (log: {out}/pipeline.log)", highlight=False)
     try:
         with Display(console) as display:
-            report = run_loop(settings, jurisdiction, display.step, force=force)
+            report = run_loop(settings, jurisdiction, display.step, force=force, train_only=train_only)
     except FairtagError:
-        show_failure(settings.layout, console)
+        show_trained(settings.layout, console)
         raise
+    if report is None:
+        show_trained(settings.layout, console)
+        return
     show_run(settings.layout, report, console)
 
 

@@ -57,7 +57,9 @@ class LoopReport:
     pages_per_second: float
 
 
-def run_loop(settings: RunSettings, jurisdiction: str, progress: Progress, *, force: bool = False) -> LoopReport:
+def run_loop(
+    settings: RunSettings, jurisdiction: str, progress: Progress, *, force: bool = False, train_only: bool = False
+) -> LoopReport | None:
     """Run the pipeline, serve what was accepted, price held-out pages and judge the quotes.
 
     Args:
@@ -65,6 +67,10 @@ def run_loop(settings: RunSettings, jurisdiction: str, progress: Progress, *, fo
         jurisdiction: Where the replayed customers are.
         progress: Told (step, line).
         force: Run the pipeline even where nothing changed.
+        train_only: End with the live model: what serves it takes it up by itself.
+
+    Returns:
+        What was priced and found; None for ``train_only``.
 
     Raises:
         FairtagError: A step's own error; DecisionRejected when the model is not good enough to serve.
@@ -72,7 +78,7 @@ def run_loop(settings: RunSettings, jurisdiction: str, progress: Progress, *, fo
     layout = settings.layout
     with _alone(layout):
         again = train_and_decide(settings, progress, force=force)
-        return serve_and_watch(layout, jurisdiction, progress, again=again)
+        return None if train_only else serve_and_watch(layout, jurisdiction, progress, again=again)
 
 
 def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool = False) -> bool:

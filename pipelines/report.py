@@ -27,8 +27,8 @@ def show_run(layout: RunLayout, report: LoopReport, console: Console) -> None:
     show_links(layout, console)
 
 
-def show_failure(layout: RunLayout, console: Console) -> None:
-    """What there is to see of a run that stopped."""
+def show_trained(layout: RunLayout, console: Console) -> None:
+    """What there is to see of a run that ended before an endpoint was asked."""
     show_pipeline(layout, console)
     show_links(layout, console)
 
