@@ -49,6 +49,10 @@ prerequisites() {
     docker info >/dev/null 2>&1 || fail "no Docker daemon answers: start it"
     "$FAIRTAG" doctor || fail "this machine lacks something: see above"
     [ -s "$SUMS" ] || fail "no $SUMS: run k8s/kind.sh pin once, review and commit the file"
+    local file
+    while read -r file _; do
+        grep -q "  \./$file\$" "$SUMS" || fail "no checksum of $file in $SUMS: run k8s/kind.sh pin, review and commit the file"
+    done < <(sources)
     download
     (cd "$CACHE" && sha256sum --check --quiet --strict -) <"$SUMS" || fail "a manifest is not what $SUMS says"
 }

@@ -1,0 +1,158 @@
+"""The laptop cluster's script against stand-ins of its tools: what it asks for, in what order, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Each writes down how it was called; what the script reads of its output is the least that lets it go on.
+STUBS = {
+    "docker": '[ "$1 $2" != "image inspect" ] || echo 1000000',
+    "kind": """
+case "$1 $2" in
+"get clusters") cat "$CALLS.clusters" 2>/dev/null;;
+"create cluster") echo fairtag >"$CALLS.clusters";;
+esac""",
+    "minikube": "",
+    "sleep": "",
+    "openssl": "echo 00ff",
+    "fairtag": "",
+    "curl": """
+while [ $# -gt 0 ]; do case "$1" in -o) out=$2; shift;; esac; last=$1; shift; done
+[ -n "${out:-}" ] || exit 0
+case "$out" in
+*.tar.gz) d=$(mktemp -d); mkdir -p "$d/pipelines-2.16.1/manifests/kustomize"; tar -czf "$out" -C "$d" .;;
+*) echo "manifest of $last" >"$out";;
+esac""",
+    "kubectl": """
+case "$*" in
+*"get secret"*go-template*) echo key;;
+*"get secret"*) exit 1;;
+*inferenceservice-config*)
+    echo '{"data": {"deploy": "{}", "ingress": "{}"}, "metadata": {"name": "c", "namespace": "kserve"}}';;
+*"apply"*) case "$*" in *"-f -"*) cat >/dev/null;; esac;;
+esac""",
+}
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Runs the script in a copy of its folder; returns its exit code, its words and every call of a tool."""
+    shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, body in STUBS.items():
+        (tools / name).write_text(f'#!/bin/bash\necho "{name} $*" >>"$CALLS"\n{body}\n')
+        (tools / name).chmod(0o755)
+    calls = tmp_path / "calls"
+
+    def run(*words, **variables):
+        calls.write_text("")
+        environment = {
+            "PATH": f"{tools}:{os.environ['PATH']}",
+            "CALLS": str(calls),
+            "FAIRTAG": str(tools / "fairtag"),
+            "PYTHON": sys.executable,
+            **variables,
+        }
+        line = [tmp_path / "k8s" / "kind.sh", *words]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment, timeout=120)
+        return done.returncode, done.stdout + done.stderr, calls.read_text().splitlines()
+
+    run.folder = tmp_path
+    run.tools = tools
+    return run
+
+
+def place(calls, start):
+    """Where in the order of calls the first one with that beginning stands."""
+    return next(n for n, call in enumerate(calls) if start in call)
+
+
+def test_nothing_is_made_without_recorded_checksums(script):
+    code, said, calls = script("up")
+    assert code == 1
+    assert "run k8s/kind.sh pin once" in said
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl", "curl"))]
+
+
+def test_a_manifest_without_a_checksum_of_its_own_is_refused(script):
+    script("pin")
+    sums = script.folder / "k8s" / "checksums.txt"
+    kept = [line for line in sums.read_text().splitlines() if "kserve.yaml" not in line]
+    sums.write_text("\n".join(kept) + "\n")
+    code, said, calls = script("up")
+    assert code == 1
+    assert "no checksum of kserve.yaml" in said
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
+
+
+def test_a_manifest_that_changed_since_is_refused(script):
+    script("pin")
+    (script.folder / "build" / "manifests" / "cert-manager.yaml").write_text("another")
+    code, said, calls = script("up")
+    assert code == 1
+    assert "a manifest is not what k8s/checksums.txt says" in said
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
+
+
+def test_up_makes_the_cluster_then_the_platform_then_ours_then_trains(script):
+    assert script("pin")[0] == 0
+    code, said, calls = script("up")
+    assert code == 0, said
+    order = [
+        "docker info",
+        "fairtag doctor",
+        "kind create cluster",
+        "docker build",
+        "kind load docker-image",
+        "cert-manager.yaml",
+        "kserve.yaml",
+        "env/platform-agnostic",
+        "base/common/namespace.yaml",
+        "create secret generic endpoint",
+        "kustomize k8s/overlays/kind",
+        "rollout status deployment/mlflow",
+        "fairtag submit",
+        "wait inferenceservice/fairtag",
+    ]
+    assert [place(calls, start) for start in order] == sorted(place(calls, start) for start in order)
+    assert "The cluster is up" in said
+    assert all("--server-side" in call for call in calls if call.startswith("kubectl apply"))
+
+
+def test_up_again_makes_no_second_cluster_and_fetches_nothing(script):
+    script("pin")
+    script("up")
+    code, _, calls = script("up")
+    assert code == 0
+    assert not [
+        call for call in calls if call.startswith(("kind create", "curl --fail --silent --show-error --location"))
+    ]
+    assert [call for call in calls if call.startswith("kind export kubeconfig")]
+
+
+def test_a_missing_tool_is_named_before_anything_happens(script):
+    (script.tools / "kind").unlink()
+    if shutil.which("kind"):
+        pytest.skip("this machine has a kind of its own")
+    code, said, calls = script("up")
+    assert code == 1
+    assert "missing kind" in said
+    assert calls == []
+
+
+def test_minikube_takes_the_place_of_kind_by_a_variable(script):
+    script("pin")
+    code, said, calls = script("up", CLUSTER="minikube")
+    assert code == 0, said
+    assert not [call for call in calls if call.startswith("kind ")]
+    assert place(calls, "minikube start") < place(calls, "minikube image load") < place(calls, "fairtag submit")
+    assert script("down", CLUSTER="minikube")[2] == ["minikube delete --profile fairtag"]
