@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring import drift_questions, evidently_report
+from monitoring import drift_questions, evidently_report, feature_questions
 from monitoring.inputs import Inputs, Reference, cursor_of, job_state, read_reference, take_step
 from monitoring.judge import Judge, Question, remember_since
 from monitoring.log_checks import log_check, traffic_check
@@ -18,6 +18,7 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
 from pricing.profile.measures import NEW
+from pricing.tables import read_tables
 from pricing.verdict import Verdict as Status
 
 JOB = "drift"
@@ -62,7 +63,16 @@ def _checks(
     if hours is None:  # the detectors keep what they hold
         asked = [replace(question, fresh=None) for question in asked]
     judge = Judge(settings, len(asked), hours, state)
-    return (traffic, *_new_category(found), *map(judge.answer, asked))
+    return (traffic, *_new_category(found), *map(judge.answer, asked), *_absent(inputs, reference, sample))
+
+
+def _absent(inputs: Inputs, reference: Reference, sample: pd.DataFrame) -> list[Check]:
+    """Item columns that went missing, where the shop's tables were given; one look, whatever the state."""
+    if inputs.tables is None:
+        return []
+    items = read_tables(inputs.tables).latest_items()
+    question = feature_questions.absent_question(sample, items, reference.profile, inputs.settings)
+    return [] if question is None else [Judge(inputs.settings, 1).answer(question)]
 
 
 def _new_category(found: Scan) -> list[Check]:

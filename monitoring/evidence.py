@@ -91,7 +91,7 @@ def normal_scores(change: Change, margin: Float) -> Float:
 
 
 def _log_tail(t: Float, freedom: Float) -> Float:
-    """log P(T > t) of Student's t; a tail that no double holds counts as the smallest one that does."""
+    """Log P(T > t) of Student's t; a tail that no double holds counts as the smallest one that does."""
     with np.errstate(divide="ignore"):
         tail: Float = np.maximum(np.log(special.stdtr(freedom, -t)), LEAST_LOG)
     return tail

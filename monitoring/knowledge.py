@@ -135,6 +135,12 @@ _CHECKS: Final[dict[str, Knowledge]] = {
         "Compare the encoder's digest with the manifest; then read the queries.",
         "queries-moved",
     ),
+    "feature_absent": Knowledge(
+        "A column of the items went missing",
+        "a feed (competitor prices, stock, costs) did not arrive, or its export renamed a column",
+        "Open the items table of the newest export; compare the named column with last week's.",
+        "features-moved",
+    ),
     "purchases": Knowledge(
         "Customers buy more (or less) than the model says",
         "demand moved, outcomes are missing, or a part of the shop is broken",

@@ -34,6 +34,7 @@ DRIFT: dict[str, tuple[float, float]] = {
     "query_words": (0.02, 0.10),
     "new_words": (0.05, 0.20),
     "query_embedding": (0.25, 0.75),
+    "feature_absent": (0.05, 0.20),
 }
 # log(observed / expected): 10 % off is worth a look, 25 % off makes the prices wrong.
 PERFORMANCE: dict[str, tuple[float, float]] = {
