@@ -51,7 +51,7 @@ def _locked() -> dict[str, Any]:
 
 
 def _network(arguments: Mapping[str, Any]) -> str:
-    outside = arguments["redis"] or arguments["feature_registry"] or "://" in arguments["registry"]
+    outside = arguments["redis"] or arguments.get("feature_registry") or "://" in arguments["registry"]
     return "host" if outside else "none"
 
 

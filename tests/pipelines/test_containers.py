@@ -14,7 +14,7 @@ from pipelines.containers import docker_runner
 from pipelines.fingerprint import code_version
 from pricing.errors import ConfigError, UnavailableError
 
-PLAIN = {"data": "", "redis": "", "feature_registry": "", "registry": "/run/registry"}
+PLAIN = {"data": "", "redis": "", "registry": "/run/registry"}  # as RunSettings.arguments names them
 
 
 class FakeDocker:
