@@ -161,7 +161,7 @@ def asked(shop: Any) -> list[dict[str, Any]]:
     known = str(shop.tables.users["user_id"].iloc[0])
     items = sorted(shop.tables.items["item_id"].unique())[3:9]
     return [
-        {"task": "search", "query": "oak bookcase", "user_id": known, "jurisdiction": "DE", "page_size": 8},
+        {"task": "search", "query": "oak bookcase", "user_id": known, "jurisdiction": "DE"},
         {"task": "price", "item_ids": items, "user_id": known, "jurisdiction": "US-NY"},
         {"task": "search", "query": "cordless drill", "user_id": "a-stranger", "jurisdiction": "DE"},
         {"task": "price", "item_ids": items},
@@ -184,7 +184,8 @@ def test_every_client_gets_the_same_pages_of_a_trained_model(
     assert first["personalised"]
     assert first["disclosure"]
     assert first["feature_age_seconds"] >= 0
-    assert at_new_york["disclosure"] == "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+    told = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+    assert at_new_york["disclosure"] == (told if at_new_york["personalised"] else None)
     assert not stranger["personalised"]
     assert not nobody["personalised"]
 
@@ -192,10 +193,13 @@ def test_every_client_gets_the_same_pages_of_a_trained_model(
 def test_a_trained_models_prices_are_explained_to_the_cent(shop_server: Any, asked: list[dict[str, Any]]) -> None:
     with RestClient(shop_server.http) as client:
         pages, explained = client.pages(asked), client.explain(asked)
+    assert sum(bool(item["contributions_minor"]) for why in explained for item in why["items"]) > 20
     for page, why in zip(pages, explained, strict=True):
         assert [item["item_id"] for item in why["items"]] == [item["item_id"] for item in page["items"]]
         for item, reason in zip(page["items"], why["items"], strict=True):
             assert reason["price_minor"] == pytest.approx(item["price_minor"])
+            if not reason["contributions_minor"]:  # out of stock: not priced, so nothing moved it
+                continue
             moved = sum(reason["contributions_minor"].values())
             assert moved == pytest.approx(reason["price_minor"] - reason["base_minor"], abs=1e-6)
 
