@@ -44,21 +44,6 @@ SIZE = MarketSize(items=200, users=400, impressions=36_000, page_size=12, wishes
 PAGES = 700
 UNTUNED = {"max_steps": 0, "export": "none"}
 NO_WAITING = {"FAIRTAG_WATCH_SECONDS": "0.5", "FAIRTAG_QUOTE_LOG_SECONDS": "1"}
-# What the trigger starts: the pipeline to its decision, beside the live endpoint of the same folder.
-RETRAIN = """
-import json, sys
-from pathlib import Path
-from pipelines.exits import exit_code
-from pipelines.loop import train_and_decide
-from pipelines.settings import RunSettings
-data, out, encoder = sys.argv[1:4]
-settings = RunSettings(out=Path(out), dataset="parquet", data=Path(data), encoder=json.loads(encoder))
-try:
-    train_and_decide(settings, lambda step, line: None)
-except Exception as error:
-    print(f"{type(error).__name__}: {error}", file=sys.stderr)
-    sys.exit(exit_code(error))
-"""
 
 
 def world(steepness: float) -> Market:
@@ -121,17 +106,10 @@ class Deployment:
         write_tables(replace(market.tables, audit_groups=None, metadata=metadata), self.root / "tables")
 
     def retrain(self, encoder: dict[str, object]) -> list[str]:
-        settings = json.dumps(encoder)
-        return [
-            sys.executable,
-            "-W",
-            "ignore",
-            "-c",
-            RETRAIN,
-            str(self.root / "tables"),
-            str(self.layout.root),
-            settings,
-        ]
+        """The command that the trigger starts, beside the live endpoint of the same folder."""
+        options = {"--dataset": "parquet", "--data": self.root / "tables", "--out": self.layout.root}
+        line = [str(part) for option in options.items() for part in option]
+        return [sys.executable, "-m", "pipelines.cli", "run", "--train-only", *line, "--encoder", json.dumps(encoder)]
 
     def trigger(self, encoder: dict[str, object]) -> None:
         """Let the trigger look at the verdicts that the jobs left."""
