@@ -49,8 +49,8 @@ NOTES = (
     "50 candidates of a search: trees over that cosine and 18 overlaps of words, fitted on the other two folds. The "
     "first stage, which finds the candidates, is not judged here: the set holds no term's full list.",
     "The re-ranker's settings (leaves, monotone features) were chosen by trying a few on the untuned cosine, one fold "
-    "against another, before a tuned encoder was scored. tuned is a part of ours and no rival: the trees add grades that "
-    "are right, and hardly change the order.",
+    "against another, before a tuned encoder was scored. tuned is a part of ours and no rival: the trees add grades "
+    "that are right, and hardly change the order.",
 )
 
 
