@@ -19,6 +19,7 @@ MODEL = "fairtag"
 LOCAL = {"FAIRTAG_FEATURE_DEADLINE_MS": "1000"}
 READY_SECONDS = 90.0  # a cold start on a busy machine; a warm one takes five
 STOP_SECONDS = 30.0
+WATCH_SECONDS = 5  # a newly accepted model is taken up without a restart
 
 
 def command(bundle: Path, features: Path, run_dir: Path, *, http_port: int, grpc_port: int, host: str) -> list[str]:
@@ -31,6 +32,7 @@ def command(bundle: Path, features: Path, run_dir: Path, *, http_port: int, grpc
         "--host": host,
         "--http-port": http_port,
         "--grpc-port": grpc_port,
+        "--watch-seconds": WATCH_SECONDS,
     }
     return [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
 
