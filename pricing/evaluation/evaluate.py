@@ -18,7 +18,7 @@ from pricing.bundle.fitting import fit_part
 from pricing.bundle.splits import time_split
 from pricing.demand.calibration import Calibration
 from pricing.demand.data import DemandData
-from pricing.errors import DecisionError
+from pricing.errors import BundleError, DecisionError
 from pricing.evaluation import demand as demand_part
 from pricing.evaluation.behaviour import behaviour_gates, requests
 from pricing.evaluation.budget import budget_gates
@@ -105,12 +105,12 @@ def evaluate(
         The decision document.
 
     Raises:
-        BundleError: A bundle is missing or was altered.
+        BundleError: A bundle is missing, was altered, or is a champion of another version of this code.
         DecisionError: No item of the hold-out is in both catalogues.
     """
     limits = limits or EvaluationLimits()
     new = load_bundle(challenger)
-    old = load_bundle(champion) if champion else None
+    old = _champion(champion) if champion else None
     hold_out = _hold_out(training_set, [new] + ([old] if old else []))
     sample = sample_pages(hold_out, limits.pages, seed)
     scored = _score(new, tables, training_set, hold_out, sample, progress)
@@ -157,6 +157,17 @@ def evaluate(
         gates=gates,
         metrics=metrics,
     )
+
+
+def _champion(path: Path) -> PricingModel:
+    """The model in force; one that cannot be read is never taken for none, which would let any challenger in."""
+    try:
+        return load_bundle(path)
+    except BundleError as error:
+        raise BundleError(
+            f"the champion cannot be read, so nothing can be held against it ({error}); to judge the next model by its "
+            "own gates alone, take the alias champion from that version in the registry"
+        ) from error
 
 
 def _hold_out(training_set: pd.DataFrame, models: list[PricingModel]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pytest
 from pricing import schema
 from pricing.bundle.decision import content_hash, require_accepted
 from pricing.bundle.decision_report import write_report
-from pricing.errors import DecisionError, DecisionRejected
+from pricing.errors import BundleError, DecisionError, DecisionRejected
 from pricing.evaluation import EvaluationLimits, evaluate
 from pricing.evaluation.behaviour import behaviour_gates, requests
 from pricing.evaluation.budget import budget_gates
@@ -218,6 +218,12 @@ def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_
 
 def test_shadow_quotes_name_no_customer_unless_asked(pages):
     assert shadow_quotes(pages)[schema.USER_KEY].isna().all()
+
+
+def test_a_champion_that_cannot_be_read_stops_the_judgement(bundle, market, joined, tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(BundleError, match=r"champion cannot be read.*take the alias champion"):
+        evaluate(bundle, tmp_path / "old", market.tables, joined, limits=LIMITS)
 
 
 def test_a_paired_interval_of_no_difference_is_zero():
