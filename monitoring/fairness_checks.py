@@ -131,7 +131,9 @@ def _finding(finding: Finding) -> Check:
 def _wanted(finding: Finding) -> str:
     if finding.verdict is not Status.COULD_NOT_TELL or finding.needed is None:
         return ""
-    return f": {finding.users:,} customers, about {finding.needed:,} would do"
+    if finding.needed > finding.users:
+        return f": {finding.users:,} customers, about {finding.needed:,} would do if the prices are equal"
+    return f": {finding.users:,} customers, enough for equal prices; a longer window tells how large the gap is"
 
 
 def _ratios(finding: Finding) -> dict[str, Any]:

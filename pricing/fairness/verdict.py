@@ -89,7 +89,7 @@ def judge(
             f"the gap is {_percent(gap)}, surely beyond {limits.warn:.1%}",
         ),
         (-equal < low and high < equal, Verdict.PASS, f"the gap lies within {limits.equal:.0%}"),
-        (True, Verdict.COULD_NOT_TELL, f"{_percent(low)} to {_percent(high)} is too wide an interval to tell"),
+        (True, Verdict.COULD_NOT_TELL, f"{_percent(low)} to {_percent(high)} is neither surely a gap nor surely none"),
     )
     return next((verdict, why) for holds, verdict, why in rules if holds)
 
