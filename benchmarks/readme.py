@@ -73,6 +73,17 @@ LINES = (
         "{calibration_slope[]:.3f}; of the response to price alone {price_slope[]:.2f}",
     ),
     Line(
+        "order of search results, nDCG@10 on unseen terms of a hardware shop: ours / untuned encoder / BM25",
+        "home-depot",
+        "{ndcg10:.3f} / {ndcg10_minilm:.3f} / {ndcg10_bm25:.3f}; gain over the untuned encoder "
+        "{ndcg10_gain_over_minilm[]:.4f}",
+    ),
+    Line(
+        "the same, MRR; and error of the grade (RMSE) against overlap features with boosting",
+        "home-depot",
+        "{mrr:.3f} / {mrr_minilm:.3f} / {mrr_bm25:.3f}; {rmse:.3f} / {rmse_overlap:.3f}",
+    ),
+    Line(
         "simulated shop, planted parameters, largest error at 100k impressions",
         "synthetic",
         "{exogenous_largest_error:.2f} standard errors; {endogenous_without_control_function_largest_error:.1f} "
