@@ -22,7 +22,8 @@ def train(
         encoder: Folder of the trained encoder.
         metrics: Last losses and scores on held-out queries.
         preset: demo, standard or gpu.
-        settings: JSON object of encoder settings that differ from the preset, such as {"epochs": 3}.
+        settings: JSON object of encoder settings that differ from the preset, such as {"epochs": 3};
+            {"student_layers": 3} ships a distilled student of three layers and prints it beside its teacher.
         checkpoints: Folder that outlives the step; empty keeps checkpoints beside the encoder.
         seed: Seed of batches, heads and dropout.
     """
@@ -39,7 +40,8 @@ def train(
 
     def show(now: Progress) -> None:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())
-        print(f"train: step {now.step}/{now.steps}, {losses}, {now.seconds_left:.0f} s left", flush=True)
+        stage = f"{now.stage}, " if now.stage else ""
+        print(f"train: {stage}step {now.step}/{now.steps}, {losses}, {now.seconds_left:.0f} s left", flush=True)
 
     config = encoder_preset(preset, **{"seed": seed, **json.loads(settings)})
     shop = read_tables(Path(tables.path))
@@ -55,4 +57,12 @@ def train(
     for row in (report["losses"][-1:], report["evaluations"][-1:]):
         for name, value in (row[0] if row else {}).items():
             metrics.log_metric(name, value)
+    if student := report["distillation"]:
+        for who in ("teacher", "student"):
+            for name, value in {**student[who]["scores"], "milliseconds": student[who]["milliseconds"]}.items():
+                metrics.log_metric(f"{who}_{name}", value)
+            scores = "".join(f", {name} {value:.4f}" for name, value in student[who]["scores"].items())
+            millions = student[who]["parameters"] / 1e6
+            print(f"train: {who} {millions:.1f} M weights, {student[who]['milliseconds']:.2f} ms a query{scores}")
+        print(f"train: the student ships; its mean cosine to the teacher is {student['mean_cosine']:.4f}")
     print(f"train: {report['steps']} steps on {report['device']} in {report['seconds']:.0f} s")

@@ -124,11 +124,7 @@ class Loop:
             )
 
     def _rate(self, step: int) -> float:
-        """Linear rise, then linear fall to 0."""
-        rise = max(1, round(self.config.warmup_share * self.steps))
-        if step < rise:
-            return (step + 1) / rise
-        return (self.steps - step) / max(1, self.steps - rise)
+        return linear_rate(step, self.steps, self.config.warmup_share)
 
     def _quiet_gradients(self, turn: int) -> AbstractContextManager[Any]:
         """Gradients cross processes once a step, on its last micro-batch."""
@@ -198,6 +194,14 @@ class Loop:
             exports=[],
             serving="torch",
         )
+
+
+def linear_rate(step: int, steps: int, warmup_share: float) -> float:
+    """Share of the peak rate at a step: a linear rise, then a linear fall to 0."""
+    rise = max(1, round(warmup_share * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (steps - step) / max(1, steps - rise)
 
 
 def _merit(row: dict[str, float]) -> tuple[float, ...]:

@@ -17,6 +17,7 @@ class Progress:
         tokens_per_second: Since this attempt began.
         seconds_left: Estimate at that rate.
         evaluation: Scores, where they were just taken.
+        stage: What is trained: empty for the encoder that ships, else such as ``student``.
     """
 
     step: int
@@ -25,6 +26,7 @@ class Progress:
     tokens_per_second: float
     seconds_left: float
     evaluation: dict[str, float] | None = None
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class TrainingReport:
         data: Rows read, dropped and merged.
         exports: Each export with fidelity, speed and verdict.
         serving: ``fp32``, ``int8`` or ``torch``.
+        distillation: The student that ships beside its teacher, in quality and speed; None where there is none.
     """
 
     base: str
@@ -70,6 +73,7 @@ class TrainingReport:
     data: dict[str, int]
     exports: list[dict[str, Any]]
     serving: str
+    distillation: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

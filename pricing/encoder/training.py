@@ -20,10 +20,12 @@ from safetensors.torch import save_file
 from pricing.encoder import process_group as group
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.data import encoder_data
+from pricing.encoder.distillation import Distillation, distil
 from pricing.encoder.encoder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
-from pricing.encoder.evaluation import scored_pairs
+from pricing.encoder.evaluation import evaluate, scored_pairs
 from pricing.encoder.export import Export, choose, export_encoder
 from pricing.encoder.loop import Loop, Monotonic, merged
+from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
 from pricing.encoder.report import Progress, TrainingReport
 from pricing.files import canonical_json, directory_atomic, sha256_file, sha256_text, write_json
@@ -77,15 +79,33 @@ def train_encoder(
     loop.run()
     report = loop.report()
     if group.rank() == 0:
-        report = _write(config, loop, tokenizer, limit, out, clock, report)
+        model, distilled = _shipped(config, loop, progress, clock)
+        report = replace(report, distillation=distilled.as_json() if distilled else None)
+        report = _write(config, loop, model, tokenizer, limit, out, clock, report)
         shutil.rmtree(work, ignore_errors=True)
     group.barrier()
     return report
 
 
+def _shipped(
+    config: EncoderConfig, loop: Loop, progress: Callable[[Progress], None] | None, clock: Monotonic
+) -> tuple[Encoder, Distillation | None]:
+    """The encoder that ships, on the CPU: the tuned one, or its student and how both compare."""
+    tuned = Encoder(merged(loop.losses.encoder).backbone, config.pooling).eval()  # without torch.compile's hook
+    if not config.student_layers:
+        return tuned.cpu(), None
+
+    def score(model: Encoder) -> dict[str, float]:
+        judge = Losses(model, loop.losses.heads, config, loop.losses.price_scale)
+        return evaluate(judge, loop.data, config, loop.pad_token_id)
+
+    return distil(tuned, loop.data, config, loop.pad_token_id, score, clock, progress)
+
+
 def _write(
     config: EncoderConfig,
     loop: Loop,
+    model: Encoder,
     tokenizer: Any,
     limit: int,
     out: Path,
@@ -93,7 +113,6 @@ def _write(
     report: TrainingReport,
 ) -> TrainingReport:
     """Write the encoder folder whole: weights, heads, exports, description, report."""
-    model = Encoder(merged(loop.losses.encoder.cpu()).backbone, config.pooling).eval()  # without torch.compile's hook
     with directory_atomic(out) as folder:
         with quiet():
             cast(Any, model.backbone).save_pretrained(folder / MODEL)
