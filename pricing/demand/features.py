@@ -104,9 +104,9 @@ class Standard:
     high: Floats
 
     def behaviour(self, raw: Floats) -> Floats:
-        """(..., k) standardised behaviour; unknown (NaN) is the population mean, 0."""
+        """(..., k) standardised behaviour; unknown (NaN or infinite, as in the fit) is the population mean, 0."""
         z = (np.minimum(np.maximum(raw, self.low), self.high) - self.mean) / self.scale
-        return np.where(np.isnan(z), 0.0, z)
+        return np.where(np.isfinite(raw), z, 0.0)
 
 
 @dataclass(frozen=True)

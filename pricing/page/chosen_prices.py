@@ -28,7 +28,8 @@ class ChosenPrices:
         probability: (n,) purchase probabilities.
         profit: Expected profit of the page, money; a unit of ageing stock counts at its salvage value.
         confidence: Posterior probability of beating list.
-        at_list: (n,) items that carry the fallback for want of confidence, or because the page may only show list.
+        at_list: (n,) items that carry the fallback because nothing better is known: for want of confidence, because
+            the page may only show list, or because there was nothing to optimise (out of stock, say).
         explored: (n,) items whose price was drawn at random to learn.
         propensity: (n,) probability with which each price was chosen.
     """
@@ -54,13 +55,14 @@ def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) 
     free = np.isnan(problem.fixed)
     fallback = np.where(free, problem.bounds.fallback, problem.fixed)
     unit = policy.limits.minor_per_unit
-    best = best_prices(problem.solve(), problem.r, problem.listed, fallback, problem.fixed, unit)
+    solution = problem.solve()
+    best = best_prices(solution, problem.r, problem.listed, fallback, problem.fixed, unit)
     confidence = _confidence(problem, best, fallback, seed)
     unsure = confidence < policy.confidence
     may_explore = free & ~problem.listed & problem.on_sale
     drawn = _explored(problem, fallback if unsure else best, may_explore, seed, customer)
     value, probability = _value(problem, drawn.price)
-    at_list = free & problem.bounds.feasible & (problem.unpriced | unsure) & ~drawn.explored
+    at_list = free & problem.bounds.feasible & (problem.unpriced | unsure | ~solution.priced) & ~drawn.explored
     return ChosenPrices(drawn.price, probability, value, confidence, at_list, drawn.explored, drawn.propensity)
 
 

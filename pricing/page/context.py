@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pricing import schema
+from pricing.page.guardrails import MOST_MONEY
 
 Floats = NDArray[np.float64]
 
@@ -73,11 +74,12 @@ class MarketContext:
         return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
 
     def filled(self, catalogue: MarketContext) -> MarketContext:
-        """The same with the catalogue's list price and cost where the live value is not a usable number."""
+        """The same with the catalogue's list price and cost where the live value is not a usable amount of money."""
+        listed, cost = self.list_price, self.unit_cost
         return replace(
             self,
-            list_price=np.where(self.list_price > 0, self.list_price, catalogue.list_price),
-            unit_cost=np.where(self.unit_cost >= 0, self.unit_cost, catalogue.unit_cost),
+            list_price=np.where((listed > 0) & (listed <= MOST_MONEY), listed, catalogue.list_price),
+            unit_cost=np.where((cost >= 0) & (cost <= MOST_MONEY), cost, catalogue.unit_cost),
         )
 
     def rows(self, rows: NDArray[np.int64]) -> MarketContext:

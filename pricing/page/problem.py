@@ -175,8 +175,12 @@ def page_problem(
 
 
 def _in_corridor(model: PricingModel, rows: Rows, fixed: Floats) -> Floats:
-    """Given prices, none above the corridor: what another model promised is held inside it too."""
+    """Given prices, none above the corridor: what another model promised is held inside it too.
+
+    What is no amount of at least one minor unit is no promise (NaN): a broken store must not give an item away.
+    """
     unit = model.policy.limits.minor_per_unit
+    fixed = np.where(np.isfinite(fixed) & (fixed * unit >= 1), fixed, np.nan)
     top = np.floor(model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio * unit + 1e-6) / unit
     return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
 

@@ -73,7 +73,12 @@ def test_switching_similarity_off_prices_at_its_mean(model):
 def test_behaviour_beyond_what_was_seen_counts_as_the_edge(model):
     high = model.page(ITEMS, SIMILARITY, model.standard.high)
     np.testing.assert_array_equal(model.page(ITEMS, SIMILARITY, np.full(4, 1e300)), high)
-    np.testing.assert_array_equal(model.page(ITEMS, SIMILARITY, np.full(4, np.inf)), high)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan])
+def test_behaviour_that_is_no_number_is_unknown_as_it_was_to_the_fit(model, broken):
+    nobody = model.page(ITEMS, SIMILARITY)
+    np.testing.assert_array_equal(model.page(ITEMS, SIMILARITY, np.full(4, broken)), nobody)
 
 
 def test_the_slope_never_falls_below_its_floor_and_demand_at_the_usual_price_stays(model):

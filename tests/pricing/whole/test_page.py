@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pricing import schema
 from pricing.bundle.bundle import PricingModel
 from pricing.errors import RequestError
 from pricing.fairness.disclosure import read_disclosures
+from pricing.fairness.invariants import breaches, check_invariants
 from pricing.page.context import MarketContext, UserContext
 from pricing.page.page import explain_page, price_page, retrieve
+from pricing.page.quote_rows import quote_frame, quote_rows
 from pricing.reasons import Reason
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
@@ -183,6 +186,63 @@ def test_a_whole_page_out_of_stock_is_served_at_the_fallback(model, rows, query)
     market = replace(model.market.rows(rows), stock=np.zeros(len(rows)))
     page = price_page(model, rows, query, customer(model), epoch=EPOCH, market=market)
     assert prices(page) == [item.high_minor for item in page.items]
+
+
+def test_what_is_sold_out_carries_a_lawful_fallback_and_breaks_no_promise_about_bounds(model, rows, query):
+    listed, stock = model.market.list_price[rows], np.where(np.arange(len(rows)) < 3, 0.0, 50.0)
+    market = replace(model.market.rows(rows), stock=stock)
+    limits = replace(model.policy.limits, max_increase=0.0)
+    held = certain(model, limits=limits)
+    page = price_page(
+        held, rows, query, customer(model), epoch=EPOCH, market=market, previous_price=0.85 * listed
+    )  # nothing was optimised for what cannot be bought, so that its price stands above the commercial bound
+    for item in page.items[:3]:
+        assert item.price_minor > item.high_minor
+        assert item.reasons[0] is Reason.LOW_CONFIDENCE_LIST
+        assert not {Reason.DEMAND_HIGH_INTENT, Reason.DEMAND_PRICE_SENSITIVE} & set(item.reasons)
+        assert not item.personalised
+    rows_of_log = quote_rows(page, quote_id="q", ts=pd.Timestamp("2026-06-16", tz="UTC"), task="search", user_key="k")
+    assert not breaches(check_invariants(quote_frame(rows_of_log), rho=1.25, disclosures=read_disclosures()))
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan, -1.0, 1e14])
+@pytest.mark.parametrize("name", ["list_price", "unit_cost"])
+def test_live_money_that_cannot_be_meant_is_the_catalogue_s(model, rows, query, name, broken):
+    market = model.market.rows(rows)
+    values = getattr(market, name).copy()
+    values[0] = broken
+    page = price_page(model, rows, query, customer(model), epoch=EPOCH, market=replace(market, **{name: values}))
+    assert page == price_page(model, rows, query, customer(model), epoch=EPOCH)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan, -1.0, 0.0, 0.004])
+def test_a_promise_that_is_no_price_is_none(model, rows, query, broken):
+    fixed = np.full(len(rows), np.nan)
+    fixed[0] = broken
+    page = price_page(model, rows, query, customer(model), epoch=EPOCH, fixed_price=fixed)
+    assert page == price_page(model, rows, query, customer(model), epoch=EPOCH)
+
+
+@pytest.mark.parametrize("broken", [np.inf, -np.inf])
+def test_behaviour_that_is_infinite_prices_as_unknown_behaviour(model, rows, query, broken):
+    pages = [
+        price_page(model, rows, query, customer(model, behaviour={**BEHAVIOUR, schema.SPEND_90D: value}), epoch=EPOCH)
+        for value in (broken, np.nan)
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_the_same_item_twice_on_a_page_has_one_price(model, rows, query):
+    page = price_page(model, rows[[3, 0, 3]], query, customer(model), epoch=EPOCH)
+    assert page.items[0].price_minor == page.items[2].price_minor
+    assert page.items[0].reasons == page.items[2].reasons
+
+
+def test_a_page_of_ten_thousand_items_is_priced_inside_its_bounds(model, query):
+    page = price_page(model, np.resize(np.arange(len(model.item_ids)), 10_000), query, customer(model), epoch=EPOCH)
+    assert len(page.items) == 10_000
+    assert all(item.low_minor <= item.price_minor <= item.high_minor for item in page.items)
+    assert sum(item.purchase_probability for item in page.items) <= 1.0 + 1e-9
 
 
 def test_a_cost_above_list_is_infeasible_and_served_at_list(model, rows, query):
