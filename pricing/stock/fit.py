@@ -18,6 +18,7 @@ from pricing.errors import NotConverged
 from pricing.page.context import MarketContext
 from pricing.page.guardrails import price_bounds
 from pricing.page.policy import PricingPolicy
+from pricing.reference.reference_price import reference_price
 from pricing.stock.shadow_prices import shadow_prices
 
 Floats = NDArray[np.float64]
@@ -74,12 +75,17 @@ def value_stock(
     keep[chosen] = True
     part = data.pages(keep)
     market = MarketContext.of(catalogue)
-    listed = market.list_price
+    r = reference_price(f, market.list_price, market.competitor_price, policy.reference_weights)
     bounds = price_bounds(
-        policy.limits, list_price=listed, unit_cost=market.unit_cost, map_price=market.map_price, msrp=market.msrp
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=market.unit_cost,
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
     )
     a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
-    columns = (a, b, *(x[part.item] / listed[part.item] for x in (market.unit_cost, f, bounds.lo, bounds.hi)))
+    columns = (a, b, *(x[part.item] / r[part.item] for x in (market.unit_cost, f, bounds.lo, bounds.hi)))
     place = np.arange(part.n_rows) - part.starts[part.page]
     shape = (part.starts.size, int(place.max()) + 1)
     items = np.full(shape, -1, dtype=np.int64)
@@ -92,12 +98,12 @@ def value_stock(
         items=items,
         stock=market.stock,
         traffic=wanted / part.starts.size,
-        margin_weight=policy.margin_weight * listed,
+        margin_weight=policy.margin_weight * r,
         anchor_weight=0.0,
     )
     if not found.converged:
         raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")
-    shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * listed
+    shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * r
     return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
 
 

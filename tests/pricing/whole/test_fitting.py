@@ -1,6 +1,7 @@
 """A bundle is whole, the same for the same inputs, and refused when a byte of it changed."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,29 @@ def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(
     mu = value_stock(known, data, model.demand, scarce, *given).shadow
     assert (mu > 0).mean() > 0.3
     assert (mu <= model.market.list_price).all()
+
+
+def test_the_value_of_stock_does_not_depend_on_the_unit_of_prices(model, market, joined):
+    known = fit_part(joined)
+    data = inputs_of(model, known)
+    scarce = model.catalogue.assign(**{schema.STOCK: 0.05})
+    half = 0.5 * scarce[schema.LIST_PRICE].to_numpy(dtype=float)
+    listed = value_stock(known, data, model.demand, scarce, half, PricingPolicy(), market.tables.orders)
+    # the same demand with prices over f, half of list, in place of list: y doubles, so slopes halve
+    posterior, slopes = model.demand.posterior, slice(model.demand.layout.half, 2 * model.demand.layout.half)
+    theta = posterior.theta.copy()
+    theta[slopes] /= 2
+    same = replace(
+        model.demand,
+        posterior=replace(posterior, theta=theta, effects=posterior.effects * [1.0, 0.5]),
+        b_min=model.demand.b_min / 2,
+        usual_ratio=2 * model.demand.usual_ratio,
+    )
+    by_f = PricingPolicy(reference_weights=(1.0, 0.0, 0.0))
+    found = value_stock(known, data, same, scarce, half, by_f, market.tables.orders)
+    assert (listed.shadow > 0).mean() > 0.3
+    np.testing.assert_allclose(found.shadow, listed.shadow, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found.sales_rate, listed.sales_rate, rtol=1e-6)
 
 
 def test_items_sell_at_least_as_fast_as_they_were_ordered_lately(model, market):
