@@ -6,9 +6,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 WARM_USER = "fairtag-warm-up"  # unknown to any shop: the first read of a store is slow
 
+T = TypeVar("T")
 LoadCore = Callable[[ServingSettings], Core]
 OpenReader = Callable[[Path], FeatureReader]
 
@@ -163,12 +164,17 @@ class Assembly:
             self._tracing.shutdown()
 
     def _load(self, open_reader: OpenReader) -> tuple[FeatureReader | None, Core]:
-        """Model and feature store side by side: each spends seconds in imports and on the disk."""
-        settings = self.settings
-        with ThreadPoolExecutor(2) as pool:
-            reader = None if settings.features.repo is None else pool.submit(open_reader, settings.features.repo)
-            core = pool.submit(self._load_core, settings)
-            return (None if reader is None else reader.result()), core.result()
+        """Model and feature store side by side: each spends seconds in imports and on the disk.
+
+        What one of them refuses is known at once; the other is left behind.
+        """
+        settings, repo = self.settings, self.settings.features.repo
+        core = _aside(lambda: self._load_core(settings))
+        reader = None if repo is None else _aside(lambda: open_reader(repo))
+        both: list[Future[Any]] = [core] if reader is None else [core, reader]
+        for loaded in as_completed(both):
+            loaded.result()
+        return (None if reader is None else reader.result()), core.result()
 
     def _generation(self, core: Core) -> Generation:
         """A model with its caches, warm."""
@@ -236,3 +242,17 @@ class Assembly:
             ("torn_pages", "counter", counts.torn_pages),
             ("waiting_pages", "gauge", self.log.waiting),
         ]
+
+
+def _aside(work: Callable[[], T]) -> Future[T]:
+    """Run in a thread that the end of the process does not wait for, as it does for those of an executor."""
+    done: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # handed on to whoever asks for the result
+            done.set_exception(error)
+
+    threading.Thread(target=body, name="load", daemon=True).start()
+    return done

@@ -1,0 +1,67 @@
+"""What the assembly refuses, and that neither of the two things it loads side by side delays the other's refusal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pricing.bundle.manifest import read_manifest, write_manifest
+from pricing.encoder.encoder import DESCRIPTION
+from pricing.errors import BundleError, BundleMissing, ConfigError
+from pricing.files import read_json, write_json
+from serving.assembly import Assembly, load_bundle_core
+from serving.metrics import Metrics
+from serving.settings import ServingSettings
+
+
+@pytest.mark.parametrize("refused", ["bundle", "features"])
+def test_a_refusal_does_not_wait_for_what_is_loaded_beside_it(
+    settings: Callable[..., ServingSettings], refused: str
+) -> None:
+    released = threading.Event()
+
+    def slow(_: Any) -> Any:
+        released.wait(20)
+
+    def no_bundle(_: Any) -> Any:
+        raise BundleMissing("no bundle")
+
+    def no_features(_: Any) -> Any:
+        raise ConfigError("no folder")
+
+    started = time.monotonic()
+    try:
+        with pytest.raises((BundleMissing, ConfigError), match="no bundle" if refused == "bundle" else "no folder"):
+            Assembly(
+                settings(),
+                Metrics(CollectorRegistry()),
+                load_core=no_bundle if refused == "bundle" else slow,
+                open_reader=no_features if refused == "features" else slow,
+            )
+    finally:
+        waited = time.monotonic() - started
+        released.set()
+    assert waited < 5
+
+
+def test_an_encoder_without_onnx_where_torch_is_absent_is_one_error_that_says_what_to_do(
+    shop: Any, settings: Callable[..., ServingSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "torch-only"
+    shutil.copytree(shop.bundle, bundle)
+    description = bundle / "encoder" / DESCRIPTION
+    write_json(description, {**read_json(description), "serving": "torch"})
+    facts = {k: v for k, v in read_manifest(bundle).items() if k not in ("files", "digest", "version", "schema")}
+    write_manifest(bundle, facts)
+    monkeypatch.delitem(sys.modules, "pricing.encoder.model", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(BundleError, match=r"needs torch, which is not installed here; train .* export: auto"):
+        load_bundle_core(settings(bundle=bundle))

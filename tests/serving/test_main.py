@@ -1,0 +1,49 @@
+"""``python -m serving`` that cannot start: one line that says why, and an end without delay."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pricing.bundle.manifest import write_manifest
+
+PATIENCE = 2.0  # seconds from the last word to the end
+
+
+@pytest.fixture
+def altered(tmp_path: Path) -> Path:
+    """A bundle of one file that is not what its manifest says."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "policy.json").write_text("{}")
+    write_manifest(bundle, {"code_version": "test"})
+    (bundle / "policy.json").write_text('{"personalise": true}')
+    return bundle
+
+
+def test_a_refused_bundle_ends_the_process_while_the_feature_store_is_still_opening(
+    altered: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "feature_store.yaml").write_text("project: fairtag")  # opening it imports Feast first: seconds
+    options = ["--bundle", str(altered), "--feature-repo", str(tmp_path), "--run-dir", str(tmp_path / "run")]
+    line = [sys.executable, "-m", "serving", *options, "--http-port", "0", "--grpc-port", "-1"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        try:
+            said = next(text for text in process.stderr if '"ERROR"' in text)
+            assert process.wait(PATIENCE) == 2
+        finally:
+            process.kill()
+        assert "Traceback" not in process.stderr.read()
+    assert "the bundle was altered or not copied whole" in json.loads(said)["message"]
+
+
+def test_options_that_mean_nothing_are_said_and_end_with_two(capsys: pytest.CaptureFixture[str]) -> None:
+    from serving.__main__ import main
+
+    assert main(["--bundle", "x", "--http-port", "70000"]) == 2
+    assert "http_port: " in capsys.readouterr().err
