@@ -1,28 +1,34 @@
 """Feast's online store behind :class:`serving.features.FeatureReader`. Knows no deadline and no price.
 
-Importing Feast takes seconds: nothing but :func:`open_reader` does it.
+Importing Feast takes seconds: nothing but :func:`open_reader` does it. The offline store is never opened.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from pricing import schema
-from pricing.errors import ConfigError
+from pricing.errors import ConfigError, UnavailableError
 from pricing.page.context import MARKET_COLUMNS
 from serving.features import UserFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from feast.repo_config import RepoConfig
 
+FILE = "feature_store.yaml"
 SOCKET_SECONDS = 1.0  # a read that hangs frees its thread after this; the deadline has long answered without it
 _USER = [
     f"{schema.USER_VIEW}:{n}" for n in (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
@@ -73,22 +79,58 @@ class FeastReader:
 
 
 def open_reader(repo: Path) -> FeastReader:
-    """Open the feature store of a folder.
+    """Open the online store of a feature folder.
 
     Raises:
-        ConfigError: The folder has no feature_store.yaml, or nothing was applied there.
+        ConfigError: There is no feature_store.yaml, it describes no store that opens here, or nothing was applied.
+        UnavailableError: The registry's database did not answer.
     """
-    if not (repo / "feature_store.yaml").is_file():
-        raise ConfigError(f"{repo}: no feature_store.yaml; it is written by the features step")
+    config = _online_config(repo / FILE)
     from feast import FeatureStore
-    from feast.errors import FeastObjectNotFoundException
+    from feast.errors import FeastError, FeastObjectNotFoundException
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package apart
+    from sqlalchemy.exc import SQLAlchemyError
 
-    store = FeatureStore(repo_path=str(repo))
-    _limit_waiting(store.config.online_store)
     try:
+        store = FeatureStore(repo_path=str(repo), config=config)
+        _limit_waiting(store.config.online_store)
         return FeastReader(store)
     except FeastObjectNotFoundException as error:
         raise ConfigError(f"{repo}: the view {schema.ITEM_VIEW} is not applied; run the features step") from error
+    except (FeastError, DecodeError, ValueError) as error:
+        raise ConfigError(f"{repo}: the feature store does not open ({_said(error)})") from error
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"{repo}: the feature registry does not answer ({type(error).__name__})") from error
+
+
+def _online_config(file: Path) -> RepoConfig:
+    """What feature_store.yaml says, without its offline store: its engine is not installed where pages are served.
+
+    Raises:
+        ConfigError: There is no such file, or it does not describe a feature store.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file.parent}: no {FILE}; it is written by the features step")
+    text = file.read_text()
+    if unset := sorted(set(re.findall(r"\$\{(\w+)\}", text)) - os.environ.keys()):
+        raise ConfigError(f"{file}: {', '.join(unset)} is not set in the environment")
+    from feast.errors import FeastError
+    from feast.repo_config import RepoConfig
+
+    try:
+        written = yaml.safe_load(os.path.expandvars(text))
+        # A name alone is looked up when it is first used, which is never; the mapping in the file would be at once.
+        return RepoConfig(**{**written, "offline_store": "dask"}, repo_path=file.parent)
+    except (yaml.YAMLError, TypeError, ValueError, FeastError) as error:
+        raise ConfigError(f"{file}: describes no feature store ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    """What was wrong, without the values of the file: a connection string holds a password."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        return "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems)
+    return type(error).__name__
 
 
 def _limit_waiting(online_store: Any) -> None:

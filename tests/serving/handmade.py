@@ -8,14 +8,18 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pricing import schema
 from pricing.page.context import MarketContext, UserContext
 from pricing.page.page import PricedItem, PricedPage
 from pricing.reasons import Reason
+from pricing.tables import Tables
 from serving.core import OPEN, Settled
 from serving.features import FeatureReader, MemoryReader, UserFeatures
 
@@ -116,6 +120,24 @@ class HandMadeCore:
 HUNTER = UserFeatures(
     {"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,), observed_at=1_700_000_000.0
 )
+
+
+def tables() -> Tables:
+    """Users and items of the hand-made model, as tables of a day ago."""
+    now = pd.Timestamp(datetime.now(UTC)).floor("us") - pd.Timedelta(days=1)
+    items = pd.DataFrame({schema.ITEM_ID: [f"item-{i:03d}" for i in range(N)], schema.UPDATED_AT: now})
+    items[schema.LIST_PRICE] = [100.0 + i for i in range(N)]
+    items[schema.UNIT_COST] = items[schema.LIST_PRICE] / 2
+    items[schema.STOCK] = 5.0
+    users = pd.DataFrame({schema.USER_ID: [f"user-{i}" for i in range(7)], schema.UPDATED_AT: now})
+    users[schema.PROMOTION_RESPONSE] = 0.9
+    users[schema.RECENCY_DAYS] = 3.0
+    users[schema.ORDERS_90D] = 1.0
+    users[schema.SPEND_90D] = 10.0
+    users[schema.HISTORY_ITEMS] = [["item-001"]] * 7
+    users[schema.HISTORY_AGE_DAYS] = [[2.0]] * 7
+    nothing = pd.DataFrame()
+    return Tables(items=items, users=users, impressions=nothing, orders=nothing)
 
 
 def main() -> int:

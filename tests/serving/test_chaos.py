@@ -12,15 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from pricing import schema
-from pricing.tables import Tables
 
 PATH = "/v1/models/fairtag:predict"
 
@@ -225,26 +224,8 @@ class Redis:
         self.process.send_signal(signal.SIGCONT)
 
 
-def shop() -> Tables:
-    """Users and items of the hand-made model, as tables."""
-    now = pd.Timestamp(datetime.now(UTC)).floor("us") - pd.Timedelta(days=1)
-    items = pd.DataFrame({schema.ITEM_ID: [f"item-{i:03d}" for i in range(60)], schema.UPDATED_AT: now})
-    items[schema.LIST_PRICE] = [100.0 + i for i in range(60)]
-    items[schema.UNIT_COST] = items[schema.LIST_PRICE] / 2
-    items[schema.STOCK] = 5.0
-    users = pd.DataFrame({schema.USER_ID: [f"user-{i}" for i in range(7)], schema.UPDATED_AT: now})
-    users[schema.PROMOTION_RESPONSE] = 0.9
-    users[schema.RECENCY_DAYS] = 3.0
-    users[schema.ORDERS_90D] = 1.0
-    users[schema.SPEND_90D] = 10.0
-    users[schema.HISTORY_ITEMS] = [["item-001"]] * 7
-    users[schema.HISTORY_AGE_DAYS] = [[2.0]] * 7
-    nothing = pd.DataFrame()
-    return Tables(items=items, users=users, impressions=nothing, orders=nothing)
-
-
 @pytest.fixture(scope="module")
-def feast_folder(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def feast_folder(redis: Redis, handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shop's features in that Redis."""
     import warnings
 
@@ -254,7 +235,7 @@ def feast_folder(redis: Redis, tmp_path_factory: pytest.TempPathFactory) -> Path
 
         folder = tmp_path_factory.mktemp("features")
         write_repository(folder, "redis", redis=redis.address)
-        materialise(apply(folder, shop()), datetime.now(UTC))
+        materialise(apply(folder, handmade.tables()), datetime.now(UTC))
     return folder
 
 
