@@ -108,7 +108,7 @@ def _judge(category: str, purchases: int, found: list[float] | None) -> Category
         return CategoryElasticity(category, purchases, nothing, nothing, nothing, nothing, 1.0, False, reason)
     check, low, high, own = found
     scale, priced, reason = 1.0, True, "the interval holds the model's mean"
-    if high >= 0:
+    if not high < 0:  # nor is NaN
         priced, reason = (
             False,
             f"the interval reaches {high:.2f}: demand is not shown to fall with the price: list price",

@@ -101,6 +101,10 @@ def population(
         ("weight", w, w >= 0),
     ):
         _refuse(values, ~(rule & np.isfinite(values)), name)
+    if not w.sum() > 0:
+        raise DataError(
+            "weight: every customer counts 0; nobody is left whose profit could be largest", column="weight"
+        )
     return Population(p, intercept, slope, c, rest, w / w.sum())
 
 

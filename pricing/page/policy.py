@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date, timedelta
@@ -61,12 +62,18 @@ class PricingPolicy:
         ):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value}; it must be in [0, 1]")
-        if self.margin_weight < 0 or self.anchor_weight < 0 or self.margin_weight + self.anchor_weight == 0:
+        weights = (self.margin_weight, self.anchor_weight)
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
             raise ConfigError(
-                f"margin_weight {self.margin_weight} and anchor_weight {self.anchor_weight} must be >= 0, one > 0"
+                f"margin_weight {self.margin_weight} and anchor_weight {self.anchor_weight} must be finite and >= 0, "
+                "one of them > 0"
             )
-        if self.posterior_draws < 1 or self.epoch_hours < 1:
-            raise ConfigError(f"posterior_draws {self.posterior_draws} and epoch_hours {self.epoch_hours} must be >= 1")
+        shares = self.reference_weights
+        if len(shares) != 3 or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+            raise ConfigError(f"reference_weights are {shares}; they must be three, >= 0, and sum to 1")
+        for name in ("posterior_draws", "epoch_hours", "stock_horizon_days"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
     def epoch_of(self, seconds: float) -> int:
         """The price epoch of an instant, given in seconds since 1970."""
@@ -85,7 +92,7 @@ class PricingPolicy:
         """Read the document; a name it does not know is refused.
 
         Raises:
-            ConfigError: The schema or a name is unknown.
+            ConfigError: The schema or a name is unknown, or a value is none that the policy may hold.
         """
         if document.get("schema") != SCHEMA:
             raise ConfigError(f"policy: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
@@ -93,10 +100,13 @@ class PricingPolicy:
         limits = {**values.pop("limits", {})}
         _known(values, cls, "policy")
         _known(limits, GuardrailLimits, "policy.limits")
-        for where, name in ((limits, "endings"), (values, "reference_weights")):
-            if name in where:
-                where[name] = tuple(where[name])
-        return cls(limits=GuardrailLimits(**limits), **values)
+        try:
+            for where, name in ((limits, "endings"), (values, "reference_weights")):
+                if name in where:
+                    where[name] = tuple(where[name])
+            return cls(limits=GuardrailLimits(**limits), **values)
+        except TypeError as error:
+            raise ConfigError(f"policy: a value is of the wrong kind ({error})") from error
 
 
 def _known(values: Mapping[str, Any], kind: type[Any], where: str) -> None:

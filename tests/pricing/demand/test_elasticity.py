@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pricing.demand.choices import probabilities
-from pricing.demand.elasticity import SCALE_RANGE, check_elasticity, cross_checked
+from pricing.demand.elasticity import SCALE_RANGE, _judge, check_elasticity, cross_checked
 from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.demand.model import Reaction
 from pricing.errors import DataError
@@ -64,6 +64,22 @@ def test_a_category_whose_demand_does_not_fall_with_the_price_is_not_priced(shop
     assert "list price" in found.categories[0].reason
     items = np.arange(6)
     np.testing.assert_array_equal(cross_checked(model, found).priceable(items), model.category[items] != 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "own", "scale", "priced"),
+    [
+        (-3.0, -1.0, -2.0, 1.0, True),  # the interval holds the model's figure
+        (-3.0, -2.0, -1.6, 2.5 / 1.6, True),  # it does not: rescaled to the check's point
+        (-2.0, 0.0, -1.0, 1.0, False),  # not shown to fall with the price
+        (-2.0, 0.1, -5.0, 1.0, False),
+        (np.nan, np.nan, -2.0, 1.0, False),  # a check that failed shows nothing
+    ],
+)
+def test_the_rule_for_one_category(low, high, own, scale, priced):
+    judged = _judge("sofas", 500, [(low + high) / 2, low, high, own])
+    assert judged.priced is priced
+    assert judged.scale == pytest.approx(scale)
 
 
 def test_a_category_with_too_few_purchases_is_not_priced(shop, data, model):

@@ -160,6 +160,7 @@ def test_a_width_that_is_none_is_refused(rho):
         {"cost": [np.inf]},
         {"outside": 0.0},
         {"weight": [-1.0]},
+        {"weight": [0.0]},
         {"optimal": np.zeros((0, 1))},
         {"a": [[np.inf]]},
     ],
