@@ -53,6 +53,8 @@ class EncoderConfig:
         evaluate_every: Steps between scores on held-out queries; 0 scores at the start and the end alone.
         patience: Scores without a better one after which training stops; 0 never stops.
         holdout_share: Share of queries and of items held out of training for these scores, by hash.
+        folds: Cross-validation: encoders trained and scored on folds of the queries and items before the one that
+            ships, which is then trained on all of them (``holdout_share`` is not used). 0 is off; else 2 or more.
         evaluation_queries: Most held-out queries scored.
         checkpoint_every: Steps between checkpoints; 0 writes none.
         student_layers: Layers that a smaller student keeps of the tuned encoder; the student ships. 0 ships the encoder
@@ -99,6 +101,7 @@ class EncoderConfig:
     evaluate_every: int = 0
     patience: int = 0
     holdout_share: float = 0.1
+    folds: int = 0
     evaluation_queries: int = 300
     checkpoint_every: int = 200
     student_layers: int = 0
@@ -112,6 +115,8 @@ class EncoderConfig:
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise ConfigError(f"encoder.{name} is {value!r}; it must be {rule}")
+        if self.folds == 1:
+            raise ConfigError("encoder.folds is 1; it must be 0, which is off, or at least 2")
         if self.negative_relevance >= self.positive_relevance:
             raise ConfigError(
                 f"encoder.negative_relevance is {self.negative_relevance}; it must be below "
@@ -211,7 +216,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     },
     **{name: _whole(1) for name in ("batch_items", "batch_clicks", "evaluation_queries", "student_steps")},
     **{name: _whole(0) for name in ("max_steps", "evaluate_every", "patience", "checkpoint_every", "seed")},
-    **{name: _whole(0) for name in ("student_layers",)},
+    **{name: _whole(0) for name in ("student_layers", "folds")},
     **{name: _share() for name in ("warmup_share", "positive_relevance", "negative_relevance")},
     **{name: _share(0.5) for name in ("augment", "holdout_share")},
     **{name: _positive() for name in ("learning_rate", "head_learning_rate", "clip_norm", "temperature")},

@@ -17,7 +17,7 @@ class Progress:
         tokens_per_second: Since this attempt began.
         seconds_left: Estimate at that rate.
         evaluation: Scores, where they were just taken.
-        stage: What is trained: empty for the encoder that ships, else such as ``student``.
+        stage: What is trained: empty for the encoder that ships, else such as ``student`` or ``fold 1 of 5``.
     """
 
     step: int
@@ -53,6 +53,7 @@ class TrainingReport:
         exports: Each export with fidelity, speed and verdict.
         serving: ``fp32``, ``int8`` or ``torch``.
         distillation: The student that ships beside its teacher, in quality and speed; None where there is none.
+        cross_validation: Held-out scores by fold, their mean and spread; None without ``folds``.
     """
 
     base: str
@@ -74,6 +75,7 @@ class TrainingReport:
     exports: list[dict[str, Any]]
     serving: str
     distillation: dict[str, Any] | None = None
+    cross_validation: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

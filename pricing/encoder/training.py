@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 
 from pricing.encoder import process_group as group
 from pricing.encoder.config import EncoderConfig
+from pricing.encoder.cross_validation import cross_validate
 from pricing.encoder.data import encoder_data
 from pricing.encoder.distillation import Distillation, distil
 from pricing.encoder.encoder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
@@ -70,14 +72,19 @@ def train_encoder(
         judgements,
         items,
         impressions,
-        config,
+        replace(config, holdout_share=0.0) if config.folds else config,
         lambda texts: tokenise(tokenizer, texts, limit, config.prefix),
         tokenizer_fingerprint=sha256_text(described),
         cache=cache or work,
     )
+    validated: dict[str, Any] | None = None
+    if config.folds:
+        fresh = partial(_fresh, config)
+        validated = cross_validate(config, data, fresh, pad_id(tokenizer), work, progress, clock).as_json()
+        torch.manual_seed(config.seed)  # the encoder that ships is the same however many folds came before it
     loop = Loop(config, model, data, pad_id(tokenizer), work, progress, clock)
     loop.run()
-    report = loop.report()
+    report = replace(loop.report(), cross_validation=validated)
     if group.rank() == 0:
         model, distilled = _shipped(config, loop, progress, clock)
         report = replace(report, distillation=distilled.as_json() if distilled else None)
@@ -85,6 +92,10 @@ def train_encoder(
         shutil.rmtree(work, ignore_errors=True)
     group.barrier()
     return report
+
+
+def _fresh(config: EncoderConfig) -> Encoder:
+    return load_base(config.base, config.pooling)[0]
 
 
 def _shipped(
@@ -135,7 +146,8 @@ def _write(
         write_json(folder / DESCRIPTION, document)
         exports: list[Export] = []
         if config.export == "auto":
-            judged = scored_pairs(loop.data, config)
+            held = loop.data.held_out if len(loop.data.held_out) else loop.data.train
+            judged = scored_pairs(replace(loop.data, held_out=held), config)  # the gate compares exports, not training
             exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock)
         report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
         # Times are in the report alone, which no digest covers.
