@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pricing import schema
-from pricing.search.similarity import ALPHA, HALF_LIFE_DAYS
+from pricing.search.similarity import ALPHA, HALF_LIFE_DAYS, recency_weights
 
 Floats = NDArray[np.float64]
 
@@ -85,16 +85,17 @@ def _history_matrix(
         known = [(row_of[item], age) for item, age in zip(items, ages, strict=True) if item in row_of]
         if not known:
             continue
-        newest = min(age for _, age in known)
         rows += [page] * len(known)
         columns += [row for row, _ in known]
-        weights += [2.0 ** (-(age - newest) / half_life_days) for _, age in known]
+        weights += recency_weights([age for _, age in known], half_life_days).tolist()
     return sparse.csr_matrix((weights, (rows, columns)), shape=(len(pages), n_items))
 
 
 def _joined(query: Floats, history: Floats, alpha: float) -> Floats:
-    """``normalise(alpha q + (1 - alpha) h)``; where one is absent the other stands alone."""
-    return _unit_rows(alpha * query + (1.0 - alpha) * history)
+    """``normalise(alpha q + (1 - alpha) h)``; where one is absent the other stands alone, whatever alpha."""
+    asked, liked = (vectors.any(axis=1, keepdims=True) for vectors in (query, history))
+    share = np.where(liked, np.where(asked, alpha, 0.0), 1.0)
+    return _unit_rows(share * query + (1.0 - share) * history)
 
 
 def _unit_rows(matrix: Floats) -> Floats:

@@ -76,11 +76,16 @@ def user_vector(embeddings: ArrayLike, age_days: ArrayLike, half_life_days: floa
     rows = np.asarray(embeddings, dtype=np.float64)
     if rows.size == 0:
         return None
+    return _unit(recency_weights(age_days, half_life_days) @ rows)
+
+
+def recency_weights(age_days: ArrayLike, half_life_days: float = HALF_LIFE_DAYS) -> Floats:
+    """Weights (k,) of a history by age, halved every half-life; the newest weighs 1, an unknown age is the oldest."""
     ages = np.maximum(np.asarray(age_days, dtype=np.float64), 0.0)
     known = ages[np.isfinite(ages)]
     ages = np.where(np.isfinite(ages), ages, known.max() if known.size else 0.0)
-    weight = np.exp2(-(ages - ages.min()) / half_life_days)  # relative to the newest, so that none underflows
-    return _unit(weight @ rows)
+    weight: Floats = np.exp2(-(ages - ages.min()) / half_life_days)  # relative to the newest, so that none underflows
+    return weight
 
 
 def intent(query: ArrayLike | None, history: ArrayLike | None, alpha: float = ALPHA) -> Floats | None:
@@ -131,7 +136,7 @@ def best(scores: ArrayLike, k: int) -> NDArray[np.int64]:
 
 def _unit(vector: Floats) -> Floats | None:
     length = float(np.linalg.norm(vector))
-    return vector / length if length > 1e-12 else None
+    return vector / length if 1e-12 < length < np.inf else None
 
 
 def _jaccard(words: frozenset[str], other: Collection[str]) -> float:

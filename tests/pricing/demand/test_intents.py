@@ -27,6 +27,8 @@ def log() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray, dict[str, in
         ("p2", "chair", [], []),
         ("p3", None, [], []),
         ("p4", "lamp", ["gone", "i5"], [1.0, 9.0]),
+        ("p5", "lamp", ["i1", "i2", "i4"], [np.nan, 20.0, -1.0]),
+        ("p6", None, ["i1", "i2"], [np.nan, np.inf]),
     ]
     rows = [(page, item, query, history, ages) for page, query, history, ages in pages for item in ("i0", "i3", "i5")]
     names = [schema.PAGE_ID, schema.ITEM_ID, schema.QUERY, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS]
@@ -34,16 +36,17 @@ def log() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray, dict[str, in
     return pd.DataFrame(rows, columns=names), queries, embeddings, row_of
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 @pytest.mark.parametrize("with_history", [True, False])
-def test_each_row_equals_the_one_page_computation(log, with_history: bool) -> None:
+def test_each_row_equals_the_one_page_computation(log, with_history: bool, alpha: float) -> None:
     frame, queries, embeddings, row_of = log
-    found = page_similarity(frame, queries, embeddings, row_of, with_history=with_history)
+    found = page_similarity(frame, queries, embeddings, row_of, with_history=with_history, alpha=alpha)
     for (_, row), s in zip(frame.iterrows(), found, strict=True):
         known = [
             (row_of[i], age) for i, age in zip(row.history_items, row.history_age_days, strict=True) if i in row_of
         ]
         history = user_vector(embeddings[[k for k, _ in known]], [a for _, a in known]) if with_history else None
-        z = intent(queries.get(row.query), history)
+        z = intent(queries.get(row.query), history, alpha)
         expected = 0.5 if z is None else similarity(z, embeddings[[row_of[row.item_id]]], "cosine")[0]
         assert s == pytest.approx(expected, abs=1e-6)
 

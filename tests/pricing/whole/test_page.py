@@ -232,6 +232,14 @@ def test_behaviour_that_is_infinite_prices_as_unknown_behaviour(model, rows, que
     assert pages[0] == pages[1]
 
 
+@pytest.mark.parametrize("broken", [np.inf, np.nan])
+def test_an_embedding_that_is_no_number_is_no_query(model, rows, query, broken):
+    vector = query.copy()
+    vector[0] = broken
+    guest = UserContext(user_id="u1", jurisdiction="US-NY")
+    assert price_page(model, rows, vector, guest, epoch=EPOCH) == price_page(model, rows, None, guest, epoch=EPOCH)
+
+
 def test_the_same_item_twice_on_a_page_has_one_price(model, rows, query):
     page = price_page(model, rows[[3, 0, 3]], query, customer(model), epoch=EPOCH)
     assert page.items[0].price_minor == page.items[2].price_minor
