@@ -28,12 +28,13 @@ from pricing.evaluation.fairness import (
     gap_gate,
     price_by_group,
     promises_gate,
+    proxy_figures,
 )
 from pricing.evaluation.judge import Judgement, Trial, fit_judges, judge, make_trial
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.evaluation.prices import PriceAccuracy, price_gates, score_prices
 from pricing.evaluation.relevance import Relevance, relevance_gate, score_relevance
-from pricing.evaluation.value import PolicyPrices, uplift_figures, value_gates
+from pricing.evaluation.value import PolicyPrices, offer_figures, uplift_figures, value_gates
 from pricing.page.shadow import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
 from pricing.tables import Tables
 
@@ -141,8 +142,12 @@ def evaluate(
         "evidence": "randomised prices" if menu is not None else "observational",
         "dataset": str(tables.metadata.get("dataset", "")),
         "provenance": tables.metadata.get("provenance", {}),
-        "challenger": scored.figures(),
-        "champion": rival.figures() if rival else None,
+        "challenger": {
+            **scored.figures(),
+            **_offers(judgement, prices),
+            "groups_told_by_pricing_features_auc": proxy_figures(hold_out, tables.audit_groups, seed),
+        },
+        "champion": {**rival.figures(), **_offers(judgement, rival_prices)} if rival else None,
         "charts": {
             "calibration": demand_part.bins(scored.calibration),
             "price_scatter": scored.prices.scatter(),
@@ -216,6 +221,10 @@ def _uplift(
     logged = judgement.trial.rows[schema.PRICE].to_numpy(dtype=np.float64)
     policies = [challenger, *([champion] if champion else []), PolicyPrices("prices as logged", logged, logged)]
     return uplift_figures(judgement, policies, seed)
+
+
+def _offers(judgement: Judgement | None, prices: PolicyPrices | None) -> dict[str, Any]:
+    return {"offers": offer_figures(judgement.trial, prices)} if judgement and prices else {}
 
 
 def _menu(tables: Tables) -> Floats | None:

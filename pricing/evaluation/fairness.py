@@ -20,6 +20,7 @@ from pricing.evaluation.limits import EvaluationLimits
 from pricing.fairness.audit import AuditReport, audit
 from pricing.fairness.disclosure import read_disclosures
 from pricing.fairness.invariants import breaches, check_invariants
+from pricing.fairness.proxy import proxy_check
 from pricing.fairness.verdict import AuditLimits
 from pricing.page.context import MarketContext
 from pricing.page.page import price_page
@@ -115,6 +116,19 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
         high=_finite(worst.high),
         note=f"{note}; {len(told)} groups judged" + (f", {silent} without a sure answer" if silent else ""),
     )
+
+
+def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> dict[str, float]:
+    """How well the pricing features give away each group (AUC, 0.5 is not at all); groups too small are left out.
+
+    A figure and no gate: a proxy harms through prices, and the gap gate judges those.
+    """
+    if groups is None or groups.empty:
+        return {}
+    newest = hold_out.sort_values(schema.TS, kind="stable").drop_duplicates(schema.USER_ID, keep="last")
+    named = {schema.USER_ID: schema.USER_KEY}
+    found = proxy_check(newest.rename(columns=named), groups.rename(columns=named), seed=seed)
+    return {f"{one.attribute}: {one.group}": one.auc for one in found if np.isfinite(one.auc)}
 
 
 def price_by_group(

@@ -5,7 +5,7 @@ Knows prices, logs and judges; nothing of how the prices were chosen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pricing import schema
 from pricing.bundle.decision import Gate
-from pricing.evaluation.judge import Judgement, interval
+from pricing.evaluation.judge import Judgement, Trial, interval
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.offline.launch import launch_report
 from pricing.offline.ope import bandit_log
+from pricing.offline.pricing_metrics import pricing_metrics
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +47,17 @@ def uplift_figures(judgement: Judgement, policies: list[PolicyPrices], seed: int
         value = float((judgement.page_profit(policy.price) - judgement.page_profit(judgement.trial.listed)).mean())
         rows.append({"policy": policy.name, "value": value, "low": low, "high": high})
     return rows
+
+
+def offer_figures(trial: Trial, policy: PolicyPrices) -> dict[str, Any]:
+    """Price decrease and increase recall and precision, and booking regret: what the log says with no counterfactual.
+
+    Offers that could not be bought say nothing and are left out; a share of nothing is left out too.
+    """
+    offered = trial.rows[schema.PRICE].to_numpy(dtype=np.float64)[trial.on_sale]
+    sold = trial.rows[schema.PURCHASED].to_numpy(dtype=bool)[trial.on_sale]
+    found = asdict(pricing_metrics(offered, policy.price[trial.on_sale], sold))
+    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def value_gates(

@@ -14,11 +14,11 @@ from pricing.evaluation import EvaluationLimits, evaluate
 from pricing.evaluation.behaviour import behaviour_gates, requests
 from pricing.evaluation.budget import budget_gates
 from pricing.evaluation.evaluate import _hold_out
-from pricing.evaluation.fairness import promises_gate
+from pricing.evaluation.fairness import promises_gate, proxy_figures
 from pricing.evaluation.judge import fit_judges, interval, judge, make_trial
 from pricing.evaluation.prices import PriceAccuracy, price_gates
 from pricing.evaluation.relevance import Relevance, paired_interval, relevance_gate
-from pricing.evaluation.value import PolicyPrices, non_inferiority, observational_gate, on_menu
+from pricing.evaluation.value import PolicyPrices, non_inferiority, observational_gate, offer_figures, on_menu
 from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
@@ -82,6 +82,38 @@ def test_the_document_is_whole_and_reads_as_a_page(decision, bundle, tmp_path):
     if not decision["accepted"]:
         with pytest.raises(DecisionRejected):
             require_accepted(decision, bundle)
+
+
+def test_the_document_holds_what_needs_no_counterfactual(decision):
+    for side in ("challenger", "champion"):
+        offers = decision["metrics"][side]["offers"]
+        assert offers["sold"] + offers["unsold"] > 100
+        assert 0 <= offers["booking_regret"] <= 1
+        assert all(0 <= offers[name] <= 1 for name in ("pdr", "pdp", "pir", "pip"))
+
+
+def test_offers_count_only_what_could_be_bought(judgement):
+    trial = judgement.trial
+    logged = trial.rows[schema.PRICE].to_numpy(dtype=float)
+    found = offer_figures(trial, PolicyPrices("as logged", logged, logged))
+    assert found["sold"] + found["unsold"] == trial.on_sale.sum()
+    assert (found["pdr"], found["pir"], found["booking_regret"]) == (0.0, 1.0, 0.0)
+    assert "pdp" not in found  # nothing was suggested below the logged price
+    halved = offer_figures(trial, PolicyPrices("half", 0.5 * logged, logged))
+    assert (halved["pdr"], halved["pir"], halved["booking_regret"]) == (1.0, 0.0, 0.5)
+
+
+def test_a_feature_that_is_a_group_under_another_name_is_seen(hold_out):
+    users = pd.Series(hold_out[schema.USER_ID].unique(), name=schema.USER_ID)
+    many = pd.concat([hold_out.assign(**{schema.USER_ID: hold_out[schema.USER_ID] + suffix}) for suffix in "ab"])
+    group = np.where(np.arange(2 * len(users)) < len(users), "a", "b")
+    groups = pd.DataFrame(
+        {schema.USER_ID: [*(users + "a"), *(users + "b")], schema.ATTRIBUTE: "planted", schema.GROUP: group}
+    )
+    told = many.assign(**{schema.PROMOTION_RESPONSE: many[schema.USER_ID].str.endswith("a").astype(float)})
+    assert proxy_figures(told, groups, 0)["planted: a"] > 0.99
+    assert proxy_figures(many, groups, 0)["planted: a"] < 0.65
+    assert proxy_figures(many, groups.head(0), 0) == proxy_figures(many, None, 0) == {}
 
 
 def test_an_encoder_worse_than_the_champion_fails_relevance():
