@@ -15,8 +15,6 @@ FROM build AS code
 COPY . .
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
     python3 -m pip install --no-deps --prefix /code .
-# The endpoint reads features online alone: it has no DuckDB, which Feast loads as soon as the file names it.
-RUN sed 's/type: duckdb/type: dask/' feature_repo/feature_store.cluster.yaml >/feature_store.yaml && grep -q 'type: dask' /feature_store.yaml
 
 # Bytecode is written by importing what a role imports (warm.py), not for every file: half of it is never asked for.
 # The steps of the pipeline run under kfp, which a component without installation at run time must find.
@@ -84,7 +82,7 @@ FROM run AS serve
 COPY --from=serve-libraries /opt/fairtag /opt/fairtag
 COPY --from=code /code /opt/fairtag
 # The features' cluster environment; its addresses come from the environment (FAIRTAG_REDIS, FAIRTAG_FEAST_REGISTRY).
-COPY --from=code /feature_store.yaml /etc/fairtag/features/feature_store.yaml
+COPY --from=code /src/feature_repo/feature_store.cluster.yaml /etc/fairtag/features/feature_store.yaml
 EXPOSE 8080 8081
 HEALTHCHECK --start-period=60s --interval=10s --timeout=3s CMD ["python", "-c", \
     "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/models/fairtag/ready', timeout=2)"]
