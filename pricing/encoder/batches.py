@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.encoder.config import EncoderConfig
-from pricing.encoder.data import EncoderData, Floats, Ints
+from pricing.encoder.data import EncoderData, Floats, Ints, Mined
 
 _BUCKET = 50  # micro-batches sorted by length together: little padding, and still a near-random order
 _PRICE_STREAM, _CLICK_STREAM, _AUGMENT_STREAM = 1, 2, 3  # separate random streams of one seed
@@ -31,7 +31,7 @@ class Batch:
         pair_item: Place in ``items`` of each judged pair (p,).
         relevance: Grade of each judged pair (p,).
         weight: Weight of each judged pair in the graded loss (p,).
-        negative: (g, n) whether an item counts against a query in the contrastive softmax.
+        negative: (g, n) whether an item, judged or mined, counts against a query in the contrastive softmax.
         price_item: Place in ``items`` of each priced item.
         log_price: Log price of each priced item, in currency units.
         click_query: Place in ``queries`` of each impression.
@@ -62,6 +62,7 @@ class BatchPlan:
 
     Judged items of a query stay together (``rows_per_query``), so that its irrelevant ones are hard negatives of its
     relevant ones; the other queries' items are in-batch negatives unless they were judged better than irrelevant.
+    Mined negatives come with their query; only the contrastive loss reads them, as nobody graded them.
 
     Args:
         data: What is learnt.
@@ -75,6 +76,7 @@ class BatchPlan:
         order = np.argsort(data.train.query, kind="stable")
         cuts = np.flatnonzero(np.diff(data.train.query[order])) + 1
         self._rows_of_query = [rows for rows in np.split(order, cuts) if len(rows)]
+        self._mined = _by_query(data.mined)
         rows = zip(data.train.query.tolist(), data.train.item.tolist(), data.train.relevance.tolist(), strict=True)
         self._not_negative = {(q, v) for q, v, relevance in rows if relevance > config.negative_relevance}
         self._length = np.array([len(ids) for ids in data.tokens], dtype=np.int64)
@@ -131,10 +133,11 @@ class BatchPlan:
         data = self.data
         judged, clicked, priced = data.train, data.clicks, data.prices
         queries, at_query = np.unique(np.concatenate([judged.query[pairs], clicked.query[click]]), return_inverse=True)
+        mined = [self._mined[row] for row in np.unique(judged.query[pairs]).tolist() if row in self._mined]
         items, at_item = np.unique(
-            np.concatenate([judged.item[pairs], priced.item[price], clicked.item[click]]), return_inverse=True
+            np.concatenate([judged.item[pairs], priced.item[price], clicked.item[click], *mined]), return_inverse=True
         )
-        p, m = len(pairs), len(price)
+        p, m, c = len(pairs), len(price), len(click)
         return Batch(
             queries=queries,
             items=items,
@@ -142,21 +145,21 @@ class BatchPlan:
             pair_item=at_item[:p],
             relevance=judged.relevance[pairs],
             weight=self._weights[pairs],
-            negative=self._negatives(queries, items, np.unique(at_item[:p])),
+            negative=self._negatives(queries, items, np.unique(np.concatenate([at_item[:p], at_item[p + m + c :]]))),
             price_item=at_item[p : p + m],
             log_price=priced.log_price[price],
             click_query=at_query[p:],
-            click_item=at_item[p + m :],
+            click_item=at_item[p + m : p + m + c],
             log_discount=clicked.log_discount[click],
             outcome=clicked.outcome[click],
             augment=(self.config.seed, number * 4 + _AUGMENT_STREAM),
         )
 
-    def _negatives(self, queries: Ints, items: Ints, judged: Ints) -> Mask:
+    def _negatives(self, queries: Ints, items: Ints, columns: Ints) -> Mask:
         mask = np.zeros((len(queries), len(items)), dtype=bool)
-        mask[:, judged] = True
+        mask[:, columns] = True
         for row, query in enumerate(queries.tolist()):
-            for column in judged.tolist():
+            for column in columns.tolist():
                 if (query, int(items[column])) in self._not_negative:
                     mask[row, column] = False
         return mask
@@ -164,6 +167,12 @@ class BatchPlan:
 
 def _cut(rows: Ints, size: int) -> list[Ints]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _by_query(mined: Mined) -> dict[int, Ints]:
+    """Items of each query that has any."""
+    queries, cuts = np.unique(mined.query, return_index=True)  # sorted: they were mined query by query
+    return dict(zip(queries.tolist(), np.split(mined.item, cuts[1:]), strict=True)) if len(mined) else {}
 
 
 @lru_cache(maxsize=8)

@@ -28,6 +28,8 @@ class EncoderConfig:
         max_steps: Cap on optimiser steps, None for none; 0 exports the base as it is.
         batch_queries: Queries in one micro-batch.
         rows_per_query: Judged items of a query that share its micro-batch; the irrelevant ones are hard negatives.
+        mined_negatives: Further hard negatives a query: its best items by BM25 that nobody judged relevant. They join
+            its micro-batch, and cost an item's time each. 0 is off: in a shop of many alike some of them are relevant.
         batch_items: Items whose log price is learnt in a micro-batch.
         batch_clicks: Impressions whose click and purchase are learnt in a micro-batch.
         accumulation: Micro-batches of one optimiser step (split over the processes of a group).
@@ -76,6 +78,7 @@ class EncoderConfig:
     max_steps: int | None = None
     batch_queries: int = 16
     rows_per_query: int = 4
+    mined_negatives: int = 0
     batch_items: int = 16
     batch_clicks: int = 16
     accumulation: int = 1
@@ -216,7 +219,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     },
     **{name: _whole(1) for name in ("batch_items", "batch_clicks", "evaluation_queries", "student_steps")},
     **{name: _whole(0) for name in ("max_steps", "evaluate_every", "patience", "checkpoint_every", "seed")},
-    **{name: _whole(0) for name in ("student_layers", "folds")},
+    **{name: _whole(0) for name in ("student_layers", "folds", "mined_negatives")},
     **{name: _share() for name in ("warmup_share", "positive_relevance", "negative_relevance")},
     **{name: _share(0.5) for name in ("augment", "holdout_share")},
     **{name: _positive() for name in ("learning_rate", "head_learning_rate", "clip_norm", "temperature")},

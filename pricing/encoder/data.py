@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pricing import schema
 from pricing.bundle import splits
 from pricing.encoder.config import EncoderConfig
+from pricing.encoder.mining import mined_negatives
 from pricing.errors import DataError
 from pricing.files import canonical_json, sha256_text, write_atomic
 from pricing.text import item_texts, normalise
@@ -64,6 +65,17 @@ class Clicks:
 
 
 @dataclass(frozen=True)
+class Mined:
+    """Hard negatives that nobody judged: row numbers of a query's and an item's text, (n,) each."""
+
+    query: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    item: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True)
 class EncoderData:
     """Everything the loop reads.
 
@@ -76,6 +88,7 @@ class EncoderData:
         clicks: Impressions that are learnt.
         counts: What was read, dropped, merged; for the report.
         fingerprint: Hex SHA-256 of all of it.
+        mined: Negatives of the queries that are learnt; none unless asked for.
     """
 
     tokens: list[Ints]
@@ -86,6 +99,7 @@ class EncoderData:
     clicks: Clicks
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
+    mined: Mined = field(default_factory=Mined)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -129,9 +143,15 @@ def encoder_data(
     held = splits.held_out(judged[schema.QUERY], SALT, config.holdout_share)
     prices, held_prices = _prices(items, texts, book, config)
     clicks = _clicks(shown, book) if config.click_weight > 0 else _clicks(shown.iloc[:0], book)
+    mined = Mined()
+    if config.mined_negatives:
+        known = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
+        others = book.rows([text for item, text in texts.items() if item not in known])
+        mined = _mined(_take(pairs, ~held), others, book.texts, config)
+        counts["mined_negatives"] = len(mined)
     tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
     data = EncoderData(
-        tokens, _take(pairs, ~held), _take(pairs, held), prices, held_prices, clicks, counts, fingerprint
+        tokens, _take(pairs, ~held), _take(pairs, held), prices, held_prices, clicks, counts, fingerprint, mined
     )
     if config.method != "none" and not data.tasks:
         raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")
@@ -206,6 +226,23 @@ def _pairs(judged: pd.DataFrame, book: _TextBook, config: EncoderConfig, counts:
             examples=judged[schema.QUERY].head(3).tolist(),
         )
     return Pairs(book.rows(judged[schema.QUERY].tolist()), book.rows(judged[schema.TITLE].tolist()), relevance)
+
+
+def _mined(train: Pairs, others: Ints, texts: list[str], config: EncoderConfig) -> Mined:
+    """Negatives of the learnt queries, among the items judged for any of them and those judged for none.
+
+    An item that was judged is known by its judged text alone: its catalogue text would hide that it is relevant.
+    """
+    relevant: dict[int, set[int]] = {}
+    for query, item, relevance in zip(train.query.tolist(), train.item.tolist(), train.relevance.tolist(), strict=True):
+        if relevance > config.negative_relevance:
+            relevant.setdefault(query, set()).add(item)
+    pool = np.unique(np.concatenate([train.item, others])).tolist()
+    queries = np.unique(train.query).tolist()
+    found = mined_negatives(
+        {row: texts[row] for row in queries}, {row: texts[row] for row in pool}, relevant, config.mined_negatives
+    )
+    return Mined(*found)
 
 
 def _prices(

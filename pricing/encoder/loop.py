@@ -264,6 +264,6 @@ def _precision(config: EncoderConfig, device: str) -> str:
 
 def _digest(data: EncoderData) -> str:
     """Hex SHA-256 over every array that is learnt, so that a checkpoint of other rows is never resumed."""
-    parts = (data.train, data.held_out, data.prices, data.held_out_prices, data.clicks)
+    parts = (data.train, data.held_out, data.prices, data.held_out_prices, data.clicks, data.mined)
     arrays = [array for part in parts for array in vars(part).values()]
     return sha256_text("".join(sha256_text(np.ascontiguousarray(array).tobytes().hex()) for array in arrays))
