@@ -85,6 +85,37 @@ def test_the_service_runs_in_standard_mode_and_monitors_read_the_live_model(over
     assert "canaryTrafficPercent" not in json.dumps(service), "ignored in silence in Standard mode"
 
 
+QUANTITY = {"Gi": 1.0, "Mi": 1 / 1024, "m": 1 / 1000, "": 1.0}  # memory in GiB, processors
+
+
+def asked(containers):
+    """Processors and GiB that containers ask for."""
+    requests = [each["resources"]["requests"] for each in containers]
+    split = {
+        name: [re.fullmatch(r"([\d.]+)(Gi|Mi|m|)", str(each[name])) for each in requests] for name in ("cpu", "memory")
+    }
+    return [sum(float(found[1]) * QUANTITY[found[2]] for found in split[name]) for name in ("cpu", "memory")]
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("kind", False), ("staging", False), ("production", False), ("production", True)]
+)
+def test_the_guide_adds_up_what_the_manifests_ask_for(built, name, most):
+    objects = built[name]
+    workloads = [each for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
+    assert all(each["spec"].get("replicas", 1) == 1 for each in workloads)
+    running = [each["spec"]["template"]["spec"]["containers"] for each in workloads]
+    pods = named(objects, "InferenceService", "fairtag")["spec"]["predictor"]["maxReplicas" if most else "minReplicas"]
+    total = [asked(containers) for containers in (*running, *[[endpoint(objects)]] * pods)]
+    jobs = [asked([job_container(each)]) for each in objects if each["kind"] == "CronJob"]
+    processors, memory = (
+        round(sum(part) + max(job), 2)
+        for part, job in zip(zip(*total, strict=True), zip(*jobs, strict=True), strict=True)
+    )
+    row = rf"\| {name}{', most pods' if most else ''} \| {pods}[,;]?[^|]*\| {processors:.2f} \| {memory:.1f} GiB \|"
+    assert re.search(row, (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")), (processors, memory)
+
+
 def test_every_job_of_the_monitors_is_scheduled_with_options_it_understands(overlay):
     jobs = [job_container(each) for each in overlay if each["kind"] == "CronJob"]
     asked = {job["args"][0]: monitoring_parser().parse_args(job["args"]) for job in jobs}
