@@ -90,7 +90,7 @@ def launch_report(
         value, opinion = ope.doubly_robust(log, policy, model, bounds.clip), ope.direct(log, policy, model)
     else:
         value = ope.doubly_robust_pages(log, policy, model, joint, bounds.clip)
-        opinion = ope.Estimate("DM of pages", np.asarray(joint, dtype=np.float64), np.ones(log.size), log.cluster)
+        opinion = ope.Estimate("DM of pages", ope.checked_rewards(log, joint), np.ones(log.size), log.cluster)
     baseline = ope.on_policy(log) if champion is None else ope.doubly_robust(log, champion, model, bounds.clip)
     uplift = ope.difference(value, baseline)
     raw = ope.weights(log, policy)

@@ -179,11 +179,15 @@ def doubly_robust_pages(
         model: Reward of each row under each action, the others of its page as logged, shape (n, actions).
         joint: Reward of each row when the whole page is at the new prices, shape (n,).
         clip: Largest weight.
+
+    Raises:
+        DataError: The policy is none, or a reward of the model is not a finite number.
     """
-    w = weights(log, policy, clip)
-    q = np.asarray(model, dtype=np.float64)[np.arange(log.size), log.action]
-    numerator = np.asarray(joint, dtype=np.float64) + w * (log.reward - q)
-    return Estimate("DR of pages", numerator, np.ones(log.size), log.cluster)
+    logged = _expected(log, policy, model)[1]
+    together = checked_rewards(log, joint)
+    return Estimate(
+        "DR of pages", together + weights(log, policy, clip) * (log.reward - logged), np.ones(log.size), log.cluster
+    )
 
 
 def switch(log: BanditLog, policy: ArrayLike, model: ArrayLike, threshold: float) -> Estimate:
@@ -241,6 +245,19 @@ def _expected(log: BanditLog, policy: ArrayLike, model: ArrayLike) -> tuple[Floa
         raise DataError(f"the reward model gives {q.shape}, the policy {pi.shape}; both are rows x actions")
     _refuse(~np.isfinite(q), q, "model", "a finite reward for every action")
     return (pi * q).sum(axis=1), q[np.arange(log.size), log.action]
+
+
+def checked_rewards(log: BanditLog, joint: ArrayLike) -> Floats:
+    """A reward of each row, shape (n,).
+
+    Raises:
+        DataError: Not one finite number a row.
+    """
+    rewards = np.asarray(joint, dtype=np.float64)
+    if rewards.shape != (log.size,):
+        raise DataError(f"the rewards of whole pages have shape {rewards.shape}; the log needs ({log.size},)")
+    _refuse(~np.isfinite(rewards), rewards, "joint", "a finite reward")
+    return rewards
 
 
 def checked_policy(log: BanditLog, policy: ArrayLike) -> Floats:
