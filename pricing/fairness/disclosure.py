@@ -91,6 +91,15 @@ class DisclosureTable:
             return max(current, key=lambda rule: rule.effective)
         return next(rule for rule in self.rules if rule.jurisdiction == DEFAULT)
 
+    def rule_between(self, jurisdiction: str | None, first: date, last: date) -> DisclosureRule:
+        """The rule for a place on all days from ``first`` to ``last``; the default rule where it changes between.
+
+        A price promised for these days can carry one notice, and no notice is right before and after a change.
+        """
+        days = {rule.effective for rule in self.rules} | {rule.until for rule in self.rules if rule.until is not None}
+        found = {self.rule(jurisdiction, day) for day in (first, last, *(day for day in days if first < day < last))}
+        return found.pop() if len(found) == 1 else self.rule(None, first)
+
 
 def read_disclosures(path: Path | None = None) -> DisclosureTable:
     """Read a table, by default the one in the package.
@@ -125,17 +134,22 @@ def _parse(document: Mapping[str, Any], name: str) -> DisclosureTable:
 
 
 def _rule(row: Mapping[str, Any], name: str) -> DisclosureRule:
-    rule = DisclosureRule(
-        jurisdiction=row["jurisdiction"],
-        effective=date.fromisoformat(row["effective"]),
-        until=date.fromisoformat(row["until"]) if row.get("until") else None,
-        personalisation=row["personalisation"],
-        text=row["text"],
-        text_is_statutory=row["text_is_statutory"],
-        source=row["source"],
-        counsel=row["counsel"],
-    )
+    try:
+        rule = DisclosureRule(
+            jurisdiction=row["jurisdiction"],
+            effective=date.fromisoformat(row["effective"]),
+            until=date.fromisoformat(row["until"]) if row.get("until") else None,
+            personalisation=row["personalisation"],
+            text=row["text"],
+            text_is_statutory=row["text_is_statutory"],
+            source=row["source"],
+            counsel=row["counsel"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: no rule can be read from a row ({type(error).__name__}: {error})") from error
     where = f"{name}: {rule.jurisdiction} from {rule.effective}"
+    if not isinstance(rule.personalisation, bool):  # the text "false" would count as true
+        raise ConfigError(f"{where}: personalisation is {rule.personalisation!r}; it must be true or false")
     if rule.personalisation and not rule.text:
         raise ConfigError(f"{where}: personal prices need a text that says so")
     if rule.jurisdiction == DEFAULT and rule.personalisation:

@@ -59,7 +59,7 @@ def price_page(
     Returns:
         One priced item for each row. An empty page for no rows.
     """
-    rule = read_disclosures().rule(user.jurisdiction, model.policy.day_of(epoch))
+    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(epoch))
     refusal = why_not_personal(model.policy, user, rule)
     who = _consented(user, refusal)
     problem = page_problem(
@@ -108,7 +108,7 @@ def explain_page(
         For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
         the contributions sum to ``price - base``. An item out of stock is not priced, and has none.
     """
-    rule = read_disclosures().rule(user.jurisdiction, model.policy.day_of(epoch))
+    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(epoch))
     who = _consented(user, why_not_personal(model.policy, user, rule))
     problem = page_problem(
         model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from pricing.errors import ConfigError
@@ -80,8 +80,13 @@ class PricingPolicy:
         return int(seconds // (self.epoch_hours * 3600))
 
     def day_of(self, epoch: int) -> date:
-        """The day on which an epoch begins, UTC: the day whose law holds for its quotes."""
+        """The day on which an epoch begins, UTC."""
         return EPOCH_ZERO + timedelta(hours=epoch * self.epoch_hours)
+
+    def days_of(self, epoch: int) -> tuple[date, date]:
+        """The first and the last day of an epoch, UTC: the days whose law holds for its quotes."""
+        last = datetime.combine(EPOCH_ZERO, time()) + timedelta(hours=(epoch + 1) * self.epoch_hours, seconds=-1)
+        return self.day_of(epoch), last.date()
 
     def to_json(self) -> dict[str, Any]:
         """The document as JSON."""

@@ -97,6 +97,15 @@ def test_a_newer_row_replaces_an_older_one_on_its_day_and_an_ended_one_falls_bac
     assert table.rule("EU", date(2022, 1, 1)).jurisdiction == DEFAULT
 
 
+def test_a_span_of_days_in_which_the_rule_changes_has_no_personal_prices(tmp_path):
+    rules = [OFF, row(until="2022-01-01"), row(effective="2021-01-01", text="newer", until="2021-01-03")]
+    table = read_disclosures(table_of(tmp_path, rules))
+    assert table.rule_between("EU", date(2020, 12, 1), date(2020, 12, 31)).text == "told"
+    assert table.rule_between("EU", date(2021, 1, 1), date(2021, 1, 2)).text == "newer"
+    for first, last in (((2020, 12, 31), (2021, 1, 1)), ((2020, 12, 31), (2021, 1, 7)), ((2021, 12, 31), (2022, 1, 1))):
+        assert table.rule_between("EU", date(*first), date(*last)).jurisdiction == DEFAULT
+
+
 @pytest.mark.parametrize(
     ("rules", "changes", "message"),
     [
@@ -107,6 +116,9 @@ def test_a_newer_row_replaces_an_older_one_on_its_day_and_an_ended_one_falls_bac
         ([row(jurisdiction="default")], {}, "must be off"),
         ([OFF, row(until="2019-01-01")], {}, "before it begins"),
         ([OFF], {"aliases": {"US-ZZ": ["ZED"]}}, "has no row"),
+        ([OFF, row(personalisation="false")], {}, "true or false"),
+        ([OFF, row(effective="soon")], {}, "can be read"),
+        ([OFF, {"jurisdiction": "EU"}], {}, "can be read"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(tmp_path, rules, changes, message):

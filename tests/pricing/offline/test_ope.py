@@ -210,5 +210,5 @@ def test_the_value_of_whole_pages_corrects_a_reward_model_that_is_off_by_as_much
 def test_broken_rewards_of_whole_pages_are_refused(joint):
     log, policy, model, _ = simulate(4)
     given = np.full(log.size, joint) if np.isscalar(joint) else np.array(joint)
-    with pytest.raises(DataError, match="joint|pages"):
+    with pytest.raises(DataError, match=r"joint|pages"):
         ope.doubly_robust_pages(log, policy, model, given)

@@ -79,3 +79,6 @@ def test_epochs_are_of_one_length_and_begin_at_midnight_of_1970():
     assert [policy.epoch_of(hour * 3600.0) for hour in (0, 5.999, 6, 12, 24)] == [0, 0, 1, 2, 4]
     assert policy.day_of(4) == date(1970, 1, 2)
     assert PricingPolicy().day_of(20_620) == date(2026, 6, 16)
+    assert PricingPolicy().days_of(20_620) == (date(2026, 6, 16), date(2026, 6, 16))
+    assert PricingPolicy(epoch_hours=36).days_of(1) == (date(1970, 1, 2), date(1970, 1, 3))
+    assert PricingPolicy(epoch_hours=168).days_of(0) == (date(1970, 1, 1), date(1970, 1, 7))
