@@ -86,10 +86,13 @@ def _explored(problem: PageProblem, price: Floats, allowed: Flags, epoch: int, c
 
 
 def _confidence(problem: PageProblem, best: Floats, fallback: Floats, seed: int) -> float:
-    """Pr(U(best) > U(list)) over posterior draws; NaN, which is never too low, where the two are the same."""
-    if np.array_equal(best, fallback):
-        return float("nan")
+    """Pr(U(best) > U(list)) over posterior draws; NaN, which is never too low, where demand has nothing to say.
+
+    That is where the two are the same, and where prices follow f(v) alone.
+    """
     policy = problem.model.policy
+    if policy.anchored or np.array_equal(best, fallback):
+        return float("nan")
     a, b = problem.model.demand.draws(
         problem.rows, problem.similarity, problem.behaviour, n_draws=policy.posterior_draws, seed=seed
     )

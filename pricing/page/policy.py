@@ -22,7 +22,7 @@ class PricingPolicy:
 
     Args:
         limits: Guardrails.
-        margin_weight: w, weight of profit in the objective.
+        margin_weight: w, weight of profit in the objective; 0 is the anchor objective, the price nearest to f(v).
         anchor_weight: lambda, pull towards f(v).
         reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
         intent_alpha: Share of the query in the intent; the rest is the customer's history.
@@ -74,6 +74,11 @@ class PricingPolicy:
         for name in ("posterior_draws", "epoch_hours", "stock_horizon_days"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def anchored(self) -> bool:
+        """Whether prices follow f(v) alone, whatever demand says (``objective="anchor"``)."""
+        return self.margin_weight == 0
 
     def epoch_of(self, seconds: float) -> int:
         """The price epoch of an instant, given in seconds since 1970."""

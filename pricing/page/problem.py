@@ -97,6 +97,8 @@ class PageProblem:
         """Arguments of :func:`pricing.page.solver.solve_pages`, in r; a fixed or listed item has one price."""
         a, b = self.demand
         policy = self.model.policy
+        if policy.anchored:  # without a slope the solver leaves f for no one: with one, a price that few pay loses less
+            b = np.zeros_like(b)
         pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
         menu = self.menu.copy()
         menu[~np.isnan(pinned)] = np.nan

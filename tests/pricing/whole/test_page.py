@@ -12,7 +12,9 @@ from pricing.errors import RequestError
 from pricing.fairness.disclosure import read_disclosures
 from pricing.fairness.invariants import breaches, check_invariants
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.guardrails import snap
 from pricing.page.page import explain_page, price_page, retrieve
+from pricing.page.problem import page_problem
 from pricing.page.quote_rows import quote_frame, quote_rows
 from pricing.reasons import Reason
 
@@ -238,6 +240,27 @@ def test_an_embedding_that_is_no_number_is_no_query(model, rows, query, broken):
     vector[0] = broken
     guest = UserContext(user_id="u1", jurisdiction="US-NY")
     assert price_page(model, rows, vector, guest, epoch=EPOCH) == price_page(model, rows, None, guest, epoch=EPOCH)
+
+
+def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(model, rows, query):
+    f = model.market.list_price[rows] * np.linspace(0.3, 1.3, len(rows))  # below, inside and above the bounds
+    reference = replace(model.reference, f=model.reference.f.copy())
+    reference.f[rows] = f
+    policy = replace(model.policy, margin_weight=0.0, anchor_weight=0.5, exploration=0.0)
+    anchored = replace(model, reference=reference, policy=policy)
+    other = model.encoder.encode(["garden hose"])[0]
+    pages = [
+        price_page(anchored, rows, z, user, epoch=EPOCH)
+        for z in (query, other)
+        for user in (UserContext(), customer(model))
+    ]
+    assert len({tuple(prices(page)) for page in pages}) == 1
+    problem = page_problem(anchored, rows, query, UserContext())
+    assert prices(pages[0]) == np.rint(100 * snap(f, problem.menu)).astype(int).tolist()
+    steep = replace(model.demand, b_min=40.0)  # nobody would pay more: a price nobody pays costs the objective least
+    assert prices(price_page(replace(anchored, demand=steep), rows, query, UserContext(), epoch=EPOCH)) == prices(
+        pages[0]
+    )
 
 
 def test_the_same_item_twice_on_a_page_has_one_price(model, rows, query):
