@@ -18,7 +18,14 @@ from pricing.evaluation.fairness import promises_gate, proxy_figures
 from pricing.evaluation.judge import fit_judges, interval, judge, make_trial
 from pricing.evaluation.prices import PriceAccuracy, price_gates
 from pricing.evaluation.relevance import Relevance, paired_interval, relevance_gate
-from pricing.evaluation.value import PolicyPrices, non_inferiority, observational_gate, offer_figures, on_menu
+from pricing.evaluation.value import (
+    PolicyPrices,
+    non_inferiority,
+    observational_gate,
+    off_policy_gates,
+    offer_figures,
+    on_menu,
+)
 from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
@@ -190,6 +197,24 @@ def test_a_price_is_shared_between_its_neighbours_on_the_menu():
     np.testing.assert_allclose(chance[3], [0, 0, 1], atol=1e-9)  # 70 lies under the floor of 75
     mean = chance[:3] @ menu * 100
     np.testing.assert_allclose(mean, policy.price[:3], atol=1e-9)
+
+
+def test_a_randomised_log_judges_by_what_was_shown_and_bought(judgement, market):
+    menu = np.array(market.tables.metadata["price_menu"], dtype=float)
+    listed, cost = judgement.trial.listed, judgement.trial.cost
+
+    def gates(price):
+        found = off_policy_gates(judgement, PolicyPrices("p", price, np.zeros_like(price)), menu, LIMITS)
+        return {gate.name.removeprefix("off_policy_"): gate for gate in found}
+
+    at_list, given_away = gates(listed), gates(cost * 1.01)
+    assert set(at_list) == {"support", "balance", "uplift", "agreement", "placebo"}
+    shown = judgement.trial.on_sale & np.isclose(judgement.trial.rows[schema.PRICE], listed, atol=0.011)
+    weight = 1 / judgement.trial.rows[schema.PROPENSITY][shown]
+    assert at_list["support"].value == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
+    assert at_list["placebo"].verdict == at_list["balance"].verdict == "pass"
+    assert given_away["uplift"].verdict == "fail"
+    assert given_away["uplift"].high < at_list["uplift"].value
 
 
 def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
