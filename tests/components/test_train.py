@@ -28,9 +28,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
     words = ["[PAD]", "[UNK]", "tile", *COLOURS, *(str(number) for number in range(40))]
     tokenizer = Tokenizer(models.WordLevel({word: row for row, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    fast: Any = PreTrainedTokenizerFast  # its functions carry no types
+    fast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     BertModel(BertConfig(vocab_size=len(words), **sizes)).save_pretrained(folder)
     return str(folder)
 
@@ -38,7 +44,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def tables(make_shop: Callable[..., dict[str, pd.DataFrame]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shop whose judgements ask for tiles in eight colours and two sizes."""
-    frames = make_shop()
+    frames: dict[str, Any] = {**make_shop()}
     rows = [
         (f"{colour} tile {size}", f"{asked}-{colour}-{size}", f"{asked} tile {size}", float(asked == colour))
         for colour in COLOURS
