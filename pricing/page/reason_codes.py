@@ -39,6 +39,8 @@ def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | 
 def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
     """Demand against the same items for nobody in particular; stock; the anchor."""
     model = problem.model
+    if model.policy.anchored:  # neither demand nor stock has a say
+        return [(Reason.ANCHOR,)] * len(problem.rows)
     usual = np.full(len(problem.rows), model.demand.standard.similarity)
     _, slope = problem.demand
     _, base = model.demand.page(problem.rows, usual)

@@ -99,7 +99,7 @@ def value_stock(
         stock=market.stock,
         traffic=wanted / part.starts.size,
         margin_weight=policy.margin_weight * r,
-        anchor_weight=0.0,
+        anchor_weight=0.0,  # with a pull to f demand jumps, and no price of stock need meet it
     )
     if not found.converged:
         raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")

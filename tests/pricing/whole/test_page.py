@@ -255,6 +255,8 @@ def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(m
         for user in (UserContext(), customer(model))
     ]
     assert len({tuple(prices(page)) for page in pages}) == 1
+    demand = {Reason.DEMAND_HIGH_INTENT, Reason.DEMAND_PRICE_SENSITIVE}
+    assert all(Reason.ANCHOR in item.reasons and not demand & set(item.reasons) for item in pages[1].items)
     problem = page_problem(anchored, rows, query, UserContext())
     assert prices(pages[0]) == np.rint(100 * snap(f, problem.menu)).astype(int).tolist()
     steep = replace(model.demand, b_min=40.0)  # nobody would pay more: a price nobody pays costs the objective least
