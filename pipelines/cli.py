@@ -58,7 +58,10 @@ def run(
     impressions: Annotated[int, typer.Option(help="Items shown in the simulated shop.")] = 200_000,
     epochs: Annotated[float | None, typer.Option(help="Passes of the encoder over the judged pairs.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most steps of the encoder; 0 leaves it as it came.")] = None,
-    encoder: Annotated[str, typer.Option(help='Further encoder settings as JSON: {"method": "lora"}.')] = "{}",
+    encoder: Annotated[
+        str,
+        typer.Option(help='Further encoder settings as JSON: {"method": "lora"}, {"student_layers": 3}, {"folds": 5}.'),
+    ] = "{}",
     max_quarantined: Annotated[float, typer.Option(help="Share of broken rows above which a table is refused.")] = 0.05,
     jurisdiction: Jurisdiction = "US-NY",
     redis: Annotated[str | None, typer.Option(help="host:port of Redis as online store; SQLite without.")] = None,

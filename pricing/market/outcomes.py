@@ -73,7 +73,7 @@ def simulated_outcomes(
     frame = rows.loc[bought]
     delay = pd.to_timedelta(rng.exponential(mean_delay.total_seconds(), len(bought)), unit="s")
     times = frame[schema.TS].reset_index(drop=True)
-    ordered = (times + delay).clip(upper=until)
+    ordered = (times + delay).where(times + delay <= until, until)
     outcomes = {
         schema.QUOTE_ID: frame[schema.QUOTE_ID].to_numpy(),
         schema.ITEM_ID: frame[schema.ITEM_ID].to_numpy(),
