@@ -34,7 +34,8 @@ def absent_question(sample: pd.DataFrame, items: pd.DataFrame, profile: Profile,
     names = tuple(name for name in FEATURES if name in profile.features)
     if not names or sample.empty:
         return None
-    shown = items.set_index(schema.ITEM_ID)[list(names)].reindex(sample[schema.ITEM_ID])
+    # an optional column that the table lacks is absent of every item
+    shown = items.set_index(schema.ITEM_ID).reindex(columns=list(names)).reindex(sample[schema.ITEM_ID])
     window = estimate(tally_values(shown.isna().to_numpy(np.float64), clusters_of(sample)))
     before = np.array([profile.features[name]["absent"] for name in names], dtype=np.float64)
     tolerance = settings.tolerance(NAME)

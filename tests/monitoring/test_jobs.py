@@ -416,5 +416,7 @@ def test_an_item_column_that_went_missing_is_named(missing, status):
     found = Judge(Settings(), 1).answer(question)
     assert found.status is status
     assert found.summary.startswith("competitor_price is absent for")
+    lost = absent_question(sample, items[[schema.ITEM_ID]], profile, Settings())  # the column itself is optional
+    assert Judge(Settings(), 1).answer(lost).status is Status.PAGE
     bare = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert absent_question(sample, items, bare, Settings()) is None
