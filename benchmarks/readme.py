@@ -84,6 +84,23 @@ LINES = (
         "{mrr:.3f} / {mrr_minilm:.3f} / {mrr_bm25:.3f}; {rmse:.3f} / {rmse_overlap:.3f}",
     ),
     Line(
+        "price of unseen products, RMSLE, ours / TF-IDF ridge / category median, Walmart-Amazon pairs",
+        "price-regression",
+        "{walmart_amazon_rmsle:.3f} / {walmart_amazon_rmsle_tfidf_ridge:.3f} / "
+        "{walmart_amazon_rmsle_category_median:.3f}",
+    ),
+    Line(
+        "the same, online retail; and the share of prices inside the 90 % interval, of the two",
+        "price-regression",
+        "{online_retail_rmsle:.3f} / {online_retail_rmsle_tfidf_ridge:.3f} / "
+        "{online_retail_rmsle_category_median:.3f}; {walmart_amazon_coverage:.3f}, {online_retail_coverage:.3f}",
+    ),
+    Line(
+        "drift on real receipts: weeks of 36 (groceries) and months of 8 (online retail) that page",
+        "drift-real",
+        "{complete_journey_page:.0f}; {online_retail_page:.0f} (docs/operations.md says why)",
+    ),
+    Line(
         "simulated shop, planted parameters, largest error at 100k impressions",
         "synthetic",
         "{exogenous_largest_error:.2f} standard errors; {endogenous_without_control_function_largest_error:.1f} "
