@@ -138,6 +138,12 @@ LINES = (
         "{false_decision_sequential:.1%} / {false_decision_fixed:.1%}; {days_to_ship:.0f}",
     ),
     Line(
+        "encoding 12 tokens, one thread, PyTorch / ONNX Runtime fp32; training against sentence-transformers",
+        "encoder",
+        "{torch_12tokens_1thread_p50:.1f} / {fp32_12tokens_1thread_p50:.1f} ms; "
+        "{train_ratio:.2f} times its pairs a second",
+    ),
+    Line(
         "one page of 24 prices, exact, interval / menu of 32 price endings",
         "solver",
         "{page_24_interval:.2f} / {page_24_menu:.2f} ms",
