@@ -64,7 +64,8 @@ class EncoderConfig:
             student on, in cosine and speed.
         student_steps: Steps of 64 texts in which the student learns the tuned encoder's embeddings.
         student_learning_rate: Peak rate of the student.
-        export: ``auto`` exports to ONNX and picks by the fidelity gate; ``none`` leaves torch to serve.
+        export: ``auto`` exports to ONNX, whole and in eight bits, and serves the smallest that passes the fidelity gate;
+            ``fp32`` leaves eight bits out; ``none`` leaves torch to serve.
         seed: Of the order of batches, new heads, dropout and augmentation.
     """
 
@@ -111,7 +112,7 @@ class EncoderConfig:
     student_layers: int = 0
     student_steps: int = 500
     student_learning_rate: float = 1e-4
-    export: Literal["auto", "none"] = "auto"
+    export: Literal["auto", "fp32", "none"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -213,7 +214,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "method": _one_of("full", "lora", "none"),
     "precision": _one_of("auto", "fp32", "bf16"),
     "device": _one_of("auto", "cpu", "cuda"),
-    "export": _one_of("auto", "none"),
+    "export": _one_of("auto", "fp32", "none"),
     **{
         name: _whole(1)
         for name in ("lora_rank", "lora_alpha", "epochs", "batch_queries", "rows_per_query", "accumulation")

@@ -25,7 +25,8 @@ from pricing.search.ranking import ndcg_by_query
 MIN_COSINE = 0.99  # mean cosine to the torch embeddings
 MAX_NDCG_LOSS = 0.005  # nDCG@10 given up on held-out queries
 TIMED_TOKENS, TIMED_RUNS = 12, 30  # a query's length; enough calls for a median
-CLEARLY_SLOWER = 1.25  # times the fastest export's latency: beyond what a busy machine adds to a median
+GRAPHS = ("fp32", "int8")
+FILES = {"fp32": ONNX_FP32, "int8": ONNX_INT8}
 MOST_TEXTS = 400  # texts compared when there are no judged ones to say which
 
 # What torch's exporter and ONNX Runtime's quantiser say of a model they have no operators for. RuntimeError is theirs
@@ -73,6 +74,7 @@ def export_encoder(
     tokens: Sequence[Ints],
     judged: Pairs,
     clock: Callable[[], float],
+    names: Sequence[str] = GRAPHS,
 ) -> list[Export]:
     """Write the ONNX graphs of an encoder into its folder and measure each against torch.
 
@@ -83,6 +85,7 @@ def export_encoder(
         tokens: Token ids of the texts that ``judged`` points to; compared whole where nothing is judged.
         judged: Held-out pairs for nDCG.
         clock: Monotonic seconds, for the latencies.
+        names: Graphs to write, ``fp32`` first: the other is made of it.
 
     Returns:
         The exports in the order tried; ``torch`` alone when the model cannot be exported.
@@ -97,7 +100,8 @@ def export_encoder(
         "fp32": lambda: _export_fp32(model, folder / ONNX_FP32),
         "int8": lambda: _quantise(folder / ONNX_FP32, folder / ONNX_INT8),
     }
-    for name, file in (("fp32", ONNX_FP32), ("int8", ONNX_INT8)):
+    for name in names:
+        file = FILES[name]
         try:
             steps[name]()
         except _REFUSALS as error:  # torch serves then; a day of training is not thrown away for it
@@ -113,17 +117,14 @@ def export_encoder(
 
 
 def choose(exports: Sequence[Export]) -> str:
-    """The smallest export that passed, unless it is clearly slower than another; ``torch`` where none passed.
+    """The smallest export that passed; ``torch`` where none passed.
 
-    The smaller one is the faster one on most machines. Were the faster one chosen by a hair, two builds of the same
-    inputs would not be the same bundle.
+    No time takes part: fewer bytes are faster on every processor this was measured on, a machine that trains is not the
+    one that serves, and a choice by the clock would make two bundles of the same inputs. What was slower all the same
+    stands in the report, and ``export: fp32`` leaves eight bits out.
     """
-    passed = [export for export in exports if export.accepted and export.milliseconds is not None]
-    if not passed:
-        return "torch"
-    fastest = min(export.milliseconds or 0.0 for export in passed)
-    good = [export for export in passed if (export.milliseconds or 0.0) <= CLEARLY_SLOWER * fastest]
-    return min(good, key=lambda export: export.bytes).name
+    passed = [export for export in exports if export.accepted and export.name != "torch"]
+    return min(passed, key=lambda export: export.bytes).name if passed else "torch"
 
 
 def _export_fp32(model: Encoder, file: Path) -> None:

@@ -25,7 +25,7 @@ from pricing.encoder.data import encoder_data
 from pricing.encoder.distillation import Distillation, distil
 from pricing.encoder.encoder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
 from pricing.encoder.evaluation import evaluate, scored_pairs
-from pricing.encoder.export import Export, choose, export_encoder
+from pricing.encoder.export import GRAPHS, Export, choose, export_encoder
 from pricing.encoder.loop import Loop, Monotonic, merged
 from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
@@ -145,10 +145,11 @@ def _write(
         }
         write_json(folder / DESCRIPTION, document)
         exports: list[Export] = []
-        if config.export == "auto":
+        if config.export != "none":
+            graphs = GRAPHS if config.export == "auto" else (config.export,)
             held = loop.data.held_out if len(loop.data.held_out) else loop.data.train
             judged = scored_pairs(replace(loop.data, held_out=held), config)  # the gate compares exports, not training
-            exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock)
+            exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock, graphs)
         report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
         # Times are in the report alone, which no digest covers.
         untimed = [export.untimed() for export in exports]

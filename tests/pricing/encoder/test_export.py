@@ -61,16 +61,22 @@ def test_the_gate_refuses_a_graph_that_differs_or_ranks_worse():
     assert _refusal(0.991, None, None) == ""
 
 
-def test_the_fastest_accepted_export_is_chosen_and_torch_where_none_is():
-    fast = Export("int8", 0.95, None, 1.0, 1, accepted=False, reason="cosine")
-    slow = Export("fp32", 1.0, None, 2.0, 1, accepted=True)
+def test_the_smallest_accepted_export_is_chosen_whatever_its_time_and_torch_where_none_is():
+    refused = Export("int8", 0.95, None, 1.0, 1, accepted=False, reason="cosine")
+    large = Export("fp32", 1.0, None, 2.0, 4, accepted=True)
     whole = Export("torch", 1.0, None, None, 1, accepted=True)
-    assert choose([whole, slow, fast]) == "fp32"
-    assert choose([whole, fast]) == "torch"
-    sure = Export("int8", 1.0, None, 2.0, 1, accepted=True)
-    for milliseconds, chosen in ((1.9, "int8"), (2.4, "int8"), (2.0, "int8"), (1.0, "fp32")):  # noise decides nothing
-        large = Export("fp32", 1.0, None, milliseconds, 4, accepted=True)
-        assert choose([whole, large, sure]) == chosen
+    assert choose([whole, large, refused]) == "fp32"
+    assert choose([whole, refused]) == choose([whole]) == choose([]) == "torch"
+    for milliseconds in (0.1, 2.0, 9.0):  # no two builds take the same time, and all make the same bundle
+        small = Export("int8", 1.0, None, milliseconds, 1, accepted=True)
+        assert choose([whole, large, small]) == "int8"
+
+
+def test_export_fp32_leaves_eight_bits_out(config, judgements, items, tmp_path):
+    report = train_encoder(config(export="fp32"), judgements, items, tmp_path / "e")
+    assert [export["name"] for export in report.exports] == ["torch", "fp32"]
+    assert report.serving == describe_encoder(tmp_path / "e").serving == "fp32"
+    assert not (tmp_path / "e" / ONNX_INT8).exists()
 
 
 def test_a_model_that_cannot_be_exported_is_served_by_torch_and_says_why(exported, tmp_path, monkeypatch):
@@ -98,7 +104,6 @@ def test_the_same_inputs_make_the_same_encoder_folder(exported, config, judgemen
     files = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file() and file.name != REPORT]
     for file in files:
         assert (tmp_path / "e" / file).read_bytes() == (folder / file).read_bytes(), file
-    assert choose([]) == "torch"
 
 
 def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(exported, tmp_path):
