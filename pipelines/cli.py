@@ -50,7 +50,7 @@ def run(
         Path | None, typer.Option(help="Folder of the data set; for csv and parquet, of your tables.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="demo: minutes on two cores. full: the encoder is trained to the end.")
+        str, typer.Option(help="demo: minutes on two cores. standard, gpu: the encoder is trained to the end.")
     ] = "demo",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
     items: Annotated[int, typer.Option(help="Products of the simulated shop.")] = 3_000,

@@ -59,7 +59,8 @@ class Display:
     def _finish(self) -> None:
         if self._step:
             seconds = time.monotonic() - self._started
-            self.console.print(f"{self._step:>14}  {seconds:5.0f} s  {self._line}", highlight=False, markup=False)
+            line = f"{self._step:>14}  {seconds:5.0f} s  {self._line}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)  # one step, one line of a log
             self.console.file.flush()
         self._step = ""
 

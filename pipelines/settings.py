@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pricing.encoder.config import PRESETS
 from pricing.errors import ConfigError
 from pricing.files import canonical_json, sha256_text
 
-PRESETS: dict[str, str] = {"demo": "demo", "full": "standard"}  # of a run -> of its encoder
 RUNNERS = ("process", "docker")
 
 
@@ -22,7 +22,7 @@ class RunSettings:
         out: Folder of the run; everything it makes lies under it.
         dataset: Name of the data set.
         data: Folder of the data set.
-        preset: demo (about five minutes on two cores) or full.
+        preset: Of the encoder: demo (about five minutes on two cores in all), standard or gpu.
         seed: Seed of everything drawn.
         items: Products of the simulated shop.
         users: Customers of the simulated shop.
@@ -72,7 +72,7 @@ class RunSettings:
             "users": self.users,
             "impressions": self.impressions,
             "max_quarantined": self.max_quarantined,
-            "preset": PRESETS[self.preset],
+            "preset": self.preset,
             "encoder_settings": json.dumps(self.encoder),
             "checkpoints": str(layout.checkpoints),
             "features": str(layout.features),

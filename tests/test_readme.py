@@ -14,10 +14,18 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_every_fairtag_command_exists():
-    named = set(re.findall(r"`fairtag ([a-z]+)", README))
-    assert named
-    assert named <= set(get_command(app).commands)
+@pytest.mark.parametrize("page", ["README.md", "docs/data.md", "docs/cluster.md", "docs/operations.md"])
+def test_every_fairtag_command_and_option_exists(page):
+    commands = get_command(app).commands
+    # A command is code: it stands in backticks, or starts a line of a block.
+    lines = re.findall(
+        r"(?:`|^)fairtag ([a-z]+)((?: [^`\n]*)?)", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert lines
+    for name, rest in lines:
+        assert name in commands, name
+        known = {option for parameter in commands[name].params for option in parameter.opts} | {"--help"}
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", rest)) <= known, (name, rest)
 
 
 def test_every_make_target_exists():

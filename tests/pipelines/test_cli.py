@@ -57,7 +57,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("run", "--preset", "moon"), 2, "'moon' is refused; it must be one of demo, full"),
+        (("run", "--preset", "moon"), 2, "'moon' is refused; it must be one of demo, standard, gpu"),
         (("run", "--max-quarantined", "2"), 2, "it is a share"),
         (("run", "--encoder", "{"), 2, "no JSON object"),
         (("run", "--encoder", "[1]"), 2, "must be a JSON object"),
