@@ -132,12 +132,13 @@ def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int
 
 
 def price_by_group(
-    quotes: pd.DataFrame, groups: pd.DataFrame | None, report: AuditReport | None
+    quotes: pd.DataFrame, groups: pd.DataFrame | None, report: AuditReport | None, limits: AuditLimits | None = None
 ) -> list[dict[str, Any]]:
-    """Mean price over list by group large enough to be shown, for a picture."""
+    """Mean price over list by group large enough to be shown, for a picture: those without a sure answer too."""
     if groups is None or report is None:
         return []
-    shown = {(f.attribute, f.group) for f in report.findings if f.verdict is not Answer.COULD_NOT_TELL}
+    limits = limits or AuditLimits()
+    shown = {(f.attribute, f.group) for f in report.findings if f.rows >= limits.rows and f.users >= limits.users}
     ratio = quotes[schema.PRICE_MINOR] / quotes[schema.LIST_PRICE_MINOR]
     per_user = ratio.groupby(quotes[schema.USER_KEY]).agg(["mean", "size"])
     joined = groups.merge(per_user, left_on=schema.USER_ID, right_index=True)

@@ -1,11 +1,15 @@
 """The gates of demand and of group gaps, each from both sides of its thresholds."""
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from pricing import schema
 from pricing.demand.calibration import Calibration, Estimate
 from pricing.evaluation.demand import demand_gate
-from pricing.evaluation.fairness import gap_gate, promises_gate
+from pricing.evaluation.fairness import gap_gate, price_by_group, promises_gate
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.fairness.audit import AuditReport, Finding
 from pricing.fairness.ratios import Ratio
@@ -64,3 +68,14 @@ def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
 def test_without_an_audit_table_the_gate_does_not_apply_and_without_quotes_promises_are_not_kept():
     assert gap_gate(None).verdict == "not applicable"
     assert promises_gate([quote_frame([])], 1.25).verdict == "could not tell"
+
+
+def test_the_picture_shows_every_group_that_is_large_enough_and_no_other():
+    undecided = finding("a", Verdict.COULD_NOT_TELL)
+    small = replace(finding("b", Verdict.COULD_NOT_TELL), users=29)
+    users = [f"u{n}" for n in range(60)]
+    quotes = pd.DataFrame({schema.USER_KEY: users, schema.PRICE_MINOR: [90, 80] * 30, schema.LIST_PRICE_MINOR: 100})
+    groups = pd.DataFrame({schema.USER_ID: users, schema.ATTRIBUTE: "age", schema.GROUP: ["a", "b"] * 30})
+    (shown,) = price_by_group(quotes, groups, AuditReport((undecided, small), {}))
+    assert (shown["group"], shown["value"], shown["n"]) == ("a", pytest.approx(0.9), 30)
+    assert price_by_group(quotes, None, None) == []
