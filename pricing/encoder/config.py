@@ -64,7 +64,7 @@ class EncoderConfig:
             student on, in cosine and speed.
         student_steps: Steps of 64 texts in which the student learns the tuned encoder's embeddings.
         student_learning_rate: Peak rate of the student.
-        export: ``auto`` exports to ONNX, whole and in eight bits, and serves the smallest that passes the fidelity gate;
+        export: ``auto`` exports to ONNX, whole and in eight bits; the smallest that passes the fidelity gate serves;
             ``fp32`` leaves eight bits out; ``none`` leaves torch to serve.
         seed: Of the order of batches, new heads, dropout and augmentation.
     """
