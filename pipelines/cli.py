@@ -16,8 +16,8 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 from pipelines.cli_cluster import add_commands
-from pipelines.exits import INTERRUPTED, exit_code, legend
 from pricing.errors import ConfigError, FairtagError
+from pricing.exits import INTERRUPTED, exit_code, legend
 
 HELP = f"""Search results with a fair price for each customer: train, judge, serve and watch a pricing model.
 

@@ -14,7 +14,8 @@ FairtagError
 │   ├── DecisionRejected   the decision document says rejected
 │   └── DecisionMismatch   the decision speaks of another model
 ├── RequestError           a request breaks the payload contract (field, value, rule)
-│   └── ForbiddenAttribute the request carries a protected attribute
+│   ├── ForbiddenAttribute the request carries a protected attribute
+│   └── RequestRefused     an endpoint refused the request, in its own words
 ├── QuoteError             a price quote is not honoured
 │   ├── QuoteTampered      not signed by us, or altered since
 │   ├── QuoteKeyUnknown    signed with a key that is no longer, or not yet, ours
@@ -137,6 +138,24 @@ class ForbiddenAttribute(RequestError):
 
     def __init__(self, field: str, value: object, rule: str) -> None:
         super().__init__(field, value, rule, status=422)
+
+
+class RequestRefused(RequestError):
+    """An endpoint refused a request; what a client raises.
+
+    Args:
+        text: The endpoint's own words, which name field, value and rule.
+        field: Path of the field.
+        rule: What the value must be.
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, text: str, *, field: str = "request", rule: str = "", status: int = 400) -> None:
+        Exception.__init__(self, text)
+        self.field = field
+        self.value = None
+        self.rule = rule
+        self.status = status
 
 
 class QuoteError(FairtagError):

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from pricing.errors import FairtagError
+from pricing.exits import exit_code
 from serving.logs import configure
 from serving.settings import FeatureSettings, ServingSettings
 
@@ -56,7 +57,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve; the exit code is 0 after a clean stop and 2 where the endpoint could not start."""
+    """Serve; the exit code is 0 after a clean stop, else that of the error that kept the endpoint from starting."""
     try:
         settings = settings_of(parser().parse_args(arguments))
     except ValidationError as error:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PricingServer(Assembly(settings, Metrics())).start()
     except (FairtagError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
-        return 2
+        return exit_code(error)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, cast
 import httpx
 
 from pricing import errors
-from pricing.errors import QuoteError, RequestError, UnavailableError
+from pricing.errors import QuoteError, RequestRefused, UnavailableError
 from serving.tensors import Tensor, request_tensors, tensor_pages
 
 Request = Mapping[str, Any]
@@ -22,7 +22,7 @@ class PricingClient(Protocol):
         """The page of each request, as the V1 protocol shows it.
 
         Raises:
-            RequestError: The endpoint refused the request.
+            RequestRefused: The endpoint refused the request.
             UnavailableError: The endpoint did not answer, or not with a page.
         """
         ...
@@ -140,7 +140,7 @@ class GrpcClient:
         except grpc.RpcError as error:
             text = f"{error.code().name}: {error.details()}"
             if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND):
-                raise RequestError("request", "(sent)", text) from error
+                raise RequestRefused(text) from error
             raise UnavailableError(f"the endpoint did not answer with a page: {text}") from error
         outputs = InferResponse.from_grpc(answer).outputs
         return tensor_pages([_plain(output) for output in outputs])
@@ -174,4 +174,5 @@ def _refusal(response: httpx.Response) -> Exception:
         and response.status_code != httpx.codes.NOT_IMPLEMENTED
     ):
         return UnavailableError(f"the endpoint answered {response.status_code}: {text}")
-    return RequestError(str(body.get("field", "request")), "(sent)", text, status=response.status_code)
+    field, rule = str(body.get("field", "request")), str(body.get("rule", ""))
+    return RequestRefused(text, field=field, rule=rule, status=response.status_code)

@@ -121,7 +121,7 @@ def parse_instances(body: object, limits: Limits) -> list[PageRequest]:
     except RequestError:
         # A body that meets the contract has no room for a protected attribute; one that breaks it is searched, so
         # that such data is refused as what it is and not as an unknown field.
-        refuse_forbidden(body, "body")
+        refuse_forbidden(body, "")
         raise
 
 
@@ -181,7 +181,7 @@ def parse_verify(body: object, limits: Limits) -> VerifyRequest:
     try:
         request = VerifyRequest.model_validate(dict(body))
     except ValidationError as error:
-        refuse_forbidden(body, "body")
+        refuse_forbidden(body, "")
         raise _request_error(error, "body", VerifyRequest) from None
     _check_id(request.item_id, "body.item_id", limits.id_characters)
     _check_id(request.user_id, "body.user_id", limits.id_characters)

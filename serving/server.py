@@ -89,7 +89,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         http = self._http()
         grpc = await self._grpc()
         self.listening.set()
-        logger.info("model %s serves HTTP on %d, gRPC on %d", settings.model_name, self.http_port, self.grpc_port)
+        spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
+        logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         with self._signals() if signals else contextlib.nullcontext():
             watching = asyncio.create_task(self._watch())
             serving = asyncio.create_task(http.serve(sockets=[listener]))

@@ -127,7 +127,7 @@ def find_forbidden(payload: Any, path: str = "$") -> Iterator[tuple[str, str, st
 
     Args:
         payload: Parsed JSON: objects, arrays and scalars, nested to any depth.
-        path: Path of ``payload`` itself, the beginning of every path in the answer.
+        path: Path of ``payload`` itself, the beginning of every path in the answer; may be empty.
 
     Yields:
         ``(path, key, attribute)``, such as ``("$.instances[0].user.gender", "gender", "sex")``. Values are not shown:
@@ -158,7 +158,7 @@ def _text(path: _Path) -> str:
     while at is not None:
         at, step = at
         steps.append(step)
-    return "".join(reversed(steps))
+    return "".join(reversed(steps)).removeprefix(".")
 
 
 def refuse_forbidden(payload: Any, path: str = "$") -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import main
-from pipelines.exits import CODES, exit_code
 from pricing import errors
 from pricing.errors import FairtagError
+from pricing.exits import CODES, exit_code
 
 
 def test_every_deliberate_error_has_an_exit_code_of_its_kind() -> None:

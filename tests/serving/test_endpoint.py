@@ -224,6 +224,8 @@ def test_unknown_items_are_listed_and_a_page_of_nothing_else_is_not_found(serve:
     assert answer["unknown_items"] == ["no-such"]
     assert [item["item_id"] for item in answer["items"]] == ["item-003"]
     assert caught.value.status == 404
+    assert caught.value.field in str(caught.value)
+    assert str(caught.value).count("is refused") == 1  # the endpoint's own words, not wrapped in ours
 
 
 def test_the_page_is_as_long_as_asked_and_keeps_the_shops_order(serve: Callable[..., Any]) -> None:

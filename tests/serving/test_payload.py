@@ -91,6 +91,7 @@ def test_a_protected_attribute_is_refused_wherever_it_stands(attribute: str) -> 
 def test_a_protected_attribute_is_named_even_when_another_rule_is_broken_first() -> None:
     error = refusal({"instances": [{"task": "search", "page_size": 0, "gender": "f"}]})
     assert error.status == 422
+    assert error.field == "instances[0].gender"
 
 
 def test_no_message_shows_a_user_id_or_a_protected_value() -> None:
