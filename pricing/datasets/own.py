@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pricing import schema
-from pricing.datasets.folders import read_file
+from pricing.datasets.folders import read_file, read_text
 from pricing.errors import DataError, MissingDataError
 from pricing.files import read_json
 from pricing.tables import METADATA, Tables, coerce
@@ -37,18 +37,13 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
             (data / f"{table.name}{suffix}" for suffix in suffixes if (data / f"{table.name}{suffix}").is_file()), None
         )
         if file is not None:
-            frames[table.name] = coerce(_read(file), table, keep_unreadable=True)
+            frames[table.name] = coerce(
+                (read_file if file.suffix == ".parquet" else read_text)(file), table, keep_unreadable=True
+            )
         elif table.required:
             wanted = " or ".join(f"{table.name}{suffix}" for suffix in suffixes)
             raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
     return Tables(**frames, metadata=_metadata(data, dataset, frames))
-
-
-def _read(file: Path) -> pd.DataFrame:
-    """The file's rows; from CSV everything as text, so that an id such as 00123 keeps its zeros."""
-    if file.suffix == ".parquet":
-        return read_file(file)
-    return read_file(file, dtype=str, keep_default_na=False, na_values=[""])
 
 
 def _metadata(data: Path, dataset: str, frames: dict[str, pd.DataFrame]) -> dict[str, Any]:

@@ -91,3 +91,19 @@ def test_a_value_that_is_not_of_its_kind_stays_as_it_is_for_validation_to_name(f
     with pytest.raises(DataError, match=value) as caught:
         coerce(read, schema.table(name))
     assert (caught.value.table, caught.value.column, caught.value.count) == (name, column, 1)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda lines: [lines[0].rsplit(",", 1)[0], *lines[1:]], "Expected"),  # every row has a field too many
+        (lambda lines: [*lines[:2], lines[2].rsplit(",", 1)[0], *lines[3:]], "Expected"),  # one has one too few
+        (lambda lines: [lines[0].replace("query", "item_id"), *lines[1:]], "item_id stands more than once"),
+        (lambda lines: [], "cannot be read as csv"),
+    ],
+)
+def test_a_csv_file_whose_rows_do_not_fit_its_header_is_refused_not_shifted(folder, spoil, words):
+    file = folder / "judgements.csv"
+    file.write_text("\n".join(spoil(file.read_text().splitlines())))
+    with pytest.raises(DataError, match=words):
+        load("csv", folder)
