@@ -69,7 +69,9 @@ def fold_of(judgements: pd.DataFrame) -> NDArray[np.int64]:
 
 def untuned(judgements: pd.DataFrame, work: Path, tell: Tell) -> Said:
     """The published encoder's cosine of every row."""
-    return _said("untuned", judgements, np.arange(len(judgements)), {"method": "none"}, None, work, tell)
+    return _said(
+        "untuned", judgements, np.arange(len(judgements)), {"method": "none", "export": "fp32"}, None, work, tell
+    )
 
 
 def tuned(judgements: pd.DataFrame, number: int, steps: int, precision: str, work: Path, tell: Tell) -> Said:
@@ -102,7 +104,8 @@ def _said(
                 tell(f"{name}: step {now.step}/{now.steps}, loss {loss:.4f}, {now.seconds_left:.0f} s left")
 
         if not folder.is_dir():
-            train_encoder(config, lesson, None, folder, progress=told)
+            texts = [*judgements[schema.QUERY], *judgements[schema.TITLE]] if lesson is None else ()
+            train_encoder(config, lesson, None, folder, texts=texts, progress=told)
         cosine = cosines(load_encoder(folder), judgements.iloc[rows])
         write_atomic(file, lambda path: np.savez(path, rows=rows, cosine=cosine))
         tell(f"{name} has scored {len(rows)} pairs")

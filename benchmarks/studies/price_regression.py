@@ -53,9 +53,12 @@ def run(data: Path | None) -> Result:
         raise MissingDataError("the study price-regression reads product_matching and online_retail; give --data")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        train_encoder(EncoderConfig(method="none", max_length=48), None, None, Path(scratch) / "encoder")
+        config = EncoderConfig(method="none", max_length=48, export="fp32")
+        sets = {**listings(data), "online_retail": retail(data)}
+        texts = [text for items, _ in sets.values() for text in item_texts(items)]
+        train_encoder(config, None, None, Path(scratch) / "encoder", texts=texts)
         encoder = load_encoder(Path(scratch) / "encoder")
-        for name, (items, group) in {**listings(data), "online_retail": retail(data)}.items():
+        for name, (items, group) in sets.items():
             embeddings = encoder.encode(item_texts(items))
             report = price_report(embeddings, items, held_out=held_out(group, PRODUCT_SALT), product=group)
             rows.extend(rows_of(name, report))

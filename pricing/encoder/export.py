@@ -28,6 +28,7 @@ TIMED_TOKENS, TIMED_RUNS = 12, 30  # a query's length; enough calls for a median
 GRAPHS = ("fp32", "int8")
 FILES = {"fp32": ONNX_FP32, "int8": ONNX_INT8}
 MOST_TEXTS = 400  # texts compared when there are no judged ones to say which
+NO_TEXT = "no text to compare it on: give judgements, items, impressions or texts"
 
 # What torch's exporter and ONNX Runtime's quantiser say of a model they have no operators for. RuntimeError is theirs
 # too, and wide: the reason is recorded with its type, and no other export is tried over it.
@@ -42,7 +43,7 @@ class Export:
 
     Args:
         name: ``torch``, ``fp32`` or ``int8``.
-        mean_cosine: To the torch embeddings of the same texts.
+        mean_cosine: To the torch embeddings of the same texts, None where it was not compared.
         ndcg10: On held-out queries, None where none can show an order.
         milliseconds: Median time of a query of 12 tokens on one thread, here.
         bytes: Size of the weights.
@@ -51,7 +52,7 @@ class Export:
     """
 
     name: str
-    mean_cosine: float
+    mean_cosine: float | None
     ndcg10: float | None
     milliseconds: float | None
     bytes: int
@@ -78,11 +79,14 @@ def export_encoder(
 ) -> list[Export]:
     """Write the ONNX graphs of an encoder into its folder and measure each against torch.
 
+    Embeddings of padding say nothing of a text: in eight bits MiniLM's rows of four pads had a cosine of 0.78 to the
+    whole ones and those of real texts 0.992. So where there is no text nothing is exported, and torch serves.
+
     Args:
         model: The encoder, on the CPU.
         folder: Encoder folder that already holds the tokenizer.
         description: Its description, without a choice yet.
-        tokens: Token ids of the texts that ``judged`` points to; compared whole where nothing is judged.
+        tokens: Token ids of the texts that ``judged`` points to; up to 400 are compared where nothing is judged.
         judged: Held-out pairs for nDCG.
         clock: Monotonic seconds, for the latencies.
         names: Graphs to write, ``fp32`` first: the other is made of it.
@@ -90,15 +94,17 @@ def export_encoder(
     Returns:
         The exports in the order tried; ``torch`` alone when the model cannot be exported.
     """
-    rows = np.unique(np.concatenate([judged.query, judged.item])) if len(judged) else np.arange(len(tokens))
-    rows = rows[:: max(1, len(rows) // MOST_TEXTS)] if not len(judged) else rows
-    texts = [tokens[row] for row in rows] or [np.array([description.pad_token_id] * 4, dtype=np.int64)]
+    rows = _compared(tokens, judged)
+    if not len(rows):
+        whole = Export("torch", 1.0, None, None, _parameter_bytes(model), accepted=True)
+        return [whole, *(Export(name, None, None, None, 0, accepted=False, reason=NO_TEXT) for name in names)]
+    texts = [tokens[row] for row in rows]
     reference = embed(model, texts, description.pad_token_id, 64)
     score = _scorer(judged, rows)
     exports = [Export("torch", 1.0, score(reference), None, _parameter_bytes(model), accepted=True)]
     steps: dict[str, Callable[[], None]] = {
         "fp32": lambda: _export_fp32(model, folder / ONNX_FP32),
-        "int8": lambda: _quantise(folder / ONNX_FP32, folder / ONNX_INT8),
+        "int8": lambda: quantise(folder / ONNX_FP32, folder / ONNX_INT8),
     }
     for name in names:
         file = FILES[name]
@@ -106,7 +112,7 @@ def export_encoder(
             steps[name]()
         except _REFUSALS as error:  # torch serves then; a day of training is not thrown away for it
             refused = f"cannot be exported: {type(error).__name__}: {str(error)[:200]}"
-            return [*exports, Export(name, 0.0, None, None, 0, accepted=False, reason=refused)]
+            return [*exports, Export(name, None, None, None, 0, accepted=False, reason=refused)]
         encoder = OnnxEncoder(folder, description, file=file, threads=1)
         rows_out = _embed_onnx(encoder, texts)
         cosine, ndcg = float((reference * rows_out).sum(1).mean()), score(rows_out)
@@ -125,6 +131,13 @@ def choose(exports: Sequence[Export]) -> str:
     """
     passed = [export for export in exports if export.accepted and export.name != "torch"]
     return min(passed, key=lambda export: export.bytes).name if passed else "torch"
+
+
+def _compared(tokens: Sequence[Ints], judged: Pairs) -> Ints:
+    """Rows of the texts to compare on: those judged, or some of all from the first to the last."""
+    if len(judged):
+        return np.unique(np.concatenate([judged.query, judged.item]))
+    return np.unique(np.linspace(0, len(tokens) - 1, min(len(tokens), MOST_TEXTS)).astype(np.int64))
 
 
 def _export_fp32(model: Encoder, file: Path) -> None:
@@ -156,11 +169,12 @@ def _export_fp32(model: Encoder, file: Path) -> None:
         exporter.setLevel(level)
 
 
-def _quantise(source: Path, target: Path) -> None:
+def quantise(source: Path, target: Path, *, reduce_range: bool = True) -> None:
     """Eight-bit weights by output channel, activations scaled as they come.
 
-    Seven bits of the range are used (``reduce_range``): on a CPU without VNNI the products of eight overflow, and the
-    bundle may be served on another machine than this one.
+    Seven bits of the range are used: on a CPU without VNNI the products of eight overflow, and the
+    bundle may be served on another machine than this one. It costs little: mean cosine 0.992 against 0.993 on 600
+    queries and titles of 3 to 65 tokens, alike at every length. Scales by tensor and not by channel gave 0.87.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -172,7 +186,7 @@ def _quantise(source: Path, target: Path) -> None:
             source,
             target,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm"],
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
@@ -40,6 +41,7 @@ def train_encoder(
     out: Path,
     *,
     impressions: pd.DataFrame | None = None,
+    texts: Sequence[str] = (),
     progress: Callable[[Progress], None] | None = None,
     cache: Path | None = None,
     clock: Monotonic = time.perf_counter,
@@ -54,6 +56,8 @@ def train_encoder(
         items: Latest catalogue.
         out: Encoder folder, replaced whole at the end. Checkpoints lie beside it until then.
         impressions: Shown items, for the click head.
+        texts: Queries and titles like those that will be embedded. They are not learnt: where the tables hold none,
+            exports are compared with torch on them, and without either torch serves.
         progress: Called after each step.
         cache: Folder for tokenised texts; beside ``out`` when absent.
         clock: Monotonic seconds.
@@ -88,7 +92,7 @@ def train_encoder(
     if group.rank() == 0:
         model, distilled = _shipped(config, loop, progress, clock)
         report = replace(report, distillation=distilled.as_json() if distilled else None)
-        report = _write(config, loop, model, tokenizer, limit, out, clock, report)
+        report = _write(config, loop, model, tokenizer, limit, texts, out, clock, report)
         shutil.rmtree(work, ignore_errors=True)
     group.barrier()
     return report
@@ -119,6 +123,7 @@ def _write(
     model: Encoder,
     tokenizer: Any,
     limit: int,
+    texts: Sequence[str],
     out: Path,
     clock: Monotonic,
     report: TrainingReport,
@@ -149,7 +154,9 @@ def _write(
             graphs = GRAPHS if config.export == "auto" else (config.export,)
             held = loop.data.held_out if len(loop.data.held_out) else loop.data.train
             judged = scored_pairs(replace(loop.data, held_out=held), config)  # the gate compares exports, not training
-            exports = export_encoder(model, folder, describe_encoder(folder), loop.data.tokens, judged, clock, graphs)
+            given = tokenise(tokenizer, texts, limit, config.prefix)
+            tokens = loop.data.tokens or [np.asarray(ids, dtype=np.int64) for ids in given]
+            exports = export_encoder(model, folder, describe_encoder(folder), tokens, judged, clock, graphs)
         report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
         # Times are in the report alone, which no digest covers.
         untimed = [export.untimed() for export in exports]
