@@ -26,11 +26,12 @@ from benchmarks.serving_bundle import enlarged, small_shop
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
 from benchmarks.serving_peers import BATCHED, GUEST, PAGE, PEERS, Shop
+from pricing.bundle.bundle import SEARCH
 from pricing.page.context import UserContext
+from pricing.search.dense_index import CODES, CodeIndex
 from pricing.search.similarity import top_k
 from pricing.tables import read_tables
 from serving.bundle_core import BundleCore
-from serving.search_index import CodeIndex, open_index
 
 LEVELS = (1, 8, 32)
 PEER_LEVELS = (32,)
@@ -63,7 +64,7 @@ def run() -> Result:
         many = enlarged(small, kept / f"bundle-{plan.many_items}", plan.many_items)
         rows = [
             *_parts_and_servers(bundle, kept / "shop" / "tables", folder, plan, python),
-            *_sizes(bundle, many, folder, plan),
+            *_sizes(bundle, many, plan),
         ]
     notes = (
         f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
@@ -72,7 +73,7 @@ def run() -> Result:
         "promising, logging and metrics cost on top",
         "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
         "no arm reads a feature store: the peers have none; the share of feature reads is that of Feast on SQLite",
-        "cold start: an empty run folder, so that the search codes are made too; memory is that after the load",
+        "cold start: an empty run folder; memory is that after the load",
         "the catalogue repeats 1,000 encoded items with noise of their own; recall is of the exact scan's first 100",
         *(() if python else ("LitServe, BentoML and MLServer were not run: FAIRTAG_BENCH_PEERS is not set",)),
     )
@@ -80,7 +81,7 @@ def run() -> Result:
 
 
 def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
-    shop = Shop(bundle, folder / "index")
+    shop = Shop(bundle)
     queries = _queries(40_000)
     parts = _parts(shop.core, queries[: plan.parts])
     alone = _core_throughput(shop, queries[plan.parts :], plan.seconds)
@@ -119,18 +120,17 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone
             yield Row(f"{name}_failed_c{level}", load.failed, unit="requests")
 
 
-def _sizes(bundle: Path, many: Path, folder: Path, plan: Plan) -> Iterator[Row]:
+def _sizes(bundle: Path, many: Path, plan: Plan) -> Iterator[Row]:
     """Time of a page found and priced, and recall, in the larger catalogue against the smaller."""
     times = {}
     for name, path in (("base", bundle), ("many", many)):
-        core = BundleCore.load(path, 1, folder / "index")
+        core = BundleCore.load(path, 1)
         vectors = core.encode(_queries(plan.parts))
         times[name] = _median_ms([_timed(_page, core, vector) for vector in vectors])
-        file = folder / "index" / f"{core.version}.faiss"
-        index = open_index(core.model.embeddings, file)
-        if index is not None:
+        index = core.model.retriever.dense
+        if isinstance(index, CodeIndex):
             yield Row(f"recall_at_100_{name}", _recall(core, index, vectors[:40]), reference="at least 0.98")
-            yield Row(f"index_mb_{name}", file.stat().st_size / 1e6, unit="MB")
+            yield Row(f"index_mb_{name}", (path / SEARCH / CODES).stat().st_size / 1e6, unit="MB")
     yield Row("many_items", plan.many_items, unit="items")
     yield Row("page_many_over_base", times["many"] / times["base"], reference="at most 2")
 

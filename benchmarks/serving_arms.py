@@ -59,7 +59,7 @@ def endpoint(bundle: Path, folder: Path) -> Iterator[Arm]:
 def started_peer(name: str, python: str, bundle: Path, folder: Path) -> Iterator[Arm]:
     """A peer under the Python of its environment, until the end of the block."""
     port = _free_port()
-    line = [python, "-m", "benchmarks.serving_peers", name, str(port), str(bundle), str(folder / "index")]
+    line = [python, "-m", "benchmarks.serving_peers", name, str(port), str(bundle)]
     with _started(name, line, port, PATHS[name], folder) as arm:
         yield arm
 

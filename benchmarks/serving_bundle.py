@@ -24,6 +24,7 @@ from pricing.encoder.training import train_encoder
 from pricing.files import directory_atomic
 from pricing.market.design import MarketSize
 from pricing.market.simulation import simulate_market
+from pricing.search.dense_index import choose_index
 from pricing.search.fitting import TEXTS, WORDS
 from pricing.search.text_table import KINDS, TextTable
 from pricing.search.word_index import WordIndex
@@ -88,7 +89,7 @@ def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarr
 
 
 def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataFrame) -> None:
-    """Index every row's words, and repeat the hashes of its title."""
+    """Index every row's embedding and words, and repeat the hashes of its title."""
     table = TextTable.load(folder / TEXTS)
     hashes, starts, end = [], [], 0
     for kind in KINDS:
@@ -98,6 +99,8 @@ def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataF
         end = int(starts[-1][-1])
     TextTable(np.concatenate(hashes), np.stack(starts), np.asarray(table.facts[rows])).save(folder / TEXTS)
     WordIndex.build(item_texts(catalogue)).save(folder / WORDS)
+    embeddings = np.load(folder.parent / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+    choose_index(embeddings, embeddings[:0]).save(folder)
 
 
 def _repeat_arrays(folder: Path, name: str, rows: np.ndarray[Any, Any], items: int) -> None:

@@ -42,17 +42,15 @@ class Shop:
 
     Args:
         bundle: Folder of the bundle.
-        index_dir: Where the search codes are kept.
     """
 
-    def __init__(self, bundle: Path, index_dir: Path) -> None:
+    def __init__(self, bundle: Path) -> None:
         self._bundle = bundle
-        self._index_dir = index_dir
 
     @cached_property
     def core(self) -> BundleCore:
         """The loaded core."""
-        return BundleCore.load(self._bundle, 1, self._index_dir)
+        return BundleCore.load(self._bundle, 1)
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The priced page of an encoded query."""
@@ -112,7 +110,7 @@ def serve_batched(shop: Shop, port: int) -> None:
 
 def named_shop() -> Shop:
     """The shop that the command line named, in whatever process a peer's workers run."""
-    return Shop(Path(os.environ["PEER_BUNDLE"]), Path(os.environ["PEER_INDEX"]))
+    return Shop(Path(os.environ["PEER_BUNDLE"]))
 
 
 def main() -> None:
@@ -121,10 +119,9 @@ def main() -> None:
     options.add_argument("peer", choices=(*PEERS, BATCHED))
     options.add_argument("port", type=int)
     options.add_argument("bundle", type=Path)
-    options.add_argument("index_dir", type=Path)
     given = options.parse_args()
     sys.argv = sys.argv[:1]
-    os.environ.update(PEER_BUNDLE=str(given.bundle), PEER_INDEX=str(given.index_dir))
+    os.environ["PEER_BUNDLE"] = str(given.bundle)
     if given.peer == "fastapi":
         serve_fastapi(named_shop(), given.port)
     elif given.peer == BATCHED:

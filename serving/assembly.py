@@ -56,7 +56,7 @@ def load_bundle_core(settings: ServingSettings) -> Core:
     if settings.decision is not None:
         require_accepted(read_decision(settings.decision), settings.bundle)
     try:
-        return BundleCore.load(settings.bundle, settings.encoder_threads, settings.run_dir / "index")
+        return BundleCore.load(settings.bundle, settings.encoder_threads)
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, its parts are not what this code reads
         raise BundleError(
             f"{settings.bundle}: written by another version of this code ({type(error).__name__}: {error}); build again"

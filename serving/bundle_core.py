@@ -11,7 +11,6 @@ from typing_extensions import override
 
 from pricing.page.context import MarketContext, UserContext
 from serving.core import OPEN, Core, Floats, Rows, Settled, Vector
-from serving.search_index import CodeIndex, open_index
 
 if TYPE_CHECKING:
     from pricing.bundle.bundle import PricingModel
@@ -23,12 +22,10 @@ class BundleCore(Core):
 
     Args:
         model: The loaded bundle.
-        index: Finds candidates of a large catalogue; None scans.
     """
 
-    def __init__(self, model: PricingModel, index: CodeIndex | None = None) -> None:
+    def __init__(self, model: PricingModel) -> None:
         self.model = model
-        self._index = index
 
     @property
     @override
@@ -56,13 +53,12 @@ class BundleCore(Core):
         return self.model.market
 
     @classmethod
-    def load(cls, path: Path, threads: int, index_dir: Path | None = None) -> BundleCore:
+    def load(cls, path: Path, threads: int) -> BundleCore:
         """Load and verify a bundle.
 
         Args:
             path: The bundle's folder.
             threads: CPU threads of one encode.
-            index_dir: Where the search codes of a large catalogue are kept; None scans.
 
         Raises:
             BundleError: It is absent, altered, or does not fit together.
@@ -70,9 +66,8 @@ class BundleCore(Core):
         from pricing.bundle.bundle import load_bundle
 
         model = load_bundle(path, threads=threads)
-        if index_dir is None:
-            return cls(model)
-        return cls(model, open_index(model.embeddings, index_dir / f"{model.version}.faiss"))
+        _ = model.retriever  # opened now: the first search must not wait for it
+        return cls(model)
 
     @override
     def epoch_of(self, seconds: float) -> int:
@@ -98,7 +93,7 @@ class BundleCore(Core):
     def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
         from pricing.page.page import retrieve
 
-        return retrieve(self.model, embedding, query, user, k, stock=stock, dense=self._index)
+        return retrieve(self.model, embedding, query, user, k, stock=stock)
 
     @override
     def price(

@@ -2,8 +2,8 @@
 
 ``encoder/`` texts to vectors; ``embeddings.npy`` the catalogue's rows, memory-mapped; ``catalogue.parquet``;
 ``demand.*`` and ``price_model.*``; ``reference.*`` what follows from them for each item; ``policy.json``;
-``search/`` word index, hashed titles and re-ranker; ``profile/`` what monitoring holds the live traffic against;
-``manifest.json`` the digests.
+``search/`` index of the embeddings, word index, hashed titles and re-ranker; ``profile/`` what monitoring holds the
+live traffic against; ``manifest.json`` the digests.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from pricing.files import read_json
 from pricing.page.context import MarketContext
 from pricing.page.policy import PricingPolicy
 from pricing.reference.reference_price import PriceModel
-from pricing.search.exact_index import DenseIndex, ExactIndex
 
 if TYPE_CHECKING:
     from pricing.search.fitting import SearchPart
@@ -120,21 +119,18 @@ class PricingModel:
 
     @cached_property
     def search(self) -> SearchPart:
-        """What finds items by words and orders them; opened when first asked, as monitors never search."""
+        """What finds items and orders them; opened when first asked, as monitors never search."""
         from pricing.search.fitting import SearchPart
 
         return SearchPart.load(self.path / SEARCH)
 
-    def retriever(self, dense: DenseIndex | None = None) -> Retriever:
-        """Search over the catalogue.
-
-        Args:
-            dense: Finds by embedding; None scans.
-        """
+    @cached_property
+    def retriever(self) -> Retriever:
+        """Search over the catalogue."""
         from pricing.search.retrieval import Retriever
 
-        part = self.search
-        return Retriever(dense or ExactIndex(self.embeddings), part.words, part.reranker, self.embeddings, part.texts)
+        part, rows = self.search, self.embeddings
+        return Retriever(part.dense.over(rows), part.words, part.reranker, rows, part.texts)
 
     @property
     def profile_path(self) -> Path:

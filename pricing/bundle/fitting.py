@@ -131,8 +131,10 @@ def fit_bundle(
         "shadow": stock.shadow,
         "sales_rate": stock.sales_rate,
     }
-    progress("index the words and fit the re-ranker")
-    search = fit_search(catalogue, tables.judgements, encoder, describe_encoder(encoder_dir), seed)
+    progress("index the embeddings and the words, and fit the re-ranker")
+    queries = [query for query in known[schema.QUERY].dropna().unique() if query]
+    description = describe_encoder(encoder_dir)
+    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
         shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))

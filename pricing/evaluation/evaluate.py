@@ -34,6 +34,7 @@ from pricing.evaluation.judge import Judgement, Trial, fit_judges, judge, make_t
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.evaluation.prices import PriceAccuracy, price_gates, score_prices
 from pricing.evaluation.relevance import Relevance, relevance_gate, score_relevance
+from pricing.evaluation.search_index import index_figures
 from pricing.evaluation.value import PolicyPrices, offer_figures, uplift_figures, value_gates
 from pricing.page.shadow import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
 from pricing.tables import Tables
@@ -74,6 +75,7 @@ class Scored:
         return {
             "version": self.model.version,
             "relevance": self.relevance.figures(),
+            "search_index": index_figures(self.model, self.vectors),
             "price": self.prices.figures(),
             "demand": demand_part.figures(self.calibration),
         }

@@ -22,7 +22,6 @@ from pricing.page.priced_page import PricedItem, PricedPage
 from pricing.page.problem import Floats, PageProblem, Rows, intent_of, page_problem
 from pricing.page.reason_codes import price_reasons
 from pricing.reasons import Reason
-from pricing.search.exact_index import DenseIndex
 
 __all__ = ["PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
 
@@ -188,7 +187,6 @@ def retrieve(
     k: int,
     *,
     stock: Floats | None = None,
-    dense: DenseIndex | None = None,
 ) -> Rows:
     """Catalogue rows of the k items in stock that fit intent and words best, best first.
 
@@ -201,7 +199,6 @@ def retrieve(
         user: The customer; their history is part of the intent.
         k: Rows wanted.
         stock: (N,) units of every catalogue row now, NaN where unknown; the catalogue's when None.
-        dense: Finds by embedding in a large catalogue; None scans.
 
     Raises:
         RequestError: There is neither a query nor a history to search by.
@@ -210,4 +207,4 @@ def retrieve(
     if z is None:
         raise RequestError("query", query, "a search needs a query or a customer with a history")
     sold_out = (model.market.stock if stock is None else stock) <= 0
-    return model.retriever(dense).retrieve(z, query, k, ~sold_out)
+    return model.retriever.retrieve(z, query, k, ~sold_out)

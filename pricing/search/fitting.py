@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from pricing import schema
 from pricing.bundle.splits import QUERY_SALT, held_out
 from pricing.encoder.encoder import EncoderDescription, TextEncoder
+from pricing.search.dense_index import DensePart, choose_index, spread
 from pricing.search.match import Floats, Rarity
 from pricing.search.reranker import GRAPH, Reranker, enough, gain_over_cosine, pair_features
 from pricing.search.text_table import TextTable
@@ -28,12 +30,14 @@ class SearchPart:
     """What a bundle holds beside the embeddings to search by.
 
     Args:
+        dense: The index over the embeddings, chosen by its recall.
         words: BM25 over the items' texts.
         texts: The items' titles, hashed.
         reranker: Fitted on judgements that the encoder had not learnt from; None where there were too few, or where it
             ordered held-out queries no better than the cosine.
     """
 
+    dense: DensePart
     words: WordIndex
     texts: TextTable
     reranker: Reranker | None
@@ -41,6 +45,7 @@ class SearchPart:
     def save(self, folder: Path) -> None:
         """Write all of it into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.dense.save(folder)
         self.words.save(folder / WORDS)
         self.texts.save(folder / TEXTS)
         if self.reranker is not None:
@@ -48,42 +53,48 @@ class SearchPart:
 
     @classmethod
     def load(cls, folder: Path) -> SearchPart:
-        """Open it, memory-mapped.
+        """Open it; words and titles are memory-mapped.
 
         Raises:
             BundleMissing: A file is absent.
         """
         reranker = Reranker.load(folder) if (folder / GRAPH).is_file() else None
-        return cls(WordIndex.load(folder / WORDS), TextTable.load(folder / TEXTS), reranker)
+        return cls(DensePart.load(folder), WordIndex.load(folder / WORDS), TextTable.load(folder / TEXTS), reranker)
 
 
 def fit_search(
     catalogue: pd.DataFrame,
+    embeddings: NDArray[np.float32],
     judgements: pd.DataFrame | None,
     encoder: TextEncoder,
     description: EncoderDescription,
+    queries: Sequence[str] = (),
     seed: int = 0,
 ) -> SearchPart:
     """Index the catalogue, and fit a re-ranker where enough pairs were judged.
 
     Args:
         catalogue: Items in the order of the embeddings.
+        embeddings: (n, d) unit rows of the items.
         judgements: Graded pairs, None where nothing was judged.
         encoder: The encoder that serves.
         description: What its folder says of how it was taught.
+        queries: What customers asked, to measure the index's recall on; the items stand in where none is known.
         seed: Of the boosting.
     """
+    asked = spread(sorted(set(queries)))
+    dense = choose_index(embeddings, encoder.encode(asked) if asked else embeddings[:0])
     texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
     words = WordIndex.build(item_texts(catalogue))
     rows = unlearnt(judgements, description) if judgements is not None else None
     if rows is None or not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
-        return SearchPart(words, texts, None)
-    queries, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
+        return SearchPart(dense, words, texts, None)
+    judged, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
     titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)
-    features = pair_features(queries, TextTable.build(titles.tolist()), of_title, cosines(encoder, rows), rarity)
+    features = pair_features(judged, TextTable.build(titles.tolist()), of_title, cosines(encoder, rows), rarity)
     relevance = rows[schema.RELEVANCE].to_numpy(dtype=np.float64)
-    helps = gain_over_cosine(queries, features, relevance, seed) > 0
-    return SearchPart(words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
+    helps = gain_over_cosine(judged, features, relevance, seed) > 0
+    return SearchPart(dense, words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
 
 
 def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:

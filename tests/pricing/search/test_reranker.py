@@ -174,6 +174,11 @@ def catalogue(rows):
     return rows.drop_duplicates(schema.TITLE).sort_values(schema.ITEM_ID).reset_index(drop=True)
 
 
+def search_part(rows, judgements, said):
+    items = catalogue(rows)
+    return fit_search(items, Letters().encode(items[schema.TITLE].tolist()), judgements, Letters(), said)
+
+
 def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
     rows, _ = judged(queries=400)
     some, all_of_them = unlearnt(rows, description()), unlearnt(rows, description(method="none"))
@@ -185,7 +190,7 @@ def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
 def test_a_search_part_is_saved_and_opened_and_the_same_inputs_give_the_same_bytes(tmp_path):
     rows, _ = judged(queries=400)
     for name in ("a", "b"):
-        fit_search(catalogue(rows), rows, Letters(), description(method="none")).save(tmp_path / name)
+        search_part(rows, rows, description(method="none")).save(tmp_path / name)
     files = sorted(file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*") if file.is_file())
     assert len(files) > 8
     for file in files:
@@ -197,9 +202,9 @@ def test_a_search_part_is_saved_and_opened_and_the_same_inputs_give_the_same_byt
 
 def test_a_shop_without_judgements_has_no_reranker(tmp_path):
     rows, _ = judged(queries=20)
-    fit_search(catalogue(rows), None, Letters(), description()).save(tmp_path / "s")
+    search_part(rows, None, description()).save(tmp_path / "s")
     assert SearchPart.load(tmp_path / "s").reranker is None
-    assert fit_search(catalogue(rows), rows, Letters(), description()).reranker is None
+    assert search_part(rows, rows, description()).reranker is None
 
 
 def test_the_best_candidates_are_ordered_by_relevance_and_none_is_lost(fitted):

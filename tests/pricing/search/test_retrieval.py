@@ -1,12 +1,10 @@
-"""Search by words, by meaning and by both; indexes are chosen by what they do here."""
-
-import itertools
+"""Search by words, by meaning and by both."""
 
 import numpy as np
 import pytest
 
-from pricing.errors import BundleMissing, ConfigError
-from pricing.search.dense_index import ExactIndex, FaissIndex, build_index, choose_index, recall
+from pricing.errors import BundleMissing
+from pricing.search.exact_index import ExactIndex
 from pricing.search.retrieval import Retriever
 from pricing.search.word_index import WordIndex, fuse
 
@@ -64,52 +62,3 @@ def test_hybrid_search_finds_what_either_finds(clustered):
     assert retriever.retrieve(clustered[7], "", 3)[0] == 7
     assert retriever.retrieve(None, "rare", 5).tolist() == [0]
     assert Retriever(ExactIndex(clustered)).retrieve(clustered[7], "rare", 2).tolist()[0] == 7
-
-
-@pytest.mark.parametrize(("kind", "least"), [("exact", 1.0), ("flat", 0.999), ("fastscan", 0.9), ("hnsw", 0.95)])
-def test_an_index_finds_what_the_scan_finds(kind, least, clustered):
-    index = build_index(clustered, kind)
-    truth = [ExactIndex(clustered).search(z, 10) for z in clustered[:50]]
-    assert recall([index.search(z, 10) for z in clustered[:50]], truth) >= least
-
-
-def test_an_index_is_memory_mapped_from_its_file(tmp_path, clustered):
-    index = build_index(clustered, "hnsw")
-    loaded = FaissIndex.load(index.save(tmp_path / "index.faiss"))
-    np.testing.assert_array_equal(loaded.search(clustered[3], 5), index.search(clustered[3], 5))
-    with pytest.raises(BundleMissing):
-        FaissIndex.load(tmp_path / "none")
-
-
-def test_a_refined_index_outlives_the_array_it_was_built_from():
-    rows = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    index = build_index(rows.astype(np.float64), "fastscan")  # converted inside: nothing else holds the copy
-    spoiled = [np.full((500, 16), np.nan, dtype=np.float32) for _ in range(20)]
-    assert index.search(rows[11], 5)[0] == 11
-    del spoiled
-
-
-def test_a_small_catalogue_is_scanned_without_trying_anything_else(clustered):
-    ticks = itertools.count()
-    index, trials = choose_index(clustered, clustered[:8], lambda: float(next(ticks)))
-    assert isinstance(index, ExactIndex)
-    assert [trial.kind for trial in trials] == ["exact"]
-
-
-def test_the_fastest_index_with_enough_recall_is_chosen(clustered):
-    import time
-
-    index, trials = choose_index(clustered, clustered[:20], time.perf_counter, k=10, scan_rows=1, min_recall=0.9)
-    by_kind = {trial.kind: trial for trial in trials}
-    assert set(by_kind) == {"exact", "flat", "fastscan", "hnsw"}
-    allowed = [trial for trial in trials if trial.recall >= 0.9]
-    fastest = min(allowed, key=lambda trial: trial.milliseconds).kind
-    assert isinstance(index, ExactIndex) == (fastest == "exact")
-    strict, _ = choose_index(clustered, clustered[:20], time.perf_counter, k=10, scan_rows=1, min_recall=1.0)
-    assert strict is not None
-
-
-def test_an_unknown_index_is_refused(clustered):
-    with pytest.raises(ConfigError, match="annoy"):
-        build_index(clustered, "annoy")

@@ -62,6 +62,12 @@ def verdicts(decision):
     return {gate["name"]: gate["verdict"] for gate in decision["gates"]}
 
 
+def test_the_report_says_which_index_searches_and_what_it_finds_of_held_out_queries(decision):
+    index = decision["metrics"]["challenger"]["search_index"]
+    assert (index["kind"], index["recall_at_100"]) == ("scan", 1.0)  # so few items need no codes
+    assert index["queries"] > 0
+
+
 def test_a_model_is_not_inferior_to_itself(decision):
     found = {gate["name"]: gate for gate in decision["gates"]}
     assert found["non_inferiority"]["verdict"] == "pass"
