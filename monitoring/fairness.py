@@ -49,7 +49,7 @@ def run(inputs: Inputs) -> Verdict:
         checks: tuple[Check, ...] = (log_check(reader.intake), traffic)
         report = None
         if len(quotes):
-            checks += promises(quotes, rho_of(reference, inputs))
+            checks += promises(quotes, *promised_by(reference, inputs))
         if traffic.status is Status.PASS:
             report = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
             checks += gaps(inputs, quotes, groups, report, state)
@@ -121,12 +121,13 @@ def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
     return cross_groups(hashed, crossed) if crossed > 1 else hashed
 
 
-def rho_of(reference: Reference, inputs: Inputs) -> float:
-    """Width of the corridor the bundle prices with; the setting where there is only a profile."""
+def promised_by(reference: Reference, inputs: Inputs) -> tuple[float, float]:
+    """Corridor width and markup on list of the bundle's policy; the setting and no markup where there is none."""
     path = reference.path / "policy.json"
     if not path.is_file():
-        return inputs.settings.corridor_rho
-    return float(PricingPolicy.from_json(read_json(path)).limits.corridor_ratio)
+        return inputs.settings.corridor_rho, 0.0
+    limits = PricingPolicy.from_json(read_json(path)).limits
+    return limits.corridor_ratio, limits.markup
 
 
 def _groups_detail(report: AuditReport | None) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def limits_of(inputs: Inputs) -> AuditLimits:
     return AuditLimits(rows=inputs.settings.group_min_impressions)
 
 
-def promises(quotes: pd.DataFrame, rho: float) -> tuple[Check, ...]:
+def promises(quotes: pd.DataFrame, rho: float, markup: float = 0.0) -> tuple[Check, ...]:
     """One check a promise: a single breach pages."""
-    checked = check_invariants(quotes, rho=rho, disclosures=read_disclosures())
+    checked = check_invariants(quotes, rho=rho, markup=markup, disclosures=read_disclosures())
     return tuple(_promise(breach) for breach in checked)
 
 

@@ -197,7 +197,7 @@ _CHECKS: Final[dict[str, Knowledge]] = {
     ),
     "promise_list": Knowledge(
         "A price above list",
-        "the list price fell after the quote, or a guardrail is off",
+        "the list price fell after the quote, or a guardrail is off (a markup that the policy allows counts as list)",
         "Roll back; compare the list prices of the examples with the catalogue.",
         "promise-broken",
     ),

@@ -44,6 +44,11 @@ class BundleCore(Core):
 
     @property
     @override
+    def markup(self) -> float:
+        return self.model.policy.limits.markup
+
+    @property
+    @override
     def item_ids(self) -> Sequence[str]:
         return self.model.item_ids
 

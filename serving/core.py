@@ -56,6 +56,11 @@ class Core(Protocol):
         ...
 
     @property
+    def markup(self) -> float:
+        """How far above list a price may lie, as a share of list; 0 where nobody pays more than list."""
+        ...
+
+    @property
     def item_ids(self) -> Sequence[str]:
         """Item of each row."""
         ...

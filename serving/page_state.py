@@ -109,11 +109,13 @@ def prices_of(page: PricedPage) -> dict[str, int]:
 
 
 def _in_money(promised: Mapping[str, int], core: Core, rows: Rows, market: MarketContext) -> Floats | None:
-    """Promised prices in money, aligned with the rows; NaN where there is none. Nobody pays more than today's list."""
+    """Promised prices in money, aligned with the rows, NaN where there is none; none above what today's list allows."""
     if not promised:
         return None
     money = np.array([promised.get(core.item_ids[row], np.nan) for row in rows]) / core.minor_per_unit
-    return np.asarray(np.where(money > market.list_price, market.list_price, money), dtype=np.float64)
+    unit = core.minor_per_unit
+    most = np.floor(market.list_price * (1.0 + core.markup) * unit + 1e-6) / unit
+    return np.asarray(np.where(money > most, most, money), dtype=np.float64)
 
 
 def promise_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:

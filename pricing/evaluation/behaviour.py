@@ -50,7 +50,7 @@ def requests(
 def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[Request]) -> list[Gate]:
     """Within bounds; a dearer item is not made cheaper; one who opts out is priced as nobody in particular."""
     return [
-        _none("within_bounds", "no price outside its bounds or above list", _out_of_bounds(model, pages)),
+        _none("within_bounds", "no price outside its bounds or above what list allows", _out_of_bounds(model, pages)),
         _none("monotone_in_cost", "no item gets cheaper when its own cost rises", _cheaper_when_dearer(model, tried)),
         _none("blind_to_the_customer", "who opts out is priced as a guest, to the unit", _opt_out_gaps(model, tried)),
     ]
@@ -66,10 +66,10 @@ def _none(name: str, rule: str, found: tuple[int, int]) -> Gate:
 
 def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[int, int]:
     items = [item for shadow in pages for item in shadow.page.items]
-    ceiling = np.inf if not model.policy.limits.discount_only else 0
+    most = 1.0 + model.policy.limits.markup
     broken = sum(
         not item.low_minor <= item.price_minor <= item.high_minor
-        or item.price_minor > max(item.list_price_minor, ceiling)
+        or item.price_minor > item.list_price_minor * most * (1.0 + 1e-9)
         for item in items
     )
     return broken, len(items)

@@ -135,7 +135,7 @@ def evaluate(
         *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed),
         demand_part.demand_gate(scored.calibration, limits),
         *value_gates(judgement, prices, rival_prices, menu, limits, seed),
-        promises_gate([quotes, crossed], new.policy.limits.corridor_ratio),
+        promises_gate([quotes, crossed], new.policy.limits),
         gap_gate(report),
         *behaviour_gates(new, scored.pages, tried),
         *budget_gates(new, tried, list(scored.vectors), limits),

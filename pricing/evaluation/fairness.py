@@ -23,6 +23,7 @@ from pricing.fairness.invariants import breaches, check_invariants
 from pricing.fairness.proxy import proxy_check
 from pricing.fairness.verdict import AuditLimits
 from pricing.page.context import MarketContext
+from pricing.page.guardrails import GuardrailLimits
 from pricing.page.page import price_page
 from pricing.page.quote_rows import quote_frame, quote_rows
 from pricing.page.shadow import JURISDICTION, sample_pages, until_lawful, user_of
@@ -31,13 +32,15 @@ from pricing.verdict import Verdict as Answer
 Z = 1.96  # of a two-sided 95 % interval
 
 
-def promises_gate(logs: Sequence[pd.DataFrame], rho: float) -> Gate:
+def promises_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> Gate:
     """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote of each log."""
     rule = "no quote outside corridor, list, floor or ceiling, undisclosed, or unlike its earlier quote"
     if all(log.empty for log in logs):
         return Gate("price_promises", None, rule, "could not tell", note="no hold-out page could be priced")
     table = read_disclosures()
-    broken = [b for log in logs for b in breaches(check_invariants(log, rho=rho, disclosures=table))]
+    rho, markup = limits.corridor_ratio, limits.markup
+    checked = [check_invariants(log, rho=rho, markup=markup, disclosures=table) for log in logs]
+    broken = [breach for found in checked for breach in breaches(found)]
     prices = sum(map(len, logs))
     count = sum(entry.count for entry in broken)
     note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)

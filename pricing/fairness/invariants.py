@@ -5,6 +5,9 @@ fairness job pages on any. Two kinds of quote are exempt from floor and ceiling,
 (INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need not meet commercial bounds, and a price already promised in
 the epoch, which stands while the bounds move under it.
 
+List is what nobody pays more than, unless the policy allows a markup on it. Such a policy promises list and that
+markup instead, and is held to it here as by guardrails, gates and endpoint.
+
 Sticky: a customer sees one price of an item in an epoch. A page whose features were missing (``degraded``) promises
 only that the price will not rise: later pages may be lower, never higher. List price outranks both: a promise above
 today's list does not stand.
@@ -78,7 +81,7 @@ class Breach:
 
 
 def check_invariants(
-    quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, examples: int = 3
+    quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, markup: float = 0.0, examples: int = 3
 ) -> tuple[Breach, ...]:
     """Check every promise on a window of the quote log; one entry a promise, also where nothing is broken.
 
@@ -86,6 +89,7 @@ def check_invariants(
         quotes: Rows of schema.QUOTES.
         rho: Width of the corridor the log was priced with.
         disclosures: The table in force.
+        markup: Share of list that a price may lie above it, ``GuardrailLimits.markup``; 0 promises list.
         examples: Rows shown of each breach.
 
     Raises:
@@ -96,7 +100,7 @@ def check_invariants(
         raise MissingDataError(f"quotes: column {', '.join(missing)} is missing", table="quotes", column=missing[0])
     return tuple(
         Breach(rule, int(broken.sum()), len(quotes), _rows(quotes, broken, examples))
-        for rule, broken in _broken(quotes, rho, disclosures)
+        for rule, broken in _broken(quotes, rho, markup, disclosures)
     )
 
 
@@ -105,19 +109,28 @@ def breaches(checked: tuple[Breach, ...]) -> tuple[Breach, ...]:
     return tuple(entry for entry in checked if entry.count)
 
 
-def _broken(quotes: pd.DataFrame, rho: float, disclosures: DisclosureTable) -> Iterator[tuple[str, Flags]]:
+def _broken(
+    quotes: pd.DataFrame, rho: float, markup: float, disclosures: DisclosureTable
+) -> Iterator[tuple[str, Flags]]:
     price = quotes[schema.PRICE_MINOR].to_numpy(np.int64)
     bound = ~(quotes[schema.REASONS].map(_fallback).to_numpy(bool) | _promised(quotes))
     personal = quotes[schema.PERSONALISED].to_numpy(bool)
     yield "corridor", _outside_corridor(quotes, price, rho)
-    yield "list", price > quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
+    dearest = _dearest(quotes, markup)
+    yield "list", price > dearest
     yield "floor", (price < quotes[schema.LOW_MINOR].to_numpy(np.int64)) & bound
     yield "ceiling", (price > quotes[schema.HIGH_MINOR].to_numpy(np.int64)) & bound
     allowed, text = _rules(quotes, disclosures)
     shown = quotes[schema.DISCLOSURE].fillna("").to_numpy(object)
     yield "disclosure", personal & (~allowed | (shown != text))
     yield "opt_out", personal & quotes[schema.REASONS].map(_refused).to_numpy(bool)
-    yield "sticky", _not_sticky(quotes)
+    yield "sticky", _not_sticky(quotes, dearest)
+
+
+def _dearest(quotes: pd.DataFrame, markup: float) -> NDArray[np.int64]:
+    """The dearest price that list allows each row, whole minor units: list, and the markup where there is one."""
+    listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
+    return np.floor(listed * (1.0 + markup) * (1.0 + ROUNDING)).astype(np.int64)
 
 
 def _fallback(reasons: Any) -> bool:
@@ -158,17 +171,17 @@ def _promised(quotes: pd.DataFrame) -> Flags:
     return result & quotes[schema.USER_KEY].notna().to_numpy()
 
 
-def _not_sticky(quotes: pd.DataFrame) -> Flags:
+def _not_sticky(quotes: pd.DataFrame, dearest: NDArray[np.int64]) -> Flags:
     """Rows whose customer was quoted another price before, or a lower one on a degraded page before."""
     order = _by_time(quotes)
     groups = _groups(quotes).iloc[order]
     price = quotes[schema.PRICE_MINOR].iloc[order].astype(float)
-    listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.float64)[order]
+    most = dearest[order]
     whole = quotes[schema.DEGRADED].isna().iloc[order] & quotes[schema.USER_KEY].notna().iloc[order]
     keys = [groups[name] for name in groups]
     promised = price.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
     ceiling = _first_so_far(price.mask(whole), keys)
-    moved = (price != promised) & (promised <= listed)
+    moved = (price != promised) & (promised <= most)
     result = np.zeros(len(quotes), dtype=bool)
     result[order] = (whole & (moved | (price > ceiling))).to_numpy()
     return result

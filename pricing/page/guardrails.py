@@ -33,8 +33,9 @@ class GuardrailLimits:
     Args:
         min_margin: m_min, smallest margin as a share of the price, in [0, 1).
         max_discount: D_max, largest discount from list, in [0, 1].
-        discount_only: Never above list.
-        max_markup: U_max, largest markup on list where ``discount_only`` is false.
+        discount_only: Never above list: the ceiling of every price is the list price.
+        max_markup: U_max, largest markup on list, where ``discount_only`` is false; there ``list (1 + U_max)`` is the
+            ceiling that every check holds a price against.
         max_decrease: d-, largest fall from the previous price, in [0, 1].
         max_increase: d+, largest rise from the previous price.
         competitor_below: k-, how far below the competitor, in [0, 1].
@@ -79,10 +80,20 @@ class GuardrailLimits:
             raise ConfigError(f"min_margin is {self.min_margin}; it must be in [0, 1)")
         if not self.corridor_ratio >= 1:
             raise ConfigError(f"corridor_ratio is {self.corridor_ratio}; the ratio of two prices is at least 1")
+        if self.discount_only and self.max_markup > 0:
+            raise ConfigError(
+                f"discount_only with max_markup {self.max_markup}: one promises that nobody pays more than list, the "
+                "other allows it; set discount_only to false, or max_markup to 0"
+            )
         if self.menu_size < 2 or self.minor_per_unit < 1 or self.ending_period < 1:
             raise ConfigError("menu_size must be at least 2, minor_per_unit and ending_period at least 1")
         if any(not 0 <= ending < self.ending_period for ending in self.endings):
             raise ConfigError(f"endings {self.endings} must lie in [0, {self.ending_period}), their period")
+
+    @property
+    def markup(self) -> float:
+        """How far above list a price may lie, as a share of list: 0 unless ``discount_only`` is off."""
+        return 0.0 if self.discount_only else self.max_markup
 
 
 @dataclass(frozen=True)
@@ -132,7 +143,7 @@ def price_bounds(
     listed, _, maps, msrps, competitor, previous, corridor = positive
     costed = (money[1] >= 0) & (money[1] <= MOST_MONEY)
     cost, usable = np.where(costed, money[1], 0.0), costed & np.isfinite(listed)
-    ceiling = listed if limits.discount_only else listed * (1 + limits.max_markup)
+    ceiling = listed * (1 + limits.markup)
     unit = limits.minor_per_unit
     floor = _tightest(
         _Side(np.full(listed.shape, 1 / unit), np.full(listed.shape, None)),  # the smallest price there is

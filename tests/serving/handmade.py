@@ -34,6 +34,7 @@ class HandMadeCore:
     version: str = "handmade00001"
     currency: str = "EUR"
     minor_per_unit: int = 100
+    markup: float = 0.0
     item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
     encoded: list[list[str]] = field(default_factory=list)
     slow: float = 0.0

@@ -13,6 +13,7 @@ from pricing.evaluation.fairness import gap_gate, price_by_group, promises_gate
 from pricing.evaluation.limits import EvaluationLimits
 from pricing.fairness.audit import AuditReport, Finding
 from pricing.fairness.ratios import Ratio
+from pricing.page.guardrails import GuardrailLimits
 from pricing.page.quote_rows import quote_frame
 from pricing.verdict import Verdict
 
@@ -67,7 +68,7 @@ def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
 
 def test_without_an_audit_table_the_gate_does_not_apply_and_without_quotes_promises_are_not_kept():
     assert gap_gate(None).verdict == "not applicable"
-    assert promises_gate([quote_frame([])], 1.25).verdict == "could not tell"
+    assert promises_gate([quote_frame([])], GuardrailLimits()).verdict == "could not tell"
 
 
 def test_the_picture_shows_every_group_that_is_large_enough_and_no_other():

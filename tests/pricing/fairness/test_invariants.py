@@ -41,8 +41,9 @@ def quotes(n=40):
     )
 
 
-def broken(frame, rho=RHO):
-    return {entry.rule: entry.count for entry in breaches(check_invariants(frame, rho=rho, disclosures=DISCLOSURES))}
+def broken(frame, rho=RHO, markup=0.0):
+    checked = check_invariants(frame, rho=rho, markup=markup, disclosures=DISCLOSURES)
+    return {entry.rule: entry.count for entry in breaches(checked)}
 
 
 def change(row, **values):
@@ -108,6 +109,23 @@ def test_above_list_below_the_floor_and_above_the_ceiling():
     assert broken(change(0, list_price_minor=799)) == {"list": 1}
     assert broken(change(39, high_minor=999)) == {"ceiling": 1}
     assert broken(change(0, low_minor=801)) == {"floor": 1}
+
+
+def test_a_policy_that_allows_a_markup_is_held_to_list_and_that_markup():
+    assert broken(change(39, list_price_minor=950), markup=0.0) == {"list": 1}
+    assert broken(change(39, list_price_minor=950), markup=0.06) == {}  # 950 and 6 % is 1,007
+    assert broken(change(39, list_price_minor=950), markup=0.05) == {"list": 1}  # 997.5: half a cent is no room
+    assert broken(change(39, list_price_minor=800), markup=0.25) == {}  # 800 x 1.25 is 1,000, whatever floats say
+
+
+def test_a_promised_price_stands_as_long_as_the_markup_on_todays_list_holds_it():
+    first = quotes(1).assign(price_minor=1_040, high_minor=1_100)
+    lower = first.assign(quote_id="later", price_minor=1_000, list_price_minor=1_000)
+    lower[schema.TS] += pd.Timedelta(hours=1)
+    log = pd.concat([first, lower], ignore_index=True)
+    assert broken(log, markup=0.10) == {"sticky": 1}, "1,040 is within 10 % of list: the promise stood"
+    fallen = log.assign(list_price_minor=[1_000, 900], price_minor=[1_040, 990])
+    assert broken(fallen, markup=0.10) == {}, "990 is all that today's list allows"
 
 
 @pytest.mark.parametrize("reason", [Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST])

@@ -236,14 +236,14 @@ def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
 
 def test_a_tampered_price_breaks_a_promise(pages, model):
     quotes = shadow_quotes(pages, with_users=True)
-    rho = model.policy.limits.corridor_ratio
-    assert promises_gate([quotes], rho).verdict == "pass"
+    limits = model.policy.limits
+    assert promises_gate([quotes], limits).verdict == "pass"
     broken = quotes.copy()
     broken.loc[0, schema.PRICE_MINOR] = broken.loc[0, schema.LIST_PRICE_MINOR] + 100
-    gate = promises_gate([quotes, broken], rho)
+    gate = promises_gate([quotes, broken], limits)
     assert gate.verdict == "fail"
     assert "list" in gate.note
-    assert promises_gate([quotes.iloc[:0]], rho).verdict == "could not tell"
+    assert promises_gate([quotes.iloc[:0]], limits).verdict == "could not tell"
 
 
 def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
@@ -276,7 +276,7 @@ def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_
     assert until_lawful(old[schema.TS], "US-NY") % pd.Timedelta(weeks=1) == pd.Timedelta(0)
     nowhere, today = until_lawful(old[schema.TS], "US-TX"), until_lawful(hold_out[schema.TS], "US-NY")
     assert (nowhere, today) == (pd.Timedelta(0), pd.Timedelta(0))
-    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits.corridor_ratio).verdict == "pass"
+    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).verdict == "pass"
 
 
 def test_shadow_quotes_name_no_customer_unless_asked(pages):
