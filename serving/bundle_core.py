@@ -10,6 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor, own_corridor
 from serving.core import OPEN, Core, Floats, Rows, Settled, Vector
 
 if TYPE_CHECKING:
@@ -78,6 +79,15 @@ class BundleCore(Core):
     def epoch_of(self, seconds: float) -> int:
         return self.model.policy.epoch_of(seconds)
 
+    @property
+    @override
+    def epoch_seconds(self) -> int:
+        return self.model.policy.epoch_hours * 3600
+
+    @override
+    def corridor(self, rows: Rows) -> EpochCorridor:
+        return own_corridor(self.model, rows)
+
     @override
     def place_of(self, jurisdiction: str | None) -> str:
         from pricing.fairness.disclosure import read_disclosures
@@ -121,6 +131,7 @@ class BundleCore(Core):
             market=market,
             fixed_price=settled.prices,
             fixed_personal=settled.personal,
+            corridor=settled.corridor,
             list_only=settled.list_only,
         )
 
@@ -144,5 +155,6 @@ class BundleCore(Core):
             epoch=epoch,
             market=market,
             fixed_price=settled.prices,
+            corridor=settled.corridor,
             list_only=settled.list_only,
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor
 
 if TYPE_CHECKING:
     from pricing.page.page import PricedPage
@@ -27,11 +28,13 @@ class Settled:
         prices: (n,) money promised to the customer, aligned with the rows, NaN where nothing was; None for nothing.
         personal: The promises were made from the customer's data.
         list_only: Every item without a promise carries list, held inside the legal bounds.
+        corridor: The corridor of the epoch; the model's own when None.
     """
 
     prices: Floats | None = None
     personal: bool = False
     list_only: bool = False
+    corridor: EpochCorridor | None = None
 
 
 OPEN = Settled()
@@ -72,6 +75,15 @@ class Core(Protocol):
 
     def epoch_of(self, seconds: float) -> int:
         """The price epoch of a Unix time."""
+        ...
+
+    @property
+    def epoch_seconds(self) -> int:
+        """How long a price epoch is."""
+        ...
+
+    def corridor(self, rows: Rows) -> EpochCorridor:
+        """The corridor of these rows that the model stands for where it is the first to price them in an epoch."""
         ...
 
     def place_of(self, jurisdiction: str | None) -> str:

@@ -21,6 +21,7 @@ from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
 from serving.core import Core, Rows, Vector
+from serving.corridors import EpochCorridors
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
 from serving.kept import Kept, degraded_fields, whole_fields
 from serving.metrics import Metrics
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
-PROMISE_SECONDS = 2 * 24 * 3600  # past the end of any epoch of a day; the key carries the epoch
+PROMISE_EPOCHS = 2  # for which a promise is kept: past the end of its own; the key carries the epoch
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Endpoint:
         self._users = users
         self._log = log
         self._promises = promises
+        self._corridors = EpochCorridors(promises)
         self._executor = executor
         self._metrics = metrics
         self._stages = stages
@@ -132,8 +134,8 @@ class Endpoint:
         core, epoch = generation.core, generation.core.epoch_of(now)
         key = promise_key(core, request, epoch, self.book.user_key(request.user_id))
         known = await self._known(generation, request, key, now)
-        found = await self._fresh(generation, await self._run(self._find, generation, request, known))
-        known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
+        found = await self._run(self._find, generation, request, known, epoch)
+        found, known = await self._ready(generation, found, known, epoch)
         _, arguments = await self._run(priced, core, known, found, epoch)
         with self._stages.stage("explain"):
             items = await self._run(core.explain, *arguments)
@@ -181,27 +183,26 @@ class Endpoint:
         """The page at prices that keep what was promised, or at list prices and why."""
         epoch = generation.core.epoch_of(now)
         found, page = await self._run(self._find_and_price, generation, request, known, epoch)
-        if page is None:  # some item's features are too old: read them first
-            found = await self._fresh(generation, found)
-            known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
+        if page is None:  # features too old, or items that this process has not priced in the epoch: look them up
+            found, known = await self._ready(generation, found, known, epoch)
             page = await self._run(self._price, generation.core, known, found, epoch)
         if over := known.kept.above(prices_of(page)):
             known = replace(known, kept=known.kept.with_prices(over))
             page = await self._run(self._price, generation.core, known, found, epoch)
-        kept = await self._promise(key, page, known)
+        kept = await self._promise(key, page, known, PROMISE_EPOCHS * generation.core.epoch_seconds)
         if kept is not None:
             known = kept
             page = await self._run(self._price, generation.core, known, found, epoch)
         return Priced(page, found, known.cause)
 
-    async def _promise(self, key: str | None, page: PricedPage, known: Known) -> Known | None:
+    async def _promise(self, key: str | None, page: PricedPage, known: Known, seconds: int) -> Known | None:
         """Promise a page's prices; what must be known to price it again, None where it stands."""
         if key is None or known.cause == promised_prices.DOWN:
             return None
         prices, whole = prices_of(page), known.cause is None
         fields = whole_fields(prices, personal=page.personalised) if whole else degraded_fields(prices)
         try:
-            other = await self._promises.promise(key, fields, PROMISE_SECONDS)
+            other = await self._promises.promise(key, fields, seconds)
         except UnavailableError:
             return replace(known, cause=promised_prices.DOWN) if whole else None
         if other and whole:  # a page of the same customer came in between, here or in another replica
@@ -211,13 +212,13 @@ class Endpoint:
     def _find_and_price(
         self, generation: Generation, request: PageRequest, known: Known, epoch: int
     ) -> tuple[Found, PricedPage | None]:
-        """Both in one visit to a thread, which is the rule; no page where features must be read first."""
-        found = self._find(generation, request, known)
-        if len(found.old):
+        """Both in one visit to a thread, which is the rule; no page where something must be looked up first."""
+        found = self._find(generation, request, known, epoch)
+        if len(found.old) or found.corridor is None:
             return found, None
         return found, self._price(generation.core, known, found, epoch)
 
-    def _find(self, generation: Generation, request: PageRequest, known: Known) -> Found:
+    def _find(self, generation: Generation, request: PageRequest, known: Known, epoch: int) -> Found:
         core = generation.core
         unknown: list[str] = []
         if request.task == SEARCH:
@@ -231,19 +232,32 @@ class Endpoint:
             if not len(rows):
                 raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
             rows = rows[: request.page_size]
-        return self._look(generation, rows, unknown)
+        return self._look(generation, rows, unknown, epoch)
 
-    def _look(self, generation: Generation, rows: Rows, unknown: list[str]) -> Found:
+    def _look(self, generation: Generation, rows: Rows, unknown: list[str], epoch: int) -> Found:
         market, age = generation.items.rows(rows)
-        return Found(rows, unknown, market, age, generation.items.too_old(rows))
+        corridor = self._corridors.known(generation.core, rows, epoch)
+        return Found(rows, unknown, market, age, generation.items.too_old(rows), corridor)
 
-    async def _fresh(self, generation: Generation, found: Found) -> Found:
+    async def _ready(self, generation: Generation, found: Found, known: Known, epoch: int) -> tuple[Found, Known]:
+        """The page with fresh features and the epoch's corridor; where one cannot be had, with the cause."""
+        found, core = await self._fresh(generation, found, epoch), generation.core
+        known = replace(known, cause=known.cause or (STALE if len(found.old) else None))
+        if found.corridor is not None:
+            return found, known
+        try:
+            seconds = PROMISE_EPOCHS * core.epoch_seconds
+            return replace(found, corridor=await self._corridors.fix(core, found.rows, epoch, seconds)), known
+        except UnavailableError:
+            return found, replace(known, cause=promised_prices.DOWN)
+
+    async def _fresh(self, generation: Generation, found: Found, epoch: int) -> Found:
         """Read what is too old to price on, in time or not at all."""
         if not len(found.old):
             return found
         with self._stages.stage("item_features"), contextlib.suppress(Exception):  # late or refused: the page says so
             await asyncio.wait_for(self._run(generation.items.read, found.old), READ_THROUGH_SECONDS)
-        return self._look(generation, found.rows, found.unknown)
+        return self._look(generation, found.rows, found.unknown, epoch)
 
     def _price(self, core: Core, known: Known, found: Found, epoch: int) -> PricedPage:
         with self._stages.stage("price"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor
 from serving.core import Core, Floats, Rows, Settled, Vector
 from serving.features import UserRead
 from serving.kept import Kept
@@ -39,13 +40,23 @@ class Known:
 
 @dataclass(frozen=True)
 class Found:
-    """The items of a page, and what their features are; ``old`` rows may not be priced on as they are."""
+    """The items of a page, and what their features are.
+
+    Args:
+        rows: Catalogue rows.
+        unknown: Item ids asked for that are not in the catalogue.
+        market: Money and stock.
+        age: Of the oldest, seconds.
+        old: Rows whose features may not be priced on as they are.
+        corridor: That of the epoch; None where it is not known yet.
+    """
 
     rows: Rows
     unknown: list[str]
     market: MarketContext
     age: float | None
     old: Rows
+    corridor: EpochCorridor | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def priced(core: Core, known: Known, found: Found, epoch: int) -> tuple[PricedPa
     if known.cause is not None:
         user = UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
     promised = _in_money(known.kept.prices, core, found.rows, found.market)
-    settled = Settled(None, known.kept.personal, list_only=known.cause is not None)
+    settled = Settled(None, known.kept.personal, list_only=known.cause is not None, corridor=found.corridor)
     while True:
         arguments = (found.rows, known.embedding, user, found.market, epoch, settled)
         page = core.price(*arguments)

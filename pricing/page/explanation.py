@@ -24,7 +24,7 @@ def explain_problem(problem: PageProblem, chosen: ChosenPrices) -> list[dict[str
         {
             "item_id": problem.model.item_ids[row],
             "base_minor": float(problem.model.reference.f[row] * unit),
-            "price_minor": float(chosen.price[place] * unit),
+            "price_minor": float(np.rint(chosen.price[place] * unit)),  # 19.99 * 100 is 1998.9999999999998
             "contributions_minor": {name: value * unit for name, value in parts.get(place, {}).items()},
         }
         for place, row in enumerate(problem.rows)

@@ -129,18 +129,20 @@ def price_bounds(
     competitor_price: ArrayLike = np.nan,
     previous_price: ArrayLike = np.nan,
     corridor_low: ArrayLike = np.nan,
+    corridor_high: ArrayLike = np.nan,
 ) -> Bounds:
     """The bounds of each item; every argument is money ``(n,)``, NaN where absent.
 
+    The corridor ends at ``rho corridor_low``, or at ``corridor_high`` where another model fixed a narrower one.
     A MAP, MSRP, competitor, previous or corridor price that is not a positive number counts as absent. Never raises
     on numbers.
     """
-    given = (list_price, unit_cost, map_price, msrp, competitor_price, previous_price, corridor_low)
+    given = (list_price, unit_cost, map_price, msrp, competitor_price, previous_price, corridor_low, corridor_high)
     money = np.empty((len(given), *np.broadcast_shapes((1,), *(np.shape(x) for x in given))))
     for row, values in zip(money, given, strict=True):
         row[...] = values
     positive = np.where((money > 0) & (money <= MOST_MONEY), money, np.nan)
-    listed, _, maps, msrps, competitor, previous, corridor = positive
+    listed, _, maps, msrps, competitor, previous, corridor, corridor_top = positive
     costed = (money[1] >= 0) & (money[1] <= MOST_MONEY)
     cost, usable = np.where(costed, money[1], 0.0), costed & np.isfinite(listed)
     ceiling = listed * (1 + limits.markup)
@@ -157,6 +159,7 @@ def price_bounds(
         (-msrps, Reason.LIST_CEILING),
         (-ceiling, Reason.LIST_CEILING),
         (-corridor * limits.corridor_ratio, Reason.FAIRNESS_CORRIDOR),
+        (-corridor_top, Reason.FAIRNESS_CORRIDOR),
         whole=partial(_ceil_minor, unit=unit),
     )
     lo = _tightest(

@@ -15,6 +15,7 @@ from pricing.errors import RequestError
 from pricing.fairness.disclosure import DisclosureRule, read_disclosures
 from pricing.page.chosen_prices import ChosenPrices, choose_prices
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor
 from pricing.page.explanation import explain_problem
 from pricing.page.guardrails import to_minor
 from pricing.page.policy import PricingPolicy
@@ -37,6 +38,7 @@ def price_page(
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
     fixed_personal: bool = False,
+    corridor: EpochCorridor | None = None,
     list_only: bool = False,
 ) -> PricedPage:
     """Price the items of a page together.
@@ -52,6 +54,7 @@ def price_page(
         fixed_price: (n,) price promised to the customer for this epoch, NaN where none; it is kept.
         fixed_personal: The promises were made from the customer's data: such a price is personal and is disclosed,
             although the data themselves are not here now.
+        corridor: (n,) the corridor of the epoch, where a price of it was given before; the model's own when None.
         list_only: Every item without a promise carries list, held inside the legal bounds: a page whose features are
             missing.
 
@@ -69,6 +72,7 @@ def price_page(
         market=market,
         previous_price=previous_price,
         fixed_price=fixed_price,
+        corridor=corridor,
         list_only=list_only,
     )
     chosen = choose_prices(problem, epoch, who.user_id)
@@ -99,6 +103,7 @@ def explain_page(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
+    corridor: EpochCorridor | None = None,
     list_only: bool = False,
 ) -> list[dict[str, Any]]:
     """Why each price of :func:`price_page` with the same arguments is what it is, in page order.
@@ -117,6 +122,7 @@ def explain_page(
         market=market,
         previous_price=previous_price,
         fixed_price=fixed_price,
+        corridor=corridor,
         list_only=list_only,
     )
     return explain_problem(problem, choose_prices(problem, epoch, who.user_id))

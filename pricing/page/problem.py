@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pricing.bundle.bundle import PricingModel
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor, own_corridor, whole_corridor
 from pricing.page.guardrails import Bounds, price_bounds, price_menu, settle
 from pricing.page.solver import PageSolution, solve_pages
 from pricing.reference.reference_price import reference_price
@@ -140,6 +141,7 @@ def page_problem(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
+    corridor: EpochCorridor | None = None,
     list_only: bool = False,
 ) -> PageProblem:
     """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
@@ -147,6 +149,7 @@ def page_problem(
     market = market.filled(catalogue) if market else catalogue
     cost, ageing = counted_cost(market, model.reference.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
+    corridor = corridor or own_corridor(model, rows)
     bounds = price_bounds(
         model.policy.limits,
         list_price=market.list_price,
@@ -155,7 +158,8 @@ def page_problem(
         msrp=market.msrp,
         competitor_price=market.competitor_price,
         previous_price=absent if previous_price is None else previous_price,
-        corridor_low=model.reference.corridor_low[rows],
+        corridor_low=corridor.low,
+        corridor_high=corridor.high,
     )
     bounds, menu = settle(bounds, price_menu(bounds, model.policy.limits))
     return PageProblem(
@@ -169,21 +173,23 @@ def page_problem(
         r=reference_price(
             model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else _in_corridor(model, rows, fixed_price),
+        fixed=absent if fixed_price is None else _in_corridor(model, corridor, fixed_price),
         bounds=bounds,
         menu=menu,
         list_only=list_only,
     )
 
 
-def _in_corridor(model: PricingModel, rows: Rows, fixed: Floats) -> Floats:
+def _in_corridor(model: PricingModel, corridor: EpochCorridor, fixed: Floats) -> Floats:
     """Given prices, none above the corridor: what another model promised is held inside it too.
 
     What is no amount of at least one minor unit is no promise (NaN): a broken store must not give an item away.
     """
-    unit = model.policy.limits.minor_per_unit
+    limits = model.policy.limits
+    unit = limits.minor_per_unit
     fixed = np.where(np.isfinite(fixed) & (fixed * unit >= 1), fixed, np.nan)
-    top = np.floor(model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio * unit + 1e-6) / unit
+    own_top = whole_corridor(corridor.low, limits.corridor_ratio, unit).high
+    top = np.fmin(own_top, corridor.high)
     return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
 
 

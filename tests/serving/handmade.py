@@ -17,6 +17,7 @@ import pandas as pd
 
 from pricing import schema
 from pricing.page.context import MarketContext, UserContext
+from pricing.page.epoch_corridor import EpochCorridor, whole_corridor
 from pricing.page.page import PricedItem, PricedPage
 from pricing.reasons import Reason
 from pricing.tables import Tables
@@ -38,6 +39,9 @@ class HandMadeCore:
     item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
     encoded: list[list[str]] = field(default_factory=list)
     slow: float = 0.0
+    epoch_seconds: int = 86_400
+    share: float = 0.9  # of list that the prices are
+    lowest: float = float("nan")  # share of list at which the corridor begins; it ends at twice that
 
     @property
     def market(self) -> MarketContext:
@@ -47,6 +51,9 @@ class HandMadeCore:
 
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)
+
+    def corridor(self, rows: np.ndarray) -> EpochCorridor:
+        return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)
 
     def place_of(self, jurisdiction: str | None) -> str:
         return (jurisdiction or "-").upper()
@@ -79,8 +86,10 @@ class HandMadeCore:
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
         personal = user.behaviour is not None and not user.opted_out
         # The page itself moves prices a little, so that keeping promises is work and not luck.
-        factor = (0.81 if hunter else 0.90) - 0.001 * len(rows)
+        factor = self.share * (0.9 if hunter else 1.0) - 0.001 * len(rows)
         price = market.list_price if settled.list_only else np.round(market.list_price * factor, 2)
+        if settled.corridor is not None:
+            price = np.fmin(np.fmax(price, settled.corridor.low), settled.corridor.high)
         promised = np.full(len(rows), np.nan) if settled.prices is None else settled.prices
         price = np.where(np.isnan(promised), price, promised)
         from_data = personal | (settled.personal & ~np.isnan(promised))
