@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from pricing.encoder import process_group as group
+from pricing.encoder.sharding import cut_like, whole
 from pricing.files import directory_atomic, read_json, write_json
 
 STATE = "state.json"
@@ -58,6 +60,8 @@ def save_checkpoint(
 ) -> Path:
     """Write ``step-N`` whole, then drop the older ones; a kill at any moment leaves one that is whole.
 
+    Every process of a group must call it, as cut tensors are gathered; the first one writes.
+
     Args:
         folder: Folder of this run's checkpoints.
         run: Fingerprint of settings and data; another run's checkpoint is never resumed.
@@ -72,6 +76,9 @@ def save_checkpoint(
         for moment, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser/{moment}/{name}"] = value
     path = folder / f"step-{state.step:08d}"
+    tensors = {name: whole(value) for name, value in tensors.items()}
+    if group.rank():
+        return path
     with directory_atomic(path) as temporary:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
         write_json(temporary / STATE, {"run": run, **asdict(state)})
@@ -102,7 +109,7 @@ def put_back(module: nn.Module, values: Mapping[str, Tensor]) -> None:
     """Copy saved values into the trained parameters."""
     with torch.no_grad():
         for name, parameter in trainable(module).items():
-            parameter.copy_(values[name])
+            parameter.copy_(cut_like(values[name], parameter))
 
 
 def _restore(tensors: dict[str, Tensor], module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
@@ -110,10 +117,14 @@ def _restore(tensors: dict[str, Tensor], module: nn.Module, optimiser: torch.opt
     moments = _part(tensors, "optimiser/")
     names = {id(parameter): name for name, parameter in trainable(module).items()}
     saved: dict[int, dict[str, Tensor]] = {}
-    ordered = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    ordered = [parameter for part in optimiser.param_groups for parameter in part["params"]]
     for place, parameter in enumerate(ordered):
         suffix = "/" + names[id(parameter)]
-        values = {key.removesuffix(suffix): value for key, value in moments.items() if key.endswith(suffix)}
+        values = {
+            key.removesuffix(suffix): cut_like(value, parameter) if value.shape == parameter.shape else value
+            for key, value in moments.items()
+            if key.endswith(suffix)
+        }
         if values:
             saved[place] = values
     document: dict[str, Any] = optimiser.state_dict()

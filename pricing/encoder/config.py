@@ -51,6 +51,8 @@ class EncoderConfig:
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
         precision: ``auto`` takes bf16 on a GPU that has it, fp32 otherwise; or ``fp32``, ``bf16``.
         compile: Whether to run torch.compile on the encoder.
+        sharding: ``none`` gives each process of a group the whole encoder (DDP); ``full`` cuts its weights, gradients
+            and moments over them (FSDP2), for an encoder that one device cannot hold. One process has all either way.
         device: ``auto`` takes CUDA where there is one; or ``cpu``, ``cuda``.
         evaluate_every: Steps between scores on held-out queries; 0 scores at the start and the end alone.
         patience: Scores without a better one after which training stops; 0 never stops.
@@ -102,6 +104,7 @@ class EncoderConfig:
     gradient_checkpointing: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False
+    sharding: Literal["none", "full"] = "none"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluate_every: int = 0
     patience: int = 0
@@ -213,6 +216,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "pooling": _one_of("mean", "cls", "last"),
     "method": _one_of("full", "lora", "none"),
     "precision": _one_of("auto", "fp32", "bf16"),
+    "sharding": _one_of("none", "full"),
     "device": _one_of("auto", "cpu", "cuda"),
     "export": _one_of("auto", "fp32", "none"),
     **{

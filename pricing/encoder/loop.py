@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pricing.encoder import process_group as group
+from pricing.encoder import sharding
 from pricing.encoder.batches import BatchPlan
 from pricing.encoder.checkpoint import RunState, put_back, resume_checkpoint, save_checkpoint, trainable
 from pricing.encoder.config import EncoderConfig
@@ -50,6 +51,9 @@ class Loop:
         self.losses = Losses(_adapt(model, config), Heads(model.dimension, data.tasks), config, _price_scale(data)).to(
             self.device
         )
+        self.sharded = config.sharding == "full" and group.size() > 1
+        if self.sharded:
+            sharding.shard(self.losses.encoder, self.device)
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config))
         self.plan = BatchPlan(data, config, config.accumulation * group.size())
         self.steps = 0 if config.method == "none" else self.plan.steps
@@ -62,7 +66,7 @@ class Loop:
     def _wrapped(self) -> nn.Module:
         if self.config.compile:
             self.losses.encoder.compile(dynamic=True)
-        if group.size() == 1 or self.steps == 0:
+        if group.size() == 1 or self.steps == 0 or self.sharded:
             return self.losses
         return DistributedDataParallel(self.losses, device_ids=None if self.device == "cpu" else [self.device])
 
@@ -87,6 +91,15 @@ class Loop:
         if self.steps:
             put_back(self.losses, {name: value.to(self.device) for name, value in self.best.items()})
 
+    def gather(self, fresh: Callable[[], Encoder]) -> None:
+        """Make cut weights whole again, in every process; ``fresh`` makes the encoder to put them in."""
+        if not self.sharded:
+            return
+        state = {name: sharding.whole(value).cpu() for name, value in self.losses.state_dict().items()}
+        heads, scale = Heads(self.losses.encoder.dimension, self.data.tasks), self.losses.price_scale
+        self.losses = Losses(_adapt(fresh(), self.config), heads, self.config, scale)
+        self.losses.load_state_dict(state)
+
     def _due(self, every: int) -> bool:
         return self.state.step == self.steps or (every > 0 and self.state.step % every == 0)
 
@@ -109,10 +122,18 @@ class Loop:
             for name, value in parts.items():
                 totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.config.accumulation
         self._check(step, totals)
-        nn.utils.clip_grad_norm_(list(trainable(self.losses).values()), self.config.clip_norm)
+        self._clip()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         return totals
+
+    def _clip(self) -> None:
+        values = list(trainable(self.losses).values())
+        if not self.sharded:
+            nn.utils.clip_grad_norm_(values, self.config.clip_norm)
+            return
+        sharding.average_gradients(self.losses.heads.parameters())
+        sharding.clip(values, self.config.clip_norm)
 
     def _check(self, step: int, totals: dict[str, float]) -> None:
         finite = torch.tensor(float(all(math.isfinite(value) for value in totals.values())), device=self.device)
@@ -129,6 +150,8 @@ class Loop:
     def _quiet_gradients(self, turn: int) -> AbstractContextManager[Any]:
         """Gradients cross processes once a step, on its last micro-batch."""
         last = turn == self.config.accumulation - 1
+        if self.sharded:
+            sharding.sync_gradients(self.losses.encoder, wanted=last)
         if isinstance(self.module, DistributedDataParallel) and not last:
             return cast(AbstractContextManager[Any], self.module.no_sync())
         return nullcontext()
@@ -140,7 +163,8 @@ class Loop:
 
     def _evaluate(self) -> dict[str, float]:
         """Score the held-out rows, keep the best weights, count patience; the same verdict in every process."""
-        scores = evaluate(self.losses, self.data, self.config, self.pad_token_id) if group.rank() == 0 else {}
+        asked = group.rank() == 0 or self.sharded  # a cut encoder embeds only with all of its parts
+        scores = evaluate(self.losses, self.data, self.config, self.pad_token_id) if asked else {}
         row = {"step": float(self.state.step), **group.shared(scores)}
         before = [_merit(other) for other in self.state.evaluations]
         self.state.evaluations.append(row)
@@ -159,7 +183,7 @@ class Loop:
             )
 
     def _checkpoint(self) -> None:
-        if self.config.checkpoint_every and group.rank() == 0:
+        if self.config.checkpoint_every:
             save_checkpoint(self.work, self.fingerprint, self.state, self.losses, self.optimiser, self.best)
 
     def _tell(self, values: dict[str, float], begun: tuple[float, int], evaluation: dict[str, float] | None) -> None:

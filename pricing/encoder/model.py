@@ -178,7 +178,7 @@ def embed(model: Encoder, encoded: Sequence[Sequence[int]], pad_token_id: int, b
     rows = np.zeros((len(encoded), model.dimension), dtype=np.float32)
     training = model.training
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():  # and not inference mode, in which no cut encoder can be gathered
         for batch in batches_by_length([len(ids) for ids in encoded], batch_size):
             ids, mask = pad([encoded[row] for row in batch], pad_token_id)
             rows[batch] = model(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)).cpu().numpy()

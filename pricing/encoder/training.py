@@ -89,6 +89,7 @@ def train_encoder(
     loop = Loop(config, model, data, pad_id(tokenizer), work, progress, clock)
     loop.run()
     report = replace(loop.report(), cross_validation=validated)
+    loop.gather(partial(_fresh, config))
     if group.rank() == 0:
         model, distilled = _shipped(config, loop, progress, clock)
         report = replace(report, distillation=distilled.as_json() if distilled else None)

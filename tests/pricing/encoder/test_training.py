@@ -131,44 +131,6 @@ def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judge
     assert np.abs(fresh - base).max() > 1e-3  # the adapters' change is in the weights
 
 
-def test_accumulating_two_micro_batches_is_two_processes_with_one_each(config, judgements, items, tmp_path):
-    alone = train_encoder(config(accumulation=2, max_steps=4), judgements, items, tmp_path / "alone")
-    judgements.to_parquet(tmp_path / "j.parquet")
-    items.to_parquet(tmp_path / "i.parquet")
-    (tmp_path / "config.json").write_text(json.dumps(config(accumulation=1, max_steps=4).as_json()))
-    program = tmp_path / "worker.py"
-    program.write_text(
-        textwrap.dedent("""
-        import json, pathlib, sys
-        import pandas, torch
-        from pricing.encoder.config import EncoderConfig
-        from pricing.encoder.training import train_encoder
-        torch.set_num_threads(1)
-        folder, rank = pathlib.Path(sys.argv[1]), int(sys.argv[2])
-        store = torch.distributed.FileStore(str(folder / "store"), 2)
-        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-        config = EncoderConfig.from_mapping(json.loads((folder / "config.json").read_text()))
-        judgements, items = pandas.read_parquet(folder / "j.parquet"), pandas.read_parquet(folder / "i.parquet")
-        train_encoder(config, judgements, items, folder / "group")
-        torch.distributed.destroy_process_group()
-    """)
-    )
-    command = [sys.executable, str(program), str(tmp_path)]
-    group = [
-        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in (0, 1)
-    ]
-    for process in group:
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, output
-    report = json.loads((tmp_path / "group" / REPORT).read_text())
-    assert report["processes"] == 2
-    assert report["tokens"] == pytest.approx(alone.tokens, rel=0.2)
-    texts = ["red drill", "a chair for the lamp", "premium mower"]
-    one, two = (load_encoder(tmp_path / name, backend="torch").encode(texts) for name in ("alone", "group"))
-    np.testing.assert_allclose(two, one, atol=1e-4)  # sums of gradients are rounded in another order
-
-
 def test_patience_stops_early_and_the_best_weights_are_kept(config, judgements, items, tmp_path):
     settings = config(max_steps=40, evaluate_every=1, patience=2, learning_rate=1e-9, head_learning_rate=1e-9)
     report = train_encoder(settings, judgements, items, tmp_path / "e")
