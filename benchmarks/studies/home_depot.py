@@ -82,7 +82,7 @@ def run(
         raise MissingDataError("the study home-depot reads the folder home_depot_search; name its parent with --data")
     judgements = load("home-depot", data).judgements
     assert judgements is not None
-    judgements = _some(judgements, terms)
+    judgements = some_terms(judgements, terms)
     with encoders.kept_in(work) as folder:
         signals = {"bm25": bm25(judgements), "minilm": encoders.untuned(judgements, folder, tell).cosine}
         words = _words(judgements)
@@ -101,7 +101,7 @@ def run(
     return Result("home-depot", command, tuple(rows_of(scored)), (said_of_run, *NOTES))
 
 
-def _some(judgements: pd.DataFrame, terms: int | None) -> pd.DataFrame:
+def some_terms(judgements: pd.DataFrame, terms: int | None) -> pd.DataFrame:
     """The judgements of so many terms, the same ones every time."""
     if terms is None:
         return judgements
