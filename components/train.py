@@ -42,7 +42,8 @@ def train(
     def show(now: Progress) -> None:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())
         stage = f"{now.stage}, " if now.stage else ""
-        print(f"train: {stage}step {now.step}/{now.steps}, {losses}, {now.seconds_left:.0f} s left", flush=True)
+        pace = f"{now.tokens_per_second:,.0f} tokens/s, {now.seconds_left:.0f} s left"
+        print(f"train: {stage}step {now.step}/{now.steps}, {losses}, {pace}", flush=True)
 
     config = encoder_preset(preset, **{"seed": seed, **json.loads(settings)})
     shop = read_tables(Path(tables.path))

@@ -185,6 +185,9 @@ def _weights_fingerprint(folder: Path) -> str:
 
 
 def _positions(model: Encoder) -> int:
-    """Longest text the encoder has positions for."""
-    configured = getattr(cast(Any, model.backbone).config, "max_position_embeddings", None)
-    return int(configured) if configured else 1 << 30
+    """Longest text the encoder has positions for; RoBERTa's family (XLM-R) counts from behind the padding's."""
+    backbone: Any = model.backbone
+    configured = getattr(backbone.config, "max_position_embeddings", None)
+    tables = [part for name, part in backbone.named_modules() if name.endswith("position_embeddings")]
+    unused = max((part.padding_idx + 1 for part in tables if getattr(part, "padding_idx", None) is not None), default=0)
+    return int(configured) - unused if configured else 1 << 30

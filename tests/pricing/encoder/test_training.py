@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
+from transformers import AutoTokenizer, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from pricing import schema
 from pricing.encoder.encoder import HEADS, MODEL, REPORT, describe_encoder, load_encoder
@@ -201,3 +202,48 @@ def test_judgements_of_one_row_do_not_break_the_loop(config, tmp_path):
     one = pd.DataFrame([("drill", "1", "red drill", 1.0)], columns=names)
     report = train_encoder(config(max_steps=2, holdout_share=0.0), one, None, tmp_path / "e")
     assert report.steps in (1, 2)
+
+
+def other_family(tiny_base, folder, make):
+    """A tiny random encoder of another family under the tiny tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_base)
+    torch.manual_seed(0)
+    make(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_decoder_of_the_qwen_class_is_tuned_by_its_last_token_and_exported(
+    method, config, judgements, items, tmp_path, tiny_base
+):
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    base = other_family(
+        tiny_base,
+        tmp_path / "base",
+        lambda size: Qwen3Model(Qwen3Config(vocab_size=size, num_key_value_heads=1, head_dim=16, **small)),
+    )
+    settings = config(base=base, pooling="last", method=method, lora_rank=2, max_steps=3, export="auto")
+    report = train_encoder(settings, judgements, items, tmp_path / "e")
+    assert report.serving != "torch"
+    encoder = load_encoder(tmp_path / "e", backend="torch")
+    together = encoder.encode(["red drill", "a premium red drill for my lamp"], batch_size=2)
+    np.testing.assert_allclose(
+        together[0], encoder.encode(["red drill"])[0], atol=1e-6
+    )  # padding is not the last token
+
+
+def test_an_enormous_text_fits_an_encoder_whose_positions_begin_behind_the_padding(config, tmp_path, tiny_base):
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    base = other_family(
+        tiny_base,
+        tmp_path / "base",
+        lambda size: XLMRobertaModel(
+            XLMRobertaConfig(vocab_size=size, pad_token_id=0, max_position_embeddings=24, **small)
+        ),
+    )
+    train_encoder(config(base=base, method="none", max_length=8192), None, None, tmp_path / "e")
+    encoder = load_encoder(tmp_path / "e")
+    assert describe_encoder(tmp_path / "e").max_length == 23
+    long, longer = encoder.encode(["red drill " * 30, "red drill " * 300])
+    np.testing.assert_array_equal(long, longer)
