@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from monitoring import drift_questions, evidently_report, feature_questions
+from monitoring.drift_examples import with_examples
 from monitoring.inputs import Inputs, Reference, cursor_of, job_state, read_reference, take_step
 from monitoring.judge import Judge, Question, remember_since
 from monitoring.log_checks import log_check, traffic_check
@@ -56,14 +57,16 @@ def _checks(
     traffic = traffic_check(inputs, found.pages, found.rows)
     if traffic.status is not Status.PASS:
         return (traffic,)
-    settings, window = inputs.settings, inputs.window
-    asked = drift_questions.questions(found, reference.profile, settings, window.hours)
-    asked += _embedding(inputs, reference, sample, found.cursor)
+    settings = inputs.settings
     hours = take_step(inputs, found.increment_pages, state)
+    # a day is held against training's days, an hour of it against training's hours as well
+    asked = drift_questions.questions(found, reference.profile, settings, hours or inputs.window.hours)
+    asked += _embedding(inputs, reference, sample, found.cursor)
     if hours is None:  # the detectors keep what they hold
         asked = [replace(question, fresh=None) for question in asked]
     judge = Judge(settings, len(asked), hours, state)
-    return (traffic, *_new_category(found), *map(judge.answer, asked), *_absent(inputs, reference, sample))
+    checks = (*_new_category(found), *map(judge.answer, asked), *_absent(inputs, reference, sample))
+    return (traffic, *with_examples(checks, sample, reference.profile))
 
 
 def _absent(inputs: Inputs, reference: Reference, sample: pd.DataFrame) -> list[Check]:

@@ -14,7 +14,7 @@ from monitoring.judge import Question
 from monitoring.scan import Scan, empty_tally
 from monitoring.settings import Settings
 from pricing import schema
-from pricing.profile.measures import CLUSTERS, Estimate, Tally, clusters_of, estimate, tally_values
+from pricing.profile.measures import ALL, CLUSTERS, REPRICED, Estimate, Tally, clusters_of, estimate, tally_values
 from pricing.profile.reference import Profile, QuerySpace, Reference
 
 Float = npt.NDArray[np.float64]
@@ -32,7 +32,8 @@ def questions(found: Scan, profile: Profile, settings: Settings, hours: float) -
         found: The pass over the window.
         profile: Reference of the model.
         settings: Tolerances.
-        hours: Length of the window; a window shorter than a day also gets the spread of training's hours.
+        hours: Length of what is judged, the window or the detectors' next step; less than a day also gets the spread
+            of training's hours.
     """
     return [_question(reference, found, settings, hours) for reference in profile.references]
 
@@ -41,15 +42,24 @@ def margins(reference: Reference, settings: Settings, hours: float) -> tuple[Flo
     """(warn, page), each (J,): the tolerance, or what training's own days did, whichever is larger.
 
     Twice the reference's own standard error is added: it is one draw that all later windows share, so that its error
-    does not average out over hours.
+    does not average out over hours. A category's price level must besides matter to the shop as a whole.
     """
     tolerance = settings.tolerance(reference.measure.name)
     spread = reference.day_sd if hours >= 24 else np.hypot(reference.day_sd, reference.hour_sd)
     own = 2.0 * reference.se
-    return (
-        np.maximum(tolerance.warn, settings.spread_warn * spread) + own,
-        np.maximum(tolerance.page, settings.spread_page * spread) + own,
-    )
+    whole = _whole_over_part(reference)
+    warn = np.maximum(settings.spread_warn * spread, settings.least_effect_warn * whole)
+    page = np.maximum(settings.spread_page * spread, settings.least_effect_page * whole)
+    return np.maximum(tolerance.warn, warn) + own, np.maximum(tolerance.page, page) + own
+
+
+def _whole_over_part(reference: Reference) -> Float:
+    """(J,) quotes of the whole shop over those of each category, 0 for what is no level of prices by category."""
+    weight = reference.weight
+    if reference.measure.kind != "level":
+        return np.zeros(len(weight))
+    whole = weight.max() if ALL in reference.measure.components else weight.sum()
+    return np.asarray(whole / np.maximum(weight, 1.0), dtype=np.float64)
 
 
 def _question(reference: Reference, found: Scan, settings: Settings, hours: float) -> Question:
@@ -97,11 +107,13 @@ def _say(reference: Reference, seen: Estimate) -> Callable[[int], str]:
             what = measure.name.removesuffix("_level").replace("_", " ")
             percent = 100 * np.expm1(now - then)
             side = "above" if percent > 0 else "below"
+            label = "all items" if label == ALL else label
             return f"{what} of {label} is {abs(percent):.1f} % {side} training, item by item"
         subject = {
             "numeric": f"{measure.name.replace('_', ' ')} {label}",
             "categorical": label,
             "reasons": f"reason {label}",
+            "repriced": f"items whose {label} is more than {100 * np.expm1(REPRICED):.0f} % away from training's",
             "known_items": "items that training never saw",
             "words": f"the word {label!r}",
             "known_words": "words that training never saw",

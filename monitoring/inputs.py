@@ -101,12 +101,19 @@ def cursor_of(inputs: Inputs, state: State | None) -> datetime | None:
     return None if state is None else max(state.cursor or inputs.window.start, inputs.window.start)
 
 
-def take_step(inputs: Inputs, pages: int, state: State | None) -> float | None:
+def take_step(inputs: Inputs, pages: int, state: State | None, *, enough: bool = True) -> float | None:
     """Hours of the detectors' next step, and the cursor moved; None where they wait or there are none.
 
     They wait while there are few new pages, but no longer than a day; a window that ends before the cursor was seen.
+
+    Args:
+        inputs: The window and how many pages make a step.
+        pages: New pages since the cursor.
+        state: The job's memory.
+        enough: Whether the new pages can be judged at all. While they cannot the cursor stays, so that what came in
+            counts once there is more of it.
     """
-    if state is None:
+    if state is None or not enough:
         return None
     span = inputs.window.end - max(state.cursor or inputs.window.start, inputs.window.start)
     due = pages >= inputs.settings.increment_pages or (span >= LONGEST_INCREMENT and pages > 0)

@@ -111,6 +111,18 @@ _CHECKS: Final[dict[str, Knowledge]] = {
         "Compare a few items with the supplier's list; a broken feed goes to floor prices.",
         "catalogue-moved",
     ),
+    "repriced_items": Knowledge(
+        "Many items have quite another price than in training",
+        "a clearance, a new price list, or a feed in another unit or currency",
+        "Open the named items: a sale is the shop's own, a factor that repeats is a broken feed.",
+        "prices-moved",
+    ),
+    "recosted_items": Knowledge(
+        "Many items have quite another cost than in training",
+        "a cost feed in another unit or currency, or of another supplier's list",
+        "Compare the named items with the supplier's list; floors and margins rest on these costs.",
+        "catalogue-moved",
+    ),
     "unknown_items": Knowledge(
         "Items that training never saw are being priced",
         "the range grew faster than the model is retrained",

@@ -20,12 +20,13 @@ from monitoring.window import LogReader, Window
 from pricing import schema
 from pricing.errors import ConfigError
 from pricing.profile.measures import Estimate, Lookup, clusters_of
+from pricing.profile.record import Profile
 from pricing.verdict import Verdict as Status
 
 JOB = "performance"
 KEY = [schema.QUOTE_ID, schema.ITEM_ID]
 MIN_PURCHASES = 30  # below so many purchases a ratio of them says nothing
-STEP_PURCHASES = 20  # new purchases below which the detectors learn nothing from an hour
+STEP_PURCHASES = 20  # new purchases that the detectors wait for: fewer say nothing
 DELAYS = (0.5, 0.9, 0.99)
 
 
@@ -64,7 +65,7 @@ def run(inputs: Inputs) -> Verdict:
         )
         if checks[2].status is Status.PASS:
             narrowed = replace(inputs, window=ripe)
-            checks += _judged(narrowed, joined.frame, reference.profile.lookup, state)
+            checks += _judged(narrowed, joined.frame, reference.profile, state)
         checks = remember_since(checks, window.start.isoformat(), state)
     models = tuple(sorted(joined.frame[schema.MODEL_VERSION].unique()))
     detail = {"bundle": reference.version, "pages": pages, "ripe_until": ripe.end.isoformat(), **summary(joined)}
@@ -116,7 +117,7 @@ def _matched(joined: Joined) -> Check:
     return Check("outcomes_join", Status.PASS, said, n=len(joined.frame))
 
 
-def _judged(inputs: Inputs, frame: pd.DataFrame, lookup: Lookup, state: State | None) -> tuple[Check, ...]:
+def _judged(inputs: Inputs, frame: pd.DataFrame, profile: Profile, state: State | None) -> tuple[Check, ...]:
     purchases = int((frame[schema.QUANTITY] > 0).sum())
     if purchases < MIN_PURCHASES:
         said = f"{purchases} purchases; {MIN_PURCHASES} are needed"
@@ -124,10 +125,15 @@ def _judged(inputs: Inputs, frame: pd.DataFrame, lookup: Lookup, state: State | 
     cursor = cursor_of(inputs, state)
     fresh = None if cursor is None else frame[frame[schema.TS] >= pd.Timestamp(cursor)]
     pages = 0 if fresh is None else int((fresh[schema.RANK] == 1).sum())
-    hours = take_step(inputs, pages, state)
-    asked = questions(frame, fresh if hours is not None else None, lookup, inputs)
+    hours = take_step(inputs, pages, state, enough=_speaks(fresh))
+    asked = questions(frame, fresh if hours is not None else None, profile, inputs)
     judge = Judge(inputs.settings, len(asked), hours, state)
     return tuple(judge.answer(question) for question in asked)
+
+
+def _speaks(fresh: pd.DataFrame | None) -> bool:
+    """Whether there are purchases enough for the detectors."""
+    return fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= STEP_PURCHASES
 
 
 def outcomes_of(frame: pd.DataFrame, lookup: Lookup) -> fit.Outcomes:
@@ -147,12 +153,15 @@ def outcomes_of(frame: pd.DataFrame, lookup: Lookup) -> fit.Outcomes:
     )
 
 
-def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, lookup: Lookup, inputs: Inputs) -> list[Question]:
-    """Totals, calibration, loss and elasticity of the window, and of what the detectors have not seen."""
-    categories = tuple(sorted(frame[schema.CATEGORY].astype(str).unique()))
+def questions(frame: pd.DataFrame, fresh: pd.DataFrame | None, profile: Profile, inputs: Inputs) -> list[Question]:
+    """Totals, calibration, loss and elasticity of the window, and of what the detectors have not seen.
+
+    The categories are training's, whichever the window holds: detectors would start afresh with each other set of them.
+    """
+    categories, lookup = tuple(sorted(profile.items[schema.CATEGORY].astype(str).unique())), profile.lookup
     window = measures(frame, categories, lookup)
     recent = None
-    if fresh is not None and int((fresh[schema.QUANTITY] > 0).sum()) >= STEP_PURCHASES:
+    if fresh is not None:
         recent = window if fresh is frame else measures(fresh, categories, lookup)
     labels = {"category_purchases": categories}
     return [
@@ -167,13 +176,14 @@ def measures(frame: pd.DataFrame, categories: tuple[str, ...], lookup: Lookup) -
     """Every figure of the job over joined quotes, by the name of its check."""
     data = outcomes_of(frame, lookup)
     codes = pd.Index(categories).get_indexer(pd.Index(frame[schema.CATEGORY].astype(str))).astype(np.int64)
+    known = codes >= 0  # a category that training never saw is the drift job's to name
     one = np.zeros(len(data), dtype=np.int64)
     paid, expected = data.bought * data.price, data.probability * data.price
     return {
         "purchases": fit.log_observed_to_expected(data.bought, data.probability, data.cluster, one, 1),
         "revenue": fit.log_observed_to_expected(paid, expected, data.cluster, one, 1),
         "category_purchases": fit.log_observed_to_expected(
-            data.bought, data.probability, data.cluster, codes, len(categories)
+            data.bought[known], data.probability[known], data.cluster[known], codes[known], len(categories)
         ),
         "calibration_slope": fit.calibration_slope(data),
         "log_loss": fit.log_loss_ratio(data),

@@ -35,11 +35,19 @@ class Sample:
         self._key = f"{seed:016d}"[:16]
         self._kept: list[pd.DataFrame] = []
         self._count = 0
+        self._limit = np.uint64(np.iinfo(np.uint64).max)  # a row with a larger hash is in no sample of all categories
+        self._limits: dict[object, np.uint64] = {}  # nor in its category's, beyond these
 
     def add(self, frame: pd.DataFrame) -> None:
         """Offer rows of schema.QUOTES."""
         key = frame[[schema.QUOTE_ID, schema.ITEM_ID]]
         priority = pd.util.hash_pandas_object(key, index=False, hash_key=self._key).to_numpy()
+        if self._limits:  # most rows cannot come into the sample any more, and are not copied
+            codes, categories = pd.factorize(frame[schema.CATEGORY])
+            most = np.iinfo(np.uint64).max
+            limits = np.array([self._limits.get(each, most) for each in categories] + [most], dtype=np.uint64)
+            within = (priority < self._limit) | (priority < limits[codes])
+            frame, priority = frame[within], priority[within]
         self._kept.append(frame.assign(_priority=priority))
         self._count += len(frame)
         if self._count > 2 * self._rows:
@@ -57,9 +65,14 @@ class Sample:
         if not self._kept:
             return
         whole = pd.concat(self._kept, ignore_index=True).sort_values("_priority", ignore_index=True)
-        in_stratum = whole.groupby(schema.CATEGORY, sort=False).cumcount() < STRATUM_ROWS
-        whole = whole[in_stratum | (np.arange(len(whole)) < self._rows)]
+        place = whole.groupby(schema.CATEGORY, sort=False).cumcount()
+        whole = whole[(place < STRATUM_ROWS) | (np.arange(len(whole)) < self._rows)]
         self._kept, self._count = [whole], len(whole)
+        if len(whole) >= self._rows:
+            priority, last = whole["_priority"], place[whole.index] == STRATUM_ROWS - 1
+            self._limit = np.uint64(priority.iloc[self._rows - 1])
+            full = dict(zip(whole[schema.CATEGORY][last], priority[last], strict=True))
+            self._limits = {category: np.uint64(limit) for category, limit in full.items()}
 
 
 @dataclass

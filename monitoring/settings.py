@@ -30,6 +30,8 @@ DRIFT: dict[str, tuple[float, float]] = {
     "list_price_level": (0.02, 0.10),
     "reference_price_level": (0.02, 0.10),
     "unit_cost_level": (0.02, 0.10),
+    "repriced_items": (0.05, 0.25),
+    "recosted_items": (0.02, 0.08),  # floors and margins rest on costs, and costs do not jump
     "unknown_items": (0.05, 0.25),
     "query_words": (0.02, 0.10),
     "new_words": (0.05, 0.20),
@@ -58,6 +60,9 @@ class Settings(BaseSettings):
         warn_days: Mean days between false warnings of a job, at least.
         spread_warn: Training's own day-to-day standard deviations that are tolerated before a warning.
         spread_page: The same before a page.
+        least_effect_warn: Change of the whole shop's price level below which a category's own warns nobody: the change
+            of a category times its share of training's quotes.
+        least_effect_page: The same before a page: a category of 2 % of the quotes pages nobody below 15 %.
         drift: Tolerances by measure.
         performance: Tolerances by check.
         sample_rows: Rows an Evidently report reads.
@@ -86,6 +91,8 @@ class Settings(BaseSettings):
     warn_days: float = Field(default=60.0, gt=0)
     spread_warn: float = Field(default=2.0, ge=0)
     spread_page: float = Field(default=3.0, ge=0)
+    least_effect_warn: float = Field(default=0.0002, ge=0)
+    least_effect_page: float = Field(default=0.003, ge=0)
     drift: dict[str, tuple[float, float]] = Field(default_factory=lambda: dict(DRIFT))
     performance: dict[str, tuple[float, float]] = Field(default_factory=lambda: dict(PERFORMANCE))
     sample_rows: int = Field(default=50_000, ge=100)

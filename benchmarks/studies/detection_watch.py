@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Watch:
         groups: Audit table of one attribute with pseudonyms.
         settings: As a deployment has them.
         jobs: Jobs that look.
+        states: Their memories.
+        waiting: Joined quotes with too few purchases to be judged yet.
     """
 
     profile: Profile
@@ -41,6 +43,7 @@ class Watch:
     settings: Settings = field(default_factory=Settings)
     jobs: tuple[str, ...] = ("drift", "performance", "fairness")
     states: dict[str, State] = field(default_factory=dict)
+    waiting: list[pd.DataFrame] = field(default_factory=list)
 
     def look(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
         """Take in one more hour and answer every question of the jobs."""
@@ -58,11 +61,15 @@ class Watch:
         return [judge.answer(question) for question in asked]
 
     def _performance(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
-        frame = performance.join(quotes, outcomes).frame
+        self.waiting.append(performance.join(quotes, outcomes).frame)
+        frame = pd.concat(self.waiting, ignore_index=True)
+        if int((frame[schema.QUANTITY] > 0).sum()) < performance.STEP_PURCHASES:
+            return []  # the job waits for more as well
+        self.waiting.clear()
         now = frame[schema.TS].max().to_pydatetime()
         window = Window(BEGINNING, now, now)
         inputs = Inputs("", window, Path(), Path(), self.settings)
-        asked = performance.questions(frame, frame, self.profile.lookup, inputs)
+        asked = performance.questions(frame, frame, self.profile, inputs)
         judge = Judge(self.settings, len(asked), 1.0, self._state("performance"))
         return [judge.answer(question) for question in asked]
 
@@ -77,11 +84,3 @@ class Watch:
             for group, change in changes.items()
         ]
         return [judge.answer(question) for question in asked]
-
-    def copy(self) -> Watch:
-        """A watch with the same memory, to try several futures from one past."""
-        states = {
-            job: State(state.cursor, state.bundle, dict(state.detectors), dict(state.since))
-            for job, state in self.states.items()
-        }
-        return replace(self, states=states)

@@ -2,7 +2,8 @@
 
 A receipt line stands for a quote that was taken: price paid, list price of its time, cost by the stated margin, the
 product's words as the query. The first part of each record is the training that a model would have had; every later
-stretch is one look. What a person would say of the flags is written in docs/data.md.
+stretch is one look, twice: at a model that is never trained again, and at one that is trained again on the stretches
+just gone whenever the monitors page, as the trigger does. What a person would say of it is in docs/operations.md.
 """
 
 from __future__ import annotations
@@ -30,7 +31,11 @@ from pricing.verdict import Verdict as Status
 
 MINOR = 100
 GUEST = "guest-"  # how the tables name a customer without an id
-NOT_RECORDED = ("similarity", "purchase_probability", "reasons")  # of a model, and there was none
+OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # and there was none
+# Costs are a stated share of list, the reference price is list: their flags would repeat what list says.
+OF_LIST = ("reference_price_level", "unit_cost_level", "recosted_items", "margin")
+# Of the online shop list is itself derived, as a high quantile of what was paid in the month.
+LISTED = ("list_price_level", "price_to_list")
 FLAGS = (Status.PAGE, Status.WARN)
 
 
@@ -44,23 +49,30 @@ class Record:
         stretch: Length of a stretch, as pandas names periods: M or W.
         known: Only customers with an id. Without one the online shop's lines are its own web channel, at nearly twice
             the wholesale price for the same item, and its share moves from month to month.
+        recorded: Whether list prices are recorded and not derived from what was paid.
     """
 
     dataset: str
     training: int
     stretch: str
     known: bool = False
+    recorded: bool = False
 
     @property
     def name(self) -> str:
         """Prefix of its rows."""
         return self.dataset.replace("-", "_") + ("_known" if self.known else "")
 
+    @property
+    def silent(self) -> tuple[str, ...]:
+        """Checks that the record has no figures for."""
+        return (*OF_A_MODEL, *OF_LIST, *(() if self.recorded else LISTED))
+
 
 RECORDS = (
     Record("online-retail", 4, "M"),
     Record("online-retail", 4, "M", known=True),
-    Record("complete-journey", 17, "W"),
+    Record("complete-journey", 17, "W", recorded=True),
 )
 
 
@@ -78,9 +90,10 @@ def run(data: Path | None) -> Result:
         quotes = receipts(load(record.dataset, data))
         if record.known:
             quotes = quotes[~quotes[schema.USER_KEY].str.startswith(GUEST)]
-        found = judged(quotes, record)
-        rows += counts(record, found)
-        notes += [f"{record.name} {when}: {said}" for when, checks in found.items() if (said := _said(checks))]
+        for name, again in ((record.name, False), (f"{record.name}_retrained", True)):
+            found = judged(quotes, record, again=again)
+            rows += counts(name, record, found)
+            notes += [f"{name} {when}: {said}" for when, checks in found.items() if (said := _said(checks))]
     return Result("drift-real", "fairtag study drift-real", tuple(rows), tuple(notes))
 
 
@@ -120,37 +133,48 @@ def receipts(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def judged(quotes: pd.DataFrame, record: Record) -> dict[str, list[Check]]:
-    """Stretch -> the answers of every question, for each stretch after training that is whole."""
+def judged(quotes: pd.DataFrame, record: Record, *, again: bool = False) -> dict[str, list[Check]]:
+    """Stretch -> the answers of every question, for each stretch after training that is whole.
+
+    Args:
+        quotes: The record as quotes.
+        record: How it is cut.
+        again: After a stretch that pages, the next is held against a model of the stretches up to it.
+    """
     period = quotes[schema.TS].dt.tz_localize(None).dt.to_period(record.stretch)
     stretches = sorted(period.unique())
     whole = [
         stretch for stretch in stretches if quotes[schema.TS].max() >= stretch.end_time.tz_localize("UTC").floor("D")
     ]
-    training = quotes[period.isin(stretches[: record.training])]
-    profile = build_profile(pd.DataFrame(), training)
-    return {
-        f"{stretch.start_time:%Y-%m-%d}": _look(quotes[period == stretch], profile, stretch)
-        for stretch in whole[record.training :]
-    }
+    profile = _trained(quotes[period.isin(stretches[: record.training])])
+    found = {}
+    for k, stretch in enumerate(whole[record.training :], start=record.training + 1):
+        checks = _look(quotes[period == stretch], profile, record, stretch)
+        found[f"{stretch.start_time:%Y-%m-%d}"] = checks
+        if again and any(check.status is Status.PAGE for check in checks):
+            profile = _trained(quotes[period.isin(stretches[k - record.training : k])])
+    return found
 
 
-def _look(window: pd.DataFrame, profile: Profile, stretch: pd.Period) -> list[Check]:
+def _trained(quotes: pd.DataFrame) -> Profile:
+    return build_profile(pd.DataFrame(), quotes)
+
+
+def _look(window: pd.DataFrame, profile: Profile, record: Record, stretch: pd.Period) -> list[Check]:
     settings = Settings()
-    found = scan([window], profile, seed=settings.seed)
+    found = scan([window], profile, seed=settings.seed, sums_only=True)
     hours = (stretch.end_time - stretch.start_time).total_seconds() / 3600
     asked = [
         question
         for question in drift_questions.questions(found, profile, settings, hours)
-        if question.name not in NOT_RECORDED
+        if question.name not in record.silent
     ]
     judge = Judge(settings, len(asked))
     return [judge.answer(question) for question in asked]
 
 
-def counts(record: Record, found: dict[str, list[Check]]) -> list[Row]:
+def counts(name: str, record: Record, found: dict[str, list[Check]]) -> list[Row]:
     """How many stretches each check flagged."""
-    name = record.name
     unit = f"of {len(found)} {'months' if record.stretch == 'M' else 'weeks'}"
     flagged = {status: Counter[str]() for status in FLAGS}
     for checks in found.values():

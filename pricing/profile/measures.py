@@ -10,6 +10,7 @@ A customer who reloads a page all day is one voice.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -22,12 +23,17 @@ from pricing.text import tokens
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
-Kind = Literal["numeric", "categorical", "reasons", "level", "known_items", "words", "known_words"]
+Kind = Literal["numeric", "categorical", "reasons", "level", "repriced", "known_items", "words", "known_words"]
 
 CLUSTERS = (
     256  # hash buckets of customers; enough for a t with > 200 degrees of freedom, small enough to keep per measure
 )
 NEW = "(new)"  # a level that training never saw
+ALL = "(all)"  # the component of a price level that is over every category
+# An item whose price lies further than this log ratio from its own in training was repriced, or is broken. It counts as
+# such; to its category's level it adds no more than this, so that a clearance of a few items is no level of them all.
+REPRICED = 0.2
+SEEN = 5  # quotes of an item in training below which its own mean is too chancy to call another price a new one
 MISSING = "(missing)"
 PRICE_TO_LIST = "price_to_list"
 MARGIN = "margin"
@@ -42,8 +48,9 @@ class Measure:
     Args:
         name: Unique name; verdicts and the runbook use it.
         kind: How rows become sums: ``numeric`` (share of rows at or below each edge), ``categorical`` and ``reasons``
-            (share of each level), ``level`` (mean log ratio to the item's own training value, by category),
-            ``known_items`` and ``known_words`` (share unknown to training), ``words`` (share of each frequent word).
+            (share of each level), ``level`` (mean log ratio to the item's own training value, cut off at plus and minus
+            :data:`REPRICED`, by category and over all), ``repriced`` (share of rows beyond it), ``known_items`` and
+            ``known_words`` (share unknown to training), ``words`` (share of each frequent word).
         column: Column the measure reads, from pricing.schema or derived here.
         components: Label of each component.
         edges: Upper edges of ``numeric`` components.
@@ -66,11 +73,13 @@ class Lookup:
         items: item_id -> row of ``logs``.
         logs: (n_items, k) mean log of each column of ``log_columns``, money in minor units.
         vocabulary: Words seen in training.
+        seen: (n_items,) quotes of each item in training.
     """
 
     items: pd.Index[Any]
     logs: pd.DataFrame
     vocabulary: pd.Index[Any]
+    seen: Int
 
 
 @dataclass(frozen=True)
@@ -111,7 +120,15 @@ def clusters_of(frame: pd.DataFrame) -> Int:
     return (hashes % CLUSTERS).astype(np.int64)
 
 
-def tally(measure: Measure, frame: pd.DataFrame, lookup: Lookup, cluster: Int, n_clusters: int = CLUSTERS) -> Tally:
+def tally(
+    measure: Measure,
+    frame: pd.DataFrame,
+    lookup: Lookup,
+    cluster: Int,
+    n_clusters: int = CLUSTERS,
+    *,
+    training: bool = False,
+) -> Tally:
     """Sum a measure over the rows of ``frame`` by cluster.
 
     Args:
@@ -120,6 +137,8 @@ def tally(measure: Measure, frame: pd.DataFrame, lookup: Lookup, cluster: Int, n
         lookup: Items and words of training.
         cluster: Cluster of each row, 0 to ``n_clusters`` - 1.
         n_clusters: Number of clusters.
+        training: The rows are those that the lookup was made of: ``repriced`` holds each against its item's others, as
+            a later quote is held against quotes that it is none of.
     """
     if measure.kind == "numeric":
         values = derived(frame, measure.column)
@@ -130,6 +149,11 @@ def tally(measure: Measure, frame: pd.DataFrame, lookup: Lookup, cluster: Int, n
         return Tally(counts.cumsum(axis=1)[:, :-1], counts.sum(axis=1, keepdims=True))
     if measure.kind == "level":
         return _level(measure, frame, lookup, cluster, n_clusters)
+    if measure.kind == "repriced":
+        kept, ratio = _ratios(measure, frame, lookup, SEEN, training=training)
+        far = (np.abs(ratio) > REPRICED).astype(np.int64)
+        counts = _sum(cluster[kept], far, n_clusters, 2)
+        return Tally(counts[:, 1:], counts.sum(axis=1, keepdims=True))
     rows, codes = _codes(measure, frame, lookup)
     counts = _sum(cluster[rows], codes, n_clusters, len(measure.components) + 1)
     if measure.kind == "reasons":  # several a row: the denominator is rows
@@ -201,29 +225,41 @@ def _codes(measure: Measure, frame: pd.DataFrame, lookup: Lookup) -> tuple[Int, 
         return everyone, (lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID])) >= 0).astype(np.int64)
     if measure.kind == "reasons":
         lists = frame[measure.column].to_numpy(dtype=object)
-        lengths = np.fromiter((len(row) for row in lists), dtype=np.int64, count=len(lists))
-        flat = (
-            np.concatenate([np.asarray(row, dtype=object) for row in lists]) if lengths.sum() else np.empty(0, object)
-        )
+        lengths = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
+        flat = np.fromiter(chain.from_iterable(lists), dtype=object, count=int(lengths.sum()))
         everyone, values = np.repeat(everyone, lengths), pd.Series(flat, dtype=object)
     else:
-        values = frame[measure.column].astype(object)
-    values = values.where(values.notna(), MISSING).map(str)
+        values = frame[measure.column]
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
     levels = pd.Index(measure.components)
-    position = levels.get_indexer(pd.Index(values))
+    position = levels.get_indexer(pd.Index([MISSING if pd.isna(value) else str(value) for value in distinct]))
     fallback = measure.components.index(NEW) if NEW in levels else len(measure.components)
-    return everyone, np.where(position < 0, fallback, position)
+    return everyone, np.where(position < 0, fallback, position)[codes]
+
+
+def _ratios(
+    measure: Measure, frame: pd.DataFrame, lookup: Lookup, least: int, *, training: bool = False
+) -> tuple[npt.NDArray[np.bool_], Float]:
+    """Rows of items seen ``least`` times in training, and their log ratios to the item's own mean there."""
+    position = lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID]))
+    values = _numbers(frame[measure.column])
+    seen = np.where(position >= 0, lookup.seen[position], 0)
+    kept = (seen >= least) & (values > 0)
+    ratio = np.log(values[kept]) - lookup.logs[measure.column].to_numpy()[position[kept]]
+    return kept, ratio * seen[kept] / (seen[kept] - 1) if training else ratio
 
 
 def _level(measure: Measure, frame: pd.DataFrame, lookup: Lookup, cluster: Int, n_clusters: int) -> Tally:
-    position = lookup.items.get_indexer(pd.Index(frame[schema.ITEM_ID]))
-    levels = pd.Index(measure.components).get_indexer(pd.Index(frame[schema.CATEGORY].astype(object)))
-    values = _numbers(frame[measure.column])
-    kept = (position >= 0) & (levels >= 0) & (values > 0)
-    ratio = np.log(values[kept]) - lookup.logs[measure.column].to_numpy()[position[kept]]
-    size = len(measure.components)
-    numerator = _sum(cluster[kept], levels[kept], n_clusters, size, ratio)
-    return Tally(numerator, _sum(cluster[kept], levels[kept], n_clusters, size))
+    kept, ratio = _ratios(measure, frame, lookup, 1)
+    levels = pd.Index(measure.components).get_indexer(pd.Index(frame[schema.CATEGORY].astype(object)))[kept]
+    known, size = levels >= 0, len(measure.components)
+    who, levels = cluster[kept][known], levels[known]
+    numerator = _sum(who, levels, n_clusters, size, np.clip(ratio[known], -REPRICED, REPRICED))
+    denominator = _sum(who, levels, n_clusters, size)
+    if ALL in measure.components:
+        whole = measure.components.index(ALL)
+        numerator[:, whole], denominator[:, whole] = numerator.sum(axis=1), denominator.sum(axis=1)
+    return Tally(numerator, denominator)
 
 
 def _sum(cluster: Int, code: npt.NDArray[Any], n_clusters: int, size: int, weights: Float | None = None) -> Float:

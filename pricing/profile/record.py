@@ -88,6 +88,7 @@ class Profile:
             pd.Index(self.items[schema.ITEM_ID]),
             self.items[list(LEVELS)],
             pd.Index(self.vocabulary["word"], dtype=object),
+            self.items["n"].to_numpy(np.int64),
         )
 
     def save(self, path: Path) -> Path:

@@ -16,6 +16,7 @@ import pandas as pd
 from pricing import schema
 from pricing.errors import DataError
 from pricing.profile.measures import (
+    ALL,
     CALLER_REASONS,
     CLUSTERS,
     MARGIN,
@@ -122,9 +123,11 @@ def _measures(quotes: pd.DataFrame, vocabulary: pd.DataFrame) -> list[Measure]:
     if reasons:
         measures.append(Measure("reasons", "reasons", schema.REASONS, tuple(reasons)))
     measures += [
-        Measure(f"{column.removesuffix('_minor')}_level", "level", column, categories, unit="log ratio")
+        Measure(f"{column.removesuffix('_minor')}_level", "level", column, (ALL, *categories), unit="log ratio")
         for column in LEVELS
     ]
+    measures.append(Measure("repriced_items", "repriced", schema.PRICE_MINOR, ("price",)))
+    measures.append(Measure("recosted_items", "repriced", schema.UNIT_COST_MINOR, ("unit cost",)))
     frequent = tuple(vocabulary["word"].head(FREQUENT_WORDS))
     if frequent:
         measures.append(Measure("query_words", "words", schema.QUERY, frequent))
@@ -142,9 +145,9 @@ def _numeric(quotes: pd.DataFrame, column: str) -> Measure:
 def _refer(
     measure: Measure, quotes: pd.DataFrame, lookup: Lookup, clusters: Int, blocks: dict[str, tuple[Int, int]]
 ) -> Reference:
-    pooled = estimate(tally(measure, quotes, lookup, clusters))
+    pooled = estimate(tally(measure, quotes, lookup, clusters, training=True))
     spread = {
-        name: between_sd(tally(measure, quotes, lookup, block, count), pooled.se)
+        name: between_sd(tally(measure, quotes, lookup, block, count, training=True), pooled.se)
         for name, (block, count) in blocks.items()
     }
     return Reference(measure, pooled.value, _finite(pooled), spread["day"], spread["hour"], pooled.weight)

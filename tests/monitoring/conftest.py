@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import QuoteStream, Shocks
+from monitoring.verdict import Check, read_verdict
 from pricing.profile.reference import build_profile
 
 TRAINING = pd.Timestamp("2026-01-05", tz="UTC")
@@ -25,6 +26,7 @@ class Shop:
     profile: Path
     audit: Path
     secret: Path
+    day: pd.Timestamp = DAY
 
     def log(self, shocks: Shocks | None = None, *, pages: int = 2_000, hours: float = 24.0, start=DAY, name="day"):
         """Write a stretch of quotes and outcomes; returns (quotes folder, outcomes file)."""
@@ -41,6 +43,15 @@ class Shop:
         """A command line."""
         return [job, "--quotes", str(quotes), "--bundle", str(self.profile), "--out", str(out), "--end", end,
                 "--no-evidently", *more]  # fmt: skip
+
+    def fairness(self, quotes: Path, out: Path, *more: str):
+        """A command line of the fairness job."""
+        needed = ("--audit", str(self.audit), "--secret", str(self.secret))
+        return self.options(quotes, out, *needed, *more, job="fairness")
+
+    def checks(self, out: Path, job: str = "drift") -> dict[str, Check]:
+        """The checks that a job wrote, by name."""
+        return {check.name: check for check in read_verdict(out / f"{job}.json").checks}
 
 
 @pytest.fixture(scope="session")

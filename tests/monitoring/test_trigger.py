@@ -6,19 +6,16 @@ import json
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
 from monitoring.__main__ import main
-from monitoring.ledger import Entry, Ledger
-from monitoring.policy import KubeflowTarget, LocalTarget, QuietHours, TriggerPolicy, read_policy
-from monitoring.targets import Kubeflow, Local, Request, Started
+from monitoring.policy import LocalTarget, TriggerPolicy
+from monitoring.targets import Local, Request, Started
 from monitoring.trigger import Trigger
 from monitoring.verdict import Check, Verdict
-from pricing.errors import ConfigError, DataError, UnavailableError
-from pricing.files import canonical_json, read_json, sha256_text
+from pricing.errors import UnavailableError
 from pricing.verdict import Verdict as Status
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
@@ -183,69 +180,6 @@ def test_a_lock_left_by_a_dead_process_does_not_block(tmp_path):
     assert made.call([verdict()], NOW).event == "started"
 
 
-def test_the_ledger_shows_when_it_was_altered(tmp_path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    for k in range(3):
-        ledger.append(Entry(NOW.isoformat(), "skipped", f"r{k}", "why"))
-    lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
-    for altered in (
-        [lines[0], lines[1].replace("why", "because"), lines[2]],
-        [lines[0], lines[2]],
-        [lines[1], lines[0], lines[2]],
-        [lines[0], "{", lines[2]],
-    ):
-        (tmp_path / "ledger.jsonl").write_text("\n".join(altered) + "\n")
-        with pytest.raises(DataError, match="altered"):
-            ledger.entries()
-
-
-def test_a_line_that_a_crash_cut_off_is_dropped_and_the_ledger_goes_on(tmp_path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    ledger.append(Entry(NOW.isoformat(), "due", "r0", "why"))
-    with (tmp_path / "ledger.jsonl").open("a") as stream:
-        stream.write('{"at": "2026')
-    assert len(ledger.entries()) == 1
-    ledger.append(Entry(NOW.isoformat(), "started", "r0", "why"))
-    assert [entry.event for entry in ledger.entries()] == ["due", "started"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"cooldown_hours": -1}, "cooldown_hours"),
-        ({"when": {"drift": ["unknown"]}}, "cannot ask for a run"),
-        ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "no IANA time zone"),
-        ({"target": {"kind": "local", "command": []}}, "command"),
-        ({"surprise": 1}, "surprise"),
-    ],
-)
-def test_policies_that_cannot_be_meant_are_refused_by_name(tmp_path, changes, message):
-    document = {"schema": "fairtag.trigger-policy/1", "target": {"kind": "local", "command": ["true"]}, **changes}
-    (tmp_path / "policy.yaml").write_text(json.dumps(document))
-    with pytest.raises(ConfigError, match=message):
-        read_policy(tmp_path / "policy.yaml")
-
-
-def test_quiet_hours_span_midnight_and_follow_the_zone():
-    berlin = QuietHours.model_validate({"start": "22:00", "end": "06:00", "timezone": "Europe/Berlin"})
-    assert berlin.hold(datetime(2026, 7, 1, 20, 30, tzinfo=UTC))  # 22:30 in summer
-    assert not berlin.hold(datetime(2026, 1, 10, 20, 30, tzinfo=UTC))  # 21:30 in winter
-    assert not berlin.hold(datetime(2026, 1, 10, 5, 30, tzinfo=UTC))
-    noon = QuietHours.model_validate({"start": "12:00", "end": "13:00"})
-    assert [noon.hold(datetime(2026, 1, 1, h, 30, tzinfo=UTC)) for h in (11, 12, 13)] == [False, True, False]
-
-
-def request(tmp_path):
-    return Request("retrain-1", "drift says page", {"why": 1}, tmp_path)
-
-
-def test_the_local_target_runs_the_command_with_reason_and_evidence(tmp_path):
-    script = "import sys, json, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2] + open(sys.argv[3]).read())"
-    command = (sys.executable, "-c", script, str(tmp_path / "ran"), "{run_name}: {reason} ", "{evidence}")
-    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == Started("retrain-1", "accepted")
-    assert (tmp_path / "ran").read_text().startswith("retrain-1: drift says page {")
-
-
 def test_a_rejected_model_is_no_failure_and_the_ledger_says_that_the_champion_stays(tmp_path):
     target = Local(LocalTarget(command=(sys.executable, "-c", "import sys; print('page_value: fail'); sys.exit(5)")))
     made, _ = trigger(tmp_path, target)
@@ -253,76 +187,6 @@ def test_a_rejected_model_is_no_failure_and_the_ledger_says_that_the_champion_st
     assert events(made) == ["due", "started", "finished"]
     assert made.ledger.entries()[-1].reason == "rejected; the champion stays page_value: fail"
     assert made.call([verdict()], NOW + timedelta(hours=1)).event == "skipped"
-
-
-@pytest.mark.parametrize("command", [(sys.executable, "-c", "import sys; sys.exit('no disk')"), ("/no/such/program",)])
-def test_a_command_that_fails_says_why(tmp_path, command):
-    with pytest.raises(UnavailableError, match=r"no disk|No such file"):
-        Local(LocalTarget(command=command)).start(request(tmp_path))
-
-
-class FakeKubeflow:
-    """The calls of kfp.Client that the target makes."""
-
-    def __init__(self, runs=(), pipeline="p1", versions=("ver2", "ver1")):
-        self.runs = [SimpleNamespace(run_id=run, display_name=name) for run, name in runs]
-        self.pipeline, self.versions, self.submitted = pipeline, versions, []
-
-    def create_experiment(self, name, namespace=None):
-        return SimpleNamespace(experiment_id=f"exp-{name}")
-
-    def list_runs(self, **_):
-        return SimpleNamespace(runs=self.runs)
-
-    def get_pipeline_id(self, name):
-        return self.pipeline
-
-    def list_pipeline_versions(self, pipeline, **_):
-        return SimpleNamespace(pipeline_versions=[SimpleNamespace(pipeline_version_id=v) for v in self.versions])
-
-    @property
-    def _run_api(self):
-        return self
-
-    def run_service_create_run(self, run):
-        self.submitted.append(run)
-        return SimpleNamespace(run_id="run-7")
-
-
-KUBEFLOW = KubeflowTarget(host="http://kfp", pipeline="fairtag", parameters={"reason": "{reason}"})
-
-
-def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_path):
-    client = FakeKubeflow()
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-7")
-    submitted = client.submitted[0]
-    assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
-    assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
-    assert submitted.runtime_config.parameters == {"reason": "drift says page"}
-    assert submitted.description.startswith("drift says page. Checks: none. Evidence sha256:")
-    assert "retrain-1.json" in submitted.description
-
-
-def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_names(tmp_path):
-    client = FakeKubeflow()
-    Kubeflow(KUBEFLOW, client).start(request(tmp_path))
-    evidence = read_json(tmp_path / "retrain-1.json")
-    assert sha256_text(canonical_json(evidence)) in client.submitted[0].description
-
-
-def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
-    client = FakeKubeflow(runs=[("run-3", "retrain-1")])
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-3")
-    assert not client.submitted
-
-
-@pytest.mark.parametrize(
-    ("client", "message"),
-    [(FakeKubeflow(pipeline=None), "no pipeline"), (FakeKubeflow(versions=()), "no version"), (object(), "Attribute")],
-)
-def test_kubeflow_that_cannot_run_says_why(tmp_path, client, message):
-    with pytest.raises(UnavailableError, match=message):
-        Kubeflow(KUBEFLOW, client).start(request(tmp_path))
 
 
 def test_the_command_line_starts_once_and_shows_it_on_the_report(tmp_path, capsys):

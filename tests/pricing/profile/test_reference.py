@@ -11,7 +11,9 @@ from pricing import schema
 from pricing.errors import BundleError, BundleMissing, DataError
 from pricing.files import read_json, write_json
 from pricing.profile.measures import (
+    ALL,
     CLUSTERS,
+    REPRICED,
     Measure,
     Tally,
     between_sd,
@@ -99,7 +101,31 @@ def test_a_price_shift_of_one_category_is_the_log_ratio_of_that_category_alone(p
     moved = estimate(tally(reference.measure, shifted, profile.lookup, clusters_of(shifted)))
     expected = np.zeros(6)
     expected[2] = np.log(1.05)
-    np.testing.assert_allclose(moved.value, expected, atol=1e-3)  # prices are whole cents
+    assert reference.measure.components[0] == ALL
+    np.testing.assert_allclose(moved.value[1:], expected, atol=1e-3)  # prices are whole cents
+    share = moved.weight[3] / moved.weight[0]
+    assert moved.value[0] == pytest.approx(share * moved.value[3], abs=1e-4)
+
+
+def test_a_clearance_of_a_few_items_is_repriced_items_and_hardly_a_level(profile):
+    stream = QuoteStream(items=60, users=300)
+    quotes, _ = stream.draw(START + pd.Timedelta(days=20), 24, 1000)
+    cleared = quotes[schema.ITEM_ID].isin(sorted(quotes[schema.ITEM_ID].unique())[::20])  # one item in twenty
+    half = quotes[schema.PRICE_MINOR].where(~cleared, quotes[schema.PRICE_MINOR] // 2)
+    now = quotes.assign(**{schema.PRICE_MINOR: half})
+    far, level = (
+        estimate(tally(reference_of(profile, name).measure, now, profile.lookup, clusters_of(now)))
+        for name in ("repriced_items", "price_level")
+    )
+    assert far.value[0] == pytest.approx(cleared.mean())
+    assert reference_of(profile, "repriced_items").value[0] < 0.01
+    whole = (
+        level.value[0]
+        - estimate(
+            tally(reference_of(profile, "price_level").measure, quotes, profile.lookup, clusters_of(quotes))
+        ).value[0]
+    )
+    assert -REPRICED - 0.08 < whole / cleared.mean() < -0.5 * REPRICED  # not the log of a half, which is -0.69
 
 
 def test_new_words_and_unknown_items_are_counted(profile):
