@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from monitoring import drift_questions, evidently_report, feature_questions
-from monitoring.drift_examples import with_examples
+from monitoring.drift_examples import with_company, with_examples
 from monitoring.inputs import Inputs, Reference, cursor_of, job_state, read_reference, take_step
 from monitoring.judge import Judge, Question, remember_since
 from monitoring.log_checks import log_check, traffic_check
@@ -65,7 +65,8 @@ def _checks(
     if hours is None:  # the detectors keep what they hold
         asked = [replace(question, fresh=None) for question in asked]
     judge = Judge(settings, len(asked), hours, state)
-    checks = (*_new_category(found), *map(judge.answer, asked), *_absent(inputs, reference, sample))
+    answers = with_company([judge.answer(question) for question in asked], asked)
+    checks = (*_new_category(found), *answers, *_absent(inputs, reference, sample))
     return (traffic, *with_examples(checks, sample, reference.profile))
 
 

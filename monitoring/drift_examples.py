@@ -1,4 +1,7 @@
-"""The items, words and queries behind a finding of the drift job, from the sampled rows. Judges nothing."""
+"""What stands beside a finding of the drift job: items, words and queries that show it, prices that moved with it.
+
+It judges nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitoring.judge import Question
 from monitoring.verdict import Check
 from pricing import schema
 from pricing.profile.measures import ALL, Kind, Measure, page_words
 from pricing.profile.reference import Profile
 from pricing.verdict import Verdict as Status
 
+PRICE_LEVEL, COMPANY = "price_level", ("list_price_level", "reference_price_level", "unit_cost_level")
+MOVED_WITH = "moved_with"  # in a check's detail: name of a level -> its change in the same component
 SHOWN = 3
 OFTEN = 3  # what was typed fewer times may be about one person, and is not shown
 Found = Callable[[Check, Measure, pd.DataFrame, Profile], tuple[str, ...]]
@@ -30,6 +36,27 @@ def with_examples(checks: Sequence[Check], sample: pd.DataFrame, profile: Profil
     """
     measures = {reference.measure.name: reference.measure for reference in profile.references}
     return tuple(_with_examples(check, measures.get(check.name), sample, profile) for check in checks)
+
+
+def with_company(checks: Sequence[Check], asked: Sequence[Question]) -> tuple[Check, ...]:
+    """The checks; a price level that did not pass says how far list price and cost moved where it is worst.
+
+    That is the first thing a person would look up: where list price moved too the shop did it, else the model did.
+
+    Args:
+        checks: Answers of the drift job.
+        asked: The questions behind them.
+    """
+    levels = {question.name: question for question in asked if question.unit == "log ratio"}
+    return tuple(_with_company(check, levels) if check.name == PRICE_LEVEL else check for check in checks)
+
+
+def _with_company(check: Check, levels: dict[str, Question]) -> Check:
+    if check.status is Status.PASS or check.component not in levels[PRICE_LEVEL].components:
+        return check
+    place = levels[PRICE_LEVEL].components.index(check.component)
+    moved = {name: float(levels[name].change.value[place]) for name in COMPANY if name in levels}
+    return replace(check, detail={**check.detail, MOVED_WITH: moved})
 
 
 def _with_examples(check: Check, measure: Measure | None, sample: pd.DataFrame, profile: Profile) -> Check:

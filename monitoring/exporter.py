@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, Gauge, generate_latest, push_to_gateway
 
-from monitoring.knowledge import CHECKS, knowledge
+from monitoring.knowledge import check_names, knowledge
 from monitoring.verdict import Verdict, exit_code
 from pricing.errors import UnavailableError
 from pricing.files import write_text
@@ -69,7 +69,7 @@ def alert_rules(runbook: str) -> dict[str, Any]:
 
     A check is selected by the part of its name before a colon, which :mod:`monitoring.knowledge` is keyed by.
     """
-    rules = [rule for check in CHECKS for rule in _rules(check, runbook)]
+    rules = [rule for check in check_names() for rule in _rules(check, runbook)]
     stale = {
         "alert": "FairtagMonitoringSilent",
         "expr": f"time() - fairtag_monitoring_last_run_timestamp_seconds > {STALE_HOURS * 3600}",

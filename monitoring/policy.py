@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from monitoring.knowledge import check_names
 from monitoring.verdict import Verdict
 from pricing.errors import ConfigError
 from pricing.verdict import Verdict as Status
@@ -92,8 +93,9 @@ class TriggerPolicy(_Frozen):
     """What starts a run, how often, and where.
 
     Args:
-        when: Job -> statuses that ask for a run. Fairness is not there by default: a model that breaks the corridor is
-            rolled back first (docs/operations.md), not retrained on its own output.
+        when: Job, or job/check, which goes before its job, -> statuses that ask for a run. Fairness is not there by
+            default: a model that breaks the corridor is rolled back first (docs/operations.md), not retrained on its
+            own output.
         ignore_checks: Checks that never ask for a run.
         cooldown_hours: Least time between two starts.
         max_per_day: Most starts in any 24 hours.
@@ -120,6 +122,9 @@ class TriggerPolicy(_Frozen):
     @model_validator(mode="after")
     def _sane(self) -> TriggerPolicy:
         for job, statuses in self.when.items():
+            _, _, check = job.partition("/")
+            if check and check not in check_names():
+                raise ValueError(f"when.{job}: no check is called {check}; docs/operations.md has an entry for each")
             wrong = {status for status in statuses if status in (Status.PASS, Status.COULD_NOT_TELL)}
             if wrong:
                 raise ValueError(f"when.{job}: {', '.join(sorted(wrong))} cannot ask for a run; use warn or page")
@@ -131,9 +136,13 @@ class TriggerPolicy(_Frozen):
 
     def calls(self, verdict: Verdict) -> tuple[str, ...]:
         """Names of the checks of a verdict that ask for a run."""
-        statuses = self.when.get(verdict.job, ())
-        failing = (check for check in verdict.failing if check.status in statuses)
-        return tuple(sorted({check.name for check in failing if check.name not in self.ignore_checks}))
+        usual = self.when.get(verdict.job, ())
+        asking = {
+            check.name
+            for check in verdict.failing
+            if check.status in self.when.get(f"{verdict.job}/{check.name.partition(':')[0]}", usual)
+        }
+        return tuple(sorted(asking - set(self.ignore_checks)))
 
 
 def read_policy(path: Path) -> TriggerPolicy:

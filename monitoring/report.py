@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from monitoring.charts import interval_chart, traffic_chart
+from monitoring.drift_examples import COMPANY, MOVED_WITH, PRICE_LEVEL
 from monitoring.knowledge import Knowledge, knowledge
 from monitoring.ledger import Entry
 from monitoring.verdict import SEVERITY, Check, Verdict
@@ -24,6 +25,7 @@ from pricing.verdict import worst
 
 FILE = "report.html"
 SHOWN = 5  # findings told in full; a page with more is not read in a minute
+FOLLOWED = 0.5  # share of a price's change that list price must make for the shop to have made it
 
 HEADLINES = {
     Status.PAGE: ("Act now", "Something is wrong that should not wait."),
@@ -37,13 +39,17 @@ WORDS = {Status.PAGE: "page", Status.COULD_NOT_TELL: "cannot tell", Status.WARN:
 
 @dataclass(frozen=True)
 class Finding:
-    """One check that did not pass, with the words for it; ``also`` are its other components in a sentence each."""
+    """One check that did not pass, with the words for it.
+
+    ``also`` are its other components, and what moved with it, in a sentence each; ``cause`` is the likeliest one.
+    """
 
     job: str
     check: Check
     known: Knowledge
     chart: str
     runbook: str
+    cause: str
     also: tuple[str, ...] = ()
 
 
@@ -91,13 +97,13 @@ def render(verdicts: Sequence[Verdict], *, now: datetime, runbook: str, ledger: 
 def findings(verdicts: Sequence[Verdict], runbook: str) -> list[Finding]:
     """Checks that did not pass over all jobs, worst first; what has one name is one finding with its components.
 
-    A damaged log that every job names is told once.
+    A damaged log that every job names is told once; list price and cost that moved with a price are told with it.
     """
     by_name: dict[str, list[tuple[str, Check]]] = {}
     for verdict in verdicts:
         for check in verdict.failing:
             by_name.setdefault(check.name, []).append((verdict.job, check))
-    found = [_finding(checks, runbook) for checks in by_name.values()]
+    found = _folded([_finding(checks, runbook) for checks in by_name.values()])
     return sorted(found, key=lambda finding: SEVERITY.index(finding.check.status))
 
 
@@ -106,7 +112,36 @@ def _finding(checks: Sequence[tuple[str, Check]], runbook: str) -> Finding:
     job, first = ordered[0]
     also = dict.fromkeys(check.summary for _, check in ordered[1:] if check.summary != first.summary)
     known = knowledge(first.name)
-    return Finding(job, first, known, interval_chart(first), f"{runbook}#{known.entry}", tuple(also))
+    cause = _cause(first) or known.cause
+    return Finding(job, first, known, interval_chart(first), f"{runbook}#{known.entry}", cause, tuple(also))
+
+
+def _cause(check: Check) -> str:
+    """Who moved a price: the shop, when its list price went at least half of the way, or whatever prices."""
+    moved = check.detail.get(MOVED_WITH, {}).get("list_price_level")
+    if moved is None or not check.change:
+        return ""
+    by = figure(moved, "log ratio", signed=True)
+    if moved / check.change >= FOLLOWED:
+        return f"list price moved with it ({by}), so that the shop repriced or its feed is wrong"
+    return f"list price did not move with it ({by}), so that the model, a guardrail or a promotion did"
+
+
+def _folded(found: Sequence[Finding]) -> list[Finding]:
+    """One card for one cause: the levels that moved with a price in the same place, and no worse, go to its own."""
+    head = next((finding for finding in found if finding.check.name == PRICE_LEVEL), None)
+    if head is None:
+        return list(found)
+    severity = SEVERITY.index(head.check.status)
+    company = [
+        finding
+        for finding in found
+        if finding.check.name in COMPANY
+        and finding.check.component == head.check.component
+        and SEVERITY.index(finding.check.status) >= severity
+    ]
+    also = (*head.also, *(finding.check.summary for finding in company))
+    return [replace(head, also=also) if each is head else each for each in found if each not in company]
 
 
 def _lead(found: Sequence[Finding]) -> str:

@@ -177,6 +177,20 @@ def run(data: Path | None) -> Result:
     return Result("detection", "fairtag study detection", tuple(rows), notes)
 
 
+def quick(data: Path | None) -> Result:
+    """Two quiet days and three futures of three shocks: what a change of the monitors breaks shows here first."""
+    del data
+    world = World.build(QuoteStream())
+    few = [
+        each for each in scenarios(world.members) if each.name in {"price_10_percent", "gap_3_percent", "broken_cost"}
+    ]
+    rows = [row for level, pages in TRAFFIC.items() for row in quiet_rows(world, level, pages, 2)]
+    rows += [
+        row for level, pages in TRAFFIC.items() for each in few for row in shock_rows(world, each, level, pages, 3)
+    ]
+    return Result("detection", "python -m benchmarks detection --quick", tuple(rows))
+
+
 @cache
 def reported_world() -> World:
     """The shop that is reported, built once a process."""

@@ -94,7 +94,7 @@ def run(data: Path | None) -> Result:
             found = judged(quotes, record, again=again)
             rows += counts(name, record, found)
             notes += [f"{name} {when}: {said}" for when, checks in found.items() if (said := _said(checks))]
-    return Result("drift-real", "fairtag study drift-real", tuple(rows), tuple(notes))
+    return Result("drift-real", "fairtag study drift-real --data DIR", tuple(rows), tuple(notes))
 
 
 def receipts(tables: Tables) -> pd.DataFrame:

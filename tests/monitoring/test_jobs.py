@@ -41,6 +41,19 @@ def test_planted_drift_is_found_and_named(shop, tmp_path, shocks, code, name):
     assert shop.checks(tmp_path / "out")[name].status is (Status.PAGE if code == 2 else Status.WARN)
 
 
+def test_a_finding_names_its_items_and_what_moved_with_it(shop, tmp_path):
+    quotes, _ = shop.stream.draw(shop.day, 24, 5_000, Shocks(price_shift=0.10, new_words=0.7))
+    quotes.loc[quotes[schema.ITEM_ID] == "i6", schema.PRICE_MINOR] //= 2
+    main(shop.options(shop.write(quotes, "named"), tmp_path / "out"))
+    found = shop.checks(tmp_path / "out")
+    price = found["price_level"]
+    assert price.component == "category-0"
+    assert price.examples[0].startswith("i6: -4")
+    assert price.detail["moved_with"]["list_price_level"] == pytest.approx(np.log(1.10), abs=0.01)
+    assert all("times in the sample" in example for example in found["new_words"].examples)
+    assert found["similarity"].examples == ()
+
+
 def test_a_season_that_training_saw_is_no_drift(shop, tmp_path):
     for day in range(4):
         start = shop.day + pd.Timedelta(days=day)

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from monitoring.policy import QuietHours, read_policy
+from monitoring.policy import QuietHours, TriggerPolicy, read_policy
+from monitoring.verdict import Check, Verdict
 from pricing.errors import ConfigError
+from pricing.verdict import Verdict as Status
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,7 @@ from pricing.errors import ConfigError
     [
         ({"cooldown_hours": -1}, "cooldown_hours"),
         ({"when": {"drift": ["unknown"]}}, "cannot ask for a run"),
+        ({"when": {"drift/weather": ["warn"]}}, "no check is called weather"),
         ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "no IANA time zone"),
         ({"target": {"kind": "local", "command": []}}, "command"),
         ({"surprise": 1}, "surprise"),
@@ -26,6 +29,21 @@ def test_policies_that_cannot_be_meant_are_refused_by_name(tmp_path, changes, me
     (tmp_path / "policy.yaml").write_text(json.dumps(document))
     with pytest.raises(ConfigError, match=message):
         read_policy(tmp_path / "policy.yaml")
+
+
+def test_a_check_may_ask_by_itself_and_goes_before_its_job():
+    found = [Check(name, Status.WARN, "said") for name in ("unknown_items", "price_level")]
+    verdict = Verdict("drift", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", tuple(found))
+    document = {"schema": "fairtag.trigger-policy/1", "target": {"kind": "local", "command": ["true"]}}
+    asks = {
+        "page": {"drift": ["page"]},
+        "one": {"drift": ["page"], "drift/unknown_items": ["warn", "page"]},
+        "all but one": {"drift": ["warn"], "drift/price_level": ["page"]},
+    }
+    called = {
+        name: TriggerPolicy.model_validate({**document, "when": when}).calls(verdict) for name, when in asks.items()
+    }
+    assert called == {"page": (), "one": ("unknown_items",), "all but one": ("unknown_items",)}
 
 
 def test_quiet_hours_span_midnight_and_follow_the_zone():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from monitoring.alerts import read_alerts, update, write_alerts
 from monitoring.charts import interval_chart, traffic_chart
 from monitoring.exporter import alert_rules, push_metrics, write_metrics
-from monitoring.knowledge import CHECKS, knowledge
+from monitoring.knowledge import check_names, knowledge
 from monitoring.report import figure, findings, render
 from monitoring.verdict import Check, Verdict
 from pricing.errors import DataError, UnavailableError
@@ -76,6 +77,19 @@ def test_components_of_one_check_are_one_finding():
     found = findings([verdict(UP, down), verdict(Check("log_of_quotes", Status.WARN, "late"), job="quality")], "r")
     assert [finding.check.name for finding in found] == ["price_level", "log_of_quotes"]
     assert found[0].also == ("price of hats is 2 % below training",)
+
+
+@pytest.mark.parametrize(("listed", "who"), [(0.055, "so that the shop repriced"), (0.001, "so that the model")])
+def test_a_price_and_what_moved_with_it_are_one_finding_that_says_who_did_it(listed, who):
+    price = replace(UP, detail={"moved_with": {"list_price_level": listed}})
+    list_price = replace(UP, name="list_price_level", status=Status.WARN, summary="list price of shoes is 5.7 % above")
+    elsewhere = replace(list_price, name="unit_cost_level", component="hats", summary="unit cost of hats is 9 % above")
+    found = findings([verdict(price, list_price, elsewhere)], "r")
+    assert [finding.check.name for finding in found] == ["price_level", "unit_cost_level"]
+    assert found[0].also == ("list price of shoes is 5.7 % above",)
+    assert who in found[0].cause
+    worse = replace(list_price, status=Status.PAGE)
+    assert len(findings([verdict(replace(price, status=Status.WARN), worse)], "r")) == 2  # what is worse hides nowhere
 
 
 @pytest.mark.parametrize(
@@ -194,7 +208,7 @@ def test_every_runbook_entry_answers_the_five_questions():
 
 def test_every_check_is_known_with_or_without_its_attribute():
     assert knowledge("price_gap:income x age").entry == "price-gap"
-    for check in CHECKS:
+    for check in check_names():
         assert knowledge(check).title
 
 

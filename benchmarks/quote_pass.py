@@ -1,0 +1,66 @@
+"""One pass of the drift job over a log, and Evidently on its sample, in a process that measures itself.
+
+``python -m benchmarks.quote_pass LOG PROFILE START PAGE`` prints one JSON object; :mod:`benchmarks.monitoring` runs it,
+so that nothing of the writer is in its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from monitoring import evidently_report
+from monitoring.scan import scan
+from monitoring.settings import Settings
+from monitoring.window import LogReader, Window
+from pricing import schema
+from pricing.profile.reference import Profile
+
+
+def measured(log: str, profile: Profile, start: pd.Timestamp, page: Path) -> dict[str, Any]:
+    """Seconds, memory and sizes of a day's pass and of Evidently's reports on its sample.
+
+    Args:
+        log: Folder of the quote log.
+        profile: Reference of the model.
+        start: Start of the day.
+        page: Where Evidently's page goes.
+    """
+    begin = start.to_pydatetime()
+    end = begin + timedelta(days=1)
+    before, begun = _peak_kib(), time.perf_counter()
+    reader = LogReader(log, schema.QUOTES, Window(begin, end, end))
+    found = scan(reader.batches(), profile)
+    seconds, peak = time.perf_counter() - begun, _peak_kib()
+    settings = Settings()
+    sample = found.sample.frame().head(settings.sample_rows)
+    begun = time.perf_counter()
+    evidently_report.save_html(evidently_report.drift_report(sample, profile.sample), page)
+    text = evidently_report.text_report(sample, profile.sample, settings.text_rows)
+    return {
+        "rows": reader.intake.kept,
+        "seconds": seconds,
+        "before_kib": before,
+        "peak_kib": peak,
+        "sketch_bytes": found.sketches.size,
+        "evidently_seconds": time.perf_counter() - begun,
+        "sample": len(sample),
+        "text": text is not None,
+    }
+
+
+def _peak_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    print(
+        json.dumps(measured(sys.argv[1], Profile.load(Path(sys.argv[2])), pd.Timestamp(sys.argv[3]), Path(sys.argv[4])))
+    )
