@@ -97,6 +97,13 @@ def _log_tail(t: Float, freedom: Float) -> Float:
     return tail
 
 
+def _log_sum(logs: Float) -> Float:
+    """(J,) log of the sum of the exponentials of each column; SciPy's own takes ten times as long for a few numbers."""
+    most = logs.max(axis=0)
+    total: Float = most + np.log(np.exp(logs - most).sum(axis=0))
+    return total
+
+
 @dataclass(frozen=True)
 class Detector:
     """The e-detectors of one check: ``log_wealth`` is (len(LAMBDAS), 2, J), zero at the start."""
@@ -111,12 +118,12 @@ class Detector:
     @property
     def evidence(self) -> float:
         """Log of the average of the detectors; alarm when it reaches the log of the mean time between false alarms."""
-        return float(special.logsumexp(self.log_wealth) - np.log(self.log_wealth.size))
+        return float(_log_sum(self.log_wealth.reshape(-1, 1))[0] - np.log(self.log_wealth.size))
 
     @property
     def component(self) -> int:
         """The component with the most evidence."""
-        return int(np.argmax(special.logsumexp(self.log_wealth, axis=(0, 1))))
+        return int(np.argmax(_log_sum(self.log_wealth.reshape(-1, self.log_wealth.shape[-1]))))
 
     def update(self, scores: Float, log_threshold: float) -> Detector:
         """The detector after one more hour.

@@ -22,6 +22,9 @@ from pricing.verdict import Verdict as Status
 JOB = "quality"
 GAP = timedelta(minutes=30)  # a shop that has served pages all day does not fall silent for so long
 CONSTANT_ROWS = 1_000  # rows from which a number that never changes is a broken column
+USUAL = 0.5  # chance from which the shown price was the chosen one, and below which it was one of the others
+OTHERS = 100  # prices other than the chosen one, seen or expected, below which their number says nothing
+ODDS = (1.5, 3.0)  # times too many or too few of them that warn and that page
 # Numbers that differ from row to row in any living shop.
 LIVELY = (schema.SIMILARITY, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR, schema.PURCHASE_PROBABILITY)
 LIMITS: dict[str, tuple[float, float]] = {  # share of pages or rows that warns and that pages
@@ -49,6 +52,8 @@ class Health:
     undisclosed: int = 0
     undisclosed_examples: list[str] = field(default_factory=list)
     lively: dict[str, tuple[float, float]] = field(default_factory=dict)
+    others: int = 0
+    others_expected: float = 0.0
     minutes: set[int] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
 
@@ -66,6 +71,10 @@ class Health:
         self.undisclosed += int(silent.sum())
         examples = frame.loc[silent, schema.QUOTE_ID].head(3).astype(str).tolist()
         self.undisclosed_examples = (self.undisclosed_examples + examples)[:3]
+        chance = frame[schema.PROPENSITY].to_numpy(dtype=float)
+        usual = chance >= USUAL
+        self.others += int((~usual).sum())
+        self.others_expected += float(((1 - chance[usual]) / chance[usual]).sum())
         for name in LIVELY:
             values = frame[name].to_numpy(dtype=float)
             low, high = self.lively.get(name, (np.inf, -np.inf))
@@ -88,7 +97,7 @@ def run(inputs: Inputs) -> Verdict:
             *_lively(health),
             _silence(health, inputs.window, reader.intake),
         )
-        checks += (_disclosed(health),)
+        checks += (_disclosed(health), _propensity(health))
     start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
     detail: dict[str, Any] = {"pages": health.pages, "degraded": dict(health.degraded.most_common(5))}
     checks = remember_since(checks, start, None)
@@ -162,6 +171,27 @@ def _silence(health: Health, window: Window, intake: Intake) -> Check:
         unit="minutes",
         n=health.pages,
     )
+
+
+def _propensity(health: Health) -> Check:
+    """Whether prices were explored as often as the log says, or no estimate from their propensities holds.
+
+    A price chosen with chance p and shown stands for ``(1 - p) / p`` draws in which another was shown: summed over the
+    log, the number of others that is to be expected.
+    """
+    seen, expected = health.others, health.others_expected
+    if max(seen, expected) < OTHERS or 2 * seen > health.rows:
+        little = "nothing, or too little, is explored to be judged"
+        said = little if 2 * seen <= health.rows else "most prices are drawn at random: none of them is the usual one"
+        return Check("propensity", Status.PASS, said, n=health.rows, unit="quotes")
+    ratio = max(seen, 1.0) / max(expected, 1.0)
+    odds = max(ratio, 1 / ratio)
+    status = Status.PAGE if odds > ODDS[1] else Status.WARN if odds > ODDS[0] else Status.PASS
+    said = f"{seen:,} quotes show another price than the chosen one, {expected:,.0f} by their propensities"
+    return Check(
+        "propensity", status, said, value=float(seen), reference=expected, change=seen - expected,
+        warn_at=(ODDS[0] - 1) * expected, page_at=(ODDS[1] - 1) * expected, unit="quotes", n=health.rows,
+    )  # fmt: skip
 
 
 def _disclosed(health: Health) -> Check:

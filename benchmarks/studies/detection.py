@@ -32,8 +32,8 @@ LIVE = TRAINING + pd.Timedelta(days=TRAINING_DAYS)
 TRAFFIC = {"low": 100, "high": 400}  # pages an hour
 DEPTH = 0.3  # swing of the category mix over the year; training saw a whole year
 QUIET_DAYS = 100
-REPLICATIONS = 20  # futures of each shock
-APART = 13  # days between the starts of two futures: together they lie over a year
+REPLICATIONS = 12  # futures of each shock
+APART = 21  # days between the starts of two futures: together they lie over a year
 SAME_DAY, SAME_WEEK = 24, 168
 LONGEST = 2  # times the hours within which a shock should be seen, until it counts as missed
 CATEGORY = "category-0"
@@ -73,7 +73,7 @@ def scenarios(members: set[str]) -> tuple[Scenario, ...]:
     return (
         *(_dearer(percent) for percent in (2, 5, 10)),
         *(_words(percent) for percent in (10, 30)),
-        *(_slopes(factor) for factor in (1.5, 3.0)),
+        *(_slopes(factor) for factor in (2.0, 3.0)),
         *(_gap(percent, members) for percent in (1, 2, 3)),
         Scenario("broken_similarity", "drift", _constant_similarity, reference="similarity constant"),
         Scenario("broken_cost", "drift", _costs_in_cents, reference="a tenth of unit costs a hundredfold"),

@@ -92,3 +92,22 @@ def test_an_endpoint_that_fell_silent_pages_however_young_its_log(shop, quotes, 
 
 def test_an_empty_window_is_never_a_pass(shop, quotes, tmp_path):
     assert judge(shop, quotes.assign(**{schema.TS: DAY - pd.Timedelta(days=30)}), tmp_path)[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("drawn", "status"), [(0.08, Status.PASS), (0.0, Status.PAGE), (0.045, Status.WARN), (0.4, Status.PAGE)]
+)
+def test_prices_explored_less_or_more_than_the_log_says_are_found(shop, quotes, tmp_path, drawn, status):
+    """A rate of a tenth on a menu of five: the chosen price has 0.92, each other one 0.02."""
+    other = np.random.default_rng(0).random(len(quotes)) < drawn
+    logged = quotes.assign(**{schema.PROPENSITY: np.where(other, 0.02, 0.92)})
+    _, checks = judge(shop, logged, tmp_path)
+    assert checks["propensity"].status is status
+
+
+def test_a_shop_that_does_not_explore_is_not_judged_by_its_propensities(shop, quotes, tmp_path):
+    _, checks = judge(shop, quotes, tmp_path)
+    assert checks["propensity"].status is Status.PASS
+    assert "nothing, or too little, is explored" in checks["propensity"].summary
+    _, checks = judge(shop, quotes.assign(**{schema.PROPENSITY: 0.2}), tmp_path, name="randomised")
+    assert checks["propensity"].status is Status.PASS
