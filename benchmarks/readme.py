@@ -96,9 +96,10 @@ LINES = (
         "{online_retail_rmsle_category_median:.3f}; {walmart_amazon_coverage:.3f}, {online_retail_coverage:.3f}",
     ),
     Line(
-        "drift on real receipts: weeks of 36 (groceries) and months of 8 (online retail) that page",
+        "drift on real receipts: weeks of 36 (groceries), months of 8 (online retail) that page",
         "drift-real",
-        "{complete_journey_page:.0f}; {online_retail_page:.0f} (docs/operations.md says why)",
+        "{complete_journey_page:.0f}; {online_retail_page:.0f}, {online_retail_retrained_page:.0f} when trained again "
+        "(docs/operations.md)",
     ),
     Line(
         "simulated shop, planted parameters, largest error at 100k impressions",

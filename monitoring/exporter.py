@@ -97,7 +97,7 @@ def _rules(check: str, runbook: str) -> list[dict[str, Any]]:
             "expr": f'max by (job, check) (fairtag_monitoring_check{{check=~"{check}(:.*)?"}} == {exit_code(status)})',
             "labels": {"severity": severity},
             "annotations": {
-                "summary": f"{known.title} ({{{{ $labels.job }}}})",
+                "summary": f"{known.heading()} ({{{{ $labels.job }}}})",
                 "description": known.action,
                 "runbook_url": f"{runbook}#{known.entry}",
             },

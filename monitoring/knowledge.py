@@ -5,6 +5,7 @@ The report, the alerts and the runbook's own test read the one table, ``knowledg
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -12,6 +13,7 @@ from importlib import resources
 import yaml
 
 TABLE = "knowledge.yaml"
+_EITHER = re.compile(r"\[(.+?)\|(.+?)\]")
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Knowledge:
     """One check in words.
 
     Args:
-        title: What went wrong, as a heading.
+        title: What went wrong, as a heading; ``[more|less]`` stands for the words of a change upward and downward.
         cause: The likeliest cause.
         action: The first thing to do.
         entry: Heading of the runbook entry.
@@ -29,6 +31,12 @@ class Knowledge:
     cause: str
     action: str
     entry: str
+
+    def heading(self, change: float | None = None) -> str:
+        """The title in the words of a change's direction; with both words where it is not known."""
+        upward, downward = r"\1", r"\2"
+        words = rf"{upward} or {downward}" if change is None else upward if change > 0 else downward
+        return _EITHER.sub(words, self.title)
 
 
 def check_names() -> tuple[str, ...]:

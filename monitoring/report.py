@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from monitoring.charts import interval_chart, traffic_chart
 from monitoring.drift_examples import COMPANY, MOVED_WITH, PRICE_LEVEL
-from monitoring.knowledge import Knowledge, knowledge
+from monitoring.knowledge import knowledge
 from monitoring.ledger import Entry
 from monitoring.verdict import SEVERITY, Check, Verdict
 from pricing.files import write_text
@@ -41,15 +41,26 @@ WORDS = {Status.PAGE: "page", Status.COULD_NOT_TELL: "cannot tell", Status.WARN:
 class Finding:
     """One check that did not pass, with the words for it.
 
-    ``also`` are its other components, and what moved with it, in a sentence each; ``cause`` is the likeliest one.
+    Args:
+        job: The job that found it.
+        check: The check, where it is worst.
+        title: Heading.
+        cause: The likeliest cause.
+        action: The first thing to do.
+        chart: The change over its zones.
+        entry: Heading of the runbook entry.
+        runbook: Its address.
+        also: Its other components, and what moved with it, in a sentence each.
     """
 
     job: str
     check: Check
-    known: Knowledge
-    chart: str
-    runbook: str
+    title: str
     cause: str
+    action: str
+    chart: str
+    entry: str
+    runbook: str
     also: tuple[str, ...] = ()
 
 
@@ -112,19 +123,27 @@ def _finding(checks: Sequence[tuple[str, Check]], runbook: str) -> Finding:
     job, first = ordered[0]
     also = dict.fromkeys(check.summary for _, check in ordered[1:] if check.summary != first.summary)
     known = knowledge(first.name)
-    cause = _cause(first) or known.cause
-    return Finding(job, first, known, interval_chart(first), f"{runbook}#{known.entry}", cause, tuple(also))
+    cause, action = _who(first) or (known.cause, known.action)
+    link = f"{runbook}#{known.entry}"
+    title = known.heading(first.change)
+    return Finding(job, first, title, cause, action, interval_chart(first), known.entry, link, tuple(also))
 
 
-def _cause(check: Check) -> str:
-    """Who moved a price: the shop, when its list price went at least half of the way, or whatever prices."""
+def _who(check: Check) -> tuple[str, str] | None:
+    """Who moved a price and what to do: the shop, when its list price went at least half of the way; or the model."""
     moved = check.detail.get(MOVED_WITH, {}).get("list_price_level")
     if moved is None or not check.change:
-        return ""
+        return None
     by = figure(moved, "log ratio", signed=True)
     if moved / check.change >= FOLLOWED:
-        return f"list price moved with it ({by}), so that the shop repriced or its feed is wrong"
-    return f"list price did not move with it ({by}), so that the model, a guardrail or a promotion did"
+        return (
+            f"list price moved with it ({by}), so that the shop repriced or its feed is wrong",
+            "Ask pricing whether it was meant. A factor of 100 or of an exchange rate is a broken feed.",
+        )
+    return (
+        f"list price did not move with it ({by}), so that the model, a guardrail or a promotion did",
+        "See which reason codes grew and which model versions served; roll back when it began with a deployment.",
+    )
 
 
 def _folded(found: Sequence[Finding]) -> list[Finding]:

@@ -212,6 +212,13 @@ def test_every_check_is_known_with_or_without_its_attribute():
         assert knowledge(check).title
 
 
+def test_a_heading_speaks_of_the_direction():
+    known = knowledge("price_level")
+    headings = [known.heading(change) for change in (0.1, -0.1, None)]
+    assert headings == [f"The same items cost {word} than in training" for word in ("more", "less", "more or less")]
+    assert not any("|" in knowledge(check).heading() for check in check_names())
+
+
 def test_what_is_left_out_of_the_verdict_is_said_and_can_only_be_unknown():
     cell = Check("price_gap:age x income", Status.COULD_NOT_TELL, "too small", "65+ x low", decides=False)
     left = {"groups": 1, "of": 9, "largest_gap_left_open": 0.031, "customers_needed": 940}
