@@ -159,6 +159,7 @@ def monitoring_options(layout: RunLayout, job: str, window: str) -> list[str]:
         "--quotes": layout.serving / "quotes",
         "--bundle": layout.live,
         "--out": layout.reports,
+        "--workspace": layout.workspace,
         "--window": window,
     }
     if job in ("fairness", "all") and (layout.tables / AUDIT).is_file():

@@ -145,3 +145,8 @@ class RunLayout:
     def reports(self) -> Path:
         """Verdicts and reports of monitoring."""
         return self.root / "reports"
+
+    @property
+    def workspace(self) -> Path:
+        """Evidently's workspace, with a snapshot of each run of a job: ``make monitor-ui`` opens it."""
+        return self.root / "workspace"

@@ -175,3 +175,13 @@ def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path
     (layout.live / "weights").write_text("wicked")
     with pytest.raises(DigestMismatch, match="weights"):
         _finished(layout, "k")
+
+
+def test_the_loop_leaves_its_snapshots_where_make_monitor_ui_looks(tmp_path: Path) -> None:
+    from pipelines.loop import monitoring_options
+    from pipelines.settings import RunLayout
+
+    options = monitoring_options(RunLayout(tmp_path / "runs" / "demo"), "drift", "24h")
+    workspace = options[options.index("--workspace") + 1]
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert f"WORKSPACE ?= {Path(workspace).relative_to(tmp_path)}" in makefile
