@@ -1,6 +1,6 @@
 """Alerts out of verdicts: each problem told once, again when it gets worse or stays, and when it ends. Sends nothing.
 
-The state is a JSON file; the caller sends what :func:`update` returns. The Prometheus rules are made from the same
+The state is a JSON file; the caller sends what :func:`tell` returns. The Prometheus rules are made from the same
 table of checks, so that every alert has its runbook entry.
 """
 
@@ -12,14 +12,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from monitoring.knowledge import knowledge
 from monitoring.verdict import SEVERITY, Check, Verdict
-from pricing.errors import DataError
+from pricing.errors import DataError, UnavailableError
 from pricing.files import read_json, write_json
 from pricing.verdict import Verdict as Status
 
 SCHEMA = "fairtag.alerts/1"
 REPEAT = timedelta(hours=24)  # an alert that stays is told again once a day
+LOCK_SECONDS = 60.0
 QUIET_WINDOWS = 3  # windows without the finding after which it has ended: one good hour is no recovery
 
 
@@ -78,6 +81,28 @@ def write_alerts(alerts: dict[str, Alert], path: Path) -> Path:
     """Write the open alerts."""
     entries: list[dict[str, Any]] = [asdict(alert) for _, alert in sorted(alerts.items())]
     return write_json(path, {"schema": SCHEMA, "alerts": entries})
+
+
+def tell(path: Path, verdicts: Sequence[Verdict], now: datetime) -> list[Update]:
+    """Bring the open alerts of a file up to date and return what is to be told; jobs that end at once take turns.
+
+    Args:
+        path: The file of the open alerts.
+        verdicts: The verdicts of this run.
+        now: The present, aware.
+
+    Raises:
+        DataError: The file is of another schema or damaged.
+        UnavailableError: Another run holds it for a minute.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
+            alerts, told = update(read_alerts(path), verdicts, now)
+            write_alerts(alerts, path)
+    except Timeout as error:
+        raise UnavailableError(f"{path}: another run holds the open alerts for {LOCK_SECONDS:.0f} s") from error
+    return told
 
 
 def update(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from monitoring.alerts import Update, read_alerts, update, write_alerts
+from monitoring.alerts import Update, tell
 from monitoring.exporter import push_metrics, write_metrics
 from monitoring.inputs import Inputs
 from monitoring.ledger import Ledger
@@ -76,9 +76,7 @@ def publish(
     everyone = with_others(verdicts, out)
     write_report(everyone, out, now=now, runbook=inputs.settings.runbook, ledger=entries)
     write_metrics(everyone, out / "metrics.prom", now)
-    remembered = (inputs.state or out) / "alerts.json"
-    alerts, told = update(read_alerts(remembered), verdicts, now)
-    write_alerts(alerts, remembered)
+    told = tell((inputs.state or out) / "alerts.json", verdicts, now)
     if push is not None:
         push_metrics(verdicts, push, now)
     return told

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
-from monitoring.alerts import read_alerts, update, write_alerts
+from monitoring.alerts import read_alerts, tell, update, write_alerts
 from monitoring.charts import interval_chart, traffic_chart
 from monitoring.exporter import alert_rules, push_metrics, write_metrics
 from monitoring.knowledge import check_names, knowledge
@@ -151,6 +152,18 @@ def test_open_alerts_survive_the_disk_and_damage_is_refused(tmp_path):
     (tmp_path / "alerts.json").write_text('{"schema": "fairtag.alerts/1", "alerts": [{}]}')
     with pytest.raises(DataError, match="remove the file"):
         read_alerts(tmp_path / "alerts.json")
+
+
+def test_jobs_that_end_at_once_take_turns_with_the_open_alerts(tmp_path):
+    path = tmp_path / "alerts.json"
+    other = verdict(replace(UP, name="late"), job="quality")
+    with FileLock(f"{path}.lock"):
+        worker = threading.Thread(target=tell, args=(path, [other], NOW))
+        worker.start()
+        alerts, _ = update(read_alerts(path), [verdict(UP)], NOW)
+        write_alerts(alerts, path)
+    worker.join(10)
+    assert set(read_alerts(path)) == {"drift/price_level", "quality/late"}
 
 
 def test_metrics_are_written_for_the_text_file_collector(tmp_path):
