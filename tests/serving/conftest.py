@@ -30,6 +30,7 @@ from serving.settings import FeatureSettings, Limits, ServingSettings
 
 HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()
+PATIENCE_MS = 60_000  # a deadline that no busy machine misses
 QUOTE_KEYS = f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}'
 
 
@@ -79,7 +80,7 @@ def settings(tmp_path: Path) -> Callable[..., ServingSettings]:
             "drain_seconds": 0.0,
             "quote_log_seconds": 60.0,
             "limits": Limits(),
-            "features": FeatureSettings(repo=tmp_path, deadline_ms=200),
+            "features": FeatureSettings(repo=tmp_path, deadline_ms=PATIENCE_MS),
         }
         return ServingSettings(**{**known, **changes})
 
@@ -114,7 +115,7 @@ def _running(assembly: Any, core: Any, run_dir: Path) -> Iterator[Running]:
 
     thread = threading.Thread(target=body)
     thread.start()
-    assert up.wait(30)
+    assert up.wait(60)
     if failures:
         raise failures[0]
     server, loop = started
@@ -124,7 +125,7 @@ def _running(assembly: Any, core: Any, run_dir: Path) -> Iterator[Running]:
     finally:
         if thread.is_alive():
             loop.call_soon_threadsafe(server.request_stop)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "the server did not stop"
     if failures:
         raise failures[0]
@@ -188,14 +189,15 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 class MoodyReader:
-    """A feature store that a test may make slow."""
+    """A feature store that a test may make hang."""
 
     def __init__(self, reader: FeatureReader) -> None:
         self._reader = reader
-        self.sleep = 0.0
+        self.door = threading.Event()
+        self.door.set()
 
     def user(self, user_id: str) -> Any:
-        time.sleep(self.sleep)
+        assert self.door.wait(60)
         return self._reader.user(user_id)
 
     def items(self, item_ids: Any) -> Any:
@@ -220,7 +222,7 @@ def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable
             user_key=SECRET,
             quote_keys=QUOTE_KEYS,
             drain_seconds=0.0,
-            features=FeatureSettings(repo=shop.features, deadline_ms=500, breaker_failures=50),
+            features=FeatureSettings(repo=shop.features, deadline_ms=1_500, breaker_failures=50),
         )
         readers: list[MoodyReader] = []
 
@@ -244,7 +246,7 @@ class Process:
     run_dir: Path
     log: Path
 
-    def stop(self, timeout: float = 30.0) -> int:
+    def stop(self, timeout: float = 60.0) -> int:
         """Terminate and wait; the exit code."""
         self.process.terminate()
         return self.process.wait(timeout)

@@ -60,7 +60,7 @@ class Load:
 
     def _work(self, number: int) -> None:
         count = 0
-        with httpx.Client(base_url=self._address, timeout=10) as client:
+        with httpx.Client(base_url=self._address, timeout=60) as client:
             while not self._stop.is_set():
                 if not self._ready.wait(0.05) or self._stop.is_set():
                     continue
@@ -84,15 +84,19 @@ def logged(run_dir: Path) -> set[str]:
     return {quote for file in files for quote in pq.read_table(file)[schema.QUOTE_ID].to_pylist()}
 
 
-def wait_for(load: Load, pages: int) -> None:
-    end = time.monotonic() + 60
-    while len(load.quotes) < pages:
-        assert time.monotonic() < end, load.statuses
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
 
 
+def wait_for(load: Load, pages: int) -> None:
+    wait_until(lambda: len(load.quotes) >= pages)
+
+
 def test_termination_under_load_fails_no_request_and_loses_no_quote(spawn: Callable[..., Any]) -> None:
-    server = spawn("--drain-seconds", "1.5", TEST_SLOW="0.01")
+    server = spawn("--drain-seconds", "3", TEST_SLOW="0.01")
     with Load(server.http) as load:
         wait_for(load, 60)
         assert server.stop() == 0
@@ -105,7 +109,7 @@ def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(spawn: Cal
     with Load(server.http) as load:
         wait_for(load, 120)
         server.process.kill()
-        server.process.wait(10)
+        server.process.wait(60)
     before = logged(server.run_dir)  # reads every file to its end
     assert before, "some files were closed before"
     left = any(file.stat().st_size for file in (server.run_dir / "spool").iterdir())
@@ -120,12 +124,10 @@ def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(spawn: Cal
 
 
 def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any]) -> None:
-    server = spawn("--drain-seconds", "60")
+    server = spawn("--drain-seconds", "3600")
     server.process.terminate()
-    time.sleep(0.3)
-    started = time.monotonic()
-    assert server.stop() == 0
-    assert time.monotonic() - started < 10
+    wait_until(lambda: httpx.get(f"{server.http}/v2/models/fairtag/ready").status_code == 503)
+    assert server.stop(timeout=60) == 0
 
 
 def test_a_full_disk_under_the_log_fails_no_request(spawn: Callable[..., Any], tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ class Redis:
 
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(self._line, stdout=log, stderr=log)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             try:
                 with Client(port=self.port) as client:
@@ -213,7 +215,7 @@ class Redis:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(60)
 
     def freeze(self) -> None:
         assert self.process is not None
@@ -241,13 +243,6 @@ def feast_folder(redis: Redis, handmade: ModuleType, tmp_path_factory: pytest.Te
 
 def causes(load: Load, since: float) -> set[str | None]:
     return {cause for at, cause in load.degraded if at >= since}
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

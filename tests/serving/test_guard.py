@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def limits() -> Limits:
-    return Limits(body_bytes=2_000, body_seconds=0.5)
+    return Limits(body_bytes=2_000)
 
 
 def chunks(total: int) -> Iterator[bytes]:
@@ -52,10 +51,10 @@ def test_a_chunked_body_just_over_the_limit_is_told_so(serve: Callable[..., Any]
     assert answer.status_code == 413
 
 
-def test_a_body_that_never_ends_is_not_waited_for(serve: Callable[..., Any], limits: Limits) -> None:
-    with serve(limits=limits) as running:
+def test_a_body_that_never_ends_is_not_waited_for(serve: Callable[..., Any]) -> None:
+    with serve(limits=Limits(body_seconds=0.5)) as running:
         host, port = running.http.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=5) as slow:
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
             slow.sendall(f"POST {V1} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{{".encode())
             assert b"408" in slow.recv(1_000)
 
@@ -63,17 +62,15 @@ def test_a_body_that_never_ends_is_not_waited_for(serve: Callable[..., Any], lim
 def test_heads_that_never_end_are_closed_and_hold_nobody_up(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.http_server.HEADER_SECONDS", 0.5)
+    monkeypatch.setattr("serving.http_server.HEADER_SECONDS", 1.0)
     with serve() as running:
         host, port = running.http.removeprefix("http://").split(":")
-        slow = [socket.create_connection((host, int(port)), timeout=5) for _ in range(200)]
+        slow = [socket.create_connection((host, int(port)), timeout=60) for _ in range(200)]
         for connection in slow:
             connection.sendall(b"POST /v1/models/fairtag:predict HTTP/1.1\r\nhost: x\r\nx-slow: ")
         answer = httpx.post(running.http + V1, json={"instances": [{"query": "x"}]})
         assert answer.status_code == 200
-        end = time.monotonic() + 5
         for connection in slow:
-            connection.settimeout(max(0.1, end - time.monotonic()))
             assert connection.recv(1) == b"", "the server closed it"
             connection.close()
 
@@ -241,7 +238,7 @@ def test_no_bad_request_is_a_server_error(serve: Callable[..., Any]) -> None:
 def infer(channel: grpc.Channel, *inputs: Any, raw: list[bytes] | None = None) -> grpc.StatusCode:
     request = pb.ModelInferRequest(model_name="fairtag", inputs=list(inputs), raw_input_contents=raw or [])
     try:
-        GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+        GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK

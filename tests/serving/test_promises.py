@@ -24,7 +24,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("promises")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "--port", str(port), "--dir", str(folder), "--save", ""], stdout=log)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not _listens(port):
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -47,7 +47,7 @@ def record(number: int, items: int = 3) -> dict[str, Any]:
     return {**page, **per_item}
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
