@@ -2,8 +2,9 @@
 
 All arms are started once and loaded in turn, several rounds; the rounds' medians are compared. The load generator runs
 on the same cores. ``FAIRTAG_BENCH_SMALL=1`` makes a quick trial of it; ``FAIRTAG_BENCH_PEERS`` names a Python in whose
-environment LitServe, BentoML and MLServer are installed (they do not resolve together with ours): without it the only
-peer is FastAPI. ``FAIRTAG_BENCH_WORK`` names a folder that keeps the fitted shop and its catalogues between runs.
+environment the packages of ``benchmarks/peers/requirements.txt`` are installed (LitServe, BentoML and MLServer do not
+resolve together with ours): without it the only peer is FastAPI. ``FAIRTAG_BENCH_WORK`` names a folder that keeps the
+fitted shop and its catalogues between runs.
 """
 
 from __future__ import annotations
@@ -132,6 +133,9 @@ def _sizes(bundle: Path, many: Path, plan: Plan) -> Iterator[Row]:
             yield Row(f"recall_at_100_{name}", _recall(core, index, vectors[:40]), reference="at least 0.98")
             yield Row(f"index_mb_{name}", (path / SEARCH / CODES).stat().st_size / 1e6, unit="MB")
     yield Row("many_items", plan.many_items, unit="items")
+    with endpoint(many, folder) as arm:
+        yield Row("many_cold_start_seconds", arm.start_seconds, unit="s")
+        yield Row("many_memory_mb", arm.memory_mb(), unit="MB")
     yield Row("page_many_over_base", times["many"] / times["base"], reference="at most 2")
 
 
@@ -153,11 +157,14 @@ def _parts(core: BundleCore, queries: Sequence[str]) -> dict[str, float]:
 
 
 def _core_throughput(shop: Shop, queries: Sequence[str], seconds: float) -> float:
-    """Pages a second of the batched core with no server in front."""
+    """Pages a second of the batched core with no server in front and nobody to read them."""
     pages, batch = 0, LEVELS[-1]
     started = time.perf_counter()
     while time.perf_counter() - started < seconds:
-        pages += len(shop.pages(queries[pages : pages + batch]))
+        wanted = queries[pages : pages + batch]
+        for query, vector in zip(wanted, shop.core.encode(wanted), strict=True):
+            shop.priced(query, vector)
+        pages += len(wanted)
     return pages / (time.perf_counter() - started)
 
 

@@ -13,12 +13,12 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pricing.page.context import UserContext
+from pricing.page.page import PricedPage
 from serving.batching import EmbeddingCache, MicroBatcher
 from serving.bundle_core import BundleCore
 
@@ -52,11 +52,14 @@ class Shop:
         """The loaded core."""
         return BundleCore.load(self._bundle, 1)
 
-    def page(self, query: str, vector: Any) -> dict[str, Any]:
+    def priced(self, query: str, vector: Any) -> PricedPage:
         """The priced page of an encoded query."""
         rows = self.core.retrieve(vector, query, GUEST, PAGE, self.core.market.stock)
-        priced = self.core.price(rows, vector, GUEST, self.core.market.rows(rows), 20_000)
-        return {"items": [asdict(item) for item in priced.items]}
+        return self.core.price(rows, vector, GUEST, self.core.market.rows(rows), 20_000)
+
+    def page(self, query: str, vector: Any) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return {"items": [vars(item) for item in self.priced(query, vector).items]}
 
     def pages(self, queries: Sequence[str]) -> list[dict[str, Any]]:
         """The priced pages of some queries, encoded together."""

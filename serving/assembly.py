@@ -15,7 +15,7 @@ import numpy as np
 from pricing.bundle.decision import read_decision, require_accepted
 from pricing.errors import BundleError, FairtagError
 from pricing.page.context import UserContext
-from serving.batching import EmbeddingCache, MicroBatcher
+from serving.batching import AHEAD, EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
 from serving.bundle_core import BundleCore
 from serving.core import Core
@@ -88,6 +88,7 @@ class Assembly:
         self._load_core = load_core
         self._encode_thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="price")
+        self._aside = ThreadPoolExecutor(2, thread_name_prefix="aside")
         features = settings.features
         self._breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
         self.book = QuoteBook(
@@ -112,6 +113,7 @@ class Assembly:
             log=self.log,
             promises=self.promises,
             executor=self._threads,
+            aside=self._aside,
             metrics=metrics,
             stages=Stages(metrics, tracer),
         )
@@ -160,6 +162,7 @@ class Assembly:
         await self.promises.close()
         self._encode_thread.shutdown(wait=False)
         self._threads.shutdown(wait=False)
+        self._aside.shutdown(wait=False, cancel_futures=True)
         if self._tracing is not None:
             self._tracing.shutdown()
 
@@ -187,6 +190,7 @@ class Assembly:
             self._encode_thread,
             largest=settings.batch_size,
             cache=EmbeddingCache(settings.query_cache),
+            ahead=AHEAD * settings.threads,
             observe=self.metrics.batch.observe,
         )
         started = time.perf_counter()

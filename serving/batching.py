@@ -1,21 +1,26 @@
 """Encodes the queries of concurrent requests together, and remembers them. Knows neither the encoder nor the server.
 
 No query waits for company: while one batch is being encoded the next one gathers, so that batches grow with the load
-and a lone query is encoded at once.
+and a lone query is encoded at once. Nor is one encoded long before its page can be priced: while enough encoded pages
+wait for that, the next batch gathers on, and costs the less a query.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import contextmanager
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Vector]
+
+AHEAD = 4  # pages whose prices take as long as the encode of a full batch
 
 
 class EmbeddingCache:
@@ -58,6 +63,7 @@ class MicroBatcher:
         encode: Texts to unit rows (n, d); called in ``executor``, one batch at a time.
         executor: Where it is called.
         largest: Most texts in a batch.
+        ahead: Pages (see :meth:`page`) past their encode and not yet done from which on the next batch waits.
         cache: Embeddings known already.
         observe: Told the size of every batch.
     """
@@ -69,16 +75,30 @@ class MicroBatcher:
         *,
         largest: int,
         cache: EmbeddingCache,
+        ahead: int = AHEAD,
         observe: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self._encode = encode
         self._executor = executor
         self._largest = largest
         self._cache = cache
+        self._ahead = ahead
         self._observe = observe
         self._in_flight: dict[str, asyncio.Future[Vector]] = {}
-        self._waiting: deque[str] = deque()
+        self._waiting: dict[str, int] = {}  # text -> its callers, in the order of arrival
         self._worker: asyncio.Task[None] | None = None
+        self._pages = 0
+        self._page_done = asyncio.Event()
+
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """Count a page as in work while the body runs, which encodes one text at most."""
+        self._pages += 1
+        try:
+            yield
+        finally:
+            self._pages -= 1
+            self._page_done.set()
 
     async def encode(self, text: str) -> tuple[Vector, bool]:
         """The embedding (d,) of a text, and whether it was known already.
@@ -95,18 +115,29 @@ class MicroBatcher:
         if future is None:
             future = asyncio.get_running_loop().create_future()
             self._in_flight[text] = future
-            self._waiting.append(text)
+            self._waiting[text] = 0
             if self._worker is None:
                 self._worker = asyncio.create_task(self._work())
+        if text in self._waiting:
+            self._waiting[text] += 1
         return await asyncio.shield(future), False  # one caller gone must not take the others' answer along
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                texts = [self._waiting.popleft() for _ in range(min(self._largest, len(self._waiting)))]
+                await self._few_ahead()
+                texts = list(islice(self._waiting, self._largest))
+                for text in texts:
+                    del self._waiting[text]
                 await self._encode_batch(texts)
         finally:
             self._worker = None
+
+    async def _few_ahead(self) -> None:
+        """Wait until the pages in work are few, those that wait for an encode apart."""
+        while self._pages - sum(self._waiting.values()) >= self._ahead:
+            self._page_done.clear()
+            await self._page_done.wait()
 
     async def _encode_batch(self, texts: Sequence[str]) -> None:
         self._observe(len(texts))

@@ -59,6 +59,7 @@ class Endpoint:
         log: Takes every quoted page.
         promises: Prices that must not change within an epoch.
         executor: Where pages are found and priced.
+        aside: Where work is done that no page may wait behind: explanations, and reads of a store that may hang.
         metrics: What is counted.
         stages: What is timed.
         clock: Unix seconds.
@@ -73,6 +74,7 @@ class Endpoint:
         log: QuoteLog | None,
         promises: Promises,
         executor: ThreadPoolExecutor,
+        aside: ThreadPoolExecutor,
         metrics: Metrics,
         stages: Stages,
         clock: Callable[[], float] = time.time,
@@ -84,6 +86,7 @@ class Endpoint:
         self._promises = promises
         self._corridors = EpochCorridors(promises)
         self._executor = executor
+        self._aside = aside
         self._metrics = metrics
         self._stages = stages
         self._clock = clock
@@ -106,8 +109,12 @@ class Endpoint:
         return [await self._explanation(request) for request in requests]
 
     async def _page(self, request: PageRequest, protocol: str) -> dict[str, Any]:
-        started = time.perf_counter()
-        generation, now = self.generation, self._clock()
+        generation = self.generation
+        with generation.batcher.page():
+            return await self._answered(generation, request, protocol)
+
+    async def _answered(self, generation: Generation, request: PageRequest, protocol: str) -> dict[str, Any]:
+        started, now = time.perf_counter(), self._clock()
         core, subject = generation.core, self.book.user_key(request.user_id)
         key = promise_key(core, request, core.epoch_of(now), subject)
         known = await self._known(generation, request, key, now)
@@ -134,11 +141,11 @@ class Endpoint:
         core, epoch = generation.core, generation.core.epoch_of(now)
         key = promise_key(core, request, epoch, self.book.user_key(request.user_id))
         known = await self._known(generation, request, key, now)
-        found = await self._run(self._find, generation, request, known, epoch)
+        found = await self._do(self._aside, self._find, generation, request, known, epoch)
         found, known = await self._ready(generation, found, known, epoch)
-        _, arguments = await self._run(priced, core, known, found, epoch)
+        _, arguments = await self._do(self._aside, priced, core, known, found, epoch)
         with self._stages.stage("explain"):
-            items = await self._run(core.explain, *arguments)
+            items = await self._do(self._aside, core.explain, *arguments)
         return {"model_version": core.version, "degraded": known.cause, "unknown_items": found.unknown, "items": items}
 
     async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Known:
@@ -253,10 +260,10 @@ class Endpoint:
 
     async def _fresh(self, generation: Generation, found: Found, epoch: int) -> Found:
         """Read what is too old to price on, in time or not at all."""
-        if not len(found.old):
+        if not len(found.old) or not generation.items.may_ask():
             return found
         with self._stages.stage("item_features"), contextlib.suppress(Exception):  # late or refused: the page says so
-            await asyncio.wait_for(self._run(generation.items.read, found.old), READ_THROUGH_SECONDS)
+            await asyncio.wait_for(self._do(self._aside, generation.items.read, found.old), READ_THROUGH_SECONDS)
         return self._look(generation, found.rows, found.unknown, epoch)
 
     def _price(self, core: Core, known: Known, found: Found, epoch: int) -> PricedPage:
@@ -264,5 +271,8 @@ class Endpoint:
             return priced(core, known, found, epoch)[0]
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await self._do(self._executor, work, *arguments)
+
+    async def _do(self, executor: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace
-        return await asyncio.get_running_loop().run_in_executor(self._executor, context.run, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(executor, context.run, work, *arguments)

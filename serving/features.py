@@ -215,6 +215,10 @@ class ItemFeatureCache:
             return rows[:0]
         return rows[self._clock() - self._read_at[rows] > self._settings.stale_seconds]
 
+    def may_ask(self) -> bool:
+        """Whether the store may be asked now; while the breaker is open, one call a period may."""
+        return self._breaker.allow()
+
     def read(self, rows: Rows) -> None:
         """Read rows from the store now.
 
@@ -261,7 +265,7 @@ class ItemFeatureCache:
         pause = 0.0
         while not self._stopping.wait(pause):
             rows = self._due()
-            if not len(rows) or not self._breaker.allow():
+            if not len(rows) or not self.may_ask():
                 pause = min(1.0, self._settings.refresh_seconds / 4)
                 continue
             started = self._clock()

@@ -155,7 +155,7 @@ def load_bundle(path: Path, *, verify: bool = True, threads: int = 1) -> Pricing
     if verify:
         verify_files(path, manifest)
     catalogue = pd.read_parquet(path / CATALOGUE)
-    embeddings = np.load(path / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+    embeddings = np.asarray(np.load(path / EMBEDDINGS, mmap_mode="r", allow_pickle=False))  # a view, still mapped
     if len(embeddings) != len(catalogue):
         raise BundleError(f"{path}: {len(catalogue)} items and {len(embeddings)} embeddings; build the bundle again")
     arrays, _ = load_arrays(path, REFERENCE)

@@ -78,7 +78,8 @@ def match_features(query: Described, table: TextTable, rows: Rows, cosine: Float
     words, stems, pairs, grams, flat, numbers = query.sets
     text_words, last, text_numbers = table.facts[rows].T
     one = np.ones(len(rows))
-    shared = table.take("words", rows).shared(words)
+    chosen = table.take("words", rows)
+    shared = chosen.shared(words)
     holds = table.take("stems", rows).holds(stems)
     weight = rarity(stems)
     missing = np.where(holds, 0.0, weight[:, None])
@@ -91,8 +92,8 @@ def match_features(query: Described, table: TextTable, rows: Rows, cosine: Float
         "text_numbers": text_numbers,
         "shared_words": shared,
         "word_share": _share(shared, words.size),
-        "word_jaccard": shared / np.maximum(words.size + table.take("words", rows).sizes() - shared, 1.0),
-        "first_word": table.take("words", rows).shared(np.array([query.first_word], dtype=np.uint32)),
+        "word_jaccard": shared / np.maximum(words.size + chosen.sizes() - shared, 1.0),
+        "first_word": chosen.shared(np.array([query.first_word], dtype=np.uint32)),
         "stem_share": _share(holds.sum(0), stems.size),
         "rare_share": weight @ holds / max(float(weight.sum()), 1e-9),
         "rarest_missing": missing.max(0) if stems.size else 0.0 * one,

@@ -134,7 +134,8 @@ class TextTable:
         for file in files:
             if not file.is_file():
                 raise BundleMissing(f"{file}: missing; build the bundle again")
-        return cls(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
+        # Plain views of the maps: NumPy's own class for them costs a call into Python for every slice of a page.
+        return cls(*(np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)) for file in files))
 
 
 def describe(text: str) -> Described:

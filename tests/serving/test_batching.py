@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -34,7 +34,14 @@ def pool():
         yield executor
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 async def settle() -> None:
+    """Long enough for what must not happen to happen."""
     for _ in range(20):
         await asyncio.sleep(0.005)
 
@@ -51,7 +58,7 @@ async def test_texts_that_come_while_a_batch_is_encoded_go_together(pool) -> Non
     batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
     encoder.door.clear()
     first = asyncio.create_task(batcher.encode("a"))
-    await settle()
+    await until(lambda: encoder.batches == [["a"]])
     others = [asyncio.create_task(batcher.encode("b" * n)) for n in range(2, 8)]
     await settle()
     encoder.door.set()
@@ -132,3 +139,51 @@ def test_a_cache_of_none_keeps_none() -> None:
     cache = EmbeddingCache(0)
     cache.put("a", np.zeros(2, dtype=np.float32))
     assert cache.get("a") is None
+
+
+async def test_the_next_batch_gathers_while_enough_encoded_pages_wait_for_their_prices(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(0), ahead=2)
+    priced = asyncio.Semaphore(0)
+
+    async def page(text: str) -> None:
+        with batcher.page():
+            await batcher.encode(text)
+            await priced.acquire()
+
+    encoder.door.clear()
+    pages = [asyncio.create_task(page(text)) for text in ("a", "b", "c")]
+    await settle()
+    encoder.door.set()
+    await until(lambda: bool(encoder.batches))
+    assert encoder.batches == [["a", "b", "c"]]
+    pages += [asyncio.create_task(page(text)) for text in ("d", "e")]
+    await settle()
+    assert len(encoder.batches) == 1, "three pages are ahead"
+    priced.release()
+    await settle()
+    assert len(encoder.batches) == 1, "two pages are ahead"
+    priced.release()
+    await until(lambda: encoder.batches[1:] == [["d", "e"]])  # one page is ahead
+    for _ in range(3):
+        priced.release()
+    await asyncio.gather(*pages)
+
+
+async def test_pages_that_leave_or_fail_hold_no_batch_up(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(0), ahead=1)
+
+    async def page(text: str) -> None:
+        with batcher.page():
+            await batcher.encode(text)
+            raise RuntimeError("no price")
+
+    encoder.door.clear()
+    leaving = [asyncio.create_task(page(text)) for text in ("a", "a", "b")]
+    await settle()
+    for task in leaving[:2]:
+        task.cancel()
+    encoder.door.set()
+    outcomes = await asyncio.gather(*leaving, page("c"), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2 + [RuntimeError] * 2

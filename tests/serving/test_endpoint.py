@@ -222,6 +222,40 @@ def test_item_features_that_cannot_be_had_mean_list_prices(serve: Callable[..., 
     assert all(item["price_minor"] == item["list_price_minor"] for item in answer["items"])
 
 
+def test_a_store_that_hangs_on_items_holds_no_page_up(serve: Callable[..., Any], handmade: Any) -> None:
+    opened = threading.Event()
+
+    class Hanging(handmade.MemoryReader):
+        def items(self, item_ids: Any) -> Any:
+            assert opened.wait(60)
+            return super().items(item_ids)
+
+    with serve(reader=Hanging(), features=patient(warm_seconds=0)) as running:
+        answers = [page(running, query=f"drill {n}") for n in range(4)]  # as many as would block every thread
+        assert not opened.is_set()
+        opened.set()
+    assert {answer["degraded"] for answer in answers} == {"item_features_stale"}
+
+
+def test_an_explanation_holds_no_page_up(serve: Callable[..., Any]) -> None:
+    begun, opened = threading.Event(), threading.Event()
+    with serve() as running, RestClient(running.http) as client, ThreadPoolExecutor(1) as pool:
+        explain = running.core.explain
+
+        def slow(*arguments: Any) -> Any:
+            begun.set()
+            assert opened.wait(60)
+            return explain(*arguments)
+
+        running.core.explain = slow
+        explaining = pool.submit(client.explain, [SEARCH])
+        assert begun.wait(60)
+        assert page(running)["items"]
+        assert not explaining.done()
+        opened.set()
+        assert explaining.result(60)
+
+
 def test_unknown_items_are_listed_and_a_page_of_nothing_else_is_not_found(serve: Callable[..., Any]) -> None:
     with serve() as running:
         answer = page(running, task="price", item_ids=["item-003", "no-such"])
