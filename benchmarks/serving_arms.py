@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -31,6 +31,12 @@ class Arm:
     url: str
     process: subprocess.Popen[bytes]
     start_seconds: float
+    grpc: str = ""
+
+    @property
+    def address(self) -> str:
+        """Scheme, host and port."""
+        return self.url[: self.url.index("/", len("http://"))]
 
     def body(self, query: str) -> str:
         """The request that asks it for the page of a query."""
@@ -45,14 +51,14 @@ class Arm:
 
 
 @contextmanager
-def endpoint(bundle: Path, folder: Path) -> Iterator[Arm]:
-    """Ours, with gRPC off and a run folder of its own, until the end of the block."""
-    port = _free_port()
+def endpoint(bundle: Path, folder: Path, *, grpc: bool = False) -> Iterator[Arm]:
+    """Ours, with a run folder of its own, until the end of the block."""
+    port, grpc_port = _free_port(), _free_port() if grpc else -1
     options = {"--bundle": bundle, "--run-dir": folder / "run", "--host": "127.0.0.1", "--http-port": port}
     line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
-    line += ["--grpc-port", "-1", "--drain-seconds", "0", "--log-level", "WARNING"]
+    line += ["--grpc-port", str(grpc_port), "--drain-seconds", "0", "--log-level", "WARNING"]
     with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
-        yield arm
+        yield replace(arm, grpc=f"127.0.0.1:{grpc_port}")
 
 
 @contextmanager

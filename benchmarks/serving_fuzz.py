@@ -1,0 +1,244 @@
+"""Requests that nobody would send, by the thousand: each is answered, in time, and none with an error of the server.
+
+``python -m benchmarks serving-fuzz`` asks a real endpoint on a small fitted shop over all protocols, over 20,000
+times; the tests ask a hand-made one a little. Cases are drawn by schemathesis from the published document and by
+Hypothesis; they are the same in every run. An answer that breaks the promise fails with its smallest example.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # its stubs are a package of their own
+import httpx
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
+
+from benchmarks.result import Result, Row
+from benchmarks.serving_arms import endpoint
+from benchmarks.serving_bundle import small_shop
+from serving.openapi import document
+from serving.settings import Limits
+from serving.tensors import INPUTS
+
+CASES = 22_000
+PATIENCE_SECONDS = 60.0  # a case not answered by then hangs
+V1, EXPLAIN, V2 = "/v1/models/fairtag:predict", "/v1/models/fairtag:explain", "/v2/models/fairtag/infer"
+POSTS = (V1, EXPLAIN, V2, "/v1/quotes:verify")
+PATHS = (*POSTS, "/v1/models/nobody:predict", "/v2/models/fairtag/versions/1/infer", "/", "/metrics")
+ANSWERED = {200, 400, 403, 404, 405, 406, 408, 409, 410, 413, 415, 422, 501}
+GRPC_ANSWERED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
+SETTINGS = settings(
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+@dataclass
+class Target:
+    """A running endpoint, and how often each status came back from it."""
+
+    http: httpx.Client
+    grpc: grpc.Channel
+    statuses: Counter[str] = field(default_factory=Counter)
+
+    def post(self, path: str, **request: Any) -> None:
+        """Send one request; it must be answered, and not with an error of the server."""
+        try:
+            answer = self.http.post(path, **request)
+        except (UnicodeEncodeError, ValueError):  # what JSON cannot carry was never sent
+            return
+        self.statuses[str(answer.status_code)] += 1
+        assert answer.status_code in ANSWERED, (path, request, answer.text)
+
+    def infer(self, message: Any) -> None:
+        """The same over gRPC."""
+        from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+        try:
+            GRPCInferenceServiceStub(self.grpc).ModelInfer(message, timeout=PATIENCE_SECONDS)
+            status = "OK"
+        except grpc.RpcError as error:
+            status = error.code().name
+        self.statuses[status] += 1
+        assert status in GRPC_ANSWERED, message
+
+
+def of_the_document(path: str, mode: GenerationMode, target: Target, cases: int) -> None:
+    """Bodies that the published document allows, or just not."""
+    operation = schemathesis.openapi.from_dict(document("fairtag", Limits()))[path]["POST"]
+
+    @settings(SETTINGS, max_examples=cases)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: Any) -> None:
+        sent = isinstance(case.body, dict | list | str | int | float | None)
+        target.post(path, **({"json": case.body} if sent else {}))
+
+    ask()
+
+
+HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["content-type", "inference-header-content-length", "accept", "ce-id", "ce-specversion", "x-request-id"]
+    ),
+    st.sampled_from(["application/json", "application/json; charset=utf-8", "application/octet-stream", "text/plain"])
+    | st.sampled_from(["0", "5", "-1", "99999999999999999999", "1.0", "a"]),
+    max_size=4,
+)
+TEXTS = st.text(max_size=40) | st.sampled_from(["", " ", "\x00", "\ud800", "🪛" * 20, "a" * 600, "٣", "İ", "\u202e"])
+NUMBERS = st.integers() | st.floats() | st.sampled_from([2**31, -(2**63), 10**400])
+VALUES = TEXTS | NUMBERS | st.booleans() | st.none()
+NESTED = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
+FIELDS = ["task", "query", "item_ids", "user_id", "jurisdiction", "opted_out", "page_size", "gender", "wish"]
+PAGES = st.fixed_dictionaries({"query": TEXTS}) | st.dictionaries(st.sampled_from(FIELDS), NESTED, max_size=5)
+NAMES = st.sampled_from([spec.name for spec in INPUTS]) | st.text(max_size=8)
+DATATYPES = st.sampled_from(["BYTES", "BOOL", "INT32", "INT64", "FP16", "FP32", "FP64", "UINT8", "NONSENSE", ""])
+SHAPES = st.lists(st.integers(-2, 4) | st.sampled_from([2**40]), max_size=3)
+TENSOR = st.fixed_dictionaries(
+    {"name": NAMES, "datatype": DATATYPES, "shape": SHAPES, "data": st.lists(NESTED, max_size=4)}
+)
+
+
+def of_any_bytes(target: Target, cases: int) -> None:
+    """Any bytes under any headers on any path."""
+
+    @settings(SETTINGS, max_examples=cases)
+    @given(path=st.sampled_from(PATHS), content=st.binary(max_size=300) | TEXTS.map(_encoded), headers=HEADERS)
+    def ask(path: str, content: bytes, headers: dict[str, str]) -> None:
+        target.post(path, content=content, headers=headers)
+
+    ask()
+
+
+def of_odd_pages(target: Target, cases: int) -> None:
+    """Known fields with awkward values: NaN, lone surrogates, numbers beyond any machine's, lists in lists."""
+
+    @settings(SETTINGS, max_examples=cases)
+    @given(path=st.sampled_from([V1, EXPLAIN]), pages=st.lists(PAGES, max_size=3))
+    def ask(path: str, pages: list[Any]) -> None:
+        target.post(path, content=_json({"instances": pages}), headers={"content-type": "application/json"})
+
+    ask()
+
+
+def of_tensors(target: Target, cases: int) -> None:
+    """V2 tensors of any name, type, shape and data, as JSON and with the binary extension."""
+
+    @settings(SETTINGS, max_examples=cases)
+    @given(tensors=st.lists(TENSOR, max_size=3), tail=st.none() | st.binary(max_size=40))
+    def ask(tensors: list[dict[str, Any]], tail: bytes | None) -> None:
+        if tail is None:
+            target.post(V2, content=_json({"inputs": tensors}), headers={"content-type": "application/json"})
+            return
+        for tensor in tensors[:1]:
+            del tensor["data"]
+            tensor["parameters"] = {"binary_data_size": len(tail)}
+        head = _json({"inputs": tensors})
+        headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+        target.post(V2, content=head + tail, headers=headers)
+
+    ask()
+
+
+def of_messages(target: Target, cases: int) -> None:
+    """Messages of gRPC with typed or raw contents that fit their tensors, or do not."""
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+
+    contents = st.fixed_dictionaries(
+        {},
+        optional={
+            "bytes_contents": st.lists(st.binary(max_size=12), max_size=3),
+            "bool_contents": st.lists(st.booleans(), max_size=3),
+            "int_contents": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
+            "fp32_contents": st.lists(st.floats(width=32), max_size=3),
+        },
+    )
+    shapes = st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 3), max_size=3)
+    texts = st.lists(st.binary(max_size=9), max_size=3).map(lambda parts: b"".join(map(_prefixed, parts)))
+
+    @settings(SETTINGS, max_examples=cases)
+    @given(
+        tensors=st.lists(st.tuples(NAMES, DATATYPES, shapes, contents), max_size=3),
+        raw=st.lists(st.binary(max_size=20) | texts, max_size=3),
+    )
+    def ask(tensors: list[tuple[str, str, list[int], dict[str, Any]]], raw: list[bytes]) -> None:
+        message = pb.ModelInferRequest(model_name="fairtag", raw_input_contents=raw)
+        for name, datatype, shape, values in tensors:
+            message.inputs.add(name=name, datatype=datatype, shape=shape, contents=pb.InferTensorContents(**values))
+        target.infer(message)
+
+    ask()
+
+
+SURFACES: dict[str, tuple[int, Callable[[Target, int], None]]] = {  # the weight of each, and how it is asked
+    **{
+        f"{mode.value}-{path}": (1, partial(of_the_document, path, mode))
+        for path in POSTS
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+    },
+    "bytes": (4, of_any_bytes),
+    "pages": (4, of_odd_pages),
+    "tensors": (3, of_tensors),
+    "grpc": (3, of_messages),
+}
+
+
+def run() -> Result:
+    """Ask a real endpoint; minutes."""
+    sys.argv = sys.argv[:1]  # KServe parses the command line of whoever imports it
+    whole = sum(weight for weight, _ in SURFACES.values())
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        bundle = small_shop(Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch)) / "shop")
+        with (
+            endpoint(bundle, folder, grpc=True) as arm,
+            httpx.Client(base_url=arm.address, timeout=PATIENCE_SECONDS) as http,
+            grpc.insecure_channel(arm.grpc) as channel,
+        ):
+            total: Counter[str] = Counter()
+            for name, (weight, ask) in SURFACES.items():
+                target = Target(http, channel)
+                ask(target, CASES * weight // whole)
+                rows.append(Row(f"cases {name}", target.statuses.total(), unit="requests"))
+                total += target.statuses
+            alive = http.get("/v2/models/fairtag/ready").status_code == httpx.codes.OK
+    statuses = [Row(f"status {status}", count, unit="answers") for status, count in sorted(total.items())]
+    summary = [
+        Row("cases", total.total(), unit="requests", reference="at least 20,000"),
+        Row("server_errors", sum(total[status] for status in total if _broken(status)), reference=0.0),
+        Row("ready_afterwards", float(alive), reference=1.0),
+    ]
+    notes = ("a case that is answered with an error of the server, or not within a minute, ends the run with it",)
+    return Result("serving-fuzz", "python -m benchmarks serving-fuzz", (*summary, *rows, *statuses), notes)
+
+
+def _broken(status: str) -> bool:
+    return status not in GRPC_ANSWERED and (not status.isdecimal() or int(status) not in ANSWERED)
+
+
+def _json(value: Any) -> bytes:
+    """JSON as a careless client makes it: NaN stays NaN."""
+    return json.dumps(value).encode()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def _prefixed(text: bytes) -> bytes:
+    return struct.pack("<I", len(text)) + text
