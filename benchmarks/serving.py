@@ -65,7 +65,7 @@ def run() -> Result:
         many = enlarged(small, kept / f"bundle-{plan.many_items}", plan.many_items)
         rows = [
             *_parts_and_servers(bundle, kept / "shop" / "tables", folder, plan, python),
-            *_sizes(bundle, many, plan),
+            *_sizes(bundle, many, folder, plan),
         ]
     notes = (
         f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
@@ -121,7 +121,7 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone
             yield Row(f"{name}_failed_c{level}", load.failed, unit="requests")
 
 
-def _sizes(bundle: Path, many: Path, plan: Plan) -> Iterator[Row]:
+def _sizes(bundle: Path, many: Path, folder: Path, plan: Plan) -> Iterator[Row]:
     """Time of a page found and priced, and recall, in the larger catalogue against the smaller."""
     times = {}
     for name, path in (("base", bundle), ("many", many)):

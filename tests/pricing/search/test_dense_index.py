@@ -5,7 +5,7 @@ import pytest
 
 from pricing.errors import BundleMissing
 from pricing.search import dense_index
-from pricing.search.dense_index import CHOICE, CODES, WIDTHS, CodeIndex, DensePart, choose_index, recall
+from pricing.search.dense_index import CHOICE, CODES, PROBES, WIDTHS, CodeIndex, DensePart, choose_index, recall
 from pricing.search.exact_index import ExactIndex
 from pricing.search.similarity import top_k
 
@@ -113,3 +113,18 @@ def test_more_rows_than_there_are_gives_what_there_is(embeddings, part):
 def test_recall_is_the_share_of_the_true_rows():
     assert recall([np.array([1, 2]), np.array([9])], [np.array([1, 3]), np.array([9])]) == 0.75
     assert recall([], []) == 1.0
+
+
+def test_a_large_catalogue_is_searched_by_lists_and_read_back_as_it_was(embeddings, queries, monkeypatch, tmp_path):
+    monkeypatch.setattr(dense_index, "LISTED_ROWS", 1_000)
+    part = choose_index(embeddings, queries, k=20, scan_rows=1_000)
+    assert part.choice.kind == "lists"
+    assert next(iter(part.choice.tried)) == f"{PROBES[0]} x {WIDTHS[0]}"
+    unseen = queries[1::3]
+    before = part.over(embeddings)
+    found = [before.search(z, 20) for z in unseen]
+    assert recall(found, [top_k(z, embeddings, 20)[0] for z in unseen]) >= 0.98
+    part.save(tmp_path)
+    again = DensePart.load(tmp_path).over(embeddings)
+    for z, rows in zip(unseen, found, strict=True):
+        np.testing.assert_array_equal(again.search(z, 20), rows)
