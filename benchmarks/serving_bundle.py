@@ -15,20 +15,21 @@ import pandas as pd
 
 from pricing import schema
 from pricing.arrays import load_arrays, save_arrays
-from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, REFERENCE, SEARCH
+from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, REFERENCE, SEARCH
 from pricing.bundle.fitting import Lineage, fit_bundle
 from pricing.bundle.manifest import read_manifest, write_manifest
 from pricing.bundle.point_in_time import training_set
 from pricing.encoder.config import EncoderConfig
+from pricing.encoder.encoder import load_encoder
 from pricing.encoder.training import train_encoder
 from pricing.files import directory_atomic
 from pricing.market.design import MarketSize
 from pricing.market.simulation import simulate_market
-from pricing.search.dense_index import choose_index
+from pricing.search.dense_index import choose_index, spread
 from pricing.search.fitting import TEXTS, WORDS
 from pricing.search.text_table import KINDS, TextTable
 from pricing.search.word_index import WordIndex
-from pricing.tables import write_tables
+from pricing.tables import read_tables, write_tables
 from pricing.text import item_texts
 
 SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
@@ -52,8 +53,17 @@ def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
     return fit_bundle(tables, training_set(tables), folder / "encoder", bundle, lineage=lineage, seed=seed)
 
 
+def asked_queries(folder: Path) -> list[str]:
+    """What the customers of :func:`small_shop` asked, each once; those of :func:`spread` choose its index."""
+    judgements = read_tables(folder / "tables").judgements
+    return [] if judgements is None else sorted(set(judgements[schema.QUERY]))
+
+
 def enlarged(small: Path, out: Path, items: int, seed: int = 0) -> Path:
-    """A copy of a bundle whose catalogue is repeated up to a number of items."""
+    """A copy of the bundle of :func:`small_shop` whose catalogue is repeated up to a number of items.
+
+    Its index is chosen, as any shop's, by its recall on what customers asked.
+    """
     if out.is_dir():
         return out
     rng = np.random.default_rng(seed)
@@ -70,6 +80,9 @@ def enlarged(small: Path, out: Path, items: int, seed: int = 0) -> Path:
         for name in (DEMAND, REFERENCE):
             _repeat_arrays(folder, name, rows[order], len(catalogue))
         _repeat_search(folder / SEARCH, rows[order], larger.iloc[order])
+        asked = spread(asked_queries(small.parent))
+        embeddings = np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
+        choose_index(embeddings, load_encoder(small / ENCODER).encode(asked)).save(folder / SEARCH)
         facts = {k: v for k, v in read_manifest(small).items() if k not in ("files", "digest", "version", "schema")}
         write_manifest(folder, {**facts, "items": items})
     return out
@@ -89,7 +102,7 @@ def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarr
 
 
 def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataFrame) -> None:
-    """Index every row's embedding and words, and repeat the hashes of its title."""
+    """Index every row's words, and repeat the hashes of its title."""
     table = TextTable.load(folder / TEXTS)
     hashes, starts, end = [], [], 0
     for kind in KINDS:
@@ -99,8 +112,6 @@ def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataF
         end = int(starts[-1][-1])
     TextTable(np.concatenate(hashes), np.stack(starts), np.asarray(table.facts[rows])).save(folder / TEXTS)
     WordIndex.build(item_texts(catalogue)).save(folder / WORDS)
-    embeddings = np.load(folder.parent / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
-    choose_index(embeddings, embeddings[:0]).save(folder)
 
 
 def _repeat_arrays(folder: Path, name: str, rows: np.ndarray[Any, Any], items: int) -> None:

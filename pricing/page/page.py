@@ -212,5 +212,4 @@ def retrieve(
     z = intent_of(model, query_embedding, user)
     if z is None:
         raise RequestError("query", query, "a search needs a query or a customer with a history")
-    sold_out = (model.market.stock if stock is None else stock) <= 0
-    return model.retriever.retrieve(z, query, k, ~sold_out)
+    return model.retriever.retrieve(z, query, k, model.market.stock if stock is None else stock)

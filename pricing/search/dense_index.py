@@ -27,10 +27,16 @@ SCAN_ROWS = 20_000  # a scan of so many takes under 3 ms at 384 dimensions: no c
 MIN_RECALL = 0.99  # of the exact best K
 K = 100  # rows that a page's retrieval asks for
 LISTED_ROWS = 300_000  # from here on reading all codes takes longer than the rest of a page
-PROBES = (16, 32, 64)  # lists whose codes are read for a query, cheapest first
-WIDTHS = (5, 10, 20, 40)  # candidates scored exactly for each row wanted, cheapest first; past them a scan is as good
+PROBES = (32, 64, 128)  # lists whose codes are read for a query, cheapest first
+WIDTHS = (
+    5,
+    10,
+    20,
+    30,
+    40,
+)  # candidates scored exactly for each row wanted, cheapest first; past them a scan is as good
 LEAST = 500  # candidates at least, for a page of few
-MOST_QUERIES = 64  # searched to measure recall
+MOST_QUERIES = 128  # searched to measure recall; half as many let a width pass that the next ones did not
 CODES, CHOICE = "codes.faiss", "index.json"
 
 Row = TypeVar("Row")
@@ -140,7 +146,8 @@ def choose_index(
 
     Args:
         embeddings: (n, d) unit rows.
-        queries: (m, d) unit rows of queries, up to 64 of which are searched; of the catalogue's rows where m is 0.
+        queries: (m, d) unit rows of queries, up to :data:`MOST_QUERIES` of which are searched; of the catalogue's rows
+            where m is 0.
         k: Rows wanted of a query.
         scan_rows: Rows below which the catalogue is scanned and nothing is tried.
         min_recall: Least mean recall of the exact best k.
@@ -205,7 +212,7 @@ def recall(answers: Sequence[Rows], truth: Sequence[Rows]) -> float:
 
 
 def spread(rows: Sequence[Row] | NDArray[Any]) -> list[Row]:
-    """Up to 64 of some rows or texts, from the first to the last."""
+    """Up to :data:`MOST_QUERIES` of some rows or texts, from the first to the last."""
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_QUERIES)).astype(np.int64))
     return [rows[place] for place in places.tolist()]
 

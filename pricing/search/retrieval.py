@@ -36,7 +36,7 @@ class Retriever:
     texts: TextTable | None = None
 
     def retrieve(
-        self, z: NDArray[np.floating] | None, query: str, k: int, shown: NDArray[np.bool_] | None = None
+        self, z: NDArray[np.floating] | None, query: str, k: int, stock: NDArray[np.float64] | None = None
     ) -> Rows:
         """The k best rows for an intent vector and the words of a query, best first.
 
@@ -44,13 +44,13 @@ class Retriever:
             z: (d,) unit intent; None searches by words alone.
             query: The customer's words, possibly none.
             k: Rows wanted; fewer come back where fewer match.
-            shown: (n,) rows that may come back, such as those in stock; None allows all.
+            stock: (n,) units of every row, NaN where unknown; a row of none does not come back. None allows all.
         """
         depth = max(k, DEPTH)
         while True:
             found = self._found(z, query, depth)
-            rows = found if shown is None else found[shown[found]]
-            if len(rows) >= k or shown is None or depth >= len(shown):
+            rows = found if stock is None else found[~(stock[found] <= 0)]  # asked of few, not of the whole shop
+            if len(rows) >= k or stock is None or depth >= len(stock):
                 return self._reranked(z, query, rows, k)[:k]
             depth *= _DEEPER
 

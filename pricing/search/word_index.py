@@ -60,7 +60,7 @@ class WordIndex:
         if not words or not self.size:
             return np.zeros(0, dtype=np.int64)
         scores = self._index.get_scores(words)[: self.size]  # in the library's own precision: a copy would cost as much
-        rows = np.flatnonzero(scores)  # first: where few match, the best of all would be a sort of the whole shop
+        rows = np.flatnonzero(scores > 0)  # first: where few match, the best of all would be a sort of the whole shop
         return rows[best(scores[rows], k)]
 
     def save(self, path: Path) -> Path:
