@@ -1,7 +1,8 @@
 """The quote log: every quoted item as a row of parquet on any fsspec URL, written off the request path.
 
-Pages wait in a bounded queue for one writer thread; when it is full the page is dropped and counted. A file appears
-whole or not at all. What the process held when it was killed is read back from its journal at the next start.
+Pages wait in a bounded queue for a thread that journals and gathers them, and hands what is due to another that writes
+files: a slow disk keeps no page from the journal. When the queue is full the page is dropped and counted. A file
+appears whole or not at all. What the process held when it was killed is read back from its journal at the next start.
 It knows nothing of prices: a row is what :data:`pricing.schema.QUOTES` says.
 """
 
@@ -44,6 +45,7 @@ _KINDS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([pa.field(c.name, _KINDS[c.kind], nullable=c.nullable) for c in schema.QUOTES.columns])
 RETRY_SECONDS = 1.0  # first wait after a failed write; doubled up to a minute
 LONGEST_RETRY_SECONDS = 60.0
+FILES_WAITING = 4  # behind the one that is being written; then a file gathers twice its rows, then pages wait
 
 Record = dict[str, Any]  # column -> one value for the page, or a list with one value an item
 
@@ -117,7 +119,8 @@ class QuoteLog:
         self._queue: queue.Queue[Record | None] = queue.Queue(maxsize=capacity)
         self._stopping = threading.Event()
         self._retry = RETRY_SECONDS
-        self._not_before = 0.0
+        self._filing: queue.Queue[_Batch | None] = queue.Queue(maxsize=FILES_WAITING)
+        self._filer = threading.Thread(target=self._file, name="quote-files", daemon=True)
         self._writer = threading.Thread(target=self._run, name="quote-log", daemon=True)
 
     @property
@@ -129,6 +132,7 @@ class QuoteLog:
         """Read back what a dead process left, then write in the background."""
         if self._spool_dir is not None:
             self._recover(self._spool_dir)
+        self._filer.start()
         self._writer.start()
 
     def put(self, record: Record) -> bool:
@@ -158,11 +162,23 @@ class QuoteLog:
             if record is not None:
                 batch = batch or self._open()
                 batch.add(record)
-            ended = stopping and record is None
-            if batch is not None and (ended or self._due(batch)) and self._written(batch, last=ended):
+            if stopping and record is None:
+                break
+            if batch is not None and self._due(batch) and not self._filing.full():
+                self._filing.put(batch)
                 batch = None
-            if ended:
-                return
+        if batch is not None:
+            self._filing.put(batch)
+        self._filing.put(None)
+        self._filer.join()
+
+    def _file(self) -> None:
+        """Write what is handed over, again and again where it fails; once more at the end, or the journal keeps it."""
+        while (batch := self._filing.get()) is not None:
+            while not self._written(batch, last=(last := self._stopping.is_set())) and not last:
+                self._stopping.wait(self._retry)
+                self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
+            self._retry = RETRY_SECONDS
 
     def _take(self, batch: _Batch | None, *, stopping: bool) -> Record | None:
         """The next page, or none within the time that the open file has left; when stopping, none ends the queue."""
@@ -180,8 +196,7 @@ class QuoteLog:
             return None
 
     def _due(self, batch: _Batch) -> bool:
-        full = batch.rows >= self._rows or self._clock() - batch.opened >= self._seconds
-        return full and self._clock() >= self._not_before
+        return batch.rows >= self._rows or self._clock() - batch.opened >= self._seconds
 
     def _open(self) -> _Batch:
         name = f"quotes-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
@@ -194,18 +209,15 @@ class QuoteLog:
         return _Batch(name, self._clock(), journal=journal)
 
     def _written(self, batch: _Batch, *, last: bool) -> bool:
-        """Write the file; on failure keep the pages for a later attempt, or in the journal when it is the last."""
+        """Write the file; after a failure that is the last, the journal keeps its pages."""
         try:
             self._write(batch.name, batch.records)
         except Exception as error:  # a disk, a bucket or a network: whatever it is, pricing goes on
             self.counts.failures += 1
             logger.warning("the quote log could not be written: %s", type(error).__name__)
-            self._not_before = self._clock() + self._retry
-            self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
             if last and batch.journal is not None:
                 batch.journal.leave()
             return False
-        self._retry = RETRY_SECONDS
         if batch.journal is not None:
             batch.journal.remove()
         return True

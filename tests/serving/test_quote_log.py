@@ -14,7 +14,7 @@ import pytest
 from pricing import schema
 from pricing.tables import coerce
 from serving import spool
-from serving.quote_log import SCHEMA, QuoteLog, to_table
+from serving.quote_log import FILES_WAITING, SCHEMA, QuoteLog, to_table
 
 
 def record(number: int, items: int = 3) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def test_memory_stays_bounded_while_the_disk_refuses(tmp_path: Path, monkeypatch
         log.put(record(number))
         time.sleep(0.001)
     until(lambda: log.counts.dropped_pages > 0)
-    assert log.counts.pages <= 9 * 2 // 3 + 5 + 1
+    assert log.counts.pages <= (1 + FILES_WAITING) * 9 // 3 + 9 * 2 // 3 + 5 + 1
     assert log.stop()
 
 
@@ -210,3 +210,24 @@ def test_a_journal_that_cannot_be_kept_does_not_stop_the_log(tmp_path: Path) -> 
     log.put(record(1))
     assert log.stop()
     assert len(read(tmp_path / "log")) == 3
+
+
+def test_pages_reach_the_journal_while_a_file_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, opened, write = threading.Event(), threading.Event(), QuoteLog._write
+
+    def slow(log: QuoteLog, *arguments: Any) -> None:
+        begun.set()
+        assert opened.wait(60)
+        write(log, *arguments)
+
+    monkeypatch.setattr(QuoteLog, "_write", slow)
+    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool", rows=9)
+    log.start()
+    for number in range(8):
+        log.put(record(number))
+    assert begun.wait(60)
+    until(lambda: sum(file.read_bytes().count(b"\n") for file in (tmp_path / "spool").iterdir()) == 8)
+    opened.set()
+    assert log.stop()
+    assert log.counts.rows == 24
+    assert not list((tmp_path / "spool").iterdir())
