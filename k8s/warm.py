@@ -13,7 +13,6 @@ STEP = (
     "pyarrow.parquet",
     "pyarrow.dataset",
     "scipy.stats",
-    "sklearn.linear_model",
 )
 FEATURES = (
     "feast",
@@ -39,6 +38,7 @@ MODULES = {
     "train": (
         *STEP,
         *STORE,
+        "sklearn.linear_model",
         "torch",
         "torch.onnx",
         "torch.export",
@@ -53,7 +53,6 @@ MODULES = {
         "tokenizers",
         "faiss",
         "bm25s",
-        "econml.dml",
         "matplotlib.pyplot",
         "mlflow",
         "mlflow.server",

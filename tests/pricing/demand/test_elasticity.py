@@ -1,16 +1,22 @@
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pricing.demand.choices import probabilities
-from pricing.demand.elasticity import SCALE_RANGE, _judge, check_elasticity, cross_checked
+from pricing.demand.elasticity import (
+    SCALE_RANGE,
+    _controls,
+    _double_machine_learning,
+    _judge,
+    check_elasticity,
+    cross_checked,
+)
 from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.demand.model import Reaction
 from pricing.errors import DataError
-
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # econml's own imports
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +131,37 @@ def test_a_check_that_changes_nothing_leaves_prices_as_they_were(data, model, ch
     items, similarity = np.arange(9), np.full(9, 0.7)
     np.testing.assert_array_equal(cross_checked(model, checked).page(items, similarity), model.page(items, similarity))
     assert isinstance(checked.reaction, Reaction)
+
+
+def test_the_estimator_gives_the_figures_of_econml(data, model):
+    category = model.category[data.item]
+    seen = np.unique(category)
+    fold = data.fold[data.page]
+    with warnings.catch_warnings():  # of its imports and of its dependencies, about their own future
+        warnings.simplefilter("ignore")
+        from econml.dml import LinearDML
+        from sklearn.linear_model import Ridge
+
+        theirs = LinearDML(
+            model_y=Ridge(),
+            model_t=Ridge(),
+            fit_cate_intercept=False,
+            cv=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)],
+        )
+        theirs.fit(
+            data.bought,
+            np.log(data.y),
+            X=(category[:, None] == seen).astype(float),
+            W=_controls(model, data, np.arange(data.n_rows), fold),
+            cache_values=True,
+            inference="statsmodels",
+        )
+        unit = np.eye(seen.size)
+        expected = [theirs.const_marginal_effect(unit), *theirs.const_marginal_effect_interval(unit, alpha=0.05)]
+        residual = theirs.residuals_[1]
+    *found, treated = _double_machine_learning(model, data, category, seen)
+    np.testing.assert_allclose(found, [np.ravel(each) for each in expected], rtol=1e-6)
+    np.testing.assert_allclose(treated, np.ravel(residual), atol=1e-9)
 
 
 def _with_slope(model, factor):
