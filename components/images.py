@@ -14,6 +14,8 @@ from kfp import dsl
 # The word "python" tells KFP's local runner that the image holds one.
 IMAGES: dict[str, str] = {"data": "fairtag/data-python:0.1.0", "train": "fairtag/train-python:0.1.0"}
 
+SPARK_IMAGE = "fairtag/data-spark-python:0.1.0"  # the data role with Spark, for the steps on tables
+
 
 def component(role: str) -> Callable[[Callable[..., Any]], Any]:
     """A lightweight component on a role's image, which holds all it imports: nothing is installed at run time."""

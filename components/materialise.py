@@ -25,15 +25,21 @@ def materialise(
         redis: host:port of the online store; empty takes it from FAIRTAG_REDIS.
         registry: Address of the SQL registry; empty takes it from FAIRTAG_FEAST_REGISTRY.
     """
+    import os
     from pathlib import Path
 
     from components.adapters import feast
+    from components.adapters.spark import MASTER, session
     from pricing import schema
     from pricing.tables import read_tables
 
     folder, shop = Path(features), read_tables(Path(tables.path))
-    feast.write_repository(folder, environment, redis=redis or None, registry=registry or None)
     newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max())
-    for view, entities in feast.materialise(feast.apply(folder, shop), newest.to_pydatetime()).items():
+    with session(os.environ.get(MASTER, "")) as spark:
+        feast.write_repository(
+            folder, environment, redis=redis or None, registry=registry or None, spark=spark is not None
+        )
+        written = feast.materialise(feast.apply(folder, shop), newest.to_pydatetime())
+    for view, entities in written.items():
         metrics.log_metric(view, entities)
         print(f"materialise: {entities:,} entities of {view} online")

@@ -13,16 +13,18 @@ def training_set(tables: Input[Dataset], joined: Output[Dataset]) -> None:
         tables: Folder of validated tables.
         joined: Parquet file, one row an impression.
     """
+    import os
     import tempfile
     from pathlib import Path
 
     from components.adapters import feast
+    from components.adapters.spark import MASTER, session
     from pricing.files import write_atomic
     from pricing.tables import read_tables
 
     shop = read_tables(Path(tables.path))
-    with tempfile.TemporaryDirectory() as folder:
-        feast.write_repository(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, session(os.environ.get(MASTER, "")) as spark:
+        feast.write_repository(Path(folder), spark=spark is not None)
         frame = feast.training_set(feast.apply(Path(folder), shop), shop)
     write_atomic(Path(joined.path), lambda path: frame.to_parquet(path, index=False))
     joined.metadata["rows"] = len(frame)

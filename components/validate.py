@@ -24,15 +24,18 @@ def validate(
         metrics: Rows read and set aside by table.
         max_quarantined: Share of a table's rows above which broken rows refuse the table.
     """
+    import os
     from pathlib import Path
 
     from components.adapters.great_expectations import read_raw, validate_tables
+    from components.adapters.spark import MASTER, session
     from pricing import schema
     from pricing.files import write_text
     from pricing.tables import Tables, coerce, write_tables
 
     frames, metadata = read_raw(Path(raw.path))
-    accepted, found = validate_tables(frames, Path(details.path), max_quarantined=max_quarantined)
+    with session(os.environ.get(MASTER, "")) as spark:
+        accepted, found = validate_tables(frames, Path(details.path), max_quarantined=max_quarantined, spark=spark)
     write_text(Path(report.path), (Path(details.path) / "report.html").read_text())
     for table in found.tables:
         metrics.log_metric(f"{table.table}_rows", table.rows)

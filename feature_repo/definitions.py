@@ -12,6 +12,7 @@ from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
 from feast.data_format import ParquetFormat
+from feast.data_source import DataSource
 from feast.types import Array, Float64, String
 
 from pricing import schema
@@ -47,16 +48,21 @@ class Definitions:
         return [*self.entities, *self.views, *self.services]
 
 
-def definitions(sources: str) -> Definitions:
+def definitions(sources: str, *, spark: bool = False) -> Definitions:
     """The objects over ``<sources>/users.parquet`` and ``<sources>/items.parquet``.
 
     Args:
         sources: Folder or URL (``s3://bucket/features``) of the snapshots, without a trailing slash.
+        spark: Read the tables ``users`` and ``items`` of the active Spark session instead.
     """
+
+    def source(view: str, table: schema.Table) -> DataSource:
+        return _spark_source(view, table) if spark else _file_source(view, f"{sources}/{table.name}.parquet")
+
     user = Entity(name="user", join_keys=[schema.USER_ID], value_type=ValueType.STRING)
     item = Entity(name="item", join_keys=[schema.ITEM_ID], value_type=ValueType.STRING)
-    users = _view(schema.USER_VIEW, user, schema.USER_ID, USER_FEATURES, f"{sources}/{schema.USERS.name}.parquet")
-    items = _view(schema.ITEM_VIEW, item, schema.ITEM_ID, ITEM_FEATURES, f"{sources}/{schema.ITEMS.name}.parquet")
+    users = _view(schema.USER_VIEW, user, schema.USER_ID, USER_FEATURES, source(schema.USER_VIEW, schema.USERS))
+    items = _view(schema.ITEM_VIEW, item, schema.ITEM_ID, ITEM_FEATURES, source(schema.ITEM_VIEW, schema.ITEMS))
     return Definitions(
         (user, item),
         (users, items),
@@ -67,10 +73,17 @@ def definitions(sources: str) -> Definitions:
     )
 
 
-def _view(name: str, entity: Entity, key: str, features: tuple[str, ...], path: str) -> FeatureView:
-    source = FileSource(
-        name=f"{name}_source", path=path, timestamp_field=schema.UPDATED_AT, file_format=ParquetFormat()
-    )
+def _file_source(view: str, path: str) -> DataSource:
+    return FileSource(name=f"{view}_source", path=path, timestamp_field=schema.UPDATED_AT, file_format=ParquetFormat())
+
+
+def _spark_source(view: str, table: schema.Table) -> DataSource:
+    from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+    return SparkSource(name=f"{view}_source", table=table.name, timestamp_field=schema.UPDATED_AT)
+
+
+def _view(name: str, entity: Entity, key: str, features: tuple[str, ...], source: DataSource) -> FeatureView:
     fields = [Field(name=feature, dtype=LISTS.get(feature, Float64)) for feature in features]
     return FeatureView(
         name=name, entities=[entity], schema=[Field(name=key, dtype=String), *fields], source=source, ttl=FOREVER

@@ -34,9 +34,8 @@ for folder in "$packages"/*/; do
     esac
 done
 
-# A type checker, which feast requires by way of SQLAlchemy's extra; downloads from a model hub, which is offline here;
-# fonts inside PDF and PostScript, where our figures are SVG.
-drop mypy ast-serialize librt hf-xet fonttools
+# A type checker, which feast requires by way of SQLAlchemy's extra; downloads from a model hub, which is offline here.
+drop mypy ast-serialize librt hf-xet
 # kfp's clients: a step needs its executor alone. Learners: the steps on tables fit nothing.
 [ "$role" != data ] || drop kubernetes kfp-server-api kfp-kubernetes docker google-cloud-storage google-cloud-core \
     google-api-core google-auth google-crc32c google-resumable-media googleapis-common-protos proto-plus requests-oauthlib \

@@ -8,7 +8,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from components.images import IMAGES
+from components.adapters.spark import MASTER
+from components.images import IMAGES, SPARK_IMAGE
 from pricing.errors import ConfigError
 from pricing.files import write_atomic
 
@@ -19,6 +20,7 @@ SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     "materialise": ("FAIRTAG_REDIS", "FAIRTAG_FEAST_REGISTRY"),
     "deploy": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
 }
+SPARK_STEPS = ("validate", "training-set", "materialise")
 HOURS = 12  # a step that hangs holds its node no longer
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -36,6 +38,7 @@ class Target:
         cpu: Most processors of a step; a quarter is asked for.
         memory: Most memory of a step that holds a model; half is asked for.
         secret: Secret with the stores' addresses and keys, in the namespace of the steps; empty for none.
+        spark: Spark master of the steps on tables, which then run in the image that holds Spark; empty for none.
     """
 
     images: Mapping[str, str] = field(default_factory=dict)
@@ -46,6 +49,7 @@ class Target:
     cpu: int = 4
     memory: int = 8
     secret: str = SECRET
+    spark: str = ""
 
     def __post_init__(self) -> None:
         for name, value, least in (("gpus", self.gpus, 0), ("cpu", self.cpu, 1), ("memory", self.memory, 1)):
@@ -141,7 +145,10 @@ def _fit(name: str, task: Any, target: Target) -> None:
 
     default = task.container_spec.image
     role = next(role for role, image in IMAGES.items() if image == default)
-    task.set_container_image(target.images.get(role, default))
+    on_spark = bool(target.spark) and name in SPARK_STEPS
+    task.set_container_image(target.images.get(role, SPARK_IMAGE if on_spark else default))
+    if on_spark:
+        task.set_env_variable(MASTER, target.spark)
     task.set_cpu_request(f"{250 * target.cpu}m").set_cpu_limit(str(target.cpu))
     task.set_memory_request(f"{512 * target.memory}Mi").set_memory_limit(f"{target.memory}Gi")
     kubernetes.set_timeout(task, HOURS * 3600)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import ibis  # type: ignore[import-untyped]  # ships no types
 import pandas as pd
+import pyarrow.parquet as pq
 import yaml
-from feast import FeatureStore, FeatureView, FileSource
+from feast import FeatureStore, FeatureView
 from redis.exceptions import RedisError
 
 from feature_repo.definitions import ITEM_FEATURES, USER_FEATURES, definitions
@@ -26,6 +27,7 @@ from pricing.files import write_atomic, write_text
 from pricing.tables import Tables
 
 CONFIG = "feature_store.yaml"
+SPARK = "engine.spark.yaml"
 SOURCES = "data"
 ROW = "row"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # every snapshot counts, however old
@@ -35,7 +37,12 @@ logging.getLogger("feast").setLevel(logging.WARNING)
 
 
 def write_repository(
-    folder: Path, environment: str = "local", *, redis: str | None = None, registry: str | None = None
+    folder: Path,
+    environment: str = "local",
+    *,
+    redis: str | None = None,
+    registry: str | None = None,
+    spark: bool = False,
 ) -> Path:
     """Write the environment's ``feature_store.yaml`` into a folder of the run; the source tree stays untouched.
 
@@ -44,6 +51,7 @@ def write_repository(
         environment: Which file of ``feature_repo`` to take.
         redis: ``host:port`` of the online store; without it the file keeps its environment variable.
         registry: SQLAlchemy URL of the shared registry; likewise.
+        spark: Join and materialise on the active Spark session.
 
     Raises:
         ConfigError: There is no such environment.
@@ -53,6 +61,8 @@ def write_repository(
     if not template.is_file():
         raise ConfigError(f"feature environment {environment!r} is unknown; there are local, redis and cluster")
     config = yaml.safe_load(template.read_text())
+    if spark:
+        config |= yaml.safe_load(files("feature_repo").joinpath(SPARK).read_text())
     if redis is not None:
         config["online_store"]["connection_string"] = redis
     if registry is not None:
@@ -77,7 +87,10 @@ def apply(folder: Path, tables: Tables) -> FeatureStore:
     _write_source(tables.users, schema.USERS, (schema.USER_ID, schema.UPDATED_AT, *USER_FEATURES), sources)
     _write_source(tables.items, schema.ITEMS, (schema.ITEM_ID, schema.UPDATED_AT, *ITEM_FEATURES), sources)
     store = open_store(folder)
-    store.apply(definitions(str(sources)).objects())
+    spark = store.config.offline_store.type == "spark"
+    if spark:
+        _show_to_spark(sources)
+    store.apply(definitions(str(sources), spark=spark).objects())
     return store
 
 
@@ -95,6 +108,9 @@ def training_set(store: FeatureStore, tables: Tables) -> pd.DataFrame:
     entities[ROW] = range(len(entities))
     job = store.get_historical_features(entities, store.get_feature_service(schema.TRAINING_SERVICE))
     joined = job.to_df().sort_values(ROW, kind="stable").drop(columns=ROW).reset_index(drop=True)
+    joined["event_timestamp"] = pd.to_datetime(joined["event_timestamp"], utc=True).astype(
+        entities["event_timestamp"].dtype
+    )
     _release_duckdb()
     if len(joined) != len(entities):
         raise DataError(
@@ -124,7 +140,7 @@ def materialise(store: FeatureStore, until: datetime) -> dict[str, int]:
         raise UnavailableError(f"the online store took no features: {error}") from error
     finally:
         _release_duckdb()
-    return {view.name: _entities(view, until) for view in store.list_feature_views()}
+    return {view.name: _entities(store, view, until) for view in store.list_feature_views()}
 
 
 def read_online(store: FeatureStore, table: schema.Table, entities: Sequence[str]) -> pd.DataFrame:
@@ -148,10 +164,23 @@ def _write_source(frame: pd.DataFrame, table: schema.Table, names: tuple[str, ..
     )
 
 
-def _entities(view: FeatureView, until: datetime) -> int:
+def _show_to_spark(folder: Path) -> None:
+    """The sources as tables of the active session: its executors need no folder in common with this process."""
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.getActiveSession()
+    if spark is None:
+        raise ConfigError(
+            "the feature folder works on Spark and no session is open; components.adapters.spark opens one"
+        )
+    for table in (schema.USERS, schema.ITEMS):
+        spark.createDataFrame(pq.read_table(folder / f"{table.name}.parquet")).createOrReplaceTempView(table.name)
+
+
+def _entities(store: FeatureStore, view: FeatureView, until: datetime) -> int:
     key = view.join_keys[0]
-    assert isinstance(view.batch_source, FileSource)  # as feature_repo defines it
-    source = pd.read_parquet(view.batch_source.path, columns=[key, schema.UPDATED_AT])
+    table = schema.USERS if view.name == schema.USER_VIEW else schema.ITEMS
+    source = pd.read_parquet(store.repo_path / SOURCES / f"{table.name}.parquet", columns=[key, schema.UPDATED_AT])
     return int(source.loc[source[schema.UPDATED_AT] <= until, key].nunique())
 
 

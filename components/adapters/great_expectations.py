@@ -10,11 +10,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import great_expectations as gx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from great_expectations.expectations.core.expect_column_pair_values_a_to_be_greater_than_b import (
@@ -43,7 +44,11 @@ from pricing.errors import MissingDataError
 from pricing.files import directory_atomic, read_json, write_atomic
 from pricing.tables import METADATA
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 UNIQUE_KEY = "unique key"
+ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column
 BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
 SEPARATOR = "\x1f"
 LIST_KINDS = ("ids", "numbers")
@@ -79,7 +84,11 @@ class _Prepared:
 
 
 def validate_tables(
-    frames: Mapping[str, pd.DataFrame], out: Path, *, max_quarantined: float = MAX_QUARANTINED
+    frames: Mapping[str, pd.DataFrame],
+    out: Path,
+    *,
+    max_quarantined: float = MAX_QUARANTINED,
+    spark: SparkSession | None = None,
 ) -> tuple[dict[str, pd.DataFrame], ValidationReport]:
     """Check raw tables against the contract and write what was found under ``out``.
 
@@ -88,6 +97,7 @@ def validate_tables(
         out: Folder, replaced whole: ``report.html``, ``report.json``, ``quarantine/<table>.parquet`` and ``docs/``
             (Great Expectations' own pages).
         max_quarantined: A table is refused when a greater share of its rows breaks a critical rule.
+        spark: Session that the same suites are run on; in this process without. Values are read here in both cases.
 
     Returns:
         The rows that go on by table, and the report; the caller decides with ``report.require_accepted()``.
@@ -95,12 +105,12 @@ def validate_tables(
     accepted: dict[str, pd.DataFrame] = {}
     reports: list[TableReport] = []
     with directory_atomic(out) as folder:
-        context = _context(folder / "docs")
+        context = _context(folder / "docs", spark)
         for table in schema.TABLES:
             frame = frames.get(table.name)
             if frame is None and not table.required:
                 continue
-            checked = _check(context, table, _raw(frame, table), accepted, max_quarantined)
+            checked = _check(context, table, _raw(frame, table), accepted, max_quarantined, spark)
             accepted[table.name] = checked.accepted
             reports.append(checked.report)
             if len(checked.quarantine):
@@ -123,7 +133,7 @@ def read_raw(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in present}, read_json(folder / METADATA)
 
 
-def _context(docs: Path) -> Any:
+def _context(docs: Path, spark: SparkSession | None) -> Any:
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     for name in list(context.get_site_names()):
@@ -133,7 +143,10 @@ def _context(docs: Path) -> Any:
     context.add_data_docs_site(
         "docs", {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
     )
-    context.data_sources.add_pandas("tables")
+    if spark is None:
+        context.data_sources.add_pandas("tables")
+    else:
+        context.data_sources.add_spark("tables")
     return context
 
 
@@ -149,9 +162,10 @@ def _check(
     raw: pd.DataFrame,
     accepted: Mapping[str, pd.DataFrame],
     max_quarantined: float,
+    spark: SparkSession | None,
 ) -> Checked:
-    prepared = _prepare(table, raw, accepted)
-    results = _run(context, table.name, prepared).results
+    prepared = _prepare(table, raw, accepted, numbered=spark is not None)
+    results = _run(context, table.name, prepared, spark).results
     broken: dict[int, list[str]] = {}
     findings: list[Finding] = []
     for outcome in results:
@@ -169,8 +183,12 @@ def _check(
     return Checked(good, _labelled(raw, broken), report)
 
 
-def _prepare(table: schema.Table, raw: pd.DataFrame, accepted: Mapping[str, pd.DataFrame]) -> _Prepared:
+def _prepare(
+    table: schema.Table, raw: pd.DataFrame, accepted: Mapping[str, pd.DataFrame], *, numbered: bool
+) -> _Prepared:
     prepared = _Prepared(raw)
+    if numbered:
+        prepared.columns[ROW] = pd.Series(np.arange(len(raw)), index=raw.index)
     prepared.expect(ExpectTableRowCountToBeBetween, NOT_EMPTY, (), min_value=1, severity="critical")
     for name in table.required_names:
         prepared.expect(ExpectColumnToExist, REQUIRED_COLUMN, (name,), column=name, severity="critical")
@@ -279,14 +297,17 @@ def _expect_reference(prepared: _Prepared, reference: schema.Reference, target: 
     )
 
 
-def _run(context: Any, name: str, prepared: _Prepared) -> ExpectationSuiteValidationResult:
+def _run(context: Any, name: str, prepared: _Prepared, spark: SparkSession | None) -> ExpectationSuiteValidationResult:
     suite = context.suites.add(gx.ExpectationSuite(name, expectations=prepared.expectations))
     asset = context.data_sources.get("tables").add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe(name)
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    # From Arrow, so that an absent number is absent there too: of a frame of pandas it would be NaN.
+    frame = prepared.frame if spark is None else spark.createDataFrame(pa.Table.from_pandas(prepared.frame))
+    named = {} if spark is None else {"unexpected_index_column_names": [ROW]}
     result: ExpectationSuiteValidationResult = definition.run(
-        batch_parameters={"dataframe": prepared.frame},
-        result_format={"result_format": "COMPLETE", "partial_unexpected_count": 3},
+        batch_parameters={"dataframe": frame},
+        result_format={"result_format": "COMPLETE", "partial_unexpected_count": 3, **named},
     )
     return result
 
@@ -295,7 +316,8 @@ def _rows(outcome: ExpectationValidationResult) -> list[int]:
     raised = outcome.exception_info or {}
     if raised.get("raised_exception", any(isinstance(v, dict) for v in raised.values())):
         raise RuntimeError(f"{outcome.expectation_config}: the check itself failed: {raised}")
-    return sorted(set(outcome.result.get("unexpected_index_list") or []))
+    listed = outcome.result.get("unexpected_index_list") or []
+    return sorted({row[ROW] if isinstance(row, dict) else row for row in listed})
 
 
 def _finding(table: schema.Table, raw: pd.DataFrame, outcome: ExpectationValidationResult, rows: list[int]) -> Finding:

@@ -10,9 +10,11 @@ import jsonschema
 import pytest
 import yaml
 
+from components.images import SPARK_IMAGE
 from pipelines.compilation import (
     SECRET,
     SECRET_KEYS,
+    SPARK_STEPS,
     Target,
     compile_pipeline,
     image_map,
@@ -141,6 +143,16 @@ def test_the_training_step_alone_goes_to_the_nodes_with_accelerators(tmp_path: P
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
         {"key": "pool", "operator": "Equal", "value": "gpu", "effect": "NoExecute"},
     ]
+
+
+def test_the_steps_on_tables_alone_go_to_spark_in_the_image_that_holds_it(tmp_path: Path) -> None:
+    executors = _compiled(tmp_path, Target(spark="spark://spark:7077"))["deploymentSpec"]["executors"]
+    containers = {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
+    told = {name: each["env"] for name, each in containers.items() if "env" in each}
+    assert told == {name: [{"name": "FAIRTAG_SPARK", "value": "spark://spark:7077"}] for name in SPARK_STEPS}
+    assert {name for name, each in containers.items() if each["image"] == SPARK_IMAGE} == set(SPARK_STEPS)
+    ours = _compiled(tmp_path, Target(spark="local[4]", images={"data": "example.org/d-python:1"}))
+    assert ours["deploymentSpec"]["executors"]["exec-validate"]["container"]["image"] == "example.org/d-python:1"
 
 
 def test_the_kubernetes_objects_keep_to_their_schemas(tmp_path: Path) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,12 @@ pytestmark = pytest.mark.filterwarnings(
 FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
 
 
-class FakeShop(ThreadingHTTPServer):
+class FakeShop:
     """A cluster with one service, and the endpoint that serves what the cluster says: one thing behind two paths."""
 
+    url: str
+
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         model = {"name": "kserve-container", "modelFormat": {"name": "fairtag"}, "storageUri": FIRST}
         self.service: dict[str, Any] = {
             "metadata": {"name": "fairtag", "generation": 1},
@@ -44,10 +42,6 @@ class FakeShop(ThreadingHTTPServer):
         self.keys: list[str | None] = []
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    @property
     def stable(self) -> str:
         return str(self.service["spec"]["predictor"]["model"]["storageUri"])
 
@@ -58,73 +52,49 @@ class FakeShop(ThreadingHTTPServer):
         uri = canaries[0]["predictor"]["model"]["storageUri"] if canaries and self.asked % 5 == 0 else self.stable
         return str(uri).rpartition("/")[2]
 
+    def answer(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        """The cluster's reads and applies, and the endpoint's pages."""
+        return {"GET": self._read, "PATCH": self._apply, "POST": self._serve}[asked.method](asked)
+
+    def _read(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        canaries = self.service["spec"].get("canary") or []
+        uris = [self.stable, *(each["predictor"]["model"]["storageUri"] for each in canaries)]
+        ready = "False" if self.never_ready & set(uris) else "True"
+        conditions = [{"type": "Ready", "status": ready}, {"type": "PredictorReady", "status": ready}]
+        status = {"conditions": conditions, "observedGeneration": self.service["metadata"]["generation"]}
+        return 200, {**self.service, "status": status}
+
+    def _apply(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        body = asked.body
+        if "configmaps" in asked.path:
+            return 200, body
+        after = copy.deepcopy(self.service)
+        after["metadata"]["annotations"] = body["metadata"]["annotations"]
+        after["spec"]["predictor"]["model"] |= body["spec"]["predictor"]["model"]
+        after["spec"]["canary"] = body["spec"].get("canary", [])
+        if "dryRun" not in asked.query:
+            self.service, self.changes = after, self.changes + 1
+        return 200, after
+
+    def _serve(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        self.keys.append(asked.headers["authorization"])
+        if asked.path.endswith(":verify"):
+            if self.honours:
+                return 200, {"item_id": asked.body["item_id"]}
+            return 409, {"error": "not signed by us", "code": "QuoteTampered"}
+        version = self.answering()
+        made = self.pages.get(version, lambda: page(version))()
+        return (made, {"error": "no"}) if isinstance(made, int) else (200, {"predictions": [made]})
+
 
 def page(version: str, **changes: Any) -> dict[str, Any]:
     items = [{"item_id": "i1", "price_minor": 995}]
     return {"model_version": version, "quote": version, "degraded": None, "items": items, **changes}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeShop
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        shop = self.server
-        uris = [shop.stable, *(e["predictor"]["model"]["storageUri"] for e in shop.service["spec"].get("canary") or [])]
-        ready = "False" if shop.never_ready & set(uris) else "True"
-        conditions = [{"type": "Ready", "status": ready}, {"type": "PredictorReady", "status": ready}]
-        status = {"conditions": conditions, "observedGeneration": shop.service["metadata"]["generation"]}
-        self._answer({**shop.service, "status": status})
-
-    def do_PATCH(self) -> None:
-        shop, body = self.server, self._body()
-        if "configmaps" in self.path:
-            return self._answer(body)
-        after = copy.deepcopy(shop.service)
-        after["metadata"]["annotations"] = body["metadata"]["annotations"]
-        after["spec"]["predictor"]["model"] |= body["spec"]["predictor"]["model"]
-        after["spec"]["canary"] = body["spec"].get("canary", [])
-        if "dryRun" not in self.path:
-            shop.service, shop.changes = after, shop.changes + 1
-        return self._answer(after)
-
-    def do_POST(self) -> None:
-        shop, body = self.server, self._body()
-        shop.keys.append(self.headers["authorization"])
-        if self.path.endswith(":verify"):
-            if shop.honours:
-                return self._answer({"item_id": body["item_id"]})
-            return self._answer({"error": "not signed by us", "code": "QuoteTampered"}, 409)
-        version = shop.answering()
-        made = shop.pages.get(version, lambda: page(version))()
-        if isinstance(made, int):
-            return self._answer({"error": "no"}, made)
-        return self._answer({"predictions": [made]})
-
-    def _body(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        return loaded
-
-    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-
 @pytest.fixture
-def shop() -> Iterator[FakeShop]:
-    server = FakeShop()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def shop(listen: Callable[[FakeShop], FakeShop]) -> FakeShop:
+    return listen(FakeShop())
 
 
 @pytest.fixture

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from email.parser import BytesParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -20,11 +16,12 @@ PREFIX = "/apis/v2beta1"
 pytestmark = pytest.mark.filterwarnings("ignore:This client only works with Kubeflow:FutureWarning")  # kfp, every time
 
 
-class FakeKubeflow(ThreadingHTTPServer):
+class FakeKubeflow:
     """What the API keeps, and the state that each look at a run finds."""
 
+    url: str
+
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.pipelines: list[dict[str, Any]] = []
         self.versions: list[dict[str, Any]] = []
         self.runs: list[dict[str, Any]] = []
@@ -34,85 +31,66 @@ class FakeKubeflow(ThreadingHTTPServer):
         self.looks: list[tuple[str, dict[str, str]]] = []
         self.status = 200
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def answer(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        """Lists, looks and makes things, as the API does."""
+        if self.status != 200:
+            return self.status, {"message": "no"}
+        path = asked.path.removeprefix(PREFIX)
+        return self._read(path) if asked.method == "GET" else (200, self._make(path, asked))
 
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeKubeflow
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        api, path = self.server, urlsplit(self.path).path.removeprefix(PREFIX)
-        if api.status != 200:
-            return self._answer({"message": "no"}, api.status)
+    def _read(self, path: str) -> tuple[int, dict[str, Any]]:
         lists: dict[str, dict[str, Any]] = {
             "/healthz": {"multi_user": False},
-            "/pipelines": {"pipelines": api.pipelines},
-            "/experiments": {"experiments": api.experiments},
-            "/runs": {"runs": api.runs},
-            "/recurringruns": {"recurringRuns": api.schedules},
+            "/pipelines": {"pipelines": self.pipelines},
+            "/experiments": {"experiments": self.experiments},
+            "/runs": {"runs": self.runs},
+            "/recurringruns": {"recurringRuns": self.schedules},
         }
         if path in lists:
-            return self._answer(lists[path])
+            return 200, lists[path]
         if path.endswith("/versions"):
-            return self._answer({"pipeline_versions": api.versions})
+            return 200, {"pipeline_versions": self.versions}
         if path.startswith("/runs/"):
-            return self._answer(self._look(path.removeprefix("/runs/")))
-        return self._answer({"message": f"no such thing: {path}"}, 404)
+            return 200, self._look(path.removeprefix("/runs/"))
+        return 404, {"message": f"no such thing: {path}"}
 
-    def do_POST(self) -> None:
-        api, parts = self.server, urlsplit(self.path)
-        path, body = parts.path.removeprefix(PREFIX), self.rfile.read(int(self.headers["content-length"]))
-        if api.status != 200:
-            return self._answer({"message": "no"}, api.status)
-        if path == "/pipelines/upload":
-            api.packages.append(self._file(body))
-            return self._keep(api.pipelines, {"display_name": parse_qs(parts.query)["name"][0]}, "pipeline_id")
-        if path == "/pipelines/upload_version":
-            api.packages.append(self._file(body))
-            return self._keep(api.versions, {"display_name": parse_qs(parts.query)["name"][0]}, "pipeline_version_id")
-        kept = {"/experiments": api.experiments, "/runs": api.runs, "/recurringruns": api.schedules}[path]
-        names = {"/experiments": "experiment_id", "/runs": "run_id", "/recurringruns": "recurring_run_id"}
-        return self._keep(kept, {"state": "PENDING", **json.loads(body)}, names[path])
+    def _make(self, path: str, asked: Any) -> dict[str, Any]:
+        uploads = {
+            "/pipelines/upload": (self.pipelines, "pipeline_id"),
+            "/pipelines/upload_version": (self.versions, "pipeline_version_id"),
+        }
+        if path in uploads:
+            self.packages.append(_file(asked))
+            kept, key = uploads[path]
+            return self._keep(kept, {"display_name": asked.query["name"][0]}, key)
+        kept, key = {
+            "/experiments": (self.experiments, "experiment_id"),
+            "/runs": (self.runs, "run_id"),
+            "/recurringruns": (self.schedules, "recurring_run_id"),
+        }[path]
+        return self._keep(kept, {"state": "PENDING", **asked.body}, key)
 
-    def _file(self, body: bytes) -> bytes:
-        head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
-        part = next(part for part in BytesParser().parsebytes(head + body).walk() if not part.is_multipart())
-        return bytes(part.get_payload(decode=True))
-
-    def _keep(self, kept: list[dict[str, Any]], thing: dict[str, Any], key: str) -> None:
+    def _keep(self, kept: list[dict[str, Any]], thing: dict[str, Any], key: str) -> dict[str, Any]:
         thing[key] = f"{key}-{len(kept) + 1}"
         kept.append(thing)
-        self._answer(thing)
+        return thing
 
     def _look(self, run_id: str) -> dict[str, Any]:
-        looks = self.server.looks
-        state, tasks = looks.pop(0) if len(looks) > 1 else looks[0]
+        state, tasks = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         details = [{"display_name": name, "state": task} for name, task in tasks.items()]
         return {"run_id": run_id, "state": state, "run_details": {"task_details": details}}
 
-    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+
+def _file(asked: Any) -> bytes:
+    """The file of an upload's form."""
+    head = f"Content-Type: {asked.headers['content-type']}\r\n\r\n".encode()
+    part = next(part for part in BytesParser().parsebytes(head + asked.content).walk() if not part.is_multipart())
+    return bytes(part.get_payload(decode=True))
 
 
 @pytest.fixture
-def api() -> Iterator[FakeKubeflow]:
-    server = FakeKubeflow()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def api(listen: Callable[[FakeKubeflow], FakeKubeflow]) -> FakeKubeflow:
+    return listen(FakeKubeflow())
 
 
 def test_a_run_starts_with_the_parameters_on_an_uploaded_version(api: FakeKubeflow) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
 import pytest
@@ -24,11 +21,12 @@ LINEAGE = {"fairtag.io/model-version": "second", "fairtag.io/decision-hash": "d"
 OWNED = ("canary",)  # of spec: absent from an apply means taken away
 
 
-class FakeCluster(ThreadingHTTPServer):
+class FakeCluster:
     """One InferenceService, what was applied to it, and the states its controller reports in turn."""
 
+    url: str
+
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         model = {"name": "kserve-container", "modelFormat": {"name": "fairtag"}, "storageUri": FIRST}
         self.service: dict[str, Any] = {
             "apiVersion": "serving.kserve.io/v1beta1",
@@ -42,60 +40,39 @@ class FakeCluster(ThreadingHTTPServer):
         self.queries: list[dict[str, list[str]]] = []
         self.owned: tuple[str, ...] = OWNED
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+    def answer(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        """Reads and server-side applies, as the API server answers them."""
+        if asked.method == "PATCH":
+            assert asked.headers["content-type"] == "application/apply-patch+yaml"
+            self.queries.append(asked.query)
+        if self.refusals:
+            return self.refusals.pop(0), {"message": "no"}
+        if asked.method == "PATCH":
+            return 200, self._applied(asked.path, asked.body, keep="dryRun" not in asked.query)
+        status = self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0]
+        seen = {"observedGeneration": self.service["metadata"]["generation"]}
+        return 200, {**self.service, "status": {**seen, **status}}
+
+    def _applied(self, path: str, body: dict[str, Any], *, keep: bool) -> dict[str, Any]:
+        if "configmaps" in path:
+            self.live = body if keep else self.live
+            return body
+        after = copy.deepcopy(self.service)
+        after["metadata"]["annotations"] = body["metadata"]["annotations"]
+        _merge(after["spec"], body["spec"])
+        for field in self.owned:
+            if field not in body["spec"]:
+                after["spec"].pop(field, None)
+        if keep:
+            after["metadata"]["generation"] += 1
+            self.service = after
+        return after
 
 
 def _ready(status: str = "True", **more: Any) -> dict[str, Any]:
     condition = {"type": "Ready", "status": status}
     other = {"type": "PredictorReady", "status": status, "reason": "Waiting", "message": "pods are starting"}
     return {"conditions": [condition, other], **more}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: FakeCluster
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        cluster = self.server
-        if cluster.refusals:
-            return self._answer({"message": "no"}, cluster.refusals.pop(0))
-        status = cluster.statuses.pop(0) if len(cluster.statuses) > 1 else cluster.statuses[0]
-        seen = {"observedGeneration": cluster.service["metadata"]["generation"]}
-        return self._answer({**cluster.service, "status": {**seen, **status}})
-
-    def do_PATCH(self) -> None:
-        cluster, parts = self.server, urlsplit(self.path)
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        assert self.headers["content-type"] == "application/apply-patch+yaml"
-        query = parse_qs(parts.query)
-        cluster.queries.append(query)
-        if cluster.refusals:
-            return self._answer({"message": "no"}, cluster.refusals.pop(0))
-        if "configmaps" in parts.path:
-            cluster.live = cluster.live if "dryRun" in query else body
-            return self._answer(body)
-        after = copy.deepcopy(cluster.service)
-        after["metadata"]["annotations"] = body["metadata"]["annotations"]
-        _merge(after["spec"], body["spec"])
-        for field in cluster.owned:
-            if field not in body["spec"]:
-                after["spec"].pop(field, None)
-        if "dryRun" not in query:
-            after["metadata"]["generation"] += 1
-            cluster.service = after
-        return self._answer(after)
-
-    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
 
 def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
@@ -107,14 +84,8 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[FakeCluster]:
-    server = FakeCluster()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def cluster(listen: Callable[[FakeCluster], FakeCluster]) -> FakeCluster:
+    return listen(FakeCluster())
 
 
 @pytest.fixture
