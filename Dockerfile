@@ -1,4 +1,5 @@
-# One recipe, a stage per role: data, train, serve, monitor. Build with k8s/images.sh (make images).
+# One recipe, a stage per role: data, train, serve, monitor; data-spark where a shop asks for Spark. Build with
+# k8s/images.sh (make images).
 # Everything is installed from the pinned requirements at build time; nothing is at run time, and no image holds pip.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -49,6 +50,12 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/r
     python3 -m pip install --no-compile --no-deps -r requirements/monitor.txt -r requirements/pipelines.txt
 RUN --mount=type=bind,source=k8s,target=/k8s sh /k8s/slim.sh /opt/fairtag monitor && /opt/fairtag/bin/python /k8s/warm.py monitor
 
+FROM data-libraries AS data-spark-libraries
+COPY requirements/spark.txt requirements/
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=cache,target=/root/.cache/pip \
+    grep -E '^(pyspark|py4j)==' requirements/spark.txt >spark.txt && python3 -m pip install --no-compile --no-deps -r spark.txt \
+    && /opt/fairtag/bin/python -c 'import pyspark.sql.pandas.types, pyspark.sql.classic.dataframe'
+
 # HOME under /tmp and a name for any uid: the root file system is read-only and the uid has no entry of its own.
 FROM ${PYTHON_IMAGE} AS run
 ENV PATH=/opt/fairtag/bin:${PATH} HOME=/tmp LOGNAME=fairtag PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
@@ -64,6 +71,18 @@ COPY --from=code /code /opt/fairtag
 HEALTHCHECK NONE
 ENV _KFP_RUNTIME=true
 CMD ["python", "-c", "import feast, great_expectations, kfp.dsl.executor_main, components.adapters.feast"]
+
+# Spark's file system asks Java for the name of the user: this image is for its own uid alone.
+FROM run AS data-spark
+USER root
+RUN apt-get update -qq && apt-get install -qq -y --no-install-recommends openjdk-17-jre-headless >/dev/null \
+    && rm -rf /var/lib/apt/lists/* && useradd --uid 10001 --no-create-home --home-dir /tmp fairtag
+COPY --from=data-spark-libraries /opt/fairtag /opt/fairtag
+COPY --from=code /code /opt/fairtag
+HEALTHCHECK NONE
+USER 10001:10001
+ENV _KFP_RUNTIME=true SPARK_LOCAL_DIRS=/tmp
+CMD ["python", "-c", "import feast, great_expectations, pyspark, kfp.dsl.executor_main, components.adapters.feast"]
 
 FROM run AS train
 COPY --from=train-libraries /opt/fairtag /opt/fairtag

@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 WORKSPACE ?= runs/demo/workspace
 BIN := .venv/bin
 PACKAGES := pricing components feature_repo pipelines serving monitoring benchmarks
-ROLES := pipelines data train serve monitor
+ROLES := pipelines data train serve monitor spark
 
 # No hub, no telemetry; one compute thread a process, since two under contention are slower than one.
 export HF_HUB_OFFLINE ?= 1
@@ -20,6 +20,7 @@ export TOKENIZERS_PARALLELISM := false
 UNPINNED := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
   nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
   nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+SPARK := pyspark py4j # resolved with the rest, installed with requirements/spark.txt alone
 
 .PHONY: help
 help: ## Show this list
@@ -72,7 +73,7 @@ bench: install ## Run every study and benchmark; tables go to runs/bench
 .PHONY: images kind kind-down
 images: ## Build the image of each role with Docker and print its size
 	k8s/images.sh build
-kind: ## Bring up a laptop cluster with kind (docs/cluster.md says what it needs)
+kind: install ## Bring up a laptop cluster with kind (docs/cluster.md says what it needs)
 	k8s/kind.sh up
 kind-down: ## Take the laptop cluster down
 	k8s/kind.sh down
@@ -82,5 +83,5 @@ kind-down: ## Take the laptop cluster down
 lock: ## Resolve once and pin requirements/*.txt
 	export UV_CUSTOM_COMPILE_COMMAND="make lock"; skip="$$(printf -- '--no-emit-package %s ' $(UNPINNED))"; \
 	unset UV_FIND_LINKS; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate pyproject.toml"; \
-	$$compile $$skip --all-extras --group dev -o requirements/dev.txt; \
+	$$compile $$skip $$(printf -- '--no-emit-package %s ' $(SPARK)) --all-extras --group dev -o requirements/dev.txt; \
 	for role in $(ROLES); do $$compile $$skip --extra $$role -c requirements/dev.txt -o requirements/$$role.txt; done

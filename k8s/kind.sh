@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A cluster on this machine from nothing to a priced page: kind.sh up | down | pin. Again does no harm.
 # CLUSTER=minikube uses minikube. `pin` downloads the manifests of others once and records their checksums in
-# k8s/checksums.txt; `up` takes none whose checksum is not there.
+# k8s/checksums.txt, which is reviewed and committed; `up` installs none that is not exactly what the file says.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CLUSTER=${CLUSTER:-kind}
@@ -30,14 +30,27 @@ download() {
     mkdir -p "$CACHE"
     local file address
     while read -r file address; do
-        [ -s "$CACHE/$file" ] || curl --fail --silent --show-error --location --retry 3 -o "$CACHE/$file" "$address"
+        [ -s "$CACHE/$file" ] && continue
+        # under another name until it is whole: one that broke off is no manifest
+        curl --fail --silent --show-error --location --retry 3 -o "$CACHE/$file.part" "$address" ||
+            fail "$address could not be downloaded"
+        mv "$CACHE/$file.part" "$CACHE/$file"
     done < <(sources)
 }
 
 pin() {
+    rm -rf "$CACHE" # of an earlier version, perhaps
     download
     (cd "$CACHE" && sha256sum ./*.yaml ./*.tar.gz) >"$SUMS"
-    echo "recorded in $SUMS; review and commit it"
+    echo "recorded in $SUMS: review and commit it; then make kind"
+}
+
+unpinned() {
+    fail "$1; nothing of others is installed unchecked. Run this once, with a network: k8s/kind.sh pin"
+}
+
+running() {
+    if [ "$CLUSTER" = minikube ]; then minikube status --profile "$NAME" >/dev/null 2>&1; else kind get clusters 2>/dev/null | grep -qx "$NAME"; fi
 }
 
 prerequisites() {
@@ -47,14 +60,16 @@ prerequisites() {
         command -v "$tool" >/dev/null || fail "missing $tool: install it and try again"
     done
     docker info >/dev/null 2>&1 || fail "no Docker daemon answers: start it"
-    "$FAIRTAG" doctor || fail "this machine lacks something: see above"
-    [ -s "$SUMS" ] || fail "no $SUMS: run k8s/kind.sh pin once, review and commit the file"
+    command -v "$FAIRTAG" >/dev/null || fail "no $FAIRTAG: make install makes it (make kind does so first)"
+    # a second look at a cluster that is up finds its ports taken and its disk filled: by itself
+    running || "$FAIRTAG" doctor --cluster "$CLUSTER" || fail "this machine lacks something: see above"
+    [ -s "$SUMS" ] || unpinned "$SUMS, which holds the manifests' checksums, is not there"
     local file
     while read -r file _; do
-        grep -q "  \./$file\$" "$SUMS" || fail "no checksum of $file in $SUMS: run k8s/kind.sh pin, review and commit the file"
+        grep -q "  \./$file\$" "$SUMS" || unpinned "no checksum of $file in $SUMS"
     done < <(sources)
     download
-    (cd "$CACHE" && sha256sum --check --quiet --strict -) <"$SUMS" || fail "a manifest is not what $SUMS says"
+    (cd "$CACHE" && sha256sum --check --quiet --strict -) <"$SUMS" || fail "a manifest is not what $SUMS says: see build/manifests, and do not install it"
 }
 
 cluster() {
@@ -62,7 +77,7 @@ cluster() {
     mkdir -p "$(dirname "$KUBECONFIG")"
     if [ "$CLUSTER" = minikube ]; then
         minikube start --profile "$NAME" --kubernetes-version "$(pinned kubernetes)" --cpus 6 --memory 14g
-    elif ! kind get clusters | grep -qx "$NAME"; then
+    elif ! running; then
         kind create cluster --name "$NAME" --image "kindest/node:$(pinned kubernetes)" --wait 5m
     else
         kind export kubeconfig --name "$NAME"

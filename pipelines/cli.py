@@ -221,11 +221,13 @@ def study(
 
 
 @app.command()
-def doctor() -> None:
-    """Check what a run and a cluster need: processors, memory, disk, packages, tools. Exit code 1: no run can go."""
+def doctor(
+    cluster: Annotated[str, typer.Option(help="kind or minikube: what a cluster of that kind needs counts too.")] = "",
+) -> None:
+    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports. Exit code 1: it cannot."""
     from pipelines.doctor import checks, show
 
-    found = checks()
+    found = checks(cluster)
     show(found, console)
     if any(check.needed and not check.ok for check in found):
         raise typer.Exit(1)

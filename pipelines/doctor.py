@@ -13,9 +13,13 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
+from pricing.errors import ConfigError
+
 GIB = 2**30
 PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # what the demo was measured on
 CLUSTER_PROCESSORS, CLUSTER_MEMORY_GIB = 6, 14  # Kubeflow Pipelines, KServe and our own pods on one kind node
+CLUSTER_DISK_GIB = 40  # our images once as built and once in the node, and those of the platform
+CLUSTERS = ("kind", "minikube")
 PACKAGES = {
     "pipelines": ("kfp", "kubernetes"),
     "data": ("feast", "great_expectations"),
@@ -23,8 +27,9 @@ PACKAGES = {
     "serve": ("kserve", "onnxruntime"),
     "monitor": ("evidently", "datasketches"),
 }
-TOOLS = ("docker", "kind", "kubectl")
+TOOLS = ("docker", "kubectl", "curl", "openssl", "sha256sum")  # beside the one that makes the cluster
 PORTS = {8080: "REST", 8081: "gRPC"}
+CLUSTER_PORTS = {8080: "the endpoint, forwarded", 8888: "Kubeflow Pipelines, forwarded"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Check:
         name: What was looked at.
         ok: Whether it is there.
         found: What was found.
-        needed: Whether a local run cannot go without it; otherwise a cluster or a second process would miss it.
+        needed: Whether what was asked for, a local run or a cluster, cannot go without it.
         fix: What to do about it.
     """
 
@@ -46,9 +51,19 @@ class Check:
     fix: str = ""
 
 
-def checks() -> list[Check]:
-    """All checks of this machine."""
-    return [_python(), *_machine(), *(_packages(role, names) for role, names in PACKAGES.items()), *_tools(), *_ports()]
+def checks(cluster: str = "") -> list[Check]:
+    """All checks of this machine.
+
+    Args:
+        cluster: kind or minikube: what a cluster of that kind takes is needed then; empty for a local run.
+
+    Raises:
+        ConfigError: There is no such kind of cluster.
+    """
+    if cluster and cluster not in CLUSTERS:
+        raise ConfigError(f"--cluster {cluster!r} is refused; it is one of {', '.join(CLUSTERS)}")
+    packages = [_packages(role, names) for role, names in PACKAGES.items()]
+    return [_python(), *_machine(cluster), *packages, *_tools(cluster), *_ports(cluster)]
 
 
 def show(found: Sequence[Check], console: Console) -> None:
@@ -67,19 +82,19 @@ def _python() -> Check:
     return Check("Python 3.11 to 3.13", (3, 11) <= sys.version_info[:2] <= (3, 13), version, True, "use Python 3.11")
 
 
-def _machine() -> list[Check]:
+def _machine(cluster: str) -> list[Check]:
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    disk = shutil.disk_usage(".").free / GIB
+    disk, room = shutil.disk_usage(".").free / GIB, CLUSTER_DISK_GIB if cluster else DISK_GIB
     return [
         Check(f"{PROCESSORS} processors", processors >= PROCESSORS, str(processors), False, "a run takes longer"),
         Check(f"{MEMORY_GIB} GiB of memory", memory >= MEMORY_GIB, f"{memory:.1f} GiB", True, "use a larger machine"),
-        Check(f"{DISK_GIB} GiB of free disk", disk >= DISK_GIB, f"{disk:.0f} GiB", True, "make room in this folder"),
+        Check(f"{room} GiB of free disk", disk >= room, f"{disk:.0f} GiB", True, "make room in this folder"),
         Check(
             f"a kind cluster: {CLUSTER_PROCESSORS} processors, {CLUSTER_MEMORY_GIB} GiB",
             processors >= CLUSTER_PROCESSORS and memory >= CLUSTER_MEMORY_GIB,
             f"{processors}, {memory:.1f} GiB",
-            False,
+            bool(cluster),
             "use a larger machine, or an existing cluster with `fairtag submit`",
         ),
     ]
@@ -91,24 +106,17 @@ def _packages(role: str, names: Sequence[str]) -> Check:
     return Check(f"packages: {role}", not missing, f"no {', '.join(missing)}" if missing else "all", True, fix)
 
 
-def _tools() -> list[Check]:
-    paths = {tool: shutil.which(tool) for tool in TOOLS}
-    return [
-        Check(tool, path is not None, path or "not found", False, "only `make kind` needs it")
-        for tool, path in paths.items()
-    ]
+def _tools(cluster: str) -> list[Check]:
+    paths = {tool: shutil.which(tool) for tool in (*TOOLS, cluster or CLUSTERS[0])}
+    fix = "install it" if cluster else "only `make kind` needs it"
+    return [Check(tool, path is not None, path or "not found", bool(cluster), fix) for tool, path in paths.items()]
 
 
-def _ports() -> list[Check]:
+def _ports(cluster: str) -> list[Check]:
+    fix = "stop what listens there" if cluster else "`fairtag serve` takes --port and --grpc-port"
     return [
-        Check(
-            f"port {port} ({purpose})",
-            free := _is_free(port),
-            "free" if free else "in use",
-            False,
-            "`fairtag serve` takes --port and --grpc-port",
-        )
-        for port, purpose in PORTS.items()
+        Check(f"port {port} ({purpose})", free := _is_free(port), "free" if free else "in use", bool(cluster), fix)
+        for port, purpose in (CLUSTER_PORTS if cluster else PORTS).items()
     ]
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from components.images import IMAGES
+from components.images import IMAGES, SPARK_IMAGE
 from monitoring.__main__ import inputs_of
 from monitoring.__main__ import parser as monitoring_parser
 from monitoring.exporter import registry
@@ -161,7 +161,7 @@ def test_the_trigger_policy_can_be_read_and_its_parameters_exist(overlay, tmp_pa
 def test_our_images_are_those_the_pipeline_names():
     pins = yaml.safe_load((ROOT / "k8s/components/versions/kustomization.yaml").read_text(encoding="utf-8"))["images"]
     pinned = {f"{each['name']}:{each['newTag']}" for each in pins if "newTag" in each}
-    assert set(IMAGES.values()) <= pinned
+    assert {*IMAGES.values(), SPARK_IMAGE} <= pinned
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,11 @@ case "$1 $2" in
 "get clusters") cat "$CALLS.clusters" 2>/dev/null;;
 "create cluster") echo fairtag >"$CALLS.clusters";;
 esac""",
-    "minikube": "",
+    "minikube": """
+case "$1" in
+start) touch "$CALLS.minikube";;
+status) [ -e "$CALLS.minikube" ];;
+esac""",
     "sleep": "",
     "openssl": "echo 00ff",
     "fairtag": "",
@@ -27,7 +31,7 @@ esac""",
 while [ $# -gt 0 ]; do case "$1" in -o) out=$2; shift;; esac; last=$1; shift; done
 [ -n "${out:-}" ] || exit 0
 case "$out" in
-*.tar.gz) d=$(mktemp -d); mkdir -p "$d/pipelines-2.16.1/manifests/kustomize"; tar -czf "$out" -C "$d" .;;
+*.tar.gz*) d=$(mktemp -d); mkdir -p "$d/pipelines-2.16.1/manifests/kustomize"; tar -czf "$out" -C "$d" .;;
 *) echo "manifest of $last" >"$out";;
 esac""",
     "kubectl": """
@@ -79,7 +83,7 @@ def place(calls, start):
 def test_nothing_is_made_without_recorded_checksums(script):
     code, said, calls = script("up")
     assert code == 1
-    assert "run k8s/kind.sh pin once" in said
+    assert "nothing of others is installed unchecked. Run this once, with a network: k8s/kind.sh pin" in said
     assert not [call for call in calls if call.startswith(("kind create", "kubectl", "curl"))]
 
 
@@ -109,7 +113,7 @@ def test_up_makes_the_cluster_then_the_platform_then_ours_then_trains(script):
     assert code == 0, said
     order = [
         "docker info",
-        "fairtag doctor",
+        "fairtag doctor --cluster kind",
         "kind create cluster",
         "docker build",
         "kind load docker-image",
@@ -137,6 +141,35 @@ def test_up_again_makes_no_second_cluster_and_fetches_nothing(script):
         call for call in calls if call.startswith(("kind create", "curl --fail --silent --show-error --location"))
     ]
     assert [call for call in calls if call.startswith("kind export kubeconfig")]
+
+
+def test_a_cluster_that_is_up_is_not_held_to_free_ports_and_disk_again(script):
+    script("pin")
+    script("up")
+    assert not [call for call in script("up")[2] if call.startswith("fairtag doctor")]
+
+
+def test_a_machine_that_is_too_small_gets_no_cluster(script):
+    script("pin")
+    (script.tools / "fairtag").write_text('#!/bin/bash\necho "fairtag $*" >>"$CALLS"\n[ "$1" != doctor ]\n')
+    code, said, calls = script("up")
+    assert code == 1
+    assert "this machine lacks something" in said
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
+
+
+def test_a_download_that_breaks_off_leaves_nothing_that_could_be_taken_for_a_manifest(script):
+    curl = script.tools / "curl"
+    whole = curl.read_text()
+    curl.write_text(whole + 'case "$last" in *kserve.yaml) echo half >"$out"; exit 18;; esac\n')
+    code, said, _ = script("pin")
+    assert code == 1
+    assert "kserve.yaml could not be downloaded" in said
+    assert not (script.folder / "k8s" / "checksums.txt").exists()
+    assert not (script.folder / "build" / "manifests" / "kserve.yaml").exists()
+    curl.write_text(whole)
+    assert script("pin")[0] == 0
+    assert script("up")[0] == 0
 
 
 def test_a_missing_tool_is_named_before_anything_happens(script):

@@ -10,6 +10,8 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
+from components.images import SPARK_IMAGE
+
 ROOT = Path(__file__).parents[2]
 KUBERNETES = "1.33"
 BUILT_IN = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
@@ -134,6 +136,25 @@ def test_the_training_job_runs_our_pinned_image_locked_down_and_only_when_asked(
     from components.torchrun import parser
 
     assert parser().parse_args(line[3:]).tables == Path("/mnt/training/tables")
+
+
+def test_spark_runs_our_pinned_image_locked_down_between_its_own_pods_and_the_steps(opted):
+    pods = {
+        each["metadata"]["name"]: each["spec"]["template"]["spec"]
+        for each in opted["spark"]
+        if each["kind"] == "Deployment" and each["metadata"]["name"].startswith("spark")
+    }
+    assert set(pods) == {"spark", "spark-worker"}
+    for pod in pods.values():
+        (container,) = pod["containers"]
+        assert container["image"].startswith(f"{SPARK_IMAGE.partition(':')[0]}:0.")
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["resources"]["limits"]["memory"]
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert not pod["automountServiceAccountToken"]
+        assert not pod["enableServiceLinks"], "SPARK_PORT of the service would be read as a setting"
+    policies = {each["metadata"]["name"] for each in opted["spark"] if each["kind"] == "NetworkPolicy"}
+    assert set(pods) <= policies
 
 
 def test_kserve_scales_every_predictor_by_keda_itself(opted):

@@ -98,7 +98,7 @@ def test_serving_a_run_without_a_model_says_what_makes_one(tmp_path: Path, capsy
 def test_a_failure_nobody_foresaw_is_one_line_unless_the_traceback_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(*_: str) -> None:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr("pipelines.doctor.checks", fail)
@@ -109,7 +109,7 @@ def test_a_failure_nobody_foresaw_is_one_line_unless_the_traceback_is_asked_for(
 
 
 def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt() -> None:
+    def interrupt(*_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipelines.doctor.checks", interrupt)
@@ -130,6 +130,35 @@ def test_doctor_fails_only_for_what_a_local_run_needs(
     monkeypatch.setattr(doctor, "MEMORY_GIB", 0)
     monkeypatch.setattr(doctor, "DISK_GIB", 0)
     assert main(["doctor"]) == 0
+
+
+def test_doctor_for_a_cluster_fails_for_each_thing_that_a_cluster_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import doctor
+
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    monkeypatch.setattr(doctor, "_is_free", lambda port: True)
+    monkeypatch.setattr("shutil.which", lambda tool: f"/bin/{tool}")
+    for name in ("MEMORY_GIB", "CLUSTER_PROCESSORS", "CLUSTER_MEMORY_GIB", "CLUSTER_DISK_GIB"):
+        monkeypatch.setattr(doctor, name, 0)
+    assert main(["doctor", "--cluster", "minikube"]) == 0
+    shown = capsys.readouterr().out
+    assert "minikube" in shown
+    assert "40 GiB" not in shown
+    for name in ("CLUSTER_PROCESSORS", "CLUSTER_MEMORY_GIB", "CLUSTER_DISK_GIB"):
+        with monkeypatch.context() as worse:
+            worse.setattr(doctor, name, 10**6)
+            assert main(["doctor", "--cluster", "kind"]) == 1, name
+    with monkeypatch.context() as worse:
+        worse.setattr("shutil.which", lambda tool: None if tool == "kind" else f"/bin/{tool}")
+        assert main(["doctor", "--cluster", "kind"]) == 1
+        assert main(["doctor", "--cluster", "minikube"]) == 0
+    monkeypatch.setattr(doctor, "_is_free", lambda port: port != 8888)
+    assert main(["doctor", "--cluster", "kind"]) == 1
+    assert main(["doctor"]) == 0, "a local run needs no port of a cluster"
+    code, shown = _fails(capsys, "doctor", "--cluster", "k3s")
+    assert (code, "kind, minikube" in shown) == (2, True)
 
 
 def test_a_folder_in_use_by_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
