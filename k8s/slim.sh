@@ -12,13 +12,13 @@ for package in dask ibis matplotlib networkx nltk numpy pandas pyarrow scipy skl
     [ -d "$packages/$package" ] || continue
     find "$packages/$package" -type d \( -name tests -o -name test \) -prune -exec rm -rf {} +
 done
-rm -rf "$packages/feast/ui" "$packages/jupyterlab_plotly" "$environment/share/jupyter" "$packages/matplotlib/mpl-data/sample_data"
+rm -rf "$packages/onnx/backend/test" "$packages/feast/ui" "$packages/jupyterlab_plotly" "$environment/share/jupyter" "$packages/matplotlib/mpl-data/sample_data"
 
 # Headers, sources, stubs, static libraries and test programs: for those who compile against these libraries.
 rm -rf "$packages/torch/include" "$packages/torch/test" "$packages/torch/share" "$packages/pyarrow/include"
 [ ! -d "$packages/torch/bin" ] || find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
 find "$packages" \( -name '*.a' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.c' -o -name '*.h' \
-    -o -name '*.cpp' -o -name '*.hpp' \) -type f -delete
+    -o -name '*.cc' -o -name '*.cpp' -o -name '*.hpp' \) -type f -delete
 # Arrow over the network, and the object stores of clouds by its own means: fsspec speaks to ours.
 rm -f "$packages"/pyarrow/_pyarrow_cpp_tests* "$packages"/pyarrow/*flight* "$packages"/pyarrow/libarrow_python.so \
     "$packages"/pyarrow/libarrow_python.so.*.*

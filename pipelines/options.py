@@ -118,7 +118,9 @@ class Rollout:
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """The command with each parameter of a dataclass type spread into one option a field, as typer reads them."""
     signature = inspect.signature(command, eval_str=True)
-    groups = {name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)}
+    groups: dict[str, Any] = {
+        name: given.annotation for name, given in signature.parameters.items() if is_dataclass(given.annotation)
+    }
 
     def options() -> Iterator[Parameter]:
         for name, parameter in signature.parameters.items():
@@ -138,5 +140,5 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     shown = list(options())
     spread_out.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]  # read by inspect
     spread_out.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    del spread_out.__wrapped__  # type: ignore[attr-defined]  # else its own signature would be read
+    del spread_out.__wrapped__  # else its own signature would be read
     return spread_out
