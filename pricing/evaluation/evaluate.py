@@ -169,12 +169,14 @@ def evaluate(
 def _champion(path: Path) -> PricingModel:
     """The model in force; one that cannot be read is never taken for none, which would let any challenger in."""
     try:
-        return load_bundle(path)
+        model = load_bundle(path)
+        _ = model.search  # opened late elsewhere: what an older version of this code did not write must show here
     except BundleError as error:
         raise BundleError(
             f"the champion cannot be read, so nothing can be held against it ({error}); to judge the next model by its "
             "own gates alone, take the alias champion from that version in the registry"
         ) from error
+    return model
 
 
 def _hold_out(training_set: pd.DataFrame, models: list[PricingModel]) -> pd.DataFrame:

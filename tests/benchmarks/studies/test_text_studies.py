@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.studies import home_depot, price_regression
+from benchmarks.studies import home_depot, home_depot_student, price_regression
 from benchmarks.studies.home_depot_baselines import overlap
 from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, TAUGHT
 from pricing import schema
 from pricing.errors import MissingDataError
 
 
-@pytest.mark.parametrize("study", [home_depot, price_regression])
+@pytest.mark.parametrize("study", [home_depot, home_depot_student, price_regression])
 def test_a_study_without_data_says_what_it_needs(study, tmp_path):
     with pytest.raises(MissingDataError):
         study.run(None)
@@ -75,3 +75,24 @@ def test_listings_of_one_product_are_one_group_across_shops_and_chains():
     assert set(product) == {"a", "c", "x", "y", "z"}  # b has no price
     assert product["a"] == product["x"] == product["y"]
     assert len({product["a"], product["c"], product["z"]}) == 3
+
+
+def test_what_a_student_loses_is_paired_with_its_teacher_and_above_zero_where_it_is_worse():
+    frame = scored()
+    grade, rng = frame[schema.RELEVANCE].to_numpy(), np.random.default_rng(3)
+    scores = {
+        "teacher": grade + 0.1 * rng.normal(size=len(grade)),
+        "student": grade + 0.5 * rng.normal(size=len(grade)),
+    }
+    rows = {row.metric: row for row in home_depot_student._quality(frame, {**scores, "twin": scores["teacher"]})}
+    for measure in ("rmse", "ndcg10", "mrr"):
+        lost = rows[f"{measure}_lost_by_student"]
+        assert 0 < lost.low < lost.value < lost.high
+        assert rows[f"{measure}_lost_by_twin"].value == rows[f"{measure}_lost_by_twin"].high == 0.0
+    assert rows["ndcg10_teacher"].value > rows["ndcg10_student"].value
+
+
+def test_speed_is_the_teachers_median_over_the_students():
+    times = {"teacher": np.array([4.0, 4.0, 9.0]), "student": np.array([2.0, 2.0, 1.0])}
+    rows = {row.metric: row.value for row in home_depot_student._speed(times)}
+    assert rows == {"teacher_12tokens_p50": 4.0, "student_12tokens_p50": 2.0, "speedup_student": 2.0}

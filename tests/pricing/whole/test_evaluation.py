@@ -1,5 +1,6 @@
 """The gates: a sound model passes what it should, each defect fails its own gate, and the document says why."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,15 @@ import pandas as pd
 import pytest
 
 from pricing import schema
+from pricing.bundle.bundle import SEARCH
 from pricing.bundle.decision import content_hash, require_accepted
 from pricing.bundle.decision_report import write_report
+from pricing.bundle.manifest import write_manifest
 from pricing.errors import BundleError, DecisionError, DecisionRejected
 from pricing.evaluation import EvaluationLimits, evaluate
 from pricing.evaluation.behaviour import behaviour_gates, requests
 from pricing.evaluation.budget import budget_gates
-from pricing.evaluation.evaluate import _hold_out
+from pricing.evaluation.evaluate import _champion, _hold_out
 from pricing.evaluation.fairness import promises_gate, proxy_figures
 from pricing.evaluation.judge import fit_judges, interval, judge, make_trial
 from pricing.evaluation.prices import PriceAccuracy, price_gates
@@ -27,6 +30,7 @@ from pricing.evaluation.value import (
     on_menu,
 )
 from pricing.page.shadow import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
+from pricing.search.dense_index import CHOICE
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
 
@@ -287,6 +291,15 @@ def test_a_champion_that_cannot_be_read_stops_the_judgement(bundle, market, join
     (tmp_path / "old").mkdir()
     with pytest.raises(BundleError, match=r"champion cannot be read.*take the alias champion"):
         evaluate(bundle, tmp_path / "old", market.tables, joined, limits=LIMITS)
+
+
+def test_a_champion_of_before_its_search_had_an_index_stops_the_judgement_alike(bundle, tmp_path):
+    older = tmp_path / "old"
+    shutil.copytree(bundle, older)
+    (older / SEARCH / CHOICE).unlink()
+    write_manifest(older, {})
+    with pytest.raises(BundleError, match=r"champion cannot be read.*index.json: missing"):
+        _champion(older)
 
 
 def test_a_paired_interval_of_no_difference_is_zero():
