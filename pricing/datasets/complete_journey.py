@@ -4,11 +4,16 @@ There are no searches and no shelves in receipts. A *page* is therefore the set 
 one store and week, its query is that product type's words, and every trip to that store in that week is one visit of
 it: a trip that bought none of them is the outside option (PRICING.md section 12). Everything learned from it is
 observational: the store set the prices, for reasons that also move demand.
+
+The receipts are a 7 % sample of lines, and on such pages nearly every item was bought exactly once, whatever it cost:
+they show what sells, and no response to price. :func:`read_unseen` derives pages that do.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +24,24 @@ from pricing import schema
 from pricing.datasets import home_depot
 from pricing.datasets.behaviour import BELOW_LIST, behaviour_snapshots
 from pricing.datasets.folders import dataset_folder, read_columns
+from pricing.datasets.receipt_pages import page_rows
 from pricing.errors import DataError
 from pricing.tables import Tables, coerce
 
 FOLDER = "complete_journey"
+SAMPLED = 100_000 / 1_469_307  # share of all receipt lines that the sample holds
 PRODUCT_TYPES = 40  # the best-selling ones: the rest have too few receipt lines in the sample to fill pages
 STATED_MARGIN = 0.27  # gross margin on the shelf price; costs are not in the data, this is an assumption
 STOCK_WEEKS = 4.0  # stock is not in the data: this many weeks of the item's mean sales, so that it never binds
 NOT_PRICED = ("FUEL", "MISCELLANEOUS")  # departments without a product text or with quantities in thousands
 REGULATED = ("CIGARETTES", "BEER", "WINE", "LIQUOR", "TOBACCO")  # types whose prices the law sets or limits
 AUDITED = {"age": "age", "income": "income", "household_size": "household_size"}
+
+PAGES = "page = items of one product type sold in one store and week, nearly all of them exactly once"
+UNSEEN_PAGES = (
+    "page = items of one product type that other receipts show: another one of the store, and others of the chain in "
+    f"the week, whose mean price level is the price; {SAMPLED:.1%} of the trips without a purchase, as of the lines"
+)
 
 TRANSACTIONS = (
     *("household_id", "store_id", "basket_id", "product_id", "quantity", "sales_value", "retail_disc"),
@@ -49,11 +62,30 @@ def read(data: Path) -> Tables:
         MissingDataError: The folder, a file or a column is absent.
         DataError: No line is left to derive a page from.
     """
-    folder = dataset_folder(data, FOLDER)
+    return _tables(dataset_folder(data, FOLDER), _impressions, PAGES)
+
+
+def read_unseen(data: Path, *, seed: int = 0) -> Tables:
+    """The same, with pages that do not depend on the customer's own receipt (:mod:`pricing.datasets.receipt_pages`).
+
+    Demand, and its response to price, can be learned from these pages; most purchases are not on them.
+
+    Args:
+        data: Folder that holds ``complete_journey``, or that folder.
+        seed: Of the draw of visits without a purchase.
+
+    Raises:
+        MissingDataError: The folder, a file or a column is absent.
+        DataError: No line is left to derive a page from.
+    """
+    return _tables(dataset_folder(data, FOLDER), partial(_unseen_impressions, seed=seed), UNSEEN_PAGES)
+
+
+def _tables(folder: Path, derive: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame], pages: str) -> Tables:
     lines = _lines(folder)
     priced = _priced_types(lines)
     items = _items(priced)
-    impressions = _impressions(priced, lines)
+    impressions = derive(priced, lines)
     judged = home_depot.judgements_beside(folder)
     return Tables(
         items=items,
@@ -62,7 +94,7 @@ def read(data: Path) -> Tables:
         orders=_orders(priced),
         judgements=judged,
         audit_groups=_audit_groups(folder),
-        metadata=_metadata(priced, judged is not None),
+        metadata=_metadata(priced, judged is not None, pages),
     )
 
 
@@ -136,32 +168,48 @@ def _impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     shown = priced.groupby([*cell, "product_id"], as_index=False).agg(
         price=("paid", "median"), shelf=("shelf", "median")
     )
-    popularity = priced["product_id"].value_counts()
-    shown["popularity"] = popularity.loc[shown["product_id"]].to_numpy()
-    shown = shown.sort_values([*cell, "popularity", "product_id"], ascending=[True] * 3 + [False, True])
-    shown["rank"] = shown.groupby(cell).cumcount() + 1
     shown["shelf"] = shown["shelf"].round(2).clip(lower=0.01)
-    shown["price"] = np.minimum(shown["price"].round(2).clip(lower=0.01), shown["shelf"])
-    trips = lines.drop_duplicates("basket_id")[["basket_id", "household_id", "store_id", "week", "ts"]]
+    visits = shown.merge(_visits(lines), on=["store_id", "week"])
     bought = priced.groupby(["basket_id", "product_id"], as_index=False)["quantity"].sum()
-    visits = shown.merge(trips, on=["store_id", "week"]).merge(bought, on=["basket_id", "product_id"], how="left")
-    type_code = pd.Categorical(visits["product_type"]).codes
-    purchased = visits["quantity"].notna()
+    rows = visits.merge(bought, on=["basket_id", "product_id"], how="left")
+    return _pages(rows.assign(quantity=rows["quantity"].fillna(0.0)), priced)
+
+
+def _unseen_impressions(priced: pd.DataFrame, lines: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+    """Every trip meets what other receipts show to be on sale, at the price level that those paid."""
+    rows = page_rows(priced, _visits(lines), share=SAMPLED, seed=seed)
+    weeks = priced.groupby(["product_id", "week"], as_index=False).agg(shelf=("shelf", "median"))
+    rows = rows.merge(weeks.assign(shelf=weeks["shelf"].round(2).clip(lower=0.01)), on=["product_id", "week"])
+    return _pages(rows.assign(price=rows["shelf"] * rows["level"]), priced)
+
+
+def _visits(lines: pd.DataFrame) -> pd.DataFrame:
+    """One row a trip."""
+    return lines.drop_duplicates("basket_id")[["basket_id", "household_id", "store_id", "week", "ts"]]
+
+
+def _pages(rows: pd.DataFrame, priced: pd.DataFrame) -> pd.DataFrame:
+    """Impressions from rows of visit, type, item, price, shelf and quantity; the most popular items stand first."""
+    page = ["basket_id", "product_type"]
+    rows = rows.assign(popularity=priced["product_id"].value_counts().loc[rows["product_id"]].to_numpy())
+    rows = rows.sort_values([*page, "popularity", "product_id"], ascending=[True, True, False, True])
+    types = sorted(priced["product_type"].unique())
+    purchased = rows["quantity"] > 0
     frame = pd.DataFrame(
         {
-            schema.PAGE_ID: visits["basket_id"].astype(str)
+            schema.PAGE_ID: rows["basket_id"].astype(str)
             + "-"
-            + pd.Series(type_code, index=visits.index).astype(str),
-            schema.ITEM_ID: visits["product_id"],
-            schema.TS: visits["ts"],
-            schema.USER_ID: visits["household_id"],
-            schema.QUERY: visits["product_type"].map({text: _words(text) for text in visits["product_type"].unique()}),
-            schema.RANK: visits["rank"],
-            schema.PRICE: visits["price"],
-            schema.LIST_PRICE: visits["shelf"],
+            + rows["product_type"].map({name: str(code) for code, name in enumerate(types)}),
+            schema.ITEM_ID: rows["product_id"],
+            schema.TS: rows["ts"],
+            schema.USER_ID: rows["household_id"],
+            schema.QUERY: rows["product_type"].map({text: _words(text) for text in types}),
+            schema.RANK: rows.groupby(page).cumcount() + 1,
+            schema.PRICE: np.minimum(rows["price"].round(2).clip(lower=0.01), rows["shelf"]),
+            schema.LIST_PRICE: rows["shelf"],
             schema.CLICKED: purchased,
             schema.PURCHASED: purchased,
-            schema.QUANTITY: np.ceil(visits["quantity"].fillna(0.0)),
+            schema.QUANTITY: np.ceil(rows["quantity"]),
             schema.IN_STOCK: True,
         }
     )
@@ -219,14 +267,14 @@ def _audit_groups(folder: Path) -> pd.DataFrame:
     return coerce(long.dropna(), schema.AUDIT_GROUPS)
 
 
-def _metadata(priced: pd.DataFrame, judged: bool) -> dict[str, Any]:
+def _metadata(priced: pd.DataFrame, judged: bool, pages: str) -> dict[str, Any]:
     margin = f"unit_cost is (1 - {STATED_MARGIN:.2f}) x shelf price: a stated assumption, costs are not recorded"
     provenance = {
         "items": f"derived: texts recorded, list price the week's median shelf price; {margin}; stock is "
         f"{STOCK_WEEKS:g} weeks of mean sales; no competitor price, MAP or MSRP",
         "users": "derived: behaviour computed from a 7 % sample of receipt lines, so counts are low",
-        "impressions": "derived: page = items of one product type sold in one store and week; query = the type's "
-        "words; a trip without a purchase is the outside option; clicks are not recorded and equal purchases",
+        "impressions": f"derived: {pages}; query = the type's words; a trip without a purchase is the outside option; "
+        "clicks are not recorded and equal purchases",
         "orders": "recorded: a simple random sample of receipt lines, so baskets are broken",
         "audit_groups": "recorded: about a third of the households answered",
     }

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from pricing.demand.choices import Choices, Flags, Floats, log_likelihood, probabilities
+from pricing.demand.clustered import clustered_covariance
 from pricing.demand.data import DemandData
-from pricing.demand.logit import LogitFit, Prior, fit_logit, laplace
+from pricing.demand.logit import LogitFit, Prior, fit_logit
 from pricing.demand.model import DemandModel
 from pricing.errors import DataError
 
@@ -23,7 +24,7 @@ BASELINE_SPREAD = 5.0  # prior spread of the baselines' coefficients: there for 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval."""
+    """A figure with its 95 % interval, its errors clustered by customer."""
 
     value: float
     low: float
@@ -127,14 +128,14 @@ def _bin(q: Floats, bought: Floats) -> Bin:
 
 
 def _recalibrated(data: DemandData, features: Floats) -> tuple[Estimate, ...]:
-    """Coefficients of a conditional logit on an intercept and the features, with their intervals."""
+    """Coefficients of a conditional logit on an intercept and the features, with intervals clustered by customer."""
     varies = features.std(axis=0) > 1e-12
     used: Flags = np.concatenate([[True], varies])
     X = np.column_stack([np.ones(data.n_rows), features])[:, used]
     choices = _choices(data, X)
     prior = Prior(np.r_[0.0, np.ones(int(varies.sum()))], np.full(X.shape[1], 1e-4), np.zeros(0))  # against separation
     fit = fit_logit(choices, prior)
-    errors = laplace(choices, fit, prior).standard_errors
+    errors = np.sqrt(np.diag(clustered_covariance(choices, fit, prior, data.customer)))
     values, widths = np.full(used.size, np.nan), np.full(used.size, np.nan)
     values[used], widths[used] = fit.theta, Z95 * errors
     return tuple(Estimate(float(v), float(v - w), float(v + w)) for v, w in zip(values, widths, strict=True))

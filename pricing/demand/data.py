@@ -70,6 +70,7 @@ class DemandData:
         outside: (P,) 1 when nothing on the page was bought.
         starts: (P,) first row of each page.
         fold: (P,) cross-fitting fold of the page, a hash of its id.
+        customer: (P,) code of the page's customer; a page of nobody known has one of its own.
         first_stage: The control function; its ``nu`` is aligned with the rows.
         unit_cost: (N,) unit cost over reference price, NaN where unknown.
         left_out: Rule -> number of impressions that it kept out of the fit.
@@ -84,6 +85,7 @@ class DemandData:
     outside: Floats
     starts: Ints
     fold: Ints
+    customer: Ints
     first_stage: FirstStage
     unit_cost: Floats
     left_out: dict[str, int]
@@ -113,6 +115,7 @@ class DemandData:
             outside=self.outside[keep],
             starts=_starts(sizes),
             fold=self.fold[keep],
+            customer=self.customer[keep],
             first_stage=FirstStage(stage.nu[rows], stage.f_statistic, stage.instruments),
             unit_cost=self.unit_cost[rows],
             left_out=self.left_out,
@@ -170,6 +173,7 @@ def demand_data(
         outside=(~any_bought).astype(np.float64),
         starts=starts,
         fold=fold,
+        customer=_customers(training, rows[starts]),
         first_stage=price_residual(y, instruments, controls, item, fold[page_of_row]),
         unit_cost=instruments[schema.UNIT_COST],
         left_out=left_out,
@@ -203,6 +207,14 @@ def _filter(rules: dict[str, Flags]) -> tuple[Flags, dict[str, int]]:
         left_out[rule] = int((kept & ~holds).sum())
         kept &= holds
     return kept, left_out
+
+
+def _customers(training: pd.DataFrame, first: np.ndarray) -> Ints:
+    """(P,) codes of the customers of the pages that begin at these rows of the training set."""
+    if schema.USER_ID not in training.columns:
+        return np.arange(first.size, dtype=np.int64)
+    code, known = pd.factorize(training[schema.USER_ID].iloc[first])
+    return np.where(code >= 0, code, len(known) + np.arange(first.size)).astype(np.int64)
 
 
 def _flags(values: pd.Series, *, default: bool) -> Flags:

@@ -9,8 +9,8 @@ import pytest
 from benchmarks.studies import complete_journey as study
 from pricing import schema
 from pricing.datasets import load
+from pricing.datasets.complete_journey import read_unseen
 from pricing.demand.fit import DemandConfig, fit_demand
-from pricing.demand.model import DemandModel
 from pricing.errors import MissingDataError
 
 HOUSEHOLDS, STORES, WEEKS, TYPES, ITEMS = 60, 4, 53, 4, 3
@@ -33,15 +33,15 @@ def folder(tmp_path_factory):
     shelf = rng.uniform(2, 6, (TYPES, ITEMS)).round(2)
     rows = []
     for week in range(1, WEEKS + 1):
-        ratio = np.where(rng.random((STORES, TYPES, ITEMS)) < 0.5, rng.uniform(0.6, 0.95, (STORES, TYPES, ITEMS)), 1.0)
+        ratio = np.where(rng.random((TYPES, ITEMS)) < 0.5, rng.uniform(0.6, 0.95, (TYPES, ITEMS)), 1.0)
         for household in range(HOUSEHOLDS):
             store, basket = household % STORES, f"{week:02d}{household:03d}"
             time = pd.Timestamp("2017-01-02") + pd.Timedelta(days=7 * (week - 1) + int(rng.integers(0, 6)), hours=9)
             for kind in range(TYPES):
-                utility = np.append(8.5 - SLOPE * ratio[store, kind], 0.0) + rng.gumbel(size=ITEMS + 1)
+                utility = np.append(8.5 - SLOPE * ratio[kind], 0.0) + rng.gumbel(size=ITEMS + 1)
                 item = int(np.argmax(utility))
                 if item < ITEMS:
-                    paid = round(shelf[kind, item] * ratio[store, kind, item], 2)
+                    paid = round(shelf[kind, item] * ratio[kind, item], 2)
                     discount = shelf[kind, item] - paid
                     product = str(kind * ITEMS + item)
                     rows.append((str(household), str(store), basket, product, 1.0, paid, discount, 0.0, week, time))
@@ -64,8 +64,13 @@ def tables(folder):
 
 
 @pytest.fixture(scope="module")
-def shop(tables):
-    return study.prepare(tables)
+def unseen(folder):
+    return read_unseen(folder)
+
+
+@pytest.fixture(scope="module")
+def shop(unseen):
+    return study.prepare(unseen)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +78,11 @@ def model(shop):
     return fit_demand(shop.train, DemandConfig(tau=(0.3, 0.3)))
 
 
-def test_the_weeks_are_cut_where_they_should_be(shop, tables):
+def test_the_weeks_are_cut_where_they_should_be(shop, unseen):
     assert set(shop.week) == set(range(study.HOLD_OUT_FROM, WEEKS + 1))
     pages = [part.starts.size for part in (shop.train, shop.tune, shop.held_out)]
-    assert sum(pages) == tables.impressions[schema.PAGE_ID].nunique()
-    first = tables.impressions[schema.TS].min().normalize()
+    assert sum(pages) == unseen.impressions[schema.PAGE_ID].nunique()
+    first = unseen.impressions[schema.TS].min().normalize()
     assert (shop.rows[schema.TS] >= first + pd.Timedelta(weeks=study.HOLD_OUT_FROM - 1)).all()
     assert not shop.train.first_stage.used
 
@@ -87,15 +92,17 @@ def test_a_price_response_that_is_there_is_found_on_the_held_out_weeks(shop, mod
 
     rows = {row.metric: row for row in study.calibration_rows(calibrate(model, shop.held_out, shop.train))}
     assert rows["calibration_slope"].low < 1 < rows["calibration_slope"].high
-    assert rows["price_slope"].low > 0
+    assert rows["price_slope"].low < 1 < rows["price_slope"].high
     assert rows["log_loss"].value < rows["log_loss_no_price"].value
 
 
-def test_the_tuning_weeks_choose_among_the_candidates(shop, monkeypatch):
-    monkeypatch.setattr(study, "SPREADS", ((0.3, 0.3),))
-    model, spread = study.tuned(shop)
-    assert isinstance(model, DemandModel)
-    assert spread == (0.3, 0.3)
+def test_the_planted_slope_is_in_the_interval_of_the_mean_slope_and_prices_beat_no_prices(shop, model):
+    mean, spread = study.response_rows("", model)
+    assert mean.low < SLOPE < mean.high
+    assert mean.high - mean.low < 4
+    assert (mean.reference, spread.metric) == (None, "spread_of_item_slopes")
+    with_prices = study.calibrate(model, shop.held_out, shop.train).log_loss
+    assert with_prices < study.without_price(shop).log_loss - 0.05
 
 
 def test_paid_prices_are_the_orders_with_the_shelf_price_of_their_week(tables):
@@ -125,11 +132,16 @@ def test_receipts_without_demographics_cannot_be_audited(tables):
         study.audit_groups(replace(tables, audit_groups=None))
 
 
-def test_the_whole_study_runs_and_names_its_rows(folder, monkeypatch):
-    monkeypatch.setattr(study, "SPREADS", ((0.3, 0.3),))
+def test_the_whole_study_runs_and_names_its_rows(folder):
     result = study.run(folder)
     metrics = [row.metric for row in result.rows]
     assert len(set(metrics)) == len(metrics)
-    assert {"calibration_slope", "gap_paid_age_65+", "gap_policy_age_25-34"} <= set(metrics)
+    assert {
+        "calibration_slope",
+        "sold_pages_price_slope",
+        "weeks_37_42_calibration_slope",
+        "gap_paid_age_65+",
+        "gap_policy_age_25-34",
+    } <= set(metrics)
     with pytest.raises(MissingDataError, match="--data"):
         study.run(None)
