@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pricing import schema
+from pricing.demand.choices import Choices
 from pricing.demand.data import Assortment, demand_data
 from pricing.demand.fit import DemandConfig, fit_demand
 
@@ -126,3 +127,57 @@ def wide():
 def shops():
     """The factory, for tests that plant something of their own."""
     return make_shop
+
+
+def _simulate(rng, pages=600, features=3, groups=0, sizes=(1, 9), repeat=1, theta=None):
+    """Pages of unequal size with choices drawn from known coefficients."""
+    size = rng.integers(*sizes, pages)
+    starts = np.concatenate([[0], np.cumsum(size)[:-1]])
+    n = int(size.sum())
+    X = rng.normal(size=(n, features))
+    theta = rng.normal(size=features) * 0.7 if theta is None else theta
+    utility = X @ theta
+    group = Z = None
+    if groups:
+        group = np.concatenate([rng.choice(groups, k, replace=False) for k in size])
+        Z = np.column_stack([np.ones(n), rng.normal(size=n)])
+        utility = utility + (Z * (0.5 * rng.normal(size=(groups, 2)))[group]).sum(axis=1)
+    page = np.repeat(np.arange(pages), size)
+    bought, outside = np.zeros(n), np.zeros(pages)
+    for _ in range(repeat):
+        noisy = utility + rng.gumbel(size=n)
+        none = rng.gumbel(size=pages)
+        best = np.maximum.reduceat(noisy, starts)
+        bought += (noisy == best[page]) & (best[page] > none[page])
+        outside += best <= none
+    return Choices(X, starts, bought, outside, group, Z, groups), theta
+
+
+@pytest.fixture(scope="session")
+def simulate():
+    return _simulate
+
+
+def _dense_information(choices, q):
+    """Minus the Hessian, written out page by page over all coefficients, groups included."""
+    columns = [choices.X]
+    if choices.Z is not None:
+        one_hot = np.eye(choices.n_groups)[choices.group]
+        columns.append((one_hot[:, :, None] * choices.Z[:, None, :]).reshape(choices.n_rows, -1))
+    full = np.hstack(columns)
+    total = np.zeros((full.shape[1], full.shape[1]))
+    for p in range(choices.n_pages):
+        rows = choices.page == p
+        W = np.diag(q[rows]) - np.outer(q[rows], q[rows])
+        total += choices.trials[p] * full[rows].T @ W @ full[rows]
+    return total
+
+
+@pytest.fixture(scope="session")
+def dense_information():
+    return _dense_information
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20260701)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from pricing import schema
+from pricing.demand.choices import Choices, log_likelihood
 from pricing.demand.control_function import FirstStage
 from pricing.demand.data import Assortment, demand_data
 from pricing.demand.fit import DemandConfig, fit_demand
@@ -230,3 +231,20 @@ def test_every_coefficient_has_its_own_name(model):
     names = model.layout.names(model.categories)
     assert len(names) == model.layout.size == len(set(names))
     assert all(a != b for a, b in itertools.pairwise(names))
+
+
+@pytest.mark.parametrize("shock", [0.0, 2.0])
+def test_the_model_that_leaves_the_fit_says_of_its_data_what_the_fit_said(shops, shock):
+    """Utilities, control function and its sign included, are those that were fitted: the likelihood is the same."""
+    data = shops(pages=1_200, seed=5, shock=shock).data()
+    assert data.first_stage.used
+    assert np.ptp(data.first_stage.nu) > 0
+    fitted = fit_demand(data, DemandConfig(components=3, tau=(0.1, 0.1)))
+    model = replace(fitted, b_min=-np.inf)  # the floor of an item is none of the fit
+    a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
+    utility = a - b * data.y
+    choices = Choices(utility[:, None], data.starts, data.bought, data.outside)
+    assert log_likelihood(choices, utility) == pytest.approx(model.report["log_likelihood"], rel=1e-12)
+    without, slope = model.utilities(data.item, data.similarity, data.behaviour[data.page], np.zeros(data.n_rows))
+    if shock:
+        assert log_likelihood(choices, without - slope * data.y) < model.report["log_likelihood"] - 10

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,3 +192,49 @@ def test_a_page_costs_a_few_array_operations(model, monkeypatch):
     again = model.page(items, similarity, BEHAVIOUR)
     assert (again[0] == first[0]).all()
     assert (again[1] == first[1]).all()
+
+
+def test_draws_have_the_moments_of_the_posterior(model):
+    """``a_i, b_i`` are Gaussian: mean the mode, covariance ``J Sigma J' + C_i`` with ``J`` the row less the gain."""
+    model = replace(model, b_min=-np.inf)
+    items, n_draws = np.arange(5), 40_000
+    similarity = np.full(5, model.standard.similarity)
+    a, b = model.draws(items, similarity, n_draws=n_draws, seed=3)
+    mode = model.page(items, similarity)
+    posterior, half = model.posterior, model.layout.half
+    sigma = posterior.factor @ posterior.factor.T
+    nobody = np.zeros((5, len(model.standard.mean)))
+    rows = model.layout.rows(model.category[items], np.zeros(5), nobody, model.text[items])
+    for i in items:
+        J = -posterior.gain[i]
+        J[0, :half] += rows[i]
+        J[1, half : 2 * half] += rows[i]
+        own = posterior.conditional[i] @ posterior.conditional[i].T
+        expected = J @ sigma @ J.T + own
+        error = np.sqrt(np.diag(expected) / n_draws)
+        assert abs(a[:, i].mean() - mode[0][i]) < 5 * error[0]
+        assert abs(b[:, i].mean() - mode[1][i]) < 5 * error[1]
+        found = np.cov(a[:, i], b[:, i])
+        scale = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+        assert (np.abs(found - expected) < 0.05 * scale).all()
+
+
+def test_an_item_s_own_effect_gives_back_what_the_shared_slope_gains(model):
+    """With one shared coefficient alone uncertain every draw moves along ``row - gain``, and by a normal step."""
+    half, size = model.layout.half, model.layout.size
+    factor = np.zeros((size, size))
+    factor[half, half] = 0.3  # of the mean slope
+    still = np.zeros_like(model.posterior.conditional)
+    model = replace(model, b_min=-np.inf, posterior=replace(model.posterior, factor=factor, conditional=still))
+    items = np.arange(5)
+    similarity = np.full(5, model.standard.similarity)
+    a, b = (
+        drawn - mode
+        for drawn, mode in zip(
+            model.draws(items, similarity, n_draws=4_000, seed=2), model.page(items, similarity), strict=True
+        )
+    )
+    level, slope = -model.posterior.gain[:5, 0, half], 1.0 - model.posterior.gain[:5, 1, half]
+    assert np.abs(level).max() > 1e-3
+    assert a * slope == pytest.approx(b * level, abs=1e-9)
+    assert b.std(axis=0) == pytest.approx(0.3 * np.abs(slope), rel=0.05)

@@ -1,16 +1,19 @@
 """A small simulated shop and a bundle fitted on it with a tiny random encoder: real parts, seconds to build."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from pricing import schema
-from pricing.bundle.bundle import load_bundle
+from pricing.bundle.bundle import PricingModel, load_bundle
 from pricing.bundle.fitting import Lineage, fit_bundle
 from pricing.bundle.point_in_time import training_set
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.training import train_encoder
 from pricing.market.simulation import MarketSize, simulate_market
+from pricing.page.context import UserContext
+from pricing.page.page import retrieve
 from pricing.text import item_texts, tokens
 
 SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
@@ -71,3 +74,51 @@ def bundle(market, joined, tiny_encoder, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(bundle):
     return load_bundle(bundle)
+
+
+BEHAVIOUR = {
+    schema.RECENCY_DAYS: 3.0,
+    schema.ORDERS_90D: 1.0,
+    schema.SPEND_90D: 40.0,
+    schema.PROMOTION_RESPONSE: 0.95,
+}
+
+
+@pytest.fixture(scope="session")
+def query(model):
+    return model.encoder.encode(["oak bookcase white"])[0]
+
+
+@pytest.fixture(scope="session")
+def rows(model, query):
+    return retrieve(model, query, "oak bookcase white", UserContext(), 12)
+
+
+def _customer(model: PricingModel, **changes) -> UserContext:
+    return replace(
+        UserContext("u1", BEHAVIOUR, model.item_ids[:4], (1.0, 2.0, 30.0, 90.0), jurisdiction="US-NY"), **changes
+    )
+
+
+@pytest.fixture(scope="session")
+def customer():
+    return _customer
+
+
+def _certain(model: PricingModel, **changes) -> PricingModel:
+    """The model without exploration and without the fallback for want of confidence."""
+    return replace(model, policy=replace(model.policy, exploration=0.0, confidence=0.0, **changes))
+
+
+@pytest.fixture(scope="session")
+def certain():
+    return _certain
+
+
+def _prices(page):
+    return [item.price_minor for item in page.items]
+
+
+@pytest.fixture(scope="session")
+def prices():
+    return _prices
