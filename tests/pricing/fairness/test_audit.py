@@ -9,6 +9,7 @@ import pytest
 from pricing import schema
 from pricing.errors import DataError, MissingDataError
 from pricing.fairness.audit import audit, cross_groups
+from pricing.fairness.fixed_effects import benjamini_hochberg
 from pricing.fairness.ratios import Ratio
 from pricing.fairness.verdict import AuditLimits, judge
 from pricing.verdict import Verdict
@@ -103,6 +104,9 @@ def test_false_alarms_over_many_equal_groups_are_rare():
         report = audit(quotes, pd.concat([groups, *extra]), seed=seed, limits=FAST)
         assert sum(f.verdict is not Verdict.COULD_NOT_TELL for f in report.findings) == 11
         alarms += sum(f.verdict in (Verdict.WARN, Verdict.PAGE) for f in report.findings)
+        p, adjusted = (np.array([getattr(f, name) for f in report.findings]) for name in ("p_value", "adjusted_p"))
+        assert adjusted == pytest.approx(benjamini_hochberg(p))
+        assert (adjusted > p).any()
     assert alarms <= 1
 
 

@@ -8,6 +8,7 @@ import pytest
 from pricing import schema
 from pricing.fairness.disclosure import read_disclosures
 from pricing.page.context import UserContext
+from pricing.page.epoch_corridor import own_corridor
 from pricing.page.guardrails import snap
 from pricing.page.page import explain_page, price_page, retrieve
 from pricing.page.problem import page_problem
@@ -78,7 +79,7 @@ def test_a_promised_price_is_kept(model, rows, query, customer):
 def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows, query, prices):
     listed = model.market.list_price[rows]
     page = price_page(model, rows, query, UserContext(), epoch=EPOCH, fixed_price=listed)
-    top = model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio
+    top = own_corridor(model, rows).high
     assert (np.array(prices(page)) / 100 <= top + 1e-6).all()
     assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
 
@@ -93,7 +94,7 @@ def test_a_page_at_list_keeps_promises_and_holds_all_else_inside_the_law(model, 
         model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, fixed_personal=True, list_only=True
     )
     assert page.items[2].price_minor == first.items[2].price_minor
-    top = model.reference.corridor_low[rows] * model.policy.limits.corridor_ratio
+    top = own_corridor(model, rows).high
     for place, item in enumerate(page.items):
         if place == 2 or Reason.INFEASIBLE in item.reasons:
             continue
