@@ -21,7 +21,7 @@ from monitoring.scan import scan
 from monitoring.settings import Settings
 from monitoring.window import LogReader, Window
 from pricing import schema
-from pricing.profile.reference import Profile
+from pricing.profile.reference import Profile, stratified_sample
 
 
 def measured(log: str, profile: Profile, start: pd.Timestamp, page: Path) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def measured(log: str, profile: Profile, start: pd.Timestamp, page: Path) -> dic
     found = scan(reader.batches(), profile)
     seconds, peak = time.perf_counter() - begun, _peak_kib()
     settings = Settings()
-    sample = found.sample.frame().head(settings.sample_rows)
+    sample = stratified_sample(found.sample.frame(), schema.CATEGORY, settings.sample_rows, settings.seed)
     begun = time.perf_counter()
     evidently_report.save_html(evidently_report.drift_report(sample, profile.sample), page)
     text = evidently_report.text_report(sample, profile.sample, settings.text_rows)

@@ -19,6 +19,7 @@ from monitoring.verdict import Check, Verdict
 from monitoring.window import LogReader
 from pricing import schema
 from pricing.profile.measures import NEW
+from pricing.profile.reference import stratified_sample
 from pricing.tables import read_tables
 from pricing.verdict import Verdict as Status
 
@@ -106,9 +107,10 @@ def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, curso
 
 
 def _evidently(inputs: Inputs, reference: Reference, sample: pd.DataFrame) -> dict[str, Any]:
-    current, training = sample.head(inputs.settings.sample_rows), reference.profile.sample
+    settings, training = inputs.settings, reference.profile.sample
+    current = stratified_sample(sample, schema.CATEGORY, settings.sample_rows, settings.seed)
     columns = evidently_report.drift_report(current, training)
-    text = evidently_report.text_report(current, training, inputs.settings.text_rows)
+    text = evidently_report.text_report(current, training, settings.text_rows, settings.seed)
     links = {"evidently": evidently_report.save_html(columns, inputs.out / "evidently-drift.html").name}
     scores = evidently_report.scores(columns)
     if text is not None:

@@ -15,7 +15,7 @@ from monitoring.scan import Scan, empty_tally
 from monitoring.settings import Settings
 from pricing import schema
 from pricing.profile.measures import ALL, CLUSTERS, REPRICED, Estimate, Tally, clusters_of, estimate, tally_values
-from pricing.profile.reference import Profile, QuerySpace, Reference
+from pricing.profile.reference import Profile, QuerySpace, Reference, queried_pages
 
 Float = npt.NDArray[np.float64]
 Embed = Callable[[list[str]], npt.NDArray[Any]]
@@ -136,7 +136,7 @@ def embedding_question(
         settings: Tolerances and how many queries are embedded.
         fresh_from: Start of what the detectors have not seen.
     """
-    pages = sample[(sample[schema.RANK] == 1) & sample[schema.QUERY].notna()].head(settings.embed_queries)
+    pages = queried_pages(sample, settings.embed_queries, settings.seed)  # the newest hour among them
     distinct, inverse = np.unique(pages[schema.QUERY].astype(str), return_inverse=True)
     size = len(space.scale)
     coordinates = space.project(embed(distinct.tolist()))[inverse] if len(distinct) else np.empty((0, size))

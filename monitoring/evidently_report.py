@@ -7,6 +7,7 @@ still can fail to find something, distances once everything is significant.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pandas as pd
 from pricing import schema
 from pricing.files import write_atomic
 from pricing.profile.measures import MARGIN, PRICE_TO_LIST, derived
+from pricing.profile.reference import queried_pages
 
 NUMERIC = (schema.SIMILARITY, PRICE_TO_LIST, MARGIN, schema.PURCHASE_PROBABILITY, schema.PRICE_MINOR)
 CATEGORICAL = (schema.CATEGORY,)
@@ -59,23 +61,26 @@ def drift_report(current: pd.DataFrame, reference: pd.DataFrame) -> Any:
     return Report(metrics).run(Dataset.from_pandas(now, definition), Dataset.from_pandas(then, definition))
 
 
-def text_report(current: pd.DataFrame, reference: pd.DataFrame, rows: int) -> Any | None:
+def text_report(current: pd.DataFrame, reference: pd.DataFrame, rows: int, seed: int = 0) -> Any | None:
     """Snapshot of the drift of the queries' words, one row a page; None when a side has too few queries.
 
     Args:
         current: Sampled rows of schema.QUOTES.
         reference: The profile's sample.
         rows: Queries that the classifier reads of each side; it is by far the slowest method.
+        seed: Of which queries they are.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
 
-    sides = [_queries(frame, rows) for frame in (current, reference)]
+    sides = [queried_pages(frame, rows, seed)[[schema.QUERY]] for frame in (current, reference)]
     if min(map(len, sides)) < 100:  # the classifier is trained on half of them
         return None
     definition = DataDefinition(text_columns=[schema.QUERY])
     metric = _drift(ValueDrift, schema.QUERY, "text", min(map(len, sides)))
-    return Report([metric]).run(*(Dataset.from_pandas(side, definition) for side in sides))
+    with warnings.catch_warnings():  # the classifier stops after a fixed number of passes; its score is all we read
+        warnings.simplefilter("ignore")
+        return Report([metric]).run(*(Dataset.from_pandas(side, definition) for side in sides))
 
 
 def parity_report(current: pd.DataFrame, attributes: Mapping[str, Sequence[str]]) -> Any:
@@ -148,8 +153,3 @@ def _columns(frame: pd.DataFrame) -> pd.DataFrame:
 def _filled(now: pd.DataFrame, then: pd.DataFrame, names: Sequence[str]) -> list[str]:
     # Evidently fails on a column without values and on one value alone; such a column is told by the sums
     return [name for name in names if now[name].notna().any() and then[name].notna().any()]
-
-
-def _queries(frame: pd.DataFrame, rows: int) -> pd.DataFrame:
-    pages = frame[(frame[schema.RANK] == 1) & frame[schema.QUERY].notna()]
-    return pages[[schema.QUERY]].head(rows).reset_index(drop=True)

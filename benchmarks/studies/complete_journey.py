@@ -19,8 +19,7 @@ from benchmarks.result import Result, Row
 from benchmarks.studies.synthetic import text_components
 from pricing import schema
 from pricing.bundle.point_in_time import training_set
-from pricing.datasets import load
-from pricing.datasets.complete_journey import read_unseen
+from pricing.datasets.complete_journey import read, read_sold
 from pricing.demand.calibration import Z95, Calibration, Estimate, calibrate
 from pricing.demand.control_function import FirstStage
 from pricing.demand.data import Assortment, DemandData, demand_data
@@ -68,7 +67,7 @@ def run(data: Path | None) -> Result:
         raise MissingDataError(
             "the study complete-journey reads the folder complete_journey; name its parent with --data"
         )
-    tables, unseen = load("complete-journey", data), read_unseen(data, seed=SEED)
+    tables, unseen = read_sold(data), read(data, seed=SEED)
     shop = prepare(unseen)
     model = fit_demand(shop.train)
     found = calibrate(model, shop.held_out, shop.train)

@@ -1,12 +1,12 @@
 """The Complete Journey grocery receipts as a shop's tables, with derived pages. Knows no model and sets no price.
 
-There are no searches and no shelves in receipts. A *page* is therefore the set of items of one product type sold in
-one store and week, its query is that product type's words, and every trip to that store in that week is one visit of
-it: a trip that bought none of them is the outside option (PRICING.md section 12). Everything learned from it is
-observational: the store set the prices, for reasons that also move demand.
+There are no searches and no shelves in receipts. A *page* is therefore a set of items of one product type, its query is
+that product type's words, and a trip that bought none of them is the outside option (PRICING.md section 12). Everything
+learned from it is observational: the store set the prices, for reasons that also move demand.
 
-The receipts are a 7 % sample of lines, and on such pages nearly every item was bought exactly once, whatever it cost:
-they show what sells, and no response to price. :func:`read_unseen` derives pages that do.
+Which items stand on a page is what other receipts show (:mod:`pricing.datasets.receipt_pages`). The receipts are a 7 %
+sample of lines: on pages of all that was *sold* in a store and week, nearly every item was bought exactly once,
+whatever it cost, and no response to price can be seen. :func:`read_sold` derives those, for comparison.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ NOT_PRICED = ("FUEL", "MISCELLANEOUS")  # departments without a product text or 
 REGULATED = ("CIGARETTES", "BEER", "WINE", "LIQUOR", "TOBACCO")  # types whose prices the law sets or limits
 AUDITED = {"age": "age", "income": "income", "household_size": "household_size"}
 
-PAGES = "page = items of one product type sold in one store and week, nearly all of them exactly once"
-UNSEEN_PAGES = (
+SOLD_PAGES = "page = items of one product type sold in one store and week, nearly all of them exactly once"
+PAGES = (
     "page = items of one product type that other receipts show: another one of the store, and others of the chain in "
     f"the week, whose mean price level is the price; {SAMPLED:.1%} of the trips without a purchase, as of the lines"
 )
@@ -53,22 +53,11 @@ PRODUCTS = (
 DEMOGRAPHICS = ("household_id", *AUDITED.values())
 
 
-def read(data: Path) -> Tables:
+def read(data: Path, *, seed: int = 0) -> Tables:
     """Read the receipts under ``data`` and derive pages, snapshots and audit groups.
 
-    Judgements of the Home Depot search set are attached when its folder stands beside this one.
-
-    Raises:
-        MissingDataError: The folder, a file or a column is absent.
-        DataError: No line is left to derive a page from.
-    """
-    return _tables(dataset_folder(data, FOLDER), _impressions, PAGES)
-
-
-def read_unseen(data: Path, *, seed: int = 0) -> Tables:
-    """The same, with pages that do not depend on the customer's own receipt (:mod:`pricing.datasets.receipt_pages`).
-
-    Demand, and its response to price, can be learned from these pages; most purchases are not on them.
+    Pages do not depend on the customer's own receipt; most purchases are not on them. Judgements of the Home Depot
+    search set are attached when its folder stands beside this one.
 
     Args:
         data: Folder that holds ``complete_journey``, or that folder.
@@ -78,7 +67,17 @@ def read_unseen(data: Path, *, seed: int = 0) -> Tables:
         MissingDataError: The folder, a file or a column is absent.
         DataError: No line is left to derive a page from.
     """
-    return _tables(dataset_folder(data, FOLDER), partial(_unseen_impressions, seed=seed), UNSEEN_PAGES)
+    return _tables(dataset_folder(data, FOLDER), partial(_impressions, seed=seed), PAGES)
+
+
+def read_sold(data: Path) -> Tables:
+    """The same with a page of every item of a type that was sold in a store and week: what sells, at any price.
+
+    Raises:
+        MissingDataError: The folder, a file or a column is absent.
+        DataError: No line is left to derive a page from.
+    """
+    return _tables(dataset_folder(data, FOLDER), _sold_impressions, SOLD_PAGES)
 
 
 def _tables(folder: Path, derive: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame], pages: str) -> Tables:
@@ -162,7 +161,7 @@ def _words(text: object) -> str:
     return " ".join(re.sub(r"[^a-z0-9%&/ ]", " ", shown).split())
 
 
-def _impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
+def _sold_impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     """Every trip to a store in a week meets the page of every product type that sold there that week."""
     cell = ["store_id", "week", "product_type"]
     shown = priced.groupby([*cell, "product_id"], as_index=False).agg(
@@ -175,7 +174,7 @@ def _impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
     return _pages(rows.assign(quantity=rows["quantity"].fillna(0.0)), priced)
 
 
-def _unseen_impressions(priced: pd.DataFrame, lines: pd.DataFrame, *, seed: int) -> pd.DataFrame:
+def _impressions(priced: pd.DataFrame, lines: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """Every trip meets what other receipts show to be on sale, at the price level that those paid."""
     rows = page_rows(priced, _visits(lines), share=SAMPLED, seed=seed)
     weeks = priced.groupby(["product_id", "week"], as_index=False).agg(shelf=("shelf", "median"))

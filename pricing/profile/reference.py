@@ -107,12 +107,17 @@ def stratified_sample(frame: pd.DataFrame, column: str, rows: int, seed: int) ->
     if len(frame) <= rows:
         return frame
     draw = np.random.default_rng(seed).random(len(frame))
-    order = pd.Series(draw).groupby(frame[column].to_numpy(), sort=False, dropna=False).rank(method="first", pct=True)
-    # Systematic within strata: the share-th smallest draws of each stratum; the smallest draw of each is always kept.
-    first = pd.Series(draw).groupby(frame[column].to_numpy(), sort=False, dropna=False).rank(method="first") == 1
-    share = rows / len(frame)
-    chosen = np.flatnonzero((order.to_numpy() <= share) | first.to_numpy())
-    return frame.iloc[chosen[:rows]]
+    strata = pd.Series(draw).groupby(frame[column].to_numpy(), sort=False, dropna=False)
+    # Systematic within strata: the smallest draws of each, its very smallest before all others.
+    order = strata.rank(method="first", pct=True).where(strata.rank(method="first") > 1, 0.0).to_numpy()
+    return frame.iloc[np.sort(np.argsort(order, kind="stable")[:rows])]
+
+
+def queried_pages(sample: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
+    """One row of each page with a query, at most ``rows`` drawn over the whole of the sample, in its order."""
+    pages = sample[(sample[schema.RANK] == 1) & sample[schema.QUERY].notna()]
+    drawn = pages.sample(min(rows, len(pages)), random_state=seed).sort_index()
+    return drawn.reset_index(drop=True)
 
 
 def _measures(quotes: pd.DataFrame, vocabulary: pd.DataFrame) -> list[Measure]:

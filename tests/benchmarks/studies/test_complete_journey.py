@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks.studies import complete_journey as study
 from pricing import schema
-from pricing.datasets import load
-from pricing.datasets.complete_journey import read_unseen
+from pricing.datasets.complete_journey import read, read_sold
 from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.errors import MissingDataError
 
@@ -60,12 +59,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tables(folder):
-    return load("complete-journey", folder)
+    return read_sold(folder)
 
 
 @pytest.fixture(scope="module")
 def unseen(folder):
-    return read_unseen(folder)
+    return read(folder)
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import pytest
 
 from pricing import schema
 from pricing.datasets import load
-from pricing.datasets.complete_journey import STATED_MARGIN, _words
+from pricing.datasets.complete_journey import STATED_MARGIN, _words, read_sold
 from pricing.errors import DataError, MissingDataError
 
 
 @pytest.fixture
 def shop(receipts):
-    return load("complete-journey", receipts)
+    return read_sold(receipts)
 
 
 def page(shop, basket, query):

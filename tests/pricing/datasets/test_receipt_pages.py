@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pricing import schema
-from pricing.datasets.complete_journey import read, read_unseen
+from pricing.datasets.complete_journey import read, read_sold
 from pricing.datasets.receipt_pages import page_rows
 from pricing.demand.choices import Choices
 from pricing.demand.logit import fit_logit, laplace
@@ -114,20 +114,20 @@ def test_the_receipts_become_tables_whose_pages_say_what_they_are(receipts):
         sold[sold["basket_id"] == "b1"].head(1).assign(basket_id="b6", household_id="b", quantity=1.0, sales_value=1.8)
     )
     pd.concat([sold, other.assign(retail_disc=0.2)]).to_parquet(folder)
-    shop = read_unseen(receipts)
+    shop = read(receipts)
     rows = shop.impressions.set_index([schema.PAGE_ID, schema.ITEM_ID])
     milk = rows.loc[("b1-1", "1")]
     assert milk[schema.PURCHASED]
     assert milk[schema.LIST_PRICE] == 2.0
     assert milk[schema.PRICE] == pytest.approx(1.8), "what the other household paid"
     assert "other receipts" in shop.metadata["provenance"]["impressions"]
-    assert shop.items.equals(read(receipts).items)
+    assert shop.items.equals(read_sold(receipts).items)
 
 
 @pytest.mark.data
 def test_the_real_receipts_show_why(real_data):
     """What was bought was cheaper than usual on pages that others show; where its own sale shows it, it was not."""
-    sold, unseen = read(real_data).impressions, read_unseen(real_data).impressions
+    sold, unseen = read_sold(real_data).impressions, read(real_data).impressions
     cheaper = []
     for rows in (sold, unseen):
         assert (rows[schema.PRICE] <= rows[schema.LIST_PRICE]).all()
