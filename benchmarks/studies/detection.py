@@ -73,7 +73,7 @@ def scenarios(members: set[str]) -> tuple[Scenario, ...]:
     return (
         *(_dearer(percent) for percent in (2, 5, 10)),
         *(_words(percent) for percent in (10, 30)),
-        *(_slopes(factor) for factor in (2.0, 3.0)),
+        *(_slopes(factor) for factor in (1.5, 2.0, 3.0)),
         *(_gap(percent, members) for percent in (1, 2, 3)),
         Scenario("broken_similarity", "drift", _constant_similarity, reference="similarity constant"),
         Scenario("broken_cost", "drift", _costs_in_cents, reference="a tenth of unit costs a hundredfold"),

@@ -23,7 +23,7 @@ from pricing.profile.measures import (
     tally,
     tally_values,
 )
-from pricing.profile.reference import Profile, build_profile, stratified_sample
+from pricing.profile.reference import Profile, build_profile, queried_pages, stratified_sample
 
 START = pd.Timestamp("2026-01-05", tz="UTC")
 
@@ -225,6 +225,19 @@ def test_the_sample_is_seeded_bounded_and_keeps_every_stratum(quotes):
     assert "rare" in set(sample[schema.CATEGORY])
     pd.testing.assert_frame_equal(sample, stratified_sample(rare, schema.CATEGORY, 600, seed=3))
     assert not sample.index.equals(stratified_sample(rare, schema.CATEGORY, 600, seed=4).index)
+    assert len(stratified_sample(rare, schema.CATEGORY, rare[schema.CATEGORY].nunique(), seed=3)) == len(
+        set(stratified_sample(rare, schema.CATEGORY, rare[schema.CATEGORY].nunique(), seed=3)[schema.CATEGORY])
+    )
+
+
+def test_queries_are_drawn_from_the_whole_window_not_from_its_first_hours():
+    quotes = QuoteStream().draw(START, 24, 2_400)[0].sort_values(schema.TS, ignore_index=True)
+    pages = queried_pages(quotes, 240, seed=0)
+    newest = quotes[schema.TS].max() - pd.Timedelta(hours=1)
+    assert len(pages) == 240
+    assert pages[schema.QUERY].notna().all()
+    assert 2 <= (pages[schema.TS] > newest).sum() <= 30  # a twenty-fourth of the pages, give or take
+    assert pages[schema.TS].is_monotonic_increasing
 
 
 def test_an_empty_tally_has_no_value():
