@@ -30,6 +30,10 @@ from pricing.tables import Tables
 from pricing.verdict import Verdict as Status
 
 MINOR = 100
+IN_SAMPLE = (
+    "The cut-off of an item's move, the least effects and the tolerances were chosen with these two records in view: the "
+    "figures show that what is flagged is what happened, not how another shop's record would fare."
+)
 GUEST = "guest-"  # how the tables name a customer without an id
 OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # and there was none
 # Costs are a stated share of list, the reference price is list: their flags would repeat what list says.
@@ -85,7 +89,7 @@ def run(data: Path | None) -> Result:
     if data is None:
         raise MissingDataError("this study reads real data; name the folder of the data sets with --data")
     rows: list[Row] = []
-    notes: list[str] = []
+    notes: list[str] = [IN_SAMPLE]
     for record in RECORDS:
         quotes = receipts(load(record.dataset, data))
         if record.known:
