@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.encoder_fidelity import exported
 from benchmarks.result import Result, Row
-from pricing.encoder.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
+from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
 from pricing.encoder.losses import TensorBatch, contrastive_loss
 from pricing.encoder.model import Encoder, TorchEncoder
 from pricing.encoder.onnx import OnnxEncoder
@@ -167,7 +167,7 @@ def _peer_step(query: Ids, item: Ids) -> Callable[[], object] | None:
         from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     except ImportError:
         return None
-    from pricing.encoder.encoder import resolve_base
+    from pricing.encoder.folder import resolve_base
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

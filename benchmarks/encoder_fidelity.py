@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.result import Row
 from pricing import schema
 from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
 from pricing.encoder.export import quantise
+from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
 from pricing.encoder.model import TorchEncoder, embed, pad_id
 from pricing.encoder.onnx import OnnxEncoder
 from pricing.encoder.training import train_encoder

@@ -22,7 +22,7 @@ from benchmarks.encoder_gpu_peer import PeerAbsent, peer_seconds
 from benchmarks.result import Result, Row
 from pricing import schema
 from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import resolve_base
+from pricing.encoder.folder import resolve_base
 from pricing.encoder.model import quiet
 from pricing.encoder.report import Progress
 from pricing.encoder.training import train_encoder

@@ -31,8 +31,8 @@ from pricing.verdict import Verdict as Status
 
 MINOR = 100
 IN_SAMPLE = (
-    "The cut-off of an item's move, the least effects and the tolerances were chosen with these two records in view: the "
-    "figures show that what is flagged is what happened, not how another shop's record would fare."
+    "The cut-off of an item's move, the least effects and the tolerances were chosen with these two records in view: "
+    "the figures show that what is flagged is what happened, not how another shop's record would fare."
 )
 GUEST = "guest-"  # how the tables name a customer without an id
 OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # and there was none

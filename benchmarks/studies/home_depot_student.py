@@ -23,7 +23,8 @@ from pricing import schema
 from pricing.bundle import splits
 from pricing.datasets import load
 from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import MODEL, describe_encoder, load_encoder
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.folder import MODEL, describe_encoder
 from pricing.encoder.onnx import OnnxEncoder
 from pricing.encoder.report import Progress
 from pricing.encoder.training import train_encoder

@@ -36,7 +36,8 @@ from pricing.demand.elasticity import check_elasticity, cross_checked
 from pricing.demand.fit import DemandConfig, fit_demand
 from pricing.demand.intents import page_similarity
 from pricing.demand.model import DemandModel
-from pricing.encoder.encoder import REPORT, TextEncoder, describe_encoder, load_encoder
+from pricing.encoder.encoder import TextEncoder, load_encoder
+from pricing.encoder.folder import REPORT, describe_encoder
 from pricing.fairness.corridor_fit import fit_corridor, sample_shoppers
 from pricing.files import directory_atomic, write_json
 from pricing.page.context import MarketContext

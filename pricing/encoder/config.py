@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pricing.encoder.encoder import MINILM
+from pricing.encoder.folder import MINILM
 from pricing.errors import ConfigError
 from pricing.files import canonical_json, sha256_text
 

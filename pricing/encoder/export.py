@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pricing.encoder.data import Pairs
-from pricing.encoder.encoder import ONNX_FP32, ONNX_INT8, EncoderDescription
+from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, EncoderDescription
 from pricing.encoder.model import Encoder, embed
 from pricing.encoder.onnx import EMBEDDING, INPUT_IDS, MASK, OnnxEncoder, batches_by_length
 from pricing.search.ranking import ndcg_by_query

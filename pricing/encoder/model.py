@@ -20,7 +20,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from pricing.encoder.encoder import HEADS, MODEL, describe_encoder, resolve_base
+from pricing.encoder.folder import HEADS, MODEL, describe_encoder, resolve_base
 from pricing.encoder.onnx import batches_by_length, pad
 from pricing.errors import ConfigError
 from pricing.text import normalise

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from pricing.encoder.encoder import TOKENIZER, EncoderDescription, describe_encoder
+from pricing.encoder.folder import TOKENIZER, EncoderDescription, describe_encoder
 from pricing.errors import BundleMissing
 from pricing.text import normalise
 

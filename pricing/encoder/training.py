@@ -24,9 +24,9 @@ from pricing.encoder.config import EncoderConfig
 from pricing.encoder.cross_validation import cross_validate
 from pricing.encoder.data import encoder_data
 from pricing.encoder.distillation import Distillation, distil
-from pricing.encoder.encoder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
 from pricing.encoder.evaluation import evaluate, scored_pairs
 from pricing.encoder.export import GRAPHS, Export, choose, export_encoder
+from pricing.encoder.folder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TOKENIZER, describe_encoder
 from pricing.encoder.loop import Loop, Monotonic, merged
 from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pricing import schema
 from pricing.bundle.splits import QUERY_SALT, held_out
-from pricing.encoder.encoder import EncoderDescription, TextEncoder
+from pricing.encoder.encoder import TextEncoder
+from pricing.encoder.folder import EncoderDescription
 from pricing.search.dense_index import DensePart, choose_index, spread
 from pricing.search.match import Floats, Rarity
 from pricing.search.reranker import GRAPH, Reranker, enough, gain_over_cosine, pair_features

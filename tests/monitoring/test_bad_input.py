@@ -14,8 +14,8 @@ from monitoring.__main__ import main, parse_length
 from monitoring.verdict import read_verdict
 from pricing import schema
 from pricing.bundle.manifest import write_manifest
-from pricing.encoder.encoder import DESCRIPTION
-from pricing.encoder.encoder import SCHEMA as ENCODER_SCHEMA
+from pricing.encoder.folder import DESCRIPTION
+from pricing.encoder.folder import SCHEMA as ENCODER_SCHEMA
 from pricing.errors import ConfigError, DataError
 from pricing.files import read_json, write_json
 from pricing.profile.reference import build_profile

@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pricing.bundle.manifest import read_manifest, write_manifest
-from pricing.encoder.encoder import DESCRIPTION
+from pricing.encoder.folder import DESCRIPTION
 from pricing.errors import BundleError, BundleMissing, ConfigError
 from pricing.files import read_json, write_json
 from serving.assembly import Assembly, load_bundle_core

@@ -7,7 +7,7 @@ import pytest
 
 from pricing.encoder.cross_validation import folds_of
 from pricing.encoder.data import encoder_data
-from pricing.encoder.encoder import REPORT
+from pricing.encoder.folder import REPORT
 from pricing.encoder.training import train_encoder
 from pricing.errors import ConfigError, DataError
 

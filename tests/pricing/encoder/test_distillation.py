@@ -9,7 +9,8 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, Qwen2Config, Qwen2Model
 
 from pricing.encoder.distillation import kept_layers, query_milliseconds, student_of
-from pricing.encoder.encoder import REPORT, load_encoder
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.folder import REPORT
 from pricing.encoder.model import Encoder, TorchEncoder
 from pricing.encoder.training import train_encoder
 from pricing.errors import ConfigError, DataError

@@ -11,8 +11,9 @@ import pytest
 
 from pricing.encoder import export as export_module
 from pricing.encoder.data import Pairs
-from pricing.encoder.encoder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, load_encoder, serving_files
+from pricing.encoder.encoder import load_encoder
 from pricing.encoder.export import MOST_TEXTS, Export, _compared, _refusal, choose
+from pricing.encoder.folder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, serving_files
 from pricing.encoder.model import TorchEncoder
 from pricing.encoder.onnx import OnnxEncoder, batches_by_length, pad
 from pricing.encoder.training import train_encoder

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from pricing.encoder.encoder import REPORT, load_encoder
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.folder import REPORT
 from pricing.encoder.training import train_encoder
 
 TEXTS = ["red drill", "a chair for the lamp", "premium mower"]

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from pricing import schema
-from pricing.encoder.encoder import HEADS, MODEL, REPORT, describe_encoder, load_encoder
+from pricing.encoder.encoder import load_encoder
+from pricing.encoder.folder import HEADS, MODEL, REPORT, describe_encoder
 from pricing.encoder.model import TorchEncoder, load_heads
 from pricing.encoder.training import train_encoder
 from pricing.errors import BundleMissing, ConfigError, NonFiniteLoss

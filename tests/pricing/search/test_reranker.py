@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pricing import schema
-from pricing.encoder.encoder import EncoderDescription
+from pricing.encoder.folder import EncoderDescription
 from pricing.errors import BundleMissing
 from pricing.search.exact_index import ExactIndex
 from pricing.search.fitting import SearchPart, fit_search, served_scores, unlearnt
