@@ -49,6 +49,7 @@ class Finding:
             test, since tastes differ. None without purchase probabilities.
         equal_cost: Gap of log markup within category, epoch and band of unit cost: is the group led to items that earn
             more at the same cost? None without categories and costs.
+        access_p: Of no worse access, by permutation, corrected for the number of groups as well.
         needed: Customers of the group with which a gap of zero would pass nine times in ten; None where nothing was
             measured.
     """
@@ -69,6 +70,7 @@ class Finding:
     access: Ratio
     surplus: Ratio | None
     equal_cost: Ratio | None
+    access_p: float = 1.0
     needed: int | None = None
 
 
@@ -120,11 +122,14 @@ def audit(quotes: pd.DataFrame, groups: pd.DataFrame, *, seed: int, limits: Audi
         raw.extend(
             (str(attribute), name, measure(side, name, seed=seed, rules=rules, tests=tests)) for name in side.names
         )
-    adjusted = fe.benjamini_hochberg(np.array([measured.p_value for _, _, measured in raw], dtype=np.float64))
+    gaps, accesses = (
+        fe.benjamini_hochberg(np.array([getattr(measured, name) for _, _, measured in raw], dtype=np.float64))
+        for name in ("p_value", "access_p")
+    )
     return AuditReport(
         tuple(
-            _finding(attribute, name, measured, float(p), rules)
-            for (attribute, name, measured), p in zip(raw, adjusted, strict=True)
+            _finding(attribute, name, measured, (float(p), float(access_p)), rules)
+            for (attribute, name, measured), p, access_p in zip(raw, gaps, accesses, strict=True)
         ),
         unmatched,
     )
@@ -149,14 +154,17 @@ def _crossed(wide: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame({schema.USER_KEY: both.index, schema.ATTRIBUTE: CROSS.join(names), schema.GROUP: labels.array})
 
 
-def _finding(attribute: str, name: str, m: Measured, adjusted_p: float, rules: AuditLimits) -> Finding:
+def _finding(attribute: str, name: str, m: Measured, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
+    adjusted_p, access_p = adjusted
     few = f"fewer than {rules.rows} priced impressions or {rules.users} customers on one side"
     verdict, why = (
-        judge(m.gap, (m.low, m.high), adjusted_p, m.access, rules) if m.enough else (Verdict.COULD_NOT_TELL, few)
+        judge(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules)
+        if m.enough
+        else (Verdict.COULD_NOT_TELL, few)
     )
-    figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name != "enough"}
+    figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name not in ("enough", "access_p")}
     needed = rules.users_needed(m.users, m.standard_error)
-    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, needed=needed, **figures)
+    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
 
 
 def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:

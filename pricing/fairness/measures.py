@@ -92,6 +92,7 @@ class Measured:
     standard_error: float
     p_value: float
     access: Ratio
+    access_p: float
     surplus: Ratio | None
     equal_cost: Ratio | None
 
@@ -112,6 +113,7 @@ def measure(side: Side, name: str, *, seed: int, rules: AuditLimits, tests: int)
     low, high = _interval(estimate, seed, rules)
     enough = min(here.sum(), (~here).sum()) >= rules.rows and min(member.sum(), (~member).sum()) >= rules.users
     permutations = rules.permutations_for(tests) if enough else 0
+    access = access_ratio(side.below_list, member, seed=seed, limits=(rules.replicates, rules.confidence))
     return Measured(
         rows=int(here.sum()),
         users=int(member.sum()),
@@ -124,10 +126,23 @@ def measure(side: Side, name: str, *, seed: int, rules: AuditLimits, tests: int)
         p_value=(
             fe.permutation_p_value(side.prices, member, seed=seed, permutations=permutations) if enough else np.nan
         ),
-        access=access_ratio(side.below_list, member, seed=seed, limits=(rules.replicates, rules.confidence)),
+        access=access,
+        access_p=_access_p(side, member, access, seed, permutations) if enough else np.nan,
         surplus=surplus_ratio(side.quotes, side.user, member, seed=seed, limits=(rules.replicates, rules.confidence)),
         equal_cost=_equal_cost(side.markup, member, seed, rules),
     )
+
+
+def _access_p(side: Side, member: Flags, access: Ratio, seed: int, permutations: int) -> float:
+    """How likely so little access is by chance; 1 where nobody would ask, which still counts as a test.
+
+    The bootstrap cannot say: where few prices are below list a group may have had none, and every resample of it has
+    none as well. Labels that change hands can.
+    """
+    if not access.value < 1:
+        return 1.0
+    p = fe.permutation_p_value(side.below_list, member, seed=seed, permutations=permutations)
+    return p if np.isfinite(p) else 1.0
 
 
 def _interval(estimate: fe.Gap, seed: int, rules: AuditLimits) -> tuple[float, float]:

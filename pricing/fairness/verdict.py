@@ -20,7 +20,8 @@ class AuditLimits:
         equal: PASS where the gap's interval lies inside plus and minus this share.
         warn: WARN where the interval lies beyond this share, on either side.
         page: PAGE where the interval lies beyond this share, on either side.
-        access: PAGE where the access ratio is below this (the four-fifths rule) and its interval below 1.
+        access: PAGE where the access ratio is below this (the four-fifths rule), its interval below 1, and chance does
+            not explain it in as many groups.
         rows: Fewest priced impressions of a group, and of all others, for an answer.
         users: Fewest customers of a group, and of all others: a thousand impressions of ten customers are ten voices.
         false_discovery: Share of false alarms among alarms that Benjamini-Hochberg allows.
@@ -56,7 +57,12 @@ class AuditLimits:
 
 
 def judge(
-    gap: float, interval: tuple[float, float], adjusted_p: float, access: Ratio, limits: AuditLimits
+    gap: float,
+    interval: tuple[float, float],
+    adjusted_p: float,
+    access: Ratio,
+    access_p: float,
+    limits: AuditLimits,
 ) -> tuple[Verdict, str]:
     """The verdict on one group with enough data, and its reason; the most pressing rule that holds wins.
 
@@ -65,6 +71,7 @@ def judge(
         interval: Of the gap; NaN where no stratum held both sides.
         adjusted_p: Of no gap, corrected for the number of groups.
         access: Access ratio with its interval.
+        access_p: Of no worse access, corrected for the number of groups.
         limits: Thresholds.
     """
     low, high = interval
@@ -73,7 +80,7 @@ def judge(
     equal = float(np.log1p(limits.equal))
     rules = (
         (
-            access.value < limits.access and access.high < 1,
+            access.value < limits.access and access.high < 1 and access_p <= limits.false_discovery,
             Verdict.PAGE,
             f"access to prices below list is {access.value:.2f} of that of others, below {limits.access:g}",
         ),

@@ -83,6 +83,23 @@ def test_a_group_kept_from_discounts_pages_though_it_hardly_pays_more():
     assert "access" in found.why
 
 
+def test_rare_discounts_that_chance_kept_from_a_group_page_nobody_and_those_that_a_rule_kept_do():
+    rng = np.random.default_rng(0)
+    quotes, groups = quote_log(6, users=1_200, visits=15)
+    groups[schema.GROUP] = rng.choice([f"g{n}" for n in range(12)], len(groups))
+    listed = quotes[schema.LIST_PRICE_MINOR]
+    rare = pd.Series(rng.random(len(quotes)) < 0.001)  # some groups of 1,500 quotes get none
+    report = audit(quotes.assign(**{schema.PRICE_MINOR: np.where(rare, listed - 100, listed)}), groups, seed=1)
+    assert min(finding.access.value for finding in report.findings) < 0.8
+    assert all(finding.verdict is not Verdict.PAGE for finding in report.findings)
+    group = quotes[schema.USER_KEY].map(groups.set_index(schema.USER_KEY)[schema.GROUP])
+    kept = pd.Series(rng.random(len(quotes)) < 0.05) & (group != "g3")
+    report = audit(quotes.assign(**{schema.PRICE_MINOR: np.where(kept, listed - 100, listed)}), groups, seed=1)
+    assert by_group(report)["g3"].verdict is Verdict.PAGE
+    assert "access" in by_group(report)["g3"].why
+    assert sum(finding.verdict is Verdict.PAGE for finding in report.findings) == 1
+
+
 def test_too_few_rows_or_customers_is_no_answer_and_never_a_pass():
     quotes, groups = quote_log(5, users=60, visits=10)
     assert {f.verdict for f in audit(quotes, groups, seed=1, limits=FAST).findings} == {Verdict.COULD_NOT_TELL}
@@ -234,24 +251,25 @@ ALL = Ratio(1.0, 0.95, 1.05)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "access", "verdict"),
+    ("low", "high", "p", "access", "access_p", "verdict"),
     [
-        (-0.004, 0.004, 0.5, ALL, Verdict.PASS),
-        (-0.004, 0.02, 0.5, ALL, Verdict.COULD_NOT_TELL),
-        (0.006, 0.009, 0.001, ALL, Verdict.WARN),  # inside the band of equality, but surely not zero
-        (0.006, 0.009, 0.2, ALL, Verdict.PASS),  # not significant once all groups are counted
-        (-0.03, -0.006, 0.001, ALL, Verdict.WARN),
-        (0.021, 0.03, 0.001, ALL, Verdict.PAGE),
-        (-0.03, -0.021, 0.001, ALL, Verdict.PAGE),
-        (0.0197, 0.03, 0.001, ALL, Verdict.WARN),  # log 1.02 is 0.0198
-        (0.0, 0.0, 1.0, Ratio(0.7, 0.6, 0.75), Verdict.PAGE),
-        (0.0, 0.0, 1.0, Ratio(0.7, 0.4, 1.2), Verdict.PASS),  # below four fifths, but by chance for all we know
-        (np.nan, np.nan, np.nan, ALL, Verdict.COULD_NOT_TELL),
-        (np.nan, np.nan, np.nan, Ratio(np.nan, np.nan, np.nan), Verdict.COULD_NOT_TELL),
+        (-0.004, 0.004, 0.5, ALL, 1.0, Verdict.PASS),
+        (-0.004, 0.02, 0.5, ALL, 1.0, Verdict.COULD_NOT_TELL),
+        (0.006, 0.009, 0.001, ALL, 1.0, Verdict.WARN),  # inside the band of equality, but surely not zero
+        (0.006, 0.009, 0.2, ALL, 1.0, Verdict.PASS),  # not significant once all groups are counted
+        (-0.03, -0.006, 0.001, ALL, 1.0, Verdict.WARN),
+        (0.021, 0.03, 0.001, ALL, 1.0, Verdict.PAGE),
+        (-0.03, -0.021, 0.001, ALL, 1.0, Verdict.PAGE),
+        (0.0197, 0.03, 0.001, ALL, 1.0, Verdict.WARN),  # log 1.02 is 0.0198
+        (0.0, 0.0, 1.0, Ratio(0.7, 0.6, 0.75), 0.001, Verdict.PAGE),
+        (0.0, 0.0, 1.0, Ratio(0.0, 0.0, 0.0), 0.2, Verdict.PASS),  # a resample of none is none: only labels can tell
+        (0.0, 0.0, 1.0, Ratio(0.7, 0.4, 1.2), 0.3, Verdict.PASS),  # below four fifths, but by chance for all we know
+        (np.nan, np.nan, np.nan, ALL, 1.0, Verdict.COULD_NOT_TELL),
+        (np.nan, np.nan, np.nan, Ratio(np.nan, np.nan, np.nan), np.nan, Verdict.COULD_NOT_TELL),
     ],
 )
-def test_every_threshold_from_both_sides(low, high, p, access, verdict):
-    assert judge((low + high) / 2, (low, high), p, access, AuditLimits())[0] is verdict
+def test_every_threshold_from_both_sides(low, high, p, access, access_p, verdict):
+    assert judge((low + high) / 2, (low, high), p, access, access_p, AuditLimits())[0] is verdict
 
 
 def test_a_gap_of_zero_passes_nine_times_in_ten_with_the_customers_that_are_said_to_do():
