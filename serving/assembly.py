@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import threading
 import time
@@ -172,6 +173,8 @@ class Assembly:
         What one of them refuses is known at once; the other is left behind.
         """
         settings, repo = self.settings, self.settings.features.repo
+        if repo is not None:
+            _import_shared()
         core = _aside(lambda: self._load_core(settings))
         reader = None if repo is None else _aside(lambda: open_reader(repo))
         both: list[Future[Any]] = [core] if reader is None else [core, reader]
@@ -246,6 +249,17 @@ class Assembly:
             ("torn_pages", "counter", counts.torn_pages),
             ("waiting_pages", "gauge", self.log.waiting),
         ]
+
+
+def _import_shared() -> None:
+    """Import, before there are threads, what the model's and the feature store's imports both meet.
+
+    Feast imports torch where it is installed. SciPy, imported meanwhile by the other thread, looks for torch among the
+    modules, finds half of it and fails.
+    """
+    for name in ("torch", "scipy.stats"):
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
 
 
 def _aside(work: Callable[[], T]) -> Future[T]:

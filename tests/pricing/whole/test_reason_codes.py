@@ -45,7 +45,8 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     yield priced(with_policy(model, anchor_weight=5.0), thrifty)
     rival = replace(market, competitor_price=1.1 * model.reference.corridor_low[ROWS])
     yield priced(with_policy(model, competitor_above=0.02, competitor_below=0.02), keen, market=rival)
-    yield priced(with_policy(model, max_discount=0.05), thrifty)
+    shown = 1.1 * model.reference.corridor_low[ROWS]
+    yield priced(with_policy(model, max_increase=0.02, max_decrease=0.02), keen, previous_price=shown)
     yield priced(with_policy(model, competitor_above=0.0), keen)
     yield priced(with_policy(model, max_discount=1.0, min_margin=0.5, corridor_ratio=9.0), thrifty)
     cheap = replace(market, unit_cost=0.4 * 1.1 * model.reference.corridor_low[ROWS])
