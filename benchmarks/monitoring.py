@@ -21,6 +21,7 @@ from pricing import schema
 from pricing.profile.reference import build_profile
 
 ROWS = 10_000_000
+MICROSECOND = pd.Timedelta(microseconds=1)  # what the files keep of a time
 FILE_PAGES = 12_500  # 100,000 rows a file
 START = pd.Timestamp("2026-02-09", tz="UTC")
 
@@ -80,6 +81,6 @@ def write_day(stream: QuoteStream, folder: Path, rows: int) -> None:
     quotes, _ = stream.draw(START, 24 / files, FILE_PAGES)
     for k in range(files):
         moved = quotes.copy()
-        moved[schema.TS] = quotes[schema.TS] + pd.Timedelta(hours=24 * k / files)
+        moved[schema.TS] = quotes[schema.TS] + pd.Timedelta(days=1) // files * k // MICROSECOND * MICROSECOND
         moved[schema.QUOTE_ID] = f"{k}-" + quotes[schema.QUOTE_ID]
         moved.to_parquet(folder / f"quotes-{k:05d}.parquet", index=False, coerce_timestamps="us", compression="zstd")
