@@ -1,12 +1,15 @@
 """The corridor of each item in an epoch, fixed by its first price, shared by models and replicas. Prices nothing.
 
-It lives in the store of promises, which keeps the first value of a field and never another, and is remembered here: an
-item is asked for once an epoch and process.
+Replicas share it through the store of promises, which keeps the first value of a field and never another; it is
+remembered here, so that an item is asked for once an epoch and process. A process that shares its promises with no
+other keeps it here alone.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -16,6 +19,7 @@ from serving.core import Core, Rows
 from serving.promises import Promises
 
 HIGH: Final = "\x03"  # before an item's field for the upper end; ids are printed text
+Ends = tuple[float, float]  # of a corridor, minor units
 EPOCHS: Final = 2  # kept: requests of the old epoch may still be in flight when the new one begins
 
 
@@ -28,16 +32,18 @@ class EpochCorridors:
 
     def __init__(self, promises: Promises) -> None:
         self._promises = promises
-        self._kept: OrderedDict[str, dict[str, tuple[float, float]]] = OrderedDict()
+        self._turn = threading.Lock()
+        self._kept: OrderedDict[str, dict[str, Ends]] = OrderedDict()
 
     def known(self, core: Core, rows: Rows, epoch: int) -> EpochCorridor | None:
-        """The corridors of a page, money; None where that of some item has not been asked for."""
-        kept = self._kept.get(_key(core, epoch), {})
-        try:
-            ends = np.array([kept[core.item_ids[row]] for row in rows], dtype=np.float64).reshape(-1, 2)
-        except KeyError:
-            return None
-        return EpochCorridor(ends[:, 0] / core.minor_per_unit, ends[:, 1] / core.minor_per_unit)
+        """The corridors of a page, money; None where that of some item must be asked of the other processes first."""
+        key, items = _key(core, epoch), [core.item_ids[row] for row in rows]
+        kept = self._kept.get(key, {})
+        if not kept.keys() >= set(items):
+            if self._promises.shared:
+                return None
+            kept = self._keep(key, items, _own_ends(core, rows))
+        return _corridor([kept[item] for item in items], core.minor_per_unit)
 
     async def fix(self, core: Core, rows: Rows, epoch: int, seconds: int) -> EpochCorridor:
         """The corridors of a page: those that a price of the epoch fixed before, else the model's own from now on.
@@ -45,22 +51,42 @@ class EpochCorridors:
         Raises:
             UnavailableError: The store did not answer.
         """
-        key, own = _key(core, epoch), core.corridor(rows)
-        ends = np.rint(np.stack([own.low, own.high], axis=1) * core.minor_per_unit)
-        items = [core.item_ids[row] for row in rows]
-        found = {item: (low, high) for item, (low, high) in zip(items, ends.tolist(), strict=True)}
-        mine = {item: pair for item, pair in found.items() if np.isfinite(pair).all()}
+        key, items, own = _key(core, epoch), [core.item_ids[row] for row in rows], _own_ends(core, rows)
         fields = {
-            name: int(end) for item, pair in mine.items() for name, end in zip((item, HIGH + item), pair, strict=True)
+            name: int(end)
+            for item, pair in zip(items, own, strict=True)
+            if np.isfinite(pair).all()
+            for name, end in zip((item, HIGH + item), pair, strict=True)
         }
         other = await self._promises.promise(key, fields, seconds)
-        for item, (low, high) in mine.items():
-            found[item] = (float(other.get(item, low)), float(other.get(HIGH + item, high)))
-        self._kept.setdefault(key, {}).update(found)
-        while len(self._kept) > EPOCHS:
-            self._kept.popitem(last=False)
-        ordered = np.array([found[item] for item in items], dtype=np.float64).reshape(-1, 2) / core.minor_per_unit
-        return EpochCorridor(ordered[:, 0], ordered[:, 1])
+        found = [
+            (float(other.get(item, low)), float(other.get(HIGH + item, high)))
+            for item, (low, high) in zip(items, own, strict=True)
+        ]
+        kept = self._keep(key, items, found)
+        return _corridor([kept[item] for item in items], core.minor_per_unit)
+
+    def _keep(self, key: str, items: Sequence[str], ends: Sequence[Ends]) -> dict[str, Ends]:
+        """Remember what is not yet known of an epoch; what is known stays, whichever thread came first."""
+        with self._turn:
+            kept = self._kept.setdefault(key, {})
+            for item, pair in zip(items, ends, strict=True):
+                kept.setdefault(item, pair)
+            while len(self._kept) > EPOCHS:
+                self._kept.popitem(last=False)
+        return kept
+
+
+def _own_ends(core: Core, rows: Rows) -> list[Ends]:
+    """The ends of a model's own corridors, minor units; NaN where it has none."""
+    own = core.corridor(rows)
+    ends = np.rint(np.stack([own.low, own.high], axis=1) * core.minor_per_unit)
+    return [(low, high) for low, high in ends.tolist()]
+
+
+def _corridor(ends: Sequence[Ends], minor_per_unit: int) -> EpochCorridor:
+    money = np.array(ends, dtype=np.float64).reshape(-1, 2) / minor_per_unit
+    return EpochCorridor(money[:, 0], money[:, 1])
 
 
 def _key(core: Core, epoch: int) -> str:

@@ -15,7 +15,13 @@ DOWN = "promised_prices_down"
 
 
 class Promises(Protocol):
-    """Prices in minor units by item, promised under a key that stands for customer, epoch and model."""
+    """Prices in minor units by item, promised under a key that stands for customer, epoch and model.
+
+    Args:
+        shared: Whether other processes keep their promises here too.
+    """
+
+    shared: bool
 
     async def promised(self, key: str) -> Mapping[str, int]:
         """Everything promised under the key: what one customer saw in one epoch.
@@ -47,6 +53,8 @@ class MemoryPromises:
     Args:
         capacity: Prices kept, about a tenth of a kilobyte each; the key unused for longest makes room.
     """
+
+    shared = False
 
     def __init__(self, capacity: int = 1_000_000) -> None:
         self._capacity = capacity
@@ -86,6 +94,8 @@ class RedisPromises:
         url: ``redis://`` URL.
         seconds: Longest wait for an answer.
     """
+
+    shared = True
 
     def __init__(self, url: str, seconds: float) -> None:
         from redis.asyncio import Redis

@@ -22,8 +22,14 @@ def prices(running: Any, **request: Any) -> list[int]:
         return [item["price_minor"] for item in client.pages([{**ASK, **request}])[0]["items"]]
 
 
+class SharedPromises(MemoryPromises):
+    """Stands for a store that several processes ask."""
+
+    shared = True
+
+
 async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: Any) -> None:
-    promises = MemoryPromises()
+    promises = SharedPromises()
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
     one, canary = EpochCorridors(promises), EpochCorridors(promises)
     first = await one.fix(old, ROWS, 7, 60)
@@ -40,7 +46,7 @@ async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: 
 async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(handmade: Any) -> None:
     core, asked = handmade.HandMadeCore(lowest=0.5), []
 
-    class Counting(MemoryPromises):
+    class Counting(SharedPromises):
         async def promise(self, key: str, prices: Mapping[str, int], seconds: int) -> dict[str, int]:
             asked.append(key)
             return await super().promise(key, prices, seconds)
@@ -58,12 +64,22 @@ async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(ha
 
 async def test_an_item_without_a_corridor_is_kept_as_such_and_no_page_is_empty_handed(handmade: Any) -> None:
     core = handmade.HandMadeCore()
-    corridors = EpochCorridors(MemoryPromises())
+    corridors = EpochCorridors(SharedPromises())
     assert np.isnan((await corridors.fix(core, ROWS, 1, 60)).low).all()
     known = corridors.known(core, ROWS, 1)
     assert known is not None
     assert np.isnan(known.high).all()
     assert (await corridors.fix(core, ROWS[:0], 1, 60)).low.shape == (0,)
+
+
+def test_a_process_of_its_own_fixes_corridors_without_asking_anybody(handmade: Any) -> None:
+    old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
+    corridors = EpochCorridors(MemoryPromises())
+    first, later = corridors.known(old, ROWS, 7), corridors.known(new, np.array([3, 8]), 7)
+    assert first is not None
+    assert later is not None
+    assert first.low.tolist() == [6.5, 8.5]
+    assert later.low.tolist() == [6.5, 5.4], "the first model's where it came first, the second's elsewhere"
 
 
 @pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
@@ -89,6 +105,7 @@ def test_where_the_store_is_down_unknown_corridors_mean_list_and_known_ones_stan
     serve: Callable[..., Any], handmade: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(core=handmade.HandMadeCore(lowest=0.5)) as running, RestClient(running.http) as client:
+        monkeypatch.setattr(running.assembly.promises, "shared", True, raising=False)
         whole = client.pages([ASK])[0]
 
         async def down(*_: Any) -> dict[str, int]:
