@@ -102,6 +102,41 @@ LINES = (
         "(docs/operations.md)",
     ),
     Line(
+        "100 quiet days of hourly looks at drift, performance and fairness: pages; warnings (worse traffic), simulated",
+        "detection",
+        "{quiet_pages_100_days:.0f}; {quiet_warnings_100_days:.0f}",
+    ),
+    Line(
+        "one category 2 / 5 / 10 % dearer, seen within a day; hours to the first alarm at 100 pages an hour",
+        "detection",
+        "{power_price_2_percent:.0%} / {power_price_5_percent:.0%} / {power_price_10_percent:.0%}; "
+        "{hours_price_2_percent_low:.0f} / {hours_price_5_percent_low:.0f} / {hours_price_10_percent_low:.0f}",
+    ),
+    Line(
+        "a group pays 1 / 2 / 3 % more, the same",
+        "detection",
+        "{power_gap_1_percent:.0%} / {power_gap_2_percent:.0%} / {power_gap_3_percent:.0%}; "
+        "{hours_gap_1_percent_low:.0f} / {hours_gap_2_percent_low:.0f} / {hours_gap_3_percent_low:.0f}",
+    ),
+    Line(
+        "new words in 10 / 30 % of searches; similarity constant; a tenth of costs a hundredfold, the same",
+        "detection",
+        "{power_words_10_percent:.0%} / {power_words_30_percent:.0%}; {power_broken_similarity:.0%}; "
+        "{power_broken_cost:.0%}; {hours_words_10_percent_low:.0f} / {hours_words_30_percent_low:.0f}; "
+        "{hours_broken_similarity_low:.0f}; {hours_broken_cost_low:.0f}",
+    ),
+    Line(
+        "price slopes of demand x 1.5 / x 2 / x 3, seen within a week at 100 pages an hour; at 400",
+        "detection",
+        "{power_elasticity_x1.5_low:.0%} / {power_elasticity_x2_low:.0%} / {power_elasticity_x3_low:.0%}; "
+        "{power_elasticity_x1.5_high:.0%} / {power_elasticity_x2_high:.0%} / {power_elasticity_x3_high:.0%}",
+    ),
+    Line(
+        "drift job over a day of 10M quotes, one thread: rows a second, memory of the pass; Evidently on its sample",
+        "monitoring",
+        "{sums_and_sketches_rows_per_second:,.0f}, {memory_of_the_pass:.0f} MB; {evidently_sample_seconds:.0f} s",
+    ),
+    Line(
         "simulated shop, planted parameters, largest error at 100k impressions",
         "synthetic",
         "{exogenous_largest_error:.2f} standard errors; {endogenous_without_control_function_largest_error:.1f} "
@@ -144,6 +179,30 @@ LINES = (
         "encoder",
         "{torch_12tokens_1thread_p50:.1f} / {fp32_12tokens_1thread_p50:.1f} / {int8_12tokens_1thread_p50:.1f} ms; "
         "{int8_mean_cosine:.3f}, {int8_ndcg10_lost:.4f}; {train_ratio:.2f} times its pairs a second",
+    ),
+    Line(
+        "endpoint, 100k items, pages of 24: median of a lone request over the sum of its parts; at 32 in flight, pages a "
+        "second over those of its core with no server in front, and over FastAPI / LitServe / BentoML / MLServer, bare",
+        "serving",
+        "{p50_over_parts:.2f}; {throughput_over_core:.2f}; {throughput_over_fastapi:.2f} / "
+        "{throughput_over_litserve:.2f} / {throughput_over_bentoml:.2f} / {throughput_over_mlserver:.2f}",
+    ),
+    Line(
+        "the same, 99th percentile over the best of them; start to ready; memory; share of feature reads, before and after "
+        "the cache",
+        "serving",
+        "{p99_over_best_peer:.2f}; {cold_start_seconds:.0f} s; {memory_mb:.0f} MB; {feature_share_uncached:.2f}, "
+        "{feature_share_cached:.2f}",
+    ),
+    Line(
+        "a million items: time to find and price a page over that of 100k; recall of the exact first 100; memory",
+        "serving",
+        "{page_many_over_base:.2f}; {recall_at_100_many:.3f}; {many_memory_mb:.0f} MB",
+    ),
+    Line(
+        "ten minutes at saturation: pages, failed requests, growth of memory",
+        "serving-soak",
+        "{pages:,.0f}, {failed:.0f}, {memory_growth:+.1%}",
     ),
     Line(
         "one page of 24 prices, exact, interval / menu of 32 price endings",

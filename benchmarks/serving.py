@@ -111,6 +111,9 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone
     best = max(peer.throughput for peer in peers)
     yield Row("throughput_over_best_peer", ours[busiest].throughput / best, reference="above 1")
     yield Row("p99_over_best_peer", ours[busiest].p99 / min(peer.p99 for peer in peers), reference="below 1")
+    for peer in PEERS:
+        if (peer, busiest) in measured:
+            yield Row(f"throughput_over_{peer}", ours[busiest].throughput / measured[peer, busiest].throughput)
     batched = measured[BATCHED, busiest]
     yield Row("throughput_over_batched_fastapi", ours[busiest].throughput / batched.throughput)
     for (name, level), load in measured.items():
