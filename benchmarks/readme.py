@@ -181,15 +181,15 @@ LINES = (
         "{int8_mean_cosine:.3f}, {int8_ndcg10_lost:.4f}; {train_ratio:.2f} times its pairs a second",
     ),
     Line(
-        "endpoint, 100k items, pages of 24: median of a lone request over the sum of its parts; at 32 in flight, pages a "
-        "second over those of its core with no server in front, and over FastAPI / LitServe / BentoML / MLServer, bare",
+        "endpoint, 100k items, pages of 24: median of a lone request over the sum of its parts; at 32 in flight, pages "
+        "a second over those of its core with no server in front, and over FastAPI / LitServe / BentoML / MLServer",
         "serving",
         "{p50_over_parts:.2f}; {throughput_over_core:.2f}; {throughput_over_fastapi:.2f} / "
         "{throughput_over_litserve:.2f} / {throughput_over_bentoml:.2f} / {throughput_over_mlserver:.2f}",
     ),
     Line(
-        "the same, 99th percentile over the best of them; start to ready; memory; share of feature reads, before and after "
-        "the cache",
+        "the same, 99th percentile over the best of them; start to ready; memory; share of feature reads, before and "
+        "after the cache",
         "serving",
         "{p99_over_best_peer:.2f}; {cold_start_seconds:.0f} s; {memory_mb:.0f} MB; {feature_share_uncached:.2f}, "
         "{feature_share_cached:.2f}",
