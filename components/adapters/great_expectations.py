@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +18,8 @@ import pandas as pd
 import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
-from great_expectations.expectations.core.expect_column_pair_values_a_to_be_greater_than_b import (
-    ExpectColumnPairValuesAToBeGreaterThanB,
-)
-from great_expectations.expectations.core.expect_column_to_exist import ExpectColumnToExist
-from great_expectations.expectations.core.expect_column_values_to_be_between import ExpectColumnValuesToBeBetween
-from great_expectations.expectations.core.expect_column_values_to_be_in_set import ExpectColumnValuesToBeInSet
-from great_expectations.expectations.core.expect_column_values_to_not_be_null import ExpectColumnValuesToNotBeNull
-from great_expectations.expectations.core.expect_compound_columns_to_be_unique import ExpectCompoundColumnsToBeUnique
-from great_expectations.expectations.core.expect_table_columns_to_match_set import ExpectTableColumnsToMatchSet
-from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
-from great_expectations.expectations.expectation import Expectation
 
-from components.adapters.readable import read_values
+from components.adapters.suites import ROW, UNIQUE_KEY, Prepared, prepare
 from components.adapters.validation_report import (
     KNOWN_COLUMN,
     NOT_EMPTY,
@@ -47,12 +36,8 @@ from pricing.tables import METADATA
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-UNIQUE_KEY = "unique key"
-ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column
 BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
 SEPARATOR = "\x1f"
-LIST_KINDS = ("ids", "numbers")
-BOUNDED_KINDS = ("money", "number", "integer", "share")
 MAX_QUARANTINED = 0.05  # share of a table's rows; more than this is a broken export rather than a few broken rows
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
@@ -65,22 +50,6 @@ class Checked:
     accepted: pd.DataFrame
     quarantine: pd.DataFrame
     report: TableReport
-
-
-@dataclass
-class _Prepared:
-    """A raw table beside the columns its suite looks at."""
-
-    raw: pd.DataFrame
-    columns: dict[str, pd.Series[Any]] = field(default_factory=dict)
-    expectations: list[Expectation] = field(default_factory=list)
-
-    def expect(self, kind: type[Expectation], rule: str, columns: tuple[str, ...], **kwargs: Any) -> None:
-        self.expectations.append(kind(meta={"rule": rule, "columns": list(columns)}, **kwargs))
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        return pd.DataFrame(self.columns, index=self.raw.index)
 
 
 def validate_tables(
@@ -164,7 +133,7 @@ def _check(
     max_quarantined: float,
     spark: SparkSession | None,
 ) -> Checked:
-    prepared = _prepare(table, raw, accepted, numbered=spark is not None)
+    prepared = prepare(table, raw, accepted, numbered=spark is not None)
     results = _run(context, table.name, prepared, spark).results
     broken: dict[int, list[str]] = {}
     findings: list[Finding] = []
@@ -183,121 +152,7 @@ def _check(
     return Checked(good, _labelled(raw, broken), report)
 
 
-def _prepare(
-    table: schema.Table, raw: pd.DataFrame, accepted: Mapping[str, pd.DataFrame], *, numbered: bool
-) -> _Prepared:
-    prepared = _Prepared(raw)
-    if numbered:
-        prepared.columns[ROW] = pd.Series(np.arange(len(raw)), index=raw.index)
-    prepared.expect(ExpectTableRowCountToBeBetween, NOT_EMPTY, (), min_value=1, severity="critical")
-    for name in table.required_names:
-        prepared.expect(ExpectColumnToExist, REQUIRED_COLUMN, (name,), column=name, severity="critical")
-    for name in map(str, raw.columns):
-        if name in table.names:
-            _expect_column(prepared, table.column(name))
-        else:
-            prepared.columns[name] = raw[name].map(str)
-    _expect_across(prepared, table, accepted)
-    _expect_known(prepared, table)
-    return prepared
-
-
-def _expect_known(prepared: _Prepared, table: schema.Table) -> None:
-    unknown = tuple(str(name) for name in prepared.raw.columns if name not in table.names)
-    prepared.expect(
-        ExpectTableColumnsToMatchSet,
-        KNOWN_COLUMN,
-        unknown,
-        column_set=[name for name in prepared.columns if name not in unknown],
-        exact_match=True,
-        severity="critical",
-    )
-
-
-def _expect_column(prepared: _Prepared, column: schema.Column) -> None:
-    name, given = column.name, prepared.raw[column.name]
-    typed, unreadable = read_values(given, column)
-    # A value that cannot be read is reported as that, not as an absent one too.
-    presence = f"{name} (as given)" if bool(unreadable.any()) else name
-    prepared.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
-    if presence != name:
-        prepared.columns[presence] = given.map(str, na_action="ignore")
-    prepared.columns[f"{name} is readable"] = ~unreadable
-    prepared.expect(
-        ExpectColumnValuesToBeInSet,
-        f"readable as {column.kind}",
-        (name,),
-        column=f"{name} is readable",
-        value_set=[True],
-        severity="critical",
-    )
-    if not column.nullable:
-        prepared.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
-    if column.kind in BOUNDED_KINDS and (rule := _range(column)):
-        prepared.expect(
-            ExpectColumnValuesToBeBetween,
-            rule,
-            (name,),
-            column=name,
-            min_value=column.minimum if column.above is None else column.above,
-            strict_min=column.above is not None,
-            max_value=column.maximum,
-            severity=column.severity,
-        )
-
-
-def _range(column: schema.Column) -> str:
-    low = f"> {column.above:g}" if column.above is not None else ""
-    low = low or (f">= {column.minimum:g}" if column.minimum is not None else "")
-    high = f"<= {column.maximum:g}" if column.maximum is not None else ""
-    return " and ".join(part for part in (low, high) if part)
-
-
-def _expect_across(prepared: _Prepared, table: schema.Table, accepted: Mapping[str, pd.DataFrame]) -> None:
-    present = set(prepared.raw.columns)
-    if present.issuperset(table.key):
-        prepared.expect(
-            ExpectCompoundColumnsToBeUnique,
-            UNIQUE_KEY,
-            table.key,
-            column_list=list(table.key),
-            severity="critical",
-        )
-    for order in table.orders:
-        if present.issuperset((order.smaller, order.larger)):
-            prepared.expect(
-                ExpectColumnPairValuesAToBeGreaterThanB,
-                f"{order.smaller} <= {order.larger}",
-                (order.smaller, order.larger),
-                column_A=order.larger,
-                column_B=order.smaller,
-                or_equal=True,
-                ignore_row_if="either_value_is_missing",
-                severity=order.severity,
-            )
-    for reference in table.references:
-        if reference.column in present:
-            _expect_reference(prepared, reference, accepted.get(reference.table, pd.DataFrame()))
-
-
-def _expect_reference(prepared: _Prepared, reference: schema.Reference, target: pd.DataFrame) -> None:
-    # The other table's keys stay out of the suite: thousands of them would make its page unreadable.
-    flag = f"{reference.column} is in {reference.table}"
-    key = schema.table(reference.table).key[0]
-    known = target[key].map(str, na_action="ignore") if key in target else pd.Series(dtype=object)
-    values = prepared.columns[reference.column]
-    prepared.columns[flag] = values.isin(known) | values.isna()
-    prepared.expect(
-        ExpectColumnValuesToBeInSet,
-        f"exists in {reference.table}",
-        (reference.column,),
-        column=flag,
-        value_set=[True],
-        severity=reference.severity,
-    )
-
-
-def _run(context: Any, name: str, prepared: _Prepared, spark: SparkSession | None) -> ExpectationSuiteValidationResult:
+def _run(context: Any, name: str, prepared: Prepared, spark: SparkSession | None) -> ExpectationSuiteValidationResult:
     suite = context.suites.add(gx.ExpectationSuite(name, expectations=prepared.expectations))
     asset = context.data_sources.get("tables").add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe(name)
