@@ -200,6 +200,11 @@ LINES = (
         "{page_many_over_base:.2f}; {recall_at_100_many:.3f}; {many_memory_mb:.0f} MB",
     ),
     Line(
+        "ten minutes at saturation: pages, failed requests, growth of memory",
+        "serving-soak",
+        "{pages:,.0f}, {failed:.0f}, {memory_growth:+.1%}",
+    ),
+    Line(
         "one page of 24 prices, exact, interval / menu of 32 price endings",
         "solver",
         "{page_24_interval:.2f} / {page_24_menu:.2f} ms",
