@@ -147,7 +147,7 @@ price will not rise within the epoch: a later page may be lower. It is degraded 
 
 Environment variables, read once at the start; `python -m serving --help` lists the options that stand for some of them.
 A setting out of its range, a bundle or decision that is refused, or a feature folder that does not open ends the start
-with one line that says why and exit code 2.
+with one line that says why and the exit code of its kind, as `fairtag --help` lists them: 6 for an altered bundle, say.
 
 | limit | default | |
 |---|---|---|
