@@ -21,6 +21,7 @@ from benchmarks.serving_peers import PAGE, PATHS, body_of
 from pricing.errors import UnavailableError
 
 OURS = "fairtag"
+HELPERS = max(0, (os.cpu_count() or 1) - 1)  # as its documentation recommends
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,21 @@ class Arm:
         return body_of(self.name, query)
 
     def memory_mb(self) -> float:
-        """Resident memory."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1_024
+        """Memory of all its processes; what several of them map counts once."""
+        server = psutil.Process(self.process.pid)
+        return float(sum(each.memory_full_info().pss for each in (server, *server.children(recursive=True)))) / 2**20
 
 
 @contextmanager
-def endpoint(bundle: Path, folder: Path, *, grpc: bool = False) -> Iterator[Arm]:
-    """Ours, with a run folder of its own, until the end of the block."""
+def endpoint(bundle: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS) -> Iterator[Arm]:
+    """Ours, with a run folder and helpers of its own, until the end of the block."""
     port, grpc_port = _free_port(), _free_port() if grpc else -1
     options = {"--bundle": bundle, "--run-dir": folder / "run", "--host": "127.0.0.1", "--http-port": port}
+    options |= {"--grpc-port": grpc_port, "--helpers": helpers, "--drain-seconds": 0, "--log-level": "WARNING"}
     line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
-    line += ["--grpc-port", str(grpc_port), "--drain-seconds", "0", "--log-level", "WARNING"]
     with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
+        while f"\nfairtag_helpers_alive {float(helpers)}\n" not in httpx.get(f"{arm.address}/metrics").text:
+            time.sleep(0.1)  # they join a server that serves already
         yield replace(arm, grpc=f"127.0.0.1:{grpc_port}")
 
 

@@ -8,20 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from pricing.bundle.decision import read_decision, require_accepted
 from pricing.errors import BundleError, FairtagError
-from pricing.page.context import UserContext
 from serving.batching import AHEAD, EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
 from serving.bundle_core import BundleCore
 from serving.core import Core
 from serving.endpoint import Endpoint, Generation
 from serving.features import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.helpers import Helpers
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.promises import MemoryPromises, Promises, RedisPromises
@@ -29,10 +28,10 @@ from serving.quote_log import QuoteLog
 from serving.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.tracing import Stages, tracer_to
+from serving.warm import warm
 
 logger = logging.getLogger(__name__)
 
-WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 WARM_USER = "fairtag-warm-up"  # unknown to any shop: the first read of a store is slow
 
 T = TypeVar("T")
@@ -120,6 +119,7 @@ class Assembly:
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
+        metrics.watch("fairtag_helpers", lambda: [("alive", "gauge", float(self.endpoint.generation.helpers.alive))])
         metrics.watch("fairtag_features", lambda: [("breaker_open", "gauge", float(self._breaker.open))])
 
     def reload(self) -> bool:
@@ -157,6 +157,7 @@ class Assembly:
     async def close(self) -> None:
         """Write what the log holds and let everything go; after the last request."""
         self.endpoint.generation.items.stop()
+        await self.endpoint.generation.helpers.close()
         self.users.close()
         if not self.log.stop():
             logger.error("the quote log did not finish in time; its journal keeps what was left")
@@ -193,23 +194,24 @@ class Assembly:
             self._encode_thread,
             largest=settings.batch_size,
             cache=EmbeddingCache(settings.query_cache),
-            ahead=AHEAD * settings.threads,
+            ahead=AHEAD * (settings.threads + settings.helpers),
             observe=self.metrics.batch.observe,
         )
+        load = partial(self._load_core, settings)
+        outcomes = self.metrics.helpers
+        helpers = Helpers(
+            settings.helpers, load, core.version, items.known, lambda outcome: outcomes.labels(outcome).inc()
+        )
+        items.tell = helpers.update
         started = time.perf_counter()
         self._warm(core)
         items.start()
         logger.info("model %s is warm after %.1f s", core.version, time.perf_counter() - started)
-        return Generation(core, items, batcher)
+        return Generation(core, items, batcher, helpers)
 
     def _warm(self, core: Core) -> None:
-        """Touch every path once, so that the first customer does not pay for lazy imports and cold pages."""
-        nobody = UserContext()
-        for query in WARM_QUERIES:
-            (embedding,) = core.encode([query])
-            rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)), core.market.stock)
-            core.price(rows, embedding, nobody, core.market.rows(rows), core.epoch_of(0.0))
-        core.price(rows[:1], None, nobody, core.market.rows(np.asarray(rows[:1])), core.epoch_of(0.0))
+        """Touch every path once, so that the first customer does not pay for it."""
+        warm(core)
         if self._reader is not None:
             try:
                 self._reader.user(WARM_USER)

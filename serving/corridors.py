@@ -77,6 +77,11 @@ class EpochCorridors:
         return kept
 
 
+def own_corridor_of(core: Core, rows: Rows) -> EpochCorridor:
+    """The corridor of a page that a model is the first to price in an epoch; what :class:`EpochCorridors` would fix."""
+    return _corridor(_own_ends(core, rows), core.minor_per_unit)
+
+
 def _own_ends(core: Core, rows: Rows) -> list[Ends]:
     """The ends of a model's own corridors, minor units; NaN where it has none."""
     own = core.corridor(rows)

@@ -21,8 +21,9 @@ from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
 from serving.core import Core, Rows, Vector
-from serving.corridors import EpochCorridors
+from serving.corridors import EpochCorridors, own_corridor_of
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
+from serving.helpers import HelperLost, Helpers, Link
 from serving.kept import Kept, degraded_fields, whole_fields
 from serving.metrics import Metrics
 from serving.page_state import Found, Known, Priced, priced, prices_of, promise_key, user_context
@@ -47,6 +48,7 @@ class Generation:
     core: Core
     items: ItemFeatureCache
     batcher: MicroBatcher
+    helpers: Helpers
 
 
 class Endpoint:
@@ -189,7 +191,7 @@ class Endpoint:
     ) -> Priced:
         """The page at prices that keep what was promised, or at list prices and why."""
         epoch = generation.core.epoch_of(now)
-        found, page = await self._run(self._find_and_price, generation, request, known, epoch)
+        found, page = await self._found_and_priced(generation, request, known, epoch)
         if page is None:  # features too old, or items that this process has not priced in the epoch: look them up
             found, known = await self._ready(generation, found, known, epoch)
             page = await self._run(self._price, generation.core, known, found, epoch)
@@ -216,6 +218,38 @@ class Endpoint:
             return replace(known, kept=known.kept.with_prices({**prices, **other}))
         return None
 
+    async def _found_and_priced(
+        self, generation: Generation, request: PageRequest, known: Known, epoch: int
+    ) -> tuple[Found, PricedPage | None]:
+        """Both in one visit to whoever is free, which is the rule; no page where something must be looked up first."""
+        if not generation.helpers.alive:
+            return await self._run(self._find_and_price, generation, request, known, epoch)
+        async with generation.helpers.turns.turn() as helper:
+            if helper is not None:
+                with contextlib.suppress(HelperLost):
+                    return await self._helped(generation, helper, request, known, epoch)
+            return await self._run(self._find_and_price, generation, request, known, epoch)
+
+    async def _helped(
+        self, generation: Generation, helper: Link, request: PageRequest, known: Known, epoch: int
+    ) -> tuple[Found, PricedPage | None]:
+        """A helper's page; none where a price of the epoch, or the age of a feature, forbids what it assumed."""
+        core = generation.core
+        rows, unknown = (None, []) if request.task == SEARCH else self._asked_for(core, request)
+        with self._stages.stage("help"):
+            answer = await generation.helpers.ask(
+                helper, rows=rows, page_size=request.page_size, query=request.query or "", known=known, epoch=epoch
+            )
+        found = self._look(generation, answer.rows, unknown, epoch)
+        if len(found.old) or found.corridor is None:
+            return found, None
+        own = own_corridor_of(core, answer.rows)
+        same = all(
+            np.array_equal(mine, theirs, equal_nan=True)
+            for mine, theirs in ((own.low, found.corridor.low), (own.high, found.corridor.high))
+        )
+        return found, answer.page if same else None
+
     def _find_and_price(
         self, generation: Generation, request: PageRequest, known: Known, epoch: int
     ) -> tuple[Found, PricedPage | None]:
@@ -235,11 +269,16 @@ class Endpoint:
                     known.embedding, request.query or "", known.user, request.page_size, generation.items.stock
                 )
         else:
-            rows, unknown = core.rows_of(request.item_ids or ())
-            if not len(rows):
-                raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
-            rows = rows[: request.page_size]
+            rows, unknown = self._asked_for(core, request)
         return self._look(generation, rows, unknown, epoch)
+
+    @staticmethod
+    def _asked_for(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
+        """The rows of the items of a ``price`` request, and the ids that the catalogue lacks."""
+        rows, unknown = core.rows_of(request.item_ids or ())
+        if not len(rows):
+            raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
+        return rows[: request.page_size], unknown
 
     def _look(self, generation: Generation, rows: Rows, unknown: list[str], epoch: int) -> Found:
         market, age = generation.items.rows(rows)

@@ -93,6 +93,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.http_port = listener.getsockname()[1]
         http = self._http()
         grpc = await self._grpc()
+        self.assembly.endpoint.generation.helpers.start()
         self.listening.set()
         spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
@@ -177,12 +178,19 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         except (BundleError, OSError):
             return  # between two renames; the next look sees it whole
         if version != self.assembly.endpoint.generation.core.version:
-            await asyncio.to_thread(self.assembly.reload)
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Serve the bundle's folder anew; helpers of the old model end, and their pages are priced here."""
+        old = self.assembly.endpoint.generation.helpers
+        if await asyncio.to_thread(self.assembly.reload):
+            self.assembly.endpoint.generation.helpers.start()
+            await old.close()
 
     def _hang_up(self) -> None:
         """SIGHUP: read keys and bundle again."""
         self.assembly.rotate_keys()
-        task = asyncio.create_task(asyncio.to_thread(self.assembly.reload))
+        task = asyncio.create_task(self._reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -65,6 +65,7 @@ class ServingSettings(KeySettings):
     http_port: int = Field(default=8080, ge=0, le=65_535)
     grpc_port: int = Field(default=8081, ge=-1, le=65_535, description="-1 serves no gRPC.")
     threads: int = Field(default=1, ge=1, description="Threads that price pages; they share one interpreter.")
+    helpers: int = Field(default=0, ge=0, description="Processes that price pages beside the server's: cores less one.")
     encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
     batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")

@@ -23,6 +23,7 @@ from pricing.reasons import Reason
 from pricing.tables import Tables
 from serving.core import OPEN, Settled
 from serving.features import FeatureReader, MemoryReader, UserFeatures
+from serving.settings import ServingSettings
 
 N = 60
 SECRET = bytes(range(32)).hex()
@@ -150,6 +151,13 @@ def tables() -> Tables:
     return Tables(items=items, users=users, impressions=nothing, orders=nothing)
 
 
+def load(settings: ServingSettings) -> HandMadeCore:
+    """The model of the server and of its helpers; a file VERSION in the bundle's folder names it."""
+    file = settings.bundle / "VERSION"
+    version = file.read_text() if file.is_file() else HandMadeCore.version
+    return HandMadeCore(version=version, slow=float(os.environ.get("TEST_SLOW", "0")))
+
+
 def main() -> int:
     """Serve the hand-made model; FAIRTAG_* as in production, TEST_FEAST a feature folder, TEST_SLOW seconds a page."""
     from serving.__main__ import parser, settings_of
@@ -162,13 +170,12 @@ def main() -> int:
     sys.argv = sys.argv[:1]
     from serving.server import PricingServer
 
-    core = HandMadeCore(slow=float(os.environ.get("TEST_SLOW", "0")))
     feast = "TEST_FEAST" in os.environ
 
     def open_reader(repo: Path) -> FeatureReader:
         return open_feast(repo) if feast else MemoryReader(users={"hunter": HUNTER})
 
-    PricingServer(Assembly(settings, Metrics(), load_core=lambda _settings: core, open_reader=open_reader)).start()
+    PricingServer(Assembly(settings, Metrics(), load_core=load, open_reader=open_reader)).start()
     return 0
 
 
