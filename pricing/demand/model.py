@@ -7,7 +7,7 @@ the parameters and how to read a page from them; nothing of how they are estimat
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,15 +134,15 @@ class DemandModel:
             seed: Seed of the draws; equal seeds give equal draws.
             personalise: False leaves the behaviour out.
         """
-        rng = np.random.default_rng(seed)
         known, posterior = personalise and behaviour is not None, self.posterior
         z = self.standard.behaviour(behaviour) if known and behaviour is not None else np.zeros(N_BEHAVIOUR)
         s = similarity - self.standard.similarity if self.similarity_in_price else np.zeros(items.size)
         rows = self.layout.rows(
             self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
         )
-        shift = posterior.factor @ rng.standard_normal((self.layout.size, n_draws))
-        own = posterior.conditional[items] @ rng.standard_normal((items.size, 2, n_draws))
+        shared, each = _normals(seed, self.layout.size, items.size, n_draws)
+        shift = posterior.factor @ shared
+        own = posterior.conditional[items] @ each
         own -= posterior.gain[items] @ shift
         own += posterior.effects[items][:, :, None]
         theta, half = posterior.theta[:, None] + shift, self.layout.half
@@ -281,3 +281,15 @@ class DemandModel:
         scale, usual = self._settling
         slope = np.maximum(b * scale[items], self.b_min)
         return a + (slope - b) * usual[items], slope
+
+
+@lru_cache(maxsize=8)
+def _normals(seed: int, size: int, items: int, n_draws: int) -> tuple[Floats, Floats]:
+    """Standard normal draws of theta (size, n_draws) and of the effects (items, 2, n_draws): those of a page's seed.
+
+    The seed of a page is its epoch, so that a busy endpoint asks for the same ones all day.
+    """
+    rng = np.random.default_rng(seed)
+    shared, each = rng.standard_normal((size, n_draws)), rng.standard_normal((items, 2, n_draws))
+    shared.flags.writeable = each.flags.writeable = False
+    return shared, each

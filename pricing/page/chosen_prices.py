@@ -76,7 +76,7 @@ def _explored(problem: PageProblem, price: Floats, allowed: Flags, epoch: int, c
     low, high = problem.bounds.lo[at], problem.bounds.hi[at]
     # A price in whole cents may miss its bound by a rounding error; the menu keeps the price itself all the same.
     menu, chosen = exploration_menu(np.clip(price[at], low, high), low, high)
-    ending = np.stack([snap(column, problem.menu[at]) for column in menu.T], axis=1)
+    ending = snap(menu, problem.menu[at])
     ending[np.arange(at.size), chosen] = price[at]
     keys = [(customer or "", problem.model.item_ids[row], epoch, problem.model.version) for row in problem.rows[at]]
     found = explore(ending, chosen, rate, keys)

@@ -109,7 +109,7 @@ def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequ
     if len(keys) != len(grid):
         raise DataError(f"{len(keys)} keys for {len(grid)} items; one each")
     probability = propensities(grid, at, rate)
-    coin = np.array([uniform(key, "explore") for key in keys])
+    coin = uniforms(keys, "explore")
     random = coin < rate
     point = at.copy()
     for row in np.flatnonzero(random).tolist():  # few: a hash for every item was a tenth of a page's time
@@ -123,6 +123,17 @@ def uniform(key: Sequence[str | int], purpose: str) -> float:
 
     Parts are written with their lengths, so that ("ab", "c") and ("a", "bc") are different keys.
     """
-    parts = [purpose, *(str(part) for part in key)]
-    text = "".join(f"{len(part.encode())}:{part}" for part in parts)
-    return (int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 11) * UNIT
+    return float(uniforms([key], purpose)[0])
+
+
+def uniforms(keys: Sequence[Sequence[str | int]], purpose: str) -> Floats:
+    """The draw of each key, shape (n,); keys of one page share most of their parts, which are written once."""
+    head, written = _written(purpose), {part: _written(str(part)) for key in keys for part in key}
+    texts = [head + b"".join([written[part] for part in key]) for key in keys]
+    bits = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 11 for text in texts]
+    return np.array(bits, dtype=np.float64) * UNIT
+
+
+def _written(part: str) -> bytes:
+    text = part.encode()
+    return b"%d:%b" % (len(text), text)

@@ -218,10 +218,16 @@ def settle(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
 
 
 def snap(price: ArrayLike, menu: Floats) -> Floats:
-    """The nearest point of each menu row, the lower of two equally near; idempotent and monotone."""
-    distance = np.abs(menu - np.asarray(price, float)[:, None])
-    nearest = np.where(np.isnan(distance), np.inf, distance).argmin(-1)
-    return np.asarray(np.take_along_axis(menu, nearest[:, None], -1)[:, 0])
+    """The nearest point of each menu row (n, m) to its price (n,), or to each of its prices (n, k); NaN pads a menu.
+
+    The lower of two equally near; idempotent and monotone.
+    """
+    wanted = np.asarray(price, float)
+    each = wanted.reshape(len(menu), -1)
+    distance = np.abs(menu[:, None, :] - each[:, :, None])
+    distance[np.isnan(distance)] = np.inf
+    nearest = distance.argmin(-1)
+    return np.asarray(menu[np.arange(len(menu))[:, None], nearest]).reshape(wanted.shape)
 
 
 def nearest_ending(price: ArrayLike, limits: GuardrailLimits) -> Floats:
@@ -284,7 +290,8 @@ def _tightest(start: _Side, *given: tuple[Floats, Reason], whole: Callable[[Floa
     stacked[np.isnan(stacked)] = -np.inf
     winner = stacked.argmax(0)
     names = np.array([None, *(reason for _, reason in given)], dtype=object)[winner]
-    return _Side(np.take_along_axis(stacked, winner[None], 0)[0], np.where(winner == 0, start.reason, names))
+    # Plain indexing: take_along_axis needs five times as long on a page.
+    return _Side(stacked[winner, np.arange(winner.size)], np.where(winner == 0, start.reason, names))
 
 
 def _close(bounds: Bounds) -> Bounds:

@@ -147,41 +147,37 @@ def _items(
 ) -> tuple[PricedItem, ...]:
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)
-    columns = zip(
-        *(
-            to_minor(money, unit).tolist()
-            for money in (
-                problem.market.list_price,
-                chosen.price,
-                problem.r,
-                problem.market.unit_cost,
-                problem.bounds.lo,
-                problem.bounds.hi,
-            )
-        ),
-        strict=True,
-    )
-    personal = from_data & problem.bounds.feasible & ~chosen.at_list
+    market, bounds = problem.market, problem.bounds
+    money = (market.list_price, chosen.price, problem.r, market.unit_cost, bounds.lo, bounds.hi)
+    amounts = to_minor(np.stack(money, axis=1), unit).tolist()
+    personal = (from_data & bounds.feasible & ~chosen.at_list).tolist()
+    shares = zip(
+        problem.similarity.tolist(), chosen.probability.tolist(), chosen.propensity.tolist(), strict=True
+    )  # plain numbers: an array gives them out one by one at ten times the cost
     return tuple(
         PricedItem(
             item_id=model.item_ids[row],
             category=str(model.categories[row]),
-            rank=place + 1,
-            similarity=float(problem.similarity[place]),
+            rank=place,
+            similarity=similarity,
             list_price_minor=listed,
             price_minor=price,
             reference_price_minor=reference,
             unit_cost_minor=cost,
             low_minor=low,
             high_minor=high,
-            purchase_probability=float(chosen.probability[place]),
-            personalised=bool(personal[place]),
-            reasons=reasons[place],
-            propensity=float(chosen.propensity[place]),
+            purchase_probability=probability,
+            personalised=own,
+            reasons=why,
+            propensity=propensity,
         )
-        for place, (row, (listed, price, reference, cost, low, high)) in enumerate(
-            zip(problem.rows, columns, strict=True)
-        )
+        for place, (
+            row,
+            (listed, price, reference, cost, low, high),
+            own,
+            why,
+            (similarity, probability, propensity),
+        ) in enumerate(zip(problem.rows.tolist(), amounts, personal, reasons, shares, strict=True), start=1)
     )
 
 

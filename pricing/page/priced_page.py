@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pricing.reasons import Reason
 
 
-@dataclass(frozen=True)
-class PricedItem:
+class PricedItem(NamedTuple):
     """One item of a priced page; money in integer minor units.
 
     Args:

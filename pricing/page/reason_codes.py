@@ -5,6 +5,8 @@ Reads a priced problem; decides no price.
 
 from __future__ import annotations
 
+from itertools import compress
+
 import numpy as np
 
 from pricing.page.chosen_prices import ChosenPrices
@@ -20,20 +22,21 @@ def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | 
     first = () if refusal is None else (refusal,)
     moved = movers(problem)
     bounding = binding_reasons(chosen.price, problem.bounds)
-    at_list = np.isclose(chosen.price, problem.market.list_price)
-    held = [() if same else row for same, row in zip(at_list, bounding, strict=True)]  # list itself held in the law
+    unit = problem.model.policy.limits.minor_per_unit
+    same = np.abs(chosen.price - problem.market.list_price) < 0.5 / unit
+    flags = np.stack([problem.bounds.feasible, chosen.explored, chosen.at_list, same], axis=1).tolist()
     found: list[tuple[Reason, ...]] = []
-    for place in range(len(problem.rows)):
-        if not problem.bounds.feasible[place]:
-            found.append((*first, Reason.INFEASIBLE))
-        elif chosen.explored[place]:
-            found.append((*first, Reason.EXPLORATION, *bounding[place]))
-        elif chosen.at_list[place]:
-            found.append((*first, Reason.LOW_CONFIDENCE_LIST, *held[place]))
+    for (feasible, explored, at_list, is_list), why, bound in zip(flags, moved, bounding, strict=True):
+        if not feasible:
+            row = (*first, Reason.INFEASIBLE)
+        elif explored:
+            row = (*first, Reason.EXPLORATION, *bound)
+        elif at_list:  # list itself, or list held in the law
+            row = (*first, Reason.LOW_CONFIDENCE_LIST, *(() if is_list else bound))
         else:
-            inside = () if bounding[place] else (Reason.PRICE_ENDING,)
-            found.append((*first, *moved[place], *bounding[place], *inside))
-    return [tuple(dict.fromkeys(row)) for row in found]
+            row = (*first, *why, *(bound or (Reason.PRICE_ENDING,)))
+        found.append(tuple(dict.fromkeys(row)))
+    return found
 
 
 def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
@@ -52,4 +55,6 @@ def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
         (problem.ageing, Reason.STOCK_AGEING),
         (np.full(len(ratio), model.policy.anchor_weight > 0), Reason.ANCHOR),
     )
-    return [tuple(reason for mask, reason in marks if mask[place]) for place in range(len(ratio))]
+    names = [reason for _, reason in marks]
+    rows = np.stack([mask for mask, _ in marks], axis=1).tolist()
+    return [tuple(compress(names, row)) for row in rows]

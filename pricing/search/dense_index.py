@@ -86,7 +86,7 @@ class CodeIndex:
         wanted = min(max(k * self._width, LEAST), self._codes.ntotal)
         found = np.sort(self._codes.search(query, wanted)[1][0])  # sorted: the map is read front to back
         found = found[found >= 0]
-        scores = self._embeddings[found] @ query[0]
+        scores = self._embeddings.take(found, axis=0) @ query[0]
         best = np.lexsort((found, -scores))[:k]
         return np.asarray(found[best], dtype=np.int64)
 

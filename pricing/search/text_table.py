@@ -113,8 +113,8 @@ class TextTable:
         starts = self.starts[KINDS.index(kind)]
         first, size = starts[rows], starts[rows + 1] - starts[rows]
         place = np.repeat(np.arange(len(rows)), size)
-        within = np.arange(len(place)) - np.repeat(np.cumsum(size) - size, size)
-        return Chosen(np.asarray(self.hashes[np.repeat(first, size) + within]), place, len(rows))
+        begin = first - (np.cumsum(size) - size)  # of each text's hashes, less where they will lie
+        return Chosen(self.hashes.take(begin[place] + np.arange(len(place))), place, len(rows))
 
     def save(self, path: Path) -> Path:
         """Write the arrays into a folder, whole or not at all."""

@@ -48,7 +48,10 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
     settings = settings_of(serving_parser().parse_args(container["args"]))
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert (settings.http_port, settings.grpc_port) == (ports["http"], ports["grpc"])
+    cores = container["resources"]["limits"]["cpu"]
+    assert settings.helpers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
     read = {
+        "FAIRTAG_HELPERS": settings.helpers,
         "FAIRTAG_RUN_DIR": settings.run_dir,
         "FAIRTAG_QUOTE_LOG": settings.quote_log,
         "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
