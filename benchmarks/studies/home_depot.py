@@ -7,38 +7,34 @@ boosted on. The baselines have no such need: they are fitted on all four.
 
 from __future__ import annotations
 
-import argparse
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
 
 from benchmarks.result import Result, Row
+from benchmarks.studies import home_depot_command as command_line
 from benchmarks.studies import home_depot_encoders as encoders
 from benchmarks.studies.home_depot_baselines import bm25, boosted, calibrated, overlap_features
-from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, SEED, TAUGHT, Tell, fold_of
+from benchmarks.studies.home_depot_command import Tell
+from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, SEED, TAUGHT, fold_of
+from benchmarks.studies.home_depot_measures import DRAWS, RATING, measures
 from pricing import schema
 from pricing.bundle import splits
 from pricing.datasets import load
 from pricing.errors import MissingDataError
 from pricing.files import write_atomic
 from pricing.search.match import Rarity
-from pricing.search.ranking import ndcg_by_query, reciprocal_rank_by_query
 from pricing.search.reranker import Reranker, pair_features
 from pricing.search.text_table import TextTable
 
 Floats = NDArray[np.float64]
 
 STEPS = 400  # of 16 terms: 1.7 passes over two folds' terms, and what a CPU does in a quarter of an hour
-RATING = 2.0  # the tables grade in [0, 1]; the figures are on the set's own scale of 1 to 3
-GOOD = 5.0 / 6.0  # a product rated 2.67 or more of 3 is what the reciprocal rank looks for
-DRAWS = 1000
 PUBLISHED = {"mean": 0.532, "overlap": 0.482}  # measured when the set was prepared, on other folds
 METHODS = ("mean", "bm25", "minilm", "overlap", "tuned", "ours")
+PARTS, EXPORTS = ("ours", "tuned"), ("fp32", "int8")  # what is scored by each export of the encoder too
 NOTES = (
     "Folds by search term: no term scored was seen in training. RMSE on the raters' scale of 1 to 3; nDCG@10 with the "
     "grade as gain; MRR: first product rated 2.67 or more. Terms whose products are all rated alike show no order and "
@@ -94,9 +90,7 @@ def run(
             said = encoders.tuned(judgements, SCORED[number], steps, precision, folder, tell)
             parts.append(_kept_fold(judgements, signals, words, number, said, folder, tell))
         scored = pd.concat(parts, ignore_index=True)
-    command = f"python -m benchmarks.studies.home_depot --data DIR --folds {folds} --steps {steps}"
-    command += f" --precision {precision}" if precision != "fp32" else ""
-    command += f" --terms {terms}" if terms else ""
+    command = command_line.command("benchmarks.studies.home_depot", precision, terms, folds=folds, steps=steps)
     said_of_run = f"{folds} of {FOLDS} folds, {scored[schema.QUERY].nunique()} terms; {steps} steps an encoder."
     return Result("home-depot", command, tuple(rows_of(scored)), (said_of_run, *NOTES))
 
@@ -146,23 +140,26 @@ def _fold(
     fold = fold_of(judgements)
     test = fold == number
     lesson = ~test & ~np.isin(fold, TAUGHT[SCORED[number]])  # neither scored here nor known to the encoder
-    cosine = np.full(len(judgements), np.nan)
-    cosine[said.rows] = said.cosine
-    features, rarity = words[0].copy(), words[1]
-    features[:, 0] = cosine
     grade = judgements[schema.RELEVANCE].to_numpy(dtype=np.float64)
-    reranker = Reranker.fit(features[lesson], grade[lesson], rarity, SEED)
     out = judgements.loc[test, [schema.QUERY, schema.RELEVANCE]].reset_index(drop=True)
     predictions = {
         "mean": np.full(len(out), grade[~test].mean()),
         "bm25": calibrated(signals["bm25"], grade, test),
         "minilm": calibrated(signals["minilm"], grade, test),
         "overlap": boosted(overlap_features(judgements), grade, test),
-        "tuned": calibrated(cosine[lesson | test], grade[lesson | test], test[lesson | test]),
-        "ours": reranker.of_features(features[test]),
     }
-    orders = {**predictions, **{name: signals[name][test] for name in signals}, "tuned": cosine[test]}
-    for name in METHODS:
+    orders = {**predictions, **{name: signals[name][test] for name in signals}}
+    for export, known in said.by_export.items():
+        cosine = np.full(len(judgements), np.nan)
+        cosine[said.rows] = known
+        features, rarity = words[0].copy(), words[1]
+        features[:, 0] = cosine
+        ours = Reranker.fit(features[lesson], grade[lesson], rarity, SEED).of_features(features[test])
+        tuned = calibrated(cosine[lesson | test], grade[lesson | test], test[lesson | test])
+        for ending in ("", f"_{export}") if export == said.serving else (f"_{export}",):
+            predictions |= {f"tuned{ending}": tuned, f"ours{ending}": ours}
+            orders |= {f"tuned{ending}": cosine[test], f"ours{ending}": ours}
+    for name in predictions:
         out[f"{name}_grade"], out[f"{name}_order"] = predictions[name], orders[name]
     shown = ", ".join(f"{name} {RATING * _rmse(out, name):.4f}" for name in METHODS)
     tell(f"fold {number + 1}: RMSE {shown}")
@@ -174,86 +171,34 @@ def _rmse(scored: pd.DataFrame, name: str) -> float:
 
 
 def rows_of(scored: pd.DataFrame, draws: int = DRAWS) -> list[Row]:
-    """Every measure of every method, and ours against each other one, paired."""
-    rng = np.random.default_rng(SEED)
-    term = scored[schema.QUERY].to_numpy(dtype=str)
-    grade = scored[schema.RELEVANCE].to_numpy(dtype=np.float64)
-    codes = np.unique(term, return_inverse=True)[1]
-    count = np.bincount(codes).astype(np.float64)
-    squared = {
-        name: np.bincount(codes, weights=(RATING * (scored[f"{name}_grade"] - grade)) ** 2).astype(np.float64)
-        for name in METHODS
-    }
-    ndcg = {name: ndcg_by_query(term, grade, scored[f"{name}_order"].to_numpy()) for name in METHODS}
-    first = {
-        name: reciprocal_rank_by_query(term, grade >= GOOD, scored[f"{name}_order"].to_numpy()) for name in METHODS
-    }
-
-    def root(tops: Floats) -> Callable[[NDArray[np.int64]], float]:
-        return lambda drawn: float(np.sqrt(tops[drawn].sum() / count[drawn].sum()))
-
-    def mean(values: Floats) -> Callable[[NDArray[np.int64]], float]:
-        return lambda drawn: float(values[drawn].mean())
-
-    measures = {
-        "rmse": ({name: root(squared[name]) for name in METHODS}, len(count), -1.0, PUBLISHED),
-        "ndcg10": ({name: mean(ndcg[name]) for name in METHODS}, len(ndcg["ours"]), 1.0, {}),
-        "mrr": ({name: mean(first[name]) for name in METHODS}, len(first["ours"]), 1.0, {}),
-    }
+    """Every measure of every method, ours against each other one, and one export against the other; gains paired."""
+    names = [str(column).removesuffix("_grade") for column in scored if str(column).endswith("_grade")]
     rows: list[Row] = []
-    for measure, (methods, size, sign, published) in measures.items():
-        samples = rng.integers(0, size, (draws, size))
-        everything = np.arange(size)
-        values = {name: np.array([of(drawn) for drawn in samples]) for name, of in methods.items()}
-        for name in ("ours", *METHODS[:-1]):
-            low, high = np.quantile(values[name], [0.025, 0.975])
-            label = measure if name == "ours" else f"{measure}_{name}"
-            rows.append(Row(label, methods[name](everything), float(low), float(high), None, published.get(name)))
+    for measure in measures(
+        scored[schema.QUERY].to_numpy(dtype=str),
+        scored[schema.RELEVANCE].to_numpy(dtype=np.float64),
+        {name: scored[f"{name}_grade"].to_numpy() for name in names},
+        {name: scored[f"{name}_order"].to_numpy() for name in names},
+        draws,
+    ):
+        published = PUBLISHED if measure.name == "rmse" else {}
+        rows.append(measure.row(measure.name, "ours"))
+        rows += [measure.row(f"{measure.name}_{name}", name, published.get(name)) for name in METHODS[:-1]]
         for name in METHODS[:-1]:
-            gain = sign * (values["ours"] - values[name])
-            point = sign * (methods["ours"](everything) - methods[name](everything))
-            low, high = np.quantile(gain, [0.025, 0.975])
-            rows.append(
-                Row(
-                    f"{measure}_gain_over_{name}",
-                    point,
-                    float(low),
-                    float(high),
-                    None,
-                    None if name == "tuned" else "above 0",
-                )
-            )
+            reference = None if name == "tuned" else "above 0"
+            rows.append(measure.gain(f"{measure.name}_gain_over_{name}", "ours", name, reference))
+        for part in PARTS:
+            whole, small = (f"{part}_{export}" for export in EXPORTS)
+            if {whole, small} <= set(names):
+                rows.append(measure.gain(f"{measure.name}_{part}_lost_by_int8", whole, small))
     return rows
 
 
 def main() -> None:
     """Run some folds from the command line, with progress."""
-    parser = argparse.ArgumentParser(description=run.__doc__.splitlines()[0] if run.__doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of real data")
+    parser = command_line.options(run, STEPS)
     parser.add_argument("--folds", type=int, default=FOLDS, help="folds scored, of five")
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of the encoder in each fold")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder's training")
-    parser.add_argument("--work", type=Path, help="folder that keeps each encoder's scores and each fold")
-    parser.add_argument("--terms", type=int, help="search terms kept; all when absent")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    arguments = parser.parse_args()
-    console, begun = Console(width=160), time.monotonic()
-
-    def tell(line: str) -> None:
-        console.print(f"{time.monotonic() - begun:6.0f} s  {line}")
-
-    result = run(
-        arguments.data,
-        folds=arguments.folds,
-        steps=arguments.steps,
-        terms=arguments.terms,
-        precision=arguments.precision,
-        work=arguments.work,
-        tell=tell,
-    )
-    result.show(console)
-    if arguments.json is not None:
-        result.save(arguments.json)
+    command_line.main(run, parser)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ neither it nor the folds its re-ranker is fitted on. What an encoder says is kep
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.studies.home_depot_command import Tell, told
 from pricing import schema
 from pricing.bundle import splits
 from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import load_encoder
-from pricing.encoder.report import Progress
+from pricing.encoder.encoder import TextEncoder, load_encoder
+from pricing.encoder.export import FILES
+from pricing.encoder.folder import describe_encoder
+from pricing.encoder.onnx import OnnxEncoder
 from pricing.encoder.training import train_encoder
 from pricing.files import sha256_text, write_atomic
 from pricing.search.fitting import cosines
 
 Floats = NDArray[np.float64]
-Tell = Callable[[str], None]
 
 FOLDS = 5
 TAUGHT = ((0, 1), (2, 3))  # folds that teach each encoder
@@ -38,8 +40,8 @@ SETTINGS: Mapping[str, Any] = {
     "epochs": 10,  # the steps end it first
     "rows_per_query": 8,
     "learning_rate": 5e-5,
-    "contrastive_weight": 0.1,
-    "order_weight": 0.1,
+    "contrastive_weight": 0.0,
+    "order_weight": 1.0,
     "holdout_share": 0.0,
     "price_weight": 0.0,
     "click_weight": 0.0,
@@ -54,11 +56,18 @@ class Said:
 
     Args:
         rows: Their row numbers (n,).
-        cosine: Of the term's and the title's embedding (n,).
+        serving: The export that passed the gate and serves.
+        by_export: For each export the cosine of the term's and the title's embedding (n,).
     """
 
     rows: NDArray[np.int64]
-    cosine: Floats
+    serving: str
+    by_export: dict[str, Floats]
+
+    @property
+    def cosine(self) -> Floats:
+        """As it is served (n,)."""
+        return self.by_export[self.serving]
 
 
 def fold_of(judgements: pd.DataFrame) -> NDArray[np.int64]:
@@ -94,28 +103,33 @@ def _said(
     """Read what was kept, or train, score and keep."""
     config = EncoderConfig(**{"max_length": 32, **settings})
     key = sha256_text(config.fingerprint() + judgements.to_csv())[:12]
-    file = work / f"{name}-{key}.npz"
+    file = work / f"{name}-{key}-said.npz"
     if not file.is_file():
         folder = work / f"{name}-{key}"
-
-        def told(now: Progress) -> None:
-            if now.step % 25 == 0 or now.step == 5:
-                loss = now.losses["loss"]
-                tell(f"{name}: step {now.step}/{now.steps}, loss {loss:.4f}, {now.seconds_left:.0f} s left")
-
         if not folder.is_dir():
             texts = [*judgements[schema.QUERY], *judgements[schema.TITLE]] if lesson is None else ()
-            train_encoder(config, lesson, None, folder, texts=texts, progress=told)
-        cosine = cosines(load_encoder(folder), judgements.iloc[rows])
-        write_atomic(file, lambda path: np.savez(path, rows=rows, cosine=cosine))
-        tell(f"{name} has scored {len(rows)} pairs")
+            train_encoder(config, lesson, None, folder, texts=texts, progress=told(name, tell))
+        found = {name: cosines(one, judgements.iloc[rows]) for name, one in _exports(folder).items()}
+        serving = describe_encoder(folder).serving
+        write_atomic(file, lambda path: np.savez(path, **found, rows=rows, serving=np.array(serving)))
+        tell(f"{name} has scored {len(rows)} pairs by {', '.join(found)}; {serving} serves")
     with np.load(file, allow_pickle=False) as kept:
-        return Said(kept["rows"], kept["cosine"])
+        found = {name: kept[name] for name in kept.files if name not in ("rows", "serving")}
+        return Said(kept["rows"], str(kept["serving"]), found)
+
+
+def _exports(folder: Path) -> dict[str, TextEncoder]:
+    """The export that serves, and the ONNX graphs beside it."""
+    description = describe_encoder(folder)
+    there = {name: file for name, file in FILES.items() if (folder / file).is_file()}
+    graphs: dict[str, TextEncoder] = {name: OnnxEncoder(folder, description, file=file) for name, file in there.items()}
+    return {**graphs, description.serving: load_encoder(folder)}
 
 
 def digest(judgements: pd.DataFrame, said: Said) -> str:
     """Names the rows and what an encoder said of them."""
-    return sha256_text(judgements.to_csv() + said.cosine.tobytes().hex())[:12]
+    parts = [f"{name} {cosine.tobytes().hex()}" for name, cosine in sorted(said.by_export.items())]
+    return sha256_text("".join([judgements.to_csv(), said.serving, *parts]))[:12]
 
 
 @contextmanager

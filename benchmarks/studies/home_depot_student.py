@@ -6,19 +6,20 @@ students of it learn its embeddings on the same texts, and all are scored on ter
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.console import Console
 
 from benchmarks.result import Result, Row
-from benchmarks.studies.home_depot import DRAWS, GOOD, RATING, some_terms
+from benchmarks.studies import home_depot_command as command_line
+from benchmarks.studies.home_depot import some_terms
 from benchmarks.studies.home_depot_baselines import calibrated
-from benchmarks.studies.home_depot_encoders import SEED, SETTINGS, Tell, fold_of, kept_in
+from benchmarks.studies.home_depot_command import Tell, told
+from benchmarks.studies.home_depot_encoders import SETTINGS, fold_of, kept_in
+from benchmarks.studies.home_depot_measures import measures
 from pricing import schema
 from pricing.bundle import splits
 from pricing.datasets import load
@@ -26,11 +27,9 @@ from pricing.encoder.config import EncoderConfig
 from pricing.encoder.encoder import load_encoder
 from pricing.encoder.folder import MODEL, describe_encoder
 from pricing.encoder.onnx import OnnxEncoder
-from pricing.encoder.report import Progress
 from pricing.encoder.training import train_encoder
 from pricing.errors import MissingDataError
 from pricing.search.fitting import cosines
-from pricing.search.ranking import ndcg_by_query, reciprocal_rank_by_query
 
 Floats = NDArray[np.float64]
 
@@ -94,10 +93,8 @@ def run(
             scores[name] = cosines(load_encoder(folder), test)
             tell(f"{name} has scored {len(test)} pairs")
         times = _milliseconds(folders)
-    command = f"python -m benchmarks.studies.home_depot_student --data DIR --steps {steps}"
-    command += f" --student-steps {student_steps}"
-    command += f" --precision {precision}" if precision != "fp32" else ""
-    command += f" --terms {terms}" if terms else ""
+    module = "benchmarks.studies.home_depot_student"
+    command = command_line.command(module, precision, terms, steps=steps, student_steps=student_steps)
     said = f"{lesson[schema.QUERY].nunique()} terms taught, {test[schema.QUERY].nunique()} scored."
     served = ", ".join(f"{name} {describe_encoder(folder).serving}" for name, folder in folders.items())
     rows = (*_quality(test, scores), *_speed(times))
@@ -105,12 +102,8 @@ def run(
 
 
 def _train(config: EncoderConfig, lesson: pd.DataFrame, folder: Path, name: str, tell: Tell) -> None:
-    def told(now: Progress) -> None:
-        if now.step % 25 == 0 or now.step == 5:
-            tell(f"{name}: step {now.step}/{now.steps}, loss {now.losses['loss']:.4f}, {now.seconds_left:.0f} s left")
-
     if not folder.is_dir():
-        train_encoder(config, lesson, None, folder, progress=told)
+        train_encoder(config, lesson, None, folder, progress=told(name, tell))
 
 
 def _quality(test: pd.DataFrame, scores: dict[str, Floats]) -> list[Row]:
@@ -118,46 +111,21 @@ def _quality(test: pd.DataFrame, scores: dict[str, Floats]) -> list[Row]:
     term = test[schema.QUERY].to_numpy(dtype=str)
     grade = test[schema.RELEVANCE].to_numpy(dtype=np.float64)
     half = np.array([splits.unit_hash(one, "half") < 0.5 for one in term])
-    codes = np.unique(term, return_inverse=True)[1]
-    count = np.bincount(codes).astype(np.float64)
-    rng = np.random.default_rng(SEED)
+    grades = {name: _grades(score, grade, half) for name, score in scores.items()}
     rows: list[Row] = []
-    drawn = rng.integers(0, len(count), (DRAWS, len(count)))
-    squared = {name: np.bincount(codes, weights=_errors(score, grade, half) ** 2) for name, score in scores.items()}
-    roots = {name: np.sqrt(sums[drawn].sum(1) / count[drawn].sum(1)) for name, sums in squared.items()}
-    points = {name: float(np.sqrt(sums.sum() / count.sum())) for name, sums in squared.items()}
-    rows.extend(_rows("rmse", points, roots, -1.0))
-    for measure, by_term in (
-        ("ndcg10", {name: ndcg_by_query(term, grade, score) for name, score in scores.items()}),
-        ("mrr", {name: reciprocal_rank_by_query(term, grade >= GOOD, score) for name, score in scores.items()}),
-    ):
-        size = len(by_term["teacher"])
-        drawn = rng.integers(0, size, (DRAWS, size))
-        means = {name: values[drawn].mean(1) for name, values in by_term.items()}
-        rows.extend(_rows(measure, {name: float(values.mean()) for name, values in by_term.items()}, means, 1.0))
+    for measure in measures(term, grade, grades, scores):
+        rows += [measure.row(f"{measure.name}_{name}", name) for name in scores]
+        students = [name for name in scores if name != "teacher"]
+        rows += [measure.gain(f"{measure.name}_lost_by_{name}", "teacher", name) for name in students]
     return rows
 
 
-def _errors(score: Floats, grade: Floats, half: NDArray[np.bool_]) -> Floats:
-    """Errors of grades on the raters' scale, each half calibrated on the other."""
+def _grades(score: Floats, grade: Floats, half: NDArray[np.bool_]) -> Floats:
+    """Grades by isotonic regression, each half calibrated on the other."""
     out = np.zeros(len(score))
     for test in (half, ~half):
-        out[test] = RATING * (calibrated(score, grade, test) - grade[test])
+        out[test] = calibrated(score, grade, test)
     return out
-
-
-def _rows(measure: str, points: dict[str, float], draws: dict[str, Floats], sign: float) -> list[Row]:
-    rows = []
-    for name, point in points.items():
-        low, high = np.quantile(draws[name], [0.025, 0.975])
-        rows.append(Row(f"{measure}_{name}", point, float(low), float(high)))
-    for name in [name for name in points if name != "teacher"]:
-        lost = sign * (draws["teacher"] - draws[name])
-        low, high = np.quantile(lost, [0.025, 0.975])
-        rows.append(
-            Row(f"{measure}_lost_by_{name}", sign * (points["teacher"] - points[name]), float(low), float(high))
-        )
-    return rows
 
 
 def _milliseconds(folders: dict[str, Path]) -> dict[str, Floats]:
@@ -189,24 +157,9 @@ def _speed(times: dict[str, Floats]) -> list[Row]:
 
 def main() -> None:
     """Run the study from the command line, with progress."""
-    parser = argparse.ArgumentParser(description=run.__doc__.splitlines()[0] if run.__doc__ else None)
-    parser.add_argument("--data", type=Path, required=True, help="folder of real data")
-    parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps of the teacher")
+    parser = command_line.options(run, STEPS)
     parser.add_argument("--student-steps", type=int, default=STUDENT_STEPS, help="optimiser steps of each student")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the teacher's training")
-    parser.add_argument("--work", type=Path, help="folder that keeps each encoder")
-    parser.add_argument("--terms", type=int, help="search terms kept; all when absent")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    given = vars(parser.parse_args())
-    console, begun, file = Console(width=160), time.monotonic(), given.pop("json")
-
-    def tell(line: str) -> None:
-        console.print(f"{time.monotonic() - begun:6.0f} s  {line}")
-
-    result = run(**given, tell=tell)
-    result.show(console)
-    if file is not None:
-        result.save(file)
+    command_line.main(run, parser)
 
 
 if __name__ == "__main__":

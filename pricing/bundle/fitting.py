@@ -38,6 +38,7 @@ from pricing.demand.intents import page_similarity
 from pricing.demand.model import DemandModel
 from pricing.encoder.encoder import TextEncoder, load_encoder
 from pricing.encoder.folder import REPORT, describe_encoder
+from pricing.encoder.unseen import UNSEEN, read_unseen
 from pricing.fairness.corridor_fit import fit_corridor, sample_shoppers
 from pricing.files import directory_atomic, write_json
 from pricing.page.context import MarketContext
@@ -135,10 +136,11 @@ def fit_bundle(
     progress("index the embeddings and the words, and fit the re-ranker")
     queries = [query for query in known[schema.QUERY].dropna().unique() if query]
     description = describe_encoder(encoder_dir)
-    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed)
+    unseen = read_unseen(encoder_dir)
+    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, unseen)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
-        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT))
+        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT, UNSEEN))
         np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())

@@ -58,7 +58,8 @@ class EncoderConfig:
         patience: Scores without a better one after which training stops; 0 never stops.
         holdout_share: Share of queries and of items held out of training for these scores, by hash.
         folds: Cross-validation: encoders trained and scored on folds of the queries and items before the one that
-            ships, which is then trained on all of them (``holdout_share`` is not used). 0 is off; else 2 or more.
+            ships, which is then trained on all of them (``holdout_share`` is not used). What each says of its own fold
+            is kept for the re-ranker, which is fitted on all of it. 0 is off; else 2 or more.
         evaluation_queries: Most held-out queries scored.
         checkpoint_every: Steps between checkpoints; 0 writes none.
         student_layers: Layers that a smaller student keeps of the tuned encoder; the student ships. 0 ships the encoder

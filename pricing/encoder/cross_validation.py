@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pricing.encoder import process_group as group
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.data import Clicks, EncoderData, Ints, Pairs, Prices
+from pricing.encoder.evaluation import pair_cosines
 from pricing.encoder.loop import Loop, Monotonic
 from pricing.encoder.model import Encoder
 from pricing.encoder.report import Progress
@@ -58,7 +60,7 @@ def cross_validate(
     work: Path,
     progress: Callable[[Progress], None] | None,
     clock: Monotonic,
-) -> CrossValidation:
+) -> tuple[CrossValidation, NDArray[np.float64]]:
     """Train one encoder a fold on the other folds and score it on its own.
 
     The last step is scored, never the best one: which step is best was read off the very rows that are scored. A
@@ -73,6 +75,9 @@ def cross_validate(
         progress: Called after each step, the fold as its stage.
         clock: Monotonic seconds.
 
+    Returns:
+        The scores, and the cosine (n,) of every pair of ``data.train`` by the encoder that had not seen its query.
+
     Raises:
         DataError: There are fewer queries and fewer items than folds.
         NonFiniteLoss: The loss became NaN or infinite.
@@ -81,16 +86,20 @@ def cross_validate(
     first: list[dict[str, float]] = []
     last: list[dict[str, float]] = []
     seconds = 0.0
+    cosine = np.zeros(len(data.train))
     for number, part in enumerate(folds_of(data, config.folds, config.seed), start=1):
         torch.manual_seed(config.seed)
         told = _staged(progress, f"fold {number} of {config.folds}") if progress else None
         loop = Loop(plain, fresh(), part, pad_token_id, work / f"fold-{number}", told, clock)
-        loop.run()
+        loop.run(best=False)
+        if len(part.held_out) and (group.rank() == 0 or loop.sharded):  # a cut encoder embeds only with all its parts
+            held = np.isin(data.train.query, part.held_out.query)
+            cosine[held] = pair_cosines(loop.losses, part, part.held_out, pad_token_id)
         seconds += loop.state.seconds
         for rows, row in ((first, loop.state.evaluations[0]), (last, loop.state.evaluations[-1])):
             rows.append({name: value for name, value in row.items() if name != "step"})
     values = _by_name(last)
-    return CrossValidation(
+    found = CrossValidation(
         folds=config.folds,
         scores=last,
         mean={name: statistics.fmean(found) for name, found in values.items()},
@@ -98,6 +107,7 @@ def cross_validate(
         untuned={name: statistics.fmean(found) for name, found in _by_name(first).items()},
         seconds=seconds,
     )
+    return found, cosine
 
 
 def folds_of(data: EncoderData, folds: int, seed: int) -> Iterator[EncoderData]:

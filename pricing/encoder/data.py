@@ -89,6 +89,7 @@ class EncoderData:
         counts: What was read, dropped, merged; for the report.
         fingerprint: Hex SHA-256 of all of it.
         mined: Negatives of the queries that are learnt; none unless asked for.
+        texts: The distinct texts, normalised, in the order of their tokens.
     """
 
     tokens: list[Ints]
@@ -100,6 +101,7 @@ class EncoderData:
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
     mined: Mined = field(default_factory=Mined)
+    texts: list[str] = field(default_factory=list)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -150,8 +152,9 @@ def encoder_data(
         mined = _mined(_take(pairs, ~held), others, book.texts, config)
         counts["mined_negatives"] = len(mined)
     tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
+    train, held_out = _take(pairs, ~held), _take(pairs, held)
     data = EncoderData(
-        tokens, _take(pairs, ~held), _take(pairs, held), prices, held_prices, clicks, counts, fingerprint, mined
+        tokens, train, held_out, prices, held_prices, clicks, counts, fingerprint, mined, texts=book.texts
     )
     if config.method != "none" and not data.tasks:
         raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.data import EncoderData, Pairs
@@ -34,13 +35,24 @@ def scored_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
     return Pairs(held.query[kept], held.item[kept], held.relevance[kept])
 
 
+def pair_cosines(losses: Losses, data: EncoderData, pairs: Pairs, pad_token_id: int) -> NDArray[np.float64]:
+    """Cosine (p,) of each pair's query and item."""
+    query, item = _vectors(losses, data, pairs, pad_token_id)
+    return (query * item).sum(1).numpy().astype(np.float64)
+
+
+def _vectors(losses: Losses, data: EncoderData, pairs: Pairs, pad_token_id: int) -> tuple[Tensor, Tensor]:
+    """Embeddings (p, d) of each pair's query and of its item; each distinct text is embedded once."""
+    rows, place = np.unique(np.concatenate([pairs.query, pairs.item]), return_inverse=True)
+    vectors = torch.from_numpy(embed(losses.encoder, [data.tokens[row] for row in rows], pad_token_id, BATCH))
+    return vectors[place[: len(pairs)]], vectors[place[len(pairs) :]]
+
+
 def _relevance(losses: Losses, data: EncoderData, config: EncoderConfig, pad_token_id: int) -> dict[str, float]:
     pairs = scored_pairs(data, config)
     if not len(pairs):
         return {}
-    rows, place = np.unique(np.concatenate([pairs.query, pairs.item]), return_inverse=True)
-    vectors = torch.from_numpy(embed(losses.encoder, [data.tokens[row] for row in rows], pad_token_id, BATCH))
-    query, item = vectors[place[: len(pairs)]], vectors[place[len(pairs) :]]
+    query, item = _vectors(losses, data, pairs, pad_token_id)
     cosine = (query * item).sum(1).numpy()
     scores = {"ndcg10": float(ndcg_by_query(pairs.query, pairs.relevance, cosine).mean())}
     scores["cosine_rmse"] = _line_rmse(cosine.astype(np.float64), pairs.relevance.astype(np.float64))

@@ -70,8 +70,8 @@ class Loop:
             return self.losses
         return DistributedDataParallel(self.losses, device_ids=None if self.device == "cpu" else [self.device])
 
-    def run(self) -> None:
-        """Train until the plan, or patience, ends."""
+    def run(self, *, best: bool = True) -> None:
+        """Train until the plan, or patience, ends; the best weights are put back, or the last ones stay."""
         resumed = resume_checkpoint(self.work, self.fingerprint, self.losses, self.optimiser)
         if resumed is not None:
             self.state, self.best = resumed
@@ -88,7 +88,7 @@ class Loop:
             if self._due(self.config.checkpoint_every) or state.stopped_early:
                 self._checkpoint()
             self._tell(values, begun, evaluation)
-        if self.steps:
+        if self.steps and best:
             put_back(self.losses, {name: value.to(self.device) for name, value in self.best.items()})
 
     def gather(self, fresh: Callable[[], Encoder]) -> None:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from pricing.encoder import process_group as group
@@ -31,6 +32,7 @@ from pricing.encoder.loop import Loop, Monotonic, merged
 from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
 from pricing.encoder.report import Progress, TrainingReport
+from pricing.encoder.unseen import write_unseen
 from pricing.files import canonical_json, directory_atomic, sha256_file, sha256_text, write_json
 
 
@@ -82,9 +84,11 @@ def train_encoder(
         cache=cache or work,
     )
     validated: dict[str, Any] | None = None
+    unseen: NDArray[np.float64] | None = None
     if config.folds:
         fresh = partial(_fresh, config)
-        validated = cross_validate(config, data, fresh, pad_id(tokenizer), work, progress, clock).as_json()
+        found, unseen = cross_validate(config, data, fresh, pad_id(tokenizer), work, progress, clock)
+        validated = found.as_json()
         torch.manual_seed(config.seed)  # the encoder that ships is the same however many folds came before it
     loop = Loop(config, model, data, pad_id(tokenizer), work, progress, clock)
     loop.run()
@@ -93,7 +97,7 @@ def train_encoder(
     if group.rank() == 0:
         model, distilled = _shipped(config, loop, progress, clock)
         report = replace(report, distillation=distilled.as_json() if distilled else None)
-        report = _write(config, loop, model, tokenizer, limit, texts, out, clock, report)
+        report = _write(config, loop, model, tokenizer, limit, texts, out, clock, report, unseen)
         shutil.rmtree(work, ignore_errors=True)
     group.barrier()
     return report
@@ -128,6 +132,7 @@ def _write(
     out: Path,
     clock: Monotonic,
     report: TrainingReport,
+    unseen: NDArray[np.float64] | None,
 ) -> TrainingReport:
     """Write the encoder folder whole: weights, heads, exports, description, report."""
     with directory_atomic(out) as folder:
@@ -136,6 +141,8 @@ def _write(
             tokenizer.save_pretrained(folder / MODEL)
         tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
         _save_heads(loop.losses.heads, folder / HEADS)
+        if unseen is not None:
+            write_unseen(folder, loop.data, unseen)
         document = {
             "schema": SCHEMA,
             "base": config.base,
@@ -157,7 +164,8 @@ def _write(
             judged = scored_pairs(replace(loop.data, held_out=held), config)  # the gate compares exports, not training
             given = tokenise(tokenizer, texts, limit, config.prefix)
             tokens = loop.data.tokens or [np.asarray(ids, dtype=np.int64) for ids in given]
-            exports = export_encoder(model, folder, describe_encoder(folder), tokens, judged, clock, graphs)
+            untuned = loop.state.evaluations[0].get("ndcg10")  # before the first step; absent where none are held out
+            exports = export_encoder(model, folder, describe_encoder(folder), tokens, judged, clock, graphs, untuned)
         report = replace(report, exports=[export.as_json() for export in exports], serving=choose(exports))
         # Times are in the report alone, which no digest covers.
         untimed = [export.untimed() for export in exports]

@@ -15,6 +15,7 @@ from pricing import schema
 from pricing.bundle.splits import QUERY_SALT, held_out
 from pricing.encoder.encoder import TextEncoder
 from pricing.encoder.folder import EncoderDescription
+from pricing.encoder.unseen import unseen_cosine
 from pricing.search.dense_index import DensePart, choose_index, spread
 from pricing.search.match import Floats, Rarity
 from pricing.search.reranker import GRAPH, Reranker, enough, gain_over_cosine, pair_features
@@ -71,6 +72,7 @@ def fit_search(
     description: EncoderDescription,
     queries: Sequence[str] = (),
     seed: int = 0,
+    unseen: pd.DataFrame | None = None,
 ) -> SearchPart:
     """Index the catalogue, and fit a re-ranker where enough pairs were judged.
 
@@ -82,31 +84,49 @@ def fit_search(
         description: What its folder says of how it was taught.
         queries: What customers asked, to measure the index's recall on; the items stand in where none is known.
         seed: Of the boosting.
+        unseen: Cosines of judged pairs by encoders of a cross-validation that had not seen them, where there was one.
     """
     asked = spread(sorted(set(queries)))
     dense = choose_index(embeddings, encoder.encode(asked) if asked else embeddings[:0])
     texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
     words = WordIndex.build(item_texts(catalogue))
-    rows = unlearnt(judgements, description) if judgements is not None else None
-    if rows is None or not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
+    if judgements is None:
         return SearchPart(dense, words, texts, None)
+    rows, cosine = _lesson(judgements, description, unseen)
+    if not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
+        return SearchPart(dense, words, texts, None)
+    cosine = cosines(encoder, rows) if cosine is None else cosine
     judged, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
     titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)
-    features = pair_features(judged, TextTable.build(titles.tolist()), of_title, cosines(encoder, rows), rarity)
+    features = pair_features(judged, TextTable.build(titles.tolist()), of_title, cosine, rarity)
     relevance = rows[schema.RELEVANCE].to_numpy(dtype=np.float64)
     helps = gain_over_cosine(judged, features, relevance, seed) > 0
     return SearchPart(dense, words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
+
+
+def _lesson(
+    judgements: pd.DataFrame, description: EncoderDescription, unseen: pd.DataFrame | None
+) -> tuple[pd.DataFrame, Floats | None]:
+    """The judgements that a re-ranker may learn; their cosine where the encoder that serves is not to be asked."""
+    if unseen is None:
+        return unlearnt(judgements, description), None
+    rows = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
+    cosine = unseen_cosine(rows, unseen)
+    known = np.isfinite(cosine)
+    return rows[known].reset_index(drop=True), cosine[known]
 
 
 def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:
     """The judgements that neither the encoder learnt from nor the evaluation holds out.
 
     On pairs that the encoder was taught its cosine is worth more than on a customer's query, and the re-ranker would
-    trust it too much.
+    trust it too much. After a cross-validation the encoder that ships has learnt from all of them.
     """
     settings: dict[str, Any] = description.document["config"]
     usable = ~held_out(judgements[schema.QUERY], QUERY_SALT)
     if settings["method"] != "none" and settings["max_steps"] != 0:
+        if settings.get("folds"):
+            return judgements.iloc[:0].reset_index(drop=True)
         queries = [normalise(query) for query in judgements[schema.QUERY]]
         usable &= held_out(queries, ENCODER_SALT, settings["holdout_share"])
     return judgements[usable].reset_index(drop=True)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pricing.search.text_table import Described, Hashes, Rows, TextTable
+from pricing.search.text_table import FACTS, KINDS, Chosen, Described, Hashes, Rows, TextTable, describe, runs_by_word
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Values = dict[str, Floats | Rows | Mask]
 
 # Each feature and whether relevance may only rise (1) or fall (-1) with it.
 FEATURES = {
@@ -32,6 +34,14 @@ FEATURES = {
     "gram_share": 1,
     "flat_share": 1,
     "number_share": 0,
+    "near_share": 1,
+    "near_least": 1,
+    "near_rarest": 1,
+    "head_met": 1,
+    "heads_alike": 1,
+    "text_head_met": 1,
+    "text_head_rarity": 0,
+    "covered": 1,
 }
 
 
@@ -65,7 +75,37 @@ class Rarity:
         return np.where(self.stems[near] == stems, self.weight[near], self.unknown)
 
 
-def match_features(query: Described, table: TextTable, rows: Rows, cosine: Floats, rarity: Rarity) -> Floats:
+@dataclass(frozen=True)
+class Asked:
+    """A query, ready to meet texts.
+
+    Args:
+        said: Its words, hashed.
+        order: Place of each word's stem among the distinct ones (w,).
+        runs: Place of each word's runs of three letters among the query's distinct ones, word after word (p,).
+        starts: Where each word's begin among those (w,).
+    """
+
+    said: Described
+    order: Rows
+    runs: Rows
+    starts: Rows
+
+    @classmethod
+    def of(cls, query: str) -> Asked:
+        """Read a query."""
+        said = describe(query)
+        runs, starts = runs_by_word(query)
+        order = np.searchsorted(said.of("stems"), said.stems)
+        return cls(said, order, np.searchsorted(said.of("grams"), runs), starts)
+
+    def share_of_letters(self, held: Mask) -> Floats:
+        """Share of each word's runs that each text has (w, n), given which of the query's distinct ones it has."""
+        sizes = np.diff(self.starts, append=self.runs.size)
+        return np.add.reduceat(held[self.runs], self.starts, axis=0, dtype=np.float64) / sizes[:, None]
+
+
+def match_features(query: Asked, table: TextTable, rows: Rows, cosine: Floats, rarity: Rarity) -> Floats:
     """The features (n, f) of a query with the texts of some rows, in the order of :data:`FEATURES`.
 
     Args:
@@ -75,36 +115,82 @@ def match_features(query: Described, table: TextTable, rows: Rows, cosine: Float
         cosine: Of the intent and each text's embedding (n,).
         rarity: How rare each stem is.
     """
-    words, stems, pairs, grams, flat, numbers = query.sets
-    text_words, last, text_numbers = table.facts[rows].T
-    one = np.ones(len(rows))
-    chosen = table.take("words", rows)
-    shared = chosen.shared(words)
-    holds = table.take("stems", rows).holds(stems)
-    weight = rarity(stems)
-    missing = np.where(holds, 0.0, weight[:, None])
-    values = {
+    said, one = query.said, np.ones(len(rows))
+    facts = dict(zip(FACTS, table.facts[rows].T, strict=True))
+    sets = {kind: table.take(kind, rows) for kind in KINDS}
+    words, stems = sets["words"], sets["stems"]
+    shared, wanted = words.shared(said.of("words")), said.of("words").size
+    wanted_stems, heads = said.of("stems"), facts["head"].astype(np.uint32)
+    holds = stems.holds(wanted_stems)
+    # One search for the rarity of all: of the query's stems, of the texts' and of what the texts name.
+    weight, whole, named = np.split(
+        rarity(np.concatenate([wanted_stems, stems.hashes, heads])),
+        np.cumsum([wanted_stems.size, stems.hashes.size]),
+    )
+    values: Values = {
         "cosine": cosine,
-        "query_words": len(query.stems) * one,
-        "query_letters": query.letters * one,
+        "query_words": len(said.stems) * one,
+        "query_letters": said.letters * one,
         "query_rarity": weight.sum() * one,
-        "text_words": text_words,
-        "text_numbers": text_numbers,
+        "text_words": facts["words"],
+        "text_numbers": facts["numbers"],
         "shared_words": shared,
-        "word_share": _share(shared, words.size),
-        "word_jaccard": shared / np.maximum(words.size + chosen.sizes() - shared, 1.0),
-        "first_word": chosen.shared(np.array([query.first_word], dtype=np.uint32)),
-        "stem_share": _share(holds.sum(0), stems.size),
-        "rare_share": weight @ holds / max(float(weight.sum()), 1e-9),
-        "rarest_missing": missing.max(0) if stems.size else 0.0 * one,
-        "last_stem": holds[np.searchsorted(stems, query.stems[-1])] if stems.size else 0.0 * one,
-        "text_last_stem": np.isin(last, stems),
-        "pair_share": _share(table.take("pairs", rows).shared(pairs), pairs.size),
-        "gram_share": _share(table.take("grams", rows).shared(grams), grams.size),
-        "flat_share": _share(table.take("flat", rows).shared(flat), flat.size),
-        "number_share": _share(table.take("numbers", rows).shared(numbers), numbers.size),
+        "word_share": _share(shared, wanted),
+        "word_jaccard": shared / np.maximum(wanted + words.sizes() - shared, 1.0),
+        "first_word": words.shared(np.array([said.first_word], dtype=np.uint32)),
+        "stem_share": _share(holds.sum(0), weight.size),
+        "pair_share": _met(sets["pairs"], said.of("pairs")),
+        "flat_share": _met(sets["flat"], said.of("flat")),
+        "number_share": _met(sets["numbers"], said.of("numbers")),
+        "text_head_rarity": named,
+        **_rarities(weight, holds, np.bincount(stems.place, whole, len(rows)).astype(np.float64)),
+        **_heads(query, facts, holds),
+        **_letters(query, weight, holds, sets["grams"].holds(said.of("grams"))),
     }
     return np.column_stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES])
+
+
+def _rarities(weight: Floats, holds: Mask, whole: Floats) -> Values:
+    """How much of what is rare in the query the text has; how much of what is rare in the text was asked for."""
+    met = weight @ holds
+    return {
+        "rare_share": met / max(float(weight.sum()), 1e-9),
+        "covered": met / np.maximum(whole, 1e-9),
+        "rarest_missing": (weight[:, None] * ~holds).max(0, initial=0.0),
+    }
+
+
+def _heads(query: Asked, facts: dict[str, Rows], holds: Mask) -> Values:
+    """Whether what each names, and its last word, is the other's too."""
+    said = query.said
+    stems, head = said.of("stems"), np.flatnonzero(said.of("stems") == said.head)
+    return {
+        "last_stem": holds[query.order[-1:]].any(0),
+        "text_last_stem": (facts["last_stem"] == stems[:, None]).any(0),
+        "head_met": holds[head].any(0),
+        "heads_alike": facts["head"] == said.head,
+        "text_head_met": (facts["head"] == stems[:, None]).any(0),
+    }
+
+
+def _letters(query: Asked, weight: Floats, holds: Mask, grams: Mask) -> Values:
+    """How near the text comes to each word of the query: 1 where it has the stem, else its share of the letters."""
+    if not query.order.size:
+        nothing = np.zeros(grams.shape[1])
+        return {"gram_share": nothing - 1.0, **dict.fromkeys(("near_share", "near_least", "near_rarest"), nothing)}
+    near = np.maximum(holds[query.order], query.share_of_letters(grams))
+    heavy = weight[query.order]
+    return {
+        "gram_share": grams.mean(0),
+        "near_share": heavy @ near / max(float(heavy.sum()), 1e-9),
+        "near_least": near.min(0),
+        "near_rarest": near[heavy.argmax()],
+    }
+
+
+def _met(texts: Chosen, wanted: Hashes) -> Floats:
+    """Share of the query's own hashes of a kind that each text has."""
+    return _share(texts.shared(wanted), wanted.size)
 
 
 def _share(part: Floats, whole: int) -> Floats:

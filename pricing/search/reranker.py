@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pricing.arrays import load_arrays, save_arrays
 from pricing.errors import BundleError, BundleMissing
 from pricing.files import write_atomic
-from pricing.search.match import FEATURES, Floats, Rarity, match_features
+from pricing.search.match import FEATURES, Asked, Floats, Rarity, match_features
 from pricing.search.ranking import ndcg_by_query
-from pricing.search.text_table import Rows, TextTable, describe
+from pricing.search.text_table import Rows, TextTable
 from pricing.search.tree_graph import INPUT, OUTPUT, graph_of
 
 GRAPH, RARITY = "reranker.onnx", "rarity"
@@ -79,7 +79,7 @@ class Reranker:
 
     def relevance(self, query: str, table: TextTable, rows: Rows, cosine: Floats) -> Floats:
         """Relevance (n,) of some rows' texts to a query, given the cosine of each with the intent."""
-        features = match_features(describe(query), table, rows, cosine, self.rarity)
+        features = match_features(Asked.of(query), table, rows, cosine, self.rarity)
         return self.of_features(features)
 
     def of_features(self, features: Floats) -> Floats:
@@ -115,7 +115,7 @@ def pair_features(queries: Sequence[str], table: TextTable, rows: Rows, cosine: 
     order = np.argsort(place, kind="stable")
     for pairs in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
         if pairs.size:
-            query = describe(str(codes[place[pairs[0]]]))
+            query = Asked.of(str(codes[place[pairs[0]]]))
             out[pairs] = match_features(query, table, rows[pairs], cosine[pairs], rarity)
     return out.astype(np.float64)
 

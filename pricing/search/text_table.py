@@ -23,10 +23,11 @@ Hashes = NDArray[np.uint32]
 Rows = NDArray[np.int64]
 
 KINDS = ("words", "stems", "pairs", "grams", "flat", "numbers")
-FACTS = ("words", "last_stem", "numbers")
+FACTS = ("words", "numbers", "last_stem", "head")
 _NUMBER = re.compile(r"\d+")
 _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""), ("ing", ""), ("ed", ""))
 _SHORTEST_STEM = 3  # letters: "bed" is no past tense
+_ASIDE = frozenset({"in", "with", "for"})  # what comes before one of them is what the thing is: "mower with bag"
 _GRAM, _FLAT_GRAM = 3, 4  # letters; the longer ones run across words, so that "deckover" meets "deck over"
 _FILES = ("hashes", "starts", "facts")
 
@@ -39,13 +40,19 @@ class Described:
         sets: For each of KINDS the distinct hashes, ascending.
         stems: Hash of each word's stem, in the order of the text.
         first_word: Hash of the first word, 0 where there is none.
+        head: Hash of the stem of what the text names, which :func:`head_of` finds; 0 where there is no word.
         letters: Length of the words joined by single spaces.
     """
 
     sets: tuple[Hashes, ...]
     stems: Hashes
     first_word: int
+    head: int
     letters: int
+
+    def of(self, kind: str) -> Hashes:
+        """One of the sets, by its kind."""
+        return self.sets[KINDS.index(kind)]
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,12 @@ class Chosen:
         return np.bincount(self.place, weights=hits, minlength=self.count).astype(np.float64)
 
     def holds(self, wanted: Hashes) -> NDArray[np.bool_]:
-        """(w, n) whether each text has each wanted hash."""
+        """(w, n) whether each text has each wanted hash (ascending, distinct)."""
         out = np.zeros((wanted.size, self.count), dtype=bool)
-        which, at = np.nonzero(self.hashes[None, :] == wanted[:, None])
-        out[which, self.place[at]] = True
+        if wanted.size:
+            near = np.minimum(np.searchsorted(wanted, self.hashes), wanted.size - 1)
+            at = np.flatnonzero(wanted[near] == self.hashes)
+            out[near[at], self.place[at]] = True
         return out
 
     def sizes(self) -> NDArray[np.float64]:
@@ -83,7 +92,7 @@ class TextTable:
     Args:
         hashes: All of them.
         starts: (kinds, n + 1) where each text's begin, and the last one's end.
-        facts: (n, 3) number of words, hash of the last word's stem, number of numbers.
+        facts: (n, f) of each text what FACTS names: a count, or the hash of a stem.
     """
 
     hashes: Hashes
@@ -101,7 +110,7 @@ class TextTable:
         sizes = np.array([[len(one) for one in kind] for kind in sets], dtype=np.int64).reshape(len(KINDS), len(texts))
         ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape) if texts else sizes
         starts = np.concatenate([ends[:, :1] - sizes[:, :1], ends], axis=1) if texts else np.zeros((len(KINDS), 1))
-        facts = [(len(t.stems), int(t.stems[-1]) if t.stems.size else 0, len(t.sets[-1])) for t in described]
+        facts = [_facts(text) for text in described]
         return cls(
             np.concatenate([np.zeros(0, dtype=np.uint32), *itertools.chain.from_iterable(sets)]),
             starts.astype(np.int64),
@@ -147,12 +156,36 @@ def describe(text: str) -> Described:
         _hashed(words),
         _hashed(stems),
         _hashed([f"{left} {right}" for left, right in itertools.pairwise(stems)]),
-        _grams(line, _GRAM),
+        _grams(f" {line} " if line else "", _GRAM),
         _grams(flat, _FLAT_GRAM),
         _hashed(_NUMBER.findall(line)),
     )
     ordered = np.array([_hash(one) for one in stems], dtype=np.uint32)
-    return Described(sets, ordered, _hash(words[0]) if words else 0, len(line))
+    first, head = (_hash(words[0]), _hash(head_of(stems))) if words else (0, 0)
+    return Described(sets, ordered, first, head, len(line))
+
+
+def runs_by_word(text: str) -> tuple[Hashes, Rows]:
+    """Hashes of each word's runs of three letters, borders among them, word after word; where each word's begin."""
+    words = tokens(text)
+    if not words:
+        return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
+    ends = np.cumsum([len(word) + 1 for word in words])  # the last run of each lies across the gap to the next word
+    runs = np.delete(_runs(f" {' '.join(words)} ", _GRAM), ends[:-1] - 1)
+    return runs, np.concatenate([[0], ends[:-1] - np.arange(1, len(words))])
+
+
+def head_of(stems: Sequence[str]) -> str:
+    """The word that says what a thing is: the last one before an aside ("mower with bag"), else the last of all."""
+    for before, word in itertools.pairwise(stems):
+        if word in _ASIDE:
+            return before
+    return stems[-1]
+
+
+def _facts(text: Described) -> tuple[int, ...]:
+    last = int(text.stems[-1]) if text.stems.size else 0
+    return len(text.stems), len(text.of("numbers")), last, text.head
 
 
 def stem(word: str) -> str:
@@ -173,6 +206,11 @@ def _hashed(parts: Sequence[str]) -> Hashes:
 
 def _grams(text: str, size: int) -> Hashes:
     """Distinct hashes of the runs of ``size`` letters; of the whole text where it is shorter."""
+    return np.unique(_runs(text, size))
+
+
+def _runs(text: str, size: int) -> Hashes:
+    """Hashes of the runs of ``size`` letters, as they come."""
     if not text:
         return np.zeros(0, dtype=np.uint32)
     letters = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
@@ -180,4 +218,4 @@ def _grams(text: str, size: int) -> Hashes:
     value = np.zeros(len(letters) - size + 1, dtype=np.uint64)
     for offset in range(size):
         value = value * np.uint64(1_000_003) + letters[offset : len(letters) - size + 1 + offset]
-    return np.unique((value ^ (value >> np.uint64(32))).astype(np.uint32))
+    return (value ^ (value >> np.uint64(32))).astype(np.uint32)

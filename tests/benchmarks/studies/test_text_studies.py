@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.studies import home_depot, home_depot_student, price_regression
 from benchmarks.studies.home_depot_baselines import overlap
+from benchmarks.studies.home_depot_command import command
 from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, TAUGHT
 from pricing import schema
 from pricing.errors import MissingDataError
@@ -58,6 +59,25 @@ def test_a_method_no_better_than_another_has_no_gain():
     frame["ours_grade"], frame["ours_order"] = frame["overlap_grade"], frame["overlap_order"]
     rows = {row.metric: row for row in home_depot.rows_of(frame, draws=50)}
     assert rows["rmse_gain_over_overlap"].value == rows["ndcg10_gain_over_overlap"].value == 0.0
+
+
+def test_one_export_is_paired_with_the_other_where_both_were_scored():
+    frame = scored()
+    for name, of in {"fp32": "ours", "int8": "tuned"}.items():
+        for kind in ("grade", "order"):
+            frame[f"ours_{name}_{kind}"] = frame[f"{of}_{kind}"]
+    rows = {row.metric: row for row in home_depot.rows_of(frame, draws=100)}
+    for measure in ("rmse", "ndcg10", "mrr"):
+        lost, gain = rows[f"{measure}_ours_lost_by_int8"], rows[f"{measure}_gain_over_tuned"]
+        assert (lost.value, lost.low, lost.high) == (gain.value, gain.low, gain.high)
+        assert lost.value > 0
+        assert f"{measure}_tuned_lost_by_int8" not in rows
+
+
+def test_a_command_names_what_differs_from_having_no_option():
+    assert command("m", "fp32", None, steps=4) == "python -m m --data DIR --steps 4"
+    said = command("m", "bf16", 20, steps=4, student_steps=2)
+    assert said == "python -m m --data DIR --steps 4 --student-steps 2 --precision bf16 --terms 20"
 
 
 def test_listings_of_one_product_are_one_group_across_shops_and_chains():

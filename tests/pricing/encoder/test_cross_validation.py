@@ -3,12 +3,15 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pricing import schema
 from pricing.encoder.cross_validation import folds_of
 from pricing.encoder.data import encoder_data
 from pricing.encoder.folder import REPORT
 from pricing.encoder.training import train_encoder
+from pricing.encoder.unseen import COSINE, read_unseen, unseen_cosine
 from pricing.errors import ConfigError, DataError
 
 
@@ -85,6 +88,30 @@ def test_what_ships_is_trained_on_all_rows_whatever_the_folds(config, judgements
     train_encoder(config(holdout_share=0.0, max_steps=3), judgements, items, tmp_path / "all")
     one, other = (tmp_path / name / "model" / "model.safetensors" for name in ("folds", "all"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_each_pair_keeps_the_cosine_of_an_encoder_that_did_not_learn_its_query(config, judgements, items, tmp_path):
+    settings = config(folds=2, max_steps=4)
+    train_encoder(settings, judgements, items, tmp_path / "a")
+    first = read_unseen(tmp_path / "a")
+    assert len(first) == len(judgements[[schema.QUERY, schema.TITLE]].drop_duplicates())
+    assert np.isfinite(unseen_cosine(judgements, first)).all()
+    # Other grades for the queries of one fold: what is said of them stays, what is said of the others does not.
+    data = encoder_data(judgements, items, None, config(holdout_share=0.0), tokenise)
+    part = next(folds_of(data, 2, settings.seed))
+    held = judgements[schema.QUERY].isin([data.texts[row] for row in np.unique(part.held_out.query)])
+    changed = judgements.assign(**{schema.RELEVANCE: judgements[schema.RELEVANCE].where(~held, 0.9)})
+    train_encoder(settings, changed, items, tmp_path / "b")
+    before, after = unseen_cosine(judgements, first), unseen_cosine(judgements, read_unseen(tmp_path / "b"))
+    np.testing.assert_array_equal(before[held], after[held])
+    assert (before[~held] != after[~held]).all()
+
+
+def test_a_pair_that_no_fold_scored_has_no_cosine_and_without_folds_there_is_nothing_to_read(tmp_path):
+    known = pd.DataFrame({schema.QUERY: ["red lamp"], schema.TITLE: ["lamp & shade"], COSINE: [0.5]})
+    asked = pd.DataFrame({schema.QUERY: [" red  lamp", "red lamp"], schema.TITLE: ["lamp &amp; shade", "rope"]})
+    np.testing.assert_array_equal(unseen_cosine(asked, known), [0.5, np.nan])
+    assert read_unseen(tmp_path) is None
 
 
 def test_a_run_killed_in_its_second_fold_goes_on_there_and_ends_the_same(config, judgements, items, tmp_path):

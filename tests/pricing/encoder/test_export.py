@@ -54,12 +54,26 @@ def test_each_export_is_measured_and_the_choice_is_recorded(exported):
     assert load_encoder(folder).dimension == 32
 
 
+def lost(mean, deviation=0.0, queries=200):
+    """nDCG lost on each query: half of them lose more than the mean, half less."""
+    return mean + deviation * np.where(np.arange(queries) % 2, 1.0, -1.0)
+
+
 def test_the_gate_refuses_a_graph_that_differs_or_ranks_worse():
-    assert "cosine" in _refusal(0.989, 0.9, 0.9)
-    assert "cosine" in _refusal(float("nan"), 0.9, 0.9)
-    assert "nDCG" in _refusal(0.999, 0.89, 0.9)
-    assert _refusal(0.991, 0.896, 0.9) == ""
-    assert _refusal(0.991, None, None) == ""
+    assert "cosine" in _refusal(0.989, lost(0.0), None)
+    assert "cosine" in _refusal(float("nan"), lost(0.0), None)
+    assert "nDCG" in _refusal(0.999, lost(0.01), None)
+    assert _refusal(0.991, lost(0.004), None) == ""
+    assert _refusal(0.991, None, None) == _refusal(0.991, lost(0.0, queries=0), 0.01) == ""
+
+
+def test_the_gate_refuses_a_graph_that_gives_up_most_of_what_fine_tuning_gained():
+    assert "fine-tuning gained" in _refusal(0.999, lost(0.003), 0.004)
+    assert "fine-tuning gained" in _refusal(0.999, lost(0.003, deviation=0.02), 0.004)
+    assert _refusal(0.999, lost(0.003, deviation=0.04), 0.004) == ""  # 0.003 +- 0.0028: chance may be all of it
+    assert _refusal(0.999, lost(0.0019), 0.004) == ""
+    assert _refusal(0.999, lost(0.004), -0.01) == ""  # what gained nothing has nothing to give up
+    assert "0.005" in _refusal(0.999, lost(0.006), 0.1)
 
 
 def test_the_smallest_accepted_export_is_chosen_whatever_its_time_and_torch_where_none_is():

@@ -6,14 +6,16 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pricing import schema
+from pricing.bundle.splits import QUERY_SALT, held_out
 from pricing.encoder.folder import EncoderDescription
+from pricing.encoder.unseen import COSINE
 from pricing.errors import BundleMissing
 from pricing.search.exact_index import ExactIndex
 from pricing.search.fitting import SearchPart, fit_search, served_scores, unlearnt
-from pricing.search.match import FEATURES, Rarity, match_features
+from pricing.search.match import FEATURES, Asked, Rarity, match_features
 from pricing.search.reranker import Reranker, enough, gain_over_cosine, pair_features
 from pricing.search.retrieval import Retriever
-from pricing.search.text_table import TextTable, describe, stem
+from pricing.search.text_table import TextTable, describe, head_of, stem
 from pricing.search.tree_graph import graph_of
 from pricing.search.word_index import WordIndex, fuse, fused_scores
 from pricing.text import tokens
@@ -30,7 +32,7 @@ def table():
 def features(query, table, cosine=None):
     rows = np.arange(len(table))
     values = match_features(
-        describe(query), table, rows, np.zeros(len(rows)) if cosine is None else cosine, Rarity.of(table)
+        Asked.of(query), table, rows, np.zeros(len(rows)) if cosine is None else cosine, Rarity.of(table)
     )
     return {name: values[:, column] for column, name in enumerate(NAMES)}
 
@@ -64,6 +66,46 @@ def test_a_rare_word_counts_for_more_than_a_common_one():
     got = features("rare drill", table)
     assert got["rare_share"][3] > got["rare_share"][1]
     assert got["rarest_missing"][1] > got["rarest_missing"][3] > got["rarest_missing"][0] == 0.0
+
+
+@pytest.mark.parametrize(
+    "query", ["18 volt drills", "cordles drill", "red lamp for walls", "18v", "电钻", "drill drill x"]
+)
+def test_nearness_is_the_share_of_each_words_letters_or_all_of_them_where_its_stem_is_there(query, table):
+    got, rarity = features(query, table), Rarity.of(table)
+    asked = [(word, stem(word)) for word in tokens(query)]
+    weight = np.array([rarity(describe(word).stems)[0] for word, _ in asked])
+    for row, text in enumerate(TEXTS):
+        line, stems = f" {' '.join(tokens(text))} ", {stem(word) for word in tokens(text)}
+        near = []
+        for word, own in asked:
+            runs = [f" {word} "[at : at + 3] for at in range(len(word))]
+            near.append(1.0 if own in stems else np.mean([run in line for run in runs]) if line.strip() else 0.0)
+        assert got["near_share"][row] == pytest.approx(weight @ near / weight.sum())
+        assert got["near_least"][row] == pytest.approx(min(near))
+        assert got["near_rarest"][row] == pytest.approx(near[int(weight.argmax())])
+
+
+def test_a_misspelt_word_is_near_the_one_that_was_meant(table):
+    got = features("cordles dril", table)
+    assert got["stem_share"][0] == 0.0
+    assert got["near_share"][0] > 0.6 > 0.2 > got["near_share"][2]
+
+
+def test_what_a_text_names_stands_before_what_it_comes_with():
+    assert head_of(["lawn", "mower", "with", "bag"]) == "mower"
+    assert head_of(["with", "bag"]) == "bag"
+    assert head_of(["deck", "screw"]) == "screw"
+    table = TextTable.build(["Acme lawn mower with bag", "bag for lawn mowers", ""])
+    got = features("mower", table)
+    assert got["heads_alike"].tolist() == [1.0, 0.0, 0.0]
+    assert got["text_head_met"].tolist() == [1.0, 0.0, 0.0]
+    assert got["head_met"].tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_text_of_much_that_was_not_asked_for_is_covered_less():
+    got = features("red lamp", TextTable.build(["red lamp", "red lamp shade kit", "blue rope"]))
+    assert got["covered"][0] == 1.0 > got["covered"][1] > got["covered"][2] == 0.0
 
 
 def test_a_table_is_read_back_memory_mapped_and_an_absent_one_is_named(table, tmp_path):
@@ -185,6 +227,23 @@ def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
     asked, known = set(some[schema.QUERY]), set(all_of_them[schema.QUERY])
     assert asked < known < set(rows[schema.QUERY])
     assert len(asked) / len(known) == pytest.approx(0.3, abs=0.08)
+
+
+def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of_those_that_had_not_seen_them():
+    rows, near = judged(queries=150)
+    unseen = rows[[schema.QUERY, schema.TITLE]].assign(**{COSINE: near.astype(np.float32)})
+    said = description(folds=5)
+    assert not len(unlearnt(rows, said))  # the encoder that ships has learnt from all of them
+    items = catalogue(rows)
+    embeddings = Letters().encode(items[schema.TITLE].tolist())
+    assert fit_search(items, embeddings, rows, Letters(), said).reranker is None
+    part = fit_search(items, embeddings, rows, Letters(), said, unseen=unseen)
+    usable = ~held_out(rows[schema.QUERY], QUERY_SALT)
+    table = TextTable.build(items[schema.TITLE].tolist())
+    at = items.reset_index().set_index(schema.TITLE)["index"].loc[rows[schema.TITLE]].to_numpy()
+    values = pair_features(rows[schema.QUERY].tolist(), table, at, unseen[COSINE].to_numpy(float), part.reranker.rarity)
+    plain = Reranker.fit(values[usable], rows[schema.RELEVANCE].to_numpy()[usable], part.reranker.rarity)
+    np.testing.assert_allclose(part.reranker.of_features(values), plain.of_features(values), atol=1e-6)
 
 
 def test_a_search_part_is_saved_and_opened_and_the_same_inputs_give_the_same_bytes(tmp_path):
