@@ -109,13 +109,14 @@ def _said(
         if not folder.is_dir():
             texts = [*judgements[schema.QUERY], *judgements[schema.TITLE]] if lesson is None else ()
             train_encoder(config, lesson, None, folder, texts=texts, progress=told(name, tell))
-        found = {name: cosines(one, judgements.iloc[rows]) for name, one in _exports(folder).items()}
+        said = {name: cosines(one, judgements.iloc[rows]) for name, one in _exports(folder).items()}
         serving = describe_encoder(folder).serving
-        write_atomic(file, lambda path: np.savez(path, **found, rows=rows, serving=np.array(serving)))
-        tell(f"{name} has scored {len(rows)} pairs by {', '.join(found)}; {serving} serves")
+        arrays: dict[str, Any] = {**said, "rows": rows, "serving": np.array(serving)}
+        write_atomic(file, lambda path: np.savez(path, **arrays))
+        tell(f"{name} has scored {len(rows)} pairs by {', '.join(said)}; {serving} serves")
     with np.load(file, allow_pickle=False) as kept:
-        found = {name: kept[name] for name in kept.files if name not in ("rows", "serving")}
-        return Said(kept["rows"], str(kept["serving"]), found)
+        by_export = {name: kept[name] for name in kept.files if name not in ("rows", "serving")}
+        return Said(kept["rows"], str(kept["serving"]), by_export)
 
 
 def _exports(folder: Path) -> dict[str, TextEncoder]:
