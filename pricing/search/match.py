@@ -34,14 +34,16 @@ FEATURES = {
     "gram_share": 1,
     "flat_share": 1,
     "number_share": 0,
-    "near_share": 1,
-    "near_least": 1,
-    "near_rarest": 1,
-    "head_met": 1,
-    "heads_alike": 1,
-    "text_head_met": 1,
+    "near_share": 0,  # tied to rise, these graded worse
+    "near_mean": 0,
+    "near_least": 0,
+    "near_rarest": 0,
+    "near_last": 0,
+    "head_met": 0,
+    "heads_alike": 0,
+    "text_head_met": 0,
     "text_head_rarity": 0,
-    "covered": 1,
+    "covered": 0,
 }
 
 
@@ -177,14 +179,17 @@ def _letters(query: Asked, weight: Floats, holds: Mask, grams: Mask) -> Values:
     """How near the text comes to each word of the query: 1 where it has the stem, else its share of the letters."""
     if not query.order.size:
         nothing = np.zeros(grams.shape[1])
-        return {"gram_share": nothing - 1.0, **dict.fromkeys(("near_share", "near_least", "near_rarest"), nothing)}
+        names = ("near_share", "near_mean", "near_least", "near_rarest", "near_last")
+        return {"gram_share": nothing - 1.0, **dict.fromkeys(names, nothing)}
     near = np.maximum(holds[query.order], query.share_of_letters(grams))
     heavy = weight[query.order]
     return {
         "gram_share": grams.mean(0),
         "near_share": heavy @ near / max(float(heavy.sum()), 1e-9),
+        "near_mean": near.mean(0),
         "near_least": near.min(0),
         "near_rarest": near[heavy.argmax()],
+        "near_last": near[-1],
     }
 
 

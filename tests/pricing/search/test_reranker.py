@@ -82,6 +82,8 @@ def test_nearness_is_the_share_of_each_words_letters_or_all_of_them_where_its_st
             runs = [f" {word} "[at : at + 3] for at in range(len(word))]
             near.append(1.0 if own in stems else np.mean([run in line for run in runs]) if line.strip() else 0.0)
         assert got["near_share"][row] == pytest.approx(weight @ near / weight.sum())
+        assert got["near_mean"][row] == pytest.approx(np.mean(near))
+        assert got["near_last"][row] == pytest.approx(near[-1])
         assert got["near_least"][row] == pytest.approx(min(near))
         assert got["near_rarest"][row] == pytest.approx(near[int(weight.argmax())])
 
