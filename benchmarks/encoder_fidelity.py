@@ -40,18 +40,18 @@ def exported(folder: Path, size: MarketSize = SHOP) -> list[Row]:
         name, lost = export["name"], report.exports[0]["ndcg10"] - export["ndcg10"]
         rows.append(Row(f"{name}_mean_cosine", export["mean_cosine"], None, None, "cosine to torch", "0.99 or more"))
         rows.append(Row(f"{name}_ndcg10_lost", lost, None, None, "nDCG@10", "0.005 or less"))
-    return [*rows, *_by_length(folder, _texts(tables))]
+    return [*rows, *_by_length(folder, *_texts(tables))]
 
 
-def _texts(tables: Tables) -> list[str]:
+def _texts(tables: Tables) -> tuple[list[str], list[str]]:
     assert tables.judgements is not None
     queries = sorted(set(tables.judgements[schema.QUERY]))
-    return [*queries[:TEXTS], *item_texts(tables.latest_items())[:TEXTS]]
+    return queries[:TEXTS], item_texts(tables.latest_items())[:TEXTS]
 
 
-def _by_length(folder: Path, texts: list[str]) -> list[Row]:
+def _by_length(folder: Path, queries: list[str], items: list[str]) -> list[Row]:
     whole = TorchEncoder.load(folder, threads=1)
-    tokens = whole.tokenise(texts)
+    tokens = [*whole.tokenise(queries, "query"), *whole.tokenise(items, "item")]
     reference = embed(whole.model, tokens, pad_id(whole.tokenizer), 64)
     length = np.array([len(ids) for ids in tokens])
     quantise(folder / ONNX_FP32, folder / FULL_RANGE, reduce_range=False)

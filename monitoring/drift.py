@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -102,7 +103,7 @@ def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, curso
     if not folder.is_dir():  # a bare profile has no encoder
         return []
     fresh = None if cursor is None else pd.Timestamp(cursor)
-    embed = load_encoder(folder).encode
+    embed = partial(load_encoder(folder).encode, role="query")
     return [drift_questions.embedding_question(sample, space, embed, inputs.settings, fresh)]
 
 

@@ -96,7 +96,7 @@ class BundleCore(Core):
 
     @override
     def encode(self, queries: Sequence[str]) -> Vector:
-        return np.asarray(self.model.encoder.encode(list(queries)), dtype=np.float32)
+        return np.asarray(self.model.encoder.encode(list(queries), "query"), dtype=np.float32)
 
     @override
     def rows_of(self, item_ids: Sequence[str]) -> tuple[Rows, list[str]]:

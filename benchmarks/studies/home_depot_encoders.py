@@ -25,6 +25,7 @@ from pricing.encoder.encoder import TextEncoder, load_encoder
 from pricing.encoder.export import FILES
 from pricing.encoder.folder import describe_encoder
 from pricing.encoder.onnx import OnnxEncoder
+from pricing.encoder.prefixes import RoleText
 from pricing.encoder.training import train_encoder
 from pricing.files import sha256_text, write_atomic
 from pricing.search.fitting import cosines
@@ -107,8 +108,10 @@ def _said(
     if not file.is_file():
         folder = work / f"{name}-{key}"
         if not folder.is_dir():
-            texts = [*judgements[schema.QUERY], *judgements[schema.TITLE]] if lesson is None else ()
-            train_encoder(config, lesson, None, folder, texts=texts, progress=told(name, tell))
+            texts: list[RoleText] = [("query", text) for text in judgements[schema.QUERY]]
+            texts += [("item", text) for text in judgements[schema.TITLE]]
+            given = texts if lesson is None else ()
+            train_encoder(config, lesson, None, folder, texts=given, progress=told(name, tell))
         said = {name: cosines(one, judgements.iloc[rows]) for name, one in _exports(folder).items()}
         serving = describe_encoder(folder).serving
         arrays: dict[str, Any] = {**said, "rows": rows, "serving": np.array(serving)}

@@ -21,6 +21,7 @@ from pricing.bundle.splits import PRODUCT_SALT, held_out
 from pricing.datasets import load
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.encoder import load_encoder
+from pricing.encoder.prefixes import RoleText
 from pricing.encoder.training import train_encoder
 from pricing.errors import MissingDataError
 from pricing.reference.report import PriceReport, price_report
@@ -55,11 +56,11 @@ def run(data: Path | None) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
         config = EncoderConfig(method="none", max_length=48, export="fp32")
         sets = {**listings(data), "online_retail": retail(data)}
-        texts = [text for items, _ in sets.values() for text in item_texts(items)]
+        texts: list[RoleText] = [("item", text) for items, _ in sets.values() for text in item_texts(items)]
         train_encoder(config, None, None, Path(scratch) / "encoder", texts=texts)
         encoder = load_encoder(Path(scratch) / "encoder")
         for name, (items, group) in sets.items():
-            embeddings = encoder.encode(item_texts(items))
+            embeddings = encoder.encode(item_texts(items), "item")
             report = price_report(embeddings, items, held_out=held_out(group, PRODUCT_SALT), product=group)
             rows.extend(rows_of(name, report))
     return Result("price-regression", "fairtag study price-regression --data DIR", tuple(rows), NOTES)

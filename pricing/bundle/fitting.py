@@ -111,7 +111,7 @@ def fit_bundle(
     catalogue = tables.latest_items()
     progress(f"encode {len(catalogue):,} items")
     encoder = load_encoder(encoder_dir)
-    embeddings = encoder.encode(item_texts(catalogue))
+    embeddings = encoder.encode(item_texts(catalogue), "item")
     progress("fit the price model f(v)")
     price_model = fit_prices(catalogue, embeddings, seed)
     progress(f"fit demand on {len(training_set):,} impressions")
@@ -148,7 +148,9 @@ def fit_bundle(
         save_arrays(folder, REFERENCE, reference, {})
         search.save(folder / SEARCH)
         write_json(folder / POLICY, policy.to_json())
+        prefixes = {"query": description.query_prefix, "item": description.item_prefix}
         facts = {**vars(lineage), "currency": policy.currency, "items": len(catalogue), "seed": seed}
+        facts["encoder"] = {"base": description.base, "serving": description.serving, "prefixes": prefixes}
         write_manifest(folder, facts)
         progress("price training pages for the reference profile")
         write_profile(folder, known, seed)
@@ -180,7 +182,7 @@ def demand_inputs(
     row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
     rows = impressions[impressions[schema.ITEM_ID].isin(row_of)]
     queries = sorted({query for query in rows[schema.QUERY].dropna() if query})
-    vectors = dict(zip(queries, encoder.encode(queries), strict=True)) if queries else {}
+    vectors = dict(zip(queries, encoder.encode(queries, "query"), strict=True)) if queries else {}
     market = MarketContext.of(rows)
     f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
     return demand_data(

@@ -18,9 +18,11 @@ class EncoderConfig:
 
     Args:
         base: ``minilm``, a directory, or a hub id of any Hugging Face encoder.
-        max_length: Tokens read of a text.
+        max_length: Tokens read of a text, the words before it among them.
         pooling: ``mean`` (BERT, MiniLM, E5), ``cls`` (BGE) or ``last`` (decoder-type embedders).
-        prefix: Words put before each text, such as ``"query: "`` for E5.
+        query_prefix: Words put before each query; None takes what the base names in its folder, or its family (E5,
+            BGE, Qwen) was taught with.
+        item_prefix: Words put before each item's text; None likewise.
         method: ``full``, ``lora`` (adapters of all linear layers, merged into the weights that ship) or ``none``.
         lora_rank: Rank of the adapters.
         lora_alpha: Scale of the adapters over the rank.
@@ -75,7 +77,8 @@ class EncoderConfig:
     base: str = MINILM
     max_length: int = 64
     pooling: Literal["mean", "cls", "last"] = "mean"
-    prefix: str = ""
+    query_prefix: str | None = None
+    item_prefix: str | None = None
     method: Literal["full", "lora", "none"] = "full"
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -140,6 +143,10 @@ class EncoderConfig:
             ConfigError: A name is unknown or a value is out of its range.
         """
         known = {field.name for field in dataclasses.fields(cls)}
+        if "prefix" in values:
+            raise ConfigError(
+                "encoder.prefix was one for queries and items alike; give encoder.query_prefix and encoder.item_prefix"
+            )
         unknown = sorted(set(values) - known)
         if unknown:
             raise ConfigError(f"encoder.{unknown[0]} is not a setting; there are {', '.join(sorted(known))}")
@@ -194,6 +201,10 @@ def _one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
     return (lambda value: value in values), f"one of {', '.join(values)}"
 
 
+def _text() -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: isinstance(value, str)), "a text, empty for none, or null for what the base wants"
+
+
 def _whole(minimum: int) -> tuple[Callable[[Any], bool], str]:
     return (
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
@@ -215,6 +226,7 @@ def _weight() -> tuple[Callable[[Any], bool], str]:
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_length": (lambda value: isinstance(value, int) and 4 <= value <= 8192, "a whole number within [4, 8192]"),
     "pooling": _one_of("mean", "cls", "last"),
+    **{name: _text() for name in ("query_prefix", "item_prefix")},
     "method": _one_of("full", "lora", "none"),
     "precision": _one_of("auto", "fp32", "bf16"),
     "sharding": _one_of("none", "full"),

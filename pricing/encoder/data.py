@@ -14,6 +14,7 @@ from pricing import schema
 from pricing.bundle import splits
 from pricing.encoder.config import EncoderConfig
 from pricing.encoder.mining import mined_negatives
+from pricing.encoder.prefixes import Role, RoleText
 from pricing.errors import DataError
 from pricing.files import canonical_json, sha256_text, write_atomic
 from pricing.text import item_texts, normalise
@@ -25,7 +26,7 @@ CLICKED_RELEVANCE, BOUGHT_RELEVANCE = 0.7, 1.0  # grades read into a log where n
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Tokenise = Callable[[Sequence[str]], list[list[int]]]
+Tokenise = Callable[[Sequence[RoleText]], list[list[int]]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class EncoderData:
     """Everything the loop reads.
 
     Args:
-        tokens: Token ids of each distinct text; the row numbers elsewhere point here.
+        tokens: Token ids of each distinct text of a role; the row numbers elsewhere point here.
         train: Pairs that are learnt.
         held_out: Pairs of queries that are scored only.
         prices: Items whose price is learnt.
@@ -129,8 +130,8 @@ def encoder_data(
         items: Catalogue, for prices and for the texts of impressions.
         impressions: Shown items, for the click head.
         config: Settings; the weights decide which tasks are built.
-        tokenise: Token ids of normalised texts.
-        tokenizer_fingerprint: Names the tokenizer and its settings in the cache's key.
+        tokenise: Token ids of normalised texts, each with its role.
+        tokenizer_fingerprint: Names the tokenizer and its settings, the prefixes among them, in the cache's key.
         cache: Folder of tokenised texts, None for none.
 
     Raises:
@@ -148,7 +149,7 @@ def encoder_data(
     mined = Mined()
     if config.mined_negatives:
         known = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
-        others = book.rows([text for item, text in texts.items() if item not in known])
+        others = book.rows([text for item, text in texts.items() if item not in known], "item")
         mined = _mined(_take(pairs, ~held), others, book.texts, config)
         counts["mined_negatives"] = len(mined)
     tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
@@ -162,17 +163,17 @@ def encoder_data(
 
 
 class _TextBook:
-    """Distinct texts, numbered as they come."""
+    """Distinct texts of a role, numbered as they come; one that is asked and sold is two."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, int] = {}
+        self._rows: dict[RoleText, int] = {}
 
     @property
-    def texts(self) -> list[str]:
+    def texts(self) -> list[RoleText]:
         return list(self._rows)
 
-    def rows(self, texts: Sequence[str]) -> Ints:
-        return np.array([self._rows.setdefault(text, len(self._rows)) for text in texts], dtype=np.int64)
+    def rows(self, texts: Sequence[str], role: Role) -> Ints:
+        return np.array([self._rows.setdefault((role, text), len(self._rows)) for text in texts], dtype=np.int64)
 
 
 def _judged(judgements: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
@@ -228,10 +229,11 @@ def _pairs(judged: pd.DataFrame, book: _TextBook, config: EncoderConfig, counts:
             count=len(judged),
             examples=judged[schema.QUERY].head(3).tolist(),
         )
-    return Pairs(book.rows(judged[schema.QUERY].tolist()), book.rows(judged[schema.TITLE].tolist()), relevance)
+    query, item = book.rows(judged[schema.QUERY].tolist(), "query"), book.rows(judged[schema.TITLE].tolist(), "item")
+    return Pairs(query, item, relevance)
 
 
-def _mined(train: Pairs, others: Ints, texts: list[str], config: EncoderConfig) -> Mined:
+def _mined(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderConfig) -> Mined:
     """Negatives of the learnt queries, among the items judged for any of them and those judged for none.
 
     An item that was judged is known by its judged text alone: its catalogue text would hide that it is relevant.
@@ -243,7 +245,7 @@ def _mined(train: Pairs, others: Ints, texts: list[str], config: EncoderConfig) 
     pool = np.unique(np.concatenate([train.item, others])).tolist()
     queries = np.unique(train.query).tolist()
     found = mined_negatives(
-        {row: texts[row] for row in queries}, {row: texts[row] for row in pool}, relevant, config.mined_negatives
+        {row: texts[row][1] for row in queries}, {row: texts[row][1] for row in pool}, relevant, config.mined_negatives
     )
     return Mined(*found)
 
@@ -255,7 +257,7 @@ def _prices(
     if items is None or config.price_weight == 0:
         return none, none
     priced = items[(items[schema.LIST_PRICE] > 0) & np.isfinite(items[schema.LIST_PRICE])]
-    rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]])
+    rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]], "item")
     log_price = np.log(priced[schema.LIST_PRICE].to_numpy(dtype=np.float64)).astype(np.float32)
     held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.holdout_share)
     return Prices(rows[~held], log_price[~held]), Prices(rows[held], log_price[held])
@@ -267,15 +269,15 @@ def _clicks(shown: pd.DataFrame, book: _TextBook) -> Clicks:
         shown, outcome = shown.iloc[:0], outcome[:0]  # a log without a click teaches no probability
     ratio = shown[schema.PRICE].to_numpy(dtype=np.float64) / shown[schema.LIST_PRICE].to_numpy(dtype=np.float64)
     return Clicks(
-        book.rows(shown[schema.QUERY].tolist()),
-        book.rows(shown[schema.TITLE].tolist()),
+        book.rows(shown[schema.QUERY].tolist(), "query"),
+        book.rows(shown[schema.TITLE].tolist(), "item"),
         np.log(ratio).astype(np.float32),
         outcome,
     )
 
 
-def _tokens(texts: list[str], tokenise: Tokenise, tokenizer: str, cache: Path | None) -> tuple[list[Ints], str]:
-    fingerprint = sha256_text(canonical_json([tokenizer, texts]))
+def _tokens(texts: list[RoleText], tokenise: Tokenise, tokenizer: str, cache: Path | None) -> tuple[list[Ints], str]:
+    fingerprint = sha256_text(canonical_json([tokenizer, [list(text) for text in texts]]))
     file = cache / f"tokens-{fingerprint[:32]}.npz" if cache else None
     if file is not None and file.is_file():
         with np.load(file, allow_pickle=False) as stored:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pricing.encoder.folder import describe_encoder
+from pricing.encoder.prefixes import Role
 from pricing.errors import BundleError, ConfigError
 
 Backend = Literal["auto", "onnx", "torch"]
@@ -29,11 +30,19 @@ class TextEncoder(Protocol):
         """Length d of an embedding."""
         ...
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
-        """Embed texts; an empty text has an embedding too, that of an empty sentence.
+    def encode(self, texts: Sequence[str], role: Role, batch_size: int = 64) -> NDArray[np.float32]:
+        """Embed texts of one role; an empty text has an embedding too, that of an empty sentence.
+
+        Args:
+            texts: Queries or items' texts.
+            role: Which of both they are: encoders are taught with other words before a query than before an item.
+            batch_size: Texts embedded together.
 
         Returns:
             (n, d) float32 rows of length 1, in the order of the texts.
+
+        Raises:
+            ConfigError: There is no such role.
         """
         ...
 

@@ -10,7 +10,8 @@ from typing import Any
 from pricing.errors import BundleError, BundleMissing, ConfigError
 from pricing.files import read_json
 
-SCHEMA = "fairtag.encoder/1"
+SCHEMA = "fairtag.encoder/2"
+OLD_SCHEMA = "fairtag.encoder/1"  # had one prefix for queries and items: it was put before both, and still is
 DESCRIPTION = "encoder.json"  # what the folder holds, which export serves and why
 MODEL = "model"  # a Hugging Face directory: config, weights, tokenizer
 TOKENIZER = f"{MODEL}/tokenizer.json"
@@ -32,7 +33,8 @@ class EncoderDescription:
         dimension: Length of an embedding.
         max_length: Tokens read of a text; what is past them is cut.
         pooling: How token vectors become one: ``mean``, ``cls`` or ``last``.
-        prefix: Words put before each text, as E5 wants.
+        query_prefix: Words put before each query, as E5, BGE and Qwen want.
+        item_prefix: Words put before each item's text, as E5 wants.
         serving: The export that serves, ``fp32`` or ``int8``, or ``torch`` where none passed.
         pad_token_id: Token that fills a batch.
         fingerprint: Hex SHA-256 of the weights and tokenizer.
@@ -43,7 +45,8 @@ class EncoderDescription:
     dimension: int
     max_length: int
     pooling: str
-    prefix: str
+    query_prefix: str
+    item_prefix: str
     serving: str
     pad_token_id: int
     fingerprint: str
@@ -66,6 +69,9 @@ def describe_encoder(path: Path) -> EncoderDescription:
     if not file.is_file():
         raise BundleMissing(f"{path}: no {DESCRIPTION}; an encoder folder is made by train_encoder")
     document = read_json(file)
+    if document.get("schema") == OLD_SCHEMA and "prefix" in document:
+        both = {"query_prefix": document["prefix"], "item_prefix": document["prefix"]}
+        document = {**document, **both, "schema": SCHEMA}
     if document.get("schema") != SCHEMA:
         raise BundleError(f"{file}: schema is {document.get('schema')!r}, this code reads {SCHEMA!r}; train again")
     fields = [name for name in EncoderDescription.__dataclass_fields__ if name != "document"]

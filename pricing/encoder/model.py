@@ -22,6 +22,7 @@ from transformers.utils import logging
 
 from pricing.encoder.folder import HEADS, MODEL, describe_encoder, resolve_base
 from pricing.encoder.onnx import batches_by_length, pad
+from pricing.encoder.prefixes import Prefixes, Role, RoleText, prefixes_of
 from pricing.errors import ConfigError
 from pricing.text import normalise
 
@@ -130,17 +131,17 @@ class TorchEncoder:
         model: The encoder.
         tokenizer: A fast Hugging Face tokenizer.
         max_length: Tokens read of a text.
-        prefix: Words put before each text.
+        prefixes: Words put before each text, by its role.
         device: Where the model runs.
     """
 
     def __init__(
-        self, model: Encoder, tokenizer: Any, *, max_length: int, prefix: str = "", device: str = "cpu"
+        self, model: Encoder, tokenizer: Any, *, max_length: int, prefixes: Prefixes, device: str = "cpu"
     ) -> None:
         self.model = model.to(device).eval()
         self.tokenizer = tokenizer
         self.max_length = max_length
-        self.prefix = prefix
+        self.prefixes = prefixes
         self.device = device
 
     @classmethod
@@ -150,26 +151,27 @@ class TorchEncoder:
         if threads is not None:
             torch.set_num_threads(threads)
         model, tokenizer = load_base(str(path / MODEL), description.pooling)
-        return cls(model, tokenizer, max_length=description.max_length, prefix=description.prefix, device=device)
+        prefixes = Prefixes(description.query_prefix, description.item_prefix)
+        return cls(model, tokenizer, max_length=description.max_length, prefixes=prefixes, device=device)
 
     @classmethod
     def base(cls, name: str, *, max_length: int = 64, pooling: str = "mean", device: str = "cpu") -> TorchEncoder:
-        """An encoder as it was published, without fine-tuning."""
+        """An encoder as it was published, without fine-tuning, with the prefixes it was published for."""
         model, tokenizer = load_base(name, pooling)
-        return cls(model, tokenizer, max_length=max_length, device=device)
+        return cls(model, tokenizer, max_length=max_length, prefixes=prefixes_of(name), device=device)
 
     @property
     def dimension(self) -> int:
         """Length d of an embedding."""
         return self.model.dimension
 
-    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of texts in their normal form, cut at the encoder's length."""
-        return tokenise(self.tokenizer, texts, self.max_length, self.prefix)
+    def tokenise(self, texts: Sequence[str], role: Role) -> list[list[int]]:
+        """Token ids of texts in their normal form behind their role's prefix, cut at the encoder's length."""
+        return tokenise(self.tokenizer, [(role, text) for text in texts], self.max_length, self.prefixes)
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
-        """Embed texts as (n, d) unit rows; texts of like length share a batch."""
-        return embed(self.model, self.tokenise(texts), pad_id(self.tokenizer), batch_size)
+    def encode(self, texts: Sequence[str], role: Role, batch_size: int = 64) -> NDArray[np.float32]:
+        """Embed texts of a role as (n, d) unit rows; texts of like length share a batch."""
+        return embed(self.model, self.tokenise(texts, role), pad_id(self.tokenizer), batch_size)
 
 
 def embed(model: Encoder, encoded: Sequence[Sequence[int]], pad_token_id: int, batch_size: int) -> NDArray[np.float32]:
@@ -186,11 +188,11 @@ def embed(model: Encoder, encoded: Sequence[Sequence[int]], pad_token_id: int, b
     return rows
 
 
-def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int, prefix: str = "") -> list[list[int]]:
-    """Token ids of texts in their normal form."""
+def tokenise(tokenizer: Any, texts: Sequence[RoleText], max_length: int, prefixes: Prefixes) -> list[list[int]]:
+    """Token ids of texts in their normal form, each behind its role's prefix."""
     if not texts:
         return []
-    plain = [prefix + normalise(text) for text in texts]
+    plain = [prefixes.before(role) + normalise(text) for role, text in texts]
     ids: list[list[int]] = tokenizer(plain, truncation=True, max_length=max_length, padding=False)["input_ids"]
     return ids
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from pricing.encoder.folder import TOKENIZER, EncoderDescription, describe_encoder
+from pricing.encoder.prefixes import Prefixes, Role
 from pricing.errors import BundleMissing
 from pricing.text import normalise
 
@@ -46,23 +47,24 @@ class OnnxEncoder:
         self._tokenizer = Tokenizer.from_file(str(path / TOKENIZER))
         self._tokenizer.enable_truncation(self.description.max_length)
         self._tokenizer.no_padding()
+        self._prefixes = Prefixes(self.description.query_prefix, self.description.item_prefix)
 
     @property
     def dimension(self) -> int:
         """Length d of an embedding."""
         return self.description.dimension
 
-    def encode(self, texts: Sequence[str], batch_size: int = 64) -> NDArray[np.float32]:
-        """Embed texts as (n, d) unit rows; texts of like length share a batch, so that little is padding."""
+    def encode(self, texts: Sequence[str], role: Role, batch_size: int = 64) -> NDArray[np.float32]:
+        """Embed texts of a role as (n, d) unit rows; texts of like length share a batch, so that little is padding."""
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        encoded = [self.tokenise(text) for text in texts]
+        encoded = [self.tokenise(text, role) for text in texts]
         for batch in batches_by_length([len(ids) for ids in encoded], batch_size):
             rows[batch] = self.encode_ids([encoded[row] for row in batch])
         return rows
 
-    def tokenise(self, text: str) -> list[int]:
-        """Token ids of a text in its normal form, cut at the encoder's length."""
-        ids: list[int] = self._tokenizer.encode(self.description.prefix + normalise(text)).ids
+    def tokenise(self, text: str, role: Role) -> list[int]:
+        """Token ids of a text in its normal form behind its role's prefix, cut at the encoder's length."""
+        ids: list[int] = self._tokenizer.encode(self._prefixes.before(role) + normalise(text)).ids
         return ids
 
     def encode_ids(self, encoded: Sequence[Sequence[int]]) -> NDArray[np.float32]:

@@ -31,9 +31,13 @@ from pricing.encoder.folder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TO
 from pricing.encoder.loop import Loop, Monotonic, merged
 from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
+from pricing.encoder.prefixes import PROMPTS, ROLES, Prefixes, RoleText, prefixes_of, published_prompts
 from pricing.encoder.report import Progress, TrainingReport
 from pricing.encoder.unseen import write_unseen
+from pricing.errors import ConfigError
 from pricing.files import canonical_json, directory_atomic, sha256_file, sha256_text, write_json
+
+MIN_ROOM = 8  # tokens of a text that are read behind its prefix, at the least
 
 
 def train_encoder(
@@ -43,7 +47,7 @@ def train_encoder(
     out: Path,
     *,
     impressions: pd.DataFrame | None = None,
-    texts: Sequence[str] = (),
+    texts: Sequence[RoleText] = (),
     progress: Callable[[Progress], None] | None = None,
     cache: Path | None = None,
     clock: Monotonic = time.perf_counter,
@@ -58,8 +62,8 @@ def train_encoder(
         items: Latest catalogue.
         out: Encoder folder, replaced whole at the end. Checkpoints lie beside it until then.
         impressions: Shown items, for the click head.
-        texts: Queries and titles like those that will be embedded. They are not learnt: where the tables hold none,
-            exports are compared with torch on them, and without either torch serves.
+        texts: Queries and titles like those that will be embedded, with their roles. They are not learnt: where the
+            tables hold none, exports are compared with torch on them, and without either torch serves.
         progress: Called after each step.
         cache: Folder for tokenised texts; beside ``out`` when absent.
         clock: Monotonic seconds.
@@ -73,13 +77,15 @@ def train_encoder(
     torch.manual_seed(config.seed)
     model, tokenizer = load_base(config.base, config.pooling)
     limit = min(config.max_length, _positions(model))
-    described = canonical_json([tokenizer.backend_tokenizer.to_str(), limit, config.prefix])
+    prefixes = prefixes_of(config.base, query=config.query_prefix, item=config.item_prefix)
+    _leave_room(tokenizer, prefixes, limit)
+    described = canonical_json([tokenizer.backend_tokenizer.to_str(), limit, prefixes.query, prefixes.item])
     data = encoder_data(
         judgements,
         items,
         impressions,
         replace(config, holdout_share=0.0) if config.folds else config,
-        lambda texts: tokenise(tokenizer, texts, limit, config.prefix),
+        lambda texts: tokenise(tokenizer, texts, limit, prefixes),
         tokenizer_fingerprint=sha256_text(described),
         cache=cache or work,
     )
@@ -97,7 +103,7 @@ def train_encoder(
     if group.rank() == 0:
         model, distilled = _shipped(config, loop, progress, clock)
         report = replace(report, distillation=distilled.as_json() if distilled else None)
-        report = _write(config, loop, model, tokenizer, limit, texts, out, clock, report, unseen)
+        report = _write(config, loop, model, tokenizer, limit, prefixes, texts, out, clock, report, unseen)
         shutil.rmtree(work, ignore_errors=True)
     group.barrier()
     return report
@@ -128,7 +134,8 @@ def _write(
     model: Encoder,
     tokenizer: Any,
     limit: int,
-    texts: Sequence[str],
+    prefixes: Prefixes,
+    texts: Sequence[RoleText],
     out: Path,
     clock: Monotonic,
     report: TrainingReport,
@@ -140,6 +147,7 @@ def _write(
             cast(Any, model.backbone).save_pretrained(folder / MODEL)
             tokenizer.save_pretrained(folder / MODEL)
         tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
+        write_json(folder / MODEL / PROMPTS, published_prompts(prefixes))
         _save_heads(loop.losses.heads, folder / HEADS)
         if unseen is not None:
             write_unseen(folder, loop.data, unseen)
@@ -149,7 +157,8 @@ def _write(
             "dimension": model.dimension,
             "max_length": limit,
             "pooling": config.pooling,
-            "prefix": config.prefix,
+            "query_prefix": prefixes.query,
+            "item_prefix": prefixes.item,
             "serving": "torch",
             "pad_token_id": loop.pad_token_id,
             "fingerprint": _weights_fingerprint(folder / MODEL),
@@ -162,7 +171,7 @@ def _write(
             graphs = GRAPHS if config.export == "auto" else (config.export,)
             held = loop.data.held_out if len(loop.data.held_out) else loop.data.train
             judged = scored_pairs(replace(loop.data, held_out=held), config)  # the gate compares exports, not training
-            given = tokenise(tokenizer, texts, limit, config.prefix)
+            given = tokenise(tokenizer, texts, limit, prefixes)
             tokens = loop.data.tokens or [np.asarray(ids, dtype=np.int64) for ids in given]
             untuned = loop.state.evaluations[0].get("ndcg10")  # before the first step; absent where none are held out
             exports = export_encoder(model, folder, describe_encoder(folder), tokens, judged, clock, graphs, untuned)
@@ -173,6 +182,18 @@ def _write(
         write_json(folder / REPORT, report.as_json())
         _readable(folder)
     return report
+
+
+def _leave_room(tokenizer: Any, prefixes: Prefixes, limit: int) -> None:
+    """Refuse a prefix behind which little or nothing of a text would be read."""
+    for role in ROLES:
+        if words := prefixes.before(role):
+            taken = len(tokenizer(words)["input_ids"])
+            if taken + MIN_ROOM > limit:
+                raise ConfigError(
+                    f"encoder.max_length is {limit} tokens and the {role} prefix {words!r} takes {taken} of them; "
+                    f"raise it to at least {taken + MIN_ROOM}, or give a shorter encoder.{role}_prefix"
+                )
 
 
 def _save_heads(heads: Heads, file: Path) -> None:

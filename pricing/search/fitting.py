@@ -87,7 +87,7 @@ def fit_search(
         unseen: Cosines of judged pairs by encoders of a cross-validation that had not seen them, where there was one.
     """
     asked = spread(sorted(set(queries)))
-    dense = choose_index(embeddings, encoder.encode(asked) if asked else embeddings[:0])
+    dense = choose_index(embeddings, encoder.encode(asked, "query") if asked else embeddings[:0])
     texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
     words = WordIndex.build(item_texts(catalogue))
     if judgements is None:
@@ -136,7 +136,10 @@ def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
     """Cosine (n,) of each pair of query and title by an encoder."""
     queries, of_query = np.unique(rows[schema.QUERY].to_numpy(dtype=str), return_inverse=True)
     titles, of_title = np.unique([item_text(title) for title in rows[schema.TITLE]], return_inverse=True)
-    query, title = encoder.encode(queries.tolist())[of_query], encoder.encode(titles.tolist())[of_title]
+    query, title = (
+        encoder.encode(queries.tolist(), "query")[of_query],
+        encoder.encode(titles.tolist(), "item")[of_title],
+    )
     return np.asarray((query * title).sum(1), dtype=np.float64)
 
 

@@ -171,13 +171,13 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
+    """A small simulated shop: MiniLM with other words before a query than before an item, fits, Feast on SQLite."""
     import warnings
 
     from benchmarks.serving_bundle import small_shop
 
     folder = tmp_path_factory.mktemp("shop")
-    bundle = small_shop(folder, SHOP)
+    bundle = small_shop(folder, SHOP, query_prefix="query: ", item_prefix="passage: ")
     tables = read_tables(folder / "tables")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations

@@ -17,9 +17,12 @@ from kserve.constants.constants import PredictorProtocol
 
 from pipelines.endpoint import serve as endpoint
 from pricing import schema
+from pricing.bundle.bundle import ENCODER
+from pricing.encoder.encoder import load_encoder
 from pricing.errors import QuoteWrongUser
 from pricing.fairness.disclosure import read_disclosures
 from pricing.fairness.invariants import breaches, check_invariants
+from pricing.search.similarity import similarity
 from pricing.tables import coerce
 from serving.client import GrpcClient, RestClient
 from serving.payload import Page
@@ -188,6 +191,20 @@ def test_every_client_gets_the_same_pages_of_a_trained_model(
     assert at_new_york["disclosure"] == (told if at_new_york["personalised"] else None)
     assert not stranger["personalised"]
     assert not nobody["personalised"]
+
+
+def test_a_query_is_embedded_behind_the_querys_prefix_over_the_wire(shop_server: Any, shop: Any) -> None:
+    encoder = load_encoder(shop.bundle / ENCODER)
+    with RestClient(shop_server.http) as client:
+        page = client.pages([{"task": "search", "query": "oak bookcase"}])[0]
+    rows = [shop_server.core.model.row_of[item["item_id"]] for item in page["items"]]
+    embeddings = np.asarray(shop_server.core.model.embeddings[rows])
+    served = [item["similarity"] for item in page["items"]]
+    as_query, as_item = (
+        similarity(encoder.encode(["oak bookcase"], role)[0], embeddings, "cosine") for role in ("query", "item")
+    )
+    np.testing.assert_allclose(served, as_query, atol=1e-6)
+    assert np.abs(as_query - as_item).max() > 1e-3
 
 
 def test_a_trained_models_prices_are_explained_to_the_cent(shop_server: Any, asked: list[dict[str, Any]]) -> None:

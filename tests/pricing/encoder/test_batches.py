@@ -8,7 +8,7 @@ from pricing.encoder.data import encoder_data
 
 
 def tokenise(texts):
-    return [[2, *[4 + len(word) for word in text.split()], 3] for text in texts]
+    return [[2, *[4 + len(word) for word in text.split()], 3] for _, text in texts]
 
 
 @pytest.fixture

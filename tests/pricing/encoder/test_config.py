@@ -21,6 +21,7 @@ from pricing.errors import ConfigError
         ("holdout_share", 0.9),
         ("price_weight", -0.1),
         ("seed", True),
+        ("query_prefix", 3),
     ],
 )
 def test_a_setting_out_of_its_range_is_named_with_its_value(name, value):
@@ -38,6 +39,8 @@ def test_an_unknown_setting_or_preset_is_refused_with_the_known_ones():
         EncoderConfig.from_mapping({"lr": 1e-3})
     with pytest.raises(ConfigError, match="demo"):
         preset("fast")
+    with pytest.raises(ConfigError, match=r"give encoder\.query_prefix and encoder\.item_prefix"):
+        EncoderConfig.from_mapping({"prefix": "query: "})
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

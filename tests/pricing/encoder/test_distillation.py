@@ -88,7 +88,9 @@ def test_the_student_is_what_ships(distilled):
     assert torch_encoder.model.backbone.config.num_hidden_layers == 1
     texts = ["a drill red", "blue lamp", ""]
     assert [export["name"] for export in report.exports] == ["torch", "fp32", "int8"]
-    np.testing.assert_allclose(load_encoder(folder).encode(texts), torch_encoder.encode(texts), atol=0.2)
+    np.testing.assert_allclose(
+        load_encoder(folder).encode(texts, "item"), torch_encoder.encode(texts, "item"), atol=0.2
+    )
 
 
 def test_the_same_seed_gives_the_same_student(distilled, config, judgements, items, tmp_path):
@@ -102,7 +104,7 @@ def test_adapters_are_merged_before_a_student_is_taken(config, judgements, items
     settings = config(method="lora", lora_rank=2, student_layers=1, student_steps=2, max_steps=2)
     report = train_encoder(settings, judgements, items, tmp_path / "e")
     assert report.distillation["student"]["parameters"] < report.distillation["teacher"]["parameters"]
-    assert load_encoder(tmp_path / "e").encode(["red drill"]).shape == (1, 32)
+    assert load_encoder(tmp_path / "e").encode(["red drill"], "query").shape == (1, 32)
 
 
 def test_a_student_without_a_text_is_refused(config, tmp_path):

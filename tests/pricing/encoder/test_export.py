@@ -32,11 +32,11 @@ def exported(config, judgements, items, tmp_path_factory):
 def test_the_fp32_graph_gives_torchs_rows_whatever_the_batch(exported):
     folder, _ = exported
     onnx = OnnxEncoder(folder, file="onnx/model.onnx")
-    torch_rows = load_encoder(folder, backend="torch").encode(TEXTS)
-    np.testing.assert_allclose(onnx.encode(TEXTS), torch_rows, atol=1e-5)
-    np.testing.assert_allclose(onnx.encode(TEXTS, batch_size=1), torch_rows, atol=1e-5)
+    torch_rows = load_encoder(folder, backend="torch").encode(TEXTS, "item")
+    np.testing.assert_allclose(onnx.encode(TEXTS, "item"), torch_rows, atol=1e-5)
+    np.testing.assert_allclose(onnx.encode(TEXTS, "item", batch_size=1), torch_rows, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(torch_rows, axis=1), 1.0, atol=1e-5)
-    assert onnx.encode([]).shape == (0, 32)
+    assert onnx.encode([], "item").shape == (0, 32)
 
 
 def test_each_export_is_measured_and_the_choice_is_recorded(exported):
@@ -125,7 +125,9 @@ def test_without_a_text_to_compare_on_no_export_serves_and_the_report_says_why(c
 
 
 def test_texts_that_are_given_are_compared_on_and_not_learnt(config, tmp_path):
-    report = train_encoder(config(method="none", export="auto"), None, None, tmp_path / "e", texts=TEXTS)
+    report = train_encoder(
+        config(method="none", export="auto"), None, None, tmp_path / "e", texts=[("item", text) for text in TEXTS]
+    )
     assert report.serving != "torch"
     assert report.steps == 0
     assert all(way["mean_cosine"] > 0.9 for way in report.exports)
@@ -156,13 +158,13 @@ def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(ex
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     program = (
         "import sys, pathlib, json; from pricing.encoder.encoder import load_encoder;"
-        "rows = load_encoder(pathlib.Path(sys.argv[1]), backend='onnx').encode(['red drill']);"
+        "rows = load_encoder(pathlib.Path(sys.argv[1]), backend='onnx').encode(['red drill'], 'query');"
         "print(json.dumps([sorted({'torch', 'transformers', 'peft'} & set(sys.modules)), rows.tolist()]))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
     modules, rows = json.loads(done.stdout)
     assert modules == []
-    np.testing.assert_allclose(rows, load_encoder(folder).encode(["red drill"]), atol=1e-6)
+    np.testing.assert_allclose(rows, load_encoder(folder).encode(["red drill"], "query"), atol=1e-6)
 
 
 def test_a_missing_file_another_schema_and_an_unknown_backend_are_refused(exported, tmp_path):
@@ -193,13 +195,13 @@ def test_texts_are_batched_by_length_and_padded_with_the_mask_off():
 def test_the_real_minilm_exports_within_the_gate_in_eight_bits_too_and_knows_a_drill(tmp_path, config):
     texts = ["power drill", "LED ceiling lamp, 12 W", "oak dining table for six", "garden hose 25 m", "lamp", "a"]
     settings = config(base="minilm", method="none", max_length=64, export="auto")
-    report = train_encoder(settings, None, None, tmp_path / "e", texts=texts)
+    report = train_encoder(settings, None, None, tmp_path / "e", texts=[("item", text) for text in texts])
     by_name = {export["name"]: export for export in report.exports}
     assert by_name["fp32"]["mean_cosine"] > 0.9999
     assert by_name["int8"]["accepted"], by_name["int8"]["reason"]
     encoder = load_encoder(tmp_path / "e", backend="onnx")
-    drill, cordless, fruit = encoder.encode(["power drill", "cordless 18 V drilling tool", "banana"])
+    drill, cordless, fruit = encoder.encode(["power drill", "cordless 18 V drilling tool", "banana"], "query")
     assert drill @ cordless > drill @ fruit + 0.3
     whole = load_encoder(tmp_path / "e", backend="torch")
-    small = OnnxEncoder(tmp_path / "e", file=ONNX_INT8).encode(texts)
-    assert (small * whole.encode(texts)).sum(1).min() > 0.97
+    small = OnnxEncoder(tmp_path / "e", file=ONNX_INT8).encode(texts, "item")
+    assert (small * whole.encode(texts, "item")).sum(1).min() > 0.97

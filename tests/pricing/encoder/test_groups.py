@@ -61,7 +61,7 @@ def as_group(folder, config, judgements, items, killed_at=0):
 
 
 def assert_alike(one, other):
-    rows = [load_encoder(folder, backend="torch").encode(TEXTS) for folder in (one, other)]
+    rows = [load_encoder(folder, backend="torch").encode(TEXTS, "item") for folder in (one, other)]
     np.testing.assert_allclose(rows[1], rows[0], atol=1e-4)  # sums of gradients are rounded in another order
 
 
@@ -114,7 +114,7 @@ def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(cut, config, judge
 def test_one_process_has_the_whole_encoder_whatever_the_setting(config, judgements, items, tmp_path):
     for sharding in ("none", "full"):
         train_encoder(config(max_steps=2, sharding=sharding), judgements, items, tmp_path / sharding)
-    rows = [load_encoder(tmp_path / name, backend="torch").encode(TEXTS) for name in ("none", "full")]
+    rows = [load_encoder(tmp_path / name, backend="torch").encode(TEXTS, "item") for name in ("none", "full")]
     np.testing.assert_array_equal(rows[1], rows[0])
 
 

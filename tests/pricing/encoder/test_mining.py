@@ -14,7 +14,7 @@ POOL = {10: "red drill", 11: "red drill bit set", 12: "blue lamp", 13: "drill", 
 
 
 def tokenise(texts):
-    return [[2, *[4 + len(word) for word in text.split()], 3] for text in texts]
+    return [[2, *[4 + len(word) for word in text.split()], 3] for _, text in texts]
 
 
 def test_the_best_items_by_words_that_are_not_relevant_are_mined_best_first():
@@ -56,7 +56,7 @@ def test_an_item_graded_above_irrelevant_is_never_mined_nor_is_its_catalogue_tex
     texts = []
 
     def remember(given):
-        texts.extend(given)
+        texts.extend(text for _, text in given)
         return tokenise(given)
 
     data = encoder_data(judged, shop, None, config(mined_negatives=9, holdout_share=0.0), remember)

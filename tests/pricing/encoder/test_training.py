@@ -51,7 +51,7 @@ def test_training_beats_the_untuned_encoder_on_queries_and_prices_it_has_not_see
     assert len(saved["losses"]) >= 30
     assert set(load_heads(tmp_path / "e", 32).tasks) == {"relevance", "price", "click"}
     encoder = load_encoder(tmp_path / "e", backend="auto")
-    same, other = encoder.encode(["a drill red", "red drill", "blue lamp"])[1:] @ encoder.encode(["a drill red"])[0]
+    same, other = encoder.encode(["red drill", "blue lamp"], "item") @ encoder.encode(["a drill red"], "query")[0]
     assert same > other
 
 
@@ -123,13 +123,13 @@ def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judge
     assert not [name for name in names if "lora" in name]
     program = (
         "import sys, pathlib; from pricing.encoder.model import TorchEncoder; import torch; torch.set_num_threads(1);"
-        "print(TorchEncoder.load(pathlib.Path(sys.argv[1])).encode(['red drill']).round(5).tolist());"
+        "print(TorchEncoder.load(pathlib.Path(sys.argv[1])).encode(['red drill'], 'query').round(5).tolist());"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "e")], capture_output=True, text=True, check=True
     )
     fresh = np.array(json.loads(done.stdout))
-    base = TorchEncoder.base(str(tiny_base), max_length=12).encode(["red drill"])
+    base = TorchEncoder.base(str(tiny_base), max_length=12).encode(["red drill"], "query")
     assert np.abs(fresh - base).max() > 1e-3  # the adapters' change is in the weights
 
 
@@ -166,8 +166,8 @@ def test_method_none_ships_the_base_as_it_is(config, judgements, tmp_path, tiny_
     assert report.steps == 0
     texts = ["red drill", "", "blue lamp for the chair"]
     np.testing.assert_allclose(
-        load_encoder(tmp_path / "e", backend="torch").encode(texts),
-        TorchEncoder.base(str(tiny_base), max_length=12).encode(texts),
+        load_encoder(tmp_path / "e", backend="torch").encode(texts, "item"),
+        TorchEncoder.base(str(tiny_base), max_length=12).encode(texts, "item"),
         atol=1e-6,
     )
 
@@ -176,8 +176,8 @@ def test_method_none_ships_the_base_as_it_is(config, judgements, tmp_path, tiny_
 def test_other_poolings_ignore_padding(pooling, config, tmp_path):
     train_encoder(config(method="none", pooling=pooling), None, None, tmp_path / "e")
     encoder = load_encoder(tmp_path / "e", backend="torch")
-    together = encoder.encode(["red drill", "the new green chair with a mirror"])
-    np.testing.assert_allclose(together[0], encoder.encode(["red drill"])[0], atol=1e-6)
+    together = encoder.encode(["red drill", "the new green chair with a mirror"], "query")
+    np.testing.assert_allclose(together[0], encoder.encode(["red drill"], "query")[0], atol=1e-6)
     assert describe_encoder(tmp_path / "e").pooling == pooling
 
 
@@ -228,9 +228,9 @@ def test_a_decoder_of_the_qwen_class_is_tuned_by_its_last_token_and_exported(
     report = train_encoder(settings, judgements, items, tmp_path / "e")
     assert report.serving != "torch"
     encoder = load_encoder(tmp_path / "e", backend="torch")
-    together = encoder.encode(["red drill", "a premium red drill for my lamp"], batch_size=2)
+    together = encoder.encode(["red drill", "a premium red drill for my lamp"], "query", batch_size=2)
     np.testing.assert_allclose(
-        together[0], encoder.encode(["red drill"])[0], atol=1e-6
+        together[0], encoder.encode(["red drill"], "query")[0], atol=1e-6
     )  # padding is not the last token
 
 
@@ -246,5 +246,5 @@ def test_an_enormous_text_fits_an_encoder_whose_positions_begin_behind_the_paddi
     train_encoder(config(base=base, method="none", max_length=8192), None, None, tmp_path / "e")
     encoder = load_encoder(tmp_path / "e")
     assert describe_encoder(tmp_path / "e").max_length == 23
-    long, longer = encoder.encode(["red drill " * 30, "red drill " * 300])
+    long, longer = encoder.encode(["red drill " * 30, "red drill " * 300], "query")
     np.testing.assert_array_equal(long, longer)

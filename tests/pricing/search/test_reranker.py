@@ -202,7 +202,7 @@ class Letters:
 
     dimension = 26
 
-    def encode(self, texts, batch_size=64):
+    def encode(self, texts, role, batch_size=64):
         rows = np.array(
             [[text.casefold().count(chr(97 + place)) for place in range(26)] for text in texts], dtype=np.float32
         )
@@ -211,7 +211,7 @@ class Letters:
 
 def description(**config):
     settings = {"method": "full", "max_steps": None, "holdout_share": 0.3, **config}
-    return EncoderDescription("b", 26, 32, "mean", "", "torch", 0, "f", {"config": settings})
+    return EncoderDescription("b", 26, 32, "mean", "", "", "torch", 0, "f", {"config": settings})
 
 
 def catalogue(rows):
@@ -220,7 +220,7 @@ def catalogue(rows):
 
 def search_part(rows, judgements, said):
     items = catalogue(rows)
-    return fit_search(items, Letters().encode(items[schema.TITLE].tolist()), judgements, Letters(), said)
+    return fit_search(items, Letters().encode(items[schema.TITLE].tolist(), "item"), judgements, Letters(), said)
 
 
 def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
@@ -272,13 +272,13 @@ def test_the_best_candidates_are_ordered_by_relevance_and_none_is_lost(fitted):
     reranker, rows, _ = fitted
     items = catalogue(rows)
     titles = items[schema.TITLE].tolist()
-    embeddings = Letters().encode(titles)
+    embeddings = Letters().encode(titles, "item")
     parts = {"embeddings": embeddings, "texts": TextTable.build(titles)}
     words = WordIndex.build(titles)
     plain = Retriever(ExactIndex(embeddings), words)
     ranked = Retriever(ExactIndex(embeddings), words, reranker, **parts)
     query = "w1 w2 w3"
-    z = Letters().encode([query])[0]
+    z = Letters().encode([query], "query")[0]
     before, after = plain.retrieve(z, query, 40), ranked.retrieve(z, query, 40)
     assert set(after) <= set(plain.retrieve(z, query, 50))
     head = plain.retrieve(z, query, 50)

@@ -17,6 +17,7 @@ from pricing.page.page import retrieve
 from pricing.text import item_texts, tokens
 
 SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
+PREFIXES = {"query_prefix": "query ", "item_prefix": "passage "}
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +41,7 @@ def tiny_encoder(market, tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("encoder")
     texts = [*item_texts(market.tables.latest_items()), *market.tables.judgements[schema.QUERY].unique()]
-    words = sorted({word for text in texts for word in tokens(text)})
+    words = sorted({word for text in [*texts, *PREFIXES.values()] for word in tokens(text)})
     vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -59,7 +60,7 @@ def tiny_encoder(market, tmp_path_factory):
         max_position_embeddings=40,
     )
     BertModel(shape).save_pretrained(folder / "base")
-    config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0)
+    config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0, **PREFIXES)
     train_encoder(config, market.tables.judgements, market.tables.latest_items(), folder / "encoder")
     return folder / "encoder"
 
@@ -86,7 +87,7 @@ BEHAVIOUR = {
 
 @pytest.fixture(scope="session")
 def query(model):
-    return model.encoder.encode(["oak bookcase white"])[0]
+    return model.encoder.encode(["oak bookcase white"], "query")[0]
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from pricing.page.guardrails import price_bounds
 from pricing.page.policy import PricingPolicy
 from pricing.profile.reference import Profile
 from pricing.stock.fit import ordered_rate, value_stock
+from pricing.text import item_texts
+from serving.bundle_core import BundleCore
 
 
 def test_the_bundle_holds_what_the_endpoint_needs(model, market):
@@ -29,6 +31,16 @@ def test_the_bundle_holds_what_the_endpoint_needs(model, market):
     assert (model.reference.f <= model.reference.f_high).all()
     assert model.manifest["data_fingerprint"] == market.tables.fingerprint()
     Profile.load(model.profile_path)
+
+
+def test_items_lie_in_the_bundle_behind_their_own_prefix_and_queries_are_embedded_behind_theirs(model, market):
+    texts = item_texts(market.tables.latest_items())
+    np.testing.assert_allclose(model.embeddings, model.encoder.encode(texts, "item"), atol=1e-6)
+    assert np.abs(model.embeddings - model.encoder.encode(texts, "query")).max() > 0.01
+    prefixes = {"query": "query ", "item": "passage "}
+    assert model.manifest["encoder"] == {**model.manifest["encoder"], "prefixes": prefixes}
+    core, asked = BundleCore(model), ["oak bookcase white", "garden hose"]
+    np.testing.assert_array_equal(core.encode(asked), model.encoder.encode(asked, "query"))
 
 
 def test_the_corridor_lies_between_the_guardrails(model):

@@ -32,7 +32,7 @@ def marked_up(model):
 
 @pytest.fixture(scope="module")
 def page(marked_up: PricingModel):
-    query = marked_up.encoder.encode(["oak bookcase white"])[0]
+    query = marked_up.encoder.encode(["oak bookcase white"], "query")[0]
     rows = retrieve(marked_up, query, "oak bookcase white", UserContext(), 12)
     return price_page(marked_up, rows, query, UserContext(), epoch=EPOCH)
 

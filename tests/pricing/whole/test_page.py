@@ -140,7 +140,7 @@ def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, ro
 
 def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, query, customer, certain, prices):
     flat = replace(certain(model, personalise=False), demand=model.demand.without_similarity())
-    other = model.encoder.encode(["garden hose"])[0]
+    other = model.encoder.encode(["garden hose"], "query")[0]
     users = [customer(model), customer(model, behaviour=None, history_items=(), history_age_days=()), UserContext()]
     pages = [price_page(flat, rows, z, user, epoch=EPOCH) for z in (query, other, None) for user in users]
     assert len({tuple(prices(page)) for page in pages}) == 1
@@ -152,7 +152,7 @@ def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(m
     reference.f[rows] = f
     policy = replace(model.policy, margin_weight=0.0, anchor_weight=0.5, exploration=0.0)
     anchored = replace(model, reference=reference, policy=policy)
-    other = model.encoder.encode(["garden hose"])[0]
+    other = model.encoder.encode(["garden hose"], "query")[0]
     pages = [
         price_page(anchored, rows, z, user, epoch=EPOCH)
         for z in (query, other)
