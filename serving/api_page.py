@@ -176,9 +176,9 @@ The server gives this document as `/openapi.json`.
 
 DEGRADED = {
     SLOW: "the feature store did not answer in time",
-    DOWN: "the feature store refuses, or the circuit breaker is open",
+    DOWN: "the feature store refuses, or its circuit breaker is open",
     STALE: "an item's cost or stock is older than allowed",
-    promises.DOWN: "prices promised before, or the corridor of the epoch, cannot be looked up",
+    promises.DOWN: "prices promised before, or the corridor of the epoch, cannot be looked up in time",
 }
 
 

@@ -90,7 +90,7 @@ class Assembly:
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="price")
         self._aside = ThreadPoolExecutor(2, thread_name_prefix="aside")
         features = settings.features
-        self._breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
+        self._breaker = self._new_breaker("features")
         self.book = QuoteBook(
             quote_keys(settings, settings.run_dir),
             user_secret(settings, settings.run_dir),
@@ -120,7 +120,6 @@ class Assembly:
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
         metrics.watch("fairtag_helpers", lambda: [("alive", "gauge", float(self.endpoint.generation.helpers.alive))])
-        metrics.watch("fairtag_features", lambda: [("breaker_open", "gauge", float(self._breaker.open))])
 
     def reload(self) -> bool:
         """Load the bundle's folder again and serve it; requests in flight finish with the model they began with.
@@ -237,7 +236,14 @@ class Assembly:
         settings = self.settings
         if settings.promises_url is None:
             return MemoryPromises()
-        return RedisPromises(settings.promises_url, settings.features.deadline_ms / 1000)
+        breaker = self._new_breaker("promises")
+        return RedisPromises(settings.promises_url, settings.features.deadline_ms / 1000, breaker)
+
+    def _new_breaker(self, store: str) -> CircuitBreaker:
+        features = self.settings.features
+        breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
+        self.metrics.breaker.labels(store).set_function(lambda: float(breaker.open))
+        return breaker
 
     def _log_figures(self) -> list[tuple[str, str, float]]:
         counts = self.log.counts

@@ -134,9 +134,15 @@ def _said(error: Exception) -> str:
 
 
 def _limit_waiting(online_store: Any) -> None:
-    """Give a Redis client time-outs where its connection string sets none: by default it would wait for ever."""
+    """Give a Redis client time-outs where its connection string sets none, and no second tries of its own.
+
+    By default it would wait for ever; with a time-out alone it tries again and again behind it, 36 seconds for one of
+    0.2, while the readers' threads are missing and the store may long be well. The breaker is who tries again.
+    """
     if online_store.type != "redis":
         return
     for option in ("socket_timeout", "socket_connect_timeout"):
         if f"{option}=" not in online_store.connection_string:
             online_store.connection_string += f",{option}={json.dumps(SOCKET_SECONDS)}"
+    if "retry=" not in online_store.connection_string:
+        online_store.connection_string += ",retry=null"

@@ -35,7 +35,7 @@ class Metrics:
         self.personalised = Counter("fairtag_personalised_pages", "Pages with a personal price", registry=registry)
         self.cache = Counter("fairtag_query_cache", "Query embeddings looked up", ["outcome"], registry=registry)
         self.reads = Counter("fairtag_feature_reads", "Feature reads", ["entity", "outcome"], registry=registry)
-        self.breaker = Gauge("fairtag_breaker_open", "1 while the feature breaker is open", registry=registry)
+        self.breaker = Gauge("fairtag_breaker_open", "1 while a store is not asked", ["store"], registry=registry)
         self.verified = Counter("fairtag_verified_quotes", "Quotes verified", ["outcome"], registry=registry)
         self.reloads = Counter("fairtag_model_reloads", "Model reloads", ["outcome"], registry=registry)
         self.helpers = Counter("fairtag_helper", "Pages of helpers, and helpers", ["outcome"], registry=registry)

@@ -5,13 +5,16 @@ Two stores: one in this process, and one in Redis that all replicas share. Both 
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar, cast
 
 from pricing.errors import UnavailableError
+from serving.breaker import CircuitBreaker
 
 DOWN = "promised_prices_down"
+T = TypeVar("T")
 
 
 class Promises(Protocol):
@@ -90,21 +93,26 @@ class MemoryPromises:
 class RedisPromises:
     """Promises that all replicas share: a hash a key, which expires with its epoch.
 
+    A store that is slow costs a page twice the wait at most, and once the breaker is open no wait and it no connection.
+
     Args:
         url: ``redis://`` URL.
-        seconds: Longest wait for an answer.
+        seconds: Longest wait for an answer, and as long again where a connection must be made first.
+        breaker: Told of each answer, and asked before each question.
     """
 
     shared = True
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, breaker: CircuitBreaker) -> None:
         from redis.asyncio import Redis
 
+        self._longest = 2 * seconds
+        self._breaker = breaker
         self._redis = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, decode_responses=True)
 
     async def promised(self, key: str) -> Mapping[str, int]:
         """Everything promised under the key."""
-        kept = await self._ask(cast(Awaitable[dict[str, str]], self._redis.hgetall(key)))
+        kept = await self._ask(lambda: cast(Awaitable[dict[str, str]], self._redis.hgetall(key)))
         return {item_id: int(price) for item_id, price in kept.items()}
 
     async def promise(self, key: str, prices: Mapping[str, int], seconds: int) -> dict[str, int]:
@@ -116,7 +124,7 @@ class RedisPromises:
             pipeline.hsetnx(key, item_id, str(price))
         pipeline.expire(key, seconds)
         pipeline.hmget(key, list(prices))
-        kept = (await self._ask(pipeline.execute()))[-1]
+        kept = (await self._ask(pipeline.execute))[-1]
         pairs = zip(prices.items(), kept, strict=True)
         return {item_id: int(value) for (item_id, price), value in pairs if int(value) != price}
 
@@ -124,11 +132,16 @@ class RedisPromises:
         """Close the connections."""
         await self._redis.aclose()
 
-    @staticmethod
-    async def _ask(answer: Awaitable[Any]) -> Any:
+    async def _ask(self, question: Callable[[], Awaitable[T]]) -> T:
         from redis.exceptions import RedisError
 
+        if not self._breaker.allow():
+            raise UnavailableError("the store of promised prices has not been answering; it is asked again soon")
         try:
-            return await answer
+            async with asyncio.timeout(self._longest):  # a socket's time-out begins anew with each byte
+                answer = await question()
         except (RedisError, OSError) as error:
+            self._breaker.failure()
             raise UnavailableError(f"the store of promised prices did not answer ({type(error).__name__})") from error
+        self._breaker.success()
+        return answer

@@ -32,9 +32,9 @@ class FeatureSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_FEATURE_", frozen=True)
 
     repo: Path | None = Field(default=None, description="Folder of feature_store.yaml; none prices without users.")
-    deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features.")
+    deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features; for promises too.")
     readers: int = Field(default=4, ge=1, description="Reads of user features in flight at once.")
-    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open the circuit breaker.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a store's breaker.")
     breaker_seconds: float = Field(default=5.0, gt=0, description="How long the breaker stays open before one trial.")
     refresh_seconds: float = Field(default=60.0, gt=0, description="Age at which an item's features are read again.")
     stale_seconds: float = Field(default=900.0, gt=0, description="Age past which item features are not priced on.")

@@ -1,14 +1,24 @@
-"""One stand-in of an API over HTTP for every test that needs one: it listens on the loopback, the test answers."""
+"""What stands in for the services around the code, on the loopback: an API whose answers the test gives, a Redis.
+
+The Redis is a real one, which a test may kill, freeze or reach over a slow road.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import socket
+import socketserver
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -78,3 +88,133 @@ def listen() -> Iterator[Callable[[Api], Any]]:
     """Puts a stand-in on a port of its own until the test ends, and hands it back."""
     with ExitStack() as open_:
         yield lambda api: open_.enter_context(_listening(api))
+
+
+class RedisServer:
+    """A Redis of its own process."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self._line = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
+        self._line += ["--save", "", "--appendonly", "yes"]
+        self._folder = folder
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        from redis import Redis
+        from redis.exceptions import RedisError
+
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._line, stdout=log, stderr=log)
+        end = time.monotonic() + 60
+        while True:
+            try:
+                with Redis(port=self.port) as client:
+                    client.ping()
+                    return
+            except RedisError:
+                assert time.monotonic() < end, "redis-server did not answer in time"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(60)
+
+    def freeze(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server of this module alone."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed; Debian has it as a package of that name")
+    server = RedisServer(program, tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+class Road:
+    """A TCP road to a server, over which each part of an answer may come late."""
+
+    def __init__(self, port: int) -> None:
+        self.connections = 0
+        self._to = port
+        self._late = 0.0
+        self._quick = threading.Event()
+        self._quick.set()
+        road = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                road.connections += 1
+                road._carry(self.request)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+            block_on_close = False
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def slow(self, seconds: float) -> None:
+        """From now on every part of an answer is so late."""
+        self._late = seconds
+        self._quick.clear()
+
+    def quick(self) -> None:
+        """No answer is late any more, those under way among them."""
+        self._quick.set()
+
+    def close(self) -> None:
+        self.quick()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _carry(self, near: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self._to)) as far:
+            asking = threading.Thread(target=_pump, args=(near, far, lambda: None), daemon=True)
+            asking.start()
+            _pump(far, near, lambda: self._quick.wait(self._late))
+            asking.join()
+
+
+def _pump(source: socket.socket, target: socket.socket, before: Callable[[], object]) -> None:
+    """Pass bytes on until either side has left."""
+    with suppress(OSError):
+        while part := source.recv(65_536):
+            before()
+            target.sendall(part)
+    for end in (source, target):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def road(redis: RedisServer) -> Iterator[Road]:
+    """A road to the Redis that a test may make slow."""
+    opened = Road(redis.port)
+    yield opened
+    opened.close()

@@ -174,7 +174,7 @@ def exported():
     endpoint_metrics = Metrics(served)
     source = (ROOT / "serving" / "assembly.py").read_text(encoding="utf-8")
     figures = re.findall(r'\("(\w+)", "(counter|gauge)", ', source)
-    watched = [(name, kind, 0.0) for name, kind in figures if name != "breaker_open"]
+    watched = [(name, kind, 0.0) for name, kind in figures]
     endpoint_metrics.watch("fairtag_quote_log", lambda: watched)
     check = Check("price_level", Status.PASS, "fine", change=0.1, low=0.0, high=0.2)
     verdict = Verdict("drift", NOW.isoformat(), NOW.isoformat(), (check,))

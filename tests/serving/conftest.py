@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,6 +158,22 @@ def serve(settings: Callable[..., ServingSettings]) -> Callable[..., Any]:
     return run
 
 
+def _materialised(folder: Path, tables: Tables, redis: str | None = None) -> Path:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
+        from components.adapters.feast import apply, materialise, write_repository
+
+        write_repository(folder, "local" if redis is None else "redis", redis=redis)
+        materialise(apply(folder, tables), datetime.now(UTC))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def materialised() -> Callable[..., Path]:
+    """Writes a shop's features into a folder's online store, as the materialise step does: SQLite, or a Redis."""
+    return _materialised
+
+
 SHOP = MarketSize(items=120, users=150, impressions=6_000, page_size=12, wishes=100, judgements=1_000)
 
 
@@ -172,20 +189,12 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A small simulated shop: MiniLM with other words before a query than before an item, fits, Feast on SQLite."""
-    import warnings
-
     from benchmarks.serving_bundle import small_shop
 
     folder = tmp_path_factory.mktemp("shop")
     bundle = small_shop(folder, SHOP, query_prefix="query: ", item_prefix="passage: ")
     tables = read_tables(folder / "tables")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
-        from components.adapters.feast import apply, materialise, write_repository
-
-        write_repository(folder / "features")
-        materialise(apply(folder / "features", tables), datetime.now(UTC))
-    return Shop(bundle, folder / "features", tables)
+    return Shop(bundle, _materialised(folder / "features", tables), tables)
 
 
 class MoodyReader:

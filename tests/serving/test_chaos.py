@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,7 +63,7 @@ class Load:
                 if not self._ready.wait(0.05) or self._stop.is_set():
                     continue
                 count += 1
-                body = {"instances": [{"query": f"drill {number} {count}", "user_id": f"user-{count % 7}"}]}
+                body = {"instances": [{"query": f"drill {number} {count}", "user_id": f"user-{count % 5}"}]}
                 try:
                     answer = client.post(PATH, json=body)
                 except httpx.TransportError as error:
@@ -178,77 +175,11 @@ def test_an_endpoint_that_cannot_start_says_why_and_exits(tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A real Redis that a test may stop, freeze and start again."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    folder = tmp_path_factory.mktemp("redis")
-    server = Redis(program, folder)
-    server.start()
-    yield server
-    server.kill()
-
-
-class Redis:
-    def __init__(self, program: str, folder: Path) -> None:
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._line = [program, "--port", str(self.port), "--dir", str(folder), "--save", "", "--appendonly", "yes"]
-        self._folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        from redis import Redis as Client
-        from redis.exceptions import RedisError
-
-        with (self._folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(self._line, stdout=log, stderr=log)
-        end = time.monotonic() + 60
-        while True:
-            try:
-                with Client(port=self.port) as client:
-                    client.ping()
-                    return
-            except RedisError:
-                assert time.monotonic() < end
-                time.sleep(0.05)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait(60)
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-
-@pytest.fixture(scope="module")
-def feast_folder(redis: Redis, handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def feast_folder(
+    redis: Any, handmade: ModuleType, materialised: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The shop's features in that Redis."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
-        from components.adapters.feast import apply, materialise, write_repository
-
-        folder = tmp_path_factory.mktemp("features")
-        write_repository(folder, "redis", redis=redis.address)
-        materialise(apply(folder, handmade.tables()), datetime.now(UTC))
-    return folder
+    return materialised(tmp_path_factory.mktemp("features"), handmade.tables(), redis.address)
 
 
 def causes(load: Load, since: float) -> set[str | None]:
@@ -259,7 +190,7 @@ def causes(load: Load, since: float) -> set[str | None]:
 @pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 @pytest.mark.parametrize("harm", ["killed", "frozen"])
 def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
-    spawn: Callable[..., Any], redis: Redis, feast_folder: Path, harm: str
+    spawn: Callable[..., Any], redis: Any, feast_folder: Path, harm: str
 ) -> None:
     server = spawn(
         "--feature-repo",
@@ -279,5 +210,78 @@ def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
         time.sleep(1.0)
         (redis.start if harm == "killed" else redis.thaw)()
         wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+    assert set(load.statuses) == {200}
+    assert server.stop() == 0
+
+
+def breaker_open(server: Any, store: str) -> bool:
+    return figure(server, f'fairtag_breaker_open{{store="{store}"}}') == 1
+
+
+def page_of(server: Any, user: str) -> dict[str, Any]:
+    answer = httpx.post(f"{server.http}{PATH}", json={"instances": [{"query": "drill", "user_id": user}]}, timeout=60)
+    assert answer.status_code == 200
+    page: dict[str, Any] = answer.json()["predictions"][0]
+    return page
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes_back_by_itself(
+    spawn: Callable[..., Any],
+    road: Any,
+    handmade: ModuleType,
+    materialised: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    features = materialised(tmp_path / "features", handmade.tables(), road.address)
+    quick = {"FAIRTAG_FEATURE_BREAKER_SECONDS": "0.5", "FAIRTAG_FEATURE_DEADLINE_MS": "100"}
+    server = spawn("--feature-repo", str(features), TEST_FEAST="1", **quick)
+    with Load(server.http, threads=2) as load:
+        wait_until(lambda: page_of(server, "user-1")["degraded"] is None)
+        assert page_of(server, "user-1")["personalised"]
+        road.slow(0.4)
+        harmed = time.monotonic()
+        wait_until(lambda: causes(load, harmed) >= {"user_features_slow", "user_features_down"})
+        wait_until(lambda: breaker_open(server, "features"))
+        without = page_of(server, "user-5")  # whom no page was promised before
+        assert without["degraded"] in ("user_features_slow", "user_features_down")
+        assert not without["personalised"]
+        assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
+        road.quick()
+        wait_until(lambda: page_of(server, "user-6")["degraded"] is None)
+        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+        assert not breaker_open(server, "features")
+        assert page_of(server, "user-6")["personalised"]
+    assert set(load.statuses) == {200}
+    assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_promised_prices_that_answer_late_cost_a_page_its_own_prices_and_are_kept_when_they_are_back(
+    spawn: Callable[..., Any], road: Any
+) -> None:
+    server = spawn(
+        FAIRTAG_PROMISES_URL=f"redis://{road.address}/0",
+        FAIRTAG_FEATURE_BREAKER_SECONDS="0.5",
+        FAIRTAG_FEATURE_DEADLINE_MS="100",
+    )
+    with Load(server.http, threads=2) as load:
+        wait_until(lambda: page_of(server, "hunter")["degraded"] is None)
+        before = {item["item_id"]: item["price_minor"] for item in page_of(server, "hunter")["items"]}
+        road.slow(1.5)
+        harmed = time.monotonic()
+        wait_until(lambda: breaker_open(server, "promises"))
+        connections, pages = road.connections, len(load.quotes)
+        wait_for(load, pages + 50)
+        assert road.connections - connections < 10, "once the breaker is open pages ask no more, a trial now and then"
+        assert causes(load, harmed) >= {"promised_prices_down"}
+        without = page_of(server, "hunter")
+        assert without["degraded"] == "promised_prices_down"
+        assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
+        road.quick()
+        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+        again = page_of(server, "hunter")
+        assert {item["item_id"]: item["price_minor"] for item in again["items"]} == before
     assert set(load.statuses) == {200}
     assert server.stop() == 0

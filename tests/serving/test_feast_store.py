@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import warnings
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from pricing.errors import ConfigError
+from serving.feast_store import open_reader
 
 # What the endpoint's image lacks; dask it has, and does not need.
 WITHOUT_ENGINES = """
@@ -27,16 +29,11 @@ print(json.dumps([user.behaviour, user.history_items, reader.items(["item-002"])
 
 
 @pytest.fixture(scope="module")
-def feast_folder(handmade: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def feast_folder(
+    handmade: ModuleType, materialised: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The hand-made shop's features as the materialise step leaves them, on SQLite."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
-        from components.adapters.feast import apply, materialise, write_repository
-
-        folder = tmp_path_factory.mktemp("features")
-        write_repository(folder)
-        materialise(apply(folder, handmade.tables()), datetime.now(UTC))
-    return folder
+    return materialised(tmp_path_factory.mktemp("features"), handmade.tables())
 
 
 def test_a_runs_own_folder_serves_where_its_offline_engine_is_not_installed(feast_folder: Path) -> None:
@@ -81,3 +78,19 @@ def test_a_damaged_registry_is_refused_in_words(feast_folder: Path, tmp_path: Pa
     (tmp_path / "registry.db").write_bytes(b"no registry")
     with pytest.raises(ConfigError, match="does not open"):
         open_reader(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+def test_a_redis_that_is_late_is_asked_once_and_its_thread_is_free_again(
+    handmade: ModuleType, materialised: Callable[..., Path], road: Any, tmp_path: Path
+) -> None:
+    folder = materialised(tmp_path / "features", handmade.tables(), f"{road.address},socket_timeout=0.2")
+    reader = open_reader(folder)
+    assert reader.user("user-3") is not None
+    road.slow(60.0)
+    connections = road.connections
+    with pytest.raises(RedisTimeout):
+        reader.user("user-3")
+    assert road.connections == connections, "no second try behind the first, on another connection"
+    road.quick()
+    assert reader.user("user-3") is not None

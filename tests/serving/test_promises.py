@@ -1,48 +1,24 @@
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pricing.errors import UnavailableError
+from serving.breaker import CircuitBreaker
 from serving.promises import MemoryPromises, Promises, RedisPromises
 
 
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    folder: Path = tmp_path_factory.mktemp("promises")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "--port", str(port), "--dir", str(folder), "--save", ""], stdout=log)
-    end = time.monotonic() + 60
-    while not _listens(port):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.kill()
-    process.wait(10)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def shared(address: str, seconds: float = 2.0, breaker: CircuitBreaker | None = None) -> RedisPromises:
+    return RedisPromises(f"redis://{address}/0", seconds, breaker or CircuitBreaker(5, 5.0))
 
 
 @pytest.fixture(params=["memory", "redis"])
 def promises(request: pytest.FixtureRequest) -> Promises:
     if request.param == "memory":
         return MemoryPromises()
-    return RedisPromises(request.getfixturevalue("redis_url"), 2.0)
+    return shared(request.getfixturevalue("redis").address)
 
 
 async def test_the_first_price_is_kept(promises: Promises) -> None:
@@ -90,8 +66,8 @@ async def test_memory_counts_prices_and_not_customers() -> None:
     assert len(await promises.promised("d")) == 50, "what one customer was promised is never cut"
 
 
-async def test_two_replicas_agree_on_who_was_first(redis_url: str) -> None:
-    one, other = RedisPromises(redis_url, 2.0), RedisPromises(redis_url, 2.0)
+async def test_two_replicas_agree_on_who_was_first(redis: Any) -> None:
+    one, other = shared(redis.address), shared(redis.address)
     key = f"race-{time.time_ns()}"
     assert await one.promise(key, {"a": 10}, 60) == {}
     assert await other.promise(key, {"a": 12}, 60) == {"a": 10}
@@ -100,9 +76,33 @@ async def test_two_replicas_agree_on_who_was_first(redis_url: str) -> None:
 
 
 async def test_a_store_that_does_not_answer_is_unavailable() -> None:
-    promises = RedisPromises("redis://127.0.0.1:1/0", 0.2)
+    promises = shared("127.0.0.1:1", 0.2)
     with pytest.raises(UnavailableError):
         await promises.promised("key")
     with pytest.raises(UnavailableError):
         await promises.promise("key", {"a": 1}, 60)
+    await promises.close()
+
+
+async def test_a_store_that_is_late_is_asked_until_the_breaker_opens_and_then_once_a_period(road: Any) -> None:
+    now = [0.0]
+    breaker = CircuitBreaker(2, 5.0, clock=lambda: now[0])
+    promises = shared(road.address, 0.05, breaker)
+    await promises.promise("late-a", {"a": 10}, 60)
+    road.slow(60.0)
+    for _ in range(2):
+        with pytest.raises(UnavailableError, match="did not answer"):
+            await promises.promised("late-a")
+    connections = road.connections
+    for _ in range(20):
+        with pytest.raises(UnavailableError, match="asked again soon"):
+            await promises.promise("late-a", {"a": 11}, 60)
+    assert road.connections == connections, "an open breaker spares the store"
+    now[0] = 5.0
+    with pytest.raises(UnavailableError, match="did not answer"):  # the trial
+        await promises.promised("late-a")
+    road.quick()
+    now[0] = 10.0
+    assert await promises.promised("late-b") == {}, "the late answers of another key are never read for this one"
+    assert await promises.promised("late-a") == {"a": 10}
     await promises.close()

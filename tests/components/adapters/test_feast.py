@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,40 +23,12 @@ def _tables(frames: Frames) -> Tables:
     return Tables(frames["items"], frames["users"], frames["impressions"], frames["orders"])
 
 
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``host:port`` of a Redis server of this test alone."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("redis-server is not installed; Debian has it as a package of that name")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    server = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.DEVNULL)
-    try:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"redis-server did not listen on {port} in 5 s")
-
-
 @pytest.fixture(params=["local", "redis"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A feature folder of each environment."""
     from components.adapters import feast
 
-    address = request.getfixturevalue("redis") if request.param == "redis" else None
+    address = request.getfixturevalue("redis").address if request.param == "redis" else None
     if address is not None:  # a test starts from an empty store: Feast never writes an older snapshot over a newer one
         with Redis.from_url(f"redis://{address}") as client:
             client.flushall()
