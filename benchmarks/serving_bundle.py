@@ -36,14 +36,8 @@ SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, ju
 NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384
 
 
-def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0, **encoder: Any) -> Path:
+def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
     """Tables, encoder (MiniLM as it is, exported) and bundle of a small simulated shop, made once in a folder.
-
-    Args:
-        folder: Where they lie.
-        size: Of the shop.
-        seed: Of its market.
-        encoder: Encoder settings that differ.
 
     Returns:
         Folder of the bundle.
@@ -53,7 +47,7 @@ def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0, **encoder: 
         return bundle
     tables = simulate_market(size, seed=seed).tables
     write_tables(tables, folder / "tables")
-    config = EncoderConfig(**{"max_length": 32, "max_steps": 0, **encoder})
+    config = EncoderConfig(max_length=32, max_steps=0)
     train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
     lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
     return fit_bundle(tables, training_set(tables), folder / "encoder", bundle, lineage=lineage, seed=seed)

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 
 from pricing.market.design import MarketSize
 from pricing.tables import Tables, read_tables
+from serving.client import RestClient
 from serving.features import FeatureReader
 from serving.metrics import Metrics
 from serving.settings import FeatureSettings, Limits, ServingSettings
@@ -32,6 +33,7 @@ from serving.settings import FeatureSettings, Limits, ServingSettings
 HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()
 PATIENCE_MS = 60_000  # a deadline that no busy machine misses
+SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 QUOTE_KEYS = f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}'
 
 
@@ -65,6 +67,30 @@ class Running:
     loop: asyncio.AbstractEventLoop
     core: Any
     run_dir: Path
+
+    def page(self, **request: Any) -> dict[str, Any]:
+        """The page of a request over plain HTTP; a bargain hunter's search where none is given."""
+        with RestClient(self.http) as client:
+            return client.pages([request or SEARCH])[0]
+
+
+@pytest.fixture
+def until() -> Callable[..., None]:
+    """Waits for what another thread or process does; a minute without it fails the test."""
+
+    def wait(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def patient() -> Callable[..., FeatureSettings]:
+    """Settings of a store that no busy machine is too slow for."""
+    return lambda **changes: FeatureSettings(**{"repo": "unused", "deadline_ms": PATIENCE_MS, **changes})
 
 
 @pytest.fixture
@@ -188,11 +214,11 @@ class Shop:
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A small simulated shop: MiniLM with other words before a query than before an item, fits, Feast on SQLite."""
+    """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
     from benchmarks.serving_bundle import small_shop
 
     folder = tmp_path_factory.mktemp("shop")
-    bundle = small_shop(folder, SHOP, query_prefix="query: ", item_prefix="passage: ")
+    bundle = small_shop(folder, SHOP)
     tables = read_tables(folder / "tables")
     return Shop(bundle, _materialised(folder / "features", tables), tables)
 

@@ -93,31 +93,24 @@ def figure(server: Any, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def wait_for(load: Load, pages: int) -> None:
-    wait_until(lambda: len(load.quotes) >= pages)
-
-
-def test_termination_under_load_fails_no_request_and_loses_no_quote(spawn: Callable[..., Any]) -> None:
+def test_termination_under_load_fails_no_request_and_loses_no_quote(
+    spawn: Callable[..., Any], until: Callable[..., None]
+) -> None:
     server = spawn("--drain-seconds", "3", TEST_SLOW="0.01")
     with Load(server.http) as load:
-        wait_for(load, 60)
+        until(lambda: len(load.quotes) >= 60)
         assert server.stop() == 0
     assert set(load.statuses) == {200}
     assert logged(server.run_dir) == load.quotes
 
 
-def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(spawn: Callable[..., Any]) -> None:
+def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(
+    spawn: Callable[..., Any], until: Callable[..., None]
+) -> None:
     server = spawn(FAIRTAG_QUOTE_LOG_ROWS="500")
     with Load(server.http) as load:
-        wait_for(load, 120)
-        wait_until(lambda: bool(logged(server.run_dir)))  # some files were closed before
+        until(lambda: len(load.quotes) >= 120)
+        until(lambda: bool(logged(server.run_dir)))  # some files were closed before
         server.process.kill()
         server.process.wait(60)
     before = logged(server.run_dir)  # reads every file to its end
@@ -132,14 +125,16 @@ def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(spawn: Cal
     assert not list((again.run_dir / "spool").iterdir())
 
 
-def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any]) -> None:
+def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any], until: Callable[..., None]) -> None:
     server = spawn("--drain-seconds", "3600")
     server.process.terminate()
-    wait_until(lambda: httpx.get(f"{server.http}/v2/models/fairtag/ready").status_code == 503)
+    until(lambda: httpx.get(f"{server.http}/v2/models/fairtag/ready").status_code == 503)
     assert server.stop(timeout=60) == 0
 
 
-def test_a_full_disk_under_the_log_fails_no_request(spawn: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_full_disk_under_the_log_fails_no_request(
+    spawn: Callable[..., Any], tmp_path: Path, until: Callable[..., None]
+) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / "run").mkdir()
@@ -147,8 +142,8 @@ def test_a_full_disk_under_the_log_fails_no_request(spawn: Callable[..., Any], t
     (tmp_path / "run" / "quotes").symlink_to("/dev/full")
     server = spawn(FAIRTAG_QUOTE_LOG_SECONDS="0.1", FAIRTAG_QUOTE_LOG_ROWS="50")
     with Load(server.http) as load:
-        wait_for(load, 60)
-        wait_until(lambda: figure(server, "fairtag_quote_log_failures_total") >= 1)
+        until(lambda: len(load.quotes) >= 60)
+        until(lambda: figure(server, "fairtag_quote_log_failures_total") >= 1)
     assert set(load.statuses) == {200}
     assert server.stop() == 0
 
@@ -190,7 +185,7 @@ def causes(load: Load, since: float) -> set[str | None]:
 @pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 @pytest.mark.parametrize("harm", ["killed", "frozen"])
 def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
-    spawn: Callable[..., Any], redis: Any, feast_folder: Path, harm: str
+    spawn: Callable[..., Any], redis: Any, feast_folder: Path, harm: str, until: Callable[..., None]
 ) -> None:
     server = spawn(
         "--feature-repo",
@@ -200,16 +195,16 @@ def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
         FAIRTAG_FEATURE_DEADLINE_MS="100",
     )
     with Load(server.http, threads=2) as load:
-        wait_for(load, 30)
+        until(lambda: len(load.quotes) >= 30)
         calm = time.monotonic()
-        wait_until(lambda: causes(load, calm) == {None})
+        until(lambda: causes(load, calm) == {None})
         assert any(cause is None for _, cause in load.degraded)
         (redis.kill if harm == "killed" else redis.freeze)()
         harmed = time.monotonic()
-        wait_until(lambda: bool(causes(load, harmed) & {"user_features_down", "user_features_slow"}))
+        until(lambda: bool(causes(load, harmed) & {"user_features_down", "user_features_slow"}))
         time.sleep(1.0)
         (redis.start if harm == "killed" else redis.thaw)()
-        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+        until(lambda: causes(load, time.monotonic() - 0.5) == {None})
     assert set(load.statuses) == {200}
     assert server.stop() == 0
 
@@ -233,24 +228,25 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
     handmade: ModuleType,
     materialised: Callable[..., Path],
     tmp_path: Path,
+    until: Callable[..., None],
 ) -> None:
     features = materialised(tmp_path / "features", handmade.tables(), road.address)
     quick = {"FAIRTAG_FEATURE_BREAKER_SECONDS": "0.5", "FAIRTAG_FEATURE_DEADLINE_MS": "100"}
     server = spawn("--feature-repo", str(features), TEST_FEAST="1", **quick)
     with Load(server.http, threads=2) as load:
-        wait_until(lambda: page_of(server, "user-1")["degraded"] is None)
+        until(lambda: page_of(server, "user-1")["degraded"] is None)
         assert page_of(server, "user-1")["personalised"]
         road.slow(0.4)
         harmed = time.monotonic()
-        wait_until(lambda: causes(load, harmed) >= {"user_features_slow", "user_features_down"})
-        wait_until(lambda: breaker_open(server, "features"))
+        until(lambda: causes(load, harmed) >= {"user_features_slow", "user_features_down"})
+        until(lambda: breaker_open(server, "features"))
         without = page_of(server, "user-5")  # whom no page was promised before
         assert without["degraded"] in ("user_features_slow", "user_features_down")
         assert not without["personalised"]
         assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
         road.quick()
-        wait_until(lambda: page_of(server, "user-6")["degraded"] is None)
-        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+        until(lambda: page_of(server, "user-6")["degraded"] is None)
+        until(lambda: causes(load, time.monotonic() - 0.5) == {None})
         assert not breaker_open(server, "features")
         assert page_of(server, "user-6")["personalised"]
     assert set(load.statuses) == {200}
@@ -259,7 +255,7 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
 
 @pytest.mark.slow
 def test_promised_prices_that_answer_late_cost_a_page_its_own_prices_and_are_kept_when_they_are_back(
-    spawn: Callable[..., Any], road: Any
+    spawn: Callable[..., Any], road: Any, until: Callable[..., None]
 ) -> None:
     server = spawn(
         FAIRTAG_PROMISES_URL=f"redis://{road.address}/0",
@@ -267,20 +263,20 @@ def test_promised_prices_that_answer_late_cost_a_page_its_own_prices_and_are_kep
         FAIRTAG_FEATURE_DEADLINE_MS="100",
     )
     with Load(server.http, threads=2) as load:
-        wait_until(lambda: page_of(server, "hunter")["degraded"] is None)
+        until(lambda: page_of(server, "hunter")["degraded"] is None)
         before = {item["item_id"]: item["price_minor"] for item in page_of(server, "hunter")["items"]}
         road.slow(1.5)
         harmed = time.monotonic()
-        wait_until(lambda: breaker_open(server, "promises"))
+        until(lambda: breaker_open(server, "promises"))
         connections, pages = road.connections, len(load.quotes)
-        wait_for(load, pages + 50)
+        until(lambda: len(load.quotes) >= pages + 50)
         assert road.connections - connections < 10, "once the breaker is open pages ask no more, a trial now and then"
         assert causes(load, harmed) >= {"promised_prices_down"}
         without = page_of(server, "hunter")
         assert without["degraded"] == "promised_prices_down"
         assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
         road.quick()
-        wait_until(lambda: causes(load, time.monotonic() - 0.5) == {None})
+        until(lambda: causes(load, time.monotonic() - 0.5) == {None})
         again = page_of(server, "hunter")
         assert {item["item_id"]: item["price_minor"] for item in again["items"]} == before
     assert set(load.statuses) == {200}

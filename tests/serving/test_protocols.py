@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from kserve.constants.constants import PredictorProtocol
 
 from pipelines.endpoint import serve as endpoint
 from pricing import schema
-from pricing.bundle.bundle import ENCODER
-from pricing.encoder.encoder import load_encoder
+from pricing.bundle.bundle import ENCODER, load_bundle
+from pricing.encoder.folder import describe_encoder
+from pricing.encoder.onnx import OnnxEncoder
 from pricing.errors import QuoteWrongUser
 from pricing.fairness.disclosure import read_disclosures
 from pricing.fairness.invariants import breaches, check_invariants
 from pricing.search.similarity import similarity
 from pricing.tables import coerce
+from serving.bundle_core import BundleCore
 from serving.client import GrpcClient, RestClient
 from serving.payload import Page
 from serving.tensors import Tensor, request_tensors, tensor_pages
@@ -193,17 +196,18 @@ def test_every_client_gets_the_same_pages_of_a_trained_model(
     assert not nobody["personalised"]
 
 
-def test_a_query_is_embedded_behind_the_querys_prefix_over_the_wire(shop_server: Any, shop: Any) -> None:
-    encoder = load_encoder(shop.bundle / ENCODER)
-    with RestClient(shop_server.http) as client:
-        page = client.pages([{"task": "search", "query": "oak bookcase"}])[0]
-    rows = [shop_server.core.model.row_of[item["item_id"]] for item in page["items"]]
-    embeddings = np.asarray(shop_server.core.model.embeddings[rows])
-    served = [item["similarity"] for item in page["items"]]
+def test_a_query_is_embedded_behind_the_querys_words_over_the_wire(serve: Callable[..., Any], shop: Any) -> None:
+    folder, query = shop.bundle / ENCODER, "oak bookcase"
+    said = replace(describe_encoder(folder), query_prefix="query: ", item_prefix="passage: ")
+    encoder = OnnxEncoder(folder, said)
+    model = replace(load_bundle(shop.bundle), encoder=encoder)
+    with serve(core=BundleCore(model)) as running:
+        page = running.page(query=query)
+    embeddings = model.embeddings[[model.row_of[item["item_id"]] for item in page["items"]]]
     as_query, as_item = (
-        similarity(encoder.encode(["oak bookcase"], role)[0], embeddings, "cosine") for role in ("query", "item")
+        similarity(encoder.encode([query], role)[0], embeddings, "cosine") for role in ("query", "item")
     )
-    np.testing.assert_allclose(served, as_query, atol=1e-6)
+    np.testing.assert_allclose([item["similarity"] for item in page["items"]], as_query, atol=1e-6)
     assert np.abs(as_query - as_item).max() > 1e-3
 
 

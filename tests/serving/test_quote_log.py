@@ -47,13 +47,6 @@ def record(number: int, items: int = 3) -> dict[str, Any]:
     return {**page, **per_item}
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
-
-
 def read(folder: Path) -> pd.DataFrame:
     files = sorted(folder.rglob("*.parquet"))
     return pd.concat([pd.read_parquet(file) for file in files]) if files else pd.DataFrame(columns=SCHEMA.names)
@@ -86,7 +79,7 @@ def test_a_file_closes_at_its_size(tmp_path: Path) -> None:
     assert [len(pd.read_parquet(file)) for file in tmp_path.rglob("*.parquet")] == [6] * 5
 
 
-def test_a_file_closes_at_its_age(tmp_path: Path) -> None:
+def test_a_file_closes_at_its_age(tmp_path: Path, until: Callable[..., None]) -> None:
     log = QuoteLog(str(tmp_path), seconds=0.05)
     log.start()
     log.put(record(1))
@@ -117,7 +110,7 @@ def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_for_a_while_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Callable[..., None]
 ) -> None:
     full = threading.Event()
     full.set()
@@ -162,7 +155,9 @@ def test_a_disk_that_stays_full_is_given_up_and_left_to_the_journal(
     assert again.counts.recovered_pages == 1
 
 
-def test_memory_stays_bounded_while_the_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_stays_bounded_while_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
     def refusing(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -212,7 +207,9 @@ def test_a_journal_that_cannot_be_kept_does_not_stop_the_log(tmp_path: Path) -> 
     assert len(read(tmp_path / "log")) == 3
 
 
-def test_pages_reach_the_journal_while_a_file_is_being_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_reach_the_journal_while_a_file_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
     begun, opened, write = threading.Event(), threading.Event(), QuoteLog._write
 
     def slow(log: QuoteLog, *arguments: Any) -> None:

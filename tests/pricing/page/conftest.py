@@ -1,7 +1,9 @@
-"""Random pages for the solver's tests."""
+"""Random pages for the solver's tests, and limits that bind, for those of the guardrails."""
 
 import numpy as np
 import pytest
+
+from pricing.page.guardrails import GuardrailLimits
 
 
 def _draw_pages(seed, *shape):
@@ -21,3 +23,17 @@ def _draw_pages(seed, *shape):
 @pytest.fixture(scope="session")
 def draw_pages():
     return _draw_pages
+
+
+@pytest.fixture(scope="session")
+def strict():
+    """Limits with every bound in force."""
+    return GuardrailLimits(
+        min_margin=0.1,
+        max_discount=0.3,
+        max_decrease=0.1,
+        max_increase=0.05,
+        competitor_below=0.2,
+        competitor_above=0.1,
+        corridor_ratio=1.1,
+    )

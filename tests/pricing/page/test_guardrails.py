@@ -15,15 +15,6 @@ from pricing.reasons import Reason
 
 NAN, INF = np.nan, np.inf
 OPEN = GuardrailLimits(min_margin=0.0, max_discount=1.0)
-STRICT = GuardrailLimits(
-    min_margin=0.1,
-    max_discount=0.3,
-    max_decrease=0.1,
-    max_increase=0.05,
-    competitor_below=0.2,
-    competitor_above=0.1,
-    corridor_ratio=1.1,
-)
 
 
 def one(limits=OPEN, *, list_price=100.0, unit_cost=10.0, **given):
@@ -81,8 +72,8 @@ def test_of_equal_bounds_the_first_in_order_gives_the_reason():
     assert one(limits, map_price=80.0)[1] is Reason.MAP_FLOOR
 
 
-def test_reasons_are_members_of_the_enumeration():
-    bounds = price_bounds(STRICT, list_price=[100.0, 5.0, NAN], unit_cost=[50.0, 9.0, 1.0])
+def test_reasons_are_members_of_the_enumeration(strict):
+    bounds = price_bounds(strict, list_price=[100.0, 5.0, NAN], unit_cost=[50.0, 9.0, 1.0])
     for reason in (*bounds.lo_reason, *bounds.hi_reason):
         assert isinstance(reason, Reason)
 
@@ -90,14 +81,14 @@ def test_reasons_are_members_of_the_enumeration():
 # --- ranks, contradictions, bad input --------------------------------------------------------------------------------
 
 
-def test_legal_bounds_outrank_commercial_ones():
+def test_legal_bounds_outrank_commercial_ones(strict):
     # The competitor cap would force 66; the maker allows nothing below 80.
-    assert one(STRICT, map_price=80.0, competitor_price=60.0)[0] == 80.0
-    assert one(STRICT, map_price=80.0, competitor_price=60.0)[2:] == (80.0, Reason.COMPETITOR_CAP)
+    assert one(strict, map_price=80.0, competitor_price=60.0)[0] == 80.0
+    assert one(strict, map_price=80.0, competitor_price=60.0)[2:] == (80.0, Reason.COMPETITOR_CAP)
     # The change limit would keep it at 90; the suggested price is 85.
-    assert one(STRICT, msrp=85.0, previous_price=100.0)[:3] == (85.0, Reason.CHANGE_LIMIT, 85.0)
+    assert one(strict, msrp=85.0, previous_price=100.0)[:3] == (85.0, Reason.CHANGE_LIMIT, 85.0)
     # No customer's history pushes a price out of the corridor.
-    low, _, high, _ = one(STRICT, corridor_low=72.0, previous_price=100.0)
+    low, _, high, _ = one(strict, corridor_low=72.0, previous_price=100.0)
     assert 72.0 <= low <= high <= 79.2
 
 
@@ -111,8 +102,8 @@ def test_legal_bounds_outrank_commercial_ones():
         {"previous_price": 100.0, "competitor_price": 50.0},  # two commercial bounds that cannot both hold
     ],
 )
-def test_contradictory_bounds_give_the_list_price(given):
-    bounds = price_bounds(STRICT, list_price=100.0, **{"unit_cost": 10.0, **given})
+def test_contradictory_bounds_give_the_list_price(strict, given):
+    bounds = price_bounds(strict, list_price=100.0, **{"unit_cost": 10.0, **given})
     assert not bounds.feasible[0]
     assert (bounds.lo[0], bounds.hi[0], bounds.fallback[0]) == (100.0, 100.0, 100.0)
     assert bounds.lo_reason[0] is bounds.hi_reason[0] is Reason.INFEASIBLE
@@ -148,18 +139,18 @@ def test_without_a_usable_list_price_nothing_can_be_served(list_price):
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 0.0, -3.0, 1e300])
 @pytest.mark.parametrize("name", ["map_price", "msrp", "competitor_price", "previous_price", "corridor_low"])
-def test_an_optional_price_that_is_no_positive_number_is_absent(name, value):
-    assert one(STRICT, **{name: value}) == one(STRICT)
+def test_an_optional_price_that_is_no_positive_number_is_absent(strict, name, value):
+    assert one(strict, **{name: value}) == one(strict)
 
 
 def test_a_free_item_still_costs_the_smallest_coin():
     assert one(OPEN, list_price=0.05, unit_cost=0.0)[0] == 0.01
 
 
-def test_no_items_have_no_bounds():
-    bounds = price_bounds(STRICT, list_price=[], unit_cost=[])
+def test_no_items_have_no_bounds(strict):
+    bounds = price_bounds(strict, list_price=[], unit_cost=[])
     assert bounds.lo.shape == bounds.feasible.shape == (0,)
-    assert price_menu(bounds, STRICT).shape == (0, STRICT.menu_size)
+    assert price_menu(bounds, strict).shape == (0, strict.menu_size)
     assert binding_reasons([], bounds) == []
 
 

@@ -9,15 +9,6 @@ from pricing.reasons import Reason
 
 NAN = np.nan
 OPEN = GuardrailLimits(min_margin=0.0, max_discount=1.0)
-STRICT = GuardrailLimits(
-    min_margin=0.1,
-    max_discount=0.3,
-    max_decrease=0.1,
-    max_increase=0.05,
-    competitor_below=0.2,
-    competitor_above=0.1,
-    corridor_ratio=1.1,
-)
 
 
 def ends(limits, **given):
@@ -105,11 +96,11 @@ def test_an_item_without_an_ending_inside_its_bounds_is_served_at_list():
     assert bounds.feasible.all()  # the argument is left as it was
 
 
-def test_settled_bounds_and_menus_are_always_solvable():
+def test_settled_bounds_and_menus_are_always_solvable(strict):
     """What the guardrails hand over, the solver prices: nothing with a list price is set aside."""
     listed = np.array([10.4, 20.0, 5.0, 3.0])
-    bounds = price_bounds(STRICT, list_price=listed, unit_cost=[9.7, 30.0, 2.0, NAN], map_price=[NAN, NAN, 4.0, NAN])
-    bounds, menu = settle(bounds, price_menu(bounds, STRICT))
+    bounds = price_bounds(strict, list_price=listed, unit_cost=[9.7, 30.0, 2.0, NAN], map_price=[NAN, NAN, 4.0, NAN])
+    bounds, menu = settle(bounds, price_menu(bounds, strict))
     got = solve_pages(0.5, 3.0, 0.5, 1.0, bounds.lo / listed, bounds.hi / listed, menu=menu / listed[:, None])
     assert got.priced.all()
     money = got.y * listed
