@@ -20,16 +20,7 @@ from pricing import schema
 # A snapshot holds until the next one: a customer who has not come back for a year is still known by the last.
 FOREVER = timedelta(0)
 USER_FEATURES = (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
-ITEM_FEATURES = (
-    schema.LIST_PRICE,
-    schema.UNIT_COST,
-    schema.MAP_PRICE,
-    schema.MSRP,
-    schema.COMPETITOR_PRICE,
-    schema.STOCK,
-    schema.SALVAGE_VALUE,
-    schema.SHELF_LIFE_DAYS,
-)
+ITEM_FEATURES = schema.ITEM_PRICING_FEATURES
 # An impression carries the list price that was shown; a second one from the snapshot would only invite confusion.
 ITEM_TRAINING_FEATURES = tuple(name for name in ITEM_FEATURES if name != schema.LIST_PRICE)
 LISTS = {schema.HISTORY_ITEMS: Array(String), schema.HISTORY_AGE_DAYS: Array(Float64)}

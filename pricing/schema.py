@@ -309,6 +309,18 @@ TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDI
 # Behaviour that may move a price (the allow-list of PRICING.md section 4); nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
 
+# The columns of an item that may influence a price and change with the market.
+ITEM_PRICING_FEATURES: tuple[str, ...] = (
+    LIST_PRICE,
+    UNIT_COST,
+    MAP_PRICE,
+    MSRP,
+    COMPETITOR_PRICE,
+    STOCK,
+    SALVAGE_VALUE,
+    SHELF_LIFE_DAYS,
+)
+
 
 def table(name: str) -> Table:
     """The table of that name; KeyError when there is none."""

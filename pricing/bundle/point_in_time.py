@@ -15,14 +15,9 @@ USER_FEATURES: tuple[str, ...] = (
     schema.HISTORY_ITEMS,
     schema.HISTORY_AGE_DAYS,
 )
+# An impression carries the list price that was shown.
 ITEM_FEATURES: tuple[str, ...] = (
-    schema.UNIT_COST,
-    schema.MAP_PRICE,
-    schema.MSRP,
-    schema.COMPETITOR_PRICE,
-    schema.STOCK,
-    schema.SALVAGE_VALUE,
-    schema.SHELF_LIFE_DAYS,
+    *(name for name in schema.ITEM_PRICING_FEATURES if name != schema.LIST_PRICE),
     schema.CATEGORY,
 )
 

@@ -87,13 +87,4 @@ class MarketContext:
         return MarketContext(*(getattr(self, name)[rows] for name in MARKET_COLUMNS))
 
 
-MARKET_COLUMNS: tuple[str, ...] = (
-    schema.LIST_PRICE,
-    schema.UNIT_COST,
-    schema.MAP_PRICE,
-    schema.MSRP,
-    schema.COMPETITOR_PRICE,
-    schema.STOCK,
-    schema.SALVAGE_VALUE,
-    schema.SHELF_LIFE_DAYS,
-)
+MARKET_COLUMNS: tuple[str, ...] = schema.ITEM_PRICING_FEATURES

@@ -19,34 +19,10 @@ def _one_thread():
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory):
-    """A directory with a random BERT of 2 layers and 32 dimensions, and its word-piece tokenizer."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
+def tiny_base(tiny_bert, tmp_path_factory):
+    """A directory with a random BERT of 2 layers and its tokenizer, which knows the shop's words."""
     folder = tmp_path_factory.mktemp("tiny") / "bert"
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {word: row for row, word in enumerate([*specials, *NOUNS, *COLOURS, *WORDS])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=24,
-    )
-    BertModel(config).save_pretrained(folder)
-    return folder
+    return tiny_bert(folder, [*NOUNS, *COLOURS, *WORDS], layers=2, positions=24)
 
 
 @pytest.fixture(scope="session")

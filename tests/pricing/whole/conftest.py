@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+import torch
 
 from pricing import schema
 from pricing.bundle.bundle import PricingModel, load_bundle
@@ -31,35 +32,13 @@ def joined(market):
 
 
 @pytest.fixture(scope="session")
-def tiny_encoder(market, tmp_path_factory):
+def tiny_encoder(market, tiny_bert, tmp_path_factory):
     """An encoder folder around a random BERT that knows the shop's words."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
-
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("encoder")
     texts = [*item_texts(market.tables.latest_items()), *market.tables.judgements[schema.QUERY].unique()]
     words = sorted({word for text in [*texts, *PREFIXES.values()] for word in tokens(text)})
-    vocabulary = {word: row for row, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder / "base")
-    shape = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=40,
-    )
-    BertModel(shape).save_pretrained(folder / "base")
+    tiny_bert(folder / "base", words, layers=1, positions=40)
     config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0, **PREFIXES)
     train_encoder(config, market.tables.judgements, market.tables.latest_items(), folder / "encoder")
     return folder / "encoder"
