@@ -155,7 +155,16 @@ def encoder_data(
     tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
     train, held_out = _take(pairs, ~held), _take(pairs, held)
     data = EncoderData(
-        tokens, train, held_out, prices, held_prices, clicks, counts, fingerprint, mined, texts=book.texts
+        tokens,
+        train,
+        held_out,
+        prices,
+        held_prices,
+        clicks,
+        counts,
+        fingerprint,
+        mined,
+        texts=[text for _, text in book.texts],
     )
     if config.method != "none" and not data.tasks:
         raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")
