@@ -237,7 +237,7 @@ def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of
     said = description(folds=5)
     assert not len(unlearnt(rows, said))  # the encoder that ships has learnt from all of them
     items = catalogue(rows)
-    embeddings = Letters().encode(items[schema.TITLE].tolist())
+    embeddings = Letters().encode(items[schema.TITLE].tolist(), "item")
     assert fit_search(items, embeddings, rows, Letters(), said).reranker is None
     part = fit_search(items, embeddings, rows, Letters(), said, unseen=unseen)
     usable = ~held_out(rows[schema.QUERY], QUERY_SALT)
