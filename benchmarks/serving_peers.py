@@ -59,7 +59,7 @@ class Shop:
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The same as JSON has it."""
-        return {"items": [vars(item) for item in self.priced(query, vector).items]}
+        return {"items": [item._asdict() for item in self.priced(query, vector).items]}
 
     def pages(self, queries: Sequence[str]) -> list[dict[str, Any]]:
         """The priced pages of some queries, encoded together."""

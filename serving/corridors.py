@@ -7,6 +7,7 @@ other keeps it here alone.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -42,8 +43,21 @@ class EpochCorridors:
         if not kept.keys() >= set(items):
             if self._promises.shared:
                 return None
-            kept = self._keep(key, items, _own_ends(core, rows))
-        return _corridor([kept[item] for item in items], core.minor_per_unit)
+            kept = self._keep(key, items, own_ends(core, rows))
+        return corridor_of([kept[item] for item in items], core.minor_per_unit)
+
+    def own(self, core: Core, rows: Rows, epoch: int, ends: Sequence[Ends]) -> bool:
+        """Whether the corridors of a page are the model's own, as ``ends`` says them.
+
+        They become so where nobody has fixed them in the epoch and no other process must be asked.
+        """
+        key, items = _key(core, epoch), [core.item_ids[row] for row in rows.tolist()]
+        kept = self._kept.get(key, {})
+        if not kept.keys() >= set(items):
+            if self._promises.shared:
+                return False
+            kept = self._keep(key, items, ends)
+        return all(_same(kept[item], pair) for item, pair in zip(items, ends, strict=True))
 
     async def fix(self, core: Core, rows: Rows, epoch: int, seconds: int) -> EpochCorridor:
         """The corridors of a page: those that a price of the epoch fixed before, else the model's own from now on.
@@ -51,7 +65,7 @@ class EpochCorridors:
         Raises:
             UnavailableError: The store did not answer.
         """
-        key, items, own = _key(core, epoch), [core.item_ids[row] for row in rows], _own_ends(core, rows)
+        key, items, own = _key(core, epoch), [core.item_ids[row] for row in rows], own_ends(core, rows)
         fields = {
             name: int(end)
             for item, pair in zip(items, own, strict=True)
@@ -64,7 +78,7 @@ class EpochCorridors:
             for item, (low, high) in zip(items, own, strict=True)
         ]
         kept = self._keep(key, items, found)
-        return _corridor([kept[item] for item in items], core.minor_per_unit)
+        return corridor_of([kept[item] for item in items], core.minor_per_unit)
 
     def _keep(self, key: str, items: Sequence[str], ends: Sequence[Ends]) -> dict[str, Ends]:
         """Remember what is not yet known of an epoch; what is known stays, whichever thread came first."""
@@ -77,21 +91,21 @@ class EpochCorridors:
         return kept
 
 
-def own_corridor_of(core: Core, rows: Rows) -> EpochCorridor:
-    """The corridor of a page that a model is the first to price in an epoch; what :class:`EpochCorridors` would fix."""
-    return _corridor(_own_ends(core, rows), core.minor_per_unit)
-
-
-def _own_ends(core: Core, rows: Rows) -> list[Ends]:
+def own_ends(core: Core, rows: Rows) -> list[Ends]:
     """The ends of a model's own corridors, minor units; NaN where it has none."""
     own = core.corridor(rows)
     ends = np.rint(np.stack([own.low, own.high], axis=1) * core.minor_per_unit)
     return [(low, high) for low, high in ends.tolist()]
 
 
-def _corridor(ends: Sequence[Ends], minor_per_unit: int) -> EpochCorridor:
+def corridor_of(ends: Sequence[Ends], minor_per_unit: int) -> EpochCorridor:
+    """Corridors, money, by their ends in minor units."""
     money = np.array(ends, dtype=np.float64).reshape(-1, 2) / minor_per_unit
     return EpochCorridor(money[:, 0], money[:, 1])
+
+
+def _same(one: Ends, other: Ends) -> bool:
+    return one == other or all(math.isnan(end) for end in (*one, *other))
 
 
 def _key(core: Core, epoch: int) -> str:

@@ -21,7 +21,7 @@ from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
 from serving.batching import MicroBatcher
 from serving.core import Core, Rows, Vector
-from serving.corridors import EpochCorridors, own_corridor_of
+from serving.corridors import EpochCorridors
 from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
 from serving.helpers import HelperLost, Helpers, Link
 from serving.kept import Kept, degraded_fields, whole_fields
@@ -233,22 +233,17 @@ class Endpoint:
     async def _helped(
         self, generation: Generation, helper: Link, request: PageRequest, known: Known, epoch: int
     ) -> tuple[Found, PricedPage | None]:
-        """A helper's page; none where a price of the epoch, or the age of a feature, forbids what it assumed."""
+        """A helper's page; none where a corridor of the epoch or the age of a feature is not what it took it for."""
         core = generation.core
         rows, unknown = (None, []) if request.task == SEARCH else self._asked_for(core, request)
         with self._stages.stage("help"):
             answer = await generation.helpers.ask(
                 helper, rows=rows, page_size=request.page_size, query=request.query or "", known=known, epoch=epoch
             )
-        found = self._look(generation, answer.rows, unknown, epoch)
-        if len(found.old) or found.corridor is None:
-            return found, None
-        own = own_corridor_of(core, answer.rows)
-        same = all(
-            np.array_equal(mine, theirs, equal_nan=True)
-            for mine, theirs in ((own.low, found.corridor.low), (own.high, found.corridor.high))
-        )
-        return found, answer.page if same else None
+        market, age = generation.items.rows(answer.rows)
+        found = Found(answer.rows, unknown, market, age, generation.items.too_old(answer.rows))
+        own = not len(found.old) and self._corridors.own(core, answer.rows, epoch, answer.ends)
+        return (found, answer.page) if own else (self._look(generation, answer.rows, unknown, epoch), None)
 
     def _find_and_price(
         self, generation: Generation, request: PageRequest, known: Known, epoch: int

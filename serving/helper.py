@@ -15,8 +15,8 @@ import pickle  # between a process and its own child
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ import numpy as np
 from pricing import schema
 from pricing.page.context import MARKET_COLUMNS, MarketContext
 from serving.core import Core, Rows
-from serving.corridors import own_corridor_of
+from serving.corridors import Ends, corridor_of, own_ends
 from serving.features import Market
 from serving.page_state import Found, Known, priced
 from serving.warm import warm
@@ -62,11 +62,19 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows of a page and the page, priced inside the model's own corridors; no page where asking failed."""
+    """A page; none where asking failed.
+
+    Args:
+        number: Of the question.
+        rows: Catalogue rows.
+        page: Priced inside the model's own corridors.
+        ends: The ends of those, as they were taken, minor units.
+    """
 
     number: int
-    rows: Rows
-    page: PricedPage | None
+    rows: Rows = field(default_factory=lambda: NOTHING)
+    page: PricedPage | None = None
+    ends: Sequence[Ends] = ()
 
 
 @dataclass(frozen=True)
@@ -124,10 +132,11 @@ class Helper:
         try:
             rows = self._found(ask) if ask.rows is None else ask.rows
             market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
-            found = Found(rows, [], market, None, NOTHING, own_corridor_of(self._core, rows))
-            return Answer(ask.number, rows, priced(self._core, ask.known, found, ask.epoch)[0])
+            ends = own_ends(self._core, rows)
+            found = Found(rows, [], market, None, NOTHING, corridor_of(ends, self._core.minor_per_unit))
+            return Answer(ask.number, rows, priced(self._core, ask.known, found, ask.epoch)[0], ends)
         except Exception:
-            return Answer(ask.number, NOTHING, None)
+            return Answer(ask.number)
 
     def _found(self, ask: Ask) -> Rows:
         assert ask.known.embedding is not None, "a search has a query"

@@ -48,7 +48,7 @@ class Found:
         market: Money and stock.
         age: Of the oldest, seconds.
         old: Rows whose features may not be priced on as they are.
-        corridor: That of the epoch; None where it is not known yet.
+        corridor: That of the epoch; None where it is the model's own, or not known yet.
     """
 
     rows: Rows

@@ -24,6 +24,7 @@ from kserve.model_repository import ModelRepository
 from serving.admission import Admission
 from serving.assembly import Assembly
 from serving.dataplane import ShutRepository, TruthfulDataPlane
+from serving.direct import Direct
 from serving.grpc_server import GrpcGuard, grpc_server
 from serving.guard import Guard
 from serving.http_server import ImpatientProtocol, QuietServer, application
@@ -125,7 +126,13 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             assembly.metrics,
             document(settings.model_name, settings.limits),
         )
-        return Guard(app, settings.limits, self._admission, assembly.metrics, lambda: self.dataplane.draining)
+        return Guard(
+            Direct(app, self.dataplane),
+            settings.limits,
+            self._admission,
+            assembly.metrics,
+            lambda: self.dataplane.draining,
+        )
 
     def _http(self) -> QuietServer:
         config = uvicorn.Config(

@@ -13,14 +13,15 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W")
 
-QUEUED = 2  # pages given to a helper at a time: while it prices one, the next is there already
+QUEUED = 4  # pages given to a helper at a time: while it prices one, the next are there already
 
 
 class Turns(Generic[W]):
     """Gives pages out in the order of their asking.
 
-    This process prices one page at a time, and a lone page always: that is where it is soonest done. Of several the
-    next goes to the helper with the least to do; where all have enough, it waits.
+    A page that is alone is priced in this process: that is where it is soonest done. Of several the next goes to the
+    helper with the least to do, and to this process where all have enough: it has connections to see to as well. Where
+    this process prices one already, the page waits.
     """
 
     def __init__(self) -> None:
@@ -66,14 +67,15 @@ class Turns(Generic[W]):
 
     def _take(self) -> tuple[W | None] | None:
         """Who is free, counted as at work from now on; None where nobody is."""
-        if not self._here:
-            self._here = True
-            return (None,)
         helper = min(self._given, key=self._given.__getitem__, default=None)
-        if helper is None or self._given[helper] >= QUEUED:
+        alone = not self._here and not any(self._given.values())
+        if helper is not None and not alone and self._given[helper] < QUEUED:
+            self._given[helper] += 1
+            return (helper,)
+        if self._here:
             return None
-        self._given[helper] += 1
-        return (helper,)
+        self._here = True
+        return (None,)
 
     def _release(self, who: W | None) -> None:
         if who is None:

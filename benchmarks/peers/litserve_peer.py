@@ -44,5 +44,5 @@ class Pricing(litserve.LitAPI):  # type: ignore[misc]
 def serve(port: int) -> None:
     """Serve until terminated."""
     api = Pricing(max_batch_size=BATCH, batch_timeout=WAIT_SECONDS)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(__import__("os").environ.get("LS_WORKERS","1")))
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", num_api_servers=1)

@@ -31,6 +31,17 @@ async def test_of_several_pages_the_next_goes_to_the_helper_with_the_least_to_do
     assert order == [None, *["a", "b"] * QUEUED]
 
 
+async def test_this_process_prices_beside_its_helpers_only_where_all_of_them_have_enough() -> None:
+    turns: Turns[str] = Turns()
+    turns.join("a")
+    first = AsyncExitStack()
+    async with AsyncExitStack() as stack:
+        assert await taken(turns, first) is None
+        assert await taken(turns, stack) == "a"
+        await first.aclose()
+        assert [await taken(turns, stack) for _ in range(QUEUED)] == ["a"] * (QUEUED - 1) + [None]
+
+
 async def test_where_nobody_is_free_pages_wait_and_are_called_in_their_order() -> None:
     turns: Turns[str] = Turns()
     turns.join("a")
