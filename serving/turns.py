@@ -20,8 +20,8 @@ class Turns(Generic[W]):
     """Gives pages out in the order of their asking.
 
     A page that is alone is priced in this process: that is where it is soonest done. Of several the next goes to the
-    helper with the least to do, and to this process where all have enough: it has connections to see to as well. Where
-    this process prices one already, the page waits.
+    helper with the least to do, and waits where all have enough: this process has connections to see to, and a thread
+    that prices beside them would hold both up.
     """
 
     def __init__(self) -> None:
@@ -67,15 +67,14 @@ class Turns(Generic[W]):
 
     def _take(self) -> tuple[W | None] | None:
         """Who is free, counted as at work from now on; None where nobody is."""
+        if not self._here and not any(self._given.values()):
+            self._here = True
+            return (None,)
         helper = min(self._given, key=self._given.__getitem__, default=None)
-        alone = not self._here and not any(self._given.values())
-        if helper is not None and not alone and self._given[helper] < QUEUED:
-            self._given[helper] += 1
-            return (helper,)
-        if self._here:
+        if helper is None or self._given[helper] >= QUEUED:
             return None
-        self._here = True
-        return (None,)
+        self._given[helper] += 1
+        return (helper,)
 
     def _release(self, who: W | None) -> None:
         if who is None:

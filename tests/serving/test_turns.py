@@ -31,15 +31,21 @@ async def test_of_several_pages_the_next_goes_to_the_helper_with_the_least_to_do
     assert order == [None, *["a", "b"] * QUEUED]
 
 
-async def test_this_process_prices_beside_its_helpers_only_where_all_of_them_have_enough() -> None:
+async def test_this_process_prices_no_page_beside_its_helpers() -> None:
     turns: Turns[str] = Turns()
     turns.join("a")
     first = AsyncExitStack()
+    assert await taken(turns, first) is None
     async with AsyncExitStack() as stack:
-        assert await taken(turns, first) is None
         assert await taken(turns, stack) == "a"
         await first.aclose()
-        assert [await taken(turns, stack) for _ in range(QUEUED)] == ["a"] * (QUEUED - 1) + [None]
+        assert [await taken(turns, stack) for _ in range(QUEUED - 1)] == ["a"] * (QUEUED - 1)
+        waiting = asyncio.create_task(taken(turns, stack))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        turns.leave("a")  # then it is this process's all the same
+        turns._call()
+        assert await waiting is None
 
 
 async def test_where_nobody_is_free_pages_wait_and_are_called_in_their_order() -> None:
