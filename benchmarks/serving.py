@@ -22,11 +22,11 @@ from statistics import median
 import numpy as np
 
 from benchmarks.result import Result, Row
-from benchmarks.serving_arms import OURS, Arm, endpoint, started_peer
+from benchmarks.serving_arms import HELPERS, OURS, OURS_TWO, Arm, endpoint, started_peer
 from benchmarks.serving_bundle import asked_queries, enlarged, small_shop
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
-from benchmarks.serving_peers import BATCHED, GUEST, PAGE, PEERS, Shop
+from benchmarks.serving_peers import BATCHED, GUEST, LITSERVE_TWO, PAGE, PEERS, Shop
 from pricing.bundle.bundle import SEARCH
 from pricing.page.context import UserContext
 from pricing.search.dense_index import CODES, CodeIndex, spread
@@ -73,8 +73,11 @@ def run() -> Result:
         "batched_fastapi is no peer: a bare route with our own micro-batching, to show what validation, signing, "
         "promising, logging and metrics cost on top",
         "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
+        f"the endpoint prices in its own process and in {HELPERS} helper beside it, LitServe in one worker beside its "
+        "HTTP, the others in one process: what each documents; two helpers stand against two workers in a row of their "
+        "own",
         "no arm reads a feature store: the peers have none; the share of feature reads is that of Feast on SQLite",
-        "cold start: an empty run folder; memory is that after the load",
+        "cold start: an empty run folder; memory is that of all processes after the load, shared pages counted once",
         "the catalogue repeats 1,000 encoded items with noise of their own; recall is of the exact scan's first 100",
         *(() if python else ("LitServe, BentoML and MLServer were not run: FAIRTAG_BENCH_PEERS is not set",)),
     )
@@ -92,12 +95,16 @@ def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, pyt
         yield Row("parts_p50_ms", sum(parts.values()), unit="ms")
         yield from (Row(f"part_{name}_p50_ms", value, unit="ms") for name, value in parts.items())
         yield from feature_rows(shop.core, read_tables(tables), folder / "features", sum(parts.values()))
-        for peer in (BATCHED, *(PEERS if python else PEERS[:1])):
+        for peer in (BATCHED, *((*PEERS, LITSERVE_TWO) if python else PEERS[:1])):
             command = sys.executable if peer in (BATCHED, PEERS[0]) or python is None else python
             arms[peer] = stack.enter_context(started_peer(peer, command, bundle, folder))
+        arms[OURS_TWO] = stack.enter_context(endpoint(bundle, folder, helpers=2, name=OURS_TWO))
         measured |= _side_by_side(arms, queries[30_000:], plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
-        yield Row("memory_mb", arms[OURS].memory_mb(), unit="MB")
+        yield from (
+            Row("memory_mb" if name == OURS else f"{name}_memory_mb", arm.memory_mb(), unit="MB")
+            for name, arm in arms.items()
+        )
     yield from _comparison(measured, sum(parts.values()), alone)
 
 
@@ -112,6 +119,9 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone
     yield Row("throughput_over_best_peer", ours.throughput / best, reference="above 1")
     yield Row("p99_over_best_peer", ours.p99 / min(peer.p99 for peer in rivals), reference="below 1")
     yield from (Row(f"throughput_over_{name}", ours.throughput / peer.throughput) for name, peer in peers.items())
+    if (LITSERVE_TWO, BUSIEST) in measured:
+        two, theirs = measured[OURS_TWO, BUSIEST], measured[LITSERVE_TWO, BUSIEST]
+        yield Row("two_helpers_over_litserve_two_workers", two.throughput / theirs.throughput)
     for (name, level), load in measured.items():
         yield Row(f"{name}_p50_ms_c{level}", load.p50, unit="ms")
         yield Row(f"{name}_p99_ms_c{level}", load.p99, unit="ms")

@@ -20,7 +20,7 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 from benchmarks.serving_peers import PAGE, PATHS, body_of
 from pricing.errors import UnavailableError
 
-OURS = "fairtag"
+OURS, OURS_TWO = "fairtag", "fairtag_two_helpers"
 HELPERS = max(0, (os.cpu_count() or 1) - 1)  # as its documentation recommends
 
 
@@ -41,7 +41,7 @@ class Arm:
 
     def body(self, query: str) -> str:
         """The request that asks it for the page of a query."""
-        if self.name == OURS:
+        if self.name in (OURS, OURS_TWO):
             return json.dumps({"instances": [{"query": query, "jurisdiction": "DE", "page_size": PAGE}]})
         return body_of(self.name, query)
 
@@ -52,13 +52,15 @@ class Arm:
 
 
 @contextmanager
-def endpoint(bundle: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS) -> Iterator[Arm]:
+def endpoint(
+    bundle: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS, name: str = OURS
+) -> Iterator[Arm]:
     """Ours, with a run folder and helpers of its own, until the end of the block."""
     port, grpc_port = _free_port(), _free_port() if grpc else -1
-    options = {"--bundle": bundle, "--run-dir": folder / "run", "--host": "127.0.0.1", "--http-port": port}
+    options = {"--bundle": bundle, "--run-dir": folder / f"run-{name}", "--host": "127.0.0.1", "--http-port": port}
     options |= {"--grpc-port": grpc_port, "--helpers": helpers, "--drain-seconds": 0, "--log-level": "WARNING"}
     line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
-    with _started(OURS, line, port, "/v1/models/fairtag:predict", folder) as arm:
+    with _started(name, line, port, "/v1/models/fairtag:predict", folder) as arm:
         while f"\nfairtag_helpers_alive {float(helpers)}\n" not in httpx.get(f"{arm.address}/metrics").text:
             time.sleep(0.1)  # they join a server that serves already
         yield replace(arm, grpc=f"127.0.0.1:{grpc_port}")

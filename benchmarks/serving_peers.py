@@ -24,10 +24,12 @@ from serving.bundle_core import BundleCore
 
 BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
+LITSERVE_TWO = "litserve_two_workers"  # beyond its default, which is one: against two helpers of ours
 PATHS = {
     "fastapi": "/price",
     BATCHED: "/price",
     "litserve": "/predict",
+    LITSERVE_TWO: "/predict",
     "bentoml": "/price",
     "mlserver": "/v2/models/shop/infer",
 }
@@ -119,7 +121,7 @@ def named_shop() -> Shop:
 def main() -> None:
     """Serve one peer until it is terminated."""
     options = argparse.ArgumentParser(description=main.__doc__)
-    options.add_argument("peer", choices=(*PEERS, BATCHED))
+    options.add_argument("peer", choices=(*PEERS, LITSERVE_TWO, BATCHED))
     options.add_argument("port", type=int)
     options.add_argument("bundle", type=Path)
     given = options.parse_args()
@@ -129,6 +131,8 @@ def main() -> None:
         serve_fastapi(named_shop(), given.port)
     elif given.peer == BATCHED:
         serve_batched(named_shop(), given.port)
+    elif given.peer == LITSERVE_TWO:
+        importlib.import_module("benchmarks.peers.litserve_peer").serve(given.port, workers=2)
     else:
         importlib.import_module(f"benchmarks.peers.{given.peer}_peer").serve(given.port)
 

@@ -41,8 +41,8 @@ class Pricing(litserve.LitAPI):  # type: ignore[misc]
         return output
 
 
-def serve(port: int) -> None:
+def serve(port: int, workers: int = 1) -> None:
     """Serve until terminated."""
     api = Pricing(max_batch_size=BATCH, batch_timeout=WAIT_SECONDS)
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(__import__("os").environ.get("LS_WORKERS","1")))
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning", num_api_servers=1)
