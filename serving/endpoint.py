@@ -133,10 +133,17 @@ class Endpoint:
                 cause=made.cause,
                 unknown=made.found.unknown,
             )
-            if self._log is not None:
-                self._log.put(quote_record(made.page, request, answer, subject, now))
-        self._metrics.observe_page(answer, protocol, time.perf_counter() - started)
+        # Once the answer is on its way, and before its client can ask again: no caller waits for the log's thread.
+        asyncio.get_running_loop().call_soon(
+            self._note, quote_record(made.page, request, answer, subject, now), answer, protocol, started
+        )
         return answer
+
+    def _note(self, record: dict[str, Any], answer: Mapping[str, Any], protocol: str, started: float) -> None:
+        """Log and count a page."""
+        if self._log is not None:
+            self._log.put(record)
+        self._metrics.observe_page(answer, protocol, time.perf_counter() - started)
 
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         generation, now = self.generation, self._clock()
