@@ -188,6 +188,12 @@ LINES = (
         "{throughput_over_litserve:.2f} / {throughput_over_bentoml:.2f} / {throughput_over_mlserver:.2f}",
     ),
     Line(
+        "the same with two helper processes over LitServe with two workers; memory of each",
+        "serving",
+        "{two_helpers_over_litserve_two_workers:.2f}; {fairtag_two_helpers_memory_mb:.0f} / "
+        "{litserve_two_workers_memory_mb:.0f} MB",
+    ),
+    Line(
         "the same, 99th percentile over the best of them; start to ready; memory; share of feature reads, before and "
         "after the cache",
         "serving",
