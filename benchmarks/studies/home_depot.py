@@ -46,7 +46,7 @@ NOTES = (
     "on the other two folds. The first stage, which finds the candidates, is not judged here: the set holds no term's "
     "full list. tuned is a part of ours and no rival.",
     "The re-ranker's features and settings were chosen by trying them on the untuned cosine, one fold against another, "
-    "before a tuned encoder was scored. On the words alone, without a cosine, trees taught the order (lambdarank) or the "
+    "before a tuned encoder was scored. On words alone, without a cosine, trees taught the order (lambdarank) or the "
     "grade less its term's mean ordered no better than trees taught the grade.",
     "lost_by_int8: what the encoder in eight bits, and the re-ranker fitted on its cosine, lose to the same in fp32, "
     "paired.",

@@ -23,7 +23,7 @@ def budget_gates(
     """Time to price a page, time to encode a query, size of the bundle."""
     size = float(sum(entry["bytes"] for entry in model.manifest["files"].values()))
     pages = [_milliseconds(partial(_price, model, request)) for request in tried]
-    encodes = [_milliseconds(partial(model.encoder.encode, [query])) for query in list(queries)[:REPEATS]]
+    encodes = [_milliseconds(partial(model.encoder.encode, [query], "query")) for query in list(queries)[:REPEATS]]
     return [
         _below("page_milliseconds", "95th percentile of pricing a page", pages, 0.95, limits.price_milliseconds),
         _below("encode_milliseconds", "median of encoding a query", encodes, 0.5, limits.encode_milliseconds),
