@@ -253,7 +253,7 @@ def test_a_tampered_price_breaks_a_promise(pages, model):
 def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
     tried = requests(model, pages, vectors)
     shadow = pages[0]
-    cheap = replace(shadow.page.items[0], price_minor=1)
+    cheap = shadow.page.items[0]._replace(price_minor=1)
     broken = replace(shadow, page=replace(shadow.page, items=(cheap, *shadow.page.items[1:])))
     assert behaviour_gates(model, [broken], tried)[0].verdict == "fail"
     assert [gate.verdict for gate in behaviour_gates(model, pages, tried)] == ["pass"] * 3

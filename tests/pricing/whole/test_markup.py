@@ -63,7 +63,7 @@ def test_gate_and_promises_judge_by_the_ceiling_of_the_mode(page, model, marked_
 def test_one_unit_above_the_ceiling_of_the_mode_is_a_breach(page, marked_up):
     item = page.items[0]
     most = int(item.list_price_minor * (1 + MARKUP) + 1e-6)
-    over = replace(item, price_minor=most + 1, high_minor=most + 1)
+    over = item._replace(price_minor=most + 1, high_minor=most + 1)
     broken = replace(page, items=(over, *page.items[1:]))
     assert behaviour_gates(marked_up, [shadow(broken)], [])[0].verdict == "fail"
     gate = promises_gate([log(broken)], marked_up.policy.limits)
