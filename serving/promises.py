@@ -93,7 +93,7 @@ class MemoryPromises:
 class RedisPromises:
     """Promises that all replicas share: a hash a key, which expires with its epoch.
 
-    A store that is slow costs a page twice the wait at most, and once the breaker is open no wait and it no connection.
+    A store that is slow costs a page twice the wait at most; once the breaker is open, neither a wait nor a connection.
 
     Args:
         url: ``redis://`` URL.

@@ -42,6 +42,7 @@ class Turns(Generic[W]):
     def leave(self, helper: W) -> None:
         """Give a helper no more pages; what it was given is its own to return."""
         self._given.pop(helper, None)
+        self._call()  # where it was the last, this process prices again
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[W | None]:

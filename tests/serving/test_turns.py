@@ -44,7 +44,6 @@ async def test_this_process_prices_no_page_beside_its_helpers() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         turns.leave("a")  # then it is this process's all the same
-        turns._call()
         assert await waiting is None
 
 
