@@ -25,9 +25,8 @@ from pricing.search.ranking import ndcg_by_query
 MIN_COSINE = 0.99  # mean cosine to the torch embeddings
 MAX_NDCG_LOSS = 0.005  # nDCG@10 given up on held-out queries
 MAX_GAIN_LOST = 0.5  # share of the nDCG@10 that fine-tuning gained on them: where it gained .004, .005 would be all
-SURE = (
-    1.64  # standard errors above 0 at which a loss is no chance (one side, 95 %): it is asked on a few hundred queries
-)
+# Standard errors above 0 at which a loss is no chance (one side, 95 %): it is asked on a few hundred queries.
+SURE = 1.64
 TIMED_TOKENS, TIMED_RUNS = 12, 30  # a query's length; enough calls for a median
 GRAPHS = ("fp32", "int8")
 FILES = {"fp32": ONNX_FP32, "int8": ONNX_INT8}
