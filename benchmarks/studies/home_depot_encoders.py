@@ -41,8 +41,8 @@ SETTINGS: Mapping[str, Any] = {
     "epochs": 10,  # the steps end it first
     "rows_per_query": 8,
     "learning_rate": 5e-5,
-    "contrastive_weight": 0.0,
-    "order_weight": 1.0,
+    "contrastive_weight": 0.1,
+    "order_weight": 0.1,
     "holdout_share": 0.0,
     "price_weight": 0.0,
     "click_weight": 0.0,
