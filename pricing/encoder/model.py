@@ -20,8 +20,9 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from pricing.encoder.folder import HEADS, MODEL, describe_encoder, resolve_base
+from pricing.encoder.folder import HEADS, MODEL, Pooling, describe_encoder, resolve_base
 from pricing.encoder.onnx import batches_by_length, pad
+from pricing.encoder.pooling import pooling_of
 from pricing.encoder.prefixes import Prefixes, Role, RoleText, prefixes_of
 from pricing.errors import ConfigError
 from pricing.text import normalise
@@ -35,7 +36,7 @@ class Encoder(nn.Module):
         pooling: ``mean`` over the tokens of the text, ``cls`` (its first) or ``last``.
     """
 
-    def __init__(self, backbone: nn.Module, pooling: str = "mean") -> None:
+    def __init__(self, backbone: nn.Module, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
@@ -155,9 +156,9 @@ class TorchEncoder:
         return cls(model, tokenizer, max_length=description.max_length, prefixes=prefixes, device=device)
 
     @classmethod
-    def base(cls, name: str, *, max_length: int = 64, pooling: str = "mean", device: str = "cpu") -> TorchEncoder:
-        """An encoder as it was published, without fine-tuning, with the prefixes it was published for."""
-        model, tokenizer = load_base(name, pooling)
+    def base(cls, name: str, *, max_length: int = 64, device: str = "cpu") -> TorchEncoder:
+        """An encoder as it was published, without fine-tuning, with the pooling and prefixes it was published for."""
+        model, tokenizer = load_base(name)
         return cls(model, tokenizer, max_length=max_length, prefixes=prefixes_of(name), device=device)
 
     @property
@@ -202,8 +203,12 @@ def pad_id(tokenizer: Any) -> int:
     return int(tokenizer.pad_token_id or 0)
 
 
-def load_base(name: str, pooling: str = "mean") -> tuple[Encoder, Any]:
+def load_base(name: str, pooling: Pooling | None = None) -> tuple[Encoder, Any]:
     """The encoder and tokenizer of a base: ``minilm``, a directory or a hub id.
+
+    Args:
+        name: The base.
+        pooling: How it pools; None takes what the base was taught with.
 
     Raises:
         ConfigError: The model cannot be had, with what to do about it; or it has no fast tokenizer.
@@ -225,7 +230,7 @@ def load_base(name: str, pooling: str = "mean") -> tuple[Encoder, Any]:
         )
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # unused: pooling is ours, and its weights would neither train nor quantise
-    return Encoder(backbone, pooling), tokenizer
+    return Encoder(backbone, pooling_of(name, pooling)), tokenizer
 
 
 def load_heads(path: Path, dimension: int) -> Heads:

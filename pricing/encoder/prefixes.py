@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pricing.encoder.folder import resolve_base
+from pricing.encoder.published import model_name, published_json
 from pricing.errors import ConfigError
-from pricing.files import read_json
 
 Role = Literal["query", "item"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -87,13 +85,10 @@ def published_prompts(prefixes: Prefixes) -> dict[str, Any]:
 
 def _prompts(base: str) -> Prefixes:
     """The prompts of a model's own folder; empty where it names none."""
-    file = _prompts_file(resolve_base(base))
-    if file is None:
+    found = published_json(base, PROMPTS, "encoder.query_prefix and encoder.item_prefix, which may be empty")
+    if found is None:
         return Prefixes()
-    try:
-        document = read_json(file)
-    except ValueError as error:
-        raise ConfigError(f"base encoder {base!r}: {file} is not readable as JSON ({error})") from error
+    file, document = found
     prompts: Any = document.get("prompts") or {} if isinstance(document, Mapping) else None
     if not isinstance(prompts, Mapping) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(
@@ -101,32 +96,11 @@ def _prompts(base: str) -> Prefixes:
             f"mend it, or give encoder.query_prefix and encoder.item_prefix"
         )
     other = prompts.get(document.get("default_prompt_name") or "") or ""
-    found = next((prompts[name] for name in _ITEM_PROMPTS if name in prompts), other)
-    return Prefixes(prompts.get("query", other) or "", found or "")
-
-
-def _prompts_file(where: str) -> Path | None:
-    """The file of prompts of a directory or of a model of the hub, None where it has none."""
-    if Path(where).is_dir():
-        file = Path(where) / PROMPTS
-        return file if file.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(where, PROMPTS))
-    except EntryNotFoundError:  # the model has no such file, or offline, it is not in this machine's cache
-        return None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"base encoder {where!r}: whether it names prompts could not be read; "
-            f"give encoder.query_prefix and encoder.item_prefix, which may be empty"
-        ) from error
+    item = next((prompts[name] for name in _ITEM_PROMPTS if name in prompts), other)
+    return Prefixes(prompts.get("query", other) or "", item or "")
 
 
 def _family(base: str) -> Prefixes:
     """What a family was taught with, by the model's name; empty for one that is not known."""
-    parts = Path(base).parts
-    hub = [part.rpartition("--")[2] for part in parts if part.startswith("models--")]  # a folder of the hub's cache
-    name = (hub[-1] if hub else Path(base).name).casefold()
+    name = model_name(base)
     return next((words for start, words in FAMILIES if re.match(rf"(?:{start})(?![a-z0-9])", name)), Prefixes())

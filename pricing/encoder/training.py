@@ -31,6 +31,7 @@ from pricing.encoder.folder import DESCRIPTION, HEADS, MODEL, REPORT, SCHEMA, TO
 from pricing.encoder.loop import Loop, Monotonic, merged
 from pricing.encoder.losses import Losses
 from pricing.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
+from pricing.encoder.pooling import published_modules
 from pricing.encoder.prefixes import PROMPTS, ROLES, Prefixes, RoleText, prefixes_of, published_prompts
 from pricing.encoder.report import Progress, TrainingReport
 from pricing.encoder.unseen import write_unseen
@@ -117,7 +118,8 @@ def _shipped(
     config: EncoderConfig, loop: Loop, progress: Callable[[Progress], None] | None, clock: Monotonic
 ) -> tuple[Encoder, Distillation | None]:
     """The encoder that ships, on the CPU: the tuned one, or its student and how both compare."""
-    tuned = Encoder(merged(loop.losses.encoder).backbone, config.pooling).eval()  # without torch.compile's hook
+    whole = merged(loop.losses.encoder)
+    tuned = Encoder(whole.backbone, whole.pooling).eval()  # without torch.compile's hook
     if not config.student_layers:
         return tuned.cpu(), None
 
@@ -147,7 +149,11 @@ def _write(
             cast(Any, model.backbone).save_pretrained(folder / MODEL)
             tokenizer.save_pretrained(folder / MODEL)
         tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))
-        write_json(folder / MODEL / PROMPTS, published_prompts(prefixes))
+        for name, said in {
+            PROMPTS: published_prompts(prefixes),
+            **published_modules(model.pooling, model.dimension),
+        }.items():
+            write_json(folder / MODEL / name, said)
         _save_heads(loop.losses.heads, folder / HEADS)
         if unseen is not None:
             write_unseen(folder, loop.data, unseen)
@@ -156,7 +162,7 @@ def _write(
             "base": config.base,
             "dimension": model.dimension,
             "max_length": limit,
-            "pooling": config.pooling,
+            "pooling": model.pooling,
             "query_prefix": prefixes.query,
             "item_prefix": prefixes.item,
             "serving": "torch",

@@ -1,0 +1,52 @@
+"""What a base encoder's own folder says of how it was taught, a directory's or one of the hub. Loads no weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pricing.encoder.folder import resolve_base
+from pricing.errors import ConfigError
+from pricing.files import read_json
+
+
+def published_json(base: str, name: str, instead: str) -> tuple[Path, Any] | None:
+    """A JSON file of a base's folder, with where it lies; None where the base has no such file.
+
+    Args:
+        base: ``minilm``, a directory or a hub id.
+        name: Path within the folder.
+        instead: The settings that make reading it needless, for the error.
+
+    Raises:
+        ConfigError: Whether there is one could not be learnt, or it is no JSON.
+    """
+    file = _file(resolve_base(base), name, instead)
+    if file is None:
+        return None
+    try:
+        return file, read_json(file)
+    except ValueError as error:
+        raise ConfigError(f"base encoder {base!r}: {file} is not readable as JSON ({error})") from error
+
+
+def model_name(base: str) -> str:
+    """The name of a base in small letters, by which its family is known."""
+    parts = Path(base).parts
+    hub = [part.rpartition("--")[2] for part in parts if part.startswith("models--")]  # a folder of the hub's cache
+    return (hub[-1] if hub else Path(base).name).casefold()
+
+
+def _file(where: str, name: str, instead: str) -> Path | None:
+    if Path(where).is_dir():
+        file = Path(where) / name
+        return file if file.is_file() else None
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return Path(hf_hub_download(where, name))
+    except EntryNotFoundError:  # the model has no such file, or offline, it is not in this machine's cache
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"base encoder {where!r}: whether it has {name} could not be read; give {instead}") from error
