@@ -201,6 +201,11 @@ LINES = (
         "{feature_share_cached:.2f}",
     ),
     Line(
+        "first 100 of 100k embeddings, exact scan / 4-bit codes as chosen / HNSW, one thread; recall of the latter two",
+        "search-index",
+        "{scan_p50:.1f} / {codes_10_p50:.1f} / {hnsw_p50:.1f} ms; {codes_10_recall:.3f}, {hnsw_recall:.3f}",
+    ),
+    Line(
         "a million items: time to find and price a page over that of 100k; recall of the exact first 100; memory",
         "serving",
         "{page_many_over_base:.2f}; {recall_at_100_many:.3f}; {many_memory_mb:.0f} MB",
