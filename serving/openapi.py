@@ -5,16 +5,20 @@ The server gives it as ``/openapi.json``; :mod:`serving.api_page` makes ``docs/a
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from serving.payload import Page, PageRequest, VerifiedQuote, VerifyRequest
+from serving.payload import PRICE, SEARCH, Page, PageRequest, VerifiedQuote, VerifyRequest
 from serving.settings import Limits
-from serving.tensors import INPUTS, OUTPUTS
+from serving.tensors import INPUTS, OUTPUTS, Spec
 
 REF = "#/components/schemas/{model}"
+# Rules of texts as ECMA 262 writes them.
+NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]+$"
+# What str.isspace takes for blank, spelt out: the shorthand for it is another set in each language.
+NOT_BLANK = r"[^\t-\r\u001c- \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+_JSON_TYPES = {"BYTES": "string", "BOOL": "boolean", "INT32": "integer"}
 ERROR = {
     "title": "Error",
     "type": "object",
@@ -83,28 +87,73 @@ def _schemas(limits: Limits) -> dict[str, Any]:
     models = [(model, "validation") for model in (PageRequest, VerifyRequest, Page, VerifiedQuote)]
     _, made = models_json_schema(models, ref_template=REF)  # type: ignore[arg-type]  # modes are literals
     schemas: dict[str, Any] = made["$defs"]
-    request = schemas["PageRequest"]["properties"]
-    _bound(request["query"], minLength=1, maxLength=limits.query_characters)
-    _bound(request["user_id"], minLength=1, maxLength=limits.id_characters)
-    _bound(request["item_ids"], minItems=1, maxItems=limits.items)
+    identity = {"minLength": 1, "maxLength": limits.id_characters, "pattern": NO_CONTROL}
+    request, verify = schemas["PageRequest"]["properties"], schemas["VerifyRequest"]["properties"]
+    _bound(request["query"], minLength=1, maxLength=limits.query_characters, pattern=NOT_BLANK)
+    _bound(request["item_ids"], minItems=1, maxItems=limits.items, uniqueItems=True)
+    _bound(request["item_ids"], items={"type": "string", **identity})
+    for field in (request["user_id"], verify["user_id"], verify["item_id"]):
+        _bound(field, **identity)
     request["page_size"]["maximum"] = limits.page_size
-    tensor = {
+    schemas |= _tasks(schemas["PageRequest"])
+    schemas["V2Request"] = _tensors("inputs", {"oneOf": [_tensor(spec) for spec in INPUTS]}, ["inputs"])
+    answered = {
         "type": "object",
         "required": ["name", "shape", "datatype", "data"],
         "properties": {
-            "name": {"type": "string", "enum": [spec.name for spec in INPUTS]},
+            "name": {"type": "string", "enum": [spec.name for spec in OUTPUTS]},
             "shape": {"type": "array", "items": {"type": "integer"}},
-            "datatype": {"type": "string", "enum": sorted({spec.datatype for spec in INPUTS})},
+            "datatype": {"type": "string", "enum": sorted({spec.datatype for spec in OUTPUTS})},
             "data": {"type": "array"},
         },
     }
-    answered = json.loads(json.dumps(tensor))
-    answered["properties"]["name"]["enum"] = [spec.name for spec in OUTPUTS]
-    answered["properties"]["datatype"]["enum"] = sorted({spec.datatype for spec in OUTPUTS})
-    schemas["V2Request"] = _tensors("inputs", tensor, ["inputs"])
     schemas["V2Response"] = _tensors("outputs", answered, ["outputs", "model_name", "id"])
     schemas["Error"] = ERROR
     return schemas
+
+
+def _tasks(page: dict[str, Any]) -> dict[str, Any]:
+    """A page's request as one of two, each with what its task needs and without what it refuses."""
+    properties: dict[str, Any] = page["properties"]
+    search, price = dict(properties), dict(properties)
+    for task, made in ((SEARCH, search), (PRICE, price)):
+        made["task"] = {"const": task, "type": "string", "description": properties["task"]["description"]}
+    search["task"] |= {"default": SEARCH}
+    search["query"], price["item_ids"] = _present(properties["query"]), _present(properties["item_ids"])
+    search["item_ids"] = {"type": "null", "description": "They go with the task `price`."}
+    kinds = (
+        ("SearchRequest", "A page of items found for a query.", search, ["query"]),
+        ("PriceRequest", "A page of items that your own search found.", price, ["task", "item_ids"]),
+    )
+    return {
+        **{
+            name: {**page, "title": name, "description": text, "properties": fields, "required": required}
+            for name, text, fields, required in kinds
+        },
+        "PageRequest": {"title": "PageRequest", "oneOf": [_ref("SearchRequest"), _ref("PriceRequest")]},
+    }
+
+
+def _present(field: dict[str, Any]) -> dict[str, Any]:
+    """A field that may be absent or null as one that may not."""
+    there = next(choice for choice in field["anyOf"] if choice.get("type") != "null")
+    return {**there, "description": field["description"]}
+
+
+def _tensor(spec: Spec) -> dict[str, Any]:
+    """An input tensor."""
+    size = {"type": "integer", "minimum": 1}
+    return {
+        "title": spec.name,
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {"type": "array", "minItems": spec.axes, "maxItems": spec.axes, "items": size},
+            "datatype": {"const": spec.datatype},
+            "data": {"type": "array", "items": {"type": _JSON_TYPES[spec.datatype]}},
+        },
+    }
 
 
 def _tensors(field: str, tensor: dict[str, Any], required: list[str]) -> dict[str, Any]:
@@ -112,7 +161,7 @@ def _tensors(field: str, tensor: dict[str, Any], required: list[str]) -> dict[st
     return {"type": "object", "required": required, "properties": properties}
 
 
-def _bound(field: dict[str, Any], **rules: int) -> None:
+def _bound(field: dict[str, Any], **rules: Any) -> None:
     for choice in field.get("anyOf", [field]):
         if choice.get("type") != "null":
             choice.update(rules)

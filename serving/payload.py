@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pricing.errors import RequestError
 from pricing.fairness.forbidden import refuse_forbidden
@@ -20,6 +20,14 @@ PRICE = "price"
 TASKS = (SEARCH, PRICE)
 DEFAULT_PAGE_SIZE = 24
 JURISDICTION_PATTERN = r"^[A-Za-z]{2}(-[A-Za-z0-9]{1,3})?$"  # ISO 3166: DE, US-NY
+
+
+def _whole(value: object) -> object:
+    """A whole number as an int: JSON knows one kind of number, and 8.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
 
 
 class PageRequest(BaseModel):
@@ -43,7 +51,7 @@ class PageRequest(BaseModel):
         Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; none or unknown turns personal prices off."),
     ] = None
     opted_out: Annotated[bool, Field(description="The customer refused personal prices.")] = False
-    page_size: Annotated[int, Field(ge=1, description="Most items on the page.")] = DEFAULT_PAGE_SIZE
+    page_size: Annotated[int, Field(ge=1, description="Most items on the page."), WHOLE] = DEFAULT_PAGE_SIZE
 
 
 class PageItem(BaseModel):
@@ -93,7 +101,9 @@ class VerifyRequest(BaseModel):
     quote: Annotated[str, Field(min_length=1, max_length=65_536, description="The page's `quote`.")]
     item_id: Annotated[str, Field(description="Item at checkout.")]
     user_id: Annotated[str | None, Field(description="Customer at checkout; none if the page had none.")] = None
-    price_minor: Annotated[int | None, Field(ge=0, description="Price at checkout; none asks for the price.")] = None
+    price_minor: Annotated[
+        int | None, Field(ge=0, description="Price at checkout; none asks for the price."), WHOLE
+    ] = None
 
 
 class VerifiedQuote(BaseModel):

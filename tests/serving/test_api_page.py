@@ -12,8 +12,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from pricing.errors import ForbiddenAttribute, RequestError
 from serving.api_page import api_page
 from serving.openapi import document
+from serving.payload import parse_instances
 from serving.settings import Limits
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
@@ -59,8 +61,48 @@ def test_answers_hold_to_the_published_document(serve: Callable[..., Any]) -> No
         jsonschema.Draft202012Validator(schema).validate({**page, "epoch": "today"})
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"query": "drill"},
+        {"query": "drill", "page_size": 8.0},
+        {"query": "drill", "page_size": 8.5},
+        {"query": "drill", "page_size": True},
+        {"query": "drill", "page_size": "8"},
+        {"query": "drill", "item_ids": None},
+        {"query": "drill", "item_ids": ["1"]},
+        {"query": "\x1f"},
+        {"query": "\ufeff"},
+        {"query": None},
+        {},
+        {"task": "search"},
+        {"task": "price"},
+        {"task": "price", "item_ids": ["1"]},
+        {"task": "price", "item_ids": ["1"], "query": None},
+        {"task": "price", "item_ids": ["1", "1"]},
+        {"task": "price", "item_ids": ["a\x00b"]},
+        {"task": "price", "item_ids": []},
+        {"task": "price", "item_ids": None},
+        {"query": "drill", "user_id": ""},
+        {"query": "drill", "jurisdiction": "Germany"},
+        {"query": "drill", "gender": "f"},
+    ],
+)
+def test_the_document_allows_a_page_just_where_the_server_takes_it(page: dict[str, Any]) -> None:
+    made = document("fairtag", Limits())
+    schema = {"$ref": "#/components/schemas/PageRequest", "components": made["components"]}
+    allowed = jsonschema.Draft202012Validator(schema).is_valid(page)
+    try:
+        parse_instances({"instances": [page]}, Limits())
+        taken = True
+    except (RequestError, ForbiddenAttribute):
+        taken = False
+    assert allowed == taken
+
+
 def test_limits_show_in_the_document() -> None:
     made = document("fairtag", Limits(page_size=7, instances=3))
-    assert made["components"]["schemas"]["PageRequest"]["properties"]["page_size"]["maximum"] == 7
+    for kind in ("SearchRequest", "PriceRequest"):
+        assert made["components"]["schemas"][kind]["properties"]["page_size"]["maximum"] == 7
     body = made["paths"]["/v1/models/fairtag:predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["instances"]["maxItems"] == 3

@@ -9,7 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from benchmarks.serving_fuzz import PATIENCE_SECONDS, SURFACES, Target
+from benchmarks.serving_fuzz import PATIENCE_SECONDS, SURFACES, Target, known_items
 
 CASES = 25
 
@@ -22,7 +22,7 @@ def test_every_odd_request_is_answered_and_none_with_a_server_error(serve: Calla
         httpx.Client(base_url=running.http, timeout=PATIENCE_SECONDS) as client,
         grpc.insecure_channel(running.grpc) as channel,
     ):
-        target = Target(client, channel)
+        target = Target(client, channel, known_items(client))
         ask(target, CASES * weight)
         assert target.statuses.total() >= CASES * weight // 4, "something was sent"
         assert client.get("/v2/models/fairtag/ready").status_code == 200
