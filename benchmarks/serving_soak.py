@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.result import Result, Row
-from benchmarks.serving_arms import Arm, endpoint
+from benchmarks.serving_arms import HELPERS, Arm, endpoint
 from benchmarks.serving_bundle import enlarged, small_shop
 from benchmarks.serving_load import LoadSpec, run_load
 from benchmarks.serving_peers import PAGE
@@ -46,7 +46,10 @@ def run() -> Result:
         Row("memory_last_mb", last, unit="MB"),
         Row("memory_growth", last / settled - 1.0, reference="at most 0.05"),
     )
-    notes = (f"{ITEMS:,} items, {IN_FLIGHT} requests in flight, the load generator on the same cores",)
+    notes = (
+        f"{ITEMS:,} items, {HELPERS} helper, {IN_FLIGHT} requests in flight, the load generator on the same cores",
+        "memory is that of all processes",
+    )
     return Result("serving-soak", "python -m benchmarks serving-soak", rows, notes)
 
 

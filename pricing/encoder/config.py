@@ -52,7 +52,8 @@ class EncoderConfig:
         balance_classes: Weigh rare grades, clicks and purchases up to equal total weight.
         augment: Share of the words of a query dropped at random in training; 0 is off.
         gradient_checkpointing: Recompute activations in the backward pass to save memory.
-        precision: ``auto`` takes bf16 on a GPU that has it, fp32 otherwise; or ``fp32``, ``bf16``.
+        precision: ``auto`` takes bf16 on a GPU that has it, fp32 otherwise; or ``fp32``, ``bf16``. On a CPU bf16 keeps
+            a kernel for each shape of batch, about a gigabyte; ``ONEDNN_PRIMITIVE_CACHE_CAPACITY=64`` halves it.
         compile: Whether to run torch.compile on the encoder.
         sharding: ``none`` gives each process of a group the whole encoder (DDP); ``full`` cuts its weights, gradients
             and moments over them (FSDP2), for an encoder that one device cannot hold. One process has all either way.
