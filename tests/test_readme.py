@@ -50,7 +50,7 @@ def test_the_tree_is_the_tree():
 
 def test_every_study_and_benchmark_exists():
     named = set(re.findall(r"`fairtag study ([a-z][a-z-]*)", README)) | set(
-        re.findall(r"-m benchmarks ([a-z]+)", README)
+        re.findall(r"-m benchmarks ([a-z][a-z-]*)", README)
     )
     known = {name.replace("_", "-") for name in (*registry.benchmark_names(), *registry.study_names())}
     assert {name.replace("_", "-") for name in named} <= known
