@@ -216,6 +216,11 @@ LINES = (
         "{pages:,.0f}, {failed:.0f}, {memory_growth:+.1%}",
     ),
     Line(
+        "requests that nobody would send, over HTTP and gRPC: answered within a minute; with an error of the server",
+        "serving-fuzz",
+        "{cases:,.0f}; {server_errors:.0f}",
+    ),
+    Line(
         "one page of 24 prices, exact, interval / menu of 32 price endings",
         "solver",
         "{page_24_interval:.2f} / {page_24_menu:.2f} ms",
