@@ -150,7 +150,12 @@ def fit_bundle(
         write_json(folder / POLICY, policy.to_json())
         prefixes = {"query": description.query_prefix, "item": description.item_prefix}
         facts = {**vars(lineage), "currency": policy.currency, "items": len(catalogue), "seed": seed}
-        facts["encoder"] = {"base": description.base, "serving": description.serving, "prefixes": prefixes}
+        facts["encoder"] = {
+            "base": description.base,
+            "serving": description.serving,
+            "pooling": description.pooling,
+            "prefixes": prefixes,
+        }
         write_manifest(folder, facts)
         progress("price training pages for the reference profile")
         write_profile(folder, known, seed)

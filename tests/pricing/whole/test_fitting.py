@@ -38,7 +38,7 @@ def test_items_lie_in_the_bundle_behind_their_own_prefix_and_queries_are_embedde
     np.testing.assert_allclose(model.embeddings, model.encoder.encode(texts, "item"), atol=1e-6)
     assert np.abs(model.embeddings - model.encoder.encode(texts, "query")).max() > 0.01
     prefixes = {"query": "query ", "item": "passage "}
-    assert model.manifest["encoder"] == {**model.manifest["encoder"], "prefixes": prefixes}
+    assert model.manifest["encoder"] == {**model.manifest["encoder"], "prefixes": prefixes, "pooling": "mean"}
     core, asked = BundleCore(model), ["oak bookcase white", "garden hose"]
     np.testing.assert_array_equal(core.encode(asked), model.encoder.encode(asked, "query"))
 
