@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -19,7 +18,6 @@ from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 from starlette.exceptions import HTTPException
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pricing.errors import QuoteError, RequestError, UnavailableError
 from serving.dataplane import TruthfulDataPlane
@@ -33,7 +31,6 @@ from serving.settings import Limits
 logger = logging.getLogger(__name__)
 
 VERIFY_PATH = "/v1/quotes:verify"
-HEADER_SECONDS = 10.0  # a connection that has not sent a whole request head by then is closed
 QUOTE_STATUS = {
     "QuoteTampered": HTTPStatus.BAD_REQUEST,
     "QuoteKeyUnknown": HTTPStatus.BAD_REQUEST,
@@ -138,43 +135,6 @@ _KSERVE_STATUS: dict[type[Exception], int] = {
     ServerNotReady: 503,
     UnavailableError: 503,
 }
-
-
-class ImpatientProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP/1.1, closing connections that never finish a request's head."""
-
-    _reaper: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        """Start waiting for the first head."""
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait on while what has come is not a whole head."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-        elif self._reaper is None:
-            self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing left to wait for."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait(self) -> None:
-        self._reaper = self.loop.call_later(HEADER_SECONDS, self._reap)
-
-    def _stop_waiting(self) -> None:
-        if self._reaper is not None:
-            self._reaper.cancel()
-            self._reaper = None
-
-    def _reap(self) -> None:
-        self._reaper = None
-        if not self.transport.is_closing():
-            self.transport.close()
 
 
 class QuietServer(uvicorn.Server):

@@ -8,7 +8,6 @@ It knows nothing of prices: a row is what :data:`pricing.schema.QUOTES` says.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import queue
@@ -28,6 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pricing import schema
 from serving import spool
+from serving.mailbox import Mailbox
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ _KINDS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([pa.field(c.name, _KINDS[c.kind], nullable=c.nullable) for c in schema.QUOTES.columns])
 RETRY_SECONDS = 1.0  # first wait after a failed write; doubled up to a minute
 LONGEST_RETRY_SECONDS = 60.0
+PAGES_AT_A_TIME = 32
 FILES_WAITING = 4  # behind the one that is being written; then a file gathers twice its rows, then pages wait
 
 Record = dict[str, Any]  # column -> one value for the page, or a list with one value an item
@@ -116,7 +117,7 @@ class QuoteLog:
         self._rows = rows
         self._seconds = seconds
         self._clock = clock
-        self._queue: queue.Queue[Record | None] = queue.Queue(maxsize=capacity)
+        self._queue: Mailbox[Record] = Mailbox(capacity)
         self._stopping = threading.Event()
         self._retry = RETRY_SECONDS
         self._filing: queue.Queue[_Batch | None] = queue.Queue(maxsize=FILES_WAITING)
@@ -126,7 +127,7 @@ class QuoteLog:
     @property
     def waiting(self) -> int:
         """Pages in the queue now."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     def start(self) -> None:
         """Read back what a dead process left, then write in the background."""
@@ -137,9 +138,7 @@ class QuoteLog:
 
     def put(self, record: Record) -> bool:
         """Hand over one page without waiting; False when the queue is full and the page was dropped and counted."""
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
+        if not self._queue.put(record):
             self.counts.dropped_pages += 1
             return False
         self.counts.pages += 1
@@ -148,8 +147,7 @@ class QuoteLog:
     def stop(self, timeout: float = 30.0) -> bool:
         """Write everything that waits and stop; False when the time did not suffice."""
         self._stopping.set()
-        with contextlib.suppress(queue.Full):  # a full queue needs nobody to wake its reader
-            self._queue.put_nowait(None)
+        self._queue.close()
         if self._writer.is_alive():
             self._writer.join(timeout)
         return not self._writer.is_alive()
@@ -158,19 +156,24 @@ class QuoteLog:
         batch: _Batch | None = None
         while True:
             stopping = self._stopping.is_set()
-            record = self._take(batch, stopping=stopping)
-            if record is not None:
-                batch = batch or self._open()
+            records = self._take(batch, stopping=stopping)
+            for record in records:
+                batch = self._handed_on(batch) or self._open()
                 batch.add(record)
-            if stopping and record is None:
+            batch = self._handed_on(batch)
+            if stopping and not records:
                 break
-            if batch is not None and self._due(batch) and not self._filing.full():
-                self._filing.put(batch)
-                batch = None
         if batch is not None:
             self._filing.put(batch)
         self._filing.put(None)
         self._filer.join()
+
+    def _handed_on(self, batch: _Batch | None) -> _Batch | None:
+        """The open file; none once it is due and there is room for it among those to be written."""
+        if batch is None or not self._due(batch) or self._filing.full():
+            return batch
+        self._filing.put(batch)
+        return None
 
     def _file(self) -> None:
         """Write what is handed over, again and again where it fails; once more at the end, or the journal keeps it."""
@@ -180,20 +183,13 @@ class QuoteLog:
                 self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
             self._retry = RETRY_SECONDS
 
-    def _take(self, batch: _Batch | None, *, stopping: bool) -> Record | None:
-        """The next page, or none within the time that the open file has left; when stopping, none ends the queue."""
-        try:
-            while stopping:
-                record = self._queue.get_nowait()
-                if record is not None:
-                    return record
-            if batch is not None and batch.rows >= self._rows * 2:  # the disk refuses: hold a bound on memory
-                self._stopping.wait(0.05)
-                return None
-            left = None if batch is None else max(0.01, batch.opened + self._seconds - self._clock())
-            return self._queue.get(timeout=left)
-        except queue.Empty:
-            return None
+    def _take(self, batch: _Batch | None, *, stopping: bool) -> list[Record]:
+        """The next pages, or none within the time that the open file has left; when stopping, none ends the queue."""
+        if not stopping and batch is not None and batch.rows >= self._rows * 2:
+            self._stopping.wait(0.05)  # the disk refuses: hold a bound on memory
+            return []
+        left = None if batch is None else max(0.01, batch.opened + self._seconds - self._clock())
+        return self._queue.take(PAGES_AT_A_TIME, left)
 
     def _due(self, batch: _Batch) -> bool:
         return batch.rows >= self._rows or self._clock() - batch.opened >= self._seconds

@@ -23,11 +23,12 @@ from kserve.model_repository import ModelRepository
 
 from serving.admission import Admission
 from serving.assembly import Assembly
+from serving.connection import ImpatientProtocol
 from serving.dataplane import ShutRepository, TruthfulDataPlane
 from serving.direct import Direct
 from serving.grpc_server import GrpcGuard, grpc_server
 from serving.guard import Guard
-from serving.http_server import ImpatientProtocol, QuietServer, application
+from serving.http_server import QuietServer, application
 from serving.keys import api_keys
 from serving.openapi import document
 from serving.predictor import PricingPredictor

@@ -62,7 +62,7 @@ def test_a_body_that_never_ends_is_not_waited_for(serve: Callable[..., Any]) -> 
 def test_heads_that_never_end_are_closed_and_hold_nobody_up(
     serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.http_server.HEADER_SECONDS", 1.0)
+    monkeypatch.setattr("serving.connection.HEADER_SECONDS", 1.0)
     with serve() as running:
         host, port = running.http.removeprefix("http://").split(":")
         slow = [socket.create_connection((host, int(port)), timeout=60) for _ in range(200)]
