@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 
 from benchmarks.result import Result, Row
-from benchmarks.serving_arms import HELPERS, OURS, OURS_TWO, Arm, endpoint, started_peer
+from benchmarks.serving_arms import HELPERS, OURS, OURS_TWO, Arm, endpoint, started_peer, taking_turns
 from benchmarks.serving_bundle import asked_queries, enlarged, small_shop
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
@@ -34,8 +34,8 @@ from pricing.search.similarity import top_k
 from pricing.tables import read_tables
 from serving.bundle_core import BundleCore
 
-LEVELS = (1, 8)  # at which ours runs by itself, in turn with its parts: even an idle server takes from a lone request
-BUSIEST = 32
+FEW, BUSIEST = 8, 32  # requests in flight; with few ours runs by itself: even an idle server takes from them
+PAGES_A_TURN = 20  # of one catalogue, before the other's turn
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,13 @@ class Plan:
     items: int
     many_items: int
     rounds: int
+    turns: int
     seconds: float
     parts: int
 
 
-FULL = Plan(items=100_000, many_items=1_000_000, rounds=3, seconds=4.0, parts=300)
-SMALL = Plan(items=20_000, many_items=60_000, rounds=1, seconds=2.0, parts=40)
+FULL = Plan(items=100_000, many_items=1_000_000, rounds=3, turns=9, seconds=4.0, parts=300)
+SMALL = Plan(items=20_000, many_items=60_000, rounds=1, turns=1, seconds=2.0, parts=40)
 
 
 def run() -> Result:
@@ -69,13 +70,15 @@ def run() -> Result:
         ]
     notes = (
         f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
-        f"medians of {plan.rounds} alternating rounds of {plan.seconds:g} s; every query is new, so no cache helps",
+        f"medians of {plan.rounds} alternating rounds of {plan.seconds:g} s, of {plan.turns} shorter ones for a lone "
+        "request beside its parts; every query is new, so no cache helps",
         "batched_fastapi is no peer: a bare route with our own micro-batching, to show what validation, signing, "
         "promising, logging and metrics cost on top",
         "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
         f"the endpoint prices in its own process and in {HELPERS} helper beside it, LitServe in one worker beside its "
         "HTTP, the others in one process: what each documents; two helpers stand against two workers in a row of their "
         "own",
+        "while a server is loaded the others are halted (SIGSTOP): one takes a third of a core with nothing to do",
         "no arm reads a feature store: the peers have none; the share of feature reads is that of Feast on SQLite",
         "cold start: an empty run folder; memory is that of all processes after the load, shared pages counted once",
         "the catalogue repeats 1,000 encoded items with noise of their own; recall is of the exact scan's first 100",
@@ -87,34 +90,34 @@ def run() -> Result:
 def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
     shop = Shop(bundle)
     queries = _queries(60_000)
-    alone = _core_throughput(shop, queries[:10_000], plan.seconds)
-    yield Row("core_throughput", alone, unit="pages/s")
     with ExitStack() as stack:
         arms = {OURS: stack.enter_context(endpoint(bundle, folder))}
-        parts, measured = _by_itself(shop, arms[OURS], queries[10_000:30_000], plan)
-        yield Row("parts_p50_ms", sum(parts.values()), unit="ms")
-        yield from (Row(f"part_{name}_p50_ms", value, unit="ms") for name, value in parts.items())
-        yield from feature_rows(shop.core, read_tables(tables), folder / "features", sum(parts.values()))
+        alone = _by_itself(shop, arms[OURS], queries[:30_000], plan)
+        whole = sum(alone.parts.values())
+        yield Row("core_throughput", alone.core, unit="pages/s")
+        yield Row("parts_p50_ms", whole, unit="ms")
+        yield from (Row(f"part_{name}_p50_ms", value, unit="ms") for name, value in alone.parts.items())
+        yield from feature_rows(shop.core, read_tables(tables), folder / "features", whole)
         for peer in (BATCHED, *((*PEERS, LITSERVE_TWO) if python else PEERS[:1])):
             command = sys.executable if peer in (BATCHED, PEERS[0]) or python is None else python
             arms[peer] = stack.enter_context(started_peer(peer, command, bundle, folder))
         arms[OURS_TWO] = stack.enter_context(endpoint(bundle, folder, helpers=2, name=OURS_TWO))
-        measured |= _side_by_side(arms, queries[30_000:], plan)
+        measured = alone.loads | _side_by_side(arms, queries[30_000:], plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
         yield from (
             Row("memory_mb" if name == OURS else f"{name}_memory_mb", arm.memory_mb(), unit="MB")
             for name, arm in arms.items()
         )
-    yield from _comparison(measured, sum(parts.values()), alone)
+    yield from _comparison(measured, alone)
 
 
-def _comparison(measured: dict[tuple[str, int], LoadResult], parts: float, alone: float) -> Iterator[Row]:
+def _comparison(measured: dict[tuple[str, int], LoadResult], alone: Alone) -> Iterator[Row]:
     """Ratios first: they survive another machine."""
     ours = measured[OURS, BUSIEST]
     peers = {name: measured[name, BUSIEST] for name in (*PEERS, BATCHED) if (name, BUSIEST) in measured}
     rivals = [peer for name, peer in peers.items() if name != BATCHED]
-    yield Row("p50_over_parts", measured[OURS, 1].p50 / parts, reference="at most 1.3")
-    yield Row("throughput_over_core", ours.throughput / alone, reference="at least 0.75")
+    yield Row("p50_over_parts", alone.p50_over_parts, reference="at most 1.3")
+    yield Row("throughput_over_core", ours.throughput / alone.core, reference="at least 0.75")
     best = max(peer.throughput for peer in rivals)
     yield Row("throughput_over_best_peer", ours.throughput / best, reference="above 1")
     yield Row("p99_over_best_peer", ours.p99 / min(peer.p99 for peer in rivals), reference="below 1")
@@ -135,21 +138,26 @@ def _sizes(bundle: Path, many: Path, asked: list[str], folder: Path, plan: Plan)
 
     Recall is that of queries of the shop on which no index was chosen.
     """
-    times, queries = {}, _queries(plan.parts)
+    paths = {"base": bundle, "many": many}
+    cores = {name: BundleCore.load(path, 1) for name, path in paths.items()}
+    queries = _queries(plan.parts)
+    vectors = next(iter(cores.values())).encode(queries)
+    times: dict[str, list[float]] = {name: [] for name in cores}
+    for turn in range(0, len(queries), PAGES_A_TURN):
+        for name, core in cores.items():
+            asked_now = zip(queries[turn : turn + PAGES_A_TURN], vectors[turn : turn + PAGES_A_TURN], strict=True)
+            times[name] += [_timed(_page, core, query, vector) for query, vector in asked_now]
     unseen = spread(sorted(set(asked) - set(spread(asked))))
-    for name, path in (("base", bundle), ("many", many)):
-        core = BundleCore.load(path, 1)
-        found = zip(queries, core.encode(queries), strict=True)
-        times[name] = _median_ms([_timed(_page, core, query, vector) for query, vector in found])
+    for name, core in cores.items():
         index = core.model.retriever.dense
         if isinstance(index, CodeIndex):
             yield Row(f"recall_at_100_{name}", _recall(core, index, core.encode(unseen)), reference="at least 0.98")
-            yield Row(f"index_mb_{name}", (path / SEARCH / CODES).stat().st_size / 1e6, unit="MB")
+            yield Row(f"index_mb_{name}", (paths[name] / SEARCH / CODES).stat().st_size / 1e6, unit="MB")
     yield Row("many_items", plan.many_items, unit="items")
     with endpoint(many, folder) as arm:
         yield Row("many_cold_start_seconds", arm.start_seconds, unit="s")
         yield Row("many_memory_mb", arm.memory_mb(), unit="MB")
-    yield Row("page_many_over_base", times["many"] / times["base"], reference="at most 2")
+    yield Row("page_many_over_base", median(times["many"]) / median(times["base"]), reference="at most 2")
 
 
 def _parts(core: BundleCore, queries: Sequence[str]) -> dict[str, float]:
@@ -181,28 +189,51 @@ def _core_throughput(shop: Shop, queries: Sequence[str], seconds: float) -> floa
     return pages / (time.perf_counter() - started)
 
 
-def _by_itself(
-    shop: Shop, arm: Arm, queries: Sequence[str], plan: Plan
-) -> tuple[dict[str, float], dict[tuple[str, int], LoadResult]]:
-    """The parts in this process and our endpoint with few requests in flight, in turn; medians over the rounds."""
-    each = max(1, plan.parts // plan.rounds)
+@dataclass(frozen=True)
+class Alone:
+    """Our endpoint with few requests in flight, beside what it is made of in this process; medians.
+
+    Args:
+        parts: Milliseconds of each part of a page.
+        p50_over_parts: Of a lone request, over the parts' sum of the same turn: a machine's pace changes by the minute.
+        core: Pages a second of the core.
+        loads: The endpoint at each level.
+    """
+
+    parts: dict[str, float]
+    p50_over_parts: float
+    core: float
+    loads: dict[tuple[str, int], LoadResult]
+
+
+def _by_itself(shop: Shop, arm: Arm, queries: Sequence[str], plan: Plan) -> Alone:
+    each = max(1, plan.parts // plan.turns)
     parts: list[dict[str, float]] = []
+    ratios: list[float] = []
     found: dict[tuple[str, int], list[LoadResult]] = {}
     sent = plan.parts
-    for turn in range(plan.rounds):
+    for turn in range(plan.turns):
         parts.append(_parts(shop.core, queries[turn * each : (turn + 1) * each]))
-        for level in LEVELS:
-            sent += _load(arm, queries, level, plan, sent, found)
-    return {name: median(one[name] for one in parts) for name in parts[0]}, _middles(found)
+        sent += _load(arm, queries, 1, plan.seconds * plan.rounds / plan.turns, sent, found)
+        ratios.append(found[arm.name, 1][-1].p50 / sum(parts[-1].values()))
+    core: list[float] = []
+    for turn in range(plan.rounds):
+        core.append(_core_throughput(shop, queries[20_000 + turn * 3_000 :], plan.seconds))
+        sent += _load(arm, queries, FEW, plan.seconds, sent, found)
+    middle = {name: median(one[name] for one in parts) for name in parts[0]}
+    return Alone(middle, median(ratios), median(core), _middles(found))
 
 
 def _side_by_side(arms: dict[str, Arm], queries: Sequence[str], plan: Plan) -> dict[tuple[str, int], LoadResult]:
     """Every arm with many requests in flight, in turn; medians over the rounds."""
     found: dict[tuple[str, int], list[LoadResult]] = {}
     sent = 0
-    for _ in range(plan.rounds):
-        for arm in arms.values():
-            sent += _load(arm, queries, BUSIEST, plan, sent, found)
+    with taking_turns(list(arms.values())):
+        for _ in range(plan.rounds):
+            for arm in arms.values():
+                arm.go_on()
+                sent += _load(arm, queries, BUSIEST, plan.seconds, sent, found)
+                arm.halt()
     return _middles(found)
 
 
@@ -210,12 +241,12 @@ def _load(
     arm: Arm,
     queries: Sequence[str],
     level: int,
-    plan: Plan,
+    seconds: float,
     sent: int,
     found: dict[tuple[str, int], list[LoadResult]],
 ) -> int:
     """Load an arm once with queries not yet sent; how many that were, those of the warm-up too."""
-    load = run_load(LoadSpec(arm.url, [arm.body(query) for query in queries], level, plan.seconds, first=sent))
+    load = run_load(LoadSpec(arm.url, [arm.body(query) for query in queries], level, seconds, first=sent))
     found.setdefault((arm.name, level), []).append(load)
     return load.requests * 2
 

@@ -47,8 +47,33 @@ class Arm:
 
     def memory_mb(self) -> float:
         """Memory of all its processes; what several of them map counts once."""
+        return float(sum(each.memory_full_info().pss for each in self._processes())) / 2**20
+
+    def halt(self) -> None:
+        """Stop all its processes where they are, so that they take nothing from another that is loaded."""
+        for each in self._processes():
+            each.suspend()
+
+    def go_on(self) -> None:
+        """Let them run again."""
+        for each in self._processes():
+            each.resume()
+
+    def _processes(self) -> list[psutil.Process]:
         server = psutil.Process(self.process.pid)
-        return float(sum(each.memory_full_info().pss for each in (server, *server.children(recursive=True)))) / 2**20
+        return [server, *server.children(recursive=True)]
+
+
+@contextmanager
+def taking_turns(arms: Sequence[Arm]) -> Iterator[None]:
+    """All of them halted until the end of the block; who is loaded goes on for that time."""
+    for arm in arms:
+        arm.halt()
+    try:
+        yield
+    finally:
+        for arm in arms:
+            arm.go_on()
 
 
 @contextmanager
