@@ -99,7 +99,7 @@ def test_an_encoder_without_onnx_where_torch_is_absent_ends_with_3_and_the_fix(s
     profile, drawn = tmp_path / "profile", np.random.default_rng(0).normal(size=(60, 8))
     build_profile(pd.DataFrame(), training, drawn).save(profile)
     names = ("base", "dimension", "max_length", "pooling", "pad_token_id", "fingerprint", "query_prefix", "item_prefix")
-    description = {"schema": ENCODER_SCHEMA, "serving": "torch", **dict.fromkeys(names, "")}
+    description = {"schema": ENCODER_SCHEMA, "serving": "torch", **dict.fromkeys(names, ""), "pooling": "mean"}
     write_json(profile / "encoder" / DESCRIPTION, description)
     monkeypatch.delitem(sys.modules, "pricing.encoder.model", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
