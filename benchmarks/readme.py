@@ -84,6 +84,12 @@ LINES = (
         "{mrr:.3f} / {mrr_minilm:.3f} / {mrr_bm25:.3f}; {rmse:.3f} / {rmse_overlap:.3f}",
     ),
     Line(
+        "students of three / two of its six layers, the same terms: nDCG@10 that each loses; speed of a query",
+        "home-depot-student",
+        "{ndcg10_lost_by_student_3_layers[]:.4f} / {ndcg10_lost_by_student_2_layers[]:.4f}; "
+        "{speedup_student_3_layers:.1f} / {speedup_student_2_layers:.1f} times",
+    ),
+    Line(
         "price of unseen products, RMSLE, ours / TF-IDF ridge / category median, Walmart-Amazon pairs",
         "price-regression",
         "{walmart_amazon_rmsle:.3f} / {walmart_amazon_rmsle_tfidf_ridge:.3f} / "
