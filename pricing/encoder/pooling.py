@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from pricing.encoder.folder import Pooling
-from pricing.encoder.published import model_name, published_json
+from pricing.encoder.published import family_of, published_json
 from pricing.errors import ConfigError
 
 MODULES = "modules.json"  # where sentence-transformers says what stands behind the transformer
@@ -46,12 +45,11 @@ def pooling_of(base: str, given: Pooling | None) -> Pooling:
     published = _published(base)
     if published is not None:
         return published
-    name = model_name(base)
-    return next((way for start, way in FAMILIES if re.match(rf"(?:{start})(?![a-z0-9])", name)), "mean")
+    return family_of(base, FAMILIES, "mean")
 
 
 def published_modules(pooling: Pooling, dimension: int) -> dict[str, Any]:
-    """Files by their path that say the same to sentence-transformers, of any version, and to :func:`pooling_of`."""
+    """Files by their path that say it to :func:`pooling_of`, and to sentence-transformers as its older versions did."""
     stages = [("", "Transformer"), (_POOLING_FOLDER, "Pooling"), ("2_Normalize", "Normalize")]
     modules = [
         {"idx": row, "name": str(row), "path": path, "type": f"sentence_transformers.models.{kind}"}

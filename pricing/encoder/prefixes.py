@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from pricing.encoder.published import model_name, published_json
+from pricing.encoder.published import family_of, published_json
 from pricing.errors import ConfigError
 
 Role = Literal["query", "item"]
@@ -74,7 +73,7 @@ def prefixes_of(base: str, *, query: str | None = None, item: str | None = None)
         return Prefixes(query, item)
     published = _prompts(base)
     # sentence-transformers writes empty prompts into each folder it saves: they say that nobody named any.
-    own = published if published.any else _family(base)
+    own = published if published.any else family_of(base, FAMILIES, Prefixes())
     return Prefixes(own.query if query is None else query, own.item if item is None else item)
 
 
@@ -98,9 +97,3 @@ def _prompts(base: str) -> Prefixes:
     other = prompts.get(document.get("default_prompt_name") or "") or ""
     item = next((prompts[name] for name in _ITEM_PROMPTS if name in prompts), other)
     return Prefixes(prompts.get("query", other) or "", item or "")
-
-
-def _family(base: str) -> Prefixes:
-    """What a family was taught with, by the model's name; empty for one that is not known."""
-    name = model_name(base)
-    return next((words for start, words in FAMILIES if re.match(rf"(?:{start})(?![a-z0-9])", name)), Prefixes())

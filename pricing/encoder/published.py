@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pricing.encoder.folder import resolve_base
 from pricing.errors import ConfigError
@@ -30,8 +31,22 @@ def published_json(base: str, name: str, instead: str) -> tuple[Path, Any] | Non
         raise ConfigError(f"base encoder {base!r}: {file} is not readable as JSON ({error})") from error
 
 
-def model_name(base: str) -> str:
-    """The name of a base in small letters, by which its family is known."""
+T = TypeVar("T")
+
+
+def family_of(base: str, families: tuple[tuple[str, T], ...], otherwise: T) -> T:
+    """What a base's family was taught with, by the start of its name, in small letters.
+
+    Args:
+        base: ``minilm``, a directory or a hub id.
+        families: Patterns of names, with what is wanted.
+        otherwise: For a name that none of them matches.
+    """
+    name = _name(base)
+    return next((known for start, known in families if re.match(rf"(?:{start})(?![a-z0-9])", name)), otherwise)
+
+
+def _name(base: str) -> str:
     parts = Path(base).parts
     hub = [part.rpartition("--")[2] for part in parts if part.startswith("models--")]  # a folder of the hub's cache
     return (hub[-1] if hub else Path(base).name).casefold()
