@@ -49,7 +49,8 @@ class Mailbox(Generic[T]):
             seconds: Longest wait for the first; None waits for ever.
         """
         if self._at_work and len(self._items) < most and not self._closed:
-            self._wake.wait(PAUSE_SECONDS)  # nobody but close wakes it
+            self._wake.wait(PAUSE_SECONDS)
+            self._wake.clear()  # a sign that came when it had just woken would end each pause at once
         if not self._items and not self._closed:
             self._asleep = True
             if not self._items:  # nothing came before the sign was up

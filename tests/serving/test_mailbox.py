@@ -29,7 +29,7 @@ def test_a_full_box_refuses_and_has_room_again_once_it_is_read() -> None:
 
 
 def test_a_sleeping_reader_is_woken_and_one_at_work_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.mailbox.PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr("serving.mailbox.PAUSE_SECONDS", 1.0)
     box: Mailbox[int] = Mailbox(10)
     threading.Timer(0.05, box.put, (1,)).start()
     assert box.take(9, 60.0) == [1]  # woken: a minute has not passed
