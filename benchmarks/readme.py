@@ -207,7 +207,7 @@ LINES = (
         "{feature_share_cached:.2f}",
     ),
     Line(
-        "first 100 of 100k embeddings, exact scan / 4-bit codes as chosen / HNSW, one thread; recall of the latter two",
+        "first 100 of 100k embeddings, exact scan / 4-bit codes, 1,000 candidates / HNSW; recall of the latter two",
         "search-index",
         "{scan_p50:.1f} / {codes_10_p50:.1f} / {hnsw_p50:.1f} ms; {codes_10_recall:.3f}, {hnsw_recall:.3f}",
     ),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import registry
 from pricing.encoder.config import PRESETS, EncoderConfig, preset
 
 DOC = (Path(__file__).parents[1] / "docs" / "encoder.md").read_text(encoding="utf-8")
@@ -36,6 +37,11 @@ def test_settings_that_it_shows_are_taken(settings):
         preset(name, **json.loads(settings))
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks[\w.]*)", DOC))))
-def test_commands_that_it_names_are_there(module):
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks\.[\w.]+)", DOC))))
+def test_studies_that_it_names_are_there(module):
     assert importlib.util.find_spec(module) is not None
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"python -m benchmarks ([a-z][a-z-]*)", DOC))))
+def test_benchmarks_that_it_names_are_there(name):
+    assert name in {known.replace("_", "-") for known in registry.benchmark_names()}
