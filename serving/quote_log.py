@@ -2,8 +2,8 @@
 
 Pages wait in a bounded queue for a thread that journals and gathers them, and hands what is due to another that writes
 files: a slow disk keeps no page from the journal. When the queue is full the page is dropped and counted. A file
-appears whole or not at all. What the process held when it was killed is read back from its journal at the next start.
-It knows nothing of prices: a row is what :data:`pricing.schema.QUOTES` says.
+appears whole or not at all. What a killed process had journalled, all but its last moment's pages, is read back at the
+next start. It knows nothing of prices: a row is what :data:`pricing.schema.QUOTES` says.
 """
 
 from __future__ import annotations
