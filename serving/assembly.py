@@ -18,8 +18,9 @@ from serving.batching import AHEAD, EmbeddingCache, MicroBatcher
 from serving.breaker import CircuitBreaker
 from serving.bundle_core import BundleCore
 from serving.core import Core
-from serving.endpoint import Endpoint, Generation
+from serving.endpoint import Endpoint
 from serving.features import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.generation import Generation
 from serving.helpers import Helpers
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics

@@ -8,6 +8,7 @@ wait for that, the next batch gathers on, and costs the less a query.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -24,7 +25,7 @@ AHEAD = 4  # pages whose prices take as long as the encode of a full batch
 
 
 class EmbeddingCache:
-    """The embeddings of the queries seen last.
+    """The embeddings of the queries seen last; any thread may use it.
 
     Args:
         capacity: Queries kept; 0 keeps none.
@@ -33,34 +34,41 @@ class EmbeddingCache:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
+        self._turn = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     def get(self, query: str) -> Vector | None:
         """The embedding (d,), None when it is not here."""
-        vector = self._vectors.get(query)
-        if vector is not None:
-            self._vectors.move_to_end(query)
-        return vector
+        with self._turn:
+            vector = self._vectors.get(query)
+            if vector is not None:
+                self._vectors.move_to_end(query)
+            return vector
+
+    def __contains__(self, query: str) -> bool:
+        """Whether the embedding is here; asking does not count as use."""
+        return query in self._vectors
 
     def put(self, query: str, vector: Vector) -> None:
         """Keep an embedding; the one unused for longest makes room."""
         if self._capacity == 0:
             return
-        self._vectors[query] = vector
-        self._vectors.move_to_end(query)
-        if len(self._vectors) > self._capacity:
-            self._vectors.popitem(last=False)
+        with self._turn:
+            self._vectors[query] = vector
+            self._vectors.move_to_end(query)
+            if len(self._vectors) > self._capacity:
+                self._vectors.popitem(last=False)
 
 
 class MicroBatcher:
     """Encodes texts in batches of whatever has gathered.
 
-    To be used from one event loop.
+    To be used from one event loop, but for :meth:`encode_here`.
 
     Args:
-        encode: Texts to unit rows (n, d); called in ``executor``, one batch at a time.
+        encode: Texts to unit rows (n, d); called for one batch at a time.
         executor: Where it is called.
         largest: Most texts in a batch.
         ahead: Pages (see :meth:`page`) past their encode and not yet done from which on the next batch waits.
@@ -78,7 +86,8 @@ class MicroBatcher:
         ahead: int = AHEAD,
         observe: Callable[[int], None] = lambda _size: None,
     ) -> None:
-        self._encode = encode
+        self._encode_rows = encode
+        self._turn = threading.Lock()
         self._executor = executor
         self._largest = largest
         self._cache = cache
@@ -99,6 +108,19 @@ class MicroBatcher:
         finally:
             self._pages -= 1
             self._page_done.set()
+
+    def alone(self, text: str) -> bool:
+        """Whether a text new to the cache, whose page is counted as in work already, is the only one in work."""
+        return self._pages <= 1 and not self._in_flight and text not in self._cache
+
+    def encode_here(self, text: str) -> Vector:
+        """The embedding (d,) of one text, encoded in the caller's thread; for a page :meth:`alone`.
+
+        Raises:
+            Exception: What the encoder raised.
+        """
+        self._observe(1)
+        return self._encode((text,))[0]
 
     async def encode(self, text: str) -> tuple[Vector, bool]:
         """The embedding (d,) of a text, and whether it was known already.
@@ -139,6 +161,16 @@ class MicroBatcher:
             self._page_done.clear()
             await self._page_done.wait()
 
+    def _encode(self, texts: Sequence[str]) -> list[Vector]:
+        """Rows of the texts, kept from now on; those of a text that another caller encoded meanwhile are known."""
+        with self._turn:  # an encoder need not stand two callers
+            rows = {text: row for text in texts if (row := self._cache.get(text)) is not None}
+            fresh = [text for text in texts if text not in rows]
+            for text, row in zip(fresh, self._encode_rows(fresh) if fresh else (), strict=True):
+                rows[text] = np.array(row, dtype=np.float32)  # its own memory: a view would keep the whole batch
+                self._cache.put(text, rows[text])
+        return [rows[text] for text in texts]
+
     async def _encode_batch(self, texts: Sequence[str]) -> None:
         self._observe(len(texts))
         loop = asyncio.get_running_loop()
@@ -151,6 +183,4 @@ class MicroBatcher:
                 future.exception()  # a caller may have gone: its error is not one that nobody saw
             return
         for text, row in zip(texts, rows, strict=True):
-            vector = np.array(row, dtype=np.float32)  # its own memory: a view would keep the whole batch
-            self._cache.put(text, vector)
-            self._in_flight.pop(text).set_result(vector)
+            self._in_flight.pop(text).set_result(row)

@@ -38,7 +38,7 @@ class EpochCorridors:
 
     def known(self, core: Core, rows: Rows, epoch: int) -> EpochCorridor | None:
         """The corridors of a page, money; None where that of some item must be asked of the other processes first."""
-        key, items = _key(core, epoch), [core.item_ids[row] for row in rows]
+        key, items = _key(core, epoch), [core.item_ids[row] for row in rows.tolist()]
         kept = self._kept.get(key, {})
         if not kept.keys() >= set(items):
             if self._promises.shared:

@@ -11,22 +11,24 @@ import contextvars
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pricing.errors import RequestError, UnavailableError
+from pricing.errors import UnavailableError
 from serving import promises as promised_prices
 from serving.answers import page_answer, quote_record
-from serving.batching import MicroBatcher
-from serving.core import Core, Rows, Vector
+from serving.core import Core, Vector
 from serving.corridors import EpochCorridors
-from serving.features import STALE, ItemFeatureCache, UserFeatureClient, UserRead
-from serving.helpers import HelperLost, Helpers, Link
-from serving.kept import Kept, degraded_fields, whole_fields
+from serving.features import STALE, UserFeatureClient
+from serving.finder import Finder
+from serving.generation import Generation
+from serving.helpers import HelperLost, Link
+from serving.kept import degraded_fields, whole_fields
+from serving.lookups import Looking, Lookups
 from serving.metrics import Metrics
-from serving.page_state import Found, Known, Priced, priced, prices_of, promise_key, user_context
+from serving.page_state import Found, Known, Priced, known_of, priced, prices_of, promise_key
 from serving.payload import SEARCH, PageRequest
 from serving.promises import Promises
 from serving.quote_log import QuoteLog
@@ -39,16 +41,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
 PROMISE_EPOCHS = 2  # for which a promise is kept: past the end of its own; the key carries the epoch
-
-
-@dataclass(frozen=True)
-class Generation:
-    """A model with what was built around it; swapped whole when the model is."""
-
-    core: Core
-    items: ItemFeatureCache
-    batcher: MicroBatcher
-    helpers: Helpers
 
 
 class Endpoint:
@@ -83,10 +75,11 @@ class Endpoint:
     ) -> None:
         self.generation = generation
         self.book = book
-        self._users = users
+        self._lookups = Lookups(users, promises, stages)
         self._log = log
         self._promises = promises
         self._corridors = EpochCorridors(promises)
+        self._finder = Finder(self._corridors, stages)
         self._executor = executor
         self._aside = aside
         self._metrics = metrics
@@ -119,10 +112,9 @@ class Endpoint:
         started, now = time.perf_counter(), self._clock()
         core, subject = generation.core, self.book.user_key(request.user_id)
         key = promise_key(core, request, core.epoch_of(now), subject)
-        known = await self._known(generation, request, key, now)
-        made = await self._priced(generation, request, known, key, now)
+        made = await self._priced(generation, request, key, now)
         with self._stages.stage("answer"):
-            ages = [age for age in (made.found.age, known.user_age) if age is not None and np.isfinite(age)]
+            ages = [age for age in (made.found.age, made.known.user_age) if age is not None and np.isfinite(age)]
             answer = page_answer(
                 made.page,
                 request,
@@ -130,53 +122,42 @@ class Endpoint:
                 subject=subject,
                 now=now,
                 age=max(ages, default=None),
-                cause=made.cause,
+                cause=made.known.cause,
                 unknown=made.found.unknown,
             )
-        # Once the answer is on its way, and before its client can ask again: no caller waits for the log's thread.
-        asyncio.get_running_loop().call_soon(
-            self._note, quote_record(made.page, request, answer, subject, now), answer, protocol, started
-        )
+        # Once the answer is on its way, and before its client can ask again: nobody waits for the log or the counters.
+        asyncio.get_running_loop().call_soon(self._note, made, request, answer, subject, now, protocol, started)
         return answer
 
-    def _note(self, record: dict[str, Any], answer: Mapping[str, Any], protocol: str, started: float) -> None:
+    def _note(
+        self,
+        made: Priced,
+        request: PageRequest,
+        answer: Mapping[str, Any],
+        subject: str,
+        now: float,
+        protocol: str,
+        started: float,
+    ) -> None:
         """Log and count a page."""
+        seconds = time.perf_counter() - started
         if self._log is not None:
-            self._log.put(record)
-        self._metrics.observe_page(answer, protocol, time.perf_counter() - started)
+            self._log.put(quote_record(made.page, request, answer, subject, now))
+        self._metrics.observe_page(answer, protocol, seconds)
 
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         generation, now = self.generation, self._clock()
         core, epoch = generation.core, generation.core.epoch_of(now)
         key = promise_key(core, request, epoch, self.book.user_key(request.user_id))
-        known = await self._known(generation, request, key, now)
-        found = await self._do(self._aside, self._find, generation, request, known, epoch)
+        with self._lookups.begun(request, key) as looking:
+            embedding = await self._encode(generation, request.query)
+            known = known_of(request, embedding, await looking.customer(), now)
+        found = await self._do(self._aside, self._finder.find, generation, request, known, epoch)
         found, known = await self._ready(generation, found, known, epoch)
         _, arguments = await self._do(self._aside, priced, core, known, found, epoch)
         with self._stages.stage("explain"):
             items = await self._do(self._aside, core.explain, *arguments)
         return {"model_version": core.version, "degraded": known.cause, "unknown_items": found.unknown, "items": items}
-
-    async def _known(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Known:
-        """Customer, query and promises, looked up side by side."""
-        wanted = None if request.opted_out else request.user_id
-        reading = asyncio.create_task(self._read_user(wanted)) if wanted is not None else None
-        promised = asyncio.create_task(self._promised(key)) if key is not None else None
-        try:
-            embedding = await self._encode(generation, request.query)
-            read = await reading if reading else UserRead()
-            kept, broken = await promised if promised else (Kept(), None)
-        finally:
-            for task in (reading, promised):
-                if task is not None and not task.done():
-                    task.cancel()
-        observed = read.features.observed_at if read.features else None
-        age = None if observed is None else max(0.0, now - observed)
-        return Known(embedding, user_context(request, read), age, kept, read.cause or broken)
-
-    async def _read_user(self, user_id: str) -> UserRead:
-        with self._stages.stage("features"):
-            return await self._users.read(user_id)
 
     async def _encode(self, generation: Generation, query: str | None) -> Vector | None:
         if query is None:
@@ -186,19 +167,45 @@ class Endpoint:
         self._metrics.cache.labels("hit" if known else "miss").inc()
         return vector
 
-    async def _promised(self, key: str) -> tuple[Kept, str | None]:
-        """What was promised, and why it cannot be known."""
-        try:
-            return Kept.of(await self._promises.promised(key)), None
-        except UnavailableError:
-            return Kept(), promised_prices.DOWN
+    async def _first(
+        self, generation: Generation, request: PageRequest, key: str | None, now: float, epoch: int
+    ) -> tuple[Known, Found, PricedPage | None]:
+        """Query, customer and promises, looked up side by side, and the page found and priced on them."""
+        with self._lookups.begun(request, key) as looking:
+            if request.query is not None and generation.batcher.alone(request.query):
+                async with generation.helpers.turns.turn():
+                    return await self._alone(generation, request, looking, now, epoch)
+            embedding = await self._encode(generation, request.query)
+            known = known_of(request, embedding, await looking.customer(), now)
+        return known, *await self._found_and_priced(generation, request, known, epoch)
 
-    async def _priced(
-        self, generation: Generation, request: PageRequest, known: Known, key: str | None, now: float
-    ) -> Priced:
+    async def _alone(
+        self, generation: Generation, request: PageRequest, looking: Looking, now: float, epoch: int
+    ) -> tuple[Known, Found, PricedPage | None]:
+        """All of it in one visit to a thread, which a page alone need not share: each visit costs two wake-ups.
+
+        It takes a second visit where the encode is done before the customer is known.
+        """
+
+        def visit() -> tuple[Vector, tuple[Known, Found, PricedPage | None] | None]:
+            with self._stages.stage("encode"):
+                embedding = generation.batcher.encode_here(request.query or "")
+            if not looking.done:
+                return embedding, None
+            known = known_of(request, embedding, looking.found(), now)
+            return embedding, (known, *self._find_and_price(generation, request, known, epoch))
+
+        embedding, page = await self._run(visit)
+        self._metrics.cache.labels("miss").inc()
+        if page is not None:
+            return page
+        known = known_of(request, embedding, await looking.customer(), now)
+        return known, *await self._run(self._find_and_price, generation, request, known, epoch)
+
+    async def _priced(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Priced:
         """The page at prices that keep what was promised, or at list prices and why."""
         epoch = generation.core.epoch_of(now)
-        found, page = await self._found_and_priced(generation, request, known, epoch)
+        known, found, page = await self._first(generation, request, key, now, epoch)
         if page is None:  # features too old, or items that this process has not priced in the epoch: look them up
             found, known = await self._ready(generation, found, known, epoch)
             page = await self._run(self._price, generation.core, known, found, epoch)
@@ -209,7 +216,7 @@ class Endpoint:
         if kept is not None:
             known = kept
             page = await self._run(self._price, generation.core, known, found, epoch)
-        return Priced(page, found, known.cause)
+        return Priced(page, known, found)
 
     async def _promise(self, key: str | None, page: PricedPage, known: Known, seconds: int) -> Known | None:
         """Promise a page's prices; what must be known to price it again, None where it stands."""
@@ -242,7 +249,7 @@ class Endpoint:
     ) -> tuple[Found, PricedPage | None]:
         """A helper's page; none where a corridor of the epoch or the age of a feature is not what it took it for."""
         core = generation.core
-        rows, unknown = (None, []) if request.task == SEARCH else self._asked_for(core, request)
+        rows, unknown = (None, []) if request.task == SEARCH else self._finder.asked_for(core, request)
         with self._stages.stage("help"):
             answer = await generation.helpers.ask(
                 helper, rows=rows, page_size=request.page_size, query=request.query or "", known=known, epoch=epoch
@@ -250,42 +257,16 @@ class Endpoint:
         market, age = generation.items.rows(answer.rows)
         found = Found(answer.rows, unknown, market, age, generation.items.too_old(answer.rows))
         own = not len(found.old) and self._corridors.own(core, answer.rows, epoch, answer.ends)
-        return (found, answer.page) if own else (self._look(generation, answer.rows, unknown, epoch), None)
+        return (found, answer.page) if own else (self._finder.look(generation, answer.rows, unknown, epoch), None)
 
     def _find_and_price(
         self, generation: Generation, request: PageRequest, known: Known, epoch: int
     ) -> tuple[Found, PricedPage | None]:
         """Both in one visit to a thread, which is the rule; no page where something must be looked up first."""
-        found = self._find(generation, request, known, epoch)
+        found = self._finder.find(generation, request, known, epoch)
         if len(found.old) or found.corridor is None:
             return found, None
         return found, self._price(generation.core, known, found, epoch)
-
-    def _find(self, generation: Generation, request: PageRequest, known: Known, epoch: int) -> Found:
-        core = generation.core
-        unknown: list[str] = []
-        if request.task == SEARCH:
-            assert known.embedding is not None, "a search has a query"
-            with self._stages.stage("retrieve"):
-                rows = core.retrieve(
-                    known.embedding, request.query or "", known.user, request.page_size, generation.items.stock
-                )
-        else:
-            rows, unknown = self._asked_for(core, request)
-        return self._look(generation, rows, unknown, epoch)
-
-    @staticmethod
-    def _asked_for(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
-        """The rows of the items of a ``price`` request, and the ids that the catalogue lacks."""
-        rows, unknown = core.rows_of(request.item_ids or ())
-        if not len(rows):
-            raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
-        return rows[: request.page_size], unknown
-
-    def _look(self, generation: Generation, rows: Rows, unknown: list[str], epoch: int) -> Found:
-        market, age = generation.items.rows(rows)
-        corridor = self._corridors.known(generation.core, rows, epoch)
-        return Found(rows, unknown, market, age, generation.items.too_old(rows), corridor)
 
     async def _ready(self, generation: Generation, found: Found, known: Known, epoch: int) -> tuple[Found, Known]:
         """The page with fresh features and the epoch's corridor; where one cannot be had, with the cause."""
@@ -305,7 +286,7 @@ class Endpoint:
             return found
         with self._stages.stage("item_features"), contextlib.suppress(Exception):  # late or refused: the page says so
             await asyncio.wait_for(self._do(self._aside, generation.items.read, found.old), READ_THROUGH_SECONDS)
-        return self._look(generation, found.rows, found.unknown, epoch)
+        return self._finder.look(generation, found.rows, found.unknown, epoch)
 
     def _price(self, core: Core, known: Known, found: Found, epoch: int) -> PricedPage:
         with self._stages.stage("price"):

@@ -11,8 +11,9 @@ import numpy as np
 from pricing.page.context import MarketContext, UserContext
 from pricing.page.epoch_corridor import EpochCorridor
 from serving.core import Core, Floats, Rows, Settled, Vector
-from serving.features import UserRead
+from serving.features import UserFeatures
 from serving.kept import Kept
+from serving.lookups import Customer
 from serving.payload import PageRequest
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Priced:
     """A page, and what it was priced on."""
 
     page: PricedPage
+    known: Known
     found: Found
-    cause: str | None
 
 
 Arguments = tuple[Rows, Vector | None, UserContext, MarketContext, int, Settled]
@@ -101,9 +102,23 @@ def _imposed(page: PricedPage, promised: Floats | None, before: Floats | None, u
     return np.where(broken | held, promised, np.nan) if (broken & ~held).any() else None
 
 
-def user_context(request: PageRequest, read: UserRead) -> UserContext:
-    """The customer as request and feature store know them."""
-    features = read.features
+def known_of(request: PageRequest, embedding: Vector | None, customer: Customer, now: float) -> Known:
+    """What request, encoder and stores say.
+
+    Args:
+        request: What is asked for.
+        embedding: (d,) of its query, None without one.
+        customer: What was looked up.
+        now: Unix time in seconds.
+    """
+    features = customer.read.features
+    observed = None if features is None else features.observed_at
+    age = None if observed is None else max(0.0, now - observed)
+    cause = customer.read.cause or customer.broken
+    return Known(embedding, _user_context(request, features), age, customer.kept, cause)
+
+
+def _user_context(request: PageRequest, features: UserFeatures | None) -> UserContext:
     return UserContext(
         user_id=request.user_id,
         behaviour=features.behaviour if features else None,

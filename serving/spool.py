@@ -1,6 +1,6 @@
-"""A journal of quoted pages on the local disk, one line a page, so that a killed process loses no more of them than
-those of its last moment, which still waited for the log's thread (:data:`serving.mailbox.PAUSE_SECONDS`).
+"""A journal of quoted pages on the local disk, one line a page: a killed process loses those of its last moment only.
 
+What is lost still waited for the log's thread (:data:`serving.mailbox.PAUSE_SECONDS`).
 A segment is the journal of one file of the quote log; it is removed when that file is safe. A segment that no living
 process holds was left by one that died: the next start reads it. It knows neither the columns nor where the log is.
 """

@@ -187,3 +187,36 @@ async def test_pages_that_leave_or_fail_hold_no_batch_up(pool) -> None:
     encoder.door.set()
     outcomes = await asyncio.gather(*leaving, page("c"), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 2 + [RuntimeError] * 2
+
+
+async def test_a_text_is_alone_until_another_page_or_text_is_in_work(pool) -> None:
+    encoder = Encoder()
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
+    with batcher.page():
+        assert batcher.alone("one")
+        with batcher.page():
+            assert not batcher.alone("one")
+        encoder.door.clear()
+        other = asyncio.create_task(batcher.encode("two"))
+        await until(lambda: len(encoder.batches) == 1)
+        assert not batcher.alone("one")
+        encoder.door.set()
+        await other
+        assert batcher.alone("one")
+        assert not batcher.alone("two"), "known already"
+
+
+async def test_a_text_encoded_in_its_callers_thread_is_remembered_and_waits_for_a_batch(pool) -> None:
+    encoder, sizes = Encoder(), []
+    batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8), observe=sizes.append)
+    encoder.door.clear()
+    batch = asyncio.create_task(batcher.encode("two"))
+    await until(lambda: len(encoder.batches) == 1)
+    here = asyncio.get_running_loop().run_in_executor(None, batcher.encode_here, "four")
+    await settle()
+    assert len(encoder.batches) == 1, "never two calls at once"
+    encoder.door.set()
+    await batch
+    assert (await here).tolist() == [4.0, 1.0]
+    assert (await batcher.encode("four"))[1]
+    assert sizes == [1, 1]

@@ -202,10 +202,11 @@ def test_a_helper_that_hangs_is_ended_and_its_page_is_priced_here(
     monkeypatch.setattr("serving.helpers._started", deaf)
     monkeypatch.setattr("serving.helpers.ANSWER_SECONDS", 0.05)
     with serve(helpers=1) as running:
-        turns = running.assembly.endpoint.generation.helpers.turns
+        generation = running.assembly.endpoint.generation
+        turns = generation.helpers.turns
         until(lambda: len(turns.helpers) == 1)
         turns._here = True  # as if another page were being priced here: the next goes to the helper
-        with ThreadPoolExecutor(1) as one:
+        with ThreadPoolExecutor(1) as one, generation.batcher.page():
             asked = one.submit(httpx.post, f"{running.http}{PATH}", json={"instances": [{"query": QUERY}]}, timeout=60)
             answer = asked.result(60)
         turns._here = False
