@@ -1,4 +1,4 @@
-"""How fast the text encoder answers, by engine, threads and length, and how fast it is fine-tuned beside a peer.
+"""How fast the text encoder answers, by engine, threads and length.
 
 The engines are timed in one process, one after the other, on the same token ids; the fidelity of each export to torch
 stands beside its speed.
@@ -22,13 +22,11 @@ from numpy.typing import NDArray
 from benchmarks.encoder_fidelity import exported
 from benchmarks.result import Result, Row
 from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
-from pricing.encoder.losses import TensorBatch, contrastive_loss
 from pricing.encoder.model import Encoder, TorchEncoder
 from pricing.encoder.onnx import OnnxEncoder
 
 LENGTHS, THREADS = (12, 64), (1, 2)
 LATENCY_CALLS, BATCH, BATCHES = 40, 32, 5
-TRAIN_BATCH, TRAIN_TOKENS, TRAIN_STEPS, WARM = 16, 16, 8, 2
 REFERENCE = {"torch": 17.0, "fp32": 6.0, "int8": 3.3}  # ms, 12 tokens, 1 thread: measured when the design was written
 
 COMPILED = "compiled"
@@ -38,7 +36,7 @@ Engine = Callable[[Ids], object]
 
 
 def run() -> Result:
-    """MiniLM in torch, compiled, on ONNX Runtime whole and in eight bits; then a training step beside a peer's."""
+    """MiniLM in torch, compiled, on ONNX Runtime whole and in eight bits."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "encoder"
         rows = exported(folder)
@@ -49,7 +47,6 @@ def run() -> Result:
         for threads in THREADS:
             for name, engine in _engines(folder, threads, notes):
                 rows.extend(_speed(name, engine, threads))
-    rows.extend(_training_rows(notes))
     return Result("encoder", "python -m benchmarks encoder", tuple(rows), tuple(dict.fromkeys(notes)))
 
 
@@ -122,64 +119,3 @@ def _ids(batch: int, length: int) -> Ids:
     ids = np.random.default_rng(0).integers(2000, 20_000, (batch, length))
     ids[:, 0], ids[:, -1] = 101, 102
     return ids
-
-
-def _training_rows(notes: list[str]) -> list[Row]:
-    """Pairs a second of one contrastive step, ours and sentence-transformers', on the same ids, rate and precision."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    query, item = _ids(TRAIN_BATCH, TRAIN_TOKENS), _ids(TRAIN_BATCH, TRAIN_TOKENS) + 1
-    item[:, 0], item[:, -1] = 101, 102
-    ours = TRAIN_BATCH / float(np.median(_times(_our_step(query, item), TRAIN_STEPS)))
-    rows = [Row("train_ours", ours, None, None, "pairs/s")]
-    theirs = _peer_step(query, item)
-    if theirs is None:
-        notes.append("sentence-transformers is not installed: the training step has no peer here.")
-        return rows
-    peer = TRAIN_BATCH / float(np.median(_times(theirs, TRAIN_STEPS)))
-    notes.append(
-        f"Training: {TRAIN_BATCH} pairs of 2 x {TRAIN_TOKENS} tokens, all weights, fp32, AdamW, in-batch negatives; "
-        "the peer is sentence-transformers' model and MultipleNegativesRankingLoss in the same loop."
-    )
-    return [*rows, Row("train_sentence_transformers", peer, None, None, "pairs/s"), Row("train_ratio", ours / peer)]
-
-
-def _our_step(query: Ids, item: Ids) -> Callable[[], object]:
-    model = TorchEncoder.base("minilm").model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-5)
-    size = len(query)
-    mask, place = torch.ones(query.shape, dtype=torch.int64), torch.arange(size)
-    fields = {name: torch.zeros(0) for name in TensorBatch.__dataclass_fields__}
-    fields |= {"pair_query": place, "pair_item": place, "relevance": torch.ones(size)}
-    batch = TensorBatch(**{**fields, "negative": ~torch.eye(size, dtype=torch.bool)})
-
-    def step() -> None:
-        scores = model(torch.from_numpy(query), mask) @ model(torch.from_numpy(item), mask).T / 0.05
-        contrastive_loss(scores, batch, 0.5).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    return step
-
-
-def _peer_step(query: Ids, item: Ids) -> Callable[[], object] | None:
-    try:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    except ImportError:
-        return None
-    from pricing.encoder.folder import resolve_base
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = SentenceTransformer(resolve_base("minilm"), device="cpu").train()
-        loss: Any = MultipleNegativesRankingLoss(model, scale=20.0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=2e-5)
-    mask = torch.ones(query.shape, dtype=torch.int64)
-
-    def step() -> None:
-        sides = [{"input_ids": torch.from_numpy(ids), "attention_mask": mask} for ids in (query, item)]
-        loss(sides, torch.zeros(len(query))).backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    return step

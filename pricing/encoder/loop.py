@@ -54,7 +54,7 @@ class Loop:
         self.sharded = config.sharding == "full" and group.size() > 1
         if self.sharded:
             sharding.shard(self.losses.encoder, self.device)
-        self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config))
+        self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config), fused=True)
         self.plan = BatchPlan(data, config, config.accumulation * group.size())
         self.steps = 0 if config.method == "none" else self.plan.steps
         self.state, self.best = RunState(), {n: p.detach().clone() for n, p in trainable(self.losses).items()}

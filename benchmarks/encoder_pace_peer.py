@@ -1,4 +1,4 @@
-"""sentence-transformers' own Trainer on the pairs of the GPU benchmark. Knows nothing of our training."""
+"""sentence-transformers' own Trainer on the same pairs. Knows nothing of our training."""
 
 from __future__ import annotations
 
