@@ -38,6 +38,8 @@ from serving.tracing import Stages
 if TYPE_CHECKING:
     from pricing.page.page import PricedPage
 
+    First = tuple[Known, Found, PricedPage | None]  # no page where something must be looked up before it is priced
+
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
 PROMISE_EPOCHS = 2  # for which a promise is kept: past the end of its own; the key carries the epoch
@@ -169,25 +171,27 @@ class Endpoint:
 
     async def _first(
         self, generation: Generation, request: PageRequest, key: str | None, now: float, epoch: int
-    ) -> tuple[Known, Found, PricedPage | None]:
+    ) -> First:
         """Query, customer and promises, looked up side by side, and the page found and priced on them."""
         with self._lookups.begun(request, key) as looking:
             if request.query is not None and generation.batcher.alone(request.query):
-                async with generation.helpers.turns.turn():
-                    return await self._alone(generation, request, looking, now, epoch)
-            embedding = await self._encode(generation, request.query)
+                embedding, page = await self._alone(generation, request, looking, now, epoch)
+                if page is not None:
+                    return page
+            else:
+                embedding = await self._encode(generation, request.query)
             known = known_of(request, embedding, await looking.customer(), now)
         return known, *await self._found_and_priced(generation, request, known, epoch)
 
     async def _alone(
         self, generation: Generation, request: PageRequest, looking: Looking, now: float, epoch: int
-    ) -> tuple[Known, Found, PricedPage | None]:
-        """All of it in one visit to a thread, which a page alone need not share: each visit costs two wake-ups.
+    ) -> tuple[Vector | None, First | None]:
+        """Encode, find and price in one visit to a thread, which a page alone need not share: each costs two wake-ups.
 
-        It takes a second visit where the encode is done before the customer is known.
+        No page where the encode is done before the customer is known.
         """
 
-        def visit() -> tuple[Vector, tuple[Known, Found, PricedPage | None] | None]:
+        def visit() -> tuple[Vector, First | None]:
             with self._stages.stage("encode"):
                 embedding = generation.batcher.encode_here(request.query or "")
             if not looking.done:
@@ -195,12 +199,10 @@ class Endpoint:
             known = known_of(request, embedding, looking.found(), now)
             return embedding, (known, *self._find_and_price(generation, request, known, epoch))
 
-        embedding, page = await self._run(visit)
+        async with generation.helpers.turns.turn():
+            found = await self._run(visit)
         self._metrics.cache.labels("miss").inc()
-        if page is not None:
-            return page
-        known = known_of(request, embedding, await looking.customer(), now)
-        return known, *await self._run(self._find_and_price, generation, request, known, epoch)
+        return found
 
     async def _priced(self, generation: Generation, request: PageRequest, key: str | None, now: float) -> Priced:
         """The page at prices that keep what was promised, or at list prices and why."""
