@@ -40,17 +40,17 @@ class Looking:
     def __init__(self, reading: asyncio.Task[UserRead] | None, promised: asyncio.Task[Kept] | None) -> None:
         self._reading = reading
         self._promised = promised
+        self._tasks = [task for task in (reading, promised) if task is not None]
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to wait for."""
-        return all(task is None or task.done() for task in (self._reading, self._promised))
+        return all(task.done() for task in self._tasks)
 
     async def customer(self) -> Customer:
         """What was found, once it is all there."""
-        for task in (self._reading, self._promised):
-            if task is not None:
-                await asyncio.wait((task,))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         return self.found()
 
     def found(self) -> Customer:
@@ -64,9 +64,8 @@ class Looking:
 
     def give_up(self) -> None:
         """Ask no further."""
-        for task in (self._reading, self._promised):
-            if task is not None:
-                task.cancel()  # one that is done stays as it is
+        for task in self._tasks:
+            task.cancel()  # one that is done stays as it is
 
 
 class Lookups:
