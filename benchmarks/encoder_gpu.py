@@ -11,11 +11,12 @@ from benchmarks.encoder_pace import MINILM, Plan, Size, measured
 from benchmarks.result import Result
 from pricing.errors import UnavailableError
 
-COMMAND = "python -m benchmarks encoder-gpu"
+NAME = "encoder-gpu"
 FULL = Plan(
-    COMMAND,
-    "cuda",
-    (MINILM, Size("bert_base", 12, 768, 12, 3_072)),
+    NAME,
+    quick=False,
+    device="cuda",
+    sizes=(MINILM, Size("bert_base", 12, 768, 12, 3_072)),
     batch=128,
     steps=60,
     max_length=128,
@@ -24,9 +25,10 @@ FULL = Plan(
     rounds=3,
 )
 TINY = Plan(
-    f"{COMMAND} --quick",
-    "cpu",
-    (Size("tiny", 2, 32, 2, 64),),
+    NAME,
+    quick=True,
+    device="cpu",
+    sizes=(Size("tiny", 2, 32, 2, 64),),
     batch=4,
     steps=8,
     max_length=16,

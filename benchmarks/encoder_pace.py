@@ -60,7 +60,8 @@ class Plan:
     """What is run.
 
     Args:
-        command: What runs it.
+        name: Of the benchmark.
+        quick: Whether it is that benchmark's quick preset.
         device: ``cuda`` or ``cpu``.
         sizes: Encoders.
         batch: Pairs in a batch.
@@ -71,7 +72,8 @@ class Plan:
         rounds: Turns that ours and the peer take; medians are reported.
     """
 
-    command: str
+    name: str
+    quick: bool
     device: str
     sizes: tuple[Size, ...]
     batch: int
@@ -85,14 +87,18 @@ class Plan:
 def measured(plan: Plan) -> Result:
     """The rows of a plan."""
     pairs = _pairs(plan.batch * plan.steps * max(plan.accumulations))
-    notes = [f"{_card(plan)}; torch {torch.__version__}, {plan.precision}, batches of {plan.batch} pairs, AdamW."]
+    where = _card() if plan.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    notes = [
+        f"{where}; torch {torch.__version__}, {plan.precision}, batches of {plan.batch} pairs, AdamW; medians of "
+        f"{plan.rounds} turns."
+    ]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         for size in plan.sizes:
             base = _random(size, Path(scratch) / size.name)
             rows.extend(_of_size(plan, size, base, pairs, Path(scratch), notes))
-    name = plan.command.split()[3]
-    return Result(name, plan.command, tuple(rows), tuple(dict.fromkeys(notes)))
+    command = f"python -m benchmarks {plan.name}" + (" --quick" if plan.quick else "")
+    return Result(plan.name, command, tuple(rows), tuple(dict.fromkeys(notes)))
 
 
 def _of_size(plan: Plan, size: Size, base: Path, pairs: pd.DataFrame, work: Path, notes: list[str]) -> Iterator[Row]:
@@ -110,11 +116,12 @@ def _of_size(plan: Plan, size: Size, base: Path, pairs: pd.DataFrame, work: Path
     rate = tokens / plan.steps / alone.seconds
     yield Row(f"{size.name}_tokens", rate, unit="tokens/s")
     yield Row(f"{size.name}_pairs", plan.batch / alone.seconds, unit="pairs/s")
-    peak = next((value for part, value in PEAKS.items() if part in _card(plan)), None)
-    if peak is None:
-        notes.append(f"The peak of {_card(plan)} is not known here: no share of it is given.")
-    else:
-        yield Row(f"{size.name}_share_of_peak", size.flops(round(rate), length) / peak, unit="share of dense bf16")
+    if plan.device == "cuda":
+        peak = next((value for part, value in PEAKS.items() if part in _card()), None)
+        if peak is None:
+            notes.append(f"The peak of {_card()} is not known here: no share of it is given.")
+        else:
+            yield Row(f"{size.name}_share_of_peak", size.flops(round(rate), length) / peak, unit="share of dense bf16")
     if theirs:
         peer = _middle(theirs)
         yield Row(f"{size.name}_tokens_sentence_transformers", tokens / plan.steps / peer.seconds, unit="tokens/s")
@@ -240,5 +247,5 @@ def _tokens(base: Path, pairs: pd.DataFrame, plan: Plan) -> tuple[int, float]:
     return sum(lengths), sum(lengths) / len(lengths)
 
 
-def _card(plan: Plan) -> str:
-    return torch.cuda.get_device_name() if plan.device == "cuda" else "CPU"
+def _card() -> str:
+    return torch.cuda.get_device_name()

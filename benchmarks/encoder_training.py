@@ -10,11 +10,11 @@ import torch
 from benchmarks.encoder_pace import MINILM, Plan, measured
 from benchmarks.result import Result
 
-COMMAND = "python -m benchmarks encoder-training"
 FULL = Plan(
-    COMMAND,
-    "cpu",
-    (MINILM,),
+    "encoder-training",
+    quick=False,
+    device="cpu",
+    sizes=(MINILM,),
     batch=32,
     steps=25,
     max_length=64,
@@ -31,7 +31,7 @@ def run() -> Result:
 
 def quick() -> Result:
     """The same, few steps and one round."""
-    return _on_all_cores(replace(FULL, command=f"{COMMAND} --quick", steps=8, accumulations=(1,), rounds=1))
+    return _on_all_cores(replace(FULL, quick=True, steps=8, accumulations=(1,), rounds=1))
 
 
 def _on_all_cores(plan: Plan) -> Result:
