@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME``: run one benchmark or study, or all of them, and keep the figures. Measures nothing.
+"""``python -m benchmarks NAME``: run one benchmark or study, or all of them, and keep the figures.
 
 Numerical libraries get one thread unless OMP_NUM_THREADS says otherwise: two threads that wait for each other made a
 fit of six seconds take a hundred while other programs had the cores.
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmarks.apart import run_apart
 from benchmarks.registry import benchmark_names, run_named, study_names
-from pricing.errors import FairtagError
+from fairtag.base.errors import FairtagError
 
 ALL = "all"
 LIMIT_MINUTES = 15.0

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from benchmarks.result import Result, Row
-from pricing.bundle.point_in_time import training_set
-from pricing.demand.choices import Choices, Floats
-from pricing.demand.data import Assortment, demand_data
-from pricing.demand.fit import fit_demand
-from pricing.demand.logit import fit_logit, laplace
-from pricing.demand.model import DemandModel
-from pricing.market.simulation import MarketSize, simulate_market
+from fairtag.data.point_in_time import training_set
+from fairtag.demand.choices import Choices, Floats
+from fairtag.demand.demand_data import Assortment, demand_data
+from fairtag.demand.demand_model import DemandModel
+from fairtag.demand.fit import fit_demand
+from fairtag.demand.logit import fit_logit, laplace
+from fairtag.simulator.simulation import MarketSize, simulate_market
 
 LARGE, PARAMETERS = 1_000_000, 60
 SMALL, FEW = 12_000, 10  # statsmodels recurses over each page of each evaluation: minutes beyond this

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from benchmarks.encoder_fidelity import exported
 from benchmarks.result import Result, Row
-from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
-from pricing.encoder.model import Encoder, TorchEncoder
-from pricing.encoder.onnx import OnnxEncoder
+from fairtag.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
+from fairtag.encoder.model import Encoder, TorchEncoder
+from fairtag.encoder.onnx import OnnxEncoder
 
 LENGTHS, THREADS = (12, 64), (1, 2)
 LATENCY_CALLS, BATCH, BATCHES = 40, 32, 5

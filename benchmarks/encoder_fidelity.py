@@ -1,4 +1,4 @@
-"""How near an encoder's exports come to it, on the texts of the simulated shop. Times nothing."""
+"""How near an encoder's exports come to it, on the texts of the simulated shop."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.result import Row
-from pricing import schema
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.export import quantise
-from pricing.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
-from pricing.encoder.model import TorchEncoder, embed, pad_id
-from pricing.encoder.onnx import OnnxEncoder
-from pricing.encoder.training import train_encoder
-from pricing.market.design import MarketSize
-from pricing.market.simulation import simulate_market
-from pricing.tables import Tables
-from pricing.text import item_texts
+from fairtag.base import schema
+from fairtag.base.tables import Tables
+from fairtag.base.text import item_texts
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.export import quantise
+from fairtag.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
+from fairtag.encoder.model import TorchEncoder, embed, pad_id
+from fairtag.encoder.onnx import OnnxEncoder
+from fairtag.encoder.training import train_encoder
+from fairtag.simulator.shop_design import MarketSize
+from fairtag.simulator.simulation import simulate_market
 
 SHOP = MarketSize(items=1_000, users=500, impressions=8_000, wishes=1_000, judgements=4_000)
 TEXTS = 400  # of each side

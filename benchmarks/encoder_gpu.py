@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.encoder_pace import MINILM, Plan, Size, measured
 from benchmarks.result import Result
-from pricing.errors import UnavailableError
+from fairtag.base.errors import UnavailableError
 
 NAME = "encoder-gpu"
 FULL = Plan(

@@ -1,7 +1,7 @@
 """How fast encoders are fine-tuned beside sentence-transformers' own Trainer, whatever the device.
 
 Both train the same random weights on the same pairs of a simulated shop, in batches of the same size and the same
-precision, in one process, in turn. Knows nothing of quality.
+precision, in one process, in turn.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from benchmarks.encoder_pace_peer import PeerAbsent, peer_seconds
 from benchmarks.result import Result, Row
-from pricing import schema
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.folder import resolve_base
-from pricing.encoder.model import quiet
-from pricing.encoder.report import Progress
-from pricing.encoder.training import train_encoder
-from pricing.market.design import MarketSize
-from pricing.market.simulation import simulate_market
-from pricing.text import item_texts, normalise
+from fairtag.base import schema
+from fairtag.base.text import item_texts, normalise
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.folder import resolve_base
+from fairtag.encoder.model import quiet
+from fairtag.encoder.training import train_encoder
+from fairtag.encoder.training_report import Progress
+from fairtag.simulator.shop_design import MarketSize
+from fairtag.simulator.simulation import simulate_market
 
 SHOP = MarketSize(items=20_000, users=500, impressions=8_000, wishes=4_000, judgements=4_000)
 WARM = 5  # steps that are not timed: kernels are chosen and memory is taken in them

@@ -1,4 +1,4 @@
-"""sentence-transformers' own Trainer on the same pairs. Knows nothing of our training."""
+"""sentence-transformers' own Trainer on the same pairs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 
-from pricing import schema
-from pricing.encoder.model import quiet
+from fairtag.base import schema
+from fairtag.encoder.model import quiet
 
 NEEDED = ("sentence_transformers", "datasets", "accelerate")
 

@@ -17,8 +17,8 @@ import pandas as pd
 
 from benchmarks.quote_stream import QuoteStream
 from benchmarks.result import Result, Row
-from pricing import schema
-from pricing.profile.reference import build_profile
+from fairtag.base import schema
+from fairtag.profile.builder import build_profile
 
 ROWS = 10_000_000
 MICROSECOND = pd.Timedelta(microseconds=1)  # what the files keep of a time

@@ -16,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from monitoring import evidently_report
-from monitoring.scan import scan
+from fairtag.base import schema
+from fairtag.profile.builder import Profile, stratified_sample
+from monitoring.detect.scan import scan
+from monitoring.detect.window import LogReader, Window
+from monitoring.report import evidently_report
 from monitoring.settings import Settings
-from monitoring.window import LogReader, Window
-from pricing import schema
-from pricing.profile.reference import Profile, stratified_sample
 
 
 def measured(log: str, profile: Profile, start: pd.Timestamp, page: Path) -> dict[str, Any]:

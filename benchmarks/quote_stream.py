@@ -1,4 +1,4 @@
-"""A seeded stream of quotes with planted shocks, shaped like the endpoint's log. Knows no model, monitor or file.
+"""A seeded stream of quotes with planted shocks, shaped like the endpoint's log.
 
 The monitors' studies need thousands of hours of traffic, with the truth known; pricing each page with a model would
 take days and would prove no more. The stream draws a shop (items, customers, two groups), prices by a fixed rule of
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from pricing import schema
-from pricing.fairness.disclosure import read_disclosures
-from pricing.pseudonym import user_key
+from fairtag.base import schema
+from fairtag.base.pseudonym import user_key
+from fairtag.policy.disclosure import read_disclosures
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""The README's table of measured figures, made from committed results: no figure is typed by hand. It measures nothing.
+"""The README's table of measured figures, made from committed results: no figure is typed by hand.
 
 ``python -m benchmarks.readme`` writes the table between the two markers of README.md from ``benchmarks/results``,
 ``python -m benchmarks.readme --check`` exits 1 when it differs. A result is the JSON that ``--out`` wrote, with the
@@ -15,8 +15,8 @@ from typing import Any
 
 import typer
 
-from pricing.errors import DataError, FairtagError, MissingDataError
-from pricing.files import read_json, write_text
+from fairtag.base.errors import DataError, FairtagError, MissingDataError
+from fairtag.base.files import read_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

@@ -1,4 +1,4 @@
-"""Which benchmarks and studies there are, and how one is run by name. Knows nothing of what they measure.
+"""Which benchmarks and studies there are, and how one is run by name.
 
 A benchmark is a module here with ``run() -> Result``; a study is a module of ``benchmarks.studies`` with
 ``run(data: Path | None) -> Result``. Names are written with hyphens. A module may define ``quick`` with the arguments
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.result import Result
-from pricing.errors import ConfigError
+from fairtag.base.errors import ConfigError
 
 HERE = Path(__file__).parent
 STUDIES = HERE / "studies"

@@ -1,4 +1,4 @@
-"""What a study or a benchmark reports: named rows with intervals, as JSON and as a table. It measures nothing."""
+"""What a study or a benchmark reports: named rows with intervals, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pricing.files import write_json
+from fairtag.base.files import write_json
 
 
 @dataclass(frozen=True)

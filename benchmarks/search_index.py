@@ -1,6 +1,6 @@
 """How fast a search by embedding answers in 100,000 items, by kind of index, and what each finds of the exact best 100.
 
-The kinds are searched in turn, query by query, on one thread. Knows no text: the rows are clustered as a shop's are.
+The kinds are searched in turn, query by query, on one thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row
-from pricing.search.dense_index import PROBES, CodeIndex, K, choose_index, codes_of, lists_of, recall
-from pricing.search.exact_index import ExactIndex, Matrix
+from fairtag.search.dense_index import (
+    PROBES,
+    CodeIndex,
+    ExactIndex,
+    K,
+    Matrix,
+    choose_index,
+    codes_of,
+    lists_of,
+    recall,
+)
 
 ROWS, DIMENSION, CENTRES, QUERIES = 100_000, 384, 2_000, 64
 SPREAD = 0.8  # of a row around its centre, in the length of the centre; two items of one kind have a cosine of 0.6

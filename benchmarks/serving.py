@@ -27,12 +27,12 @@ from benchmarks.serving_bundle import asked_queries, enlarged, small_shop
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
 from benchmarks.serving_peers import BATCHED, GUEST, LITSERVE_TWO, PAGE, PEERS, Shop
-from pricing.bundle.bundle import SEARCH
-from pricing.page.context import UserContext
-from pricing.search.dense_index import CODES, CodeIndex, spread
-from pricing.search.similarity import top_k
-from pricing.tables import read_tables
-from serving.bundle_core import BundleCore
+from fairtag.base.tables import read_tables
+from fairtag.model.pricing_model import SEARCH
+from fairtag.policy.context import UserContext
+from fairtag.search.dense_index import CODES, CodeIndex, spread
+from fairtag.search.similarity import top_k
+from serving.page.model_core import BundleCore
 
 FEW, BUSIEST = 8, 32  # requests in flight; with few ours runs by itself: even an idle server takes from them
 PAGES_A_TURN = 20  # of one catalogue, before the other's turn

@@ -1,4 +1,4 @@
-"""The servers that the serving benchmark loads, in processes that end with it. Loads and times nothing."""
+"""The servers that the serving benchmark loads, in processes that end with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from benchmarks.serving_peers import PAGE, PATHS, body_of
-from pricing.errors import UnavailableError
+from fairtag.base.errors import UnavailableError
 
 OURS, OURS_TWO = "fairtag", "fairtag_two_helpers"
 HELPERS = max(0, (os.cpu_count() or 1) - 1)  # as its documentation recommends

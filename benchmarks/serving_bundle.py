@@ -13,24 +13,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pricing import schema
-from pricing.arrays import load_arrays, save_arrays
-from pricing.bundle.bundle import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, REFERENCE, SEARCH
-from pricing.bundle.fitting import Lineage, fit_bundle
-from pricing.bundle.manifest import read_manifest, write_manifest
-from pricing.bundle.point_in_time import training_set
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import load_encoder
-from pricing.encoder.training import train_encoder
-from pricing.files import directory_atomic
-from pricing.market.design import MarketSize
-from pricing.market.simulation import simulate_market
-from pricing.search.dense_index import choose_index, spread
-from pricing.search.fitting import TEXTS, WORDS
-from pricing.search.text_table import KINDS, TextTable
-from pricing.search.word_index import WordIndex
-from pricing.tables import read_tables, write_tables
-from pricing.text import item_texts
+from fairtag.base import schema
+from fairtag.base.files import directory_atomic, load_arrays, save_arrays
+from fairtag.base.tables import read_tables, write_tables
+from fairtag.base.text import item_texts
+from fairtag.data.point_in_time import training_set
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import load_encoder
+from fairtag.encoder.training import train_encoder
+from fairtag.model.manifest import read_manifest, write_manifest
+from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, REFERENCE, SEARCH
+from fairtag.search.dense_index import choose_index, spread
+from fairtag.search.search_part import TEXTS, WORDS
+from fairtag.search.text_table import KINDS, TextTable
+from fairtag.search.word_index import WordIndex
+from fairtag.simulator.shop_design import MarketSize
+from fairtag.simulator.simulation import simulate_market
+from fairtag.training.model import Lineage, fit_bundle
 
 SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
 NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384

@@ -1,4 +1,4 @@
-"""What reading features costs a page, with and without the endpoint's cache, from Feast on SQLite. Starts no server."""
+"""What reading features costs a page, with and without the endpoint's cache, from Feast on SQLite."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks.result import Row
 from benchmarks.serving_peers import PAGE
-from pricing import schema
-from pricing.tables import Tables
-from serving.breaker import CircuitBreaker
-from serving.bundle_core import BundleCore
-from serving.features import FeatureReader, ItemFeatureCache
+from fairtag.base import schema
+from fairtag.base.tables import Tables
+from serving.page.model_core import BundleCore
 from serving.settings import FeatureSettings
+from serving.stores.breaker import CircuitBreaker
+from serving.stores.features import FeatureReader, ItemFeatureCache
 
 READS = 100
 
@@ -45,7 +45,7 @@ def _store(tables: Tables, folder: Path) -> FeatureReader:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
         from components.adapters.feast import apply, materialise, write_repository
-        from serving.feast_store import open_reader
+        from serving.stores.feast_store import open_reader
 
         write_repository(folder)
         materialise(apply(folder, tables), datetime.now(UTC))

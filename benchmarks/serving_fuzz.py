@@ -30,9 +30,9 @@ from schemathesis.generation import GenerationMode
 from benchmarks.result import Result, Row
 from benchmarks.serving_arms import endpoint
 from benchmarks.serving_bundle import small_shop
-from serving.openapi import document
+from serving.protocol.openapi import document
+from serving.protocol.tensors import INPUTS
 from serving.settings import Limits
-from serving.tensors import INPUTS
 
 CASES = 22_000
 PATIENCE_SECONDS = 60.0  # a case not answered by then hangs

@@ -1,4 +1,4 @@
-"""A load generator in a process of its own: keeps so many requests in flight over HTTP and times each. Knows no server.
+"""A load generator in a process of its own: keeps so many requests in flight over HTTP and times each.
 
 ``python -m benchmarks.serving_load SPEC.json`` prints one JSON line. It speaks just enough HTTP/1.1 over asyncio
 streams, so that on shared cores the generator takes as little as it can from the server it loads.

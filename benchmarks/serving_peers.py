@@ -1,4 +1,4 @@
-"""The same model behind other servers, each as its documentation recommends; one server a process. Measures nothing.
+"""The same model behind other servers, each as its documentation recommends; one server a process.
 
 Every peer takes a query and answers with a priced page as JSON. It encodes, retrieves and prices with the core that
 our endpoint uses, in batches where the server offers them; it signs, promises and logs nothing, and reads no features,
@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from pricing.page.context import UserContext
-from pricing.page.page import PricedPage
-from serving.batching import EmbeddingCache, MicroBatcher
-from serving.bundle_core import BundleCore
+from fairtag.page.pricing import PricedPage
+from fairtag.policy.context import UserContext
+from serving.page.batching import EmbeddingCache, MicroBatcher
+from serving.page.model_core import BundleCore
 
 BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")

@@ -1,4 +1,4 @@
-"""How long the exact page solver takes, and what Adam and L-BFGS-B take and lose on the same pages. Fits nothing.
+"""How long the exact page solver takes, and what Adam and L-BFGS-B take and lose on the same pages.
 
 Every time ratio is of two times of one run on the same pages. The rivals get the analytic gradient, and Adam the
 solver's own chunking; a loss is a share of the exact value, so a negative one would mean that the solver is not exact.
@@ -17,9 +17,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmarks.result import Result, Row
-from pricing.page.anchor import adam
-from pricing.page.arrays import Floats
-from pricing.page.solver import CHUNK_ITEMS, page_value, solve_pages
+from fairtag.solver.anchor import adam
+from fairtag.solver.page_solver import CHUNK_ITEMS, page_value, solve_pages
+from fairtag.solver.pages import Floats
 
 COMMAND = "python -m benchmarks solver"
 PAGE = 24  # items on a page, the size that is served

@@ -26,7 +26,7 @@ def deploy(
 
     from components.adapters.kserve import deploy_bundle
     from components.adapters.mlflow import open_registry
-    from pricing.bundle.decision import read_decision
+    from fairtag.model.decision import read_decision
 
     live = deploy_bundle(Path(bundle.path), read_decision(Path(decision.path)), target, run=pipeline_run)
     champion = open_registry(registry).promote(version)

@@ -1,4 +1,4 @@
-"""The evaluation step: challenger and champion on the same hold-out, ending in the decision. Moves no model."""
+"""The evaluation step: challenger and champion on the same hold-out, ending in the decision."""
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
@@ -36,10 +36,10 @@ def evaluate(
     import pandas as pd
 
     from components.adapters.mlflow import open_registry, record
-    from pricing.bundle.decision import write_decision
-    from pricing.bundle.decision_report import write_report
-    from pricing.evaluation import evaluate as judge
-    from pricing.tables import read_tables
+    from fairtag.base.tables import read_tables
+    from fairtag.evaluation import evaluate as judge
+    from fairtag.model.decision import write_decision
+    from fairtag.model.decision_report import write_report
 
     models, challenger = open_registry(registry), Path(bundle.path)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The fit step: price model, demand and everything the endpoint needs, as one bundle. Judges nothing."""
+"""The fit step: price model, demand and everything the endpoint needs, as one bundle."""
 
 from kfp.dsl import Dataset, Input, Model, Output
 
@@ -33,9 +33,9 @@ def fit(
 
     import pandas as pd
 
-    from pricing.bundle.fitting import Lineage, fit_bundle
-    from pricing.bundle.manifest import read_manifest
-    from pricing.tables import read_tables
+    from fairtag.base.tables import read_tables
+    from fairtag.model.manifest import read_manifest
+    from fairtag.training.model import Lineage, fit_bundle
 
     shop = read_tables(Path(tables.path))
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The role images that components run in, and the one way a component is made. Knows no registry.
+"""The role images that components run in, and the one way a component is made.
 
 A compile prefixes or pins the names.
 """

@@ -1,4 +1,4 @@
-"""The ingest step: a data set by name becomes a folder of tables. Knows nothing of rules."""
+"""The ingest step: a data set by name becomes a folder of tables."""
 
 from kfp.dsl import Dataset, Output
 
@@ -30,9 +30,9 @@ def ingest(
     """
     from pathlib import Path
 
-    from pricing.datasets import load
-    from pricing.market.simulation import MarketSize
-    from pricing.tables import write_tables
+    from fairtag.base.tables import write_tables
+    from fairtag.data import load
+    from fairtag.simulator.simulation import MarketSize
 
     size = MarketSize(items=items, users=users, impressions=impressions)
     shop = load(dataset, Path(data) if data else None, seed=seed, size=size)

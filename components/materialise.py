@@ -1,4 +1,4 @@
-"""The materialise step: the newest features go online. Knows no model; it is never cached."""
+"""The materialise step: the newest features go online."""
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -30,8 +30,8 @@ def materialise(
 
     from components.adapters import feast
     from components.adapters.spark import MASTER, session
-    from pricing import schema
-    from pricing.tables import read_tables
+    from fairtag.base import schema
+    from fairtag.base.tables import read_tables
 
     folder, shop = Path(features), read_tables(Path(tables.path))
     newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max())

@@ -1,4 +1,4 @@
-"""The registration step: only an accepted decision about exactly this bundle gets in. Judges nothing itself."""
+"""The registration step: only an accepted decision about exactly this bundle gets in."""
 
 from kfp.dsl import Artifact, Input, Model
 
@@ -21,7 +21,7 @@ def register(bundle: Input[Model], decision: Input[Artifact], registry: str, pip
     from pathlib import Path
 
     from components.adapters.mlflow import open_registry, record
-    from pricing.bundle.decision import read_decision
+    from fairtag.model.decision import read_decision
 
     models, folder, verdict = open_registry(registry), Path(bundle.path), read_decision(Path(decision.path))
     version = models.register(folder, verdict, record(models, folder, verdict), pipeline_run=pipeline_run)

@@ -1,4 +1,4 @@
-"""``torchrun -m components.torchrun``: the training step on many accelerators or nodes. Knows no demand and no price.
+"""``torchrun -m components.torchrun``: the training step on many accelerators or nodes.
 
 What it writes lies where the pipeline's training step looks first, under the folder of checkpoints: a run on the same
 tables with the same settings takes it from there instead of training again.
@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from pricing.encoder.config import preset
-from pricing.encoder.tables import learnable
-from pricing.encoder.training import train_encoder
-from pricing.tables import read_tables
+from fairtag.base.tables import read_tables
+from fairtag.encoder.config import preset
+from fairtag.encoder.training import train_encoder
+from fairtag.encoder.training_tables import learnable
 
 
 def parser() -> argparse.ArgumentParser:

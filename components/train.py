@@ -1,4 +1,4 @@
-"""The training step: the text encoder is fine-tuned on relevance and price. Knows no demand and no price."""
+"""The training step: the text encoder is fine-tuned on relevance and price."""
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
@@ -32,12 +32,12 @@ def train(
     import shutil
     from pathlib import Path
 
-    from pricing.encoder.config import preset as encoder_preset
-    from pricing.encoder.report import Progress
-    from pricing.encoder.tables import learnable
-    from pricing.encoder.training import train_encoder
-    from pricing.files import directory_atomic
-    from pricing.tables import read_tables
+    from fairtag.base.files import directory_atomic
+    from fairtag.base.tables import read_tables
+    from fairtag.encoder.config import preset as encoder_preset
+    from fairtag.encoder.training import train_encoder
+    from fairtag.encoder.training_report import Progress
+    from fairtag.encoder.training_tables import learnable
 
     def show(now: Progress) -> None:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())

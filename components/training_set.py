@@ -1,4 +1,4 @@
-"""The training-set step: each impression with the features as they were known at the time. Knows no model."""
+"""The training-set step: each impression with the features as they were known at the time."""
 
 from kfp.dsl import Dataset, Input, Output
 
@@ -19,8 +19,8 @@ def training_set(tables: Input[Dataset], joined: Output[Dataset]) -> None:
 
     from components.adapters import feast
     from components.adapters.spark import MASTER, session
-    from pricing.files import write_atomic
-    from pricing.tables import read_tables
+    from fairtag.base.files import write_atomic
+    from fairtag.base.tables import read_tables
 
     shop = read_tables(Path(tables.path))
     with tempfile.TemporaryDirectory() as folder, session(os.environ.get(MASTER, "")) as spark:

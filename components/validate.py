@@ -1,4 +1,4 @@
-"""The validation step: what keeps the contract goes on, what breaks it is set aside or refused. Trains nothing."""
+"""The validation step: what keeps the contract goes on, what breaks it is set aside or refused."""
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -29,9 +29,9 @@ def validate(
 
     from components.adapters.great_expectations import read_raw, validate_tables
     from components.adapters.spark import MASTER, session
-    from pricing import schema
-    from pricing.files import write_text
-    from pricing.tables import Tables, coerce, write_tables
+    from fairtag.base import schema
+    from fairtag.base.files import write_text
+    from fairtag.base.tables import Tables, coerce, write_tables
 
     frames, metadata = read_raw(Path(raw.path))
     with session(os.environ.get(MASTER, "")) as spark:

@@ -1,1 +1,1 @@
-"""The Feast repository: definitions only; column names come from pricing.schema."""
+"""The Feast repository: definitions only; column names come from fairtag.base.schema."""

@@ -1,4 +1,4 @@
-"""The features of a shop for Feast: entities, views and services. Knows no store, no path of a machine and no model.
+"""The features of a shop for Feast: entities, views and services.
 
 ``feast apply`` finds the objects at the end of the module, whose sources lie in ``data/`` beside
 ``feature_store.yaml``; code calls :func:`definitions` with the folder or URL of the sources.
@@ -15,7 +15,7 @@ from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.types import Array, Float64, String
 
-from pricing import schema
+from fairtag.base import schema
 
 # A snapshot holds until the next one: a customer who has not come back for a year is still known by the last.
 FOREVER = timedelta(0)

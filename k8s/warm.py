@@ -1,6 +1,6 @@
 """Imports what a role imports, so that its image holds bytecode of that and of no more: ``warm.py ROLE``.
 
-Runs in the build of each image; a library that is missing or does not load ends the build. Knows no code of ours.
+Runs in the build of each image; a library that is missing or does not load ends the build.
 """
 
 import importlib

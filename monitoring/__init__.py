@@ -1,1 +1,1 @@
-"""Drift, performance and price-fairness jobs over the quote log. They change no price."""
+"""Drift, performance and price-fairness jobs over the quote log."""

@@ -17,23 +17,22 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from fairtag.base.errors import ConfigError, FairtagError
+from fairtag.base.types import Status, worst
 from monitoring import runner
-from monitoring.exporter import write_rules
+from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
-from monitoring.policy import read_policy
-from monitoring.report import write_report
+from monitoring.job_report import JobReport, exit_code
+from monitoring.report.exporter import write_rules
+from monitoring.report.html_page import write_report
 from monitoring.settings import read_settings
-from monitoring.targets import target_of
-from monitoring.trigger import Trigger
-from monitoring.verdict import Verdict, exit_code
-from monitoring.window import Window
-from pricing.errors import ConfigError, FairtagError
-from pricing.verdict import Verdict as Status
-from pricing.verdict import worst
+from monitoring.trigger.targets import target_of
+from monitoring.trigger.trigger import Trigger
+from monitoring.trigger.trigger_policy import read_policy
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.PAGE: "red", Status.COULD_NOT_TELL: "magenta"}
+_COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.URGENT: "red", Status.UNKNOWN: "magenta"}
 
 
 def parse_length(text: str) -> timedelta:
@@ -67,7 +66,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Show the usage and the error, and exit."""
         self.print_usage(sys.stderr)
-        self.exit(exit_code(Status.COULD_NOT_TELL), f"{self.prog}: {message}\n")
+        self.exit(exit_code(Status.UNKNOWN), f"{self.prog}: {message}\n")
 
 
 def parser() -> Parser:
@@ -132,7 +131,7 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
     )
 
 
-def show(verdicts: tuple[Verdict, ...], console: Console) -> None:
+def show(verdicts: tuple[JobReport, ...], console: Console) -> None:
     """Print each verdict: the status, then what did not pass."""
     for verdict in verdicts:
         colour = _COLOURS[verdict.status]
@@ -155,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"could not tell: {error}", file=sys.stderr)
     except Exception:  # an unexpected error must not end with 1, which would read as a warning
         traceback.print_exc()
-    return exit_code(Status.COULD_NOT_TELL)
+    return exit_code(Status.UNKNOWN)
 
 
 def _jobs(options: argparse.Namespace, now: datetime) -> int:
@@ -180,7 +179,7 @@ def _trigger(options: argparse.Namespace, now: datetime) -> int:
     decision = trigger.call(verdicts, now)
     write_report(verdicts, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())
     print(f"{decision.event}: {decision.reason}" + (f" -> {decision.run}" if decision.run else ""))
-    return exit_code(Status.COULD_NOT_TELL if decision.event == "failed" else Status.PASS)
+    return exit_code(Status.UNKNOWN if decision.event == "failed" else Status.PASS)
 
 
 if __name__ == "__main__":

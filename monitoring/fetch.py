@@ -1,4 +1,4 @@
-"""Brings files to where the jobs read them: ``python -m monitoring.fetch URL=PATH ...``. Knows no job.
+"""Brings files to where the jobs read them: ``python -m monitoring.fetch URL=PATH ...``.
 
 A pod's first container runs it, so that the jobs themselves read plain folders and need no store of objects.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import fsspec
 
-from pricing.errors import ConfigError, FairtagError, MissingDataError, UnavailableError
+from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, UnavailableError
 
 
 def fetch(url: str, path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What every job needs: where things lie, the reference of the model, the step of the detectors. Judges nothing."""
+"""What every job needs: where things lie, the reference of the model, the step of the detectors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from fairtag.base.errors import BundleMissing, ConfigError
+from fairtag.model.manifest import MANIFEST, read_manifest
+from fairtag.profile.profile import FOLDER, Profile
+from monitoring.detect.state import State, locked_state
+from monitoring.detect.window import Window
 from monitoring.settings import Settings
-from monitoring.state import State, locked_state
-from monitoring.window import Window
-from pricing.bundle.manifest import MANIFEST, read_manifest
-from pricing.errors import BundleMissing, ConfigError
-from pricing.profile.record import FOLDER, Profile
 
 LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
 

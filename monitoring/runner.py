@@ -1,4 +1,4 @@
-"""Runs the jobs that were asked for and writes what they concluded. Knows no statistic, command line or clock."""
+"""Runs the jobs that were asked for and writes what they concluded."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from monitoring.alerts import Update, tell
-from monitoring.exporter import push_metrics, write_metrics
+from fairtag.base.errors import FairtagError, MissingDataError
+from fairtag.base.types import Status
 from monitoring.inputs import Inputs
-from monitoring.ledger import Ledger
-from monitoring.report import FILE as REPORT
-from monitoring.report import write_report
-from monitoring.trigger import LEDGER
-from monitoring.verdict import Check, Verdict, read_verdict
-from pricing.errors import FairtagError, MissingDataError
-from pricing.verdict import Verdict as Status
+from monitoring.job_report import Check, JobReport, read_verdict
+from monitoring.report.alerts import Update, tell
+from monitoring.report.exporter import push_metrics, write_metrics
+from monitoring.report.html_page import FILE as REPORT
+from monitoring.report.html_page import write_report
+from monitoring.trigger.ledger import Ledger
+from monitoring.trigger.trigger import LEDGER
 
 __all__ = ["JOBS", "PURPOSE", "REPORT", "jobs_for", "publish", "read_verdicts", "run_jobs"]
 
@@ -36,7 +36,7 @@ def jobs_for(inputs: Inputs) -> tuple[str, ...]:
     return tuple(name for name in JOBS if needed.get(name, "given") is not None)
 
 
-def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
+def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[JobReport, ...]:
     """Run jobs one after the other; each writes ``<out>/<job>.json``, all together ``<out>/report.html``.
 
     A job that cannot be run (a missing table, a damaged file) does not keep the others from running: its verdict is
@@ -56,7 +56,7 @@ def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[Verdict, ...]:
 
 
 def publish(
-    verdicts: Sequence[Verdict], inputs: Inputs, *, ledger: Path | None = None, push: str | None = None
+    verdicts: Sequence[JobReport], inputs: Inputs, *, ledger: Path | None = None, push: str | None = None
 ) -> list[Update]:
     """Write the report, the metrics and the open alerts; returns what is to be told now.
 
@@ -82,18 +82,18 @@ def publish(
     return told
 
 
-def _run(name: str, inputs: Inputs, *, alone: bool) -> Verdict:
-    run: Callable[[Inputs], Verdict] = import_module(f"monitoring.{name}").run
+def _run(name: str, inputs: Inputs, *, alone: bool) -> JobReport:
+    run: Callable[[Inputs], JobReport] = import_module(f"monitoring.{name}").run
     try:
         return run(inputs)
     except FairtagError as error:
         if alone:
             raise
-        check = Check("job_failed", Status.COULD_NOT_TELL, str(error), detail={"error": type(error).__name__})
-        return Verdict(name, inputs.window.start.isoformat(), inputs.window.end.isoformat(), (check,))
+        check = Check("job_failed", Status.UNKNOWN, str(error), detail={"error": type(error).__name__})
+        return JobReport(name, inputs.window.start.isoformat(), inputs.window.end.isoformat(), (check,))
 
 
-def with_others(verdicts: Sequence[Verdict], out: Path) -> tuple[Verdict, ...]:
+def with_others(verdicts: Sequence[JobReport], out: Path) -> tuple[JobReport, ...]:
     """The verdicts of this run, and what the other jobs last left in the folder."""
     mine = {verdict.job: verdict for verdict in verdicts}
     others = {name: out / f"{name}.json" for name in JOBS if name not in mine and (out / f"{name}.json").is_file()}
@@ -101,7 +101,7 @@ def with_others(verdicts: Sequence[Verdict], out: Path) -> tuple[Verdict, ...]:
     return tuple(found[name] for name in JOBS if name in found)
 
 
-def read_verdicts(out: Path) -> tuple[Verdict, ...]:
+def read_verdicts(out: Path) -> tuple[JobReport, ...]:
     """The verdicts that the jobs left in a folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a person may set about monitoring, frozen, read from the environment or a file. Knows no data.
+"""What a person may set about monitoring, frozen, read from the environment or a file.
 
 Every default says where it comes from; a deployment changes them with ``FAIRTAG_MONITORING_<NAME>`` or a YAML file.
 """
@@ -12,8 +12,8 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from monitoring.evidence import Tolerance
-from pricing.errors import ConfigError
+from fairtag.base.errors import ConfigError
+from monitoring.detect.evidence import Tolerance
 
 INFINITY = float("inf")
 

@@ -1,4 +1,4 @@
-"""Lets the simulated shop's customers answer the pages of a run, so that performance can be judged. Prices nothing.
+"""Lets the simulated shop's customers answer the pages of a run, so that performance can be judged.
 
 A real shop reports its purchases itself (docs/data.md); here they are drawn from the planted demand. The clock of the
 simulated shop stands at its last day, and its customers order within seconds: what monitoring must know of that is
@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from monitoring.window import LogReader, Window
+from fairtag.base import schema
+from fairtag.base.files import read_json, write_atomic, write_text
+from fairtag.base.pseudonym import read_secret
+from fairtag.simulator.outcomes import market_again, simulated_outcomes
+from monitoring.detect.window import LogReader, Window
 from pipelines.settings import RunLayout
-from pricing import schema
-from pricing.files import read_json, write_atomic, write_text
-from pricing.market.outcomes import market_again, simulated_outcomes
-from pricing.pseudonym import read_secret
 
 OUTCOMES = "outcomes"  # folder of the outcomes, beside the quote log
 SETTINGS = "monitoring.yaml"

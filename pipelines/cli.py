@@ -15,9 +15,8 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
 from pipelines.cli_cluster import add_commands
-from pricing.errors import ConfigError, FairtagError
-from pricing.exits import INTERRUPTED, exit_code, legend
 
 HELP = f"""Search results with a fair price for each customer: train, judge, serve and watch a pricing model.
 
@@ -144,7 +143,7 @@ def quote(
     """Ask a running endpoint for a priced page: by query, or for items that your own search found."""
     from pipelines.display import page_table
     from pipelines.endpoint import MODEL
-    from serving.client import RestClient
+    from serving.protocol.client import RestClient
 
     if (query is None) == (not item):
         raise ConfigError("give either a query or at least one --item")
@@ -173,8 +172,8 @@ def verify(
     """Check that a quote promises this customer this item at this price. Exit code 9: it is not honoured."""
     from pipelines.endpoint import MODEL
     from pipelines.settings import RunLayout
-    from serving.client import RestClient
-    from serving.verification import key_settings, verify_quote
+    from serving.protocol.client import RestClient
+    from serving.protocol.verification import key_settings, verify_quote
 
     signed = sys.stdin.read().strip() if quote == "-" else quote
     if url is not None:

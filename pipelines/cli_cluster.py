@@ -129,9 +129,9 @@ def _change(
 
 def _accepted_facts(storage_uri: str, registry: str | None, decision: Path | None) -> dict[str, str]:
     from components.adapters.mlflow import open_registry
+    from fairtag.base.errors import ConfigError
+    from fairtag.model.decision import read_decision
     from pipelines.lineage import decided_facts, registered_facts
-    from pricing.bundle.decision import read_decision
-    from pricing.errors import ConfigError
 
     if decision:
         return decided_facts(read_decision(decision), storage_uri)

@@ -1,4 +1,4 @@
-"""The training pipeline as YAML for Kubeflow, with a platform's images, resources and secrets. Knows no cluster."""
+"""The training pipeline as YAML for Kubeflow, with a platform's images, resources and secrets."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from components.adapters.spark import MASTER
 from components.images import IMAGES, SPARK_IMAGE
-from pricing.errors import ConfigError
-from pricing.files import write_atomic
+from fairtag.base.errors import ConfigError
+from fairtag.base.files import write_atomic
 
 TRAIN_STEP = "train"
 # What the steps that talk to the stores read from the secret (k8s/secrets.sh makes it): key = variable.

@@ -1,4 +1,4 @@
-"""Steps of a local run in our own images, locked down as on a cluster: KFP's Docker runner. Knows no step."""
+"""Steps of a local run in our own images, locked down as on a cluster: KFP's Docker runner."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from components.images import IMAGES
+from fairtag.base.errors import ConfigError, UnavailableError
 from pipelines.fingerprint import code_version
-from pricing.errors import ConfigError, UnavailableError
 
 ASK_VERSION = ["python", "-c", "from pipelines.fingerprint import code_version; print(code_version())"]
 SCRATCH = {"/tmp": "mode=1777"}  # noqa: S108 - inside the container, where nothing else can be written

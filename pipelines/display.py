@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from pricing.figures import figure
+from fairtag.base.text import figure
 
 VERDICTS = {
     "pass": "green",

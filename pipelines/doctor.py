@@ -1,4 +1,4 @@
-"""Checks a machine before a run or a cluster is tried on it. Changes nothing."""
+"""Checks a machine before a run or a cluster is tried on it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from rich.console import Console
 from rich.table import Table
 
-from pricing.errors import ConfigError
+from fairtag.base.errors import ConfigError
 
 GIB = 2**30
 PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # what the demo was measured on

@@ -1,4 +1,4 @@
-"""An endpoint in a process of its own, for as long as it is needed. Knows no payload and no price."""
+"""An endpoint in a process of its own, for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pricing.errors import UnavailableError
-from serving.client import RestClient
+from fairtag.base.errors import UnavailableError
+from serving.protocol.client import RestClient
 
 MODEL = "fairtag"
 # One slow disk read must not turn a trial on a busy laptop into a page of list prices; a shop sets its own deadline.

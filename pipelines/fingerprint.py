@@ -1,4 +1,4 @@
-"""Digests of what a run reads: its source files and its code. Knows no format of either."""
+"""Digests of what a run reads: its source files and its code."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from pricing.errors import MissingDataError
-from pricing.files import canonical_json, sha256_file, sha256_text
+from fairtag.base.errors import MissingDataError
+from fairtag.base.files import canonical_json, sha256_file, sha256_text
 
-CODE = ("pricing", "components", "feature_repo", "pipelines")
+CODE = ("fairtag", "components", "feature_repo", "pipelines")
 
 
 def data_fingerprint(dataset: str, data: Path | None, seed: int) -> str:

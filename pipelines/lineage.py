@@ -1,4 +1,4 @@
-"""Where each registered and each live model comes from. Reads the registry and the cluster and changes nothing."""
+"""Where each registered and each live model comes from."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich.table import Table
 
 from components.adapters.inference_service import PREFIX
 from components.adapters.mlflow import DATA_FINGERPRINT, DECISION_HASH, REPLACED, RUN, Registry
-from pricing.bundle.decision import content_hash, reasons
-from pricing.errors import DecisionMismatch, DecisionRejected
+from fairtag.base.errors import DecisionMismatch, DecisionRejected
+from fairtag.model.decision import content_hash, reasons
 
 FACTS = ("model-version", "bundle-digest", "data-fingerprint", "decision-hash", "run")
 

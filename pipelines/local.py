@@ -1,4 +1,4 @@
-"""Runs the training pipeline on this machine by KFP's own local runner. Knows no step's inside.
+"""Runs the training pipeline on this machine by KFP's own local runner.
 
 Each attempt works in a folder of its own; what a reader needs is copied out whole, so a killed attempt leaves nothing
 that could be mistaken for a result. The runner gives no exception of a step, only its printed lines: the last error
@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pricing import errors
-from pricing.errors import ConfigError, FairtagError
-from pricing.files import directory_atomic, write_atomic
+from fairtag.base import errors
+from fairtag.base.errors import ConfigError, FairtagError
+from fairtag.base.files import directory_atomic, write_atomic
 
 ATTEMPTS = "steps"
 LOG = "pipeline.log"

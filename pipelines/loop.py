@@ -1,4 +1,4 @@
-"""The whole loop on one machine: pipeline, endpoint, priced pages, reports. Knows no step's inside and shows nothing.
+"""The whole loop on one machine: pipeline, endpoint, priced pages, reports.
 
 A run that finished is not run again for the same data, code and settings; one that was killed starts over, training
 from its checkpoint.
@@ -17,6 +17,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fairtag.base.errors import ConfigError, DecisionRejected, FairtagError
+from fairtag.base.files import read_json, write_json
+from fairtag.model.decision import read_decision, require_accepted
+from fairtag.model.manifest import read_manifest, verify_files
 from monitoring.runner import JOBS
 from pipelines.answers import answer_quotes, watching_options
 from pipelines.endpoint import MODEL, serve
@@ -24,11 +28,7 @@ from pipelines.fingerprint import code_version, data_fingerprint
 from pipelines.local import run_pipeline
 from pipelines.replay import held_out_requests, replay, search_request
 from pipelines.settings import RunLayout, RunSettings
-from pricing.bundle.decision import read_decision, require_accepted
-from pricing.bundle.manifest import read_manifest, verify_files
-from pricing.errors import ConfigError, DecisionRejected, FairtagError
-from pricing.files import read_json, write_json
-from serving.client import RestClient
+from serving.protocol.client import RestClient
 
 Progress = Callable[[str, str], None]
 

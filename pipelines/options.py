@@ -1,4 +1,4 @@
-"""Options that several commands share: annotated fields of a dataclass, spread over each command. Knows no command."""
+"""Options that several commands share: annotated fields of a dataclass, spread over each command."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ class Rollout:
         Raises:
             ConfigError: Neither the service nor the options have an address.
         """
+        from fairtag.base.errors import ConfigError
         from pipelines.smoke import Trial
-        from pricing.errors import ConfigError
 
         if self.no_smoke:
             return None

@@ -1,4 +1,4 @@
-"""Parameters of the training pipeline from ``name=value`` texts, held to their types. Knows no runner."""
+"""Parameters of the training pipeline from ``name=value`` texts, held to their types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pricing.errors import ConfigError
+from fairtag.base.errors import ConfigError
 
 
 def pipeline_parameters(texts: Sequence[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Held-out pages asked for again at a live endpoint, so that monitoring has real quotes to read. Prices nothing."""
+"""Held-out pages asked for again at a live endpoint, so that monitoring has real quotes to read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from pricing import schema
-from pricing.bundle.splits import time_split
-from serving.client import PricingClient
+from fairtag.base import schema
+from fairtag.data.splits import time_split
+from serving.protocol.client import PricingClient
 
 PAGES = 3_600  # the audit needs about 1,100 customers in each of three groups to tell equal prices from a gap of 1 %
 AT_ONCE = 4  # requests in one call: as many as the endpoint reads features for at once

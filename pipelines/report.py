@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from fairtag.base import schema
+from fairtag.base.files import read_json
 from pipelines.display import gates_table, monitoring_table, page_table, training_table, validation_table
 from pipelines.loop import LoopReport
 from pipelines.settings import RunLayout
-from pricing import schema
-from pricing.files import read_json
 
 
 def show_run(layout: RunLayout, report: LoopReport, console: Console) -> None:

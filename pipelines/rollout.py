@@ -10,8 +10,8 @@ import yaml
 from rich.console import Console
 
 from components.adapters.inference_service import InferenceService
+from fairtag.base.errors import RequestError, UnavailableError
 from pipelines.smoke import Trial, answers, try_out
-from pricing.errors import RequestError, UnavailableError
 
 Change = Callable[[InferenceService, bool], dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""The frozen settings of a local run, and the parameters of the pipeline that follow from them. Runs nothing."""
+"""The frozen settings of a local run, and the parameters of the pipeline that follow from them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pricing.encoder.config import PRESETS
-from pricing.errors import ConfigError
-from pricing.files import canonical_json, sha256_text
+from fairtag.base.errors import ConfigError
+from fairtag.base.files import canonical_json, sha256_text
+from fairtag.encoder.config import PRESETS
 
 RUNNERS = ("process", "docker")
 

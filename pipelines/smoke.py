@@ -1,4 +1,4 @@
-"""Asks a live endpoint for real pages and says whether they can be trusted. Knows no cluster."""
+"""Asks a live endpoint for real pages and says whether they can be trusted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pricing.errors import FairtagError, QuoteError, RequestError, UnavailableError
-from serving.client import RestClient
+from fairtag.base.errors import FairtagError, QuoteError, RequestError, UnavailableError
+from serving.protocol.client import RestClient
 
 MOST_PAGES = 300  # a canary at 10 % is missed by so many pages once in 5e13 times
 MOST_DEGRADED = 0.5  # share of pages on list prices above which the features are as good as gone

@@ -1,4 +1,4 @@
-"""Finds a study by its name and runs it. Knows no study."""
+"""Finds a study by its name and runs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from pricing.errors import ConfigError
+from fairtag.base.errors import ConfigError
 
 
 def study_names() -> list[str]:

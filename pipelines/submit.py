@@ -1,4 +1,4 @@
-"""Sends the training pipeline to Kubeflow Pipelines: version, experiment, run or schedule. Knows no step's inside.
+"""Sends the training pipeline to Kubeflow Pipelines: version, experiment, run or schedule.
 
 Kubeflow has no idempotency key for runs: the run's name carries the digest of what it would do, and a run of that
 name that is under way or has succeeded is found again instead of started twice.
@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairtag.base.errors import ConfigError, TrainingError, UnavailableError
+from fairtag.base.files import canonical_json, sha256_text
 from pipelines.compilation import Target, compile_pipeline
 from pipelines.training import NAME
-from pricing.errors import ConfigError, TrainingError, UnavailableError
-from pricing.files import canonical_json, sha256_text
 
 Progress = Callable[[str, str], None]
 

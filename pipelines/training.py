@@ -1,4 +1,4 @@
-"""The training pipeline, as a table of contents. Knows no machine: addresses, sizes and seeds are parameters.
+"""The training pipeline, as a table of contents.
 
 No safety property rests on its control flow, which runners honour differently: ``register`` and ``deploy`` read the
 decision document themselves.

@@ -1,1 +1,1 @@
-"""The KServe predictor: request, features, page price, signed quote. It trains nothing."""
+"""The KServe predictor: request, features, page price, signed quote."""

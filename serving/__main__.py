@@ -1,4 +1,4 @@
-"""``python -m serving --bundle DIR``: serve a bundle until SIGTERM. Parses and wires; decides nothing."""
+"""``python -m serving --bundle DIR``: serve a bundle until SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any, NoReturn
 
 from pydantic import ValidationError
 
-from pricing.errors import FairtagError
-from pricing.exits import exit_code
+from fairtag.base.errors import FairtagError, exit_code
 from serving.logs import configure
 from serving.settings import FeatureSettings, ServingSettings
 

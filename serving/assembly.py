@@ -1,4 +1,4 @@
-"""Builds an endpoint from its settings, warms it up, and swaps its model. Knows no server and no protocol."""
+"""Builds an endpoint from its settings, warms it up, and swaps its model."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pricing.bundle.decision import read_decision, require_accepted
-from pricing.errors import BundleError, FairtagError
-from serving.batching import AHEAD, EmbeddingCache, MicroBatcher
-from serving.breaker import CircuitBreaker
-from serving.bundle_core import BundleCore
-from serving.core import Core
-from serving.endpoint import Endpoint
-from serving.features import FeatureReader, ItemFeatureCache, UserFeatureClient
-from serving.generation import Generation
-from serving.helpers import Helpers
+from fairtag.base.errors import BundleError, FairtagError
+from fairtag.model.decision import read_decision, require_accepted
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
-from serving.promises import MemoryPromises, Promises, RedisPromises
-from serving.quote_log import QuoteLog
-from serving.quotes import QuoteBook
+from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
+from serving.page.core import Core
+from serving.page.endpoint import Endpoint
+from serving.page.model_core import BundleCore
+from serving.page.quotes import QuoteBook
+from serving.page.served_model import Generation
 from serving.settings import ServingSettings
+from serving.stores.breaker import CircuitBreaker
+from serving.stores.features import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.stores.price_locks import MemoryPromises, Promises, RedisPromises
+from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
 from serving.warm import warm
+from serving.workers.worker_pool import Helpers
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ OpenReader = Callable[[Path], FeatureReader]
 
 def open_feast(repo: Path) -> FeatureReader:
     """Feast's reader; its import takes seconds."""
-    from serving.feast_store import open_reader
+    from serving.stores.feast_store import open_reader
 
     return open_reader(repo)
 

@@ -1,4 +1,4 @@
-"""The secrets of the endpoint: the rotating keys that sign quotes and the one that hashes user ids. Signs nothing.
+"""The secrets of the endpoint: the rotating keys that sign quotes and the one that hashes user ids.
 
 Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. To rotate, add a key,
 make it active, and drop the old one when its last quote has expired.
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pricing.errors import ConfigError
-from pricing.pseudonym import parse_secret, read_secret
+from fairtag.base.errors import ConfigError
+from fairtag.base.pseudonym import parse_secret, read_secret
 from serving.settings import KeySettings, ServingSettings
 
 KEY_BYTES = 32

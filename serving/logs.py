@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard error, without personal data. Decides nothing else.
+"""Logs as JSON lines on standard error, without personal data.
 
 No user id, query or body is ever a log argument of ours. Libraries below us do log exceptions whose text may quote a
 request: of those records only the kind of exception is kept.

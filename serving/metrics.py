@@ -1,4 +1,4 @@
-"""What the endpoint counts and times, as Prometheus metrics. Knows no request and decides nothing."""
+"""What the endpoint counts and times, as Prometheus metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One KServe model server for V1, V2 and gRPC, which drains before it stops. Knows no price and no model.
+"""One KServe model server for V1, V2 and gRPC, which drains before it stops.
 
 A termination signal first makes readiness false while requests are still served, so that traffic can move away; then
 the ports close, requests in flight finish, and the quote log is written.
@@ -21,17 +21,17 @@ from kserve import ModelServer
 from kserve.model import BaseKServeModel
 from kserve.model_repository import ModelRepository
 
-from serving.admission import Admission
 from serving.assembly import Assembly
-from serving.connection import ImpatientProtocol
-from serving.dataplane import ShutRepository, TruthfulDataPlane
-from serving.direct import Direct
-from serving.grpc_server import GrpcGuard, grpc_server
-from serving.guard import Guard
-from serving.http_server import QuietServer, application
 from serving.keys import api_keys
-from serving.openapi import document
-from serving.predictor import PricingPredictor
+from serving.protocol.admission import Admission
+from serving.protocol.connection import ImpatientProtocol
+from serving.protocol.dataplane import ShutRepository, TruthfulDataPlane
+from serving.protocol.grpc_server import GrpcGuard, grpc_server
+from serving.protocol.guard import Guard
+from serving.protocol.http_server import QuietServer, application
+from serving.protocol.openapi import document
+from serving.protocol.predictor import PricingPredictor
+from serving.protocol.v1_route import Direct
 
 logger = logging.getLogger(__name__)
 
@@ -178,8 +178,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             await self._reload_if_changed()
 
     async def _reload_if_changed(self) -> None:
-        from pricing.bundle.manifest import read_manifest
-        from pricing.errors import BundleError
+        from fairtag.base.errors import BundleError
+        from fairtag.model.manifest import read_manifest
 
         try:
             version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.bundle)["version"]))

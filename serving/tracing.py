@@ -1,4 +1,4 @@
-"""Time by stage of a request, to Prometheus and, with a collector, to OpenTelemetry. Knows no stage's work."""
+"""Time by stage of a request, to Prometheus and, with a collector, to OpenTelemetry."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pricing.page.context import UserContext
-from serving.core import Core
+from fairtag.policy.context import UserContext
+from serving.page.core import Core
 
 WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 

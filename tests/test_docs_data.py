@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pricing import schema
-from pricing.datasets import NAMES
+from fairtag.base import schema
+from fairtag.data import NAMES
 
 DOC = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import registry
-from pricing.encoder.config import PRESETS, EncoderConfig, preset
+from fairtag.encoder.config import PRESETS, EncoderConfig, preset
 
 DOC = (Path(__file__).parents[1] / "docs" / "encoder.md").read_text(encoding="utf-8")
 SETTING = re.compile(r"^        (\w+): (.*?)(?=^        \w+: |\Z)", re.MULTILINE | re.DOTALL)

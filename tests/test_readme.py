@@ -42,7 +42,7 @@ def test_every_link_leads_somewhere(link):
 
 def test_the_tree_is_the_tree():
     tree = README.split("```\npricing/")[1].split("```")[0]
-    folders = ["pricing", *re.findall(r"^([a-z0-9_]+)/", tree, re.MULTILINE)]
+    folders = ["fairtag", *re.findall(r"^([a-z0-9_]+)/", tree, re.MULTILINE)]
     assert all((ROOT / folder).is_dir() for folder in folders)
     code = {path.parent.name for path in ROOT.glob("*/__init__.py")}
     assert code <= set(folders)

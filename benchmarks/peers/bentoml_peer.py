@@ -1,4 +1,4 @@
-"""BentoML with adaptive batching, as its documentation recommends. Knows no time."""
+"""BentoML with adaptive batching, as its documentation recommends."""
 
 from __future__ import annotations
 

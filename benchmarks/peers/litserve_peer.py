@@ -1,4 +1,4 @@
-"""LitServe with its own batching, as its documentation recommends. Knows no time.
+"""LitServe with its own batching, as its documentation recommends.
 
 Annotations stay objects here: LitServe makes the body's schema of that of ``decode_request``.
 """

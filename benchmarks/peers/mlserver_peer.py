@@ -1,4 +1,4 @@
-"""MLServer with adaptive batching, its inference in its server's process. Knows no time."""
+"""MLServer with adaptive batching, its inference in its server's process."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.synthetic import Shop, simulate
-from pricing.demand.fit import fit_demand
-from pricing.market.demand import choice_probabilities
-from pricing.offline.ab_test import Advice, Experiment, Metric, Sums, read_experiment, split_check, sums
+from fairtag.demand.fit import fit_demand
+from fairtag.evaluation.experiment import Advice, Experiment, Metric, Sums, read_experiment, split_check, sums
+from fairtag.simulator.planted_demand import choice_probabilities
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row
 from benchmarks.studies.synthetic import text_components
-from pricing import schema
-from pricing.bundle.point_in_time import training_set
-from pricing.datasets.complete_journey import read, read_sold
-from pricing.demand.calibration import Z95, Calibration, Estimate, calibrate
-from pricing.demand.control_function import FirstStage
-from pricing.demand.data import Assortment, DemandData, demand_data
-from pricing.demand.fit import fit_demand
-from pricing.demand.model import DemandModel
-from pricing.errors import MissingDataError
-from pricing.fairness.audit import AuditReport, audit
-from pricing.page.guardrails import GuardrailLimits, price_bounds, to_minor
-from pricing.page.solver import solve_pages
-from pricing.tables import Tables
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.base.tables import Tables
+from fairtag.data.complete_journey import read, read_sold
+from fairtag.data.point_in_time import training_set
+from fairtag.demand.calibration import Z95, Calibration, Estimate, calibrate
+from fairtag.demand.control_function import FirstStage
+from fairtag.demand.demand_data import Assortment, DemandData, demand_data
+from fairtag.demand.demand_model import DemandModel
+from fairtag.demand.fit import fit_demand
+from fairtag.fairness.audit import AuditReport, audit
+from fairtag.policy.guardrails import GuardrailLimits, price_bounds, to_minor
+from fairtag.solver.page_solver import solve_pages
 
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]

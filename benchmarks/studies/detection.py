@@ -1,6 +1,6 @@
 """How soon the monitors see what is planted, how surely, and how seldom they cry wolf. Everything is simulated.
 
-A shop's quotes (:mod:`benchmarks.quote_stream`) with what goes wrong (:mod:`pricing.market.shocks`), hour by hour
+A shop's quotes (:mod:`benchmarks.quote_stream`) with what goes wrong (:mod:`fairtag.simulator.shocks`), hour by hour
 through the jobs' own judges at two levels of traffic.
 """
 
@@ -20,11 +20,11 @@ from scipy import stats
 from benchmarks.quote_stream import ATTRIBUTE, GROUPS, QuoteStream, Shocks
 from benchmarks.result import Result, Row
 from benchmarks.studies.detection_watch import Watch
-from pricing import schema
-from pricing.market import shocks
-from pricing.profile.reference import Profile, build_profile
-from pricing.pseudonym import user_key
-from pricing.verdict import Verdict as Status
+from fairtag.base import schema
+from fairtag.base.pseudonym import user_key
+from fairtag.base.types import Status
+from fairtag.profile.builder import Profile, build_profile
+from fairtag.simulator import shocks
 
 TRAINING = pd.Timestamp("2025-01-06", tz="UTC")
 TRAINING_DAYS, TRAINING_PAGES = 364, 40_000
@@ -210,20 +210,20 @@ def _task(task: tuple[str, str]) -> list[Row]:
 def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
     """Alerts over quiet days: runs of hours in which a check warns or pages count once."""
     watch = Watch(world.profile, world.groups)
-    counts = {Status.PAGE: 0, Status.WARN: 0}
+    counts = {Status.URGENT: 0, Status.WARN: 0}
     active: set[tuple[str, Status]] = set()
     answers = untold = 0
     for at in range(24 * days):
         checks = watch.look(*world.hour(at, pages))
         answers += len(checks)
-        untold += sum(check.status is Status.COULD_NOT_TELL for check in checks)
+        untold += sum(check.status is Status.UNKNOWN for check in checks)
         now = {(check.name, check.status) for check in checks if check.status in counts}
         for _, status in now - active:
             counts[status] += 1
         active = now
     unit = f"alerts in {days} days of hourly looks"
     return [
-        Row(f"quiet_pages_{days}_days_{level}", counts[Status.PAGE], *_poisson(counts[Status.PAGE]), unit, "<= 1"),
+        Row(f"quiet_pages_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
         Row(f"quiet_warnings_{days}_days_{level}", counts[Status.WARN], *_poisson(counts[Status.WARN]), unit),
         Row(f"quiet_untold_{days}_days_{level}", untold / answers, unit="share of answers that could not be told"),
     ]
@@ -271,8 +271,8 @@ def _future(world: World, scenario: Scenario, pages: int, replication: int) -> t
     warned, paged = longest, longest
     for hour in range(1, longest + 1):
         statuses = {check.status for check in watch.look(*world.hour(start + 5 + hour, pages, scenario))}
-        warned = min(warned, hour) if statuses & {Status.WARN, Status.PAGE} else warned
-        if Status.PAGE in statuses:
+        warned = min(warned, hour) if statuses & {Status.WARN, Status.URGENT} else warned
+        if Status.URGENT in statuses:
             paged = hour
             break
         if warned + scenario.within < hour:  # a change that only warns: no page is to be waited for

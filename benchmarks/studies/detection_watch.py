@@ -1,4 +1,4 @@
-"""The drift, performance and fairness jobs hour by hour in memory, as an hourly CronJob runs them. Plants nothing."""
+"""The drift, performance and fairness jobs hour by hour in memory, as an hourly CronJob runs them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from monitoring import drift_questions, performance
-from monitoring.fairness_checks import gap_of, gap_question
+from fairtag.base import schema
+from fairtag.fairness.audit_limits import AuditLimits
+from fairtag.fairness.group_measures import Side
+from fairtag.profile.builder import Profile
+from monitoring.detect.checks import Judge
+from monitoring.detect.scan import scan
+from monitoring.detect.state import State
+from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
-from monitoring.judge import Judge
-from monitoring.scan import scan
+from monitoring.job_report import Check
+from monitoring.jobs import drift_questions, performance
+from monitoring.jobs.fairness_checks import gap_of, gap_question
 from monitoring.settings import Settings
-from monitoring.state import State
-from monitoring.verdict import Check
-from monitoring.window import Window
-from pricing import schema
-from pricing.fairness.measures import Side
-from pricing.fairness.verdict import AuditLimits
-from pricing.profile.reference import Profile
 
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
 

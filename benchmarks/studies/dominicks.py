@@ -13,8 +13,8 @@ import numpy as np
 from benchmarks.result import Result, Row
 from benchmarks.studies.dominicks_panel import Coefficient, Panel, own_elasticities, panel_arrays
 from benchmarks.studies.dominicks_policy import BLOCKS, MARKET, STEP, held_out_rounds, scored
-from pricing.datasets.dominicks import read_panel
-from pricing.errors import MissingDataError
+from fairtag.base.errors import MissingDataError
+from fairtag.data.dominicks import read_panel
 
 KNOWN = {  # measured when the data set was prepared (its SOURCE.md)
     "elasticity_brand": -2.92,

@@ -1,4 +1,4 @@
-"""The juice panel as arrays of store-weeks by brand, and least squares within groups. Knows no policy.
+"""The juice panel as arrays of store-weeks by brand, and least squares within groups.
 
 A log-log regression within brand (and store) is the textbook estimate of the own-price elasticity; its standard
 errors are clustered by store, as weeks of one store share everything that the regression does not know.
@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pricing.datasets.dominicks import BRANDS
-from pricing.errors import DataError
+from fairtag.base.errors import DataError
+from fairtag.data.dominicks import BRANDS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Panel:
 
 
 def panel_arrays(frame: pd.DataFrame) -> Panel:
-    """Arrays of a complete panel (:func:`pricing.datasets.dominicks.read_panel`).
+    """Arrays of a complete panel (:func:`fairtag.data.dominicks.read_panel`).
 
     Raises:
         DataError: A store-week does not have all eleven brands.

@@ -1,4 +1,4 @@
-"""Prices for the juice shelf from one model, scored on other weeks by another model. Knows no file and prints nothing.
+"""Prices for the juice shelf from one model, scored on other weeks by another model.
 
 The optimiser is the product's: a logit of the shelf (Berry's inversion, store and brand effects, a slope a brand) and
 the exact page solver. The scorer is a log-log system with all cross prices, estimated on the held-out weeks alone and
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.studies.dominicks_panel import Floats, Panel, within
-from pricing.page.solver import page_value, solve_pages
+from fairtag.solver.page_solver import page_value, solve_pages
 
 BLOCKS = 5  # runs of consecutive weeks; each is held out once
 MARKET = 2.0  # potential sales of a store over its mean sales: an assumption of the logit, varied in the study

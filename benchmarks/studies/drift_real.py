@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.result import Result, Row
-from monitoring import drift_questions
-from monitoring.judge import Judge
-from monitoring.scan import scan
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.base.tables import Tables
+from fairtag.base.types import Status
+from fairtag.data import load
+from fairtag.profile.builder import Profile, build_profile
+from monitoring.detect.checks import Judge
+from monitoring.detect.scan import scan
+from monitoring.job_report import Check
+from monitoring.jobs import drift_questions
 from monitoring.settings import Settings
-from monitoring.verdict import Check
-from pricing import schema
-from pricing.datasets import load
-from pricing.errors import MissingDataError
-from pricing.profile.reference import Profile, build_profile
-from pricing.tables import Tables
-from pricing.verdict import Verdict as Status
 
 MINOR = 100
 IN_SAMPLE = (
@@ -40,7 +40,7 @@ OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # and there was 
 OF_LIST = ("reference_price_level", "unit_cost_level", "recosted_items", "margin")
 # Of the online shop list is itself derived, as a high quantile of what was paid in the month.
 LISTED = ("list_price_level", "price_to_list")
-FLAGS = (Status.PAGE, Status.WARN)
+FLAGS = (Status.URGENT, Status.WARN)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def judged(quotes: pd.DataFrame, record: Record, *, again: bool = False) -> dict
     for k, stretch in enumerate(whole[record.training :], start=record.training + 1):
         checks = _look(quotes[period == stretch], profile, record, stretch)
         found[f"{stretch.start_time:%Y-%m-%d}"] = checks
-        if again and any(check.status is Status.PAGE for check in checks):
+        if again and any(check.status is Status.URGENT for check in checks):
             profile = _trained(quotes[period.isin(stretches[k - record.training : k])])
     return found
 

@@ -1,6 +1,6 @@
 """What fairness costs and how well unfairness is seen: the corridor's trade-off, the audit's error rates, peeking.
 
-Everything is simulated, so that truth is known. Knows the planted demand and the audit; prices no shop.
+Everything is simulated, so that truth is known.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.result import Result, Row, share_row
-from pricing import schema
-from pricing.fairness import fixed_effects as fe
-from pricing.fairness.audit import audit
-from pricing.fairness.corridor import Population, optimal_corridor, population, trade_off
-from pricing.fairness.sequential import SequentialState, look
-from pricing.fairness.verdict import AuditLimits
-from pricing.market.simulation import SMALL, Planted, simulate_market
-from pricing.offline.confounder import confounder_kill_test
-from pricing.page.solver import solve_pages
-from pricing.verdict import Verdict
+from fairtag.base import schema
+from fairtag.base.types import Status
+from fairtag.evaluation.kill_test import confounder_kill_test
+from fairtag.fairness import fixed_effects as fe
+from fairtag.fairness.audit import audit
+from fairtag.fairness.audit_limits import AuditLimits
+from fairtag.fairness.corridor import Population, optimal_corridor, population, trade_off
+from fairtag.fairness.sequential import SequentialState, look
+from fairtag.simulator.simulation import SMALL, Planted, simulate_market
+from fairtag.solver.page_solver import solve_pages
 
 RHOS = (1.02, 1.05, 1.10, 1.15, 1.25, 1.50)
 CUSTOMERS, ITEMS = 400, 300  # of the simulated shop, in the trade-off
@@ -91,8 +91,8 @@ def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
         quotes, groups = quote_log(seed, gap, USERS, VISITS)
         findings = audit(quotes, groups, seed=seed, limits=FAST).findings
         member = next(finding for finding in findings if finding.group == "b")
-        alarms += any(finding.verdict in (Verdict.WARN, Verdict.PAGE) for finding in findings)
-        pages += any(finding.verdict is Verdict.PAGE for finding in findings)
+        alarms += any(finding.verdict in (Status.WARN, Status.URGENT) for finding in findings)
+        pages += any(finding.verdict is Status.URGENT for finding in findings)
         covered += member.low <= np.log1p(gap) <= member.high
     label = f"{gap:.0%}".replace("%", "pct")
     yield share_row(f"audit_alarm_at_{label}", alarms, logs)

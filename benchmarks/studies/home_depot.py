@@ -20,14 +20,13 @@ from benchmarks.studies.home_depot_baselines import bm25, boosted, calibrated, o
 from benchmarks.studies.home_depot_command import Tell
 from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, SEED, TAUGHT, fold_of
 from benchmarks.studies.home_depot_measures import DRAWS, RATING, measures
-from pricing import schema
-from pricing.bundle import splits
-from pricing.datasets import load
-from pricing.errors import MissingDataError
-from pricing.files import write_atomic
-from pricing.search.match import FEATURES, Rarity
-from pricing.search.reranker import Reranker, pair_features
-from pricing.search.text_table import TextTable
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.base.files import write_atomic
+from fairtag.data import load, splits
+from fairtag.search.match import FEATURES, Rarity
+from fairtag.search.reranker import Reranker, pair_features
+from fairtag.search.text_table import TextTable
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""What the Home Depot study compares with: BM25, and boosting of seven overlaps of words. Knows no encoder."""
+"""What the Home Depot study compares with: BM25, and boosting of seven overlaps of words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.isotonic import IsotonicRegression
 
-from pricing import schema
-from pricing.search.word_index import WordIndex
-from pricing.text import tokens
+from fairtag.base import schema
+from fairtag.base.text import tokens
+from fairtag.search.word_index import WordIndex
 
 Floats = NDArray[np.float64]
 SEED = 0

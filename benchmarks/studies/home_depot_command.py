@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.result import Result
-from pricing.encoder.report import Progress
+from fairtag.encoder.training_report import Progress
 
 Tell = Callable[[str], None]
 

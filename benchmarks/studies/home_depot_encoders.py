@@ -18,17 +18,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.studies.home_depot_command import Tell, told
-from pricing import schema
-from pricing.bundle import splits
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import TextEncoder, load_encoder
-from pricing.encoder.export import FILES
-from pricing.encoder.folder import describe_encoder
-from pricing.encoder.onnx import OnnxEncoder
-from pricing.encoder.prefixes import RoleText
-from pricing.encoder.training import train_encoder
-from pricing.files import sha256_text, write_atomic
-from pricing.search.fitting import cosines
+from fairtag.base import schema
+from fairtag.base.files import sha256_text, write_atomic
+from fairtag.data import splits
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import TextEncoder, load_encoder
+from fairtag.encoder.export import FILES
+from fairtag.encoder.folder import describe_encoder
+from fairtag.encoder.onnx import OnnxEncoder
+from fairtag.encoder.prefixes import RoleText
+from fairtag.encoder.training import train_encoder
+from fairtag.training.search import cosines
 
 Floats = NDArray[np.float64]
 

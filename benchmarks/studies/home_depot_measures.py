@@ -1,4 +1,4 @@
-"""RMSE, nDCG@10 and reciprocal rank of scores on the same search terms, with paired bootstrap. Knows no encoder."""
+"""RMSE, nDCG@10 and reciprocal rank of scores on the same search terms, with paired bootstrap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.result import Row
-from pricing.search.ranking import ndcg_by_query, reciprocal_rank_by_query
+from fairtag.search.ranking_metrics import ndcg_by_query, reciprocal_rank_by_query
 
 Floats = NDArray[np.float64]
 

@@ -20,16 +20,15 @@ from benchmarks.studies.home_depot_baselines import calibrated
 from benchmarks.studies.home_depot_command import Tell, told
 from benchmarks.studies.home_depot_encoders import SETTINGS, fold_of, kept_in
 from benchmarks.studies.home_depot_measures import measures
-from pricing import schema
-from pricing.bundle import splits
-from pricing.datasets import load
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import load_encoder
-from pricing.encoder.folder import MODEL, describe_encoder
-from pricing.encoder.onnx import OnnxEncoder
-from pricing.encoder.training import train_encoder
-from pricing.errors import MissingDataError
-from pricing.search.fitting import cosines
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.data import load, splits
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import load_encoder
+from fairtag.encoder.folder import MODEL, describe_encoder
+from fairtag.encoder.onnx import OnnxEncoder
+from fairtag.encoder.training import train_encoder
+from fairtag.training.search import cosines
 
 Floats = NDArray[np.float64]
 

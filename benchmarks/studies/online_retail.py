@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.result import Result, Row
-from pricing import schema
-from pricing.datasets import load
-from pricing.errors import MissingDataError
-from pricing.stock.forecast import (
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.data import load
+from fairtag.stock.forecast import (
     BLOCK,
     SERIES,
     UNITS,

@@ -16,16 +16,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from benchmarks.result import Result, Row
-from pricing import schema
-from pricing.bundle.splits import PRODUCT_SALT, held_out
-from pricing.datasets import load
-from pricing.encoder.config import EncoderConfig
-from pricing.encoder.encoder import load_encoder
-from pricing.encoder.prefixes import RoleText
-from pricing.encoder.training import train_encoder
-from pricing.errors import MissingDataError
-from pricing.reference.report import PriceReport, price_report
-from pricing.text import item_texts
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.base.text import item_texts
+from fairtag.data import load
+from fairtag.data.splits import PRODUCT_SALT, held_out
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import load_encoder
+from fairtag.encoder.prefixes import RoleText
+from fairtag.encoder.training import train_encoder
+from fairtag.price_model.accuracy import PriceReport, price_report
 
 FOLDER = "product_matching"
 PAIRS = {

@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.result import Result, Row
-from pricing import schema
-from pricing.bundle.point_in_time import training_set
-from pricing.demand.choices import Choices, Floats, Ints
-from pricing.demand.control_function import FirstStage
-from pricing.demand.data import Assortment, DemandData, demand_data
-from pricing.demand.fit import DemandConfig, fit_demand, text_basis
-from pricing.demand.logit import Prior, fit_logit
-from pricing.demand.model import DemandModel
-from pricing.market.simulation import MarketDesign, MarketSize, Planted, simulate_market
-from pricing.offline.confounder import confounder_kill_test
-from pricing.page.solver import solve_pages
-from pricing.text import item_texts
+from fairtag.base import schema
+from fairtag.base.text import item_texts
+from fairtag.data.point_in_time import training_set
+from fairtag.demand.choices import Choices, Floats, Ints
+from fairtag.demand.control_function import FirstStage
+from fairtag.demand.demand_data import Assortment, DemandData, demand_data
+from fairtag.demand.demand_model import DemandModel
+from fairtag.demand.fit import DemandConfig, fit_demand, text_basis
+from fairtag.demand.logit import Prior, fit_logit
+from fairtag.evaluation.kill_test import confounder_kill_test
+from fairtag.simulator.simulation import MarketDesign, MarketSize, Planted, simulate_market
+from fairtag.solver.page_solver import solve_pages
 
 RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000
 RECOVERY_SEED = 1

@@ -1,4 +1,4 @@
-"""Feast behind four calls: apply, point-in-time training set, materialise, read back. Knows no model and no pipeline.
+"""Feast behind four calls: apply, point-in-time training set, materialise, read back.
 
 A feature folder holds ``feature_store.yaml``, the sources under ``data/`` and, by default, registry and online store.
 """
@@ -20,11 +20,11 @@ import yaml
 from feast import FeatureStore, FeatureView
 from redis.exceptions import RedisError
 
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, DataError, UnavailableError
+from fairtag.base.files import write_atomic, write_text
+from fairtag.base.tables import Tables
 from feature_repo.definitions import ITEM_FEATURES, USER_FEATURES, definitions
-from pricing import schema
-from pricing.errors import ConfigError, DataError, UnavailableError
-from pricing.files import write_atomic, write_text
-from pricing.tables import Tables
 
 CONFIG = "feature_store.yaml"
 SPARK = "engine.spark.yaml"

@@ -1,6 +1,6 @@
-"""The tables' contract as Great Expectations suites: what breaks is named, set aside or refused. Knows no pipeline.
+"""The tables' contract as Great Expectations suites: what breaks is named, set aside or refused.
 
-One suite a table, generated from ``pricing.schema``. Tables are checked in the order of ``schema.TABLES`` and a
+One suite a table, generated from ``fairtag.base.schema``. Tables are checked in the order of ``schema.TABLES`` and a
 reference must point at a row that was itself accepted, so a bad item takes its impressions with it.
 """
 
@@ -28,10 +28,10 @@ from components.adapters.validation_report import (
     TableReport,
     ValidationReport,
 )
-from pricing import schema
-from pricing.errors import MissingDataError
-from pricing.files import directory_atomic, read_json, write_atomic
-from pricing.tables import METADATA
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.base.files import directory_atomic, read_json, write_atomic
+from fairtag.base.tables import METADATA
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -1,4 +1,4 @@
-"""One InferenceService by server-side apply: its model, a canary beside it, and the way back. Knows no bundle.
+"""One InferenceService by server-side apply: its model, a canary beside it, and the way back.
 
 One field manager owns four things and nothing else: the storage URI and name of the stable predictor, the canary
 list, and the lineage annotations. Every change applies all that it owns at once, so no half of it is ever in force.
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from pricing.errors import ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, UnavailableError
 
 GROUP, VERSION, KIND = "serving.kserve.io", "v1beta1", "InferenceService"
 MANAGER = "fairtag"

@@ -1,4 +1,4 @@
-"""Makes a model live: an atomic pointer in a folder, or an InferenceService. Knows no model and judges nothing."""
+"""Makes a model live: an atomic pointer in a folder, or an InferenceService."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
-from pricing.bundle.decision import require_accepted
-from pricing.bundle.manifest import MANIFEST, read_manifest, verify_files
-from pricing.errors import BundleMissing, ConfigError, UnavailableError
-from pricing.files import directory_atomic
+from fairtag.base.errors import BundleMissing, ConfigError, UnavailableError
+from fairtag.base.files import directory_atomic
+from fairtag.model.decision import require_accepted
+from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"

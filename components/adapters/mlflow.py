@@ -1,4 +1,4 @@
-"""The model registry on MLflow: runs with curves, versions with lineage, aliases. Knows no pipeline and fits nothing.
+"""The model registry on MLflow: runs with curves, versions with lineage, aliases.
 
 A version is a bundle: its files are artefacts of the run, its digest is a tag, and the same digest is never
 registered twice. ``challenger`` is the newest accepted version, ``champion`` the one that serves.
@@ -20,10 +20,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
 
-from pricing.bundle.decision import require_accepted
-from pricing.bundle.manifest import read_manifest, verify_files
-from pricing.errors import BundleMissing, ConfigError, UnavailableError
-from pricing.files import directory_atomic, read_json
+from fairtag.base.errors import BundleMissing, ConfigError, UnavailableError
+from fairtag.base.files import directory_atomic, read_json
+from fairtag.model.decision import require_accepted
+from fairtag.model.manifest import read_manifest, verify_files
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -1,4 +1,4 @@
-"""Reads raw values as their declared kind and says which cannot be. Knows no rule beyond the kind of a column."""
+"""Reads raw values as their declared kind and says which cannot be."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from pricing import schema
-from pricing.tables import FLAGS, float_list, str_list
+from fairtag.base import schema
+from fairtag.base.tables import FLAGS, float_list, str_list
 
 
 def read_values(values: pd.Series[Any], column: schema.Column) -> tuple[pd.Series[Any], pd.Series[bool]]:

@@ -1,4 +1,4 @@
-"""A Spark session for the steps on tables. Knows no table; pyspark and a Java runtime come with one image alone."""
+"""A Spark session for the steps on tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pricing.errors import ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, UnavailableError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -1,4 +1,4 @@
-"""A table's contract as the expectations of a suite, and the columns they look at. Runs nothing.
+"""A table's contract as the expectations of a suite, and the columns they look at.
 
 Great Expectations checks columns; what the contract says of a value that cannot be read, or of another table's rows, is
 made a column of its own beside the table's.
@@ -26,7 +26,7 @@ from great_expectations.expectations.expectation import Expectation
 
 from components.adapters.readable import read_values
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN
-from pricing import schema
+from fairtag.base import schema
 
 UNIQUE_KEY = "unique key"
 ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column

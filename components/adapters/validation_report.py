@@ -1,4 +1,4 @@
-"""What validation found, as a frozen report, JSON and one HTML page. Knows neither Great Expectations nor the rules."""
+"""What validation found, as a frozen report, JSON and one HTML page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pricing.errors import DataError, MissingDataError
-from pricing.files import write_json, write_text
-from pricing.schema import Severity
+from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.files import write_json, write_text
+from fairtag.base.schema import Severity
 
 Verdict = Literal["pass", "warn", "quarantined", "blocked"]
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from components.adapters import feast
 from components.adapters.great_expectations import validate_tables
-from pricing import schema
-from pricing.datasets import load
-from pricing.market.simulation import MarketSize
+from fairtag.base import schema
+from fairtag.data import load
+from fairtag.simulator.simulation import MarketSize
 
 shop = load("synthetic", None, seed=0, size=MarketSize(items=120, users=150, impressions=4_800))
 with tempfile.TemporaryDirectory() as scratch:

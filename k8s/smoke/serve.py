@@ -1,6 +1,6 @@
 """Pages over V1, V2 and gRPC from the endpoint of this container, and a quote honoured. Speaks to loopback alone."""
 
-from serving.client import GrpcClient, RestClient
+from serving.protocol.client import GrpcClient, RestClient
 
 REQUEST = {"task": "search", "query": "drill", "page_size": 3}
 HTTP, GRPC = "http://127.0.0.1:8080", "127.0.0.1:8081"

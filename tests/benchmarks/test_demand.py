@@ -1,7 +1,7 @@
 import numpy as np
 
 from benchmarks import demand
-from pricing.demand.logit import fit_logit, laplace
+from fairtag.demand.logit import fit_logit, laplace
 
 
 def test_the_planted_choices_are_those_of_the_model_that_is_timed():

@@ -8,7 +8,7 @@ import torch
 from benchmarks import encoder_gpu, encoder_pace, encoder_pace_peer, encoder_training
 from benchmarks.encoder_gpu import FULL
 from benchmarks.encoder_pace import PEAKS, Size
-from pricing.errors import UnavailableError
+from fairtag.base.errors import UnavailableError
 
 
 def test_without_a_gpu_the_full_run_says_what_it_needs(monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.studies import fairness as study
-from pricing.market.simulation import TINY, simulate_market
+from fairtag.simulator.simulation import TINY, simulate_market
 
 
 def figures(rows):

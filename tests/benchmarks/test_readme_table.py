@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.readme import BEGIN, END, LINES, README, RESULTS, Line, placed, table
 from benchmarks.registry import benchmark_names, study_names
-from pricing.errors import DataError, MissingDataError
+from fairtag.base.errors import DataError, MissingDataError
 
 TWO = (Line("speed", "solver", "{fast:.2f} ms"), Line("share", "solver", "{share[]:.1%} or {kept_1.05:.0f}"))
 

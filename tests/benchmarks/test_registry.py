@@ -7,7 +7,7 @@ from benchmarks import registry
 from benchmarks.__main__ import app
 from benchmarks.apart import Ended, run_apart
 from benchmarks.result import Result, Row
-from pricing.errors import ConfigError, MissingDataError
+from fairtag.base.errors import ConfigError, MissingDataError
 
 
 @pytest.fixture

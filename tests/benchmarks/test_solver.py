@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.solver import PAGE, Size, adam_prices, ascent_prices, draw_menu, draw_pages, run
-from pricing.page.solver import page_value, solve_pages
+from fairtag.solver.page_solver import page_value, solve_pages
 
 
 @pytest.fixture(scope="module")

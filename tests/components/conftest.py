@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pricing import schema
+from fairtag.base import schema
 
 THIRD_PARTY = (
     "ignore:module 'sre_.*' is deprecated:DeprecationWarning",  # great_expectations imports it

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pricing.bundle.decision import Gate, make_decision, write_decision
-from pricing.bundle.manifest import read_manifest, write_manifest
-from pricing.errors import BundleMissing, DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch
+from fairtag.base.errors import BundleMissing, DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch
+from fairtag.model.decision import GateResult, make_decision, write_decision
+from fairtag.model.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def bundle(tmp_path: Path) -> Path:
 def _decision(bundle: Path, path: Path, *, accepted: bool) -> Path:
     manifest = read_manifest(bundle)
     challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
-    gate = Gate("relevance", 0.5, "at least 0.4", "pass" if accepted else "fail")
+    gate = GateResult("relevance", 0.5, "at least 0.4", "pass" if accepted else "fail")
     return write_decision(
         path,
         make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={}),

@@ -9,11 +9,11 @@ import pytest
 from torch import distributed
 
 from components import torchrun
+from fairtag.base.tables import write_tables
+from fairtag.data import load
+from fairtag.encoder.config import preset
+from fairtag.simulator.simulation import MarketSize
 from pipelines.endpoint import free_port
-from pricing.datasets import load
-from pricing.encoder.config import preset
-from pricing.market.simulation import MarketSize
-from pricing.tables import write_tables
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pricing import schema
-from pricing.tables import Tables, write_tables
+from fairtag.base import schema
+from fairtag.base.tables import Tables, write_tables
 
 COLOURS = ("blue", "red", "green", "white", "black", "grey", "brown", "pink")
 

@@ -14,13 +14,13 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from components.images import IMAGES, SPARK_IMAGE
+from fairtag.base.types import Status
 from monitoring.__main__ import inputs_of
 from monitoring.__main__ import parser as monitoring_parser
-from monitoring.exporter import registry
-from monitoring.policy import read_policy
+from monitoring.job_report import Check, JobReport
+from monitoring.report.exporter import registry
 from monitoring.runner import JOBS
-from monitoring.verdict import Check, Verdict
-from pricing.verdict import Verdict as Status
+from monitoring.trigger.trigger_policy import read_policy
 from serving.__main__ import parser as serving_parser
 from serving.__main__ import settings_of
 from serving.metrics import Metrics
@@ -177,7 +177,7 @@ def exported():
     watched = [(name, kind, 0.0) for name, kind in figures]
     endpoint_metrics.watch("fairtag_quote_log", lambda: watched)
     check = Check("price_level", Status.PASS, "fine", change=0.1, low=0.0, high=0.2)
-    verdict = Verdict("drift", NOW.isoformat(), NOW.isoformat(), (check,))
+    verdict = JobReport("drift", NOW.isoformat(), NOW.isoformat(), (check,))
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     return {
         family.name + suffix

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import QuoteStream, Shocks
-from monitoring.verdict import Check, read_verdict
-from pricing.profile.reference import build_profile
+from fairtag.profile.builder import build_profile
+from monitoring.job_report import Check, read_verdict
 
 TRAINING = pd.Timestamp("2026-01-05", tz="UTC")
 DAY = pd.Timestamp("2026-02-09", tz="UTC")

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import Shocks
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, DataError
+from fairtag.base.files import read_json, write_json
+from fairtag.base.types import Status
+from fairtag.encoder.folder import DESCRIPTION
+from fairtag.encoder.folder import SCHEMA as ENCODER_SCHEMA
+from fairtag.model.manifest import write_manifest
+from fairtag.profile.builder import build_profile
 from monitoring import __main__ as cli
 from monitoring.__main__ import main, parse_length
-from monitoring.verdict import read_verdict
-from pricing import schema
-from pricing.bundle.manifest import write_manifest
-from pricing.encoder.folder import DESCRIPTION
-from pricing.encoder.folder import SCHEMA as ENCODER_SCHEMA
-from pricing.errors import ConfigError, DataError
-from pricing.files import read_json, write_json
-from pricing.profile.reference import build_profile
-from pricing.verdict import Verdict as Status
+from monitoring.job_report import read_verdict
 
 
 def bad_empty(shop):
@@ -101,7 +101,7 @@ def test_an_encoder_without_onnx_where_torch_is_absent_ends_with_3_and_the_fix(s
     names = ("base", "dimension", "max_length", "pooling", "pad_token_id", "fingerprint", "query_prefix", "item_prefix")
     description = {"schema": ENCODER_SCHEMA, "serving": "torch", **dict.fromkeys(names, ""), "pooling": "mean"}
     write_json(profile / "encoder" / DESCRIPTION, description)
-    monkeypatch.delitem(sys.modules, "pricing.encoder.model", raising=False)
+    monkeypatch.delitem(sys.modules, "fairtag.encoder.model", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     options = shop.options(quotes, tmp_path / "out")
     options[options.index("--bundle") + 1] = str(profile)
@@ -116,8 +116,8 @@ def test_in_all_a_job_that_cannot_run_does_not_silence_the_others(shop, tmp_path
     options = shop.fairness(quotes, tmp_path / "out")
     options[options.index("--audit") + 1] = str(tmp_path / "absent.parquet")
     assert main(["all", *options[1:]]) == 2
-    assert read_verdict(tmp_path / "out" / "fairness.json").status is Status.COULD_NOT_TELL
-    assert read_verdict(tmp_path / "out" / "drift.json").status is Status.PAGE
+    assert read_verdict(tmp_path / "out" / "fairness.json").status is Status.UNKNOWN
+    assert read_verdict(tmp_path / "out" / "drift.json").status is Status.URGENT
 
 
 @pytest.mark.parametrize("arguments", [[], ["drift"], ["nonsense"], ["drift", "--quotes"]])

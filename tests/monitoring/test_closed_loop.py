@@ -16,24 +16,24 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fairtag.base import schema
+from fairtag.base.files import read_json
+from fairtag.base.pseudonym import read_secret
+from fairtag.base.tables import write_tables
+from fairtag.base.types import Status
+from fairtag.model.decision import read_decision
+from fairtag.model.manifest import read_manifest
+from fairtag.simulator.outcomes import simulated_outcomes
+from fairtag.simulator.simulation import Effects, Market, MarketDesign, MarketSize, simulate_market
 from monitoring.__main__ import main
-from monitoring.ledger import Ledger
+from monitoring.detect.window import LogReader, Window
 from monitoring.runner import read_verdict
-from monitoring.trigger import LEDGER
-from monitoring.window import LogReader, Window
+from monitoring.trigger.ledger import Ledger
+from monitoring.trigger.trigger import LEDGER
 from pipelines.endpoint import MODEL, serve
 from pipelines.replay import held_out_requests, replay
 from pipelines.settings import RunLayout
-from pricing import schema
-from pricing.bundle.decision import read_decision
-from pricing.bundle.manifest import read_manifest
-from pricing.files import read_json
-from pricing.market.outcomes import simulated_outcomes
-from pricing.market.simulation import Effects, Market, MarketDesign, MarketSize, simulate_market
-from pricing.pseudonym import read_secret
-from pricing.tables import write_tables
-from pricing.verdict import Verdict as Status
-from serving.client import RestClient
+from serving.protocol.client import RestClient
 
 pytestmark = [
     pytest.mark.slow,
@@ -193,7 +193,7 @@ def close_the_loop(shop: Deployment) -> None:
         assert shop.performance(shop.traffic(client, usual, "quiet")) == 0  # the world that the model knows
         assert shop.performance(shop.traffic(client, moved, "moved")) == 2  # and the one that it does not
         found = read_verdict(shop.reports / "performance.json")
-        assert "calibration_slope" in {check.name for check in found.failing if check.status is Status.PAGE}
+        assert "calibration_slope" in {check.name for check in found.failing if check.status is Status.URGENT}
 
         shop.shop_has(moved)  # what the shop recorded meanwhile
         words = sorted({word for text in moved.tables.judgements[schema.QUERY] for word in text.split()})

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import Shocks
+from fairtag.base import schema
+from fairtag.base.files import read_json
+from fairtag.base.pseudonym import user_key
+from fairtag.base.types import Status
 from monitoring.__main__ import main
-from monitoring.verdict import read_verdict
-from pricing import schema
-from pricing.files import read_json
-from pricing.pseudonym import user_key
-from pricing.verdict import Verdict as Status
+from monitoring.job_report import read_verdict
 
 
 @pytest.mark.parametrize(("gap", "codes"), [(0.0, {0}), (0.04, {2})])
@@ -29,7 +29,7 @@ def test_one_price_above_list_pages(shop, tmp_path):
     quotes.loc[17, schema.PRICE_MINOR] = quotes.loc[17, schema.LIST_PRICE_MINOR] + 1
     assert main(shop.fairness(shop.write(quotes, "above"), tmp_path / "out")) == 2
     broken = shop.checks(tmp_path / "out", "fairness")["promise_list"]
-    assert broken.status is Status.PAGE
+    assert broken.status is Status.URGENT
     assert quotes.loc[17, schema.QUOTE_ID] in broken.examples[0]
 
 
@@ -85,7 +85,7 @@ def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
     options[options.index("--audit") + 1] = str(tmp_path / "audit.parquet")
     assert main(options) == 3
     tiny = next(c for c in read_verdict(tmp_path / "out" / "fairness.json").checks if c.component == "tiny")
-    assert tiny.status is Status.COULD_NOT_TELL
+    assert tiny.status is Status.UNKNOWN
     assert (tiny.value, tiny.low, tiny.n, tiny.detail) == (None, None, 0, {})
 
 
@@ -129,5 +129,5 @@ def test_a_crossing_that_surely_pays_more_pages_however_few_they_are(shop, tmp_p
     log = shop.write(quotes.assign(**{schema.PRICE_MINOR: changed}), "crossed")
     code, found = fairness_of(shop, tmp_path, log)
     assert code == 2
-    paged = {check.component for check in found.checks if check.status is Status.PAGE}
+    paged = {check.component for check in found.checks if check.status is Status.URGENT}
     assert "lower x rural" in paged

@@ -3,8 +3,8 @@
 import fsspec
 import pytest
 
+from fairtag.base.errors import MissingDataError, UnavailableError
 from monitoring.fetch import fetch, main
-from pricing.errors import MissingDataError, UnavailableError
 
 
 @pytest.fixture

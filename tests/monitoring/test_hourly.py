@@ -7,13 +7,13 @@ import shutil
 import pandas as pd
 
 from benchmarks.quote_stream import Shocks
-from monitoring import drift_questions
+from fairtag.base import schema
+from fairtag.base.files import read_json
+from fairtag.base.types import Status
+from fairtag.profile.builder import Profile
 from monitoring.__main__ import main
+from monitoring.jobs import drift_questions
 from monitoring.settings import Settings
-from pricing import schema
-from pricing.files import read_json
-from pricing.profile.reference import Profile
-from pricing.verdict import Verdict as Status
 
 
 def hour(shop, tmp_path, k, quotes, *more, job="drift", window="24h"):
@@ -39,7 +39,7 @@ def test_hourly_runs_count_their_evidence_once_and_page_on_a_shift(shop, tmp_pat
     later = shop.options(quotes, tmp_path / "out", "--state", str(state), "--window", "6h", end="2026-02-09T07:00:00Z")
     assert main(later) == 2
     found = shop.checks(tmp_path / "out")["price_level"]
-    assert found.status is Status.PAGE
+    assert found.status is Status.URGENT
     assert found.component == "category-0"
     assert found.since is not None
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.quote_stream import Shocks
+from fairtag.base import schema
+from fairtag.base.types import Status
 from monitoring.__main__ import main
-from monitoring.verdict import Check, Verdict, read_verdict, worst
-from pricing import schema
-from pricing.verdict import Verdict as Status
+from monitoring.job_report import Check, JobReport, read_verdict, worst
 
 
 def test_a_quiet_day_passes_every_job(shop, tmp_path):
@@ -38,7 +38,7 @@ def test_a_quiet_day_passes_every_job(shop, tmp_path):
 def test_planted_drift_is_found_and_named(shop, tmp_path, shocks, code, name):
     quotes, _ = shop.log(shocks, pages=5_000)
     assert main(shop.options(quotes, tmp_path / "out")) == code
-    assert shop.checks(tmp_path / "out")[name].status is (Status.PAGE if code == 2 else Status.WARN)
+    assert shop.checks(tmp_path / "out")[name].status is (Status.URGENT if code == 2 else Status.WARN)
 
 
 def test_a_finding_names_its_items_and_what_moved_with_it(shop, tmp_path):
@@ -69,7 +69,7 @@ def test_a_change_of_elasticity_is_found(shop, tmp_path):
     options = shop.options(quotes, tmp_path / "out", "--outcomes", str(outcomes), "--settings", str(settings))
     assert main(["performance", *options[1:]]) in (1, 2)
     found = shop.checks(tmp_path / "out", "performance")["elasticity"]
-    assert found.status in (Status.WARN, Status.PAGE)
+    assert found.status in (Status.WARN, Status.URGENT)
     assert found.change < 0
 
 
@@ -94,10 +94,10 @@ def test_one_job_at_a_time_leaves_the_report_and_the_metrics_of_all(shop, tmp_pa
 
 
 def test_the_fingerprint_is_of_the_finding_and_not_of_the_window():
-    found = Check("price_level", Status.PAGE, "up", change=0.1)
-    first = Verdict("drift", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", (found,), ("v1",))
-    later = Verdict("drift", "2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00", (found,), ("v1",))
-    other = Verdict("drift", "2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00", (found,), ("v2",))
+    found = Check("price_level", Status.URGENT, "up", change=0.1)
+    first = JobReport("drift", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", (found,), ("v1",))
+    later = JobReport("drift", "2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00", (found,), ("v1",))
+    other = JobReport("drift", "2026-01-02T00:00:00+00:00", "2026-01-03T00:00:00+00:00", (found,), ("v2",))
     assert first.fingerprint == later.fingerprint != other.fingerprint
-    assert worst([]) is Status.COULD_NOT_TELL
-    assert Verdict("drift", "", "", ()).status is Status.COULD_NOT_TELL
+    assert worst([]) is Status.UNKNOWN
+    assert JobReport("drift", "", "", ()).status is Status.UNKNOWN

@@ -13,25 +13,25 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from monitoring.alerts import read_alerts, tell, update, write_alerts
-from monitoring.charts import interval_chart, traffic_chart
-from monitoring.exporter import alert_rules, push_metrics, write_metrics
-from monitoring.knowledge import check_names, knowledge
-from monitoring.report import figure, findings, render
-from monitoring.verdict import Check, Verdict
-from pricing.errors import DataError, UnavailableError
-from pricing.verdict import Verdict as Status
+from fairtag.base.errors import DataError, UnavailableError
+from fairtag.base.types import Status
+from monitoring.job_report import Check, JobReport
+from monitoring.report.alerts import read_alerts, tell, update, write_alerts
+from monitoring.report.charts import interval_chart, traffic_chart
+from monitoring.report.exporter import alert_rules, push_metrics, write_metrics
+from monitoring.report.html_page import figure, findings, render
+from monitoring.report.knowledge import check_names, knowledge
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
 RUNBOOK = Path(__file__).parents[2] / "docs" / "operations.md"
 UP = Check(
-    "price_level", Status.PAGE, "price of shoes is 6.2 % above training", "shoes",
+    "price_level", Status.URGENT, "price of shoes is 6.2 % above training", "shoes",
     1.06, 1.0, 0.06, 0.05, 0.07, 0.01, 0.03, "log ratio", 9_000,
 )  # fmt: skip
 
 
 def verdict(*checks, job="drift"):
-    return Verdict(
+    return JobReport(
         job, (NOW - timedelta(hours=24)).isoformat(), NOW.isoformat(), checks, ("v1",), {"rows": 10, "kept": 9}
     )
 
@@ -52,7 +52,7 @@ def test_the_verdict_comes_first_and_says_what():
 
 @pytest.mark.parametrize(
     ("status", "headline"),
-    [(Status.PASS, "All quiet"), (Status.WARN, "Look today"), (Status.COULD_NOT_TELL, "Cannot tell")],
+    [(Status.PASS, "All quiet"), (Status.WARN, "Look today"), (Status.UNKNOWN, "Cannot tell")],
 )
 def test_each_status_has_its_headline(status, headline):
     assert f"</span>{headline}</h1>" in page(verdict(Check("traffic", status, "said")))
@@ -67,7 +67,7 @@ def test_the_page_needs_nothing_from_anywhere():
 
 
 def test_what_comes_from_the_data_cannot_write_html():
-    evil = Check("price_level", Status.PAGE, "<script>alert(1)</script>", "<b>", examples=("<img src=x>",))
+    evil = Check("price_level", Status.URGENT, "<script>alert(1)</script>", "<b>", examples=("<img src=x>",))
     html = page(verdict(evil))
     assert "<script>alert" not in html
     assert "<img" not in html
@@ -89,7 +89,7 @@ def test_a_price_and_what_moved_with_it_are_one_finding_that_says_who_did_it(lis
     assert [finding.check.name for finding in found] == ["price_level", "unit_cost_level"]
     assert found[0].also == ("list price of shoes is 5.7 % above",)
     assert who in found[0].cause
-    worse = replace(list_price, status=Status.PAGE)
+    worse = replace(list_price, status=Status.URGENT)
     assert len(findings([verdict(replace(price, status=Status.WARN), worse)], "r")) == 2  # what is worse hides nowhere
 
 
@@ -233,10 +233,10 @@ def test_a_heading_speaks_of_the_direction():
 
 
 def test_what_is_left_out_of_the_verdict_is_said_and_can_only_be_unknown():
-    cell = Check("price_gap:age x income", Status.COULD_NOT_TELL, "too small", "65+ x low", decides=False)
+    cell = Check("price_gap:age x income", Status.UNKNOWN, "too small", "65+ x low", decides=False)
     left = {"groups": 1, "of": 9, "largest_gap_left_open": 0.031, "customers_needed": 940}
     said = verdict(Check("price_gap:age", Status.PASS, "fine"), cell, job="fairness")
-    whole = Verdict("fairness", said.start, said.end, said.checks, detail={"not_judged": left})
+    whole = JobReport("fairness", said.start, said.end, said.checks, detail={"not_judged": left})
     html = page(whole)
     assert "All quiet" in html
     assert "1 of 9 groups are crossings with too few customers" in html
@@ -244,19 +244,17 @@ def test_what_is_left_out_of_the_verdict_is_said_and_can_only_be_unknown():
     assert "3.1 %" in html
     assert whole.failing == ()
     assert whole.not_judged == (cell,)
-    for status in (Status.PASS, Status.WARN, Status.PAGE):
+    for status in (Status.PASS, Status.WARN, Status.URGENT):
         with pytest.raises(ValueError, match="only what is unknown"):
             Check("price_gap:age", status, "said", decides=False)
 
 
 def test_nothing_but_what_is_left_out_is_no_pass():
-    assert verdict(Check("price_gap:a x b", Status.COULD_NOT_TELL, "small", decides=False)).status is (
-        Status.COULD_NOT_TELL
-    )
+    assert verdict(Check("price_gap:a x b", Status.UNKNOWN, "small", decides=False)).status is (Status.UNKNOWN)
 
 
 def test_what_does_not_decide_raises_no_alert_and_is_counted(tmp_path):
-    cell = Check("price_gap:a x b", Status.COULD_NOT_TELL, "small", decides=False)
+    cell = Check("price_gap:a x b", Status.UNKNOWN, "small", decides=False)
     said = verdict(Check("price_gap:a", Status.PASS, "fine"), cell, job="fairness")
     assert update({}, [said], NOW) == ({}, [])
     text = write_metrics([said], tmp_path / "m.prom", NOW).read_text()

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fairtag.base import errors
+from fairtag.base.errors import CODES, FairtagError, exit_code
 from pipelines.cli import main
-from pricing import errors
-from pricing.errors import FairtagError
-from pricing.exits import CODES, exit_code
 
 
 def test_every_deliberate_error_has_an_exit_code_of_its_kind() -> None:
@@ -181,11 +180,11 @@ def test_a_dry_submission_prints_the_pipeline_and_sends_nothing(capsys: pytest.C
 
 
 def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path) -> None:
+    from fairtag.base.errors import DigestMismatch
+    from fairtag.model.decision import GateResult, make_decision, write_decision
+    from fairtag.model.manifest import write_manifest
     from pipelines.loop import _finished
     from pipelines.settings import RunLayout
-    from pricing.bundle.decision import Gate, make_decision, write_decision
-    from pricing.bundle.manifest import write_manifest
-    from pricing.errors import DigestMismatch
 
     layout = RunLayout(tmp_path)
     for folder in (layout.bundle, layout.live):
@@ -193,7 +192,7 @@ def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path
         (folder / "weights").write_text("weights")
         manifest = write_manifest(folder, {})
     challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
-    gate = Gate("relevance", 1.0, "any", "pass")
+    gate = GateResult("relevance", 1.0, "any", "pass")
     write_decision(
         layout.decision,
         make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={}),

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from components.images import SPARK_IMAGE
+from fairtag.base.errors import ConfigError
 from pipelines.compilation import (
     SECRET,
     SECRET_KEYS,
@@ -21,7 +22,6 @@ from pipelines.compilation import (
     label_map,
     toleration_list,
 )
-from pricing.errors import ConfigError
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas" / "pipelines.kubeflow.org"
 STEPS = {"ingest", "validate", "training-set", "materialise", "train", "fit", "evaluate", "register", "deploy"}

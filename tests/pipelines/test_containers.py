@@ -10,9 +10,9 @@ import pytest
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from components.images import IMAGES
+from fairtag.base.errors import ConfigError, UnavailableError
 from pipelines.containers import docker_runner
 from pipelines.fingerprint import code_version
-from pricing.errors import ConfigError, UnavailableError
 
 PLAIN = {"data": "", "redis": "", "registry": "/run/registry"}  # as RunSettings.arguments names them
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from fairtag.base.errors import DataError, DecisionRejected, NonFiniteLoss
+from fairtag.base.tables import Tables
+from fairtag.data import load
+from fairtag.model.decision import read_decision
+from fairtag.model.manifest import read_manifest, verify_files
+from fairtag.simulator.simulation import MarketSize
 from pipelines.local import COLOUR, PUBLISHED, _Watcher, publish
-from pricing.bundle.decision import read_decision
-from pricing.bundle.manifest import read_manifest, verify_files
-from pricing.datasets import load
-from pricing.errors import DataError, DecisionRejected, NonFiniteLoss
-from pricing.market.simulation import MarketSize
-from pricing.tables import Tables
 
 # An encoder as it came and without export: seconds; what is tried here is the pipeline, not what it learns.
 SMALL = (
@@ -198,7 +198,7 @@ def test_lines_of_a_step_become_progress_and_its_last_error_is_ours_again(tmp_pa
         "12:00:00.1 - INFO - Executing task \x1b[96m'training-set'\x1b[0m\n",
         "    training set: 12 impres",
         "sions\n    Traceback (most recent call last):\n",
-        "    pricing.errors.DataError: items: broken: 3 rows\n",
+        "    fairtag.base.errors.DataError: items: broken: 3 rows\n",
     )
     assert seen == [("training-set", ""), ("training-set", "12 impressions")]
     assert isinstance(watcher.ours, DataError)
@@ -207,17 +207,17 @@ def test_lines_of_a_step_become_progress_and_its_last_error_is_ours_again(tmp_pa
 
 @pytest.mark.parametrize(("name", "kind"), [("NonFiniteLoss", NonFiniteLoss), ("DecisionRejected", DecisionRejected)])
 def test_each_error_of_the_tree_comes_back_as_itself(tmp_path: Path, name: str, kind: type[Exception]) -> None:
-    watcher, _ = _watch(tmp_path, f"pricing.errors.{name}: because\n")
+    watcher, _ = _watch(tmp_path, f"fairtag.base.errors.{name}: because\n")
     assert type(watcher.ours) is kind
 
 
 def test_an_error_of_an_earlier_step_is_not_laid_at_the_door_of_a_later_one(tmp_path: Path) -> None:
-    watcher, _ = _watch(tmp_path, "pricing.errors.DataError: a\nExecuting task 'fit'\nMemoryError: no room\n")
+    watcher, _ = _watch(tmp_path, "fairtag.base.errors.DataError: a\nExecuting task 'fit'\nMemoryError: no room\n")
     assert (watcher.ours, watcher.step, watcher.other) == (None, "fit", "MemoryError: no room")
 
 
 def test_an_error_that_wants_more_than_a_message_still_says_it(tmp_path: Path) -> None:
-    watcher, _ = _watch(tmp_path, "pricing.errors.RequestError: page_size: 0 is refused\n")
+    watcher, _ = _watch(tmp_path, "fairtag.base.errors.RequestError: page_size: 0 is refused\n")
     assert str(watcher.ours) == "page_size: 0 is refused"
 
 

@@ -12,10 +12,10 @@ from kubernetes import client
 from rich.console import Console
 
 from components.adapters.inference_service import InferenceService
+from fairtag.base.errors import UnavailableError
+from fairtag.model.decision import GateResult, Verdict, make_decision, write_decision
 from pipelines.rollout import change, newest_model
 from pipelines.smoke import SmokeFailed, Trial, answers, try_out
-from pricing.bundle.decision import Gate, Verdict, make_decision, write_decision
-from pricing.errors import UnavailableError
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"  # mlflow's use of SQLAlchemy
@@ -248,7 +248,7 @@ def _decision(folder: Path, verdict: Verdict = "pass") -> Path:
         challenger={"version": DIGEST[:12], "bundle_digest": DIGEST},
         champion=None,
         data_fingerprint="d" * 64,
-        gates=[Gate("relevance", 0.9, "at least 0.8", verdict)],
+        gates=[GateResult("relevance", 0.9, "at least 0.8", verdict)],
         metrics={},
     )
     return write_decision(folder / "DECISION.json", decision)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from fairtag.base.errors import ConfigError, TrainingError, UnavailableError
 from pipelines.compilation import Target
 from pipelines.submit import Kubeflow
-from pricing.errors import ConfigError, TrainingError, UnavailableError
 
 PREFIX = "/apis/v2beta1"
 pytestmark = pytest.mark.filterwarnings("ignore:This client only works with Kubeflow:FutureWarning")  # kfp, every time

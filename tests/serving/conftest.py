@@ -23,12 +23,12 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pricing.market.design import MarketSize
-from pricing.tables import Tables, read_tables
-from serving.client import RestClient
-from serving.features import FeatureReader
+from fairtag.base.tables import Tables, read_tables
+from fairtag.simulator.shop_design import MarketSize
 from serving.metrics import Metrics
+from serving.protocol.client import RestClient
 from serving.settings import FeatureSettings, Limits, ServingSettings
+from serving.stores.features import FeatureReader
 
 HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pricing import schema
-from pricing.page.context import MarketContext, UserContext
-from pricing.page.epoch_corridor import EpochCorridor, whole_corridor
-from pricing.page.page import PricedItem, PricedPage
-from pricing.reasons import Reason
-from pricing.tables import Tables
-from serving.core import OPEN, Settled
-from serving.features import FeatureReader, MemoryReader, UserFeatures
+from fairtag.base import schema
+from fairtag.base.tables import Tables
+from fairtag.base.types import Reason
+from fairtag.page.day_corridor import EpochCorridor, whole_corridor
+from fairtag.page.pricing import PricedItem, PricedPage
+from fairtag.policy.context import MarketContext, UserContext
+from serving.page.core import OPEN, Settled
 from serving.settings import ServingSettings
+from serving.stores.features import FeatureReader, MemoryReader, UserFeatures
 
 N = 60
 SECRET = bytes(range(32)).hex()

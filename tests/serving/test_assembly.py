@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pricing.bundle.manifest import read_manifest, write_manifest
-from pricing.encoder.folder import DESCRIPTION
-from pricing.errors import BundleError, BundleMissing, ConfigError
-from pricing.files import read_json, write_json
+from fairtag.base.errors import BundleError, BundleMissing, ConfigError
+from fairtag.base.files import read_json, write_json
+from fairtag.encoder.folder import DESCRIPTION
+from fairtag.model.manifest import read_manifest, write_manifest
 from serving.assembly import Assembly, load_bundle_core
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
@@ -59,7 +59,7 @@ def test_an_encoder_without_onnx_where_torch_is_absent_is_one_error_that_says_wh
     write_json(description, {**read_json(description), "serving": "torch"})
     facts = {k: v for k, v in read_manifest(bundle).items() if k not in ("files", "digest", "version", "schema")}
     write_manifest(bundle, facts)
-    monkeypatch.delitem(sys.modules, "pricing.encoder.model", raising=False)
+    monkeypatch.delitem(sys.modules, "fairtag.encoder.model", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(BundleError, match=r"needs torch, which is not installed here; train .* export: auto"):
         load_bundle_core(settings(bundle=bundle))

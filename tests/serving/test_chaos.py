@@ -16,8 +16,8 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from pricing import schema
-from serving.spool import orphans
+from fairtag.base import schema
+from serving.stores.journal import orphans
 
 PATH = "/v1/models/fairtag:predict"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pricing.bundle.manifest import write_manifest
+from fairtag.model.manifest import write_manifest
 
 PATIENCE = 60.0  # seconds from the last word to the end, on a machine however busy
 

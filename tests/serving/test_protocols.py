@@ -16,20 +16,20 @@ import pytest
 from kserve import InferenceGRPCClient, InferenceRESTClient, InferInput, InferRequest, RESTConfig
 from kserve.constants.constants import PredictorProtocol
 
+from fairtag.base import schema
+from fairtag.base.errors import QuoteWrongUser
+from fairtag.base.tables import coerce
+from fairtag.encoder.folder import describe_encoder
+from fairtag.encoder.onnx import OnnxEncoder
+from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.model.pricing_model import ENCODER, load_bundle
+from fairtag.policy.disclosure import read_disclosures
+from fairtag.search.similarity import similarity
 from pipelines.endpoint import serve as endpoint
-from pricing import schema
-from pricing.bundle.bundle import ENCODER, load_bundle
-from pricing.encoder.folder import describe_encoder
-from pricing.encoder.onnx import OnnxEncoder
-from pricing.errors import QuoteWrongUser
-from pricing.fairness.disclosure import read_disclosures
-from pricing.fairness.invariants import breaches, check_invariants
-from pricing.search.similarity import similarity
-from pricing.tables import coerce
-from serving.bundle_core import BundleCore
-from serving.client import GrpcClient, RestClient
-from serving.payload import Page
-from serving.tensors import Tensor, request_tensors, tensor_pages
+from serving.page.model_core import BundleCore
+from serving.protocol.client import GrpcClient, RestClient
+from serving.protocol.payload import Page
+from serving.protocol.tensors import Tensor, request_tensors, tensor_pages
 
 REQUESTS: list[dict[str, Any]] = [
     {"task": "search", "query": "cordless drill", "user_id": "hunter", "jurisdiction": "DE", "page_size": 6},

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.studies import ab_test
 from benchmarks.studies.synthetic import simulate
-from pricing.offline.ab_test import Advice
+from fairtag.evaluation.experiment import Advice
 
 
 @pytest.fixture(scope="module")

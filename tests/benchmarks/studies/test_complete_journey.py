@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.studies import complete_journey as study
-from pricing import schema
-from pricing.datasets.complete_journey import read, read_sold
-from pricing.demand.fit import DemandConfig, fit_demand
-from pricing.errors import MissingDataError
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
+from fairtag.data.complete_journey import read, read_sold
+from fairtag.demand.fit import DemandConfig, fit_demand
 
 HOUSEHOLDS, STORES, WEEKS, TYPES, ITEMS = 60, 4, 53, 4, 3
 SLOPE = 12.0
@@ -87,7 +87,7 @@ def test_the_weeks_are_cut_where_they_should_be(shop, unseen):
 
 
 def test_a_price_response_that_is_there_is_found_on_the_held_out_weeks(shop, model):
-    from pricing.demand.calibration import calibrate
+    from fairtag.demand.calibration import calibrate
 
     rows = {row.metric: row for row in study.calibration_rows(calibrate(model, shop.held_out, shop.train))}
     assert rows["calibration_slope"].low < 1 < rows["calibration_slope"].high

@@ -10,9 +10,9 @@ from benchmarks.quote_stream import QuoteStream
 from benchmarks.result import Row
 from benchmarks.studies import detection
 from benchmarks.studies.detection_watch import Watch
+from fairtag.base.files import read_json
+from fairtag.profile.builder import build_profile
 from monitoring.__main__ import main
-from pricing.files import read_json
-from pricing.profile.reference import build_profile
 
 DAY = pd.Timestamp("2026-02-09", tz="UTC")
 

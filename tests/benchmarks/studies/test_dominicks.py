@@ -20,7 +20,7 @@ from benchmarks.studies.dominicks_policy import (
     make_scorer,
     scored,
 )
-from pricing.errors import DataError, MissingDataError
+from fairtag.base.errors import DataError, MissingDataError
 
 STORES, WEEKS, BRANDS = 12, 40, 11
 OWN = -3.0
@@ -95,7 +95,7 @@ def test_the_best_uniform_price_is_not_beaten_by_its_neighbours(panel):
     best = best_uniform(model, panel, low, high)
 
     def value(prices):
-        from pricing.page.solver import page_value
+        from fairtag.solver.page_solver import page_value
 
         y = np.where(panel.promoted, panel.price, prices) / model.unit
         return page_value(y, model.utilities(panel), model.b, panel.cost / model.unit)[0].mean()
@@ -128,7 +128,7 @@ def test_the_known_elasticities_are_reproduced():
     folder = Path(os.environ.get("FAIRTAG_DATA", Path(__file__).parents[4] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set FAIRTAG_DATA to its folder")
-    from pricing.datasets.dominicks import read_panel
+    from fairtag.data.dominicks import read_panel
 
     found = own_elasticities(panel_arrays(read_panel(folder)))
     for name, known in dominicks.KNOWN.items():

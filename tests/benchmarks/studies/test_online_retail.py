@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.studies import online_retail as study
-from pricing import schema
-from pricing.errors import MissingDataError
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
 
 NOW = pd.Timestamp("2011-12-05", tz="UTC")
 

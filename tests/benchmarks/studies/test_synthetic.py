@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import synthetic
-from pricing.demand.fit import fit_demand
+from fairtag.demand.fit import fit_demand
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from benchmarks.studies import home_depot, home_depot_student, price_regression
 from benchmarks.studies.home_depot_baselines import overlap
 from benchmarks.studies.home_depot_command import command
 from benchmarks.studies.home_depot_encoders import FOLDS, SCORED, TAUGHT
-from pricing import schema
-from pricing.errors import MissingDataError
+from fairtag.base import schema
+from fairtag.base.errors import MissingDataError
 
 
 @pytest.mark.parametrize("study", [home_depot, home_depot_student, price_regression])

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from redis import Redis
 
-from pricing import schema
-from pricing.errors import ConfigError, UnavailableError
-from pricing.tables import Tables
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, UnavailableError
+from fairtag.base.tables import Tables
 
 Frames = dict[str, pd.DataFrame]
 LATE = datetime(2030, 1, 1, tzinfo=UTC)

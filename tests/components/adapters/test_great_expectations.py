@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from components.adapters.validation_report import Finding, ValidationReport
-from pricing import schema
-from pricing.errors import DataError, MissingDataError
+from fairtag.base import schema
+from fairtag.base.errors import DataError, MissingDataError
 
 Frames = dict[str, pd.DataFrame]
 

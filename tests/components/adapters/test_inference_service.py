@@ -13,7 +13,7 @@ import pytest
 from kubernetes import client
 
 from components.adapters.inference_service import InferenceService
-from pricing.errors import ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, UnavailableError
 
 SCHEMA = Path(__file__).parents[4] / "shared" / "schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
 FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
@@ -266,7 +266,7 @@ def test_the_live_models_tell_where_they_come_from(service: InferenceService) ->
 
 def test_a_bundle_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
     from components.adapters.kserve import service_of, upload_bundle
-    from pricing.bundle.manifest import read_manifest, verify_files, write_manifest
+    from fairtag.model.manifest import read_manifest, verify_files, write_manifest
 
     bundle = tmp_path / "bundle"
     (bundle / "encoder").mkdir(parents=True)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pricing.bundle.decision import Gate, make_decision
-from pricing.bundle.manifest import read_manifest, write_manifest
-from pricing.errors import ConfigError, DecisionMismatch, DecisionRejected, DigestMismatch, UnavailableError
+from fairtag.base.errors import ConfigError, DecisionMismatch, DecisionRejected, DigestMismatch, UnavailableError
+from fairtag.model.decision import GateResult, make_decision
+from fairtag.model.manifest import read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from components.adapters.mlflow import Registry
@@ -31,7 +31,7 @@ def _bundle(folder: Path, content: str = "weights") -> Path:
 
 def _decision(bundle: Path, *, accepted: bool = True) -> dict[str, Any]:
     manifest = read_manifest(bundle)
-    gate = Gate("relevance", 0.5, ">= 0.4", "pass" if accepted else "fail")
+    gate = GateResult("relevance", 0.5, ">= 0.4", "pass" if accepted else "fail")
     challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
     return make_decision(challenger=challenger, champion=None, data_fingerprint="f" * 64, gates=[gate], metrics={})
 

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pricing import schema
-from pricing.errors import ConfigError
-from pricing.tables import Tables
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError
+from fairtag.base.tables import Tables
 
 Frames = dict[str, pd.DataFrame]
 FAST = {"spark.sql.shuffle.partitions": "1", "spark.driver.memory": "1g"}

@@ -5,10 +5,10 @@ import json
 import pandas as pd
 import pytest
 
-from pricing import schema
-from pricing.datasets import load
-from pricing.market.simulation import TINY, simulate_market
-from pricing.tables import coerce, write_tables
+from fairtag.base import schema
+from fairtag.base.tables import coerce, write_tables
+from fairtag.data import load
+from fairtag.simulator.simulation import TINY, simulate_market
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,219 @@
+"""Every error Fairtag raises on purpose.
+
+FairtagError
+├── ConfigError            a setting, option or file of settings is wrong
+├── DataError              a table breaks its contract (table, column, rule, count, examples)
+│   └── MissingDataError   a table, column or file that is needed is absent
+├── TrainingError          a fit cannot go on
+│   ├── NonFiniteLoss      the loss became NaN or infinite
+│   └── NotConverged       an optimiser stopped short of its tolerance
+├── BundleError            a model bundle cannot be used
+│   ├── BundleMissing      no bundle at the path
+│   └── DigestMismatch     a file differs from the digest in the manifest
+├── DecisionError          a model may not move on
+│   ├── DecisionRejected   the decision document says rejected
+│   └── DecisionMismatch   the decision speaks of another model
+├── RequestError           a request breaks the payload contract (field, value, rule)
+│   ├── ForbiddenAttribute the request carries a protected attribute
+│   └── RequestRefused     an endpoint refused the request, in its own words
+├── QuoteError             a price quote is not honoured
+│   ├── QuoteTampered      not signed by us, or altered since
+│   ├── QuoteKeyUnknown    signed with a key that is no longer, or not yet, ours
+│   ├── QuoteExpired       its time has passed
+│   ├── QuoteNotYetValid   issued in the future, beyond the clock skew allowed
+│   ├── QuoteWrongUser     issued to somebody else
+│   ├── QuoteWrongItem     it does not speak of this item
+│   └── QuoteWrongPrice    it promises another price
+└── UnavailableError       something outside (feature store, registry, cluster) did not answer
+
+A message says what was wrong, the value, the rule and, where there is one, the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FairtagError(Exception):
+    """Root of the tree; catching it catches every deliberate failure."""
+
+
+class ConfigError(FairtagError, ValueError):
+    """A setting is outside what it may be."""
+
+
+class DataError(FairtagError, ValueError):
+    """A table breaks its contract.
+
+    Args:
+        message: What is wrong, with the fix where there is one.
+        table: Name of the table.
+        column: Name of the column, empty when the rule spans several.
+        rule: The rule that is broken, in words.
+        count: Number of rows that break it.
+        examples: At most three values or rows that break it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        table: str = "",
+        column: str = "",
+        rule: str = "",
+        count: int = 0,
+        examples: Sequence[object] = (),
+    ) -> None:
+        super().__init__(message)
+        self.table = table
+        self.column = column
+        self.rule = rule
+        self.count = count
+        self.examples = tuple(examples[:3])
+
+
+class MissingDataError(DataError):
+    """A table, column or file that is needed is absent."""
+
+
+class TrainingError(FairtagError):
+    """A fit cannot go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class NotConverged(TrainingError):
+    """An optimiser stopped short of its tolerance."""
+
+
+class BundleError(FairtagError):
+    """A model bundle cannot be used."""
+
+
+class BundleMissing(BundleError):
+    """There is no bundle at the path."""
+
+
+class DigestMismatch(BundleError):
+    """A file of the bundle differs from the digest in its manifest."""
+
+
+class DecisionError(FairtagError):
+    """A model may not be registered, deployed or served."""
+
+
+class DecisionRejected(DecisionError):
+    """The decision document says rejected."""
+
+
+class DecisionMismatch(DecisionError):
+    """The decision document speaks of another model, or was altered."""
+
+
+class RequestError(FairtagError, ValueError):
+    """A request breaks the payload contract.
+
+    Args:
+        field: Path of the field, for example ``instances[0].page_size``.
+        value: The value that was sent, as it will be shown to the caller.
+        rule: What the value must be.
+        status: HTTP status of the refusal.
+    """
+
+    def __init__(self, field: str, value: object, rule: str, *, status: int = 400) -> None:
+        shown = repr(value)
+        if len(shown) > 120:
+            shown = shown[:117] + "..."
+        super().__init__(f"{field}: {shown} is refused; {rule}")
+        self.field = field
+        self.value = value
+        self.rule = rule
+        self.status = status
+
+
+class ForbiddenAttribute(RequestError):
+    """The request carries a protected attribute; it is refused, never dropped."""
+
+    def __init__(self, field: str, value: object, rule: str) -> None:
+        super().__init__(field, value, rule, status=422)
+
+
+class RequestRefused(RequestError):
+    """An endpoint refused a request; what a client raises.
+
+    Args:
+        text: The endpoint's own words, which name field, value and rule.
+        field: Path of the field.
+        rule: What the value must be.
+        status: HTTP status of the answer.
+    """
+
+    def __init__(self, text: str, *, field: str = "request", rule: str = "", status: int = 400) -> None:
+        Exception.__init__(self, text)
+        self.field = field
+        self.value = None
+        self.rule = rule
+        self.status = status
+
+
+class QuoteError(FairtagError):
+    """A price quote is not honoured."""
+
+
+class QuoteTampered(QuoteError):
+    """The quote was not signed by us, or was altered since."""
+
+
+class QuoteKeyUnknown(QuoteError):
+    """The quote names a signing key that is not in the key set."""
+
+
+class QuoteExpired(QuoteError):
+    """The quote's time has passed."""
+
+
+class QuoteNotYetValid(QuoteError):
+    """The quote was issued in the future, beyond the clock skew allowed."""
+
+
+class QuoteWrongUser(QuoteError):
+    """The quote was issued to somebody else."""
+
+
+class QuoteWrongItem(QuoteError):
+    """The quote does not speak of this item."""
+
+
+class QuoteWrongPrice(QuoteError):
+    """The quote promises another price."""
+
+
+class UnavailableError(FairtagError):
+    """Something outside the process did not answer."""
+
+
+UNEXPECTED = 1
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+# The first kind that fits counts; 2 is the code of a command line that cannot be read.
+CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
+    (ConfigError, 2, "a setting is wrong"),
+    (DataError, 3, "the data are missing or break the contract"),
+    (TrainingError, 4, "training could not go on"),
+    (DecisionError, 5, "the model was rejected, or the decision does not fit it"),
+    (BundleError, 6, "a model bundle is missing or was altered"),
+    (UnavailableError, 7, "something outside did not answer"),
+    (RequestError, 8, "the endpoint refused the request"),
+    (QuoteError, 9, "the quote is not honoured"),
+)
+
+
+def exit_code(error: Exception) -> int:
+    """The code of an error; 1 for one that nobody foresaw."""
+    return next((code for kind, code, _ in CODES if isinstance(error, kind)), UNEXPECTED)
+
+
+def legend() -> str:
+    """The codes in one line, for the help text."""
+    return "; ".join(["0 done", f"{UNEXPECTED} unexpected", *(f"{code} {meaning}" for _, code, meaning in CODES)])

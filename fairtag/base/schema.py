@@ -1,0 +1,330 @@
+"""The tables of a shop and the rules of each column; the only place that names one.
+
+Money in tables is in currency units; the API alone speaks integer minor units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["id", "text", "category", "money", "number", "integer", "share", "flag", "time", "ids", "numbers"]
+Severity = Literal["critical", "warning"]
+
+# Items
+ITEM_ID = "item_id"
+UPDATED_AT = "updated_at"
+TITLE = "title"
+DESCRIPTION = "description"
+CATEGORY = "category"
+BRAND = "brand"
+UNIT_COST = "unit_cost"
+LIST_PRICE = "list_price"
+MAP_PRICE = "map_price"
+MSRP = "msrp"
+COMPETITOR_PRICE = "competitor_price"
+STOCK = "stock"
+SALVAGE_VALUE = "salvage_value"
+SHELF_LIFE_DAYS = "shelf_life_days"
+# Users
+USER_ID = "user_id"
+RECENCY_DAYS = "recency_days"
+ORDERS_90D = "orders_90d"
+SPEND_90D = "spend_90d"
+PROMOTION_RESPONSE = "promotion_response"
+HISTORY_ITEMS = "history_items"
+HISTORY_AGE_DAYS = "history_age_days"
+# Impressions and orders
+PAGE_ID = "page_id"
+TS = "ts"
+QUERY = "query"
+RANK = "rank"
+PRICE = "price"
+CLICKED = "clicked"
+PURCHASED = "purchased"
+QUANTITY = "quantity"
+PROPENSITY = "propensity"
+IN_STOCK = "in_stock"
+ORDER_ID = "order_id"
+# Judgements
+RELEVANCE = "relevance"
+# Audit groups
+ATTRIBUTE = "attribute"
+GROUP = "group"
+# Quote log and outcomes: what the endpoint wrote and what the shop answered; money in integer minor units
+QUOTE_ID = "quote_id"
+MODEL_VERSION = "model_version"
+TASK = "task"
+USER_KEY = "user_key"
+SIMILARITY = "similarity"
+LIST_PRICE_MINOR = "list_price_minor"
+PRICE_MINOR = "price_minor"
+REFERENCE_PRICE_MINOR = "reference_price_minor"
+UNIT_COST_MINOR = "unit_cost_minor"
+LOW_MINOR = "low_minor"
+HIGH_MINOR = "high_minor"
+PURCHASE_PROBABILITY = "purchase_probability"
+PERSONALISED = "personalised"
+REASONS = "reasons"
+JURISDICTION = "jurisdiction"
+DISCLOSURE = "disclosure"
+DEGRADED = "degraded"
+CURRENCY = "currency"
+EPOCH = "epoch"
+FEATURE_AGE_SECONDS = "feature_age_seconds"
+
+# Feast: the views and services of feature_repo, named here so that training, serving and monitoring agree
+USER_VIEW = "user_behaviour"
+ITEM_VIEW = "item_market"
+TRAINING_SERVICE = "pricing_training"
+SERVING_SERVICE = "pricing_serving"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its kind, unit and the values it may hold.
+
+    Args:
+        name: Column name.
+        kind: Decides the type on disk (``ids`` and ``numbers`` are lists).
+        unit: Unit of the values, empty where there is none.
+        required: Whether a table without the column is refused.
+        nullable: Whether a value may be missing.
+        minimum: Smallest value allowed.
+        above: The value must be strictly greater than this.
+        maximum: Greatest value allowed.
+        severity: Whether a broken rule blocks (the row is quarantined) or warns.
+    """
+
+    name: str
+    kind: Kind
+    unit: str = ""
+    required: bool = True
+    nullable: bool = False
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    severity: Severity = "critical"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A rule over two columns of a row: ``smaller <= larger`` wherever both are present."""
+
+    smaller: str
+    larger: str
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column whose values must exist in another table."""
+
+    column: str
+    table: str
+    severity: Severity = "critical"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: key, columns and the rules that span columns."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    orders: tuple[Order, ...] = ()
+    references: tuple[Reference, ...] = ()
+    required: bool = True
+
+    def column(self, name: str) -> Column:
+        """The column of that name; KeyError when the table has none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def required_names(self) -> tuple[str, ...]:
+        """Names of the columns without which the table is refused."""
+        return tuple(column.name for column in self.columns if column.required)
+
+
+ITEMS = Table(
+    "items",
+    (ITEM_ID, UPDATED_AT),
+    (
+        Column(ITEM_ID, "id"),
+        Column(UPDATED_AT, "time", "UTC"),
+        Column(TITLE, "text"),
+        Column(DESCRIPTION, "text", nullable=True),
+        Column(CATEGORY, "category"),
+        Column(BRAND, "category", nullable=True),
+        Column(UNIT_COST, "money", "currency", above=0),
+        Column(LIST_PRICE, "money", "currency", above=0),
+        Column(MAP_PRICE, "money", "currency", required=False, nullable=True, above=0),
+        Column(MSRP, "money", "currency", required=False, nullable=True, above=0),
+        Column(COMPETITOR_PRICE, "money", "currency", required=False, nullable=True, above=0),
+        Column(STOCK, "number", "units", minimum=0),
+        Column(SALVAGE_VALUE, "money", "currency a unit left at the end of its life", required=False, nullable=True),
+        Column(
+            SHELF_LIFE_DAYS, "number", "days until the stock must be gone", required=False, nullable=True, minimum=0
+        ),
+    ),
+    orders=(Order(UNIT_COST, LIST_PRICE), Order(MAP_PRICE, LIST_PRICE), Order(LIST_PRICE, MSRP)),
+)
+
+USERS = Table(
+    "users",
+    (USER_ID, UPDATED_AT),
+    (
+        Column(USER_ID, "id"),
+        Column(UPDATED_AT, "time", "UTC"),
+        Column(RECENCY_DAYS, "number", "days", nullable=True, minimum=0),
+        Column(ORDERS_90D, "number", "orders in 90 days", minimum=0),
+        Column(SPEND_90D, "money", "currency in 90 days", minimum=0),
+        Column(PROMOTION_RESPONSE, "share", "share of units bought below list", minimum=0, maximum=1),
+        Column(HISTORY_ITEMS, "ids"),
+        Column(HISTORY_AGE_DAYS, "numbers", "days"),
+    ),
+)
+
+IMPRESSIONS = Table(
+    "impressions",
+    (PAGE_ID, ITEM_ID),
+    (
+        Column(PAGE_ID, "id"),
+        Column(ITEM_ID, "id"),
+        Column(TS, "time", "UTC"),
+        Column(USER_ID, "id"),
+        Column(QUERY, "text", nullable=True),
+        Column(RANK, "integer", "position, 1 first", minimum=1),
+        Column(PRICE, "money", "currency", above=0),
+        Column(LIST_PRICE, "money", "currency", above=0),
+        Column(CLICKED, "flag"),
+        Column(PURCHASED, "flag"),
+        Column(QUANTITY, "integer", "units", minimum=0),
+        Column(
+            PROPENSITY, "share", "probability of the shown price", required=False, nullable=True, above=0, maximum=1
+        ),
+        Column(IN_STOCK, "flag", required=False),
+    ),
+    orders=(Order(PRICE, LIST_PRICE),),
+    references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
+)
+
+ORDERS = Table(
+    "orders",
+    (ORDER_ID, ITEM_ID),
+    (
+        Column(ORDER_ID, "id"),
+        Column(ITEM_ID, "id"),
+        Column(TS, "time", "UTC"),
+        Column(USER_ID, "id"),
+        Column(QUANTITY, "number", "units", above=0),
+        Column(PRICE, "money", "currency a unit", above=0),
+    ),
+    references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
+)
+
+# The judged text travels with the judgement: judged products need not be in the catalogue.
+JUDGEMENTS = Table(
+    "judgements",
+    (QUERY, ITEM_ID),
+    (
+        Column(QUERY, "text"),
+        Column(ITEM_ID, "id"),
+        Column(TITLE, "text"),
+        Column(RELEVANCE, "share", "graded, 0 irrelevant to 1 exact", minimum=0, maximum=1),
+    ),
+    required=False,
+)
+
+# Read by monitoring and evaluation reports alone; never joined to a pricing feature.
+AUDIT_GROUPS = Table(
+    "audit_groups",
+    (USER_ID, ATTRIBUTE),
+    (Column(USER_ID, "id"), Column(ATTRIBUTE, "category"), Column(GROUP, "category")),
+    references=(Reference(USER_ID, "users", "warning"),),
+    required=False,
+)
+
+# One row an item of a quoted page. user_key is a keyed hash; no user id is ever written here.
+QUOTES = Table(
+    "quotes",
+    (QUOTE_ID, ITEM_ID),
+    (
+        Column(QUOTE_ID, "id"),
+        Column(TS, "time", "UTC"),
+        Column(MODEL_VERSION, "id"),
+        Column(TASK, "category"),
+        Column(USER_KEY, "id", nullable=True),
+        Column(QUERY, "text", nullable=True),
+        Column(ITEM_ID, "id"),
+        Column(CATEGORY, "category"),
+        Column(RANK, "integer", "position, 1 first", minimum=1),
+        Column(SIMILARITY, "share", minimum=0, maximum=1),
+        Column(LIST_PRICE_MINOR, "integer", "minor units", above=0),
+        Column(PRICE_MINOR, "integer", "minor units", above=0),
+        Column(REFERENCE_PRICE_MINOR, "integer", "minor units", above=0),
+        Column(UNIT_COST_MINOR, "integer", "minor units", minimum=0),
+        Column(LOW_MINOR, "integer", "minor units, lower bound in force", minimum=0),
+        Column(HIGH_MINOR, "integer", "minor units, upper bound in force", above=0),
+        Column(PURCHASE_PROBABILITY, "share", minimum=0, maximum=1),
+        Column(PERSONALISED, "flag"),
+        Column(REASONS, "ids"),
+        Column(PROPENSITY, "share", "probability of the shown price", above=0, maximum=1),
+        Column(JURISDICTION, "category", nullable=True),
+        Column(DISCLOSURE, "text", nullable=True),
+        Column(DEGRADED, "category", "cause, absent when whole", nullable=True),
+        Column(CURRENCY, "category"),
+        Column(EPOCH, "integer", "price epochs since 1970"),
+        Column(FEATURE_AGE_SECONDS, "number", "seconds", nullable=True, minimum=0),
+    ),
+    orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
+    required=False,
+)
+
+# What the shop reports back: one row a bought item of a quoted page.
+OUTCOMES = Table(
+    "outcomes",
+    (QUOTE_ID, ITEM_ID),
+    (
+        Column(QUOTE_ID, "id"),
+        Column(ITEM_ID, "id"),
+        Column(TS, "time", "UTC"),
+        Column(QUANTITY, "integer", "units", minimum=0),
+        Column(PRICE_MINOR, "integer", "minor units a unit", above=0),
+    ),
+    references=(Reference(QUOTE_ID, "quotes"),),
+    required=False,
+)
+
+TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDIT_GROUPS)
+
+# Behaviour that may move a price (the allow-list of PRICING.md section 4); nothing else of a user may.
+USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
+
+# The columns of an item that may influence a price and change with the market.
+ITEM_PRICING_FEATURES: tuple[str, ...] = (
+    LIST_PRICE,
+    UNIT_COST,
+    MAP_PRICE,
+    MSRP,
+    COMPETITOR_PRICE,
+    STOCK,
+    SALVAGE_VALUE,
+    SHELF_LIFE_DAYS,
+)
+
+
+def table(name: str) -> Table:
+    """The table of that name; KeyError when there is none."""
+    for candidate in (*TABLES, QUOTES, OUTCOMES):
+        if candidate.name == name:
+            return candidate
+    raise KeyError(name)

@@ -1,0 +1,233 @@
+"""The tables of a shop in memory and on disk, read once at the border with their types set.
+
+A folder of tables is ``<table>.parquet`` for each table and ``metadata.json``: what each table is, what was derived
+or simulated, and the fingerprint of the content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.files import directory_atomic, read_json, write_json
+
+METADATA = "metadata.json"
+FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One shop: its tables and what is known about them.
+
+    Args:
+        items: Snapshots of the catalogue, key (item_id, updated_at).
+        users: Snapshots of customer behaviour, key (user_id, updated_at).
+        impressions: Items shown on priced pages.
+        orders: Order lines.
+        judgements: Graded query-item relevance, with the judged text.
+        audit_groups: Groups of users for the fairness audit alone.
+        metadata: ``dataset``, ``currency``, ``provenance`` (table -> "recorded", "derived" or "simulated", with a
+            note), ``observational`` (whether prices were not randomised) and whatever the reader wants shown.
+    """
+
+    items: pd.DataFrame
+    users: pd.DataFrame
+    impressions: pd.DataFrame
+    orders: pd.DataFrame
+    judgements: pd.DataFrame | None = None
+    audit_groups: pd.DataFrame | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def frame(self, name: str) -> pd.DataFrame | None:
+        """The table of that name, None when the shop has none."""
+        frame: pd.DataFrame | None = getattr(self, name)
+        return frame
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All tables that are present, by name."""
+        present = ((table.name, self.frame(table.name)) for table in schema.TABLES)
+        return {name: frame for name, frame in present if frame is not None}
+
+    def with_frames(self, frames: dict[str, pd.DataFrame]) -> Tables:
+        """The same shop with some tables replaced."""
+        return replace(self, **frames)  # type: ignore[arg-type]  # names are fields by construction
+
+    def latest_items(self) -> pd.DataFrame:
+        """The newest snapshot of each item, sorted by item_id, one row an item."""
+        return _latest(self.items, schema.ITEM_ID)
+
+    def latest_users(self) -> pd.DataFrame:
+        """The newest snapshot of each user, sorted by user_id, one row a user."""
+        return _latest(self.users, schema.USER_ID)
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 over names, columns and values of all tables; independent of row order."""
+        digest = hashlib.sha256()
+        for name, frame in sorted(self.frames().items()):
+            ordered = frame[sorted(frame.columns)]
+            hashable = ordered.map(lambda value: tuple(value) if isinstance(value, list | np.ndarray) else value)
+            rows = np.sort(pd.util.hash_pandas_object(hashable, index=False).to_numpy())
+            digest.update(f"{name}:{','.join(map(str, ordered.columns))}:{len(frame)}".encode())
+            digest.update(rows.tobytes())
+        return digest.hexdigest()
+
+
+def read_tables(path: Path) -> Tables:
+    """Read a folder written by :func:`write_tables`.
+
+    Raises:
+        MissingDataError: The folder, its metadata or a required table is absent.
+        DataError: A column cannot be read as its declared kind.
+    """
+    if not (path / METADATA).is_file():
+        raise MissingDataError(f"{path}: no {METADATA}; a folder of tables is made by the ingest step")
+    frames: dict[str, pd.DataFrame] = {}
+    for table in schema.TABLES:
+        file = path / f"{table.name}.parquet"
+        if file.is_file():
+            frames[table.name] = coerce(pd.read_parquet(file), table)
+        elif table.required:
+            raise MissingDataError(f"{file}: the table {table.name} is required", table=table.name)
+    return Tables(**frames, metadata=read_json(path / METADATA))
+
+
+def write_tables(tables: Tables, path: Path) -> Path:
+    """Write all tables and the metadata with the fingerprint; the folder is replaced whole."""
+    with directory_atomic(path) as temporary:
+        for name, frame in tables.frames().items():
+            frame.to_parquet(temporary / f"{name}.parquet", index=False, coerce_timestamps="us", compression="zstd")
+        write_json(temporary / METADATA, {**tables.metadata, "fingerprint": tables.fingerprint()})
+    return path
+
+
+def coerce(frame: pd.DataFrame, table: schema.Table, *, keep_unreadable: bool = False) -> pd.DataFrame:
+    """Set the type of every declared column; columns the contract does not name are refused, not carried along.
+
+    Args:
+        frame: Rows; numbers, times, flags and (JSON) lists may be given as text.
+        table: The contract.
+        keep_unreadable: Leave a column of which a value cannot be read as text, for validation to name the value and
+            set its row aside; false refuses the table.
+
+    Raises:
+        MissingDataError: A required column is absent.
+        DataError: A value cannot be read as its kind, or a column is not in the contract.
+    """
+    missing = [name for name in table.required_names if name not in frame.columns]
+    if missing:
+        raise MissingDataError(
+            f"{table.name}: column {', '.join(missing)} is missing; the table needs {', '.join(table.required_names)}",
+            table=table.name,
+            column=missing[0],
+            rule="required column",
+        )
+    unknown = [str(name) for name in frame.columns if name not in table.names]
+    if unknown:
+        raise DataError(
+            f"{table.name}: column {', '.join(unknown)} is not in the contract; it may hold {', '.join(table.names)}",
+            table=table.name,
+            column=unknown[0],
+            rule="known column",
+        )
+    read = _typed_or_text if keep_unreadable else _typed
+    return pd.DataFrame({c.name: read(frame[c.name], c, table.name) for c in table.columns if c.name in frame.columns})
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """A cell as a list: a list, an array, or the text of a JSON list; empty where it is absent, None for any other."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return []
+    try:
+        parsed = json.loads(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if isinstance(parsed, list) else None
+
+
+def _typed_or_text(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
+    """The typed column, or all of it as text where a value of it cannot be read."""
+    try:
+        return _typed(values, column, table)
+    except DataError:
+        return values.map(_text, na_action="ignore").astype(object).mask(values.isna(), other=cast(Any, None))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(list(value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
+
+
+def _typed(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
+    if column.kind in ("id", "text", "category"):
+        return values.map(str, na_action="ignore").astype(object).mask(values.isna(), other=cast(Any, None))
+    if column.kind == "time":
+        return _parsed(pd.to_datetime(values, utc=True, errors="coerce"), values, column, table).astype(
+            "datetime64[us, UTC]"
+        )
+    if column.kind == "flag":
+        flags = _parsed(_flags(values), values, column, table)
+        return flags.astype(bool) if values.notna().all() else flags
+    if column.kind in ("ids", "numbers"):
+        return _parsed(values.map(str_list if column.kind == "ids" else float_list), values, column, table)
+    numbers = _parsed(_numbers(values), values, column, table)
+    if column.kind == "integer" and numbers.notna().all() and bool((numbers == numbers.round()).all()):
+        return numbers.astype("int64")
+    return numbers.astype("float64")
+
+
+def str_list(value: Any) -> list[str] | None:
+    """A cell as a list of ids; None where it is none."""
+    parsed = as_list(value)
+    return None if parsed is None else [str(part) for part in parsed]
+
+
+def float_list(value: Any) -> list[float] | None:
+    """A cell as a list of numbers; None where it is none."""
+    parsed = as_list(value)
+    try:
+        return None if parsed is None else [float(part) for part in parsed]
+    except (TypeError, ValueError):
+        return None
+
+
+def _flags(values: pd.Series[Any]) -> pd.Series[Any]:
+    if values.dtype == bool or str(values.dtype) == "boolean":
+        return values.astype("boolean")
+    return values.map(lambda value: FLAGS.get(str(value).strip().lower()), na_action="ignore").astype("boolean")
+
+
+def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Numbers to the last digit: pandas' own reading of text may be off by one."""
+    try:
+        return values.astype("float64")
+    except (TypeError, ValueError):
+        return pd.to_numeric(values, errors="coerce")
+
+
+def _parsed(parsed: pd.Series[Any], given: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
+    bad = parsed.isna() & given.notna()
+    if bad.any():
+        examples = given[bad].head(3).tolist()
+        raise DataError(
+            f"{table}.{column.name}: {int(bad.sum())} values cannot be read as {column.kind}, such as {examples}",
+            table=table,
+            column=column.name,
+            rule=f"readable as {column.kind}",
+            count=int(bad.sum()),
+            examples=examples,
+        )
+    return parsed
+
+
+def _latest(frame: pd.DataFrame, key: str) -> pd.DataFrame:
+    newest = frame.sort_values([key, schema.UPDATED_AT], kind="stable").drop_duplicates(key, keep="last")
+    return newest.reset_index(drop=True)

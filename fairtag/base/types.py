@@ -1,0 +1,49 @@
+"""The four answers of a check that watches a running shop, and how several make one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Too little data is an answer of its own, and never a pass; the values are those of the monitoring verdicts."""
+
+    PASS = "pass"  # noqa: S105  # a verdict, no password
+    WARN = "warn"
+    URGENT = "page"
+    UNKNOWN = "unknown"
+
+
+# From most to least pressing: not to know outranks a warning, because it may hide a page.
+SEVERITY = (Status.URGENT, Status.UNKNOWN, Status.WARN, Status.PASS)
+
+
+def worst(verdicts: Iterable[Status]) -> Status:
+    """The most pressing of several; nothing checked is UNKNOWN."""
+    return min(verdicts, key=SEVERITY.index, default=Status.UNKNOWN)
+
+
+class Reason(StrEnum):
+    """One cause of a price (PRICING.md section 11); the value is what the API and the quote log carry.
+
+    Several may hold at once: what demand asked for, which bound cut it, how it was rounded.
+    """
+
+    ANCHOR = "ANCHOR"  # the price is the reference price f(v): nothing else moved it
+    DEMAND_HIGH_INTENT = "DEMAND_HIGH_INTENT"  # demand for this query and customer raised it
+    DEMAND_PRICE_SENSITIVE = "DEMAND_PRICE_SENSITIVE"  # price-sensitive demand lowered it
+    STOCK_SCARCE = "STOCK_SCARCE"  # a shadow price of stock is added to the cost
+    STOCK_AGEING = "STOCK_AGEING"  # a salvage value stands in for the cost
+    COMPETITOR_CAP = "COMPETITOR_CAP"  # held near the competitor's price, from above or below
+    COST_FLOOR = "COST_FLOOR"  # unit cost and the smallest margin
+    MAP_FLOOR = "MAP_FLOOR"  # minimum advertised price
+    LIST_CEILING = "LIST_CEILING"  # list price, or the maker's suggested price where that is lower
+    CHANGE_LIMIT = "CHANGE_LIMIT"  # largest change from the previous price, or largest discount from list
+    FAIRNESS_CORRIDOR = "FAIRNESS_CORRIDOR"  # largest ratio between two customers' prices
+    PRICE_ENDING = "PRICE_ENDING"  # chosen among the shop's price endings
+    LOW_CONFIDENCE_LIST = "LOW_CONFIDENCE_LIST"  # not sure enough to be better than list: list
+    OPTED_OUT = "OPTED_OUT"  # the customer refused personal prices
+    JURISDICTION_OFF = "JURISDICTION_OFF"  # personal prices are off where the customer is
+    INFEASIBLE = "INFEASIBLE"  # no price meets the bounds: list
+    EXPLORATION = "EXPLORATION"  # drawn at random to learn, with its propensity logged

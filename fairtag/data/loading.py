@@ -1,0 +1,45 @@
+"""One door to every data set by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fairtag.base.errors import ConfigError, MissingDataError
+from fairtag.base.tables import Tables
+from fairtag.data import complete_journey, dominicks, home_depot, online_retail, own_tables
+from fairtag.simulator.simulation import DEFAULT, MarketSize, simulate_market
+
+_READERS: dict[str, Callable[[Path], Tables]] = {  # by name on the command line
+    "complete-journey": complete_journey.read,
+    "home-depot": home_depot.read,
+    "online-retail": online_retail.read,
+    "dominicks": dominicks.read,
+    "csv": own_tables.read_csv,
+    "parquet": own_tables.read_parquet,
+}
+NAMES: tuple[str, ...] = ("synthetic", *_READERS)
+
+
+def load(name: str, data: Path | None = None, *, seed: int = 0, size: MarketSize | None = None) -> Tables:
+    """The tables of a shop.
+
+    Args:
+        name: One of :data:`NAMES`.
+        data: Folder that holds the data set's own folder, or that folder itself; for ``csv`` and ``parquet`` the
+            folder with one file a table. Not used by ``synthetic``.
+        seed: Seed of the simulated shop.
+        size: Size of the simulated shop.
+
+    Raises:
+        ConfigError: There is no data set of that name.
+        MissingDataError: The folder, a file or a column is absent.
+        DataError: A file cannot be read or breaks the contract of its table.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"dataset: {name!r} is refused; it must be one of {', '.join(NAMES)}")
+    if name == "synthetic":
+        return simulate_market(size or DEFAULT, seed=seed).tables
+    if data is None:
+        raise MissingDataError(f"the data set {name} is read from a folder and none was given; name it with --data")
+    return _READERS[name](data)

@@ -1,0 +1,198 @@
+"""How far a demand model's probabilities can be trusted: recalibration slopes, reliability bins, log loss.
+
+Knows a demand model and held-out choices; nothing of prices to be set or of the decision that is made of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fairtag.base.errors import DataError
+from fairtag.demand.choices import Choices, Flags, Floats, Ints, group_sums, log_likelihood, probabilities
+from fairtag.demand.demand_data import DemandData
+from fairtag.demand.demand_model import DemandModel
+from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
+
+Z95 = 1.959964  # two-sided 95 % of the normal distribution
+BINS = 10
+BASELINE_SPREAD = 5.0  # prior spread of the baselines' coefficients: there for categories without a purchase
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval, its errors clustered by customer."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Impressions of similar predicted probability: mean prediction, share bought with its Wilson interval."""
+
+    rows: int
+    predicted: float
+    observed: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calibration on held-out pages.
+
+    Args:
+        intercept: Of the recalibrated utility ``intercept + slope u``; 0 is calibrated.
+        slope: Its slope; 1 is calibrated, below 1 the model is too sure.
+        price_slope: Factor on ``b (y - usual y)`` alone; 1 says that the response to price is right.
+        bins: Reliability, by tenth of the predicted probability.
+        log_loss: Mean minus log probability of what each page's customer did.
+        baselines: The same of ``constant`` (all items alike) and ``no price`` (category, similarity, behaviour).
+        pages: Pages scored.
+        purchases: Purchases on them.
+        expected: Purchases that the model expected.
+    """
+
+    intercept: Estimate
+    slope: Estimate
+    price_slope: Estimate
+    bins: tuple[Bin, ...]
+    log_loss: float
+    baselines: dict[str, float]
+    pages: int
+    purchases: int
+    expected: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return asdict(self)
+
+
+def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) -> Calibration:
+    """Score a demand model on pages that it was not fitted on.
+
+    The recalibration is itself a conditional logit on the model's utility: a calibrated model gets intercept 0 and
+    slope 1 (Cox, 1958, for pages instead of single trials).
+
+    Args:
+        model: The model.
+        held_out: Pages to score on.
+        training: Pages that the baselines are fitted on.
+
+    Raises:
+        DataError: Nothing was bought on the held-out pages, so that no slope exists.
+    """
+    if held_out.bought.sum() == 0:
+        raise DataError(
+            f"calibration: no purchase on {held_out.starts.size} held-out pages; hold out a longer time",
+            rule="at least one purchase",
+        )
+    page = held_out.page
+    a, b = model.utilities(held_out.item, held_out.similarity, held_out.behaviour[page], held_out.first_stage.nu)
+    utility = a - b * held_out.y
+    usual = model.usual_ratio[model.category[held_out.item]]
+    level, response = a - b * usual, -b * (held_out.y - usual)
+    q, _ = probabilities(utility, held_out.starts, page)
+    intercept, slope = _recalibrated(held_out, np.column_stack([utility]))
+    *_, price_slope = _recalibrated(held_out, np.column_stack([level, response]))
+    return Calibration(
+        intercept=intercept,
+        slope=slope,
+        price_slope=price_slope,
+        bins=reliability(q, held_out.bought),
+        log_loss=_log_loss(_choices(held_out, utility[:, None]), utility),
+        baselines=_baselines(model, held_out, training),
+        pages=int(held_out.starts.size),
+        purchases=int(held_out.bought.sum()),
+        expected=float(q.sum()),
+    )
+
+
+def reliability(q: Floats, bought: Floats, n_bins: int = BINS) -> tuple[Bin, ...]:
+    """Cut the rows into bins of equal size by predicted probability; fewer where there are fewer rows."""
+    order = np.argsort(q, kind="stable")
+    parts = [part for part in np.array_split(order, n_bins) if part.size]
+    return tuple(_bin(q[part], bought[part]) for part in parts)
+
+
+def _bin(q: Floats, bought: Floats) -> Bin:
+    n, observed = q.size, float(bought.mean())
+    centre = (observed + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+    width = Z95 * np.sqrt(observed * (1 - observed) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+    return Bin(n, float(q.mean()), observed, float(max(0.0, centre - width)), float(min(1.0, centre + width)))
+
+
+def _recalibrated(data: DemandData, features: Floats) -> tuple[Estimate, ...]:
+    """Coefficients of a conditional logit on an intercept and the features, with intervals clustered by customer."""
+    varies = features.std(axis=0) > 1e-12
+    used: Flags = np.concatenate([[True], varies])
+    X = np.column_stack([np.ones(data.n_rows), features])[:, used]
+    choices = _choices(data, X)
+    prior = Prior(np.r_[0.0, np.ones(int(varies.sum()))], np.full(X.shape[1], 1e-4), np.zeros(0))  # against separation
+    fit = fit_logit(choices, prior)
+    errors = np.sqrt(np.diag(clustered_covariance(choices, fit, prior, data.customer)))
+    values, widths = np.full(used.size, np.nan), np.full(used.size, np.nan)
+    values[used], widths[used] = fit.theta, Z95 * errors
+    return tuple(Estimate(float(v), float(v - w), float(v + w)) for v, w in zip(values, widths, strict=True))
+
+
+def _baselines(model: DemandModel, held_out: DemandData, training: DemandData) -> dict[str, float]:
+    features = {"constant": _constant, "no price": _no_price}
+    losses = {}
+    for name, build in features.items():
+        fitted = _fit_baseline(_choices(training, build(model, training)))
+        choices = _choices(held_out, build(model, held_out))
+        losses[name] = _log_loss(choices, choices.X @ fitted.theta)
+    return losses
+
+
+def _constant(model: DemandModel, data: DemandData) -> Floats:
+    del model
+    return np.ones((data.n_rows, 1))
+
+
+def _no_price(model: DemandModel, data: DemandData) -> Floats:
+    text = np.zeros((data.n_rows, model.layout.n_text))
+    behaviour = model.standard.behaviour(data.behaviour)[data.page]
+    similarity = data.similarity - model.standard.similarity
+    return model.layout.rows(model.category[data.item], similarity, behaviour, text)
+
+
+def _fit_baseline(choices: Choices) -> LogitFit:
+    size = choices.X.shape[1]
+    return fit_logit(choices, Prior(np.zeros(size), np.full(size, BASELINE_SPREAD**-2.0), np.zeros(0)))
+
+
+def _choices(data: DemandData, X: Floats) -> Choices:
+    return Choices(X, data.starts, data.bought, data.outside)
+
+
+def _log_loss(choices: Choices, utility: Floats) -> float:
+    return -log_likelihood(choices, utility) / float(choices.trials.sum())
+
+
+def clustered_covariance(choices: Choices, fit: LogitFit, prior: Prior, cluster: Ints) -> Floats:
+    """(K, K) covariance of the shared coefficients of a fit without group effects.
+
+    Args:
+        choices: What was fitted.
+        fit: Its optimum.
+        prior: Its prior.
+        cluster: (P,) cluster of each page, from 0. With fewer than two, or with as many coefficients as pages, nothing
+            can be told and the inverse Hessian is returned.
+    """
+    bread = laplace(choices, fit, prior).shared
+    found, code = np.unique(cluster, return_inverse=True)
+    n_pages, n_features, n_clusters = choices.n_pages, choices.X.shape[1], int(found.size)
+    if n_clusters < 2 or n_pages <= n_features:
+        return bread
+    q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
+    residual = choices.bought - choices.trials[choices.page] * q
+    scores = group_sums(code[choices.page], choices.X * residual[:, None], n_clusters)
+    correction = n_clusters / (n_clusters - 1) * (n_pages - 1) / (n_pages - n_features)
+    covariance: Floats = correction * bread @ (scores.T @ scores) @ bread
+    return covariance

@@ -1,0 +1,247 @@
+"""The arrays that demand is estimated from, built from a training set: filtered, counted, sorted by page.
+
+Knows the columns of a training set; nothing of coefficients, priors or optimisers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError
+from fairtag.demand.choices import Flags, Floats, Ints
+from fairtag.demand.control_function import FirstStage, price_residual
+
+FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
+RATIO_RANGE = (0.1, 10.0)  # of price to reference price: beyond, one of the two is an error of unit or of typing
+INSTRUMENTS = (schema.UNIT_COST, schema.COMPETITOR_PRICE)  # shift the price; enter the utility only through it
+
+
+@dataclass(frozen=True)
+class Assortment:
+    """The catalogue as demand sees it; row i is row i of ``Tables.latest_items()``.
+
+    Args:
+        item_ids: (I,) ids.
+        categories: Names, sorted.
+        category: (I,) row of ``categories``.
+        embeddings: (I, d) text embeddings, or None: elasticities then borrow from the category alone.
+    """
+
+    item_ids: np.ndarray
+    categories: tuple[str, ...]
+    category: Ints
+    embeddings: Floats | None
+
+    @classmethod
+    def of(cls, catalogue: pd.DataFrame, embeddings: np.ndarray | None = None) -> Assortment:
+        """Read the catalogue's ids and categories.
+
+        Raises:
+            DataError: The embeddings are not finite, or not one row an item.
+        """
+        if embeddings is not None and (len(embeddings) != len(catalogue) or not np.isfinite(embeddings).all()):
+            raise DataError(
+                f"embeddings: shape {np.shape(embeddings)}, {int((~np.isfinite(embeddings)).sum())} values not finite; "
+                f"needs {len(catalogue)} finite rows, one an item of the catalogue",
+                rule="finite, one row an item",
+            )
+        codes, names = pd.factorize(catalogue[schema.CATEGORY].astype(str), sort=True)
+        vectors = None if embeddings is None else np.asarray(embeddings, dtype=np.float64)
+        ids = catalogue[schema.ITEM_ID].to_numpy(dtype=object)
+        return cls(ids, tuple(map(str, names)), codes.astype(np.int64), vectors)
+
+
+@dataclass(frozen=True)
+class DemandData:
+    """Impressions that may enter a demand fit, sorted by page.
+
+    Args:
+        assortment: The catalogue.
+        item: (N,) catalogue row.
+        y: (N,) price over reference price, above 0.
+        similarity: (N,) similarity of the item to the intent.
+        behaviour: (P, k) raw values of the pricing allow-list for the page's user, NaN where unknown.
+        bought: (N,) 1 when the item was bought.
+        outside: (P,) 1 when nothing on the page was bought.
+        starts: (P,) first row of each page.
+        fold: (P,) cross-fitting fold of the page, a hash of its id.
+        customer: (P,) code of the page's customer; a page of nobody known has one of its own.
+        first_stage: The control function; its ``nu`` is aligned with the rows.
+        unit_cost: (N,) unit cost over reference price, NaN where unknown.
+        left_out: Rule -> number of impressions that it kept out of the fit.
+    """
+
+    assortment: Assortment
+    item: Ints
+    y: Floats
+    similarity: Floats
+    behaviour: Floats
+    bought: Floats
+    outside: Floats
+    starts: Ints
+    fold: Ints
+    customer: Ints
+    first_stage: FirstStage
+    unit_cost: Floats
+    left_out: dict[str, int]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of impressions."""
+        return int(self.item.size)
+
+    @property
+    def page(self) -> Ints:
+        """(N,) page of each row."""
+        return np.repeat(np.arange(self.starts.size), np.diff(self.starts, append=self.item.size))
+
+    def pages(self, keep: Flags) -> DemandData:
+        """The same data for the pages where ``keep`` (P,) holds; the first stage is kept as it was fitted."""
+        rows = keep[self.page]
+        sizes = np.diff(self.starts, append=self.item.size)[keep]
+        stage = self.first_stage
+        return DemandData(
+            assortment=self.assortment,
+            item=self.item[rows],
+            y=self.y[rows],
+            similarity=self.similarity[rows],
+            behaviour=self.behaviour[keep],
+            bought=self.bought[rows],
+            outside=self.outside[keep],
+            starts=_starts(sizes),
+            fold=self.fold[keep],
+            customer=self.customer[keep],
+            first_stage=FirstStage(stage.nu[rows], stage.f_statistic, stage.instruments),
+            unit_cost=self.unit_cost[rows],
+            left_out=self.left_out,
+        )
+
+
+def demand_data(
+    training: pd.DataFrame,
+    assortment: Assortment,
+    *,
+    similarity: np.ndarray,
+    reference: np.ndarray | None = None,
+) -> DemandData:
+    """Turn a training set into the arrays of a demand fit.
+
+    Impressions out of stock, with a price that is not positive, finite and plausible, without a finite similarity or
+    of an item outside the catalogue are left out and counted. A page on which something was bought keeps no outside
+    choice, even when the bought row itself was left out.
+
+    Args:
+        training: IMPRESSIONS columns, the allow-listed behaviour and, where known, unit cost and competitor price.
+        assortment: The catalogue.
+        similarity: (rows of ``training``,) similarity of each item to the intent of its page.
+        reference: (rows of ``training``,) reference price in money; the row's list price when None.
+
+    Raises:
+        DataError: No impression is left.
+    """
+    price = _column(training, schema.PRICE)
+    r = _column(training, schema.LIST_PRICE) if reference is None else np.asarray(reference, dtype=np.float64)
+    item = pd.Index(assortment.item_ids).get_indexer(pd.Index(training[schema.ITEM_ID].to_numpy(dtype=object)))
+    similarity = np.asarray(similarity, dtype=np.float64)
+    kept, left_out = _filter(_rules(training, price, r, item, similarity))
+    if not kept.any():
+        raise DataError(f"demand: none of {kept.size} impressions may enter the fit: {left_out}", rule="not empty")
+    codes, page_ids = pd.factorize(training[schema.PAGE_ID].to_numpy(dtype=object))
+    rows = np.flatnonzero(kept)[np.argsort(codes[kept], kind="stable")]
+    present, sizes = np.unique(codes[rows], return_counts=True)
+    bought = _flags(training[schema.PURCHASED], default=False).astype(np.float64)
+    any_bought = np.bincount(codes, weights=bought, minlength=len(page_ids))[present] > 0
+    starts, page_of_row = _starts(sizes), np.repeat(np.arange(present.size), sizes)
+    fold = (pd.util.hash_array(np.asarray(page_ids, dtype=object)[present]) % FOLDS).astype(np.int64)
+    behaviour = np.column_stack([_column(training, name)[rows[starts]] for name in schema.USER_PRICING_FEATURES])
+    item = item[rows].astype(np.int64)
+    y, s = price[rows] / r[rows], similarity[rows]
+    instruments = {name: _plausible(_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
+    controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row]])
+    return DemandData(
+        assortment=assortment,
+        item=item,
+        y=y,
+        similarity=s,
+        behaviour=behaviour,
+        bought=bought[rows],
+        outside=(~any_bought).astype(np.float64),
+        starts=starts,
+        fold=fold,
+        customer=_customers(training, rows[starts]),
+        first_stage=price_residual(y, instruments, controls, item, fold[page_of_row]),
+        unit_cost=instruments[schema.UNIT_COST],
+        left_out=left_out,
+    )
+
+
+def _rules(
+    training: pd.DataFrame, price: Floats, reference: Floats, item: np.ndarray, similarity: Floats
+) -> dict[str, Flags]:
+    """Rule -> rows that keep it, in the order in which they are counted."""
+    low, high = RATIO_RANGE
+    everywhere = np.ones(len(training), dtype=bool)
+    in_stock = everywhere
+    if schema.IN_STOCK in training.columns:
+        in_stock = _flags(training[schema.IN_STOCK], default=True)
+    return {
+        "out of stock": in_stock,
+        "price not positive": np.isfinite(price) & (price > 0),
+        "reference price not positive": np.isfinite(reference) & (reference > 0),
+        "price ratio implausible": (price >= low * reference) & (price <= high * reference),
+        "item not in the catalogue": item >= 0,
+        "similarity unknown": np.isfinite(similarity),
+    }
+
+
+def _filter(rules: dict[str, Flags]) -> tuple[Flags, dict[str, int]]:
+    """Rows that keep all rules, and by rule the rows that it was the first to leave out."""
+    kept = np.ones(next(iter(rules.values())).size, dtype=bool)
+    left_out: dict[str, int] = {}
+    for rule, holds in rules.items():
+        left_out[rule] = int((kept & ~holds).sum())
+        kept &= holds
+    return kept, left_out
+
+
+def _customers(training: pd.DataFrame, first: np.ndarray) -> Ints:
+    """(P,) codes of the customers of the pages that begin at these rows of the training set."""
+    if schema.USER_ID not in training.columns:
+        return np.arange(first.size, dtype=np.int64)
+    code, known = pd.factorize(training[schema.USER_ID].iloc[first])
+    return np.where(code >= 0, code, len(known) + np.arange(first.size)).astype(np.int64)
+
+
+def _flags(values: pd.Series, *, default: bool) -> Flags:
+    """A flag column, the default where it is missing."""
+    return np.asarray(values.astype("boolean").fillna(default), dtype=np.bool_)
+
+
+def _column(frame: pd.DataFrame, name: str) -> Floats:
+    """A numeric column; NaN throughout when the frame has none, and for infinite values."""
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _plausible(ratio: Floats) -> Floats:
+    """NaN where a cost or competitor price is not a plausible share of the reference price."""
+    return np.where((ratio > 0) & (ratio <= RATIO_RANGE[1]), ratio, np.nan)
+
+
+def _standardised(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, (values - mean) ** 2, 0.0).sum(axis=0) / count)
+    return cast(Floats, (values - mean) / np.where(spread > 0, spread, 1.0))
+
+
+def _starts(sizes: np.ndarray) -> Ints:
+    return np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)

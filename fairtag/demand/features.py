@@ -1,0 +1,127 @@
+"""The features of the demand model: which coefficient stands where, and how raw inputs become what it multiplies.
+
+Knows the symbols of the formula; nothing of estimates, prices or tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairtag.base.schema import USER_PRICING_FEATURES
+from fairtag.demand.choices import Floats, Ints
+
+N_BEHAVIOUR = len(USER_PRICING_FEATURES)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each coefficient stands in the shared vector theta; every part comes once for a and once for b.
+
+    Args:
+        n_categories: C.
+        n_text: Number of principal components of the text embeddings.
+    """
+
+    n_categories: int
+    n_text: int
+
+    @property
+    def half(self) -> int:
+        """Coefficients of one of a and b: mean, categories, similarity, behaviour, text."""
+        return 1 + self.n_categories + 1 + N_BEHAVIOUR + self.n_text
+
+    @property
+    def size(self) -> int:
+        """K: both halves and phi."""
+        return 2 * self.half + 1
+
+    @property
+    def phi(self) -> int:
+        """Position of the control function's coefficient, the last."""
+        return 2 * self.half
+
+    @property
+    def families(self) -> dict[str, slice]:
+        """Coefficients that share a spread, by what they are: categories, behaviour and text, of a and of b."""
+        c = self.n_categories
+        parts = {
+            "category": (1, 1 + c),
+            "behaviour": (2 + c, 2 + c + N_BEHAVIOUR),
+            "text": (2 + c + N_BEHAVIOUR, self.half),
+        }
+        return {
+            f"{side} {name}": slice(start + low, start + high)
+            for side, start in (("utility", 0), ("slope", self.half))
+            for name, (low, high) in parts.items()
+            if high > low
+        }
+
+    def names(self, categories: tuple[str, ...]) -> tuple[str, ...]:
+        """Name of each coefficient, in the symbols of the formula."""
+        text = range(self.n_text)
+        a = ("alpha", *(f"alpha[{c}]" for c in categories), "kappa", *(f"eta[{u}]" for u in USER_PRICING_FEATURES))
+        b = ("beta", *(f"beta[{c}]" for c in categories), "beta_s", *(f"omega[{u}]" for u in USER_PRICING_FEATURES))
+        return (*a, *(f"alpha_text[{j}]" for j in text), *b, *(f"beta_text[{j}]" for j in text), "phi")
+
+    def rows(self, category: Ints, similarity: Floats, behaviour: Floats, text: Floats) -> Floats:
+        """(n, half) features of the rows; a's and b's features are the same.
+
+        Args:
+            category: (n,) category of each row, -1 for one that was never seen: the mean over categories.
+            similarity: (n,) centred similarity.
+            behaviour: (n, k) standardised behaviour.
+            text: (n, n_text) text scores.
+        """
+        n, c = category.size, self.n_categories
+        out = np.zeros((n, self.half))
+        out[:, 0] = 1.0
+        known = np.flatnonzero(category >= 0)
+        out[known, 1 + category[known]] = 1.0
+        out[:, 1 + c] = similarity
+        out[:, 2 + c : 2 + c + N_BEHAVIOUR] = behaviour
+        out[:, 2 + c + N_BEHAVIOUR :] = text
+        return out
+
+
+@dataclass(frozen=True)
+class Standard:
+    """How raw inputs become features, as measured on the training pages.
+
+    Args:
+        similarity: Mean similarity, taken off; pricing without similarity is pricing at this value.
+        mean: (k,) mean of each behaviour feature.
+        scale: (k,) its standard deviation, 1 where it does not vary.
+        low: (k,) least value seen; what lies below counts as this.
+        high: (k,) greatest value seen.
+    """
+
+    similarity: float
+    mean: Floats
+    scale: Floats
+    low: Floats
+    high: Floats
+
+    def behaviour(self, raw: Floats) -> Floats:
+        """(..., k) standardised behaviour; unknown (NaN or infinite, as in the fit) is the population mean, 0."""
+        z = (np.minimum(np.maximum(raw, self.low), self.high) - self.mean) / self.scale
+        return np.where(np.isfinite(raw), z, 0.0)
+
+
+@dataclass(frozen=True)
+class TextBasis:
+    """Principal components of the item texts: ``scores = (E - centre) @ components``, of unit variance.
+
+    Args:
+        centre: (d,) mean embedding.
+        components: (d, n_text), scaled.
+    """
+
+    centre: Floats
+    components: Floats
+
+    def scores(self, embeddings: np.ndarray) -> Floats:
+        """(n, n_text) text scores of embeddings (n, d)."""
+        scores: Floats = (np.asarray(embeddings, dtype=np.float64) - self.centre) @ self.components
+        return scores

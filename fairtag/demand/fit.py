@@ -1,0 +1,277 @@
+"""Estimation of the demand model: features, priors, spreads of the item effects by empirical Bayes, the posterior.
+
+Knows how a demand model is found from its data; nothing of where the data come from or what prices are made of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fairtag.base.errors import ConfigError, DataError
+from fairtag.demand.choices import Choices, Floats
+from fairtag.demand.demand_data import DemandData
+from fairtag.demand.demand_model import DemandModel, Posterior, Reaction
+from fairtag.demand.features import Layout, Standard, TextBasis
+from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
+
+SPREAD_RANGE = (0.02, 3.0)  # of the item effects: below, they cannot be told from none; above, the data do not say
+FIRST_TAU = (0.3, 0.3)  # where the search for the spreads of the item effects starts
+SPREAD_SETTLED = 0.05  # relative change at which the spreads count as found
+
+
+@dataclass(frozen=True)
+class DemandConfig:
+    """Priors of the demand model; the spreads are standard deviations, on standardised features.
+
+    The spreads of categories, behaviour and text are where empirical Bayes starts from; the others are kept.
+
+    Args:
+        slope_mean: Prior mean of the price slope; at usual prices it is about minus the elasticity of an item.
+        slope_spread: Prior spread of the mean slope.
+        utility_spread: Prior spread of the mean utility; wide, as it depends on the page size.
+        category_utility: Spread of categories around the mean utility at a usual price.
+        category_slope: Spread of categories around the mean slope.
+        similarity: Spread of kappa and beta_s, a unit of similarity being all of its range.
+        behaviour: Spread of each eta and omega.
+        text: Spread of the weight of each principal component of the text.
+        control: Spread of phi.
+        components: Principal components of the text; 0 leaves text out.
+        tau: Spreads of the item effects on the utility at a usual price and on the slope; None to find them by
+            empirical Bayes.
+        rounds: Most rounds of the search for spreads; 0 keeps all of them as given here.
+        b_min: Floor of the slope.
+    """
+
+    slope_mean: float = 4.0
+    slope_spread: float = 3.0
+    utility_spread: float = 10.0
+    category_utility: float = 1.5
+    category_slope: float = 1.5
+    similarity: float = 5.0
+    behaviour: float = 1.0
+    text: float = 0.5
+    control: float = 10.0
+    components: int = 8
+    tau: tuple[float, float] | None = None
+    rounds: int = 8
+    b_min: float = 0.2
+
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in vars(self).items() if name not in ("tau", "components", "rounds")}
+        for name, value in numbers.items():
+            if not (np.isfinite(value) and value > 0):
+                raise ConfigError(f"{name}: {value} is refused; it must be finite and above 0")
+        if self.components < 0 or self.rounds < 0:
+            raise ConfigError(f"components {self.components}, rounds {self.rounds}: both must be at least 0")
+        if self.tau is not None and min(self.tau) <= 0:
+            raise ConfigError(f"tau: {self.tau} is refused; both spreads must be above 0")
+
+
+def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandModel:
+    """Estimate demand: maximum a posteriori with Laplace covariance.
+
+    Item effects are ``N(w' scores_i, tau^2)`` on utility and on slope; an item that was never shown has the value
+    that its category and text give it, with the spread tau around it.
+
+    Raises:
+        DataError: A feature is not finite, or nothing was bought.
+        NotConverged: No optimum was found.
+    """
+    config = config or DemandConfig()
+    if data.bought.sum() == 0:
+        raise DataError(
+            f"demand: nothing was bought in {data.n_rows} impressions; there is no demand to estimate",
+            rule="at least one purchase",
+        )
+    basis, text = text_basis(data, config.components)
+    layout = Layout(len(data.assortment.categories), text.shape[1])
+    standard = _standard(data)
+    pivot = float(data.y.mean())
+    choices = design(data, layout, standard, text, pivot)
+    lower = np.full(layout.size, -np.inf)
+    lower[layout.half] = config.b_min
+    fit, prior, spreads = _fit(choices, layout, config, lower)
+    posterior = _posterior(fit, laplace(choices, fit, prior), layout, pivot)
+    return DemandModel(
+        layout=layout,
+        categories=data.assortment.categories,
+        category=data.assortment.category,
+        text=text,
+        basis=basis,
+        standard=standard,
+        posterior=posterior,
+        reaction=Reaction.none(layout.n_categories),
+        usual_ratio=_usual_ratio(data),
+        b_min=config.b_min,
+        report=_report(data, config, fit, spreads),
+    )
+
+
+def design(data: DemandData, layout: Layout, standard: Standard, text: Floats, pivot: float) -> Choices:
+    """The choice problem of the demand model: features of the level, those of b times ``pivot - y``, and nu.
+
+    The level is the utility at the pivot, a usual price: what sells well there says nothing of how fast demand falls,
+    so that level and slope may have independent priors. Utilities at price zero, 1 / spread of prices away from all
+    that was ever seen, may not: a steep item's would have to be high. Items are the groups.
+    """
+    page, item = data.page, data.item
+    behaviour = standard.behaviour(data.behaviour)[page]
+    rows = layout.rows(data.assortment.category[item], data.similarity - standard.similarity, behaviour, text[item])
+    X = np.empty((data.n_rows, layout.size))
+    X[:, : layout.half] = rows
+    np.multiply(rows, pivot - data.y[:, None], out=X[:, layout.half : 2 * layout.half])
+    X[:, layout.phi] = data.first_stage.nu
+    loadings = np.column_stack([np.ones(data.n_rows), pivot - data.y])
+    n_items = int(data.assortment.category.size)
+    return Choices(X, data.starts, data.bought, data.outside, item, loadings, n_items)
+
+
+@dataclass(frozen=True)
+class _Spreads:
+    """Prior spreads that the data may move: of the item effects (2,), and by family of shared coefficients."""
+
+    tau: Floats
+    families: dict[str, float]
+
+    def near(self, other: _Spreads) -> bool:
+        """Whether no spread differs by more than a settled one may."""
+        mine, theirs = [*self.tau, *self.families.values()], [*other.tau, *other.families.values()]
+        return bool((np.abs(np.divide(mine, theirs) - 1.0) < SPREAD_SETTLED).all())
+
+
+def _fit(choices: Choices, layout: Layout, config: DemandConfig, lower: Floats) -> tuple[LogitFit, Prior, _Spreads]:
+    """Alternate the fit and the spreads of its priors until both settle (MacKay's fixed point)."""
+    first = _Spreads(np.array(config.tau or FIRST_TAU), _family_spreads(layout, config))
+    spreads, prior = first, _prior(layout, config, first)
+    fit = fit_logit(choices, prior, lower=lower)
+    for _ in range(config.rounds):
+        found = _found_spreads(choices, layout, config, fit, prior, first)
+        settled = found.near(spreads)
+        spreads, prior = found, _prior(layout, config, found)
+        fit = fit_logit(choices, prior, lower=lower, start=fit)
+        if settled:
+            break
+    return fit, prior, spreads
+
+
+def _found_spreads(
+    choices: Choices, layout: Layout, config: DemandConfig, fit: LogitFit, prior: Prior, first: _Spreads
+) -> _Spreads:
+    """The spreads that the present fit speaks for.
+
+    A coefficient counts by how far the data, and not its prior, decide it. The first spread of a family stays in as one
+    more coefficient of that size: families are small, and without it a quiet one would vanish for good.
+    """
+    tau = first.tau
+    if config.tau is None and choices.group is not None:
+        shown = np.bincount(choices.group, minlength=choices.n_groups) > 0
+        informed = (1.0 - effect_variances(choices, fit, prior)[shown] * prior.effects).sum(axis=0)
+        squares = (fit.effects[shown] ** 2).sum(axis=0)
+        tau = np.clip(np.sqrt(squares / np.maximum(informed, 1e-6)), *SPREAD_RANGE)
+    informed = 1.0 - shared_variances(choices, fit, prior) * prior.precision
+    families = {
+        name: float(np.sqrt(((fit.theta[part] ** 2).sum() + first.families[name] ** 2) / (informed[part].sum() + 1.0)))
+        for name, part in layout.families.items()
+    }
+    return _Spreads(tau, families)
+
+
+def _family_spreads(layout: Layout, config: DemandConfig) -> dict[str, float]:
+    spread = {
+        "utility category": config.category_utility,
+        "slope category": config.category_slope,
+        "utility behaviour": config.behaviour,
+        "slope behaviour": config.behaviour,
+        "utility text": config.text,
+        "slope text": config.text,
+    }
+    return {name: spread[name] for name in layout.families}
+
+
+def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
+    spread = np.full(layout.size, config.similarity)
+    spread[[0, layout.half, layout.phi]] = config.utility_spread, config.slope_spread, config.control
+    for name, part in layout.families.items():
+        spread[part] = spreads.families[name]
+    mean = np.zeros(layout.size)
+    mean[layout.half] = config.slope_mean
+    return Prior(mean, spread**-2.0, spreads.tau**-2.0)
+
+
+def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> Posterior:
+    """The posterior of the utilities at price zero, ``a = level + pivot b``, from that of the levels at the pivot."""
+    values, vectors = np.linalg.eigh(spread.shared)
+    factor = vectors * np.sqrt(np.maximum(values, 0.0))
+    half = np.arange(layout.half)
+    shared, own = np.eye(layout.size), np.array([[1.0, pivot], [0.0, 1.0]])
+    shared[half, layout.half + half] = pivot
+    conditional = own @ spread.conditional @ own.T
+    return Posterior(
+        theta=shared @ fit.theta,
+        effects=fit.effects @ own.T,
+        factor=shared @ factor,
+        gain=own @ spread.gain @ np.linalg.inv(shared),
+        conditional=np.asarray(np.linalg.cholesky(conditional)),
+    )
+
+
+def text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
+    """Leading principal components of the catalogue's embeddings; the sign makes each one's largest weight positive."""
+    embeddings = data.assortment.embeddings
+    n_items = data.assortment.category.size
+    if embeddings is None or components == 0 or n_items < 2:
+        width = 0 if embeddings is None else embeddings.shape[1]
+        return TextBasis(np.zeros(width), np.zeros((width, 0))), np.zeros((n_items, 0))
+    centre = embeddings.mean(axis=0)
+    centred = embeddings - centre
+    values, vectors = np.linalg.eigh(centred.T @ centred / n_items)
+    order = np.argsort(values)[::-1][:components]
+    order = order[values[order] > 1e-12 * max(float(values[-1]), 1e-300)]
+    chosen = vectors[:, order]
+    chosen = chosen * np.sign(chosen[np.abs(chosen).argmax(axis=0), np.arange(order.size)])
+    basis = TextBasis(centre, chosen / np.sqrt(values[order]))
+    return basis, basis.scores(embeddings)
+
+
+def _standard(data: DemandData) -> Standard:
+    raw = data.behaviour
+    known = np.isfinite(raw)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, raw, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0) / count)
+    low = np.where(known.any(axis=0), np.where(known, raw, np.inf).min(axis=0), 0.0)
+    high = np.where(known.any(axis=0), np.where(known, raw, -np.inf).max(axis=0), 0.0)
+    return Standard(float(data.similarity.mean()), mean, np.where(spread > 0, spread, 1.0), low, high)
+
+
+def _usual_ratio(data: DemandData) -> Floats:
+    """(C,) mean price ratio seen by category; the mean over all where a category was never shown."""
+    c = len(data.assortment.categories)
+    category = data.assortment.category[data.item]
+    count = np.bincount(category, minlength=c)
+    total = np.bincount(category, weights=data.y, minlength=c)
+    return np.where(count > 0, total / np.maximum(count, 1), data.y.mean())
+
+
+def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spreads) -> dict[str, Any]:
+    stage = data.first_stage
+    return {
+        "rows": data.n_rows,
+        "pages": int(data.starts.size),
+        "purchases": int(data.bought.sum()),
+        "left_out": data.left_out,
+        "log_likelihood": fit.log_likelihood,
+        "newton_steps": fit.iterations,
+        "slope_at_floor": bool(fit.bound.any()),
+        "tau": {"utility": float(spreads.tau[0]), "slope": float(spreads.tau[1])},
+        "spreads": spreads.families,
+        "first_stage": {
+            "instruments": list(stage.instruments),
+            "f_statistic": stage.f_statistic,
+            "used": stage.used,
+        },
+        "config": asdict(config),
+    }

@@ -1,0 +1,1 @@
+"""The language model: from a shop's tables to a fine-tuned, exported encoder."""

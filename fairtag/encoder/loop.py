@@ -1,0 +1,293 @@
+"""The training loop: steps, scores, checkpoints; the same weights for the same seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from fairtag.base.errors import NonFiniteLoss
+from fairtag.base.files import canonical_json, sha256_text
+from fairtag.encoder import process_group as group
+from fairtag.encoder import sharding
+from fairtag.encoder.batches import BatchPlan
+from fairtag.encoder.checkpoint import RunState, put_back, resume_checkpoint, save_checkpoint, trainable
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.losses import Losses, tensors
+from fairtag.encoder.model import Encoder, Heads, quiet
+from fairtag.encoder.training_data import EncoderData
+from fairtag.encoder.training_report import Progress, TrainingReport
+from fairtag.encoder.validation import evaluate
+
+LOG_ROWS = 200  # points kept of a loss curve, about
+
+Monotonic = Callable[[], float]
+
+
+class Loop:
+    """One run: its parts, its state, its steps."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        model: Encoder,
+        data: EncoderData,
+        pad_token_id: int,
+        work: Path,
+        progress: Callable[[Progress], None] | None,
+        clock: Monotonic,
+    ) -> None:
+        self.config, self.data, self.pad_token_id, self.work = config, data, pad_token_id, work
+        self.progress, self.clock = progress, clock
+        self.device = group.device(config.device)
+        self.precision = _precision(config, self.device)
+        self.losses = Losses(_adapt(model, config), Heads(model.dimension, data.tasks), config, _price_scale(data)).to(
+            self.device
+        )
+        self.sharded = config.sharding == "full" and group.size() > 1
+        if self.sharded:
+            sharding.shard(self.losses.encoder, self.device)
+        self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config), fused=True)
+        self.plan = BatchPlan(data, config, config.accumulation * group.size())
+        self.steps = 0 if config.method == "none" else self.plan.steps
+        self.state, self.best = RunState(), {n: p.detach().clone() for n, p in trainable(self.losses).items()}
+        self.fingerprint = sha256_text(
+            canonical_json([config.as_json(), data.fingerprint, group.size(), _digest(data)])
+        )
+        self.module = self._wrapped()
+
+    def _wrapped(self) -> nn.Module:
+        if self.config.compile:
+            self.losses.encoder.compile(dynamic=True)
+        if group.size() == 1 or self.steps == 0 or self.sharded:
+            return self.losses
+        return DistributedDataParallel(self.losses, device_ids=None if self.device == "cpu" else [self.device])
+
+    def run(self, *, best: bool = True) -> None:
+        """Train until the plan, or patience, ends; the best weights are put back, or the last ones stay."""
+        resumed = resume_checkpoint(self.work, self.fingerprint, self.losses, self.optimiser)
+        if resumed is not None:
+            self.state, self.best = resumed
+        begun, state = (self.clock(), self.state.tokens), self.state
+        if state.step == 0 and not state.evaluations:
+            self._evaluate()
+        while state.step < self.steps and not state.stopped_early:
+            started = self.clock()
+            values = self._step(state.step)
+            state.step += 1
+            evaluation = self._evaluate() if self._due(self.config.evaluate_every) else None
+            state.seconds += self.clock() - started
+            self._log(values)
+            if self._due(self.config.checkpoint_every) or state.stopped_early:
+                self._checkpoint()
+            self._tell(values, begun, evaluation)
+        if self.steps and best:
+            put_back(self.losses, {name: value.to(self.device) for name, value in self.best.items()})
+
+    def gather(self, fresh: Callable[[], Encoder]) -> None:
+        """Make cut weights whole again, in every process; ``fresh`` makes the encoder to put them in."""
+        if not self.sharded:
+            return
+        state = {name: sharding.whole(value).cpu() for name, value in self.losses.state_dict().items()}
+        heads, scale = Heads(self.losses.encoder.dimension, self.data.tasks), self.losses.price_scale
+        self.losses = Losses(_adapt(fresh(), self.config), heads, self.config, scale)
+        self.losses.load_state_dict(state)
+
+    def _due(self, every: int) -> bool:
+        return self.state.step == self.steps or (every > 0 and self.state.step % every == 0)
+
+    def _step(self, step: int) -> dict[str, float]:
+        self.module.train()
+        for parameters in self.optimiser.param_groups:
+            parameters["lr"] = parameters["peak"] * self._rate(step)
+        totals: dict[str, float] = {}
+        for turn in range(self.config.accumulation):
+            micro = turn * group.size() + group.rank()
+            # Dropout depends on the micro-batch alone: the same after a resume and however many processes there are.
+            torch.manual_seed(self.config.seed * 1_000_003 + step * self.plan.micro_batches + micro)
+            batch = tensors(
+                self.plan.batch(step, micro), self.data.tokens, self.pad_token_id, self.config.augment, self.device
+            )
+            with self._quiet_gradients(turn), self._autocast():
+                parts = self.module(batch)
+                (parts["loss"] / self.config.accumulation).backward()
+            self.state.tokens += batch.token_count * group.size()
+            for name, value in parts.items():
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.config.accumulation
+        self._check(step, totals)
+        self._clip()
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return totals
+
+    def _clip(self) -> None:
+        values = list(trainable(self.losses).values())
+        if not self.sharded:
+            nn.utils.clip_grad_norm_(values, self.config.clip_norm)
+            return
+        sharding.average_gradients(self.losses.heads.parameters())
+        sharding.clip(values, self.config.clip_norm)
+
+    def _check(self, step: int, totals: dict[str, float]) -> None:
+        finite = torch.tensor(float(all(math.isfinite(value) for value in totals.values())), device=self.device)
+        if not group.all_hold(finite):
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in totals.items())
+            raise NonFiniteLoss(
+                f"the encoder's loss is {totals['loss']} at step {step + 1} of {self.steps} ({shown}); lower "
+                f"learning_rate ({self.config.learning_rate:g}) or use precision='fp32', and look at grades and prices"
+            )
+
+    def _rate(self, step: int) -> float:
+        return linear_rate(step, self.steps, self.config.warmup_share)
+
+    def _quiet_gradients(self, turn: int) -> AbstractContextManager[Any]:
+        """Gradients cross processes once a step, on its last micro-batch."""
+        last = turn == self.config.accumulation - 1
+        if self.sharded:
+            sharding.sync_gradients(self.losses.encoder, wanted=last)
+        if isinstance(self.module, DistributedDataParallel) and not last:
+            return cast(AbstractContextManager[Any], self.module.no_sync())
+        return nullcontext()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16)
+
+    def _evaluate(self) -> dict[str, float]:
+        """Score the held-out rows, keep the best weights, count patience; the same verdict in every process."""
+        asked = group.rank() == 0 or self.sharded  # a cut encoder embeds only with all of its parts
+        scores = evaluate(self.losses, self.data, self.config, self.pad_token_id) if asked else {}
+        row = {"step": float(self.state.step), **group.shared(scores)}
+        before = [_merit(other) for other in self.state.evaluations]
+        self.state.evaluations.append(row)
+        if not before or _merit(row) > max(before):
+            self.state.best_step, self.state.stale = self.state.step, 0
+            self.best = {name: value.detach().clone() for name, value in trainable(self.losses).items()}
+        else:
+            self.state.stale += 1
+        self.state.stopped_early = 0 < self.config.patience <= self.state.stale
+        return row
+
+    def _log(self, values: dict[str, float]) -> None:
+        if self.state.step % max(1, self.steps // LOG_ROWS) == 0 or self.state.step == self.steps:
+            self.state.losses.append(
+                {"step": float(self.state.step), "rate": self._rate(self.state.step - 1), **values}
+            )
+
+    def _checkpoint(self) -> None:
+        if self.config.checkpoint_every:
+            save_checkpoint(self.work, self.fingerprint, self.state, self.losses, self.optimiser, self.best)
+
+    def _tell(self, values: dict[str, float], begun: tuple[float, int], evaluation: dict[str, float] | None) -> None:
+        if self.progress is None or group.rank():
+            return
+        elapsed = max(self.clock() - begun[0], 1e-9)
+        rate = (self.state.tokens - begun[1]) / elapsed
+        per_token = self.state.tokens / max(self.state.step, 1)
+        left = (self.steps - self.state.step) * per_token / max(rate, 1e-9)
+        self.progress(Progress(self.state.step, self.steps, values, rate, left, evaluation))
+
+    def report(self) -> TrainingReport:
+        """What was done, before the export."""
+        on_gpu = self.device.startswith("cuda")
+        return TrainingReport(
+            base=self.config.base,
+            steps=self.state.step,
+            planned_steps=self.steps,
+            seconds=self.state.seconds,
+            tokens=self.state.tokens,
+            tokens_per_second=self.state.tokens / self.state.seconds if self.state.seconds else 0.0,
+            device=torch.cuda.get_device_name() if on_gpu else "cpu",
+            precision=self.precision,
+            processes=group.size(),
+            trained_parameters=sum(value.numel() for value in trainable(self.losses).values()),
+            peak_memory_bytes=torch.cuda.max_memory_allocated() if on_gpu else 0,
+            losses=self.state.losses,
+            evaluations=self.state.evaluations,
+            best_step=self.state.best_step,
+            stopped_early=self.state.stopped_early,
+            data=self.data.counts,
+            exports=[],
+            serving="torch",
+        )
+
+
+def linear_rate(step: int, steps: int, warmup_share: float) -> float:
+    """Share of the peak rate at a step: a linear rise, then a linear fall to 0."""
+    rise = max(1, round(warmup_share * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return (steps - step) / max(1, steps - rise)
+
+
+def _merit(row: dict[str, float]) -> tuple[float, ...]:
+    """What early stopping maximises: how well the cosine grades held-out queries, then prices, then the latest.
+
+    nDCG is not it: among a page's relevant items the raters' noise decides the order, and the measure with it.
+    """
+    return -row.get("cosine_rmse", 0.0), -row.get("price_rmsle", 0.0), row["step"]
+
+
+def _adapt(model: Encoder, config: EncoderConfig) -> Encoder:
+    """Freeze what is not trained; put adapters in for LoRA."""
+    if config.gradient_checkpointing:
+        cast(Any, model.backbone).activation_checkpointing_enable({"use_reentrant": False})
+    if config.method == "full":
+        return model
+    model.requires_grad_(requires_grad=False)
+    if config.method == "lora":
+        from peft import LoraConfig, get_peft_model
+
+        adapters = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear")
+        with quiet():
+            model.backbone = get_peft_model(cast(Any, model.backbone), adapters)
+    return model
+
+
+def merged(model: Encoder) -> Encoder:
+    """The encoder with its adapters merged into its weights: what ships needs no adapter library."""
+    backbone: Any = model.backbone
+    if hasattr(backbone, "merge_and_unload"):
+        model.backbone = backbone.merge_and_unload()
+    return model
+
+
+def _parameter_groups(losses: Losses, config: EncoderConfig) -> list[dict[str, Any]]:
+    """Encoder and heads at their rates; only matrices decay."""
+    groups: list[dict[str, Any]] = []
+    for part, rate in ((losses.encoder, config.learning_rate), (losses.heads, config.head_learning_rate)):
+        values = [value for value in part.parameters() if value.requires_grad]
+        for decay, chosen in (
+            (config.weight_decay, [value for value in values if value.ndim > 1]),
+            (0.0, [value for value in values if value.ndim <= 1]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "peak": rate, "weight_decay": decay})
+    return groups or [{"params": [nn.Parameter(torch.zeros(1))], "lr": 0.0, "peak": 0.0}]
+
+
+def _price_scale(data: EncoderData) -> tuple[float, float]:
+    if not len(data.prices):
+        return 0.0, 1.0
+    return float(data.prices.log_price.mean()), max(float(data.prices.log_price.std()), 1e-3)
+
+
+def _precision(config: EncoderConfig, device: str) -> str:
+    if config.precision != "auto":
+        return config.precision
+    return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def _digest(data: EncoderData) -> str:
+    """Hex SHA-256 over every array that is learnt, so that a checkpoint of other rows is never resumed."""
+    parts = (data.train, data.held_out, data.prices, data.held_out_prices, data.clicks, data.mined)
+    arrays = [array for part in parts for array in vars(part).values()]
+    return sha256_text("".join(sha256_text(np.ascontiguousarray(array).tobytes().hex()) for array in arrays))

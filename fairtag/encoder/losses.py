@@ -1,0 +1,154 @@
+"""The losses of fine-tuning, of one micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fairtag.encoder.batches import Batch
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.model import Encoder, Heads
+from fairtag.encoder.onnx import pad
+from fairtag.encoder.training_data import Ints
+
+_ORDER_SCALE = 0.1  # difference of cosines that counts as a clear order: a term's judged items lie about that far apart
+_FAR = -1e4  # stands for minus infinity in a softmax, with a finite gradient
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """A :class:`~fairtag.encoder.batches.Batch` with its texts padded, on the device."""
+
+    query_ids: Tensor
+    query_mask: Tensor
+    item_ids: Tensor
+    item_mask: Tensor
+    pair_query: Tensor
+    pair_item: Tensor
+    relevance: Tensor
+    weight: Tensor
+    negative: Tensor
+    price_item: Tensor
+    log_price: Tensor
+    click_query: Tensor
+    click_item: Tensor
+    log_discount: Tensor
+    outcome: Tensor
+
+    @property
+    def token_count(self) -> int:
+        """Tokens that are not padding."""
+        return int(self.query_mask.sum()) + int(self.item_mask.sum())
+
+
+def tensors(batch: Batch, tokens: Sequence[Ints], pad_token_id: int, augment: float, device: str) -> TensorBatch:
+    """Pad a micro-batch's texts and move it to the device; words of queries are dropped where ``augment`` > 0."""
+    multiple = 8 if device.startswith("cuda") else 1  # tensor cores want widths of eight
+    queries = [tokens[row] for row in batch.queries]
+    if augment > 0:
+        rng = np.random.default_rng(batch.augment)
+        queries = [_drop(ids, augment, rng) for ids in queries]
+    query_ids, query_mask = pad(queries, pad_token_id, multiple)
+    item_ids, item_mask = pad([tokens[row] for row in batch.items], pad_token_id, multiple)
+    arrays = {name.name: getattr(batch, name.name, None) for name in fields(TensorBatch)}
+    arrays |= {"query_ids": query_ids, "query_mask": query_mask, "item_ids": item_ids, "item_mask": item_mask}
+    moved = {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+    return TensorBatch(**moved)
+
+
+def _drop(ids: Ints, share: float, rng: np.random.Generator) -> Ints:
+    """Drop inner tokens at random; the first and last, which frame a sentence, and at least one inner one stay."""
+    keep = rng.random(len(ids)) >= share
+    keep[[0, -1]] = True
+    if not keep[1:-1].any():
+        keep[:] = True
+    return ids[keep]
+
+
+class Losses(nn.Module):
+    """Encoder and heads under one forward pass, as data-parallel training wants them.
+
+    Args:
+        encoder: What is fine-tuned.
+        heads: The heads of the tasks that have data.
+        config: Weights, temperature and thresholds.
+        price_scale: Mean and standard deviation of the log prices learnt from.
+    """
+
+    def __init__(self, encoder: Encoder, heads: Heads, config: EncoderConfig, price_scale: tuple[float, float]) -> None:
+        super().__init__()
+        self.encoder, self.heads, self.config, self.price_scale = encoder, heads, config, price_scale
+
+    def forward(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """Losses by name; ``loss`` is their weighted sum."""
+        config, heads = self.config, self.heads.tasks
+        query = self.encoder(batch.query_ids, batch.query_mask) if len(batch.query_ids) else None
+        item = self.encoder(batch.item_ids, batch.item_mask)
+        parts: dict[str, tuple[float, Tensor]] = {}
+        if "relevance" in heads and query is not None:
+            scores = query @ item.T / config.temperature
+            parts["contrastive"] = config.contrastive_weight, contrastive_loss(scores, batch, config.positive_relevance)
+            predicted = heads["relevance"](query[batch.pair_query], item[batch.pair_item])
+            squared = batch.weight * (predicted - batch.relevance) ** 2
+            parts["graded"] = config.graded_weight, squared.mean()
+            if config.order_weight > 0:
+                cosine = (query[batch.pair_query] * item[batch.pair_item]).sum(1)
+                parts["order"] = config.order_weight, order_loss(cosine, batch)
+        if "price" in heads:
+            mean, deviation = self.price_scale
+            wanted = (batch.log_price - mean) / deviation
+            parts["price"] = config.price_weight, functional.mse_loss(heads["price"](item[batch.price_item]), wanted)
+        if "click" in heads and query is not None:
+            logits = heads["click"](query[batch.click_query], item[batch.click_item], batch.log_discount)
+            parts["click"] = config.click_weight, click_loss(logits, batch.outcome, config.balance_classes)
+        total = cast(Tensor, sum(weight * value for weight, value in parts.values()))
+        return {"loss": total, **{name: value.detach() for name, (_, value) in parts.items()}}
+
+
+def contrastive_loss(scores: Tensor, batch: TensorBatch, positive_relevance: float) -> Tensor:
+    """InfoNCE of each relevant pair against the query's negatives, weighted by its grade.
+
+    ``-log exp(s+) / (exp(s+) + sum over negatives exp(s-))``: other positives of the query stay out of the sum
+    (van den Oord et al. 2018, with several positives a query).
+
+    Args:
+        scores: (g, n) cosines over the temperature.
+        batch: Gives the pairs, their grades and the negatives.
+        positive_relevance: Grade from which a pair is relevant.
+    """
+    positive = batch.relevance >= positive_relevance
+    weight = batch.relevance * positive
+    against = torch.logsumexp(scores.masked_fill(~batch.negative, _FAR), dim=1)[batch.pair_query]
+    own = scores[batch.pair_query, batch.pair_item]
+    return (weight * functional.softplus(against - own)).sum() / weight.sum().clamp(min=1e-6)
+
+
+def order_loss(cosine: Tensor, batch: TensorBatch) -> Tensor:
+    """Logistic loss of each two judged items of a query put the wrong way round, weighted by their gap in grade.
+
+    ``log(1 + exp(-(s_i - s_j) / t))`` for every i graded above j (Burges et al., "Learning to Rank using Gradient
+    Descent", ICML 2005): what sets queries apart from one another costs nothing here.
+
+    Args:
+        cosine: (p,) of each judged pair.
+        batch: Gives each pair's query and grade.
+    """
+    same = batch.pair_query[:, None] == batch.pair_query[None, :]
+    gap = (batch.relevance[:, None] - batch.relevance[None, :]).clamp(min=0) * same
+    wrong = functional.softplus((cosine[None, :] - cosine[:, None]) / _ORDER_SCALE)
+    return (gap * wrong).sum() / gap.sum().clamp(min=1e-6)
+
+
+def click_loss(logits: Tensor, outcome: Tensor, balance: bool) -> Tensor:
+    """Cross-entropy of click and purchase (n, 2); balanced, both answers of each weigh the same in total."""
+    if not balance:
+        return functional.binary_cross_entropy_with_logits(logits, outcome)
+    share = outcome.mean(0, keepdim=True).clamp(0.05, 0.95)  # a batch without a purchase must not divide by zero
+    weight = torch.where(outcome > 0, 0.5 / share, 0.5 / (1 - share))
+    return functional.binary_cross_entropy_with_logits(logits, outcome, weight=weight)

@@ -1,0 +1,302 @@
+"""What an encoder learns from: judged pairs, prices, clicks, cleaned and tokenised once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError
+from fairtag.base.files import canonical_json, sha256_text, write_atomic
+from fairtag.base.text import item_texts, normalise
+from fairtag.data import splits
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.hard_negatives import mined_negatives
+from fairtag.encoder.prefixes import Role, RoleText
+
+SALT = "encoder"  # queries and items held out for the encoder's own scores, inside what it is given to train on
+CONTRADICTION = 0.5  # judgements of one pair further apart than this contradict each other
+MOST_CLICK_ROWS = 50_000  # impressions tokenised for the click head; drawn evenly from a longer log
+CLICKED_RELEVANCE, BOUGHT_RELEVANCE = 0.7, 1.0  # grades read into a log where nothing was judged
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Tokenise = Callable[[Sequence[RoleText]], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Judged pairs: row numbers of texts and the grade, (p,) each."""
+
+    query: Ints
+    item: Ints
+    relevance: Floats
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Items with a price: row numbers of texts and the log price in currency units, (m,) each."""
+
+    item: Ints
+    log_price: Floats
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """Impressions: texts, log(price / list), and (n, 2) whether it was clicked and bought."""
+
+    query: Ints
+    item: Ints
+    log_discount: Floats
+    outcome: Floats
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True)
+class Mined:
+    """Hard negatives that nobody judged: row numbers of a query's and an item's text, (n,) each."""
+
+    query: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    item: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass(frozen=True)
+class EncoderData:
+    """Everything the loop reads.
+
+    Args:
+        tokens: Token ids of each distinct text of a role; the row numbers elsewhere point here.
+        train: Pairs that are learnt.
+        held_out: Pairs of queries that are scored only.
+        prices: Items whose price is learnt.
+        held_out_prices: Items whose price is scored only.
+        clicks: Impressions that are learnt.
+        counts: What was read, dropped, merged; for the report.
+        fingerprint: Hex SHA-256 of all of it.
+        mined: Negatives of the queries that are learnt; none unless asked for.
+        texts: The distinct texts, normalised, in the order of their tokens.
+    """
+
+    tokens: list[Ints]
+    train: Pairs
+    held_out: Pairs
+    prices: Prices
+    held_out_prices: Prices
+    clicks: Clicks
+    counts: dict[str, int] = field(default_factory=dict)
+    fingerprint: str = ""
+    mined: Mined = field(default_factory=Mined)
+    texts: list[str] = field(default_factory=list)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The heads that have something to learn."""
+        has = {"relevance": len(self.train), "price": len(self.prices), "click": len(self.clicks)}
+        return tuple(name for name, rows in has.items() if rows)
+
+
+def encoder_data(
+    judgements: pd.DataFrame | None,
+    items: pd.DataFrame | None,
+    impressions: pd.DataFrame | None,
+    config: EncoderConfig,
+    tokenise: Tokenise,
+    *,
+    tokenizer_fingerprint: str = "",
+    cache: Path | None = None,
+) -> EncoderData:
+    """Clean the tables, hold queries and items out by hash, tokenise each distinct text once.
+
+    Where nothing was judged, the impressions stand in: bought 1, clicked 0.7, shown 0, averaged over showings.
+
+    Args:
+        judgements: Graded pairs with the judged text.
+        items: Catalogue, for prices and for the texts of impressions.
+        impressions: Shown items, for the click head.
+        config: Settings; the weights decide which tasks are built.
+        tokenise: Token ids of normalised texts, each with its role.
+        tokenizer_fingerprint: Names the tokenizer and its settings, the prefixes among them, in the cache's key.
+        cache: Folder of tokenised texts, None for none.
+
+    Raises:
+        DataError: There is nothing to learn from, or no judged pair is relevant.
+    """
+    counts: dict[str, int] = {}
+    book = _TextBook()
+    texts = dict(zip(items[schema.ITEM_ID], item_texts(items), strict=True)) if items is not None else {}
+    shown = _shown(impressions, texts, config.seed)
+    judged = _judged(judgements, counts) if judgements is not None and len(judgements) else _implied(shown)
+    pairs = _pairs(judged, book, config, counts)
+    held = splits.held_out(judged[schema.QUERY], SALT, config.holdout_share)
+    prices, held_prices = _prices(items, texts, book, config)
+    clicks = _clicks(shown, book) if config.click_weight > 0 else _clicks(shown.iloc[:0], book)
+    mined = Mined()
+    if config.mined_negatives:
+        known = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
+        others = book.rows([text for item, text in texts.items() if item not in known], "item")
+        mined = _mined(_take(pairs, ~held), others, book.texts, config)
+        counts["mined_negatives"] = len(mined)
+    tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
+    train, held_out = _take(pairs, ~held), _take(pairs, held)
+    data = EncoderData(
+        tokens,
+        train,
+        held_out,
+        prices,
+        held_prices,
+        clicks,
+        counts,
+        fingerprint,
+        mined,
+        texts=[text for _, text in book.texts],
+    )
+    if config.method != "none" and not data.tasks:
+        raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")
+    return data
+
+
+class _TextBook:
+    """Distinct texts of a role, numbered as they come; one that is asked and sold is two."""
+
+    def __init__(self) -> None:
+        self._rows: dict[RoleText, int] = {}
+
+    @property
+    def texts(self) -> list[RoleText]:
+        return list(self._rows)
+
+    def rows(self, texts: Sequence[str], role: Role) -> Ints:
+        return np.array([self._rows.setdefault((role, text), len(self._rows)) for text in texts], dtype=np.int64)
+
+
+def _judged(judgements: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
+    frame = pd.DataFrame(
+        {
+            schema.QUERY: judgements[schema.QUERY].map(normalise),
+            schema.TITLE: judgements[schema.TITLE].map(normalise),
+            schema.RELEVANCE: judgements[schema.RELEVANCE].astype("float64"),
+        }
+    )
+    usable = (frame[schema.QUERY] != "") & (frame[schema.TITLE] != "") & frame[schema.RELEVANCE].between(0.0, 1.0)
+    kept = frame[usable].groupby([schema.QUERY, schema.TITLE], sort=False)[schema.RELEVANCE]
+    merged = kept.mean().reset_index()
+    spread = kept.max() - kept.min()
+    counts["judgements"] = len(frame)
+    counts["unusable"] = int((~usable).sum())
+    counts["duplicates_merged"] = int(usable.sum()) - len(merged)
+    counts["contradictory_pairs"] = int((spread > CONTRADICTION).sum())
+    return merged
+
+
+def _shown(impressions: pd.DataFrame | None, texts: dict[str, str], seed: int) -> pd.DataFrame:
+    columns = (schema.QUERY, schema.ITEM_ID, schema.PRICE, schema.LIST_PRICE, schema.CLICKED, schema.PURCHASED)
+    if impressions is None or not texts:
+        return pd.DataFrame({name: [] for name in (*columns, schema.TITLE)})
+    rows = impressions.loc[impressions[schema.QUERY].notna(), list(columns)]
+    if len(rows) > MOST_CLICK_ROWS:
+        rows = rows.sample(MOST_CLICK_ROWS, random_state=seed).sort_index()
+    rows = rows.assign(
+        **{schema.TITLE: rows[schema.ITEM_ID].map(texts), schema.QUERY: rows[schema.QUERY].map(normalise)}
+    )
+    return rows[rows[schema.TITLE].notna() & (rows[schema.QUERY] != "")]
+
+
+def _implied(shown: pd.DataFrame) -> pd.DataFrame:
+    clicked, bought = shown[schema.CLICKED].astype(float), shown[schema.PURCHASED].astype(float)
+    graded = shown.assign(**{schema.RELEVANCE: np.maximum(clicked * CLICKED_RELEVANCE, bought * BOUGHT_RELEVANCE)})
+    return graded.groupby([schema.QUERY, schema.TITLE], sort=False)[schema.RELEVANCE].mean().reset_index()
+
+
+def _pairs(judged: pd.DataFrame, book: _TextBook, config: EncoderConfig, counts: dict[str, int]) -> Pairs:
+    relevance = judged[schema.RELEVANCE].to_numpy(dtype=np.float32)
+    counts["pairs"] = len(judged)
+    counts["positive_pairs"] = int((relevance >= config.positive_relevance).sum())
+    counts["one_class"] = int(len(relevance) > 0 and float(np.ptp(relevance)) == 0.0)
+    if counts["one_class"] and not counts["positive_pairs"] and config.method != "none":
+        raise DataError(
+            f"judgements: all {len(judged)} pairs have relevance {relevance[0]:g}, below "
+            f"{config.positive_relevance:g}; the encoder needs relevant pairs: add them, or use method='none'",
+            table="judgements",
+            column=schema.RELEVANCE,
+            rule="at least one relevant pair",
+            count=len(judged),
+            examples=judged[schema.QUERY].head(3).tolist(),
+        )
+    query, item = book.rows(judged[schema.QUERY].tolist(), "query"), book.rows(judged[schema.TITLE].tolist(), "item")
+    return Pairs(query, item, relevance)
+
+
+def _mined(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderConfig) -> Mined:
+    """Negatives of the learnt queries, among the items judged for any of them and those judged for none.
+
+    An item that was judged is known by its judged text alone: its catalogue text would hide that it is relevant.
+    """
+    relevant: dict[int, set[int]] = {}
+    for query, item, relevance in zip(train.query.tolist(), train.item.tolist(), train.relevance.tolist(), strict=True):
+        if relevance > config.negative_relevance:
+            relevant.setdefault(query, set()).add(item)
+    pool = np.unique(np.concatenate([train.item, others])).tolist()
+    queries = np.unique(train.query).tolist()
+    found = mined_negatives(
+        {row: texts[row][1] for row in queries}, {row: texts[row][1] for row in pool}, relevant, config.mined_negatives
+    )
+    return Mined(*found)
+
+
+def _prices(
+    items: pd.DataFrame | None, texts: dict[str, str], book: _TextBook, config: EncoderConfig
+) -> tuple[Prices, Prices]:
+    none = Prices(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+    if items is None or config.price_weight == 0:
+        return none, none
+    priced = items[(items[schema.LIST_PRICE] > 0) & np.isfinite(items[schema.LIST_PRICE])]
+    rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]], "item")
+    log_price = np.log(priced[schema.LIST_PRICE].to_numpy(dtype=np.float64)).astype(np.float32)
+    held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.holdout_share)
+    return Prices(rows[~held], log_price[~held]), Prices(rows[held], log_price[held])
+
+
+def _clicks(shown: pd.DataFrame, book: _TextBook) -> Clicks:
+    outcome = shown[[schema.CLICKED, schema.PURCHASED]].to_numpy(dtype=np.float32)
+    if not outcome.any():
+        shown, outcome = shown.iloc[:0], outcome[:0]  # a log without a click teaches no probability
+    ratio = shown[schema.PRICE].to_numpy(dtype=np.float64) / shown[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+    return Clicks(
+        book.rows(shown[schema.QUERY].tolist(), "query"),
+        book.rows(shown[schema.TITLE].tolist(), "item"),
+        np.log(ratio).astype(np.float32),
+        outcome,
+    )
+
+
+def _tokens(texts: list[RoleText], tokenise: Tokenise, tokenizer: str, cache: Path | None) -> tuple[list[Ints], str]:
+    fingerprint = sha256_text(canonical_json([tokenizer, [list(text) for text in texts]]))
+    file = cache / f"tokens-{fingerprint[:32]}.npz" if cache else None
+    if file is not None and file.is_file():
+        with np.load(file, allow_pickle=False) as stored:
+            return np.split(stored["ids"].astype(np.int64), stored["ends"][:-1]), fingerprint
+    tokens = [np.asarray(ids, dtype=np.int64) for ids in tokenise(texts)]
+    if file is not None and tokens:
+        ends = np.cumsum([len(ids) for ids in tokens])
+        write_atomic(file, lambda path: np.savez(path, ids=np.concatenate(tokens).astype(np.int32), ends=ends))
+    return tokens, fingerprint
+
+
+def _take(pairs: Pairs, mask: NDArray[np.bool_]) -> Pairs:
+    return Pairs(pairs.query[mask], pairs.item[mask], pairs.relevance[mask])

@@ -1,0 +1,106 @@
+"""Does the model behave? Bounds, cost, and nothing but allowed data, tried on real pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.pricing_model import PricingModel
+from fairtag.page.held_out import ShadowPage, user_of
+from fairtag.page.pricing import price_page
+from fairtag.page.problem import page_problem
+from fairtag.policy.context import MarketContext, UserContext
+
+PAGES = 60  # pages tried: each is solved five times
+COST_STEP = 1.1  # factor on one item's cost
+
+
+@dataclass(frozen=True)
+class Request:
+    """One page to try things on."""
+
+    rows: NDArray[np.int64]
+    vector: NDArray[np.float32] | None
+    user: UserContext
+    market: MarketContext
+    epoch: int
+
+
+def requests(
+    model: PricingModel, pages: Sequence[ShadowPage], vectors: dict[str, NDArray[np.float32]]
+) -> list[Request]:
+    """The first pages as requests."""
+    return [
+        Request(
+            rows=np.array([model.row_of[item] for item in shadow.logged[schema.ITEM_ID]], dtype=np.int64),
+            vector=vectors.get(shadow.query) if shadow.query else None,
+            user=user_of(shadow.logged.iloc[0], shadow.page.jurisdiction),
+            market=MarketContext.of(shadow.logged),
+            epoch=shadow.page.epoch,
+        )
+        for shadow in pages[:PAGES]
+    ]
+
+
+def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[Request]) -> list[GateResult]:
+    """Within bounds; a dearer item is not made cheaper; one who opts out is priced as nobody in particular."""
+    return [
+        _none("within_bounds", "no price outside its bounds or above what list allows", _out_of_bounds(model, pages)),
+        _none("monotone_in_cost", "no item gets cheaper when its own cost rises", _cheaper_when_dearer(model, tried)),
+        _none("blind_to_the_customer", "who opts out is priced as a guest, to the unit", _opt_out_gaps(model, tried)),
+    ]
+
+
+def _none(name: str, rule: str, found: tuple[int, int]) -> GateResult:
+    breaches, tried = found
+    if tried == 0:
+        return GateResult(name, None, rule, "could not tell", note="no page could be tried")
+    verdict: Verdict = "pass" if breaches == 0 else "fail"
+    return GateResult(name, float(breaches), rule, verdict, threshold=0.0, note=f"{tried} prices tried")
+
+
+def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[int, int]:
+    items = [item for shadow in pages for item in shadow.page.items]
+    most = 1.0 + model.policy.limits.markup
+    broken = sum(
+        not item.low_minor <= item.price_minor <= item.high_minor
+        or item.price_minor > item.list_price_minor * most * (1.0 + 1e-9)
+        for item in items
+    )
+    return broken, len(items)
+
+
+def _cheaper_when_dearer(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+    broken = 0
+    for number, request in enumerate(tried):
+        place = number % len(request.rows)
+        before = _solved(model, request, request.market)[place]
+        cost = request.market.unit_cost.copy()
+        cost[place] *= COST_STEP
+        after = _solved(model, request, replace(request.market, unit_cost=cost))[place]
+        broken += bool(after < before - 1e-9)  # NaN, an item that left the menu for its list price, is no fall
+    return broken, len(tried)
+
+
+def _solved(model: PricingModel, request: Request, market: MarketContext) -> NDArray[np.float64]:
+    problem = page_problem(model, request.rows, request.vector, request.user, market=market)
+    return np.asarray(problem.solve().y * problem.r, dtype=np.float64)
+
+
+def _opt_out_gaps(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+    broken, prices = 0, 0
+    for request in tried:
+        known = replace(request.user, opted_out=True)
+        guest = UserContext(opted_out=True, jurisdiction=request.user.jurisdiction)
+        one, other = (
+            price_page(model, request.rows, request.vector, user, epoch=request.epoch, market=request.market)
+            for user in (known, guest)
+        )
+        broken += sum(a.price_minor != b.price_minor for a, b in zip(one.items, other.items, strict=True))
+        prices += len(one.items)
+    return broken, prices

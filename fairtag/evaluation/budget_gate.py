@@ -1,0 +1,56 @@
+"""Is the model quick and small enough to serve? Counts processor time, so that a busy machine judges alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from fairtag.evaluation.behaviour_gate import Request
+from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.model.decision import GateResult
+from fairtag.model.pricing_model import PricingModel
+from fairtag.page.pricing import price_page
+
+REPEATS = 30  # queries encoded one by one
+
+
+def budget_gates(
+    model: PricingModel, tried: Sequence[Request], queries: Sequence[str], limits: EvaluationLimits
+) -> list[GateResult]:
+    """Time to price a page, time to encode a query, size of the bundle."""
+    size = float(sum(entry["bytes"] for entry in model.manifest["files"].values()))
+    pages = [_milliseconds(partial(_price, model, request)) for request in tried]
+    encodes = [_milliseconds(partial(model.encoder.encode, [query], "query")) for query in list(queries)[:REPEATS]]
+    return [
+        _below("page_milliseconds", "95th percentile of pricing a page", pages, 0.95, limits.price_milliseconds),
+        _below("encode_milliseconds", "median of encoding a query", encodes, 0.5, limits.encode_milliseconds),
+        GateResult(
+            "bundle_bytes",
+            size,
+            f"bundle of at most {limits.bundle_bytes:.2g} bytes",
+            "pass" if size <= limits.bundle_bytes else "fail",
+            threshold=limits.bundle_bytes,
+        ),
+    ]
+
+
+def _price(model: PricingModel, request: Request) -> object:
+    return price_page(model, request.rows, request.vector, request.user, epoch=request.epoch, market=request.market)
+
+
+def _milliseconds(work: Callable[[], object]) -> float:
+    # Processor time: on a busy machine the clock on the wall would judge the neighbours, not the model.
+    start = time.thread_time()
+    work()
+    return 1_000 * (time.thread_time() - start)
+
+
+def _below(name: str, what: str, times: Sequence[float], quantile: float, limit: float) -> GateResult:
+    rule = f"{what} at most {limit:g} ms of processor time on this machine"
+    if not times:
+        return GateResult(name, None, rule, "not applicable", note="the data hold none to time")
+    value = float(np.quantile(times, quantile))
+    return GateResult(name, value, rule, "pass" if value <= limit else "fail", threshold=limit)

@@ -1,0 +1,64 @@
+"""Does predicted demand come true on later pages? Calibration on the hold-out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from fairtag.demand.calibration import Calibration, calibrate
+from fairtag.demand.demand_data import DemandData
+from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.pricing_model import PricingModel
+from fairtag.training.model import demand_inputs
+
+
+def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:
+    """Impressions as this model's demand reads them."""
+    return demand_inputs(impressions, model.catalogue, model.embeddings, model.encoder, model.price_model, model.policy)
+
+
+def score_demand(model: PricingModel, hold_out: DemandData, fitted: DemandData) -> Calibration:
+    """Calibrate on the hold-out, with baselines from the part that was fitted on."""
+    return calibrate(model.demand, hold_out, fitted)
+
+
+def demand_gate(found: Calibration, limits: EvaluationLimits) -> GateResult:
+    """The calibration slope is near one."""
+    low, high = limits.calibration
+    outer_low, outer_high = limits.calibration_outer
+    slope = found.slope
+    reaches = slope.low <= high and slope.high >= low
+    verdict: Verdict = "pass" if low <= slope.value <= high else "fail"
+    if verdict == "fail" and reaches and outer_low <= slope.value <= outer_high:
+        verdict = "pass"
+    return GateResult(
+        "demand_calibration",
+        slope.value,
+        f"slope in [{low:g}, {high:g}], or its 95 % interval reaches in and the slope lies in "
+        f"[{outer_low:g}, {outer_high:g}]",
+        verdict,
+        threshold=1.0,
+        low=slope.low,
+        high=slope.high,
+        note=f"{found.purchases} purchases on {found.pages} pages, {found.expected:.0f} expected",
+    )
+
+
+def figures(found: Calibration) -> dict[str, Any]:
+    """Figures for the report."""
+    return {
+        "calibration_slope": found.slope.value,
+        "calibration_intercept": found.intercept.value,
+        "price_slope": found.price_slope.value,
+        "log_loss": found.log_loss,
+        **{f"log_loss_{name}": value for name, value in found.baselines.items()},
+        "pages": found.pages,
+        "purchases": found.purchases,
+    }
+
+
+def bins(found: Calibration) -> list[dict[str, float]]:
+    """Reliability bins for a picture."""
+    return [{"predicted": row.predicted, "observed": row.observed, "n": row.rows} for row in found.bins]

@@ -1,0 +1,170 @@
+"""Are the challenger's prices fair before anyone has paid one? Promises and group gaps on shadow quotes.
+
+The audit table is read here as the fairness monitor reads it: what leaves is a gate and means by group of enough
+customers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.base.types import Status
+from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.fairness.audit import AuditReport, audit
+from fairtag.fairness.audit_limits import AuditLimits
+from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.proxy import proxy_check
+from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.pricing_model import PricingModel
+from fairtag.page.held_out import JURISDICTION, sample_pages, until_lawful, user_of
+from fairtag.page.pricing import price_page
+from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.policy.context import MarketContext
+from fairtag.policy.disclosure import read_disclosures
+from fairtag.policy.guardrails import GuardrailLimits
+
+Z = 1.96  # of a two-sided 95 % interval
+
+
+def promises_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> GateResult:
+    """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote of each log."""
+    rule = "no quote outside corridor, list, floor or ceiling, undisclosed, or unlike its earlier quote"
+    if all(log.empty for log in logs):
+        return GateResult("price_promises", None, rule, "could not tell", note="no hold-out page could be priced")
+    table = read_disclosures()
+    rho, markup = limits.corridor_ratio, limits.markup
+    checked = [check_invariants(log, rho=rho, markup=markup, disclosures=table) for log in logs]
+    broken = [breach for found in checked for breach in breaches(found)]
+    prices = sum(map(len, logs))
+    count = sum(entry.count for entry in broken)
+    note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)
+    verdict: Verdict = "fail" if broken else "pass"
+    return GateResult(
+        "price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{prices} prices checked"
+    )
+
+
+def crossed_quotes(
+    model: PricingModel,
+    hold_out: pd.DataFrame,
+    vectors: Mapping[str, NDArray[np.float32]],
+    limits: EvaluationLimits,
+    seed: int,
+) -> pd.DataFrame:
+    """The same pages priced for many customers: each item and epoch then holds every group.
+
+    A hold-out page is seen by one customer, and its prices cannot be compared with anyone's. Here each of a few pages
+    is priced, in an epoch of its own, for every customer of a sample as they were at their last hold-out page.
+    """
+    known = hold_out[hold_out[schema.ITEM_ID].isin(model.row_of)]
+    pages = sample_pages(known, limits.audit_pages, seed)
+    users = known.drop_duplicates(schema.USER_ID, keep="last")
+    users = users.sample(min(limits.audit_users, len(users)), random_state=seed)
+    ts = pd.Timestamp(known[schema.TS].max()) + until_lawful(known[schema.TS], JURISDICTION)
+    day = model.policy.epoch_of(ts.timestamp())
+    rows: list[dict[str, Any]] = []
+    for number, (page_id, logged) in enumerate(pages.groupby(schema.PAGE_ID, sort=True)):
+        query = logged[schema.QUERY].iloc[0] or None
+        items = np.array([model.row_of[item] for item in logged[schema.ITEM_ID]], dtype=np.int64)
+        market = MarketContext.of(logged)
+        for _, user in users.iterrows():
+            page = price_page(
+                model,
+                items,
+                vectors.get(query) if query else None,
+                user_of(user, JURISDICTION),
+                market=market,
+                epoch=day + number,
+            )
+            who = str(user[schema.USER_ID])
+            rows += quote_rows(page, quote_id=f"{page_id}/{who}", ts=ts, task="search", user_key=who, query=query)
+    return quote_frame(rows)
+
+
+def audit_shadow(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:
+    """Audit shadow quotes whose user_key is the user id; None where there is no audit table."""
+    if groups is None or groups.empty:
+        return None
+    return audit(quotes, groups.rename(columns={schema.USER_ID: schema.USER_KEY}), seed=seed)
+
+
+def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> GateResult:
+    """No audited group pays so much more, or is offered so much less, that someone would be woken."""
+    limits = limits or AuditLimits()
+    rule = (
+        f"no audited group with a price gap surely beyond {limits.page:.0%}, "
+        f"or surely fewer than {limits.access:.0%} of the others' offers below list"
+    )
+    if report is None:
+        return GateResult("price_gaps", None, rule, "not applicable", note="the data hold no audit groups")
+    told = [finding for finding in report.findings if finding.verdict is not Status.UNKNOWN]
+    if not told:
+        return GateResult("price_gaps", None, rule, "could not tell", note="no group has enough priced impressions")
+    worst = max(told, key=lambda finding: abs(finding.gap))
+    paged = [finding for finding in told if finding.verdict is Status.URGENT]
+    silent = len(report.findings) - len(told)
+    note = "; ".join(f"{finding.attribute} {finding.group}: {finding.why}" for finding in paged)
+    note = note or f"largest gap: {worst.attribute} {worst.group}"
+    return GateResult(
+        "price_gaps",
+        float(worst.gap),
+        rule,
+        "fail" if paged else "pass",
+        threshold=limits.page,
+        low=_finite(worst.low),
+        high=_finite(worst.high),
+        note=f"{note}; {len(told)} groups judged" + (f", {silent} without a sure answer" if silent else ""),
+    )
+
+
+def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> dict[str, float]:
+    """How well the pricing features give away each group (AUC, 0.5 is not at all); groups too small are left out.
+
+    A figure and no gate: a proxy harms through prices, and the gap gate judges those.
+    """
+    if groups is None or groups.empty:
+        return {}
+    newest = hold_out.sort_values(schema.TS, kind="stable").drop_duplicates(schema.USER_ID, keep="last")
+    named = {schema.USER_ID: schema.USER_KEY}
+    found = proxy_check(newest.rename(columns=named), groups.rename(columns=named), seed=seed)
+    return {f"{one.attribute}: {one.group}": one.auc for one in found if np.isfinite(one.auc)}
+
+
+def price_by_group(
+    quotes: pd.DataFrame, groups: pd.DataFrame | None, report: AuditReport | None, limits: AuditLimits | None = None
+) -> list[dict[str, Any]]:
+    """Mean price over list by group large enough to be shown, for a picture: those without a sure answer too."""
+    if groups is None or report is None:
+        return []
+    limits = limits or AuditLimits()
+    shown = {(f.attribute, f.group) for f in report.findings if f.rows >= limits.rows and f.users >= limits.users}
+    ratio = quotes[schema.PRICE_MINOR] / quotes[schema.LIST_PRICE_MINOR]
+    per_user = ratio.groupby(quotes[schema.USER_KEY]).agg(["mean", "size"])
+    joined = groups.merge(per_user, left_on=schema.USER_ID, right_index=True)
+    rows = []
+    for (attribute, group), part in joined.groupby([schema.ATTRIBUTE, schema.GROUP], sort=True):
+        if (attribute, group) not in shown:
+            continue
+        mean = float(np.average(part["mean"], weights=part["size"]))
+        reach = Z * float(part["mean"].std(ddof=1) / np.sqrt(len(part)))
+        rows.append(
+            {
+                "attribute": attribute,
+                "group": group,
+                "n": int(part["size"].sum()),
+                "value": mean,
+                "low": mean - reach,
+                "high": mean + reach,
+            }
+        )
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""The gate before launch: would these prices have worked, judged on the log alone?
+
+PRICING.md section 10. The gates join the decision document.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fairtag.evaluation import off_policy as ope
+from fairtag.model.decision import GateResult, Verdict
+
+
+@dataclass(frozen=True)
+class LaunchLimits:
+    """Thresholds of the gate.
+
+    Args:
+        ess: Smallest effective sample size, rows.
+        ess_share: Smallest effective sample size as a share of the rows.
+        confidence: One-sided level of the bound under the uplift, which must be above zero.
+        agreement: Largest distance of the direct method from DR, in standard errors of that distance.
+        balance: Largest distance of the mean weight from 1, and of a placebo's uplift from 0, in standard errors.
+        clip: Largest importance weight.
+    """
+
+    ess: float = 200.0
+    ess_share: float = 0.01
+    confidence: float = 0.95
+    agreement: float = 2.0
+    balance: float = 3.0  # three such gates fail a sound log together about once in 120 launches
+    clip: float = np.inf
+
+
+@dataclass(frozen=True)
+class LaunchReport:
+    """What the gate saw.
+
+    Args:
+        gates: One each for support, balance, uplift, agreement of the two estimators, and the placebo.
+        value: Doubly robust value of the new prices, in units of the reward.
+        baseline: Value of what they replace.
+        uplift: Paired difference of the two.
+        direct: The reward model's own opinion of the new prices.
+    """
+
+    gates: tuple[GateResult, ...]
+    value: ope.Estimate
+    baseline: ope.Estimate
+    uplift: ope.Estimate
+    direct: ope.Estimate
+
+    @property
+    def passes(self) -> bool:
+        """Whether every gate passes."""
+        return all(gate.verdict in ("pass", "not applicable") for gate in self.gates)
+
+
+def launch_report(
+    log: ope.BanditLog,
+    policy: ArrayLike,
+    model: ArrayLike,
+    *,
+    champion: ArrayLike | None = None,
+    placebo: ArrayLike | None = None,
+    joint: ArrayLike | None = None,
+    limits: LaunchLimits | None = None,
+) -> LaunchReport:
+    """Judge a pricing policy on a logged price menu.
+
+    Args:
+        log: Randomised prices with propensities.
+        policy: Probability of each menu point under the new prices, shape (n, actions).
+        model: Reward model ``q(x, a)``, shape (n, actions), fitted on other rows than these.
+        champion: Probabilities under the prices in force; the policy that wrote the log when absent.
+        placebo: An outcome of each row that was fixed before the price was drawn (last month's spend), shape (n,).
+            No price can have changed it, so an uplift in it shows that the log's propensities leave something out.
+        joint: The reward model's opinion of each row when its whole page is at the new prices, shape (n,): rows of a
+            page compete, and ``model`` moves one at a time. None where rows do not touch each other.
+        limits: Thresholds.
+
+    Raises:
+        DataError: The log, policy or model is malformed.
+    """
+    bounds = limits or LaunchLimits()
+    if joint is None:
+        value, opinion = ope.doubly_robust(log, policy, model, bounds.clip), ope.direct(log, policy, model)
+    else:
+        value = ope.doubly_robust_pages(log, policy, model, joint, bounds.clip)
+        opinion = ope.Estimate("DM of pages", ope.checked_rewards(log, joint), np.ones(log.size), log.cluster)
+    baseline = ope.on_policy(log) if champion is None else ope.doubly_robust(log, champion, model, bounds.clip)
+    uplift = ope.difference(value, baseline)
+    raw = ope.weights(log, policy)
+    gates = (
+        _support(raw, log.size, bounds),
+        _balance(raw, log, bounds),
+        _uplift(uplift, bounds),
+        _agreement(opinion, value, bounds),
+        _placebo(raw, log, placebo, bounds),
+    )
+    return LaunchReport(gates, value, baseline, uplift, opinion)
+
+
+def _support(weight: ope.Floats, size: int, limits: LaunchLimits) -> GateResult:
+    needed = max(limits.ess, limits.ess_share * size)
+    ess = ope.effective_sample_size(weight)
+    return GateResult(
+        "off_policy_support",
+        ess,
+        f"effective sample size >= {limits.ess:g} and >= {limits.ess_share:.0%} of {size} rows",
+        "pass" if ess >= needed else "could not tell",
+        threshold=needed,
+        note="" if ess >= needed else "the log shows too few of the new prices; log more exploration",
+    )
+
+
+def _balance(weight: ope.Floats, log: ope.BanditLog, limits: LaunchLimits) -> GateResult:
+    mean = ope.Estimate("weight", weight, np.ones(log.size), log.cluster)
+    return _distance(
+        "off_policy_balance",
+        mean,
+        1.0,
+        limits.balance,
+        "the mean importance weight is 1",
+        "the new prices lie where the log never went, or the propensities are wrong",
+    )
+
+
+def _uplift(uplift: ope.Estimate, limits: LaunchLimits) -> GateResult:
+    low, high = uplift.interval(2 * limits.confidence - 1)  # its ends are the one-sided bounds
+    return GateResult(
+        "off_policy_uplift",
+        uplift.value,
+        f"lower {limits.confidence:.0%} bound of the doubly robust uplift > 0",
+        "could not tell" if np.isnan(low) else "pass" if low > 0 else "fail",
+        threshold=0.0,
+        low=_number(low),
+        high=_number(high),
+    )
+
+
+def _agreement(opinion: ope.Estimate, value: ope.Estimate, limits: LaunchLimits) -> GateResult:
+    return _distance(
+        "off_policy_agreement",
+        ope.difference(opinion, value),
+        0.0,
+        limits.agreement,
+        "the direct method agrees with doubly robust",
+        "the reward model or the propensities are wrong",
+    )
+
+
+def _placebo(weight: ope.Floats, log: ope.BanditLog, placebo: ArrayLike | None, limits: LaunchLimits) -> GateResult:
+    rule = "no uplift in an outcome fixed before the price was drawn"
+    if placebo is None:
+        return GateResult("off_policy_placebo", None, rule, "not applicable", note="no earlier outcome was given")
+    earlier = np.asarray(placebo, dtype=np.float64)
+    spread = float(earlier.std()) or 1.0
+    shift = ope.Estimate("placebo", weight * (earlier - earlier.mean()) / spread, np.ones(log.size), log.cluster)
+    return _distance(
+        "off_policy_placebo",
+        shift,
+        0.0,
+        limits.balance,
+        rule,
+        "the prices were drawn on something the propensities leave out; no estimate from this log can be trusted",
+    )
+
+
+def _distance(name: str, estimate: ope.Estimate, target: float, limit: float, rule: str, cause: str) -> GateResult:
+    """A gate on how far an estimate may lie from what it must be, in its own standard errors."""
+    gap, error = estimate.value - target, estimate.standard_error
+    verdict: Verdict = "could not tell" if np.isnan(error) else "pass" if abs(gap) <= limit * error + 1e-12 else "fail"
+    return GateResult(
+        name,
+        estimate.value,
+        f"{rule}, within {limit:g} standard errors",
+        verdict,
+        threshold=target,
+        low=_number(estimate.value - limit * error),
+        high=_number(estimate.value + limit * error),
+        note="" if verdict == "pass" else cause,
+    )
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,195 @@
+"""Do groups of customers pay different prices for the same item at the same time? Protected attributes live here alone.
+
+Within item x epoch fixed effects on log price, with errors by customer (:mod:`fairtag.fairness.fixed_effects`), for
+every group of every audited attribute against all other customers of that attribute, corrected for the number of
+groups. It reads the quote log and the audit table; nothing it knows ever reaches a price (PRICING.md section 7).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.types import Status, worst
+from fairtag.fairness import fixed_effects as fe
+from fairtag.fairness.audit_limits import AuditLimits, judge
+from fairtag.fairness.group_measures import Measured, Side, measure
+from fairtag.fairness.ratios import Ratio
+
+CROSS: Final = " x "  # joins the names of crossed attributes and groups
+NEEDED: Final = (schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One group against all other customers whose group is known.
+
+    Args:
+        attribute: The audited attribute, or several joined by ``" x "``.
+        group: The group.
+        verdict: The answer.
+        why: The answer in words.
+        rows: Priced impressions of the group.
+        users: Its customers.
+        strata: Items and epochs in which both sides were priced.
+        gap: Mean difference of log price within items and epochs; positive means that the group pays more.
+        low: Lower end of its interval.
+        high: Upper end.
+        standard_error: Error of the gap, by customer.
+        p_value: Of no gap, by permutation.
+        adjusted_p: The same after Benjamini-Hochberg over all groups.
+        access: Chance of a price below list, over that of all others, within items and epochs.
+        surplus: Mean consumer surplus a page in the model's own terms, over that of all others; a description, not a
+            test, since tastes differ. None without purchase probabilities.
+        equal_cost: Gap of log markup within category, epoch and band of unit cost: is the group led to items that earn
+            more at the same cost? None without categories and costs.
+        access_p: Of no worse access, by permutation, corrected for the number of groups as well.
+        needed: Customers of the group with which a gap of zero would pass nine times in ten; None where nothing was
+            measured.
+    """
+
+    attribute: str
+    group: str
+    verdict: Status
+    why: str
+    rows: int
+    users: int
+    strata: int
+    gap: float
+    low: float
+    high: float
+    standard_error: float
+    p_value: float
+    adjusted_p: float
+    access: Ratio
+    surplus: Ratio | None
+    equal_cost: Ratio | None
+    access_p: float = 1.0
+    needed: int | None = None
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """All findings of a window.
+
+    Args:
+        findings: By attribute and group.
+        unmatched: Priced impressions of customers the audit table does not know, by attribute.
+    """
+
+    findings: tuple[Finding, ...]
+    unmatched: dict[str, int]
+
+    @property
+    def verdict(self) -> Status:
+        """The most pressing finding; UNKNOWN where there is none."""
+        return worst(finding.verdict for finding in self.findings)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One object a finding; NaN becomes None."""
+        return [_plain(asdict(finding)) for finding in self.findings]
+
+
+def audit(quotes: pd.DataFrame, groups: pd.DataFrame, *, seed: int, limits: AuditLimits | None = None) -> AuditReport:
+    """Audit every attribute of the audit table on a window of quotes.
+
+    Args:
+        quotes: Rows of schema.QUOTES; rows without a customer take no part.
+        groups: Columns schema.USER_KEY (hashed with the quote log's key), schema.ATTRIBUTE and schema.GROUP. Crossed
+            attributes come from :func:`cross_groups`.
+        seed: Of resamples and permutations; equal inputs give equal answers.
+        limits: Thresholds.
+
+    Raises:
+        MissingDataError: A column is absent.
+        DataError: A customer has two groups of one attribute.
+    """
+    rules = limits or AuditLimits()
+    _check(quotes, groups)
+    known = quotes[quotes[schema.USER_KEY].notna()]
+    raw: list[tuple[str, str, Measured]] = []
+    unmatched: dict[str, int] = {}
+    tests = groups.groupby([schema.ATTRIBUTE, schema.GROUP], observed=True).ngroups
+    for attribute, table in groups.groupby(schema.ATTRIBUTE, observed=True, sort=True):
+        side = Side.of(known, table)
+        unmatched[str(attribute)] = len(known) - side.rows
+        raw.extend(
+            (str(attribute), name, measure(side, name, seed=seed, rules=rules, tests=tests)) for name in side.names
+        )
+    gaps, accesses = (
+        fe.benjamini_hochberg(np.array([getattr(measured, name) for _, _, measured in raw], dtype=np.float64))
+        for name in ("p_value", "access_p")
+    )
+    return AuditReport(
+        tuple(
+            _finding(attribute, name, measured, (float(p), float(access_p)), rules)
+            for (attribute, name, measured), p, access_p in zip(raw, gaps, accesses, strict=True)
+        ),
+        unmatched,
+    )
+
+
+def cross_groups(groups: pd.DataFrame, order: int = 2) -> pd.DataFrame:
+    """The audit table with crossed attributes added: ``age x income`` with groups such as ``65+ x low``.
+
+    Small crossings stay in and are answered UNKNOWN by the audit's minimum, so that nobody mistakes silence for
+    a pass.
+    """
+    wide = groups.pivot(index=schema.USER_KEY, columns=schema.ATTRIBUTE, values=schema.GROUP)
+    crossed = [groups]
+    for size in range(2, order + 1):
+        crossed.extend(_crossed(wide, names) for names in combinations(sorted(wide.columns), size))
+    return pd.concat(crossed, ignore_index=True)
+
+
+def _crossed(wide: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
+    both = wide[list(names)].dropna()
+    labels = both.astype(str).agg(CROSS.join, axis=1)
+    return pd.DataFrame({schema.USER_KEY: both.index, schema.ATTRIBUTE: CROSS.join(names), schema.GROUP: labels.array})
+
+
+def _finding(attribute: str, name: str, m: Measured, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
+    adjusted_p, access_p = adjusted
+    few = f"fewer than {rules.rows} priced impressions or {rules.users} customers on one side"
+    verdict, why = (
+        judge(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules) if m.enough else (Status.UNKNOWN, few)
+    )
+    figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name not in ("enough", "access_p")}
+    needed = rules.users_needed(m.users, m.standard_error)
+    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
+
+
+def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:
+    for table, frame, needed in (
+        ("quotes", quotes, NEEDED),
+        ("audit groups", groups, (schema.USER_KEY, schema.ATTRIBUTE, schema.GROUP)),
+    ):
+        missing = [name for name in needed if name not in frame.columns]
+        if missing:
+            raise MissingDataError(f"{table}: column {', '.join(missing)} is missing", table=table, column=missing[0])
+    price = quotes[schema.PRICE_MINOR]
+    if not (price > 0).all():
+        bad = price[~(price > 0)]
+        raise DataError(f"quotes: {len(bad)} prices such as {bad.head(3).tolist()} are not above 0", table="quotes")
+    twice = groups[groups.duplicated([schema.USER_KEY, schema.ATTRIBUTE])]
+    if len(twice):
+        raise DataError(
+            f"audit groups: {len(twice)} customers have two groups of one attribute",
+            table="audit_groups",
+            rule="one group a customer and attribute",
+            count=len(twice),
+        )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""A trained model from its tables to one verified folder, and the decision about it."""

@@ -1,0 +1,245 @@
+"""A priced page taken apart into its drivers, and what each adds to a price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import factorial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairtag.base.errors import ConfigError
+from fairtag.page.chosen_prices import ChosenPrices
+from fairtag.page.problem import PageProblem, Rows
+from fairtag.policy.guardrails import Bounds, GuardrailLimits, nearest_ending, project, snap
+from fairtag.solver.page_solver import solve_pages
+from fairtag.solver.pages import Flags, Floats
+
+
+def explain_problem(problem: PageProblem, chosen: ChosenPrices) -> list[dict[str, Any]]:
+    """Exact Shapley values of the drivers of each price, minor units, in page order."""
+    unit = problem.model.policy.limits.minor_per_unit
+    on_sale = np.flatnonzero(problem.on_sale)
+    parts: dict[int, dict[str, float]] = {}
+    if on_sale.size:
+        explanation = explain_prices(drivers_of(problem, on_sale), chosen.price[on_sale])
+        parts = {int(place): explanation.of(number) for number, place in enumerate(on_sale)}
+    return [
+        {
+            "item_id": problem.model.item_ids[row],
+            "base_minor": float(problem.model.reference.f[row] * unit),
+            "price_minor": float(np.rint(chosen.price[place] * unit)),  # 19.99 * 100 is 1998.9999999999998
+            "contributions_minor": {name: value * unit for name, value in parts.get(place, {}).items()},
+        }
+        for place, row in enumerate(problem.rows)
+    ]
+
+
+def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
+    """The numbers of some of the page's items, split by who brings them: the market, the query, the customer."""
+    model = problem.model
+    rows, similarity = problem.rows[places], problem.similarity[places]
+    usual = np.full(places.size, model.demand.standard.similarity)
+    a, b = model.demand.page(rows, usual)
+    a_query, b_query = model.demand.page(rows, similarity)
+    a_all, b_all = model.demand.page(rows, similarity, problem.behaviour)
+    cost = problem.market.unit_cost[places]
+    return PageDrivers(
+        f=model.reference.f[rows],
+        reference=problem.r[places],
+        a=a,
+        b=b,
+        a_intent=a_query - a,
+        b_intent=b_query - b,
+        a_behaviour=a_all - a_query,
+        b_behaviour=b_all - b_query,
+        cost=cost,
+        stock_cost=problem.counted_cost[places] + model.reference.shadow[rows],
+        bounds=_of(problem.bounds, places),
+        menu=problem.menu[places],
+        limits=model.policy.limits,
+        margin_weight=_at(model.policy.margin_weight * problem.weight, places),
+        anchor_weight=_at(model.policy.anchor_weight * problem.weight, places),
+        least_slope=model.demand.b_min,
+    )
+
+
+def _of(bounds: Bounds, places: Rows) -> Bounds:
+    return Bounds(**{name: values[places] for name, values in vars(bounds).items()})
+
+
+def _at(values: Floats, places: Rows) -> Floats:
+    return np.asarray(values[places], dtype=np.float64)
+
+
+DRIVERS = ("market", "intent", "behaviour", "competition", "stock", "bounds", "rounding")
+DECISION = "decision"
+
+
+@dataclass(frozen=True)
+class PageDrivers:
+    """One priced page taken apart; arrays ``(n,)``, money where it says so.
+
+    Args:
+        f: The price model's price, money.
+        reference: r, money.
+        a: Utility at price zero without intent or behaviour (typical similarity, no user terms).
+        b: Price slope without them, in units of 1/r.
+        a_intent: What the query adds to ``a``.
+        b_intent: What the query adds to ``b``.
+        a_behaviour: What the customer's behaviour adds to ``a``.
+        b_behaviour: What it adds to ``b``.
+        cost: Unit cost, money.
+        stock_cost: Cost with the shadow price of stock, or with the salvage value of ageing stock, money.
+        bounds: The guardrails of the page.
+        menu: Price endings inside the bounds, money ``(n, m)``; None where prices are not rounded.
+        limits: The limits that made bounds and menu.
+        margin_weight: w, one or ``(n,)``.
+        anchor_weight: lambda, one or ``(n,)``.
+        least_slope: b_min.
+    """
+
+    f: Floats
+    reference: Floats
+    a: Floats
+    b: Floats
+    a_intent: Floats
+    b_intent: Floats
+    a_behaviour: Floats
+    b_behaviour: Floats
+    cost: Floats
+    stock_cost: Floats
+    bounds: Bounds
+    menu: Floats | None
+    limits: GuardrailLimits
+    margin_weight: float | Floats = 1.0
+    anchor_weight: float | Floats = 0.0
+    least_slope: float = 0.0
+
+
+def explain_prices(page: PageDrivers, served: Floats | None = None) -> Explanation:
+    """Exact Shapley values, in money, of the drivers of a page's prices.
+
+    Args:
+        page: The page taken apart; items that are out of stock left out, as the solver leaves them out.
+        served: Prices the customer got, where the solver did not have the last word (list for want of confidence, a
+            price promised before, exploration): their difference is an eighth driver, ``decision``.
+    """
+    explanation = explain(lambda at_work: coalition_prices(page, at_work), DRIVERS)
+    if served is None:
+        return explanation
+    rows = np.vstack([explanation.contributions, served - explanation.price])
+    return Explanation((*DRIVERS, DECISION), explanation.base, served, rows)
+
+
+def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
+    """Prices in money ``(S, n)`` of each coalition ``(S, 7)``, columns in the order of ``DRIVERS``."""
+    on = dict(zip(DRIVERS, at_work.T, strict=True))
+    alone = _solved(page, {name: np.zeros(1, bool) for name in DRIVERS})  # f goes with this price level
+    price: Floats = _solved(page, on) * switch(on["market"], page.reference, page.f / alone[0])
+    # With the market at work the solver met bounds and endings itself; else they act on the price, as they do last.
+    for row in np.flatnonzero(~(on["market"] & on["bounds"])):
+        if on["bounds"][row]:
+            price[row] = project(price[row], page.bounds)
+        if on["rounding"][row] and page.menu is not None:
+            price[row] = snap(price[row], page.menu) if on["bounds"][row] else nearest_ending(price[row], page.limits)
+    return price
+
+
+def _solved(page: PageDrivers, on: dict[str, Flags]) -> Floats:
+    """Prices in units of r, ``(S, n)``."""
+    a = page.a + switch(on["intent"], page.a_intent, 0.0) + switch(on["behaviour"], page.a_behaviour, 0.0)
+    b = page.b + switch(on["intent"], page.b_intent, 0.0) + switch(on["behaviour"], page.b_behaviour, 0.0)
+    cost = switch(on["stock"], page.stock_cost, page.cost) / page.reference
+    held = on["market"] & on["bounds"]
+    lo = switch(held, page.bounds.lo / page.reference, 0.0)
+    hi = switch(held, page.bounds.hi / page.reference, np.inf)
+    terms = [a, np.maximum(b, page.least_slope), cost, np.broadcast_to(page.f / page.reference, a.shape), lo, hi]
+    solved = np.empty_like(a)
+    for together in (True, False):
+        for ending in (True, False):
+            rows = (on["competition"] == together) & ((held & on["rounding"]) == ending)
+            menu = page.menu if ending else None
+            if rows.any():
+                solved[rows] = _solve_rows(page, [x[rows] for x in terms], menu, together=together)
+    return solved
+
+
+def _solve_rows(page: PageDrivers, terms: list[Floats], menu: Floats | None, *, together: bool) -> Floats:
+    shape = terms[0].shape
+    weights = [np.broadcast_to(x, shape) for x in (page.margin_weight, page.anchor_weight)]
+    grid = None if menu is None else np.broadcast_to(menu / page.reference[:, None], (*shape, menu.shape[1]))
+    if not together:  # pages of one item
+        terms, weights = [x[..., None] for x in terms], [x[..., None] for x in weights]
+        grid = None if grid is None else grid[..., None, :]
+    return solve_pages(*terms, margin_weight=weights[0], anchor_weight=weights[1], menu=grid).y.reshape(shape)
+
+
+MOST_DRIVERS = 8  # 256 prices of the page; a solve costs microseconds, but the count doubles with each driver
+
+PriceOf = Callable[[Flags], Floats]
+"""From coalitions ``(2^k, k)``, True where a driver is at work, to prices ``(2^k, n)``."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why ``n`` prices are what they are.
+
+    Args:
+        drivers: Names of the ``k`` driver groups.
+        base: Prices with no driver at work, f, ``(n,)``.
+        price: Prices with all at work, ``(n,)``.
+        contributions: ``(k, n)``, same unit; the columns sum to ``price - base``.
+    """
+
+    drivers: tuple[str, ...]
+    base: Floats
+    price: Floats
+    contributions: Floats
+
+    def of(self, item: int) -> dict[str, float]:
+        """Contribution of each driver to one item's price."""
+        return dict(zip(self.drivers, self.contributions[:, item].tolist(), strict=True))
+
+
+def explain(price_of: PriceOf, drivers: Sequence[str]) -> Explanation:
+    """Explain the prices that ``price_of`` gives when all drivers are at work.
+
+    Raises:
+        ConfigError: No driver, more than eight, or two of one name.
+    """
+    names = tuple(drivers)
+    if not 0 < len(names) <= MOST_DRIVERS or len(set(names)) < len(names):
+        raise ConfigError(f"drivers {names}: from 1 to {MOST_DRIVERS} different names can be explained exactly")
+    prices = np.asarray(price_of(coalitions(len(names))), float)
+    return Explanation(names, prices[0], prices[-1], shapley_values(prices))
+
+
+def coalitions(k: int) -> Flags:
+    """All subsets of ``k`` players, ``(2^k, k)``; row number and set share their bits, player 0 the lowest."""
+    return (np.arange(2**k)[:, None] >> np.arange(k) & 1).astype(bool)
+
+
+def shapley_values(worth: Floats) -> Floats:
+    """Shapley values ``(k, ...)`` of a game given by the worth of all :func:`coalitions`, ``(2^k, ...)``.
+
+    ``phi_i = sum_S |S|! (k - |S| - 1)! / k! (v(S + i) - v(S))`` over the sets S without i (Shapley, 1953).
+    """
+    k = len(worth).bit_length() - 1
+    order = np.array([factorial(size) * factorial(k - size - 1) / factorial(k) for size in range(k)])
+    sets = np.arange(len(worth))
+    size = coalitions(k).sum(-1)
+    values = np.empty((k, *worth.shape[1:]))
+    for player in range(k):
+        without = sets[sets >> player & 1 == 0]
+        gain = worth[without | 1 << player] - worth[without]
+        values[player] = np.tensordot(order[size[without]], gain, axes=1)
+    return values
+
+
+def switch(on: Flags, actual: Floats, neutral: Floats | float) -> Floats:
+    """One input of a page in every coalition, ``(S, n)``: the actual ``(n,)`` where its driver is at work."""
+    chosen: NDArray[np.float64] = np.where(on[:, None], actual, neutral)
+    return chosen

@@ -1,0 +1,60 @@
+"""The reason codes of a page's prices: consent first, then what moved each price, then what bounded it.
+
+Reads a priced problem; decides no price.
+"""
+
+from __future__ import annotations
+
+from itertools import compress
+
+import numpy as np
+
+from fairtag.base.types import Reason
+from fairtag.page.chosen_prices import ChosenPrices
+from fairtag.page.problem import PageProblem
+from fairtag.policy.guardrails import binding_reasons
+
+SLOPE_MOVED = 0.01  # relative change of the slope past which the customer, not the market, explains the price
+
+
+def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None) -> list[tuple[Reason, ...]]:
+    """Consent first, then what moved the price, then what bounded it."""
+    first = () if refusal is None else (refusal,)
+    moved = movers(problem)
+    bounding = binding_reasons(chosen.price, problem.bounds)
+    unit = problem.model.policy.limits.minor_per_unit
+    same = np.abs(chosen.price - problem.market.list_price) < 0.5 / unit
+    flags = np.stack([problem.bounds.feasible, chosen.explored, chosen.at_list, same], axis=1).tolist()
+    found: list[tuple[Reason, ...]] = []
+    for (feasible, explored, at_list, is_list), why, bound in zip(flags, moved, bounding, strict=True):
+        if not feasible:
+            row = (*first, Reason.INFEASIBLE)
+        elif explored:
+            row = (*first, Reason.EXPLORATION, *bound)
+        elif at_list:  # list itself, or list held in the law
+            row = (*first, Reason.LOW_CONFIDENCE_LIST, *(() if is_list else bound))
+        else:
+            row = (*first, *why, *(bound or (Reason.PRICE_ENDING,)))
+        found.append(tuple(dict.fromkeys(row)))
+    return found
+
+
+def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
+    """Demand against the same items for nobody in particular; stock; the anchor."""
+    model = problem.model
+    if model.policy.anchored:  # neither demand nor stock has a say
+        return [(Reason.ANCHOR,)] * len(problem.rows)
+    usual = np.full(len(problem.rows), model.demand.standard.similarity)
+    _, slope = problem.demand
+    _, base = model.demand.page(problem.rows, usual)
+    ratio = slope / base
+    marks = (
+        (ratio > 1 + SLOPE_MOVED, Reason.DEMAND_PRICE_SENSITIVE),
+        (ratio < 1 - SLOPE_MOVED, Reason.DEMAND_HIGH_INTENT),
+        (problem.shadow > 0, Reason.STOCK_SCARCE),
+        (problem.ageing, Reason.STOCK_AGEING),
+        (np.full(len(ratio), model.policy.anchor_weight > 0), Reason.ANCHOR),
+    )
+    names = [reason for _, reason in marks]
+    rows = np.stack([mask for mask, _ in marks], axis=1).tolist()
+    return [tuple(compress(names, row)) for row in rows]

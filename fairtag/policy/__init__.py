@@ -1,0 +1,1 @@
+"""What the shop allows: limits, guardrails, disclosure."""

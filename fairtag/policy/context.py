@@ -1,0 +1,90 @@
+"""What is known about one request when a page is priced: the customer and the market."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.policy.guardrails import MOST_MONEY
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class UserContext:
+    """The customer of a request.
+
+    Args:
+        user_id: The shop's id, None for a guest.
+        behaviour: Value of each of ``schema.USER_PRICING_FEATURES`` that is known; None when none is.
+        history_items: Items viewed or bought, any order.
+        history_age_days: Days since each of them.
+        opted_out: The customer refused personal prices.
+        jurisdiction: Where the customer is, as in ``EU`` or ``US-NY``; None when unknown.
+    """
+
+    user_id: str | None = None
+    behaviour: Mapping[str, float] | None = None
+    history_items: Sequence[str] = ()
+    history_age_days: Sequence[float] = ()
+    opted_out: bool = False
+    jurisdiction: str | None = None
+
+    def behaviour_vector(self) -> Floats | None:
+        """Values in the order of the allow-list, NaN where unknown; None when nothing is known."""
+        if self.behaviour is None:
+            return None
+        return np.array([self.behaviour.get(name, np.nan) for name in schema.USER_PRICING_FEATURES], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class MarketContext:
+    """Money and stock of the candidate items, arrays (n,) aligned with them; NaN where absent.
+
+    Args:
+        list_price: Currency units, above 0.
+        unit_cost: Currency units.
+        map_price: Minimum advertised price.
+        msrp: Maker's suggested price.
+        competitor_price: A competitor's price of the same product.
+        stock: Units.
+        salvage_value: What a unit fetches that is left when its life ends; may be negative.
+        shelf_life_days: Days until what is in stock must be gone.
+    """
+
+    list_price: Floats
+    unit_cost: Floats
+    map_price: Floats
+    msrp: Floats
+    competitor_price: Floats
+    stock: Floats
+    salvage_value: Floats
+    shelf_life_days: Floats
+
+    @classmethod
+    def of(cls, items: pd.DataFrame) -> MarketContext:
+        """From rows of the items table; an optional column that is absent is NaN throughout."""
+        absent = np.full(len(items), np.nan)
+        names = MARKET_COLUMNS
+        return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
+
+    def filled(self, catalogue: MarketContext) -> MarketContext:
+        """The same with the catalogue's list price and cost where the live value is not a usable amount of money."""
+        listed, cost = self.list_price, self.unit_cost
+        return replace(
+            self,
+            list_price=np.where((listed > 0) & (listed <= MOST_MONEY), listed, catalogue.list_price),
+            unit_cost=np.where((cost >= 0) & (cost <= MOST_MONEY), cost, catalogue.unit_cost),
+        )
+
+    def rows(self, rows: NDArray[np.int64]) -> MarketContext:
+        """The same for some of the items."""
+        return MarketContext(*(getattr(self, name)[rows] for name in MARKET_COLUMNS))
+
+
+MARKET_COLUMNS: tuple[str, ...] = schema.ITEM_PRICING_FEATURES

@@ -1,0 +1,159 @@
+"""What a customer must be told, and where personal prices are off: a dated table read as data.
+
+The table is ``data/disclosure.json``; each row carries its source and what counsel still has to confirm. Doubt is
+resolved towards the customer: a place the table does not know, or a day before any rule of the place, has no personal
+prices (reason code JURISDICTION_OFF).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from fairtag.base.errors import ConfigError
+from fairtag.base.files import read_json
+
+SCHEMA: Final = "fairtag.disclosure/1"
+DEFAULT: Final = "default"
+_SEPARATORS = re.compile(r"[^A-Z0-9]+")
+
+
+@dataclass(frozen=True)
+class DisclosureRule:
+    """What holds in one place from one day on.
+
+    Args:
+        jurisdiction: ``EU``, an ISO 3166 code such as ``US-NY``, or ``default``.
+        effective: First day on which the rule holds.
+        until: First day on which it no longer holds, None while it is in force.
+        personalisation: Whether prices may depend on the customer at all.
+        text: What stands next to a personal price, byte for byte; None where prices are not personal.
+        text_is_statutory: Whether the law gives the wording, so that no one may edit it.
+        source: Where the rule comes from.
+        counsel: What a lawyer must confirm before the row is relied on; empty when nothing is open.
+    """
+
+    jurisdiction: str
+    effective: date
+    until: date | None
+    personalisation: bool
+    text: str | None
+    text_is_statutory: bool
+    source: str
+    counsel: str
+
+    def in_force(self, on: date) -> bool:
+        """Whether the rule holds on a day."""
+        return self.effective <= on and (self.until is None or on < self.until)
+
+
+@dataclass(frozen=True)
+class DisclosureTable:
+    """All rules of one version of the table.
+
+    Args:
+        version: Version of the table, written into reports.
+        rules: Every row.
+        aliases: Other spellings and member states, normalised, to the jurisdiction whose rule they take.
+    """
+
+    version: str
+    rules: tuple[DisclosureRule, ...]
+    aliases: Mapping[str, str]
+
+    def resolve(self, jurisdiction: str | None) -> str:
+        """The row a place belongs to; ``default`` for a place the table does not know, and for no place at all.
+
+        A subdivision takes its country's row (``DE-BY`` the EU's, ``GB-SCT`` that of ``GB``); a state of the United
+        States has a row of its own or none.
+        """
+        code = _normal(jurisdiction)
+        known = {rule.jurisdiction for rule in self.rules} - {DEFAULT}
+        country = code.split("-", maxsplit=1)[0]
+        candidates = (code,) if country == "US" else (code, country)
+        for candidate in candidates:
+            found = self.aliases.get(candidate, candidate)
+            if found in known:
+                return found
+        return DEFAULT
+
+    def rule(self, jurisdiction: str | None, on: date) -> DisclosureRule:
+        """The rule for a place on a day; the default rule where none of the place's own is in force."""
+        place = self.resolve(jurisdiction)
+        current = [rule for rule in self.rules if rule.jurisdiction == place and rule.in_force(on)]
+        if current:
+            return max(current, key=lambda rule: rule.effective)
+        return next(rule for rule in self.rules if rule.jurisdiction == DEFAULT)
+
+    def rule_between(self, jurisdiction: str | None, first: date, last: date) -> DisclosureRule:
+        """The rule for a place on all days from ``first`` to ``last``; the default rule where it changes between.
+
+        A price promised for these days can carry one notice, and no notice is right before and after a change.
+        """
+        days = {rule.effective for rule in self.rules} | {rule.until for rule in self.rules if rule.until is not None}
+        found = {self.rule(jurisdiction, day) for day in (first, last, *(day for day in days if first < day < last))}
+        return found.pop() if len(found) == 1 else self.rule(None, first)
+
+
+def read_disclosures(path: Path | None = None) -> DisclosureTable:
+    """Read a table, by default the one in the package.
+
+    Raises:
+        ConfigError: The file is of another schema, or a row contradicts itself.
+    """
+    return _packaged() if path is None else _parse(read_json(path), str(path))
+
+
+@cache
+def _packaged() -> DisclosureTable:
+    with resources.as_file(resources.files("fairtag.policy") / "disclosure.json") as path:
+        return _parse(read_json(path), path.name)
+
+
+def _normal(jurisdiction: str | None) -> str:
+    return _SEPARATORS.sub("-", (jurisdiction or "").strip().upper()).strip("-")
+
+
+def _parse(document: Mapping[str, Any], name: str) -> DisclosureTable:
+    if document.get("schema") != SCHEMA:
+        raise ConfigError(f"{name}: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
+    rules = tuple(_rule(row, name) for row in document["rules"])
+    if [rule.jurisdiction for rule in rules].count(DEFAULT) != 1:
+        raise ConfigError(f"{name}: exactly one row must be for {DEFAULT!r}")
+    aliases = {_normal(alias): place for place, names in document["aliases"].items() for alias in names}
+    unknown = set(aliases.values()) - {rule.jurisdiction for rule in rules}
+    if unknown:
+        raise ConfigError(f"{name}: aliases for {', '.join(sorted(unknown))}, which has no row")
+    return DisclosureTable(str(document["version"]), rules, aliases)
+
+
+def _rule(row: Mapping[str, Any], name: str) -> DisclosureRule:
+    try:
+        rule = DisclosureRule(
+            jurisdiction=row["jurisdiction"],
+            effective=date.fromisoformat(row["effective"]),
+            until=date.fromisoformat(row["until"]) if row.get("until") else None,
+            personalisation=row["personalisation"],
+            text=row["text"],
+            text_is_statutory=row["text_is_statutory"],
+            source=row["source"],
+            counsel=row["counsel"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name}: no rule can be read from a row ({type(error).__name__}: {error})") from error
+    where = f"{name}: {rule.jurisdiction} from {rule.effective}"
+    if not isinstance(rule.personalisation, bool):  # the text "false" would count as true
+        raise ConfigError(f"{where}: personalisation is {rule.personalisation!r}; it must be true or false")
+    if rule.personalisation and not rule.text:
+        raise ConfigError(f"{where}: personal prices need a text that says so")
+    if rule.jurisdiction == DEFAULT and rule.personalisation:
+        raise ConfigError(f"{where}: personal prices must be off where the law is unknown")
+    if rule.until is not None and rule.until <= rule.effective:
+        raise ConfigError(f"{where}: it ends on {rule.until}, before it begins")
+    return rule

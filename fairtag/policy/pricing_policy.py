@@ -1,0 +1,125 @@
+"""How prices are chosen and bounded: one frozen document that travels in the bundle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from fairtag.base.errors import ConfigError
+from fairtag.policy.guardrails import GuardrailLimits
+from fairtag.search.similarity import ALPHA
+
+SCHEMA = "fairtag.policy/1"
+EPOCH_ZERO = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class PricingPolicy:
+    """The shop's pricing policy.
+
+    Args:
+        limits: Guardrails.
+        margin_weight: w, weight of profit in the objective; 0 is the anchor objective, the price nearest to f(v).
+        anchor_weight: lambda, pull towards f(v).
+        reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
+        intent_alpha: Share of the query in the intent; the rest is the customer's history.
+        personalise: Whether behaviour and history may move prices at all.
+        similarity_in_price: Whether similarity may move prices, or only ranks.
+        confidence: Serve list unless the chosen prices beat it with this posterior probability.
+        posterior_draws: Draws behind that probability.
+        exploration: Share of prices drawn at random inside the bounds, so that the log can judge the next model.
+        epoch_hours: Hours for which a price, once quoted, stays.
+        stock_horizon_days: Days until stock is replenished: demand over them must fit the stock.
+        currency: ISO 4217 code; ``limits.minor_per_unit`` fits it.
+
+    Raises:
+        ConfigError: A setting is outside its range.
+    """
+
+    limits: GuardrailLimits = field(default_factory=GuardrailLimits)
+    margin_weight: float = 1.0
+    anchor_weight: float = 0.0
+    reference_weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    intent_alpha: float = ALPHA
+    personalise: bool = True
+    similarity_in_price: bool = True
+    confidence: float = 0.8
+    posterior_draws: int = 64
+    exploration: float = 0.05
+    epoch_hours: int = 24
+    stock_horizon_days: int = 14
+    currency: str = "USD"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        for name, value in (
+            ("intent_alpha", self.intent_alpha),
+            ("confidence", self.confidence),
+            ("exploration", self.exploration),
+        ):
+            if not 0 <= value <= 1:
+                raise ConfigError(f"{name} is {value}; it must be in [0, 1]")
+        weights = (self.margin_weight, self.anchor_weight)
+        if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+            raise ConfigError(
+                f"margin_weight {self.margin_weight} and anchor_weight {self.anchor_weight} must be finite and >= 0, "
+                "one of them > 0"
+            )
+        shares = self.reference_weights
+        if len(shares) != 3 or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
+            raise ConfigError(f"reference_weights are {shares}; they must be three, >= 0, and sum to 1")
+        for name in ("posterior_draws", "epoch_hours", "stock_horizon_days"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+    @property
+    def anchored(self) -> bool:
+        """Whether prices follow f(v) alone, whatever demand says (``objective="anchor"``)."""
+        return self.margin_weight == 0
+
+    def epoch_of(self, seconds: float) -> int:
+        """The price epoch of an instant, given in seconds since 1970."""
+        return int(seconds // (self.epoch_hours * 3600))
+
+    def day_of(self, epoch: int) -> date:
+        """The day on which an epoch begins, UTC."""
+        return EPOCH_ZERO + timedelta(hours=epoch * self.epoch_hours)
+
+    def days_of(self, epoch: int) -> tuple[date, date]:
+        """The first and the last day of an epoch, UTC: the days whose law holds for its quotes."""
+        last = datetime.combine(EPOCH_ZERO, time()) + timedelta(hours=(epoch + 1) * self.epoch_hours, seconds=-1)
+        return self.day_of(epoch), last.date()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document as JSON."""
+        return {"schema": SCHEMA, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> PricingPolicy:
+        """Read the document; a name it does not know is refused.
+
+        Raises:
+            ConfigError: The schema or a name is unknown, or a value is none that the policy may hold.
+        """
+        if document.get("schema") != SCHEMA:
+            raise ConfigError(f"policy: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
+        values = {name: value for name, value in document.items() if name != "schema"}
+        limits = {**values.pop("limits", {})}
+        _known(values, cls, "policy")
+        _known(limits, GuardrailLimits, "policy.limits")
+        try:
+            for where, name in ((limits, "endings"), (values, "reference_weights")):
+                if name in where:
+                    where[name] = tuple(where[name])
+            return cls(limits=GuardrailLimits(**limits), **values)
+        except TypeError as error:
+            raise ConfigError(f"policy: a value is of the wrong kind ({error})") from error
+
+
+def _known(values: Mapping[str, Any], kind: type[Any], where: str) -> None:
+    names = {entry.name for entry in fields(kind)}
+    if unknown := sorted(set(values) - names):
+        raise ConfigError(f"{where}: {', '.join(unknown)} is unknown; it may hold {', '.join(sorted(names))}")

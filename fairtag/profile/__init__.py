@@ -1,0 +1,1 @@
+"""What quotes looked like when the model was trained: sums that merge."""

@@ -1,0 +1,118 @@
+"""What simulated customers make of quoted pages: the planted demand, drawn exactly.
+
+A customer buys one item of a page or none, by the conditional logit of :mod:`fairtag.simulator.planted_demand` at the
+quoted prices. Customers are found by their pseudonyms, as the quote log names nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError
+from fairtag.base.pseudonym import user_key
+from fairtag.base.tables import coerce
+from fairtag.simulator.catalogue import Floats
+from fairtag.simulator.simulation import Market, MarketSize, simulate_market
+
+MEAN_DELAY = pd.Timedelta(hours=2)  # from a quote to its order
+
+
+def market_again(metadata: dict[str, Any]) -> Market:
+    """The shop whose tables carry this metadata, with the truth behind them.
+
+    Raises:
+        DataError: The tables are of no simulated shop, or of one with endogenous prices.
+    """
+    if metadata.get("dataset") != "synthetic" or metadata.get("observational"):
+        raise DataError(
+            f"tables of {metadata.get('dataset')!r} have no planted demand; outcomes are simulated for synthetic alone"
+        )
+    return simulate_market(MarketSize(**metadata["size"]), seed=int(metadata["seed"]))
+
+
+def simulated_outcomes(
+    quotes: pd.DataFrame,
+    market: Market,
+    secret: bytes,
+    *,
+    seed: int,
+    until: pd.Timestamp,
+    mean_delay: pd.Timedelta = MEAN_DELAY,
+) -> pd.DataFrame:
+    """Draw the purchases of quoted pages.
+
+    Utilities are ``a - b p / list`` with the planted ``a`` and ``b`` of the item, the query and the customer's latest
+    behaviour; a Gumbel draw on each item and on not buying chooses. What is out of stock cannot be bought. A query
+    that the shop has no words for is relevant to nothing; a customer it does not know has no personal taste.
+
+    Args:
+        quotes: Rows of schema.QUOTES; a page is a ``quote_id``.
+        market: The shop, or one whose planted demand was changed.
+        secret: Of the pseudonyms in ``quotes``.
+        seed: Of the draws; equal arguments give equal outcomes.
+        until: The present: no purchase is dated later, so that none is lost to a window that ends there.
+        mean_delay: Mean time from quote to order, exponential.
+
+    Returns:
+        Rows of schema.OUTCOMES, one a purchase, of one unit at the quoted price, in order of the quotes.
+
+    Raises:
+        DataError: A quoted item is not in the shop's catalogue.
+    """
+    rows = quotes.reset_index(drop=True)
+    rng = np.random.default_rng(seed)
+    utility = _utilities(rows, market, secret) + rng.gumbel(size=len(rows))
+    page, pages = pd.factorize(rows[schema.QUOTE_ID])
+    order = np.lexsort((-utility, page))
+    best = order[np.unique(page[order], return_index=True)[1]]  # the best item of each page
+    bought = np.sort(best[utility[best] > rng.gumbel(size=len(pages))])
+    frame = rows.loc[bought]
+    delay = pd.to_timedelta(rng.exponential(mean_delay.total_seconds(), len(bought)), unit="s")
+    times = frame[schema.TS].reset_index(drop=True)
+    ordered = (times + delay).where(times + delay <= until, until)
+    outcomes = {
+        schema.QUOTE_ID: frame[schema.QUOTE_ID].to_numpy(),
+        schema.ITEM_ID: frame[schema.ITEM_ID].to_numpy(),
+        schema.TS: ordered.where(ordered > times, times).dt.floor("us"),
+        schema.QUANTITY: np.ones(len(bought), dtype=np.int64),
+        schema.PRICE_MINOR: frame[schema.PRICE_MINOR].to_numpy(),
+    }
+    return coerce(pd.DataFrame(outcomes), schema.OUTCOMES)
+
+
+def _utilities(rows: pd.DataFrame, market: Market, secret: bytes) -> Floats:
+    """Planted utility of each quoted item at its price, -inf where it is out of stock, shape (rows,)."""
+    items = market.tables.latest_items()
+    item = pd.Index(items[schema.ITEM_ID]).get_indexer(pd.Index(rows[schema.ITEM_ID]))
+    if (item < 0).any():
+        strange = rows[schema.ITEM_ID][item < 0].iloc[0]
+        raise DataError(f"quotes: item {strange} is not of this shop; the outcomes need the shop that was quoted")
+    similarity = _relevance(rows, item, market)
+    a, b = market.planted.page(
+        item[:, None], similarity[:, None], _behaviour(rows, market.tables.latest_users(), secret)
+    )
+    ratio = rows[schema.PRICE_MINOR].to_numpy(np.float64) / rows[schema.LIST_PRICE_MINOR].to_numpy(np.float64)
+    available = items[schema.STOCK].to_numpy(np.float64)[item] > 0
+    utility: Floats = np.where(available, (a - b * ratio[:, None])[:, 0], -np.inf)
+    return utility
+
+
+def _relevance(rows: pd.DataFrame, item: np.ndarray[Any, Any], market: Market) -> Floats:
+    known = pd.Index(market.planted.wishes.text)
+    code, distinct = pd.factorize(rows[schema.QUERY].where(rows[schema.QUERY].isin(known)))
+    if not len(distinct):
+        return np.zeros(len(rows))
+    latent = market.planted.relevance(list(distinct))
+    return np.where(code >= 0, latent[code, item], 0.0)
+
+
+def _behaviour(rows: pd.DataFrame, users: pd.DataFrame, secret: bytes) -> Floats:
+    """Latest behaviour of each row's customer, NaN for one that is unknown, shape (rows, k)."""
+    keys = pd.Index([user_key(user, secret) for user in users[schema.USER_ID]])
+    code = keys.get_indexer(pd.Index(rows[schema.USER_KEY]))
+    values = users[list(schema.USER_PRICING_FEATURES)].to_numpy(np.float64)
+    return np.where((code >= 0)[:, None], values[code], np.nan)

@@ -1,0 +1,74 @@
+"""How large a shop to simulate and what to plant in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fairtag.base.errors import ConfigError
+from fairtag.simulator.planted_demand import Effects
+
+LEAST_ITEMS = 64  # one of each product type
+
+
+@dataclass(frozen=True)
+class MarketSize:
+    """How large a shop to simulate.
+
+    Args:
+        items: Products in the catalogue.
+        users: Customers.
+        impressions: Items shown; the number of pages is this over ``page_size``, rounded down.
+        page_size: Items on a page.
+        wishes: Distinct queries.
+        judgements: Judged query-item pairs.
+    """
+
+    items: int = 3_000
+    users: int = 5_000
+    impressions: int = 200_000
+    page_size: int = 24
+    wishes: int = 1_500
+    judgements: int = 8_000
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ConfigError(f"{name}: {value} is refused; it must be at least 1")
+        least = max(self.page_size, LEAST_ITEMS)
+        if self.items < least:
+            raise ConfigError(f"items: {self.items} is refused; it must be at least {least}")
+        if self.impressions < self.page_size:
+            raise ConfigError(f"impressions: {self.impressions} is refused; it must fill a page of {self.page_size}")
+
+    @property
+    def pages(self) -> int:
+        """Number of pages."""
+        return self.impressions // self.page_size
+
+
+TINY = MarketSize(items=128, users=120, impressions=2_400, page_size=12, wishes=150, judgements=600)
+SMALL = MarketSize(items=400, users=600, impressions=24_000, page_size=24, wishes=400, judgements=2_000)
+DEFAULT = MarketSize()
+
+
+@dataclass(frozen=True)
+class MarketDesign:
+    """What is planted.
+
+    Args:
+        effects: Sizes of the demand effects.
+        endogenous: Prices follow cost, competitor and an unobserved demand shock instead of a random menu; the log
+            then carries no propensities, and a fit without a control function is biased.
+        group_link: Correlation of income with thrift, in [0, 1): how far behaviour is a proxy for a group.
+        season: Depth of the season in [0, 1): how far the search mix and the traffic swing over the year.
+    """
+
+    effects: Effects = field(default_factory=Effects)
+    endogenous: bool = False
+    group_link: float = 0.3
+    season: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("group_link", "season"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ConfigError(f"{name}: {getattr(self, name)} is refused; it must lie in [0, 1)")

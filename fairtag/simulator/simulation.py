@@ -1,0 +1,84 @@
+"""A seeded simulator of a shop with planted, recoverable demand: the demo's data and the oracle of the tests.
+
+Knows nothing of estimators, models or policies. Its parts: products (:mod:`fairtag.simulator.catalogue`), queries and
+latent relevance (:mod:`fairtag.simulator.queries`), customers (:mod:`fairtag.simulator.customers`), the planted demand
+(:mod:`fairtag.simulator.planted_demand`) and what happens (:mod:`fairtag.simulator.traffic`). The season moves what
+people search for and how often, never a demand parameter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fairtag.base import schema
+from fairtag.base.tables import Tables, coerce
+from fairtag.simulator.catalogue import make_catalogue
+from fairtag.simulator.customers import Purchases, make_customers
+from fairtag.simulator.planted_demand import Effects, Planted, plant
+from fairtag.simulator.queries import make_wishes
+from fairtag.simulator.shop_design import DEFAULT, SMALL, TINY, MarketDesign, MarketSize
+from fairtag.simulator.shop_tables import (
+    impressions_table,
+    items_table,
+    judgements_table,
+    metadata,
+    orders_table,
+    users_table,
+)
+from fairtag.simulator.traffic import Pages, Traffic
+
+__all__ = ["DEFAULT", "SMALL", "TINY", "Effects", "Market", "MarketDesign", "MarketSize", "Planted", "simulate_market"]
+
+
+@dataclass(frozen=True)
+class Market:
+    """A simulated shop: its tables and the truth behind them."""
+
+    tables: Tables
+    planted: Planted
+
+
+def simulate_market(size: MarketSize = DEFAULT, *, seed: int = 0, design: MarketDesign | None = None) -> Market:
+    """Simulate a shop; equal arguments give equal tables.
+
+    Args:
+        size: How large.
+        seed: Seed of every draw.
+        design: What is planted.
+
+    Returns:
+        The tables, all labelled simulated, and the planted truth, whose impression arrays follow the rows of
+        ``tables.impressions`` and whose item arrays follow the rows of ``tables.latest_items()``.
+    """
+    design = design or MarketDesign()
+    rng = np.random.default_rng(seed)
+    catalogue = make_catalogue(size.items, rng)
+    wishes = make_wishes(catalogue.words, size.wishes, rng)
+    customers = make_customers(size.users, len(catalogue.words.categories), design.group_link, rng)
+    planted = plant(catalogue, wishes, design.effects, size.page_size, rng)
+    traffic = Traffic(size, design, catalogue, customers, planted, rng)
+    pages = traffic.run()
+    bought = Purchases.joined(traffic.bought)
+    tables = Tables(
+        items=items_table(catalogue, traffic.snapshots),
+        users=users_table(customers, catalogue, traffic.snapshots, bought),
+        impressions=impressions_table(catalogue, customers, wishes, pages, rng),
+        orders=orders_table(catalogue, customers, bought),
+        judgements=judgements_table(catalogue, wishes, size.judgements, rng),
+        audit_groups=coerce(customers.audit_table(), schema.AUDIT_GROUPS),
+        metadata=metadata(seed, size, design),
+    )
+    return Market(tables, _with_truth(planted, pages))
+
+
+def _with_truth(planted: Planted, pages: Pages) -> Planted:
+    return replace(
+        planted,
+        item_row=pages.items.ravel(),
+        page_row=np.repeat(np.arange(len(pages.user)), pages.items.shape[1]),
+        similarity=pages.similarity.ravel(),
+        shock=pages.shock.ravel(),
+        behaviour=pages.behaviour,
+    )

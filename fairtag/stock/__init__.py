@@ -1,0 +1,1 @@
+"""What stock is worth and how long it lasts."""

@@ -1,0 +1,1 @@
+"""Everything that fits a model, ending in a model folder."""

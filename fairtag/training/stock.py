@@ -1,0 +1,118 @@
+"""What a unit of stock is worth until it is replenished, and how fast items sell, from the traffic of the last days.
+
+Knows pages, demand and stock; the dual itself is :mod:`fairtag.stock.shadow_prices`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.base.errors import NotConverged
+from fairtag.demand.demand_data import DemandData
+from fairtag.demand.demand_model import DemandModel
+from fairtag.policy.context import MarketContext
+from fairtag.policy.guardrails import price_bounds
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.price_model.price_model import reference_price
+from fairtag.stock.shadow_prices import shadow_prices
+
+Floats = NDArray[np.float64]
+
+PAGES = 2_000  # pages that stand for the horizon's traffic; more are thinned and counted with their weight
+RATE_DAYS = 90.0  # newest days of orders that tell how fast an item sells
+
+
+@dataclass(frozen=True)
+class StockValue:
+    """What stock means for prices, by catalogue item.
+
+    Args:
+        shadow: Shadow price of stock, money (N,).
+        sales_rate: Units that sell a day (N,): expected on search pages at prices set on the unit cost, or as ordered
+            lately in all ways, whichever is more.
+    """
+
+    shadow: Floats
+    sales_rate: Floats
+
+
+def value_stock(
+    impressions: pd.DataFrame,
+    data: DemandData,
+    demand: DemandModel,
+    catalogue: pd.DataFrame,
+    f: Floats,
+    policy: PricingPolicy,
+    orders: pd.DataFrame,
+) -> StockValue:
+    """Shadow price and rate of sales of each catalogue item, at the stock of the newest snapshot.
+
+    The last ``policy.stock_horizon_days`` of pages are taken as the traffic until the next delivery.
+
+    Args:
+        impressions: Rows that ``data`` was made from, for their time.
+        data: Pages as demand reads them.
+        demand: The fitted model.
+        catalogue: Newest item snapshots, row i is item i.
+        f: (N,) predicted prices, money.
+        policy: Weights, limits and horizon.
+        orders: Order lines (columns of ORDERS).
+
+    Raises:
+        NotConverged: The dual stopped short of its optimum.
+    """
+    days = (impressions[schema.TS].max() - impressions[schema.TS].min()).total_seconds() / 86_400
+    pages = data.starts.size
+    horizon = min(policy.stock_horizon_days, max(days, 1.0))
+    wanted = max(1, round(pages * horizon / max(days, 1.0)))
+    chosen = np.linspace(0, pages - 1, min(wanted, PAGES)).astype(np.int64)
+    keep = np.zeros(pages, dtype=bool)
+    keep[chosen] = True
+    part = data.pages(keep)
+    market = MarketContext.of(catalogue)
+    r = reference_price(f, market.list_price, market.competitor_price, policy.reference_weights)
+    bounds = price_bounds(
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=market.unit_cost,
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+    )
+    a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
+    columns = (a, b, *(x[part.item] / r[part.item] for x in (market.unit_cost, f, bounds.lo, bounds.hi)))
+    place = np.arange(part.n_rows) - part.starts[part.page]
+    shape = (part.starts.size, int(place.max()) + 1)
+    items = np.full(shape, -1, dtype=np.int64)
+    items[part.page, place] = part.item
+    padded = [np.zeros(shape) for _ in columns]
+    for grid, values in zip(padded, columns, strict=True):
+        grid[part.page, place] = values
+    found = shadow_prices(
+        *padded,
+        items=items,
+        stock=market.stock,
+        traffic=wanted / part.starts.size,
+        margin_weight=policy.margin_weight * r,
+        anchor_weight=0.0,  # with a pull to f demand jumps, and no price of stock need meet it
+    )
+    if not found.converged:
+        raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")
+    shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * r
+    return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
+
+
+def ordered_rate(orders: pd.DataFrame, items: pd.Series[str]) -> Floats:
+    """Units ordered a day (N,) over the newest ``RATE_DAYS`` of the orders, or all of them where there are fewer."""
+    if orders.empty:
+        return np.zeros(len(items))
+    end = orders[schema.TS].max()
+    age = (end - orders[schema.TS]).dt.total_seconds() / 86_400
+    units = orders[age < RATE_DAYS].groupby(schema.ITEM_ID)[schema.QUANTITY].sum()
+    days = min(RATE_DAYS, max(float(age.max()), 1.0))
+    return np.asarray(units.reindex(items, fill_value=0.0), dtype=np.float64) / days

@@ -1,0 +1,1 @@
+"""How a job reads a window of quotes and decides that something changed."""

@@ -1,0 +1,1 @@
+"""The jobs: drift, performance, price fairness, quality and stock."""

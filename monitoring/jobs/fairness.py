@@ -1,0 +1,155 @@
+"""The price-fairness job: promises about every quote, and gaps between groups of customers.
+
+Protected attributes are read here and nowhere else in monitoring, from the audit table, and leave as aggregates of
+groups that are large enough. User ids become pseudonyms with the endpoint's own secret; no id is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.files import read_json, write_json
+from fairtag.base.pseudonym import read_secret, user_key
+from fairtag.base.tables import coerce
+from fairtag.base.types import Status
+from fairtag.fairness.audit import CROSS, AuditReport, audit, cross_groups
+from fairtag.fairness.privacy import PrivacyBudget, private_means
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.profile.builder import stratified_sample
+from monitoring.detect.checks import remember_since
+from monitoring.detect.window import LogReader
+from monitoring.inputs import Inputs, Reference, job_state, read_reference
+from monitoring.job_report import Check, JobReport
+from monitoring.jobs.fairness_checks import gaps, limits_of, not_judged, promises
+from monitoring.jobs.log_checks import log_check, traffic_check
+from monitoring.report import evidently_report
+
+JOB = "fairness"
+PRIVATE = "fairness-private.json"
+
+
+def run(inputs: Inputs) -> JobReport:
+    """Check every promise on every quote, and every group of the audit table against all other customers."""
+    reference = read_reference(inputs.bundle)
+    groups = read_groups(inputs.need("audit", JOB), inputs.need("secret", JOB), inputs.settings.cross_attributes)
+    with job_state(inputs, JOB, reference.version) as state:
+        reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
+        quotes = reader.frame()
+        pages = int((quotes[schema.RANK] == 1).sum())
+        traffic = traffic_check(inputs, pages, len(quotes))
+        checks: tuple[Check, ...] = (log_check(reader.intake), traffic)
+        report = None
+        if len(quotes):
+            checks += promises(quotes, *promised_by(reference, inputs))
+        if traffic.status is Status.PASS:
+            report = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
+            checks += gaps(inputs, quotes, groups, report, state)
+        checks = remember_since(checks, inputs.window.start.isoformat(), state)
+    detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report), **not_judged(checks)}
+    if inputs.settings.privacy_epsilon is not None and report is not None:
+        detail["private"] = write_private(inputs, quotes, groups).name
+    if inputs.evidently and report is not None:
+        detail |= _evidently(inputs, quotes, groups, report)
+    models = tuple(sorted(quotes[schema.MODEL_VERSION].unique()))
+    window = inputs.window
+    return JobReport(
+        JOB, window.start.isoformat(), window.end.isoformat(), checks, models, reader.intake.as_json(), detail
+    )
+
+
+def write_private(inputs: Inputs, quotes: pd.DataFrame, groups: pd.DataFrame) -> Path:
+    """Write each group's mean price to list with differential-privacy noise, for readers beyond the people on call.
+
+    The noise is drawn from the pseudonyms' secret and the window, so that the same window released twice shows the same
+    figures and spends its budget once; windows that overlap spend theirs each. The exact gaps stay in the verdict.
+
+    Args:
+        inputs: The window, the secret and the budget.
+        quotes: Quotes of the window.
+        groups: The audit table; crossed attributes are left out, as each attribute takes its share of the budget.
+    """
+    settings, window = inputs.settings, inputs.window
+    budget = PrivacyBudget(float(settings.privacy_epsilon or 0), settings.privacy_rows, settings.privacy_bound)
+    whole = groups[~groups[schema.ATTRIBUTE].astype(str).str.contains(CROSS, regex=False)]
+    text = f"{window.start.isoformat()}/{window.end.isoformat()}"
+    digest = hmac.new(read_secret(inputs.need("secret", JOB)), text.encode(), hashlib.sha256).digest()
+    released = private_means(quotes, whole, budget, seed=int.from_bytes(digest))
+    document = {
+        "schema": "fairtag.private-means/1",
+        "window": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "what": "mean log of price over list price by group; noise of Laplace's kind, error is that of the noise alone",
+        "budget": {**asdict(budget), "attributes": int(whole[schema.ATTRIBUTE].nunique()), "unit": "customer"},
+        "means": [
+            {k: None if isinstance(v, float) and np.isnan(v) else v for k, v in asdict(mean).items()}
+            for mean in released
+        ],
+    }
+    return write_json(inputs.out / PRIVATE, document)
+
+
+def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
+    """The audit table with pseudonyms instead of user ids, crossed attributes added.
+
+    Raises:
+        MissingDataError: There is no table, or it is empty.
+        DataError: It breaks its contract.
+        ConfigError: The secret cannot be read.
+    """
+    if not path.is_file():
+        raise MissingDataError(
+            f"{path}: no audit table there; it holds user_id, attribute, group", table="audit_groups"
+        )
+    try:
+        table = coerce(pd.read_parquet(path), schema.AUDIT_GROUPS)
+    except OSError as error:
+        raise DataError(f"{path}: the audit table cannot be read ({error})", table="audit_groups") from error
+    table = table.dropna()
+    if table.empty:
+        raise MissingDataError(f"{path}: the audit table is empty", table="audit_groups")
+    key = read_secret(secret)
+    keys = {user: user_key(user, key) for user in table[schema.USER_ID].unique()}
+    hashed = table.assign(**{schema.USER_KEY: table[schema.USER_ID].map(keys)}).drop(columns=schema.USER_ID)
+    return cross_groups(hashed, crossed) if crossed > 1 else hashed
+
+
+def promised_by(reference: Reference, inputs: Inputs) -> tuple[float, float]:
+    """Corridor width and markup on list of the bundle's policy; the setting and no markup where there is none."""
+    path = reference.path / "policy.json"
+    if not path.is_file():
+        return inputs.settings.corridor_rho, 0.0
+    limits = PricingPolicy.from_json(read_json(path)).limits
+    return limits.corridor_ratio, limits.markup
+
+
+def _groups_detail(report: AuditReport | None) -> dict[str, Any]:
+    return {} if report is None else {"unmatched": report.unmatched, "groups": len(report.findings)}
+
+
+def _evidently(inputs: Inputs, quotes: pd.DataFrame, groups: pd.DataFrame, report: AuditReport) -> dict[str, Any]:
+    attributes: dict[str, list[str]] = {}
+    for finding in report.findings:
+        if finding.rows >= inputs.settings.group_min_impressions and np.isfinite(finding.gap):
+            attributes.setdefault(finding.attribute, []).append(finding.group)
+    if not attributes:
+        return {}
+    sample = stratified_sample(quotes, schema.CATEGORY, inputs.settings.sample_rows, inputs.settings.seed)
+    wide = groups.pivot(index=schema.USER_KEY, columns=schema.ATTRIBUTE, values=schema.GROUP)
+    joined = sample.join(wide[list(attributes)], on=schema.USER_KEY)
+    joined = joined[joined[list(attributes)].notna().all(axis=1)]
+    if joined.empty:
+        return {}
+    snapshot = evidently_report.parity_report(joined, attributes)
+    links = {"evidently": evidently_report.save_html(snapshot, inputs.out / "evidently-fairness.html").name}
+    if inputs.workspace is not None:
+        end = pd.Timestamp(inputs.window.end)
+        links["snapshot"] = evidently_report.add_to_workspace(snapshot, inputs.workspace, JOB, end)
+    return {"links": links, "sample_rows": len(joined)}

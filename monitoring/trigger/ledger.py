@@ -1,0 +1,118 @@
+"""What the trigger decided and why, in a file that only grows and that shows when it was altered."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fairtag.base.errors import DataError
+from fairtag.base.files import canonical_json, sha256_text
+
+SCHEMA = "fairtag.trigger-ledger/1"
+START = "0" * 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger.
+
+    Args:
+        at: When (ISO).
+        event: ``skipped``, ``due`` (a start was decided), ``started``, ``failed`` (it will be tried again),
+            ``would_start`` (dry run), ``finished`` (what became of a run).
+        request: Identifies the start that ``due``, ``started``, ``failed`` and ``finished`` speak of.
+        reason: In words.
+        fingerprints: Findings behind it.
+        checks: job -> checks that asked.
+        run: The target's name of the run.
+        detail: Whatever else should be known.
+    """
+
+    at: str
+    event: str
+    request: str
+    reason: str
+    fingerprints: tuple[str, ...] = ()
+    checks: dict[str, list[str]] = field(default_factory=dict)
+    run: str = ""
+    detail: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def time(self) -> datetime:
+        """When, as a time."""
+        return datetime.fromisoformat(self.at)
+
+
+class Ledger:
+    """An append-only file of JSON lines, each carrying the digest of the one before it.
+
+    Args:
+        path: The file; it is made with the first entry.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, entry: Entry) -> Entry:
+        """Add an entry and make it safe on disk before returning."""
+        body = {"schema": SCHEMA, **asdict(entry), "previous": self._last_digest()}
+        line = canonical_json({**body, "digest": sha256_text(canonical_json(body))})
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        return entry
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All entries, oldest first, after checking the chain.
+
+        A last line that was cut off by a crash is dropped from the file's meaning, not from the file.
+
+        Raises:
+            DataError: A line was altered, removed or inserted.
+        """
+        return tuple(self._entry(document) for document in self._documents())
+
+    def _entry(self, document: dict[str, Any]) -> Entry:
+        values = {key: value for key, value in document.items() if key not in ("schema", "previous", "digest")}
+        return Entry(**{**values, "fingerprints": tuple(values["fingerprints"])})
+
+    def _documents(self) -> Iterator[dict[str, Any]]:
+        previous = START
+        lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.is_file() else []
+        for number, line in enumerate(lines, start=1):
+            if not line:
+                continue
+            try:
+                document = json.loads(line)
+            except ValueError as error:
+                if number == len(lines):  # no newline after it: the process died while writing
+                    return
+                raise DataError(f"{self._path}: line {number} is not readable; the ledger was altered") from error
+            body = {key: value for key, value in document.items() if key != "digest"}
+            if document.get("previous") != previous or document.get("digest") != sha256_text(canonical_json(body)):
+                raise DataError(f"{self._path}: line {number} does not follow from the one before; it was altered")
+            previous = document["digest"]
+            yield document
+
+    def _last_digest(self) -> str:
+        self._heal()
+        digest = START
+        for document in self._documents():
+            digest = document["digest"]
+        return digest
+
+    def _heal(self) -> None:
+        """End a line that a crash cut off by removing it: it was never acknowledged."""
+        if not self._path.is_file():
+            return
+        content = self._path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            with self._path.open("r+b") as stream:
+                stream.truncate(content.rfind(b"\n") + 1)

@@ -1,1 +1,0 @@
-"""A trained model from its tables to one verified folder, and the decision about it. Knows no registry."""

@@ -1,1 +1,0 @@
-"""Demand on a page of search results: estimated, calibrated, cross-checked (PRICING.md section 4). Chooses no price."""

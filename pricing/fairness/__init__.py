@@ -1,1 +1,0 @@
-"""What may move a price, how far, and whether groups pay alike (PRICING.md section 7). Fits no demand."""

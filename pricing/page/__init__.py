@@ -1,1 +1,0 @@
-"""The exact prices of one page: problem, solver, guardrails, reasons (PRICING.md sections 5 and 6). Fits nothing."""

@@ -1,1 +1,0 @@
-"""What quotes looked like when the model was trained: sums that merge. Knows no monitor."""

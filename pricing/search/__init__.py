@@ -1,1 +1,0 @@
-"""From a query to candidate items: by meaning, by words, and both fused. Knows no price."""

@@ -1,1 +1,0 @@
-"""What stock is worth and how long it lasts. Knows no customer."""

@@ -1,0 +1,1 @@
+"""One priced page, from request to answer."""

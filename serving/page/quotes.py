@@ -1,0 +1,148 @@
+"""Signed price quotes: a token that checkout can verify with no look-up.
+
+A quote is a JSON Web Token (HS256). Its claims: ``jti`` quote id, ``sub`` keyed hash of the user (empty for nobody),
+``iat``, ``nbf``, ``exp``, ``cur`` currency, ``mv`` model version and ``itm``, the price of each item in minor units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import jwt
+
+from fairtag.base.errors import (
+    QuoteExpired,
+    QuoteKeyUnknown,
+    QuoteNotYetValid,
+    QuoteTampered,
+    QuoteWrongItem,
+    QuoteWrongPrice,
+    QuoteWrongUser,
+)
+from fairtag.base.pseudonym import user_key
+from serving.keys import QuoteKeys
+
+ALGORITHM = "HS256"
+ISSUER = "fairtag"
+CLAIMS = ["iss", "jti", "sub", "iat", "nbf", "exp", "cur", "mv", "itm"]
+
+
+@dataclass(frozen=True)
+class VerifiedQuote:
+    """What an honoured quote promises for one item."""
+
+    quote_id: str
+    item_id: str
+    price_minor: int
+    currency: str
+    model_version: str
+    expires_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as the endpoint shows them."""
+        return {**asdict(self), "expires_at": self.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+class QuoteBook:
+    """Signs quotes with the active key and verifies them with any key of the set.
+
+    Args:
+        keys: Signing keys.
+        secret: Hashes user ids, so that a token names nobody.
+        lifetime: Seconds a quote lives.
+        skew: Seconds by which the clocks of two machines may differ.
+    """
+
+    def __init__(self, keys: QuoteKeys, secret: bytes, *, lifetime: int, skew: int) -> None:
+        self.keys = keys
+        self._secret = secret
+        self._lifetime = lifetime
+        self._skew = skew
+
+    def user_key(self, user_id: str | None) -> str:
+        """The keyed hash that stands for a user; empty for nobody."""
+        return "" if user_id is None else user_key(user_id, self._secret)
+
+    def expiry(self, now: float) -> int:
+        """Unix second at which a quote issued now expires."""
+        return int(now) + self._lifetime
+
+    def sign(
+        self, quote_id: str, subject: str, prices: Mapping[str, int], *, currency: str, model_version: str, now: float
+    ) -> str:
+        """The token of one page.
+
+        Args:
+            quote_id: Id of the page's quote.
+            subject: Keyed hash of the user, empty for nobody.
+            prices: Price in minor units by item id.
+            currency: ISO 4217 code.
+            model_version: Version of the model that priced.
+            now: Unix time in seconds.
+        """
+        issued = int(now)
+        claims: dict[str, Any] = {
+            "iss": ISSUER,
+            "jti": quote_id,
+            "sub": subject,
+            "iat": issued,
+            "nbf": issued,
+            "exp": self.expiry(now),
+            "cur": currency,
+            "mv": model_version,
+            "itm": dict(prices),
+        }
+        return jwt.encode(claims, self.keys.keys[self.keys.active], ALGORITHM, headers={"kid": self.keys.active})
+
+    def verify(self, token: str, *, item_id: str, user_id: str | None, price_minor: int | None = None) -> VerifiedQuote:
+        """Check that we promised this user this item, at this price, and still do.
+
+        Args:
+            token: The ``quote`` of a page.
+            item_id: Item at checkout.
+            user_id: User at checkout, None for nobody.
+            price_minor: Price at checkout, None to ask for it.
+
+        Raises:
+            QuoteError: One subclass for each reason not to honour it.
+        """
+        claims = self._claims(token)
+        if claims["sub"] != self.user_key(user_id):
+            raise QuoteWrongUser(f"quote {claims['jti']} was issued to another user; ask for a page for this one")
+        prices = claims["itm"]
+        if item_id not in prices:
+            raise QuoteWrongItem(
+                f"quote {claims['jti']} does not price item {item_id!r}; it prices {len(prices)} others"
+            )
+        promised = int(prices[item_id])
+        if price_minor is not None and price_minor != promised:
+            raise QuoteWrongPrice(f"quote {claims['jti']} promises {promised} for item {item_id!r}, not {price_minor}")
+        expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
+        return VerifiedQuote(claims["jti"], item_id, promised, claims["cur"], claims["mv"], expires)
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+        except jwt.InvalidTokenError as error:
+            raise QuoteTampered("the quote is not a token of ours; send it as it was received") from error
+        key = self.keys.keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise QuoteKeyUnknown("the quote is signed with a key that is not in use; ask for a new page")
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token, key, [ALGORITHM], issuer=ISSUER, leeway=self._skew, options={"require": CLAIMS}
+            )
+        except jwt.ExpiredSignatureError as error:
+            raise QuoteExpired("the quote has expired; ask for a new page") from error
+        except jwt.ImmatureSignatureError as error:
+            raise QuoteNotYetValid(
+                f"the quote was issued more than {self._skew} s ahead of this clock; set the clocks right"
+            ) from error
+        except jwt.InvalidTokenError as error:
+            raise QuoteTampered("the quote's signature does not hold; it was altered or is not ours") from error
+        if not isinstance(claims["itm"], dict):
+            raise QuoteTampered("the quote carries no prices")
+        return claims

@@ -1,0 +1,134 @@
+"""KServe's data plane, told to speak the truth about readiness and to refuse what it cannot read."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, cast
+
+import orjson
+from kserve.errors import InferenceError, InvalidInput, ModelNotReady
+from kserve.model import BaseKServeModel, InferenceVerb
+from kserve.model_repository import ModelRepository
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.infer_type import InferRequest
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+
+from fairtag.base.errors import RequestError
+
+JSON_TYPES = ("", "application/json", "application/octet-stream")
+Headers = dict[str, str] | None
+
+
+class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no types
+    """The data plane behind all three protocols.
+
+    Args:
+        models: KServe's registry of models.
+    """
+
+    def __init__(self, models: ModelRepository) -> None:
+        super().__init__(model_registry=models)
+        self.draining = False
+
+    async def ready(self) -> bool:
+        """Whether every model can answer and the server is not going away."""
+        if self.draining:
+            return False
+        return all([await model.healthy() for model in self.model_registry.get_models().values()])
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
+        """Whether a model is ready; while draining a probe hears no, and a request is still served."""
+        if self.draining and not disable_predictor_health_check:
+            return False
+        return bool(await super().model_ready(model_name, disable_predictor_health_check))
+
+    async def get_model(self, name: str) -> BaseKServeModel:
+        """The model, which a request never loads: that would stall every other request."""
+        model = self.get_model_from_registry(name)
+        if not await model.healthy():
+            raise ModelNotReady(name)
+        return model
+
+    def decode(
+        self, body: Any, headers: Headers, protocol_version: str = "v1", model_name: str | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """A body as V1 JSON or as a V2 request; CloudEvents are not spoken.
+
+        Raises:
+            RequestError: It cannot be read; what the client sent is its fault, never a server error.
+        """
+        if protocol_version == "v1":
+            return self._decode_v1(body, headers or {}), {}
+        try:
+            return cast(tuple[Any, dict[str, Any]], super().decode(body, headers, protocol_version, model_name))
+        except InvalidInput as error:
+            raise RequestError("body", "(not shown)", error.reason) from None
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError, struct.error, InferenceError) as error:
+            rule = "it must be V2 JSON, followed by the binary data that `binary_data_size` announces"
+            raise RequestError("body", "(not shown)", rule) from error
+
+    def decode_inference_request(
+        self, body: bytes | InferenceRequest, headers: dict[str, str], model_name: str | None
+    ) -> InferRequest:
+        """A V2 request; the length of its JSON part must lie within the body."""
+        if isinstance(body, bytes):
+            length = headers.get("inference-header-content-length", str(len(body)))
+            if not length.isdecimal() or int(length) > len(body):
+                rule = "it must be the number of bytes of the JSON part"
+                raise RequestError("inference-header-content-length", length, rule)
+            return InferRequest.from_bytes(body, int(length), model_name)
+        return super().decode_inference_request(body, headers, model_name)
+
+    def encode(
+        self,
+        model_name: str,
+        response: Any,
+        headers: Headers,  # noqa: ARG002 - the base's signature
+        req_attributes: dict[str, Any],
+    ) -> tuple[Any, dict[str, str]]:
+        """The response's body as bytes, whatever headers the request had.
+
+        Bytes spare the routes their own, slower serialisation. The V2 route drops a header named in lower case.
+        """
+        body, extra = super().encode(model_name, response, None, req_attributes)
+        binary = isinstance(body, bytes)
+        content = body if binary else orjson.dumps(body)
+        media = "application/octet-stream" if binary else "application/json"
+        return content, {**extra, "Content-Type": media, "Content-Length": str(len(content))}
+
+    async def explain(self, model_name: str, request: Any, headers: Headers = None) -> tuple[Any, dict[str, str]]:
+        """Explain; the base would send the request's own headers back."""
+        model = await self.get_model(model_name)
+        response, extra = await model(request, verb=InferenceVerb.EXPLAIN, headers=headers)
+        return response, dict(extra)
+
+    @staticmethod
+    def _decode_v1(body: Any, headers: dict[str, str]) -> Any:
+        media = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media not in JSON_TYPES:
+            raise RequestError("content-type", media, "it must be application/json", status=415)
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError:
+            raise RequestError("body", "(not shown)", "it must be JSON in UTF-8") from None
+
+
+class ShutRepository(ModelRepositoryExtension):  # type: ignore[misc]
+    """The V2 repository extension, shut: models are loaded by the operator."""
+
+    async def load(self, model_name: str) -> None:
+        """Refuse.
+
+        Raises:
+            RequestError: Always, status 403.
+        """
+        raise RequestError("model_name", model_name, "models are loaded by the operator", status=403)
+
+    async def unload(self, model_name: str) -> None:
+        """Refuse.
+
+        Raises:
+            RequestError: Always, status 403.
+        """
+        raise RequestError("model_name", model_name, "models are unloaded by the operator", status=403)

@@ -1,0 +1,263 @@
+"""The request and response contract of the endpoint, and every rule a payload is held to.
+
+A request asks for one page; an answer is one page. How both travel as tensors is :mod:`serving.protocol.tensors`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fairtag.base.errors import RequestError
+from fairtag.fairness.forbidden import refuse_forbidden
+from serving.settings import Limits
+
+SEARCH = "search"
+PRICE = "price"
+TASKS = (SEARCH, PRICE)
+DEFAULT_PAGE_SIZE = 24
+JURISDICTION_PATTERN = r"^[A-Za-z]{2}(-[A-Za-z0-9]{1,3})?$"  # ISO 3166: DE, US-NY
+
+
+def _whole(value: object) -> object:
+    """A whole number as an int: JSON knows one kind of number, and 8.0 is a whole one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+
+
+class PageRequest(BaseModel):
+    """One page to price."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="PageRequest")
+
+    task: Annotated[
+        Literal["search", "price"],
+        Field(description="`search` finds items for a query; `price` prices items your own search found."),
+    ] = "search"
+    query: Annotated[str | None, Field(description="What the customer typed; required for `search`.")] = None
+    item_ids: Annotated[
+        tuple[str, ...] | None, Field(description="Items in the order of your search; required for `price`.")
+    ] = None
+    user_id: Annotated[str | None, Field(description="Your id of the customer; none asks for no personal price.")] = (
+        None
+    )
+    jurisdiction: Annotated[
+        str | None,
+        Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; none or unknown turns personal prices off."),
+    ] = None
+    opted_out: Annotated[bool, Field(description="The customer refused personal prices.")] = False
+    page_size: Annotated[int, Field(ge=1, description="Most items on the page."), WHOLE] = DEFAULT_PAGE_SIZE
+
+
+class PageItem(BaseModel):
+    """One priced item of a page; money in integer minor units."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="PageItem")
+
+    item_id: str
+    rank: Annotated[int, Field(ge=1, description="Position on the page, 1 first.")]
+    similarity: Annotated[float, Field(ge=0, le=1, description="Similarity to the query and the customer.")]
+    list_price_minor: Annotated[int, Field(ge=0, description="Catalogue price.")]
+    price_minor: Annotated[int, Field(ge=0, description="Price to show and to charge.")]
+    currency: Annotated[str, Field(description="ISO 4217 code.")]
+    personalised: Annotated[bool, Field(description="Whether the customer's own data moved the price.")]
+    reasons: Annotated[list[str], Field(description="Reason codes.")]
+    purchase_probability: Annotated[float, Field(ge=0, le=1, description="Modelled, on this page at this price.")]
+
+
+class Page(BaseModel):
+    """A priced page."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), title="Page")
+
+    quote_id: str
+    quote: Annotated[str, Field(description="Signed promise of every price on the page; send it to `:verify`.")]
+    task: Literal["search", "price"]
+    issued_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+    expires_at: Annotated[str, Field(description="RFC 3339, UTC: the prices hold until then.")]
+    epoch: Annotated[int, Field(description="Price epoch: within it a customer sees one price of an item.")]
+    currency: str
+    model_version: str
+    personalised: Annotated[bool, Field(description="Whether any price on the page is personal.")]
+    disclosure: Annotated[str | None, Field(description="Text that must be shown with the prices.")]
+    feature_age_seconds: Annotated[float | None, Field(description="Age of the oldest feature used.")]
+    degraded: Annotated[
+        str | None, Field(description="Why all but promised prices are list prices; null when it is whole.")
+    ]
+    unknown_items: Annotated[list[str], Field(description="Asked-for items that the model's catalogue lacks.")]
+    items: list[PageItem]
+
+
+class VerifyRequest(BaseModel):
+    """A quote to honour at checkout."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="VerifyRequest")
+
+    quote: Annotated[str, Field(min_length=1, max_length=65_536, description="The page's `quote`.")]
+    item_id: Annotated[str, Field(description="Item at checkout.")]
+    user_id: Annotated[str | None, Field(description="Customer at checkout; none if the page had none.")] = None
+    price_minor: Annotated[
+        int | None, Field(ge=0, description="Price at checkout; none asks for the price."), WHOLE
+    ] = None
+
+
+class VerifiedQuote(BaseModel):
+    """What an honoured quote promises."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), title="VerifiedQuote")
+
+    quote_id: str
+    item_id: str
+    price_minor: int
+    currency: str
+    model_version: str
+    expires_at: str
+
+
+def parse_instances(body: object, limits: Limits) -> list[PageRequest]:
+    """The pages a V1 body asks for: ``{"instances": [{...}, ...]}``.
+
+    Raises:
+        RequestError: Naming field, value and rule.
+        ForbiddenAttribute: A protected attribute stands anywhere in the body.
+    """
+    try:
+        return _parse_body(body, limits)
+    except RequestError:
+        # A body that meets the contract has no room for a protected attribute; one that breaks it is searched, so
+        # that such data is refused as what it is and not as an unknown field.
+        refuse_forbidden(body, "")
+        raise
+
+
+def _parse_body(body: object, limits: Limits) -> list[PageRequest]:
+    if not isinstance(body, Mapping):
+        raise RequestError("body", type(body).__name__, 'it must be a JSON object {"instances": [...]}')
+    for name in body:
+        if name != "instances":
+            raise RequestError(f"body.{name}", "(not shown)", "the body may hold only `instances`")
+    instances = body.get("instances")
+    if not isinstance(instances, list):
+        raise RequestError("instances", instances, "it must be a list of page requests")
+    check_count(len(instances), "instances", limits)
+    return [parse_request(instance, f"instances[{index}]", limits) for index, instance in enumerate(instances)]
+
+
+def check_count(count: int, field: str, limits: Limits) -> None:
+    """Refuse a request for no page or for more than the limit."""
+    if not 1 <= count <= limits.instances:
+        raise RequestError(field, f"{count} pages", f"ask for 1 to {limits.instances} pages in one request")
+
+
+def parse_request(value: object, field: str, limits: Limits) -> PageRequest:
+    """One page request, checked.
+
+    Args:
+        value: The decoded JSON value.
+        field: Where it stands in the body, for messages.
+        limits: What it may be at most.
+
+    Raises:
+        RequestError: Naming field, value and rule.
+    """
+    if not isinstance(value, Mapping):
+        raise RequestError(field, value, "it must be a JSON object")
+    if value.get("task") == "bundle":
+        raise RequestError(
+            f"{field}.task", "bundle", "bundles from a wish are not served yet; ask for search or price", status=501
+        )
+    plain = {**value, "item_ids": tuple(value["item_ids"])} if isinstance(value.get("item_ids"), list) else dict(value)
+    try:
+        request = PageRequest.model_validate(plain)
+    except ValidationError as error:
+        raise _request_error(error, field) from None
+    _check(request, field, limits)
+    return request
+
+
+def parse_verify(body: object, limits: Limits) -> VerifyRequest:
+    """A verification request, checked.
+
+    Raises:
+        RequestError: Naming field, value and rule.
+    """
+    if not isinstance(body, Mapping):
+        raise RequestError("body", type(body).__name__, "it must be a JSON object")
+    try:
+        request = VerifyRequest.model_validate(dict(body))
+    except ValidationError as error:
+        refuse_forbidden(body, "")
+        raise _request_error(error, "body", VerifyRequest) from None
+    _check_id(request.item_id, "body.item_id", limits.id_characters)
+    _check_id(request.user_id, "body.user_id", limits.id_characters)
+    _check_encodable(request.quote, "body.quote")
+    return request
+
+
+def _check(request: PageRequest, field: str, limits: Limits) -> None:
+    """The rules that depend on the task or on the limits."""
+    _check_text(request.query, f"{field}.query", limits.query_characters)
+    _check_id(request.user_id, f"{field}.user_id", limits.id_characters)
+    if request.page_size > limits.page_size:
+        raise RequestError(f"{field}.page_size", request.page_size, f"it must be 1 to {limits.page_size}")
+    if request.task == SEARCH:
+        if request.query is None:
+            raise RequestError(f"{field}.query", None, "the task search needs a query")
+        if request.item_ids is not None:
+            raise RequestError(f"{field}.item_ids", "[...]", "item_ids go with the task price")
+    elif request.item_ids is None:
+        raise RequestError(f"{field}.item_ids", None, "the task price needs item_ids")
+    else:
+        _check_items(request.item_ids, f"{field}.item_ids", limits)
+
+
+def _check_items(item_ids: Sequence[str], field: str, limits: Limits) -> None:
+    if not 1 <= len(item_ids) <= limits.items:
+        raise RequestError(field, f"{len(item_ids)} items", f"send 1 to {limits.items} items")
+    for index, item_id in enumerate(item_ids):
+        _check_id(item_id, f"{field}[{index}]", limits.id_characters)
+    if len(set(item_ids)) < len(item_ids):
+        repeated = next(item_id for item_id in item_ids if item_ids.count(item_id) > 1)
+        raise RequestError(field, repeated, "an item may stand once on a page")
+
+
+def _check_text(text: str | None, field: str, longest: int) -> None:
+    if text is None:
+        return
+    if not text.strip() or len(text) > longest:
+        shown = text if len(text) <= longest else f"{len(text)} characters"
+        raise RequestError(field, shown, f"it must be 1 to {longest} characters, not all blank")
+    _check_encodable(text, field)
+
+
+def _check_id(text: str | None, field: str, longest: int) -> None:
+    if text is None:
+        return
+    if not text or len(text) > longest:
+        raise RequestError(field, f"{len(text)} characters", f"it must be 1 to {longest} characters")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise RequestError(field, "(not shown)", "it must hold no control character")
+    _check_encodable(text, field)
+
+
+def _check_encodable(text: str, field: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RequestError(field, "(not shown)", "it must be valid Unicode without lone surrogates") from None
+
+
+def _request_error(error: ValidationError, field: str, model: type[BaseModel] = PageRequest) -> RequestError:
+    """The first broken rule, without pydantic's own vocabulary and without a customer's id."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    path = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return RequestError(path, "(not shown)", f"no such field; there are {', '.join(model.model_fields)}")
+    private = any(name in path for name in ("user_id", "quote"))
+    shown: Any = "(not shown)" if private else first["input"]
+    return RequestError(path, shown, first["msg"][:1].lower() + first["msg"][1:])

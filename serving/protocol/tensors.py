@@ -1,0 +1,226 @@
+"""The contract of :mod:`serving.protocol.payload` as typed tensors, for V2 REST and gRPC.
+
+The first axis of every tensor is the page. On the second axis, where there is one, short pages are padded with an
+empty text, 0 or false, and ``item_count`` says where the page ends. An empty text stands for an absent one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+from fairtag.base.errors import RequestError
+from fairtag.fairness.forbidden import refuse_forbidden
+from serving.protocol.payload import PageRequest, check_count, parse_request
+from serving.settings import Limits
+
+Datatype = Literal["BYTES", "BOOL", "INT32", "INT64", "FP64"]
+ABSENT_AGE = -1.0  # seconds; an age is never negative, and a tensor has no null
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A named tensor with its values in row-major order; texts are str."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a tensor is: its name, type and number of axes (1: one value a page, 2: one value an item)."""
+
+    name: str
+    datatype: Datatype
+    axes: Literal[1, 2]
+
+    def metadata(self) -> dict[str, Any]:
+        """The entry of the V2 model metadata; -1 is any size."""
+        return {"name": self.name, "datatype": self.datatype, "shape": [-1] * self.axes}
+
+
+INPUTS: tuple[Spec, ...] = (
+    Spec("task", "BYTES", 1),
+    Spec("query", "BYTES", 1),
+    Spec("item_ids", "BYTES", 2),
+    Spec("user_id", "BYTES", 1),
+    Spec("jurisdiction", "BYTES", 1),
+    Spec("opted_out", "BOOL", 1),
+    Spec("page_size", "INT32", 1),
+)
+PAGE_OUTPUTS: tuple[Spec, ...] = (
+    Spec("quote_id", "BYTES", 1),
+    Spec("quote", "BYTES", 1),
+    Spec("task", "BYTES", 1),
+    Spec("issued_at", "BYTES", 1),
+    Spec("expires_at", "BYTES", 1),
+    Spec("epoch", "INT64", 1),
+    Spec("currency", "BYTES", 1),
+    Spec("model_version", "BYTES", 1),
+    Spec("personalised", "BOOL", 1),
+    Spec("disclosure", "BYTES", 1),
+    Spec("feature_age_seconds", "FP64", 1),
+    Spec("degraded", "BYTES", 1),
+)
+ITEM_OUTPUTS: tuple[Spec, ...] = (
+    Spec("item_id", "BYTES", 2),
+    Spec("rank", "INT32", 2),
+    Spec("similarity", "FP64", 2),
+    Spec("list_price_minor", "INT64", 2),
+    Spec("price_minor", "INT64", 2),
+    Spec("item_personalised", "BOOL", 2),
+    Spec("reasons", "BYTES", 2),
+    Spec("purchase_probability", "FP64", 2),
+)
+OUTPUTS: tuple[Spec, ...] = (
+    *PAGE_OUTPUTS,
+    Spec("item_count", "INT32", 1),
+    *ITEM_OUTPUTS,
+    Spec("unknown_items", "BYTES", 2),
+)
+ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
+NULLABLE = ("disclosure", "degraded")
+_INPUTS = {spec.name: spec for spec in INPUTS}
+_PAD: dict[str, Any] = {"BYTES": "", "BOOL": False, "INT32": 0, "INT64": 0, "FP64": 0.0}
+
+
+def parse_tensors(tensors: Sequence[Tensor], parameters: Mapping[str, Any] | None, limits: Limits) -> list[PageRequest]:
+    """The pages that input tensors ask for, held to the same rules as V1.
+
+    Raises:
+        RequestError: Naming tensor, value and rule.
+        ForbiddenAttribute: A tensor or a parameter is a protected attribute.
+    """
+    refuse_forbidden({tensor.name: None for tensor in tensors if tensor.name not in _INPUTS}, "inputs")
+    if parameters:
+        refuse_forbidden(dict(parameters), "parameters")
+    if not tensors:
+        raise RequestError("inputs", [], f"send at least one of the tensors {', '.join(_INPUTS)}")
+    columns: dict[str, list[Any]] = {}
+    for tensor in tensors:
+        if tensor.name in columns:
+            raise RequestError(f"inputs.{tensor.name}", tensor.name, "a tensor may stand once in a request")
+        columns[tensor.name] = _rows(tensor)
+    pages = len(columns[tensors[0].name])
+    check_count(pages, "inputs", limits)
+    for name, column in columns.items():
+        if len(column) != pages:
+            rule = f"its first axis must be {pages}, as that of {tensors[0].name}"
+            raise RequestError(f"inputs.{name}", f"{len(column)} pages", rule)
+    return [
+        parse_request(
+            {name: column[page] for name, column in columns.items() if column[page] is not None},
+            f"inputs[{page}]",
+            limits,
+        )
+        for page in range(pages)
+    ]
+
+
+def request_tensors(requests: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """Input tensors that ask for these pages (the V1 instances); fields nobody sets are left out."""
+    tensors = []
+    for spec in INPUTS:
+        if not any(request.get(spec.name) for request in requests):
+            continue
+        if spec.axes == 1:
+            data = [request.get(spec.name) or _PAD[spec.datatype] for request in requests]
+            tensors.append(Tensor(spec.name, spec.datatype, (len(data),), data))
+        else:
+            tensors.append(_padded(spec, [list(request.get(spec.name) or ()) for request in requests]))
+    return tensors
+
+
+def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """The output tensors of pages (the V1 predictions)."""
+    tensors = []
+    for spec in PAGE_OUTPUTS:
+        absent = ABSENT_AGE if spec.datatype == "FP64" else ""
+        data = [absent if page[spec.name] is None else page[spec.name] for page in pages]
+        tensors.append(Tensor(spec.name, spec.datatype, (len(pages),), data))
+    tensors.append(Tensor("item_count", "INT32", (len(pages),), [len(page["items"]) for page in pages]))
+    for spec in ITEM_OUTPUTS:
+        field = ITEM_FIELDS.get(spec.name, spec.name)
+        rows = [[_item_value(item[field]) for item in page["items"]] for page in pages]
+        tensors.append(_padded(spec, rows))
+    tensors.append(_padded(OUTPUTS[-1], [list(page["unknown_items"]) for page in pages]))
+    return tensors
+
+
+def tensor_pages(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Pages from output tensors: the inverse of :func:`page_tensors`, for clients."""
+    by_name = {tensor.name: tensor for tensor in tensors}
+    counts = list(by_name["item_count"].data)
+    pages: list[dict[str, Any]] = [{} for _ in counts]
+    for spec in PAGE_OUTPUTS:
+        for page, value in zip(pages, by_name[spec.name].data, strict=True):
+            absent = (spec.name in NULLABLE and value == "") or (spec.datatype == "FP64" and value == ABSENT_AGE)
+            page[spec.name] = None if absent else value
+    for index, (page, count) in enumerate(zip(pages, counts, strict=True)):
+        columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in ITEM_OUTPUTS}
+        page["items"] = [_item(columns, position, page["currency"]) for position in range(count)]
+        page["unknown_items"] = [item_id for item_id in _row(by_name["unknown_items"], index) if item_id]
+    return pages
+
+
+def _rows(tensor: Tensor) -> list[Any]:
+    """One value (or list) a page, checked against the tensor's specification; absent values are None."""
+    spec = _INPUTS.get(tensor.name)
+    field = f"inputs.{tensor.name}"
+    if spec is None:
+        raise RequestError(field, tensor.name, f"no such tensor; the inputs are {', '.join(_INPUTS)}")
+    if tensor.datatype != spec.datatype:
+        raise RequestError(field, tensor.datatype, f"its datatype must be {spec.datatype}")
+    if len(tensor.shape) != spec.axes or any(size < 0 for size in tensor.shape):
+        raise RequestError(field, list(tensor.shape), f"its shape must have {spec.axes} axes")
+    if prod(tensor.shape) != len(tensor.data):
+        raise RequestError(
+            field, f"{len(tensor.data)} values", f"the shape {list(tensor.shape)} holds {prod(tensor.shape)}"
+        )
+    check: Callable[[Any], bool] = _CHECKS[spec.datatype]
+    for value in tensor.data:
+        if not check(value):
+            shown = "(not shown)" if tensor.name == "user_id" else value
+            raise RequestError(field, shown, f"its values must be {_WORDS[spec.datatype]}")
+    if spec.axes == 1:
+        return [_present(value, spec) for value in tensor.data]
+    return [[value for value in _row(tensor, page) if value] or None for page in range(tensor.shape[0])]
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "BYTES": lambda value: isinstance(value, str),
+    "BOOL": lambda value: isinstance(value, bool),
+    "INT32": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31,
+}
+_WORDS = {"BYTES": "UTF-8 text", "BOOL": "true or false", "INT32": "whole numbers of 32 bits"}
+
+
+def _present(value: Any, spec: Spec) -> Any:
+    return None if value == "" or (spec.name == "page_size" and value == 0) else value
+
+
+def _padded(spec: Spec, rows: Sequence[Sequence[Any]]) -> Tensor:
+    width = max((len(row) for row in rows), default=0)
+    pad = _PAD[spec.datatype]
+    data = [value for row in rows for value in (*row, *[pad] * (width - len(row)))]
+    return Tensor(spec.name, spec.datatype, (len(rows), width), data)
+
+
+def _row(tensor: Tensor, index: int) -> Sequence[Any]:
+    width = tensor.shape[1]
+    return tensor.data[index * width : (index + 1) * width]
+
+
+def _item_value(value: Any) -> Any:
+    return ",".join(value) if isinstance(value, list) else value
+
+
+def _item(columns: Mapping[str, Sequence[Any]], position: int, currency: str) -> dict[str, Any]:
+    item = {ITEM_FIELDS.get(name, name): values[position] for name, values in columns.items()}
+    item["reasons"] = [reason for reason in item["reasons"].split(",") if reason]
+    item["currency"] = currency
+    return item

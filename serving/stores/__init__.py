@@ -1,0 +1,1 @@
+"""What the endpoint reads and keeps: features, price locks, the quote log."""

@@ -1,0 +1,148 @@
+"""Feast's online store behind :class:`serving.stores.features.FeatureReader`.
+
+Importing Feast takes seconds: nothing but :func:`open_reader` does it. The offline store is never opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, UnavailableError
+from fairtag.policy.context import MARKET_COLUMNS
+from serving.stores.features import UserFeatures
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+    from feast.repo_config import RepoConfig
+
+FILE = "feature_store.yaml"
+SOCKET_SECONDS = 1.0  # a read that hangs frees its thread after this; the deadline has long answered without it
+_USER = [
+    f"{schema.USER_VIEW}:{n}" for n in (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
+]
+
+
+class FeastReader:
+    """Reads users and items from a Feast online store.
+
+    Args:
+        store: The store; its registry is read once, here.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        view = store.get_feature_view(schema.ITEM_VIEW)
+        names = {field.name for field in view.features}
+        self._market = [name for name in MARKET_COLUMNS if name in names]
+        # Feast keeps one SQLite connection, which serves one thread at a time; a Redis client serves many.
+        sqlite = store.config.online_store.type == "sqlite"
+        self._turn: contextlib.AbstractContextManager[Any] = threading.Lock() if sqlite else contextlib.nullcontext()
+
+    def user(self, user_id: str) -> UserFeatures | None:
+        """The features of a user; None when the store has none of them."""
+        with self._turn:
+            response = self._store.get_online_features(_USER, [{schema.USER_ID: user_id}])
+        row = {name: values[0] for name, values in response.to_dict(include_event_timestamps=True).items()}
+        behaviour = {name: float(row[name]) for name in schema.USER_PRICING_FEATURES if row[name] is not None}
+        items, ages = row[schema.HISTORY_ITEMS], row[schema.HISTORY_AGE_DAYS]
+        if not behaviour and items is None:
+            return None
+        observed = row[f"{schema.USER_PRICING_FEATURES[0]}__ts"]
+        paired = list(zip(items or (), ages or (), strict=False))
+        return UserFeatures(
+            behaviour=behaviour,
+            history_items=tuple(str(item) for item, _ in paired),
+            history_age_days=tuple(float(age) for _, age in paired),
+            observed_at=float(observed) if observed else None,
+        )
+
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
+        """Market columns that the view has, NaN where the store has no value."""
+        features = [f"{schema.ITEM_VIEW}:{name}" for name in self._market]
+        with self._turn:
+            response = self._store.get_online_features(features, {schema.ITEM_ID: list(item_ids)})
+        columns = response.to_dict()
+        return {name: np.array(columns[name], dtype=np.float64) for name in self._market}
+
+
+def open_reader(repo: Path) -> FeastReader:
+    """Open the online store of a feature folder.
+
+    Raises:
+        ConfigError: There is no feature_store.yaml, it describes no store that opens here, or nothing was applied.
+        UnavailableError: The registry's database did not answer.
+    """
+    config = _online_config(repo / FILE)
+    from feast import FeatureStore
+    from feast.errors import FeastError, FeastObjectNotFoundException
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package apart
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        store = FeatureStore(repo_path=str(repo), config=config)
+        _limit_waiting(store.config.online_store)
+        return FeastReader(store)
+    except FeastObjectNotFoundException as error:
+        raise ConfigError(f"{repo}: the view {schema.ITEM_VIEW} is not applied; run the features step") from error
+    except (FeastError, DecodeError, ValueError) as error:
+        raise ConfigError(f"{repo}: the feature store does not open ({_said(error)})") from error
+    except SQLAlchemyError as error:
+        raise UnavailableError(f"{repo}: the feature registry does not answer ({type(error).__name__})") from error
+
+
+def _online_config(file: Path) -> RepoConfig:
+    """What feature_store.yaml says, without its offline store: its engine is not installed where pages are served.
+
+    Raises:
+        ConfigError: There is no such file, or it does not describe a feature store.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file.parent}: no {FILE}; it is written by the features step")
+    text = file.read_text()
+    if unset := sorted(set(re.findall(r"\$\{(\w+)\}", text)) - os.environ.keys()):
+        raise ConfigError(f"{file}: {', '.join(unset)} is not set in the environment")
+    from feast.errors import FeastError
+    from feast.repo_config import RepoConfig
+
+    try:
+        written = yaml.safe_load(os.path.expandvars(text))
+        # A name alone is looked up when it is first used, which is never; the mapping in the file would be at once.
+        return RepoConfig(**{**written, "offline_store": "dask"}, repo_path=file.parent)
+    except (yaml.YAMLError, TypeError, ValueError, FeastError) as error:
+        raise ConfigError(f"{file}: describes no feature store ({_said(error)})") from error
+
+
+def _said(error: Exception) -> str:
+    """What was wrong, without the values of the file: a connection string holds a password."""
+    if isinstance(error, ValidationError):
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        return "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems)
+    return type(error).__name__
+
+
+def _limit_waiting(online_store: Any) -> None:
+    """Give a Redis client time-outs where its connection string sets none, and no second tries of its own.
+
+    By default it would wait for ever; with a time-out alone it tries again and again behind it, 36 seconds for one of
+    0.2, while the readers' threads are missing and the store may long be well. The breaker is who tries again.
+    """
+    if online_store.type != "redis":
+        return
+    for option in ("socket_timeout", "socket_connect_timeout"):
+        if f"{option}=" not in online_store.connection_string:
+            online_store.connection_string += f",{option}={json.dumps(SOCKET_SECONDS)}"
+    if "retry=" not in online_store.connection_string:
+        online_store.connection_string += ",retry=null"

@@ -1,0 +1,80 @@
+"""A journal of quoted pages on the local disk, one line a page: a killed process loses those of its last moment only.
+
+What is lost still waited for the log's thread (:data:`serving.stores.mailbox.PAUSE_SECONDS`).
+A segment is the journal of one file of the quote log; it is removed when that file is safe. A segment that no living
+process holds was left by one that died: the next start reads it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".jsonl"
+
+
+class Segment:
+    """One open journal, locked for as long as this process lives.
+
+    Args:
+        path: The file; it must not exist.
+
+    Raises:
+        OSError: The disk refuses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._file = io.FileIO(path, "x")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Hand one line to the operating system: it outlives the process, though not the machine.
+
+        Raises:
+            OSError: The disk refuses it.
+        """
+        line = orjson.dumps(record) + b"\n"
+        written = self._file.write(line)
+        if written != len(line):
+            raise OSError(f"{self.path}: wrote {written} of {len(line)} bytes")
+
+    def remove(self) -> None:
+        """Forget the journal: its pages are safe elsewhere."""
+        self.path.unlink(missing_ok=True)
+        self._file.close()
+
+    def leave(self) -> None:
+        """Close the journal and leave it for the next start."""
+        self._file.close()
+
+
+def orphans(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]], int]]:
+    """Segments whose process is gone: the path, its pages, and how many lines are torn."""
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            with path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                records, torn = _lines(stream.read())
+        except OSError:  # held by a living process, or taken by another start just now
+            continue
+        yield path, records, torn
+
+
+def _lines(content: bytes) -> tuple[list[dict[str, Any]], int]:
+    records, torn = [], 0
+    for line in content.splitlines():
+        try:
+            records.append(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            torn += 1
+    return records, torn

@@ -1,0 +1,269 @@
+"""The quote log: every quoted item as a row of parquet on any fsspec URL, written off the request path.
+
+Pages wait in a bounded queue for a thread that journals and gathers them, and hands what is due to another that writes
+files: a slow disk keeps no page from the journal. When the queue is full the page is dropped and counted. A file
+appears whole or not at all. What a killed process had journalled, all but its last moment's pages, is read back at the
+next start. It knows nothing of prices: a row is what :data:`fairtag.base.schema.QUOTES` says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from fairtag.base import schema
+from serving.stores import journal as spool
+from serving.stores.mailbox import Mailbox
+
+logger = logging.getLogger(__name__)
+
+_KINDS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "text": pa.string(),
+    "category": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "share": pa.float64(),
+    "flag": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+    "ids": pa.list_(pa.string()),
+}
+SCHEMA = pa.schema([pa.field(c.name, _KINDS[c.kind], nullable=c.nullable) for c in schema.QUOTES.columns])
+RETRY_SECONDS = 1.0  # first wait after a failed write; doubled up to a minute
+LONGEST_RETRY_SECONDS = 60.0
+PAGES_AT_A_TIME = 32
+FILES_WAITING = 4  # behind the one that is being written; then a file gathers twice its rows, then pages wait
+
+Record = dict[str, Any]  # column -> one value for the page, or a list with one value an item
+
+
+@dataclass
+class LogCounts:
+    """What became of the pages handed to the log; all since the start."""
+
+    pages: int = 0
+    dropped_pages: int = 0
+    files: int = 0
+    rows: int = 0
+    failures: int = 0
+    recovered_pages: int = 0
+    torn_pages: int = 0
+
+
+@dataclass
+class _Batch:
+    """Pages that will be one file."""
+
+    name: str
+    opened: float
+    records: list[Record] = field(default_factory=list)
+    rows: int = 0
+    journal: spool.Segment | None = None
+
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self.rows += len(record[schema.ITEM_ID])
+        if self.journal is not None:
+            try:
+                self.journal.append(record)
+            except OSError as error:
+                logger.warning("the quote journal is off: %s", error.strerror)
+                self.journal.leave()
+                self.journal = None
+
+
+class QuoteLog:
+    """Writes quoted pages to parquet files.
+
+    Args:
+        url: fsspec URL of the folder; files lie in a folder a day.
+        spool_dir: Local folder of the journal, None keeps none.
+        rows: Rows that close a file.
+        seconds: Age that closes a file.
+        capacity: Pages that may wait.
+        clock: Monotonic seconds, for ages.
+        storage_options: Options of the file system.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        spool_dir: Path | None = None,
+        rows: int = 20_000,
+        seconds: float = 30.0,
+        capacity: int = 2_000,
+        clock: Callable[[], float] = time.monotonic,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        self.counts = LogCounts()
+        self._fs, root = fsspec.core.url_to_fs(url, **(storage_options or {}))
+        self._root = PurePosixPath(root)
+        self._spool_dir = spool_dir
+        self._rows = rows
+        self._seconds = seconds
+        self._clock = clock
+        self._queue: Mailbox[Record] = Mailbox(capacity)
+        self._stopping = threading.Event()
+        self._retry = RETRY_SECONDS
+        self._filing: queue.Queue[_Batch | None] = queue.Queue(maxsize=FILES_WAITING)
+        self._filer = threading.Thread(target=self._file, name="quote-files", daemon=True)
+        self._writer = threading.Thread(target=self._run, name="quote-log", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Pages in the queue now."""
+        return len(self._queue)
+
+    def start(self) -> None:
+        """Read back what a dead process left, then write in the background."""
+        if self._spool_dir is not None:
+            self._recover(self._spool_dir)
+        self._filer.start()
+        self._writer.start()
+
+    def put(self, record: Record) -> bool:
+        """Hand over one page without waiting; False when the queue is full and the page was dropped and counted."""
+        if not self._queue.put(record):
+            self.counts.dropped_pages += 1
+            return False
+        self.counts.pages += 1
+        return True
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Write everything that waits and stop; False when the time did not suffice."""
+        self._stopping.set()
+        self._queue.close()
+        if self._writer.is_alive():
+            self._writer.join(timeout)
+        return not self._writer.is_alive()
+
+    def _run(self) -> None:
+        batch: _Batch | None = None
+        while True:
+            stopping = self._stopping.is_set()
+            records = self._take(batch, stopping=stopping)
+            for record in records:
+                batch = self._handed_on(batch) or self._open()
+                batch.add(record)
+            batch = self._handed_on(batch)
+            if stopping and not records:
+                break
+        if batch is not None:
+            self._filing.put(batch)
+        self._filing.put(None)
+        self._filer.join()
+
+    def _handed_on(self, batch: _Batch | None) -> _Batch | None:
+        """The open file; none once it is due and there is room for it among those to be written."""
+        if batch is None or not self._due(batch) or self._filing.full():
+            return batch
+        self._filing.put(batch)
+        return None
+
+    def _file(self) -> None:
+        """Write what is handed over, again and again where it fails; once more at the end, or the journal keeps it."""
+        while (batch := self._filing.get()) is not None:
+            while not self._written(batch, last=(last := self._stopping.is_set())) and not last:
+                self._stopping.wait(self._retry)
+                self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
+            self._retry = RETRY_SECONDS
+
+    def _take(self, batch: _Batch | None, *, stopping: bool) -> list[Record]:
+        """The next pages, or none within the time that the open file has left; when stopping, none ends the queue."""
+        if not stopping and batch is not None and batch.rows >= self._rows * 2:
+            self._stopping.wait(0.05)  # the disk refuses: hold a bound on memory
+            return []
+        left = None if batch is None else max(0.01, batch.opened + self._seconds - self._clock())
+        return self._queue.take(PAGES_AT_A_TIME, left)
+
+    def _due(self, batch: _Batch) -> bool:
+        return batch.rows >= self._rows or self._clock() - batch.opened >= self._seconds
+
+    def _open(self) -> _Batch:
+        name = f"quotes-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
+        journal = None
+        if self._spool_dir is not None:
+            try:
+                journal = spool.Segment(self._spool_dir / f"{name}{spool.SUFFIX}")
+            except OSError as error:
+                logger.warning("the quote journal is off for a file: %s", error.strerror)
+        return _Batch(name, self._clock(), journal=journal)
+
+    def _written(self, batch: _Batch, *, last: bool) -> bool:
+        """Write the file; after a failure that is the last, the journal keeps its pages."""
+        try:
+            self._write(batch.name, batch.records)
+        except Exception as error:  # a disk, a bucket or a network: whatever it is, pricing goes on
+            self.counts.failures += 1
+            logger.warning("the quote log could not be written: %s", type(error).__name__)
+            if last and batch.journal is not None:
+                batch.journal.leave()
+            return False
+        if batch.journal is not None:
+            batch.journal.remove()
+        return True
+
+    def _write(self, name: str, records: Sequence[Record]) -> None:
+        table = to_table(records)
+        folder = self._root / name[7:11] / f"{name[11:13]}-{name[13:15]}"
+        target = str(folder / f"{name}.parquet")
+        self._fs.makedirs(str(folder), exist_ok=True)
+        if isinstance(self._fs, LocalFileSystem):
+            _write_local(table, Path(target))
+        else:  # an object store shows an object when its upload is whole
+            with self._fs.open(target, "wb") as stream:
+                pq.write_table(table, stream, compression="zstd")
+        self.counts.files += 1
+        self.counts.rows += table.num_rows
+
+    def _recover(self, folder: Path) -> None:
+        for path, records, torn in spool.orphans(folder):
+            self.counts.torn_pages += torn
+            try:
+                if records:  # the name is the segment's, so that a file already written is only written again
+                    self._write(path.stem, records)
+            except Exception as error:
+                self.counts.failures += 1
+                logger.warning("a quote journal could not be read back: %s", type(error).__name__)
+                continue
+            self.counts.recovered_pages += len(records)
+            path.unlink(missing_ok=True)
+            logger.warning("read back %d quoted pages of a process that died; %d torn", len(records), torn)
+
+
+def to_table(records: Sequence[Record]) -> pa.Table:
+    """Quoted pages as rows of :data:`SCHEMA`; a value of the page is repeated for each of its items."""
+    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+    for record in records:
+        count = len(record[schema.ITEM_ID])
+        for name, column in columns.items():
+            value = record[name]
+            column.extend(value if isinstance(value, list) else [value] * count)
+    return pa.table({name: pa.array(column, SCHEMA.field(name).type) for name, column in columns.items()}, SCHEMA)
+
+
+def _write_local(table: pa.Table, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            pq.write_table(table, stream, compression="zstd")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

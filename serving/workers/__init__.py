@@ -1,0 +1,1 @@
+"""Processes that price pages beside the server."""

@@ -1,0 +1,176 @@
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fairtag.base.errors import DataError
+from fairtag.demand.choices import probabilities
+from fairtag.demand.demand_model import Reaction
+from fairtag.demand.elasticity import (
+    SCALE_RANGE,
+    _controls,
+    _double_machine_learning,
+    _judge,
+    check_elasticity,
+    cross_checked,
+)
+from fairtag.demand.fit import DemandConfig, fit_demand
+
+
+@pytest.fixture(scope="module")
+def checked(data, model):
+    return check_elasticity(model, data)
+
+
+def test_the_check_agrees_with_a_model_of_the_right_form(checked):
+    for category in checked.categories:
+        assert category.low <= category.model <= category.high
+        assert category.high < 0
+        assert category.scale == 1
+        assert category.priced
+
+
+def test_the_models_figure_is_its_elasticity_averaged_over_what_was_shown(data, model, checked):
+    a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
+    q, _ = probabilities(a - b * data.y, data.starts, data.page)
+    for k, category in enumerate(checked.categories):
+        of = model.category[data.item] == k
+        direct = -(b * data.y * q * (1 - q))[of].sum() / q[of].sum()
+        assert category.model == pytest.approx(direct, rel=0.15)
+
+
+def test_a_slope_that_is_wrong_is_rescaled_towards_the_truth(data, model):
+    wrong = replace(model, posterior=_with_slope(model, 2.0))
+    found = check_elasticity(wrong, data)
+    for category in found.categories:
+        assert category.scale == pytest.approx(0.5, abs=0.2)
+        assert category.priced
+        assert "excludes" in category.reason
+    corrected = cross_checked(wrong, found)
+    similarity = np.full(model.n_items, model.standard.similarity)
+    _, true_b = model.page(np.arange(model.n_items), similarity)
+    _, b = corrected.page(np.arange(model.n_items), similarity)
+    assert np.median(np.abs(b / true_b - 1)) < 0.35
+    assert corrected.report["elasticity"] == found.as_json()
+
+
+def test_a_correction_never_exceeds_its_range(data, model):
+    found = check_elasticity(replace(model, posterior=_with_slope(model, 6.0)), data)
+    assert {category.scale for category in found.categories} == {SCALE_RANGE[0]}
+
+
+def test_a_category_whose_demand_does_not_fall_with_the_price_is_not_priced(shops):
+    shop = shops(slopes=(0.0, 5.0, 7.0), omega=0.0, level=-2.0, pages=4_000)
+    data = shop.data()
+    model = fit_demand(data, DemandConfig(components=3))
+    found = check_elasticity(model, data)
+    assert [category.priced for category in found.categories] == [False, True, True]
+    assert "list price" in found.categories[0].reason
+    items = np.arange(6)
+    np.testing.assert_array_equal(cross_checked(model, found).priceable(items), model.category[items] != 0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "own", "scale", "priced"),
+    [
+        (-3.0, -1.0, -2.0, 1.0, True),  # the interval holds the model's figure
+        (-3.0, -2.0, -1.6, 2.5 / 1.6, True),  # it does not: rescaled to the check's point
+        (-2.0, 0.0, -1.0, 1.0, False),  # not shown to fall with the price
+        (-2.0, 0.1, -5.0, 1.0, False),
+        (np.nan, np.nan, -2.0, 1.0, False),  # a check that failed shows nothing
+    ],
+)
+def test_the_rule_for_one_category(low, high, own, scale, priced):
+    judged = _judge("sofas", 500, [(low + high) / 2, low, high, own])
+    assert judged.priced is priced
+    assert judged.scale == pytest.approx(scale)
+
+
+def test_a_category_with_too_few_purchases_is_not_priced(shop, data, model):
+    rare = data.bought.copy()
+    of_first = model.category[data.item] == 0
+    rare[of_first] = 0.0
+    found = check_elasticity(model, replace(data, bought=rare))
+    assert not found.categories[0].priced
+    assert "fewer than" in found.categories[0].reason
+    assert found.categories[1].priced
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_without_purchases_nothing_is_priced(data, model):
+    found = check_elasticity(model, replace(data, bought=np.zeros(data.n_rows)))
+    assert not found.reaction.priced.any()
+
+
+def test_prices_that_never_vary_are_refused(data, model):
+    with pytest.raises(DataError, match="does not vary"):
+        check_elasticity(model, replace(data, y=np.ones(data.n_rows)))
+
+
+def test_hidden_demand_in_the_price_does_not_fool_the_check(shops):
+    shop = shops(shock=2.0, omega=0.0, seed=4)
+    data = shop.data()
+    found = check_elasticity(fit_demand(data, DemandConfig(components=3)), data)
+    assert all(category.priced and category.scale == 1 for category in found.categories)
+
+
+def test_the_check_is_the_same_in_every_run(data, model, checked):
+    assert check_elasticity(model, data) == checked
+
+
+def test_large_data_are_sampled_by_whole_pages(data, model, monkeypatch):
+    monkeypatch.setattr("fairtag.demand.elasticity.ROWS", 8_000)
+    found = check_elasticity(model, data, seed=3)
+    total = sum(category.purchases for category in found.categories)
+    assert 0.3 < total / data.bought.sum() < 0.5
+
+
+def test_a_check_that_changes_nothing_leaves_prices_as_they_were(data, model, checked):
+    items, similarity = np.arange(9), np.full(9, 0.7)
+    np.testing.assert_array_equal(cross_checked(model, checked).page(items, similarity), model.page(items, similarity))
+    assert isinstance(checked.reaction, Reaction)
+
+
+def test_the_estimator_gives_the_figures_of_econml(data, model):
+    category = model.category[data.item]
+    seen = np.unique(category)
+    fold = data.fold[data.page]
+    with warnings.catch_warnings():  # of its imports and of its dependencies, about their own future
+        warnings.simplefilter("ignore")
+        from econml.dml import LinearDML
+        from sklearn.linear_model import Ridge
+
+        theirs = LinearDML(
+            model_y=Ridge(),
+            model_t=Ridge(),
+            fit_cate_intercept=False,
+            cv=[(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)],
+        )
+        theirs.fit(
+            data.bought,
+            np.log(data.y),
+            X=(category[:, None] == seen).astype(float),
+            W=_controls(model, data, np.arange(data.n_rows), fold),
+            cache_values=True,
+            inference="statsmodels",
+        )
+        unit = np.eye(seen.size)
+        expected = [theirs.const_marginal_effect(unit), *theirs.const_marginal_effect_interval(unit, alpha=0.05)]
+        residual = theirs.residuals_[1]
+    *found, treated = _double_machine_learning(model, data, category, seen)
+    np.testing.assert_allclose(found, [np.ravel(each) for each in expected], rtol=1e-6)
+    np.testing.assert_allclose(treated, np.ravel(residual), atol=1e-9)
+
+
+def _with_slope(model, factor):
+    """The posterior with every slope times a factor; utility at the usual price stays."""
+    half, posterior = model.layout.half, model.posterior
+    theta, effects = posterior.theta.copy(), posterior.effects.copy()
+    usual = model.usual_ratio.mean()
+    theta[:half] += (factor - 1) * usual * theta[half : 2 * half]
+    theta[half : 2 * half] *= factor
+    effects[:, 0] += (factor - 1) * usual * effects[:, 1]
+    effects[:, 1] *= factor
+    return replace(posterior, theta=theta, effects=effects)

@@ -1,0 +1,163 @@
+"""Two processes, with the encoder whole in each or cut over both, learn what one learns; killed or not."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from fairtag.encoder.encoder import load_encoder
+from fairtag.encoder.folder import REPORT
+from fairtag.encoder.training import train_encoder
+
+TEXTS = ["red drill", "a chair for the lamp", "premium mower"]
+WORKER = """
+import json, pathlib, sys
+import pandas, torch
+from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.training import train_encoder
+torch.set_num_threads(1)
+folder, rank, killed_at = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+store = torch.distributed.FileStore(str(folder / f"store-{killed_at}"), 2)
+torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+config = EncoderConfig.from_mapping(json.loads((folder / "config.json").read_text()))
+judgements, items = pandas.read_parquet(folder / "j.parquet"), pandas.read_parquet(folder / "i.parquet")
+
+def progress(now):
+    if now.step == killed_at:
+        raise KeyboardInterrupt
+
+train_encoder(config, judgements, items, folder / "group", progress=progress)
+torch.distributed.destroy_process_group()
+"""
+
+
+def as_group(folder, config, judgements, items, killed_at=0):
+    """Train in two processes; where the first is to die at a step, end the other too."""
+    judgements.to_parquet(folder / "j.parquet")
+    items.to_parquet(folder / "i.parquet")
+    (folder / "config.json").write_text(json.dumps(config.as_json()))
+    (folder / "worker.py").write_text(textwrap.dedent(WORKER))
+    command = [sys.executable, str(folder / "worker.py"), str(folder)]
+    group = [
+        subprocess.Popen(
+            [*command, str(rank), str(killed_at)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for rank in (0, 1)
+    ]
+    output, _ = group[0].communicate(timeout=200)
+    if killed_at:
+        group[1].kill()
+        assert group[0].returncode != 0
+        assert "KeyboardInterrupt" in output, output
+    other, _ = group[1].communicate(timeout=200)
+    if not killed_at:
+        assert group[0].returncode == 0, output
+        assert group[1].returncode == 0, other
+    return folder / "group"
+
+
+def assert_alike(one, other):
+    rows = [load_encoder(folder, backend="torch").encode(TEXTS, "item") for folder in (one, other)]
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-4)  # sums of gradients are rounded in another order
+
+
+@pytest.fixture(scope="module")
+def alone(config, judgements, items, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "e"
+    return folder, train_encoder(config(accumulation=2, max_steps=4, evaluate_every=2), judgements, items, folder)
+
+
+@pytest.fixture(scope="module")
+def cut(config, judgements, items, tmp_path_factory):
+    settings = config(max_steps=4, evaluate_every=2, checkpoint_every=1, sharding="full")
+    return as_group(tmp_path_factory.mktemp("cut"), settings, judgements, items)
+
+
+def assert_same_training(folder, alone):
+    report, (one, expected) = json.loads((folder / REPORT).read_text()), alone
+    assert report["processes"] == 2
+    assert report["tokens"] == pytest.approx(expected.tokens, rel=0.2)
+    assert report["trained_parameters"] == expected.trained_parameters
+    for scores, others in zip(report["evaluations"], expected.evaluations, strict=True):
+        assert scores == pytest.approx(others, abs=1e-3)
+    assert_alike(one, folder)
+
+
+def test_two_processes_with_a_micro_batch_each_are_one_that_accumulates_two(alone, config, judgements, items, tmp_path):
+    assert_same_training(as_group(tmp_path, config(max_steps=4, evaluate_every=2), judgements, items), alone)
+
+
+def test_an_encoder_cut_over_two_processes_learns_what_a_whole_one_does(alone, cut):
+    assert_same_training(cut, alone)
+
+
+def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(config, judgements, items, tmp_path):
+    settings = {"method": "lora", "lora_rank": 2, "gradient_checkpointing": True, "max_steps": 3}
+    train_encoder(config(accumulation=4, **settings), judgements, items, tmp_path / "alone")
+    folder = as_group(tmp_path, config(accumulation=2, sharding="full", **settings), judgements, items)
+    assert_alike(tmp_path / "alone", folder)
+
+
+def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(cut, config, judgements, items, tmp_path):
+    settings = config(max_steps=4, evaluate_every=2, checkpoint_every=1, sharding="full")
+    as_group(tmp_path, settings, judgements, items, killed_at=3)
+    assert [file.name for file in (tmp_path / ".group.training").glob("step-*")] == ["step-00000003"]
+    again = as_group(tmp_path, settings, judgements, items)
+    for file in sorted((cut / "model").glob("*.safetensors")):
+        assert (again / "model" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_one_process_has_the_whole_encoder_whatever_the_setting(config, judgements, items, tmp_path):
+    for sharding in ("none", "full"):
+        train_encoder(config(max_steps=2, sharding=sharding), judgements, items, tmp_path / sharding)
+    rows = [load_encoder(tmp_path / name, backend="torch").encode(TEXTS, "item") for name in ("none", "full")]
+    np.testing.assert_array_equal(rows[1], rows[0])
+
+
+def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(tiny_base, tmp_path):
+    program = tmp_path / "part.py"
+    program.write_text(
+        textwrap.dedent("""
+        import json, sys
+        import torch
+        from torch import distributed
+        from fairtag.encoder.model import load_base
+        from fairtag.encoder.sharding import cut_like, shard, whole
+        rank = int(sys.argv[2])
+        distributed.init_process_group("gloo", store=distributed.FileStore(sys.argv[3], 2), rank=rank, world_size=2)
+        model = load_base(sys.argv[1])[0]
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        shard(model, "cpu")
+        held = sum(value.to_local().numel() for value in model.parameters())
+        for name, value in model.state_dict().items():
+            assert torch.equal(whole(value), before[name]), name
+            assert torch.equal(whole(cut_like(before[name], value)), before[name]), name
+        print(json.dumps([held, sum(value.numel() for value in before.values())]))
+        distributed.destroy_process_group()
+    """)
+    )
+    command = [sys.executable, str(program), str(tiny_base)]
+    group = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    answers = [json.loads(process.communicate(timeout=200)[0]) for process in group]
+    total = answers[0][1]
+    assert sum(held for held, _ in answers) == total
+    assert max(held for held, _ in answers) < 0.55 * total
+
+
+def test_gradients_are_clipped_by_the_norm_of_all_of_them():
+    from fairtag.encoder.sharding import clip
+
+    values = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))]
+    values[0].grad, values[1].grad = torch.full((3,), 3.0), torch.full((2,), 4.0)
+    expected = [value.grad.clone() for value in values]
+    norm = torch.cat(expected).norm()
+    clip(values, 1.0)
+    for value, before in zip(values, expected, strict=True):
+        torch.testing.assert_close(value.grad, before / norm, rtol=1e-5, atol=1e-6)

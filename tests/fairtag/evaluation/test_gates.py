@@ -1,0 +1,82 @@
+"""The gates of demand and of group gaps, each from both sides of its thresholds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.types import Status
+from fairtag.demand.calibration import Calibration, Estimate
+from fairtag.evaluation.calibration_gate import demand_gate
+from fairtag.evaluation.fairness_gate import gap_gate, price_by_group, promises_gate
+from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.fairness.audit import AuditReport, Finding
+from fairtag.fairness.ratios import Ratio
+from fairtag.page.quote_rows import quote_frame
+from fairtag.policy.guardrails import GuardrailLimits
+
+
+def calibration(slope: float, low: float, high: float) -> Calibration:
+    none = Estimate(0.0, -1.0, 1.0)
+    return Calibration(none, Estimate(slope, low, high), none, (), 0.5, {}, 100, 40, 41.0)
+
+
+@pytest.mark.parametrize(
+    ("slope", "low", "high", "verdict"),
+    [
+        (1.0, 0.95, 1.05, "pass"),
+        (0.9, 0.5, 1.5, "pass"),
+        (1.1, 1.08, 1.12, "pass"),
+        (0.89, 0.80, 0.899, "fail"),  # surely outside
+        (0.89, 0.80, 0.98, "pass"),  # outside, but the data do not say so
+        (1.2, 1.09, 1.31, "pass"),
+        (1.2, 1.11, 1.29, "fail"),
+        (0.74, 0.4, 1.1, "fail"),  # no interval saves a slope that far out
+        (1.36, 0.9, 1.8, "fail"),
+        (float("nan"), float("nan"), float("nan"), "fail"),
+    ],
+)
+def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, verdict):
+    assert demand_gate(calibration(slope, low, high), EvaluationLimits()).verdict == verdict
+
+
+def finding(group: str, verdict: Status, gap: float = 0.001) -> Finding:
+    ratio = Ratio(1.0, 0.9, 1.1)
+    return Finding(
+        "age", group, verdict, "why", 2000, 100, 50, gap, gap - 0.001, gap + 0.001, 0.001, 0.5, 0.5, ratio, None, None
+    )
+
+
+def test_one_group_that_would_wake_someone_is_enough_to_refuse():
+    calm = [finding(name, Status.PASS) for name in "abc"]
+    assert gap_gate(AuditReport((*calm, finding("d", Status.WARN, 0.01)), {})).verdict == "pass"
+    gate = gap_gate(AuditReport((*calm, finding("d", Status.URGENT, 0.04)), {}))
+    assert gate.verdict == "fail"
+    assert gate.value == 0.04
+    assert "age d" in gate.note
+
+
+def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
+    silent = finding("a", Status.UNKNOWN, np.nan)
+    assert gap_gate(AuditReport((silent,), {})).verdict == "could not tell"
+    gate = gap_gate(AuditReport((silent, finding("b", Status.PASS)), {}))
+    assert gate.verdict == "pass"
+    assert "1 without a sure answer" in gate.note
+
+
+def test_without_an_audit_table_the_gate_does_not_apply_and_without_quotes_promises_are_not_kept():
+    assert gap_gate(None).verdict == "not applicable"
+    assert promises_gate([quote_frame([])], GuardrailLimits()).verdict == "could not tell"
+
+
+def test_the_picture_shows_every_group_that_is_large_enough_and_no_other():
+    undecided = finding("a", Status.UNKNOWN)
+    small = replace(finding("b", Status.UNKNOWN), users=29)
+    users = [f"u{n}" for n in range(60)]
+    quotes = pd.DataFrame({schema.USER_KEY: users, schema.PRICE_MINOR: [90, 80] * 30, schema.LIST_PRICE_MINOR: 100})
+    groups = pd.DataFrame({schema.USER_ID: users, schema.ATTRIBUTE: "age", schema.GROUP: ["a", "b"] * 30})
+    (shown,) = price_by_group(quotes, groups, AuditReport((undecided, small), {}))
+    assert (shown["group"], shown["value"], shown["n"]) == ("a", pytest.approx(0.9), 30)
+    assert price_by_group(quotes, None, None) == []

@@ -1,0 +1,312 @@
+"""The gates: a sound model passes what it should, each defect fails its own gate, and the document says why."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.errors import BundleError, DecisionError, DecisionRejected
+from fairtag.evaluation import EvaluationLimits, evaluate
+from fairtag.evaluation.behaviour_gate import behaviour_gates, requests
+from fairtag.evaluation.budget_gate import budget_gates
+from fairtag.evaluation.evaluate import _champion, _hold_out
+from fairtag.evaluation.fairness_gate import promises_gate, proxy_figures
+from fairtag.evaluation.held_out_demand import fit_judges, interval, judge, make_trial
+from fairtag.evaluation.price_gate import PriceAccuracy, price_gates
+from fairtag.evaluation.relevance_gate import Relevance, paired_interval, relevance_gate
+from fairtag.evaluation.value_gate import (
+    PolicyPrices,
+    non_inferiority,
+    observational_gate,
+    off_policy_gates,
+    offer_figures,
+    on_menu,
+)
+from fairtag.model.decision import content_hash, require_accepted
+from fairtag.model.decision_report import write_report
+from fairtag.model.manifest import write_manifest
+from fairtag.model.pricing_model import SEARCH
+from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
+from fairtag.search.dense_index import CHOICE
+
+LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
+
+
+@pytest.fixture(scope="module")
+def hold_out(model, joined):
+    return _hold_out(joined, [model])
+
+
+@pytest.fixture(scope="module")
+def vectors(model, hold_out):
+    return query_vectors(model, hold_out)
+
+
+@pytest.fixture(scope="module")
+def pages(model, hold_out, vectors):
+    return list(shadow_pages(model, sample_pages(hold_out, 60, 0), vectors))
+
+
+@pytest.fixture(scope="module")
+def judgement(model, hold_out, vectors):
+    judges = fit_judges(model, hold_out)
+    assert judges is not None
+    return judge(make_trial(model, sample_pages(hold_out, 150, 0), vectors), judges, 0)
+
+
+@pytest.fixture(scope="module")
+def decision(bundle, market, joined):
+    return evaluate(bundle, bundle, market.tables, joined, limits=LIMITS)
+
+
+def verdicts(decision):
+    return {gate["name"]: gate["verdict"] for gate in decision["gates"]}
+
+
+def test_the_report_says_which_index_searches_and_what_it_finds_of_held_out_queries(decision):
+    index = decision["metrics"]["challenger"]["search_index"]
+    assert (index["kind"], index["recall_at_100"]) == ("scan", 1.0)  # so few items need no codes
+    assert index["queries"] > 0
+
+
+def test_a_model_is_not_inferior_to_itself(decision):
+    found = {gate["name"]: gate for gate in decision["gates"]}
+    assert found["non_inferiority"]["verdict"] == "pass"
+    assert found["non_inferiority"]["value"] == 0.0
+    assert found["relevance"]["verdict"] == "pass"
+    assert found["relevance"]["value"] == 0.0
+    assert decision["champion"]["bundle_digest"] == decision["challenger"]["bundle_digest"]
+
+
+def test_a_sound_model_keeps_its_promises_and_behaves(decision):
+    found = verdicts(decision)
+    for name in ("price_promises", "within_bounds", "monotone_in_cost", "blind_to_the_customer", "price_accuracy"):
+        assert found[name] == "pass", name
+
+
+def test_the_document_is_whole_and_reads_as_a_page(decision, bundle, tmp_path):
+    assert decision["hash"] == content_hash(decision)
+    page = write_report(tmp_path / "decision.html", decision).read_text()
+    for gate in decision["gates"]:
+        assert gate["name"].replace("_", " ") in page
+    assert page.count("<svg") >= 3
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    if not decision["accepted"]:
+        with pytest.raises(DecisionRejected):
+            require_accepted(decision, bundle)
+
+
+def test_the_document_holds_what_needs_no_counterfactual(decision):
+    for side in ("challenger", "champion"):
+        offers = decision["metrics"][side]["offers"]
+        assert offers["sold"] + offers["unsold"] > 100
+        assert 0 <= offers["booking_regret"] <= 1
+        assert all(0 <= offers[name] <= 1 for name in ("pdr", "pdp", "pir", "pip"))
+
+
+def test_offers_count_only_what_could_be_bought(judgement):
+    trial = judgement.trial
+    logged = trial.rows[schema.PRICE].to_numpy(dtype=float)
+    found = offer_figures(trial, PolicyPrices("as logged", logged, logged))
+    assert found["sold"] + found["unsold"] == trial.on_sale.sum()
+    assert (found["pdr"], found["pir"], found["booking_regret"]) == (0.0, 1.0, 0.0)
+    assert "pdp" not in found  # nothing was suggested below the logged price
+    halved = offer_figures(trial, PolicyPrices("half", 0.5 * logged, logged))
+    assert (halved["pdr"], halved["pir"], halved["booking_regret"]) == (1.0, 0.0, 0.5)
+
+
+def test_a_feature_that_is_a_group_under_another_name_is_seen(hold_out):
+    users = pd.Series(hold_out[schema.USER_ID].unique(), name=schema.USER_ID)
+    many = pd.concat([hold_out.assign(**{schema.USER_ID: hold_out[schema.USER_ID] + suffix}) for suffix in "ab"])
+    group = np.where(np.arange(2 * len(users)) < len(users), "a", "b")
+    groups = pd.DataFrame(
+        {schema.USER_ID: [*(users + "a"), *(users + "b")], schema.ATTRIBUTE: "planted", schema.GROUP: group}
+    )
+    told = many.assign(**{schema.PROMOTION_RESPONSE: many[schema.USER_ID].str.endswith("a").astype(float)})
+    assert proxy_figures(told, groups, 0)["planted: a"] > 0.99
+    assert proxy_figures(many, groups, 0)["planted: a"] < 0.65
+    assert proxy_figures(many, groups.head(0), 0) == proxy_figures(many, None, 0) == {}
+
+
+def test_an_encoder_worse_than_the_champion_fails_relevance():
+    rng = np.random.default_rng(0)
+    good, bad = rng.uniform(0.7, 1.0, 200), rng.uniform(0.5, 0.8, 200)
+    rival = Relevance(good, good)
+    assert relevance_gate(Relevance(bad, bad), rival, 0.01, 0).verdict == "fail"
+    assert relevance_gate(Relevance(good, bad), None, 0.01, 0).verdict == "pass"
+    assert relevance_gate(Relevance(good[:5], bad[:5]), None, 0.01, 0).verdict == "could not tell"
+
+
+def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():
+    rng = np.random.default_rng(0)
+    true = np.exp(rng.normal(3, 1, 400))
+    median = np.full(400, np.exp(3.0))
+    guess = np.exp(rng.normal(3, 1, 400))
+    bad = PriceAccuracy(true, guess, guess * 0.99, guess * 1.01, median)
+    assert [gate.verdict for gate in price_gates(bad, 0.9, 0.02, 0)] == ["fail", "fail"]
+    near = true * np.exp(rng.normal(0, 0.1, 400))
+    good = PriceAccuracy(true, near, near * np.exp(-0.1645), near * np.exp(0.1645), median)
+    assert [gate.verdict for gate in price_gates(good, 0.9, 0.02, 0)] == ["pass", "pass"]
+
+
+def test_a_policy_that_gives_everything_away_is_refused(judgement):
+    cost = judgement.trial.cost
+    given_away = PolicyPrices("given away", cost * 1.01, cost)
+    listed = PolicyPrices("list", judgement.trial.listed, cost)
+    assert observational_gate(judgement, given_away, LIMITS, 0).verdict == "fail"
+    assert non_inferiority(judgement, given_away, listed, 0.01, 0).verdict == "fail"
+
+
+def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(judgement):
+    policy = PolicyPrices("list", judgement.trial.listed, judgement.trial.cost)
+    strict = replace(LIMITS, require_experiment=True)
+    assert observational_gate(judgement, policy, strict, 0).verdict == "could not tell"
+
+
+def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_demand(judgement, market):
+    planted = market.planted
+    rows = judgement.trial.rows
+    relevance = planted.relevance(rows[schema.QUERY].tolist())[np.arange(len(rows)), judgement.trial.item]
+    a, b = planted.page(judgement.trial.item[:, None], relevance[:, None], judgement.trial.behaviour)
+    price = judgement.trial.listed * 0.9
+    ours = judgement.page_profit(price)
+    truth = replace(judgement, a=a[:, 0], b=b[:, 0]).page_profit(price)
+    assert ours.mean() == pytest.approx(truth.mean(), rel=0.25)
+
+
+def test_item_profits_add_up_to_the_page(judgement):
+    price = judgement.trial.listed * 0.9
+    total = np.bincount(judgement.trial.page, weights=judgement.item_profit(price))
+    np.testing.assert_allclose(total, judgement.page_profit(price), rtol=1e-12)
+
+
+def test_item_rewards_at_the_logged_level_are_the_page_s_own(judgement):
+    logged = judgement.trial.rows[schema.PRICE].to_numpy()
+    ratio = np.full(len(logged), 1.0)
+    same = replace(judgement, trial=replace(judgement.trial, rows=judgement.trial.rows.assign(price=logged)))
+    rewards = same.item_rewards(np.array([1.0]))[:, 0]
+    at_list = np.isclose(logged, judgement.trial.listed)
+    np.testing.assert_allclose(rewards[at_list], same.item_profit(logged)[at_list], rtol=1e-9)
+    assert ratio.size == len(rewards)
+
+
+def test_a_price_is_shared_between_its_neighbours_on_the_menu():
+    menu = np.array([1.0, 0.7, 0.85])
+    listed = np.full(4, 100.0)
+    policy = PolicyPrices("p", np.array([100.0, 77.5, 85.0, 77.5]), np.array([70.0, 70.0, 70.0, 75.0]))
+    chance = on_menu(policy, listed, menu)
+    np.testing.assert_allclose(chance.sum(axis=1), 1.0)
+    np.testing.assert_allclose(chance[0], [1, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(chance[1], [0, 0.5, 0.5], atol=1e-9)
+    np.testing.assert_allclose(chance[2], [0, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(chance[3], [0, 0, 1], atol=1e-9)  # 70 lies under the floor of 75
+    mean = chance[:3] @ menu * 100
+    np.testing.assert_allclose(mean, policy.price[:3], atol=1e-9)
+
+
+def test_a_randomised_log_judges_by_what_was_shown_and_bought(judgement, market):
+    menu = np.array(market.tables.metadata["price_menu"], dtype=float)
+    listed, cost = judgement.trial.listed, judgement.trial.cost
+
+    def gates(price):
+        found = off_policy_gates(judgement, PolicyPrices("p", price, np.zeros_like(price)), menu, LIMITS)
+        return {gate.name.removeprefix("off_policy_"): gate for gate in found}
+
+    at_list, given_away = gates(listed), gates(cost * 1.01)
+    assert set(at_list) == {"support", "balance", "uplift", "agreement", "placebo"}
+    shown = judgement.trial.on_sale & np.isclose(judgement.trial.rows[schema.PRICE], listed, atol=0.011)
+    weight = 1 / judgement.trial.rows[schema.PROPENSITY][shown]
+    assert at_list["support"].value == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
+    assert at_list["placebo"].verdict == at_list["balance"].verdict == "pass"
+    assert given_away["uplift"].verdict == "fail"
+    assert given_away["uplift"].high < at_list["uplift"].value
+
+
+def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
+    rng = np.random.default_rng(0)
+    draws = np.tile(rng.normal(1.0, 1.0, 400), (64, 1))
+    alone = interval(draws, np.arange(400), 0)
+    shared = interval(draws, np.arange(400) // 20, 0)
+    assert alone[0] < draws[0].mean() < alone[1]
+    assert alone == pytest.approx((draws[0].mean() - 0.098, draws[0].mean() + 0.098), abs=0.03)
+    assert interval(np.repeat(draws, 1, axis=0), np.zeros(400, dtype=np.int64), 0)[0] == pytest.approx(draws[0].mean())
+    assert shared[0] < draws[0].mean() < shared[1]
+
+
+def test_a_tampered_price_breaks_a_promise(pages, model):
+    quotes = shadow_quotes(pages, with_users=True)
+    limits = model.policy.limits
+    assert promises_gate([quotes], limits).verdict == "pass"
+    broken = quotes.copy()
+    broken.loc[0, schema.PRICE_MINOR] = broken.loc[0, schema.LIST_PRICE_MINOR] + 100
+    gate = promises_gate([quotes, broken], limits)
+    assert gate.verdict == "fail"
+    assert "list" in gate.note
+    assert promises_gate([quotes.iloc[:0]], limits).verdict == "could not tell"
+
+
+def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
+    tried = requests(model, pages, vectors)
+    shadow = pages[0]
+    cheap = shadow.page.items[0]._replace(price_minor=1)
+    broken = replace(shadow, page=replace(shadow.page, items=(cheap, *shadow.page.items[1:])))
+    assert behaviour_gates(model, [broken], tried)[0].verdict == "fail"
+    assert [gate.verdict for gate in behaviour_gates(model, pages, tried)] == ["pass"] * 3
+
+
+def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
+    tried = requests(model, pages, vectors)
+    tight = replace(LIMITS, price_milliseconds=1e-6, encode_milliseconds=1e-6, bundle_bytes=1.0)
+    assert {gate.verdict for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
+
+
+def test_shadow_pages_keep_their_promises_within_an_epoch(pages):
+    quotes = shadow_quotes(pages, with_users=True)
+    told = quotes.groupby([schema.USER_KEY, schema.ITEM_ID, schema.EPOCH])[schema.PRICE_MINOR].nunique()
+    assert (told == 1).all()
+
+
+def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_out, vectors):
+    old = sample_pages(hold_out, 10, 0)
+    old = old.assign(**{schema.TS: old[schema.TS] - pd.Timedelta(days=3_000)})
+    priced = list(shadow_pages(model, old, vectors))
+    assert any(shadow.page.personalised for shadow in priced)
+    assert {shadow.ts.dayofweek for shadow in priced} == set(old[schema.TS].dt.dayofweek)
+    assert until_lawful(old[schema.TS], "US-NY") % pd.Timedelta(weeks=1) == pd.Timedelta(0)
+    nowhere, today = until_lawful(old[schema.TS], "US-TX"), until_lawful(hold_out[schema.TS], "US-NY")
+    assert (nowhere, today) == (pd.Timedelta(0), pd.Timedelta(0))
+    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).verdict == "pass"
+
+
+def test_shadow_quotes_name_no_customer_unless_asked(pages):
+    assert shadow_quotes(pages)[schema.USER_KEY].isna().all()
+
+
+def test_a_champion_that_cannot_be_read_stops_the_judgement(bundle, market, joined, tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(BundleError, match=r"champion cannot be read.*take the alias champion"):
+        evaluate(bundle, tmp_path / "old", market.tables, joined, limits=LIMITS)
+
+
+def test_a_champion_of_before_its_search_had_an_index_stops_the_judgement_alike(bundle, tmp_path):
+    older = tmp_path / "old"
+    shutil.copytree(bundle, older)
+    (older / SEARCH / CHOICE).unlink()
+    write_manifest(older, {})
+    with pytest.raises(BundleError, match=r"champion cannot be read.*index.json: missing"):
+        _champion(older)
+
+
+def test_a_paired_interval_of_no_difference_is_zero():
+    assert paired_interval(np.zeros(50), 0) == (0.0, 0.0)
+
+
+def test_a_hold_out_of_unknown_items_is_an_error_not_a_pass(bundle, market, joined):
+    foreign = joined.assign(item_id="nothing-we-sell")
+    with pytest.raises(DecisionError, match="nothing can be judged"):
+        evaluate(bundle, None, market.tables, foreign, limits=LIMITS)

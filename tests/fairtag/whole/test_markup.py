@@ -1,0 +1,72 @@
+"""A policy that allows prices above list: what was allowed is no breach, and one unit more is, in every check."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairtag.base import schema
+from fairtag.evaluation.behaviour_gate import behaviour_gates
+from fairtag.evaluation.fairness_gate import promises_gate
+from fairtag.model.pricing_model import PricingModel
+from fairtag.page.held_out import ShadowPage
+from fairtag.page.priced_page import PricedPage
+from fairtag.page.pricing import price_page, retrieve
+from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.policy.context import UserContext
+
+EPOCH = 20_620
+TS = pd.Timestamp("2026-06-16", tz="UTC")
+MARKUP = 0.10
+
+
+@pytest.fixture(scope="module")
+def marked_up(model):
+    """The model under a policy with a markup, in a market where customers hardly mind the price."""
+    limits = replace(model.policy.limits, discount_only=False, max_markup=MARKUP, corridor_ratio=2.0)
+    reaction = replace(model.demand.reaction, scale=model.demand.reaction.scale * 0.2)
+    policy = replace(model.policy, limits=limits, exploration=0.0, confidence=0.0)
+    return replace(model, policy=policy, demand=replace(model.demand, reaction=reaction))
+
+
+@pytest.fixture(scope="module")
+def page(marked_up: PricingModel):
+    query = marked_up.encoder.encode(["oak bookcase white"], "query")[0]
+    rows = retrieve(marked_up, query, "oak bookcase white", UserContext(), 12)
+    return price_page(marked_up, rows, query, UserContext(), epoch=EPOCH)
+
+
+def shadow(page: PricedPage) -> ShadowPage:
+    return ShadowPage("p", "u1", TS, None, pd.DataFrame(), page)
+
+
+def log(page: PricedPage) -> pd.DataFrame:
+    return quote_frame(quote_rows(page, quote_id="q", ts=TS, task="search", user_key="k"))
+
+
+def test_prices_rise_above_list_and_never_above_the_markup(page):
+    ratio = np.array([item.price_minor / item.list_price_minor for item in page.items])
+    assert (ratio > 1).any()
+    assert (ratio <= 1 + MARKUP + 1e-9).all()
+
+
+def test_gate_and_promises_judge_by_the_ceiling_of_the_mode(page, model, marked_up):
+    assert behaviour_gates(marked_up, [shadow(page)], [])[0].verdict == "pass"
+    assert promises_gate([log(page)], marked_up.policy.limits).verdict == "pass"
+    assert behaviour_gates(model, [shadow(page)], [])[0].verdict == "fail"
+    strict = promises_gate([log(page)], model.policy.limits)
+    assert strict.verdict == "fail"
+    assert "list" in strict.note
+
+
+def test_one_unit_above_the_ceiling_of_the_mode_is_a_breach(page, marked_up):
+    item = page.items[0]
+    most = int(item.list_price_minor * (1 + MARKUP) + 1e-6)
+    over = item._replace(price_minor=most + 1, high_minor=most + 1)
+    broken = replace(page, items=(over, *page.items[1:]))
+    assert behaviour_gates(marked_up, [shadow(broken)], [])[0].verdict == "fail"
+    gate = promises_gate([log(broken)], marked_up.policy.limits)
+    assert gate.verdict == "fail"
+    assert "list: 1" in gate.note
+    assert log(broken)[schema.PRICE_MINOR].iloc[0] == most + 1

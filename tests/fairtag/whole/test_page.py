@@ -1,0 +1,184 @@
+"""A page priced for one customer: consent, promises, bounds, reasons, and the same answer for the same question."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.types import Reason
+from fairtag.page.day_corridor import own_corridor
+from fairtag.page.pricing import explain_page, price_page, retrieve
+from fairtag.page.problem import page_problem
+from fairtag.policy.context import UserContext
+from fairtag.policy.disclosure import read_disclosures
+from fairtag.policy.guardrails import snap
+
+EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
+NEW_YORK = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
+BEHAVIOUR = {
+    schema.RECENCY_DAYS: 3.0,
+    schema.ORDERS_90D: 1.0,
+    schema.SPEND_90D: 40.0,
+    schema.PROMOTION_RESPONSE: 0.95,
+}
+
+
+def test_the_same_request_gives_the_same_page(model, rows, query, customer):
+    pages = [price_page(model, rows, query, customer(model), epoch=EPOCH) for _ in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_every_price_is_inside_its_bounds_and_never_above_list(model, rows, query, customer):
+    for item in price_page(model, rows, query, customer(model), epoch=EPOCH).items:
+        assert item.low_minor <= item.price_minor <= item.high_minor
+        assert item.price_minor <= item.list_price_minor
+        assert item.reasons
+        assert 0 <= item.purchase_probability <= 1
+
+
+def test_behaviour_moves_prices_and_new_york_is_told_byte_for_byte(model, rows, query, customer, certain, prices):
+    sure = certain(model)
+    eager = price_page(sure, rows, query, customer(model), epoch=EPOCH)
+    thrifty = price_page(
+        sure, rows, query, customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0}), epoch=EPOCH
+    )
+    assert prices(eager) != prices(thrifty)
+    assert eager.personalised
+    assert eager.disclosure == NEW_YORK
+
+
+def test_who_opts_out_is_priced_as_a_guest_and_told_so(model, rows, query, customer, prices):
+    known = price_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH)
+    guest = price_page(model, rows, query, UserContext(opted_out=True, jurisdiction="US-NY"), epoch=EPOCH)
+    assert prices(known) == prices(guest)
+    assert all(item.reasons[0] is Reason.OPTED_OUT and not item.personalised for item in known.items)
+    assert known.disclosure is None
+
+
+@pytest.mark.parametrize("jurisdiction", [None, "XX", "CN"])
+def test_where_personal_prices_are_not_known_to_be_lawful_they_are_off(model, rows, query, jurisdiction, customer):
+    allowed = read_disclosures().rule(jurisdiction, model.policy.day_of(EPOCH)).personalisation
+    page = price_page(model, rows, query, customer(model, jurisdiction=jurisdiction), epoch=EPOCH)
+    if allowed:
+        assert page.disclosure
+    else:
+        assert all(Reason.JURISDICTION_OFF in item.reasons for item in page.items)
+        assert not page.personalised
+
+
+def test_a_promised_price_is_kept(model, rows, query, customer):
+    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+    fixed = np.full(len(rows), np.nan)
+    fixed[2] = first.items[2].price_minor / 100
+    other = customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0})
+    again = price_page(model, rows, query, other, epoch=EPOCH, fixed_price=fixed)
+    assert again.items[2].price_minor == first.items[2].price_minor
+
+
+def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows, query, prices):
+    listed = model.market.list_price[rows]
+    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, fixed_price=listed)
+    top = own_corridor(model, rows).high
+    assert (np.array(prices(page)) / 100 <= top + 1e-6).all()
+    assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
+
+
+def test_a_page_at_list_keeps_promises_and_holds_all_else_inside_the_law(model, rows, query, customer):
+    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+    fixed = np.full(len(rows), np.nan)
+    fixed[2] = first.items[2].price_minor / 100
+    market = replace(model.market.rows(rows), msrp=model.market.list_price[rows] * 0.95)
+    guest = UserContext(user_id="c1", jurisdiction="DE")
+    page = price_page(
+        model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, fixed_personal=True, list_only=True
+    )
+    assert page.items[2].price_minor == first.items[2].price_minor
+    top = own_corridor(model, rows).high
+    for place, item in enumerate(page.items):
+        if place == 2 or Reason.INFEASIBLE in item.reasons:
+            continue
+        assert Reason.LOW_CONFIDENCE_LIST in item.reasons
+        assert item.price_minor / 100 == pytest.approx(min(market.msrp[place], top[place]), abs=0.011)
+    assert [item.item_id for item in page.items if item.personalised] == [page.items[2].item_id]
+    assert page.disclosure, "a promise made from the customer's data is told, whenever it is shown"
+    drivers = explain_page(model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, list_only=True)
+    for item, why in zip(page.items, drivers, strict=True):
+        assert why["price_minor"] == pytest.approx(item.price_minor)
+        if why["contributions_minor"]:
+            assert sum(why["contributions_minor"].values()) == pytest.approx(why["price_minor"] - why["base_minor"])
+
+
+def test_a_search_shows_what_is_in_stock_now(model, query):
+    usual = retrieve(model, query, "", UserContext(), 5)
+    stock = model.market.stock.copy()
+    stock[usual[0]] = 0.0
+    now = retrieve(model, query, "", UserContext(), 5, stock=stock)
+    assert usual[0] not in now
+    assert now[:4].tolist() == usual[1:].tolist()
+
+
+def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query, customer):
+    doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
+    page = price_page(doubtful, rows, query, customer(model), epoch=EPOCH)
+    if page.confidence < 1.0:
+        assert all(item.price_minor == item.high_minor for item in page.items)  # list, where the corridor reaches it
+        assert all(Reason.LOW_CONFIDENCE_LIST in item.reasons for item in page.items)
+    else:
+        assert page.confidence == 1.0
+
+
+def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, rows, query, customer):
+    curious = replace(model, policy=replace(model.policy, exploration=1.0, confidence=0.0))
+    page = price_page(curious, rows, query, customer(model), epoch=EPOCH)
+    explored = [item for item in page.items if Reason.EXPLORATION in item.reasons]
+    assert explored
+    assert all(0 < item.propensity <= 1 for item in page.items)
+    assert any(item.propensity < 1 for item in explored)
+    assert all(item.low_minor <= item.price_minor <= item.high_minor for item in page.items)
+
+
+def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, query, customer, certain, prices):
+    flat = replace(certain(model, personalise=False), demand=model.demand.without_similarity())
+    other = model.encoder.encode(["garden hose"], "query")[0]
+    users = [customer(model), customer(model, behaviour=None, history_items=(), history_age_days=()), UserContext()]
+    pages = [price_page(flat, rows, z, user, epoch=EPOCH) for z in (query, other, None) for user in users]
+    assert len({tuple(prices(page)) for page in pages}) == 1
+
+
+def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(model, rows, query, customer, prices):
+    f = model.market.list_price[rows] * np.linspace(0.3, 1.3, len(rows))  # below, inside and above the bounds
+    reference = replace(model.reference, f=model.reference.f.copy())
+    reference.f[rows] = f
+    policy = replace(model.policy, margin_weight=0.0, anchor_weight=0.5, exploration=0.0)
+    anchored = replace(model, reference=reference, policy=policy)
+    other = model.encoder.encode(["garden hose"], "query")[0]
+    pages = [
+        price_page(anchored, rows, z, user, epoch=EPOCH)
+        for z in (query, other)
+        for user in (UserContext(), customer(model))
+    ]
+    assert len({tuple(prices(page)) for page in pages}) == 1
+    demand = {Reason.DEMAND_HIGH_INTENT, Reason.DEMAND_PRICE_SENSITIVE}
+    assert all(Reason.ANCHOR in item.reasons and not demand & set(item.reasons) for item in pages[1].items)
+    problem = page_problem(anchored, rows, query, UserContext())
+    assert prices(pages[0]) == np.rint(100 * snap(f, problem.menu)).astype(int).tolist()
+    steep = replace(model.demand, b_min=40.0)  # nobody would pay more: a price nobody pays costs the objective least
+    assert prices(price_page(replace(anchored, demand=steep), rows, query, UserContext(), epoch=EPOCH)) == prices(
+        pages[0]
+    )
+
+
+def test_an_explanation_adds_up_to_the_price_that_was_served(model, rows, query, customer):
+    user = customer(model)
+    page = price_page(model, rows, query, user, epoch=EPOCH)
+    for item, why in zip(page.items, explain_page(model, rows, query, user, epoch=EPOCH), strict=True):
+        assert why["item_id"] == item.item_id
+        assert why["price_minor"] == pytest.approx(item.price_minor, abs=1e-9)
+        total = why["base_minor"] + sum(why["contributions_minor"].values())
+        assert total == pytest.approx(item.price_minor, abs=1e-6)
+
+
+def test_an_opt_out_s_explanation_names_no_behaviour(model, rows, query, customer):
+    for why in explain_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH):
+        assert why["contributions_minor"].get("behaviour", 0.0) == pytest.approx(0.0, abs=1e-9)

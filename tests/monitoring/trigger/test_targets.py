@@ -1,0 +1,94 @@
+"""Where the trigger starts runs: a command on this machine, a pipeline on Kubeflow."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from fairtag.base.errors import UnavailableError
+from fairtag.base.files import canonical_json, read_json, sha256_text
+from monitoring.trigger.targets import Kubeflow, Local, Request, Started
+from monitoring.trigger.trigger_policy import KubeflowTarget, LocalTarget
+
+
+def request(tmp_path):
+    return Request("retrain-1", "drift says page", {"why": 1}, tmp_path)
+
+
+def test_the_local_target_runs_the_command_with_reason_and_evidence(tmp_path):
+    script = "import sys, json, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2] + open(sys.argv[3]).read())"
+    command = (sys.executable, "-c", script, str(tmp_path / "ran"), "{run_name}: {reason} ", "{evidence}")
+    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == Started("retrain-1", "accepted")
+    assert (tmp_path / "ran").read_text().startswith("retrain-1: drift says page {")
+
+
+@pytest.mark.parametrize("command", [(sys.executable, "-c", "import sys; sys.exit('no disk')"), ("/no/such/program",)])
+def test_a_command_that_fails_says_why(tmp_path, command):
+    with pytest.raises(UnavailableError, match=r"no disk|No such file"):
+        Local(LocalTarget(command=command)).start(request(tmp_path))
+
+
+class FakeKubeflow:
+    """The calls of kfp.Client that the target makes."""
+
+    def __init__(self, runs=(), pipeline="p1", versions=("ver2", "ver1")):
+        self.runs = [SimpleNamespace(run_id=run, display_name=name) for run, name in runs]
+        self.pipeline, self.versions, self.submitted = pipeline, versions, []
+
+    def create_experiment(self, name, namespace=None):
+        return SimpleNamespace(experiment_id=f"exp-{name}")
+
+    def list_runs(self, **_):
+        return SimpleNamespace(runs=self.runs)
+
+    def get_pipeline_id(self, name):
+        return self.pipeline
+
+    def list_pipeline_versions(self, pipeline, **_):
+        return SimpleNamespace(pipeline_versions=[SimpleNamespace(pipeline_version_id=v) for v in self.versions])
+
+    @property
+    def _run_api(self):
+        return self
+
+    def run_service_create_run(self, run):
+        self.submitted.append(run)
+        return SimpleNamespace(run_id="run-7")
+
+
+KUBEFLOW = KubeflowTarget(host="http://kfp", pipeline="fairtag", parameters={"reason": "{reason}"})
+
+
+def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_path):
+    client = FakeKubeflow()
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-7")
+    submitted = client.submitted[0]
+    assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
+    assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
+    assert submitted.runtime_config.parameters == {"reason": "drift says page"}
+    assert submitted.description.startswith("drift says page. Checks: none. Evidence sha256:")
+    assert "retrain-1.json" in submitted.description
+
+
+def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_names(tmp_path):
+    client = FakeKubeflow()
+    Kubeflow(KUBEFLOW, client).start(request(tmp_path))
+    evidence = read_json(tmp_path / "retrain-1.json")
+    assert sha256_text(canonical_json(evidence)) in client.submitted[0].description
+
+
+def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
+    client = FakeKubeflow(runs=[("run-3", "retrain-1")])
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-3")
+    assert not client.submitted
+
+
+@pytest.mark.parametrize(
+    ("client", "message"),
+    [(FakeKubeflow(pipeline=None), "no pipeline"), (FakeKubeflow(versions=()), "no version"), (object(), "Attribute")],
+)
+def test_kubeflow_that_cannot_run_says_why(tmp_path, client, message):
+    with pytest.raises(UnavailableError, match=message):
+        Kubeflow(KUBEFLOW, client).start(request(tmp_path))

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.tables import coerce
+from serving.stores import journal as spool
+from serving.stores.quote_log import FILES_WAITING, SCHEMA, QuoteLog, to_table
+
+
+def record(number: int, items: int = 3) -> dict[str, Any]:
+    per_item: dict[str, Any] = {
+        schema.ITEM_ID: [f"item-{i}" for i in range(items)],
+        schema.CATEGORY: ["tools"] * items,
+        schema.RANK: list(range(1, items + 1)),
+        schema.REASONS: [["ANCHOR", "PRICE_ENDING"]] * items,
+        schema.PERSONALISED: [True] * items,
+    }
+    for name in ("similarity", "purchase_probability", "propensity"):
+        per_item[name] = [0.5] * items
+    for column in schema.QUOTES.columns:
+        if column.name.endswith("_minor"):
+            per_item[column.name] = [1_000] * items
+    page = {
+        schema.QUOTE_ID: f"q{number}",
+        schema.TS: 1_700_000_000_000_000 + number,
+        schema.MODEL_VERSION: "m1",
+        schema.TASK: "search",
+        schema.USER_KEY: None,
+        schema.QUERY: "größe 42",
+        schema.JURISDICTION: None,
+        schema.DISCLOSURE: None,
+        schema.DEGRADED: None,
+        schema.CURRENCY: "EUR",
+        schema.EPOCH: 20_000,
+        schema.FEATURE_AGE_SECONDS: None,
+    }
+    return {**page, **per_item}
+
+
+def read(folder: Path) -> pd.DataFrame:
+    files = sorted(folder.rglob("*.parquet"))
+    return pd.concat([pd.read_parquet(file) for file in files]) if files else pd.DataFrame(columns=SCHEMA.names)
+
+
+def test_a_row_is_what_the_contract_says() -> None:
+    frame = coerce(to_table([record(1), record(2, items=1)]).to_pandas(), schema.QUOTES)
+    assert list(frame.columns) == list(schema.QUOTES.names)
+    assert frame[schema.QUOTE_ID].tolist() == ["q1", "q1", "q1", "q2"]
+    assert frame[schema.TS].iat[0] == pd.Timestamp(1_700_000_000_000_001, unit="us", tz="UTC")
+    assert frame[schema.REASONS].iat[0] == ["ANCHOR", "PRICE_ENDING"]
+
+
+def test_everything_put_is_there_after_stop(tmp_path: Path) -> None:
+    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    log.start()
+    for number in range(50):
+        assert log.put(record(number))
+    assert log.stop()
+    assert set(read(tmp_path / "log")[schema.QUOTE_ID]) == {f"q{n}" for n in range(50)}
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_file_closes_at_its_size(tmp_path: Path) -> None:
+    log = QuoteLog(str(tmp_path), rows=6)
+    log.start()
+    for number in range(10):
+        log.put(record(number))
+    log.stop()
+    assert [len(pd.read_parquet(file)) for file in tmp_path.rglob("*.parquet")] == [6] * 5
+
+
+def test_a_file_closes_at_its_age(tmp_path: Path, until: Callable[..., None]) -> None:
+    log = QuoteLog(str(tmp_path), seconds=0.05)
+    log.start()
+    log.put(record(1))
+    until(lambda: log.counts.files == 1)
+    log.put(record(2))
+    until(lambda: log.counts.files == 2)
+    log.stop()
+
+
+def test_any_file_system_will_do() -> None:
+    log = QuoteLog("memory://quotes-test/log")
+    log.start()
+    log.put(record(1))
+    log.stop()
+    (file,) = fsspec.filesystem("memory").find("/quotes-test/log")
+    with fsspec.open(f"memory://{file}") as stream:
+        assert len(pd.read_parquet(stream)) == 3
+
+
+def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
+    log = QuoteLog(str(tmp_path), capacity=2)
+    kept = [log.put(record(number)) for number in range(5)]  # nobody writes yet
+    assert kept == [True, True, False, False, False]
+    assert (log.counts.pages, log.counts.dropped_pages) == (2, 3)
+    log.start()
+    assert log.stop()
+    assert set(read(tmp_path)[schema.QUOTE_ID]) == {"q0", "q1"}
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Callable[..., None]
+) -> None:
+    full = threading.Event()
+    full.set()
+    write = QuoteLog._write
+
+    def refusing(self: QuoteLog, name: str, records: Any) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        write(self, name, records)
+
+    monkeypatch.setattr(QuoteLog, "_write", refusing)
+    monkeypatch.setattr("serving.stores.quote_log.RETRY_SECONDS", 0.02)
+    log = QuoteLog(str(tmp_path), seconds=0.02)
+    log.start()
+    with caplog.at_level(logging.WARNING):
+        for number in range(20):
+            log.put(record(number))
+        until(lambda: log.counts.failures >= 2)
+    full.clear()
+    until(lambda: log.counts.rows == 60)
+    assert log.stop()
+    assert len(read(tmp_path)) == 60
+
+
+def test_a_disk_that_stays_full_is_given_up_and_left_to_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(QuoteLog, "_write", refusing)
+        log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+        log.start()
+        log.put(record(1))
+        assert log.stop()
+    assert read(tmp_path / "log").empty
+    again = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    again.start()
+    again.stop()
+    assert set(read(tmp_path / "log")[schema.QUOTE_ID]) == {"q1"}
+    assert again.counts.recovered_pages == 1
+
+
+def test_memory_stays_bounded_while_the_disk_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    def refusing(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(QuoteLog, "_write", refusing)
+    log = QuoteLog(str(tmp_path), rows=9, capacity=5)
+    log.start()
+    for number in range(100):
+        log.put(record(number))
+        time.sleep(0.001)
+    until(lambda: log.counts.dropped_pages > 0)
+    assert log.counts.pages <= (1 + FILES_WAITING) * 9 // 3 + 9 * 2 // 3 + 5 + 1
+    assert log.stop()
+
+
+def test_what_a_dead_process_journalled_is_read_back_once(tmp_path: Path) -> None:
+    segment = spool.Segment(tmp_path / "spool" / "quotes-20261122T120000-abc.jsonl")
+    segment.append(record(1))
+    segment.append(record(2))
+    segment._file.write(b'{"quote_id": "to')  # killed in the middle of a line
+    segment.leave()
+    for expected in (2, 0):
+        log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+        log.start()
+        log.stop()
+        assert log.counts.recovered_pages == expected
+        assert log.counts.torn_pages == (1 if expected else 0)
+        assert read(tmp_path / "log")[schema.QUOTE_ID].nunique() == 2
+
+
+def test_the_journal_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    segment = spool.Segment(tmp_path / "spool" / "quotes-20261122T120000-abc.jsonl")
+    segment.append(record(1))
+    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    log.start()
+    log.stop()
+    assert log.counts.recovered_pages == 0
+    assert segment.path.exists()
+    segment.remove()
+
+
+def test_a_journal_that_cannot_be_kept_does_not_stop_the_log(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file where a folder should be")
+    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    log.start()
+    log.put(record(1))
+    assert log.stop()
+    assert len(read(tmp_path / "log")) == 3
+
+
+def test_pages_reach_the_journal_while_a_file_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Callable[..., None]
+) -> None:
+    begun, opened, write = threading.Event(), threading.Event(), QuoteLog._write
+
+    def slow(log: QuoteLog, *arguments: Any) -> None:
+        begun.set()
+        assert opened.wait(60)
+        write(log, *arguments)
+
+    monkeypatch.setattr(QuoteLog, "_write", slow)
+    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool", rows=9)
+    log.start()
+    for number in range(8):
+        log.put(record(number))
+    assert begun.wait(60)
+    until(lambda: sum(file.read_bytes().count(b"\n") for file in (tmp_path / "spool").iterdir()) == 8)
+    opened.set()
+    assert log.stop()
+    assert log.counts.rows == 24
+    assert not list((tmp_path / "spool").iterdir())
