@@ -106,4 +106,4 @@ EXPOSE 8080 8081
 HEALTHCHECK --start-period=60s --interval=10s --timeout=3s CMD ["python", "-c", \
     "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/models/fairtag/ready', timeout=2)"]
 ENTRYPOINT ["python", "-m", "serving"]
-CMD ["--bundle=/mnt/models"]
+CMD ["--model-folder=/mnt/models"]

@@ -23,16 +23,16 @@ import numpy as np
 
 from benchmarks.result import Result, Row
 from benchmarks.serving_arms import HELPERS, OURS, OURS_TWO, Arm, endpoint, started_peer, taking_turns
-from benchmarks.serving_bundle import asked_queries, enlarged, small_shop
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
+from benchmarks.serving_model import asked_queries, enlarged, small_shop
 from benchmarks.serving_peers import BATCHED, GUEST, LITSERVE_TWO, PAGE, PEERS, Shop
 from fairtag.base.tables import read_tables
 from fairtag.model.pricing_model import SEARCH
 from fairtag.policy.context import UserContext
 from fairtag.search.dense_index import CODES, CodeIndex, spread
 from fairtag.search.similarity import top_k
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 
 FEW, BUSIEST = 8, 32  # requests in flight; with few ours runs by itself: even an idle server takes from them
 PAGES_A_TURN = 20  # of one catalogue, before the other's turn
@@ -62,11 +62,11 @@ def run() -> Result:
         folder = Path(scratch)
         kept = Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch))
         small = small_shop(kept / "shop")
-        bundle = enlarged(small, kept / f"bundle-{plan.items}", plan.items)
-        many = enlarged(small, kept / f"bundle-{plan.many_items}", plan.many_items)
+        model_folder = enlarged(small, kept / f"model folder-{plan.items}", plan.items)
+        many = enlarged(small, kept / f"model folder-{plan.many_items}", plan.many_items)
         rows = [
-            *_parts_and_servers(bundle, kept / "shop" / "tables", folder, plan, python),
-            *_sizes(bundle, many, asked_queries(kept / "shop"), folder, plan),
+            *_parts_and_servers(model_folder, kept / "shop" / "tables", folder, plan, python),
+            *_sizes(model_folder, many, asked_queries(kept / "shop"), folder, plan),
         ]
     notes = (
         f"{plan.items:,} items, pages of {PAGE}, MiniLM (ONNX), {os.cpu_count()} cores shared with the load generator; "
@@ -87,11 +87,11 @@ def run() -> Result:
     return Result("serving", "python -m benchmarks serving", tuple(rows), notes)
 
 
-def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
-    shop = Shop(bundle)
+def _parts_and_servers(model_folder: Path, tables: Path, folder: Path, plan: Plan, python: str | None) -> Iterator[Row]:
+    shop = Shop(model_folder)
     queries = _queries(60_000)
     with ExitStack() as stack:
-        arms = {OURS: stack.enter_context(endpoint(bundle, folder))}
+        arms = {OURS: stack.enter_context(endpoint(model_folder, folder))}
         alone = _by_itself(shop, arms[OURS], queries[:30_000], plan)
         whole = sum(alone.parts.values())
         yield Row("core_throughput", alone.core, unit="pages/s")
@@ -100,8 +100,8 @@ def _parts_and_servers(bundle: Path, tables: Path, folder: Path, plan: Plan, pyt
         yield from feature_rows(shop.core, read_tables(tables), folder / "features", whole)
         for peer in (BATCHED, *((*PEERS, LITSERVE_TWO) if python else PEERS[:1])):
             command = sys.executable if peer in (BATCHED, PEERS[0]) or python is None else python
-            arms[peer] = stack.enter_context(started_peer(peer, command, bundle, folder))
-        arms[OURS_TWO] = stack.enter_context(endpoint(bundle, folder, helpers=2, name=OURS_TWO))
+            arms[peer] = stack.enter_context(started_peer(peer, command, model_folder, folder))
+        arms[OURS_TWO] = stack.enter_context(endpoint(model_folder, folder, helpers=2, name=OURS_TWO))
         measured = alone.loads | _side_by_side(arms, queries[30_000:], plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
         yield from (
@@ -133,13 +133,13 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], alone: Alone) -> It
             yield Row(f"{name}_failed_c{level}", load.failed, unit="requests")
 
 
-def _sizes(bundle: Path, many: Path, asked: list[str], folder: Path, plan: Plan) -> Iterator[Row]:
+def _sizes(model_folder: Path, many: Path, asked: list[str], folder: Path, plan: Plan) -> Iterator[Row]:
     """Time of a page found and priced, and recall, in the larger catalogue against the smaller.
 
     Recall is that of queries of the shop on which no index was chosen.
     """
-    paths = {"base": bundle, "many": many}
-    cores = {name: BundleCore.load(path, 1) for name, path in paths.items()}
+    paths = {"base": model_folder, "many": many}
+    cores = {name: ModelCore.load(path, 1) for name, path in paths.items()}
     queries = _queries(plan.parts)
     vectors = next(iter(cores.values())).encode(queries)
     times: dict[str, list[float]] = {name: [] for name in cores}
@@ -160,7 +160,7 @@ def _sizes(bundle: Path, many: Path, asked: list[str], folder: Path, plan: Plan)
     yield Row("page_many_over_base", median(times["many"]) / median(times["base"]), reference="at most 2")
 
 
-def _parts(core: BundleCore, queries: Sequence[str]) -> dict[str, float]:
+def _parts(core: ModelCore, queries: Sequence[str]) -> dict[str, float]:
     """Median milliseconds of each part, one after the other in this process."""
     user = UserContext("u", None, core.item_ids[:5], (1.0, 2.0, 3.0, 4.0, 5.0), jurisdiction="DE")
     times: dict[str, list[float]] = {"encode": [], "search": [], "solve": []}
@@ -265,7 +265,7 @@ def _middle(loads: Sequence[LoadResult]) -> LoadResult:
     )
 
 
-def _page(core: BundleCore, query: str, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+def _page(core: ModelCore, query: str, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
     rows = core.retrieve(vector, query, GUEST, PAGE, core.market.stock)
     core.price(rows, vector, GUEST, core.market.rows(rows), 20_000)
 
@@ -277,7 +277,7 @@ def _timed(work: object, *arguments: object) -> float:
     return time.perf_counter() - started
 
 
-def _recall(core: BundleCore, index: CodeIndex, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
+def _recall(core: ModelCore, index: CodeIndex, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> float:
     shares = [
         len(np.intersect1d(index.search(vector, 100), top_k(vector, core.model.embeddings, 100)[0])) / 100
         for vector in vectors

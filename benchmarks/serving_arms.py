@@ -78,11 +78,16 @@ def taking_turns(arms: Sequence[Arm]) -> Iterator[None]:
 
 @contextmanager
 def endpoint(
-    bundle: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS, name: str = OURS
+    model_folder: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS, name: str = OURS
 ) -> Iterator[Arm]:
     """Ours, with a run folder and helpers of its own, until the end of the block."""
     port, grpc_port = _free_port(), _free_port() if grpc else -1
-    options = {"--bundle": bundle, "--run-dir": folder / f"run-{name}", "--host": "127.0.0.1", "--http-port": port}
+    options = {
+        "--model-folder": model_folder,
+        "--run-dir": folder / f"run-{name}",
+        "--host": "127.0.0.1",
+        "--http-port": port,
+    }
     options |= {"--grpc-port": grpc_port, "--helpers": helpers, "--drain-seconds": 0, "--log-level": "WARNING"}
     line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
     with _started(name, line, port, "/v1/models/fairtag:predict", folder) as arm:
@@ -92,10 +97,10 @@ def endpoint(
 
 
 @contextmanager
-def started_peer(name: str, python: str, bundle: Path, folder: Path) -> Iterator[Arm]:
+def started_peer(name: str, python: str, model_folder: Path, folder: Path) -> Iterator[Arm]:
     """A peer under the Python of its environment, until the end of the block."""
     port = _free_port()
-    line = [python, "-m", "benchmarks.serving_peers", name, str(port), str(bundle)]
+    line = [python, "-m", "benchmarks.serving_peers", name, str(port), str(model_folder)]
     with _started(name, line, port, PATHS[name], folder) as arm:
         yield arm
 

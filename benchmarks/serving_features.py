@@ -15,7 +15,7 @@ from benchmarks.result import Row
 from benchmarks.serving_peers import PAGE
 from fairtag.base import schema
 from fairtag.base.tables import Tables
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
 from serving.stores.features import FeatureReader, ItemFeatureCache
@@ -23,7 +23,7 @@ from serving.stores.features import FeatureReader, ItemFeatureCache
 READS = 100
 
 
-def feature_rows(core: BundleCore, tables: Tables, folder: Path, page_ms: float) -> Iterator[Row]:
+def feature_rows(core: ModelCore, tables: Tables, folder: Path, page_ms: float) -> Iterator[Row]:
     """Reads of one user and of the items of a page, and their share of a page of ``page_ms`` without them."""
     reader = _store(tables, folder)
     users = tables.users[schema.USER_ID].unique()[:READS]

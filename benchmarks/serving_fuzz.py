@@ -29,7 +29,7 @@ from schemathesis.generation import GenerationMode
 
 from benchmarks.result import Result, Row
 from benchmarks.serving_arms import endpoint
-from benchmarks.serving_bundle import small_shop
+from benchmarks.serving_model import small_shop
 from serving.protocol.openapi import document
 from serving.protocol.tensors import INPUTS
 from serving.settings import Limits
@@ -243,9 +243,9 @@ def run() -> Result:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        bundle = small_shop(Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch)) / "shop")
+        model_folder = small_shop(Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch)) / "shop")
         with (
-            endpoint(bundle, folder, grpc=True) as arm,
+            endpoint(model_folder, folder, grpc=True) as arm,
             httpx.Client(base_url=arm.address, timeout=PATIENCE_SECONDS) as http,
             grpc.insecure_channel(arm.grpc) as channel,
         ):

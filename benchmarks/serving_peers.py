@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from fairtag.page.pricing import PricedPage
 from fairtag.policy.context import UserContext
 from serving.page.batching import EmbeddingCache, MicroBatcher
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 
 BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
@@ -40,19 +40,19 @@ GUEST = UserContext(jurisdiction="DE")
 
 
 class Shop:
-    """The bundle's core, loaded when first asked.
+    """The model folder's core, loaded when first asked.
 
     Args:
-        bundle: Folder of the bundle.
+        model_folder: Folder of the model folder.
     """
 
-    def __init__(self, bundle: Path) -> None:
-        self._bundle = bundle
+    def __init__(self, model_folder: Path) -> None:
+        self._model_folder = model_folder
 
     @cached_property
-    def core(self) -> BundleCore:
+    def core(self) -> ModelCore:
         """The loaded core."""
-        return BundleCore.load(self._bundle, 1)
+        return ModelCore.load(self._model_folder, 1)
 
     def priced(self, query: str, vector: Any) -> PricedPage:
         """The priced page of an encoded query."""
@@ -115,7 +115,7 @@ def serve_batched(shop: Shop, port: int) -> None:
 
 def named_shop() -> Shop:
     """The shop that the command line named, in whatever process a peer's workers run."""
-    return Shop(Path(os.environ["PEER_BUNDLE"]))
+    return Shop(Path(os.environ["PEER_MODEL_FOLDER"]))
 
 
 def main() -> None:
@@ -123,10 +123,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=main.__doc__)
     options.add_argument("peer", choices=(*PEERS, LITSERVE_TWO, BATCHED))
     options.add_argument("port", type=int)
-    options.add_argument("bundle", type=Path)
+    options.add_argument("model_folder", type=Path)
     given = options.parse_args()
     sys.argv = sys.argv[:1]
-    os.environ["PEER_BUNDLE"] = str(given.bundle)
+    os.environ["PEER_MODEL_FOLDER"] = str(given.model_folder)
     if given.peer == "fastapi":
         serve_fastapi(named_shop(), given.port)
     elif given.peer == BATCHED:

@@ -15,8 +15,8 @@ from statistics import median
 
 from benchmarks.result import Result, Row
 from benchmarks.serving_arms import HELPERS, Arm, endpoint
-from benchmarks.serving_bundle import enlarged, small_shop
 from benchmarks.serving_load import LoadSpec, run_load
+from benchmarks.serving_model import enlarged, small_shop
 from benchmarks.serving_peers import PAGE
 
 SECONDS = 60.0
@@ -32,8 +32,8 @@ def run() -> Result:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         kept = Path(os.environ.get("FAIRTAG_BENCH_WORK", scratch))
-        bundle = enlarged(small_shop(kept / "shop"), kept / f"bundle-{ITEMS}", ITEMS)
-        with endpoint(bundle, folder) as arm:
+        model_folder = enlarged(small_shop(kept / "shop"), kept / f"model folder-{ITEMS}", ITEMS)
+        with endpoint(model_folder, folder) as arm:
             memory, answered, failed, slowest = _soak(arm, seconds)
     third = max(1, len(memory) // 3)
     settled, last = median(memory[third : 2 * third] or memory), median(memory[-third:])

@@ -1,4 +1,4 @@
-"""The deployment step: an accepted bundle goes live, then is champion. It is never cached and judges nothing itself."""
+"""The deployment step: an accepted model folder goes live and becomes the champion. It is never cached."""
 
 from kfp.dsl import Artifact, Input, Model
 
@@ -7,12 +7,17 @@ from components.images import component
 
 @component("train")
 def deploy(
-    bundle: Input[Model], decision: Input[Artifact], version: str, registry: str, target: str, pipeline_run: str = ""
+    model_folder: Input[Model],
+    decision: Input[Artifact],
+    version: str,
+    registry: str,
+    target: str,
+    pipeline_run: str = "",
 ) -> str:
-    """Make the bundle live at the target and champion in the registry; a rejected decision ends the run here.
+    """Make the model folder live at the target and champion in the registry; a rejected decision ends the run here.
 
     Args:
-        bundle: Folder of the model bundle.
+        model_folder: Folder of the model folder.
         decision: The decision document.
         version: Version in the registry.
         registry: Address of the MLflow server, or a folder for the embedded one.
@@ -24,11 +29,11 @@ def deploy(
     """
     from pathlib import Path
 
-    from components.adapters.kserve import deploy_bundle
+    from components.adapters.kserve import deploy_model_folder
     from components.adapters.mlflow import open_registry
     from fairtag.model.decision import read_decision
 
-    live = deploy_bundle(Path(bundle.path), read_decision(Path(decision.path)), target, run=pipeline_run)
+    live = deploy_model_folder(Path(model_folder.path), read_decision(Path(decision.path)), target, run=pipeline_run)
     champion = open_registry(registry).promote(version)
     print(f"deploy: version {champion.number} is live at {live}")
     return live

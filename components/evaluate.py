@@ -7,7 +7,7 @@ from components.images import component
 
 @component("train")
 def evaluate(
-    bundle: Input[Model],
+    model_folder: Input[Model],
     encoder: Input[Model],
     tables: Input[Dataset],
     joined: Input[Dataset],
@@ -17,10 +17,10 @@ def evaluate(
     registry: str,
     seed: int = 0,
 ) -> None:
-    """Score the new bundle and the champion of the registry, gate by gate, and record the run either way.
+    """Score the new model folder and the champion of the registry, gate by gate, and record the run either way.
 
     Args:
-        bundle: Folder of the model bundle on trial.
+        model_folder: Folder of the model folder on trial.
         encoder: Folder of its encoder, whose loss curves are recorded.
         tables: Folder of validated tables.
         joined: Point-in-time training set, hold-out included.
@@ -41,9 +41,9 @@ def evaluate(
     from fairtag.model.decision import write_decision
     from fairtag.model.decision_report import write_report
 
-    models, challenger = open_registry(registry), Path(bundle.path)
+    models, challenger = open_registry(registry), Path(model_folder.path)
     with tempfile.TemporaryDirectory() as folder:
-        champion = models.champion_bundle(Path(folder) / "champion")
+        champion = models.champion_model_folder(Path(folder) / "champion")
         verdict = judge(
             challenger,
             champion,

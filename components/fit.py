@@ -1,4 +1,4 @@
-"""The fit step: price model, demand and everything the endpoint needs, as one bundle."""
+"""The fit step: price model, demand and everything the endpoint needs, as one model folder."""
 
 from kfp.dsl import Dataset, Input, Model, Output
 
@@ -10,19 +10,19 @@ def fit(
     tables: Input[Dataset],
     joined: Input[Dataset],
     encoder: Input[Model],
-    bundle: Output[Model],
+    model_folder: Output[Model],
     dataset: str,
     code_version: str = "",
     pipeline_run: str = "",
     seed: int = 0,
 ) -> None:
-    """Fit f(v) and demand on the training set and write the model bundle.
+    """Fit f(v) and demand on the training set and write the model folder.
 
     Args:
         tables: Folder of validated tables.
         joined: Point-in-time training set.
         encoder: Folder of the trained encoder.
-        bundle: Folder of the model bundle.
+        model_folder: Folder of the model folder.
         dataset: Name of the data set, for the lineage.
         code_version: Version of the code, for the lineage.
         pipeline_run: Pipeline run, for the lineage.
@@ -35,19 +35,19 @@ def fit(
 
     from fairtag.base.tables import read_tables
     from fairtag.model.manifest import read_manifest
-    from fairtag.training.model import Lineage, fit_bundle
+    from fairtag.training.model import Lineage, fit_model_folder
 
     shop = read_tables(Path(tables.path))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    fit_bundle(
+    fit_model_folder(
         shop,
         pd.read_parquet(joined.path),
         Path(encoder.path),
-        Path(bundle.path),
+        Path(model_folder.path),
         lineage=Lineage(shop.fingerprint(), code_version, now, dataset, pipeline_run),
         seed=seed,
         progress=lambda line: print(f"fit: {line}", flush=True),
     )
-    manifest = read_manifest(Path(bundle.path))
-    bundle.metadata.update(version=manifest["version"], bundle_digest=manifest["digest"])
-    print(f"fit: bundle {manifest['version']}")
+    manifest = read_manifest(Path(model_folder.path))
+    model_folder.metadata.update(version=manifest["version"], model_digest=manifest["digest"])
+    print(f"fit: model folder {manifest['version']}")

@@ -31,7 +31,7 @@ serve() {
     began=$(date +%s%N)
     container=$(docker run --detach "${LOCKED[@]}" --env FAIRTAG_FEATURE_DEADLINE_MS=1000 \
         --volume "$(realpath "$RUN/live"):/mnt/models:ro" --volume "$features:/features:ro" \
-        "$(name serve)" --bundle=/mnt/models --feature-repo=/features --run-dir=/tmp/run --drain-seconds=0)
+        "$(name serve)" --model-folder=/mnt/models --feature-repo=/features --run-dir=/tmp/run --drain-seconds=0)
     # shellcheck disable=SC2064 # the container of now
     trap "docker rm --force $container >/dev/null; rm -rf $features" EXIT
     # the command that Docker itself asks by, and Kubernetes' probe in other words
@@ -63,9 +63,9 @@ monitor() {
     local out
     out=$(mktemp -d)
     chmod 777 "$out"
-    docker run --rm "${LOCKED[@]}" --volume "$(realpath "$RUN/live"):/mnt/bundle:ro" --volume "$out:/out" \
+    docker run --rm "${LOCKED[@]}" --volume "$(realpath "$RUN/live"):/mnt/model:ro" --volume "$out:/out" \
         --volume "$(realpath "$RUN/serving/quotes"):/mnt/quotes:ro" "$(name monitor)" \
-        drift --quotes=/mnt/quotes --bundle=/mnt/bundle --out=/out --window=365d >"$out/log" 2>&1 || true # 1 to 3 are verdicts too
+        drift --quotes=/mnt/quotes --model-folder=/mnt/model --out=/out --window=365d >"$out/log" 2>&1 || true # 1 to 3 are verdicts too
     if [ ! -s "$out/drift.json" ] || grep -q Traceback "$out/log"; then
         tail -5 "$out/log" >&2
         fail "the drift job wrote no verdict"

@@ -1,7 +1,7 @@
 """Watches the priced quotes of a shop: drift, performance, price fairness, log quality, stock; and the retrain trigger.
 
 Exit codes: 0 pass, 1 warn, 2 page, 3 could not tell. Whatever keeps a job from telling (a wrong option, a missing
-bundle, an unexpected error) ends with 3 as well: no failure can be read as a verdict.
+model folder, an unexpected error) ends with 3 as well: no failure can be read as a verdict.
 """
 
 # Parses, wires, calls; the clock and the environment are read here and nowhere else in the package.
@@ -86,7 +86,7 @@ def parser() -> Parser:
 def _job_options(job: argparse.ArgumentParser) -> None:
     add = job.add_argument
     add("--quotes", required=True, metavar="URL", help="quote log: folder, file or fsspec URL")
-    add("--bundle", required=True, type=Path, help="model bundle that the window is held against")
+    add("--model-folder", required=True, type=Path, help="model folder that the window is held against")
     add("--out", required=True, type=Path, help="folder for verdicts and reports")
     add(
         "--window", default="24h", metavar="LENGTH", help="length of the window: 90m, 24h, 7d, 2w (default %(default)s)"
@@ -118,7 +118,7 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
     return Inputs(
         options.quotes,
         Window(until - parse_length(options.window), until, now),
-        options.bundle,
+        options.model_folder,
         options.out,
         read_settings(options.settings),
         outcomes=options.outcomes,

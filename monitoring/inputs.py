@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fairtag.base.errors import BundleMissing, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderMissing
 from fairtag.model.manifest import MANIFEST, read_manifest
 from fairtag.profile.profile import FOLDER, Profile
 from monitoring.detect.state import State, locked_state
@@ -25,7 +25,7 @@ class Inputs:
     Args:
         quotes: fsspec URL of the quote log.
         window: The stretch of time.
-        bundle: Model bundle, or a bare profile folder.
+        model_folder: Model folder, or a bare profile folder.
         out: Folder of the verdicts and reports.
         settings: Levels, tolerances, budgets.
         outcomes: fsspec URL of the outcomes, for the performance job.
@@ -39,7 +39,7 @@ class Inputs:
 
     quotes: str
     window: Window
-    bundle: Path
+    model_folder: Path
     out: Path
     settings: Settings
     outcomes: str | None = None
@@ -64,7 +64,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Reference:
-    """The bundle as monitoring needs it: its version, its profile, its folder."""
+    """The model folder as monitoring needs it: its version, its profile, its folder."""
 
     version: str
     profile: Profile
@@ -72,17 +72,17 @@ class Reference:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read a bundle's version and profile; a bare profile folder serves too, under the version ``profile``.
+    """Read a model folder's version and profile; a bare profile folder serves too, under the version ``profile``.
 
     Raises:
-        BundleMissing: There is no bundle, or it has no profile.
+        ModelFolderMissing: There is no model folder, or it has no profile.
         DigestMismatch: The manifest was altered.
     """
     if not (path / MANIFEST).is_file() and (path / "profile.json").is_file():
         return Reference("profile", Profile.load(path), path)
     manifest = read_manifest(path)
     if not (path / FOLDER).is_dir():
-        raise BundleMissing(f"{path}: the bundle has no reference profile; train it again with this version")
+        raise ModelFolderMissing(f"{path}: the model folder has no reference profile; train it again with this version")
     return Reference(str(manifest["version"]), Profile.load(path / FOLDER), path)
 
 

@@ -83,7 +83,7 @@ class JobReport:
         start: Start of the window (ISO).
         end: End of the window (ISO).
         checks: All questions; the status is the worst of those that decide, unknown when there are none.
-        model_versions: Models that priced the window, and ``bundle`` the one it is held against.
+        model_versions: Models that priced the window, and ``model_folder`` the one it is held against.
         intake: What was found while reading (counts).
         detail: Tables and series for the report.
     """

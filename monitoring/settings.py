@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         maturity_hours: Hours after a quote within which its purchase is reported.
         stale_feature_hours: Age of a customer's features beyond which they are yesterday's.
         stale_stock_hours: Age of the stock levels beyond which nobody can tell what lies on the shelf.
-        corridor_rho: Width of the corridor, where the bundle has no policy to say it.
+        corridor_rho: Width of the corridor, where the model folder has no policy to say it.
         group_min_impressions: Priced impressions below which a group is not judged (PRICING.md section 7).
         cross_attributes: How many attributes are crossed: 1 none, 2 pairs.
         privacy_epsilon: Differential-privacy budget of the group means that the fairness job writes for a wider circle

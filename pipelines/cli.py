@@ -117,12 +117,12 @@ def serve(
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC; -1 for none.")] = 8081,
 ) -> None:
     """Serve the live model of a run over V1 and V2 REST and gRPC until interrupted."""
-    from components.adapters.kserve import live_bundle
+    from components.adapters.kserve import live_model_folder
     from pipelines.endpoint import command, replace_process
     from pipelines.settings import RunLayout
 
     layout = RunLayout(run.absolute())
-    live_bundle(layout.root)
+    live_model_folder(layout.root)
     console.print(f"serving {layout.live} on http://{host}:{port}; ask with `fairtag quote QUERY`", highlight=False)
     replace_process(
         command(layout.live, layout.features, layout.serving, http_port=port, grpc_port=grpc_port, host=host)

@@ -75,7 +75,9 @@ def submit(
 
 @spread
 def canary(
-    storage_uri: Annotated[str, typer.Argument(help="Where the second model's bundle is: s3://bucket/models/VERSION.")],
+    storage_uri: Annotated[
+        str, typer.Argument(help="Where the second model's model folder is: s3://bucket/models/VERSION.")
+    ],
     rollout: Rollout,
     to: Annotated[int, typer.Option(help="Percent of the traffic that it gets.")] = 10,
     decision: Annotated[Path | None, typer.Option(help="DECISION.json about it, instead of the registry.")] = None,

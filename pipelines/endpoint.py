@@ -22,10 +22,12 @@ STOP_SECONDS = 30.0
 WATCH_SECONDS = 5  # a newly accepted model is taken up without a restart
 
 
-def command(bundle: Path, features: Path, run_dir: Path, *, http_port: int, grpc_port: int, host: str) -> list[str]:
+def command(
+    model_folder: Path, features: Path, run_dir: Path, *, http_port: int, grpc_port: int, host: str
+) -> list[str]:
     """The command line of an endpoint."""
     options = {
-        "--bundle": bundle,
+        "--model-folder": model_folder,
         "--feature-repo": features,
         "--run-dir": run_dir,
         "--model-name": MODEL,
@@ -38,8 +40,8 @@ def command(bundle: Path, features: Path, run_dir: Path, *, http_port: int, grpc
 
 
 @contextmanager
-def serve(bundle: Path, features: Path, run_dir: Path) -> Iterator[str]:
-    """Serve a bundle on a free port of this machine until the end of the block.
+def serve(model_folder: Path, features: Path, run_dir: Path) -> Iterator[str]:
+    """Serve a model folder on a free port of this machine until the end of the block.
 
     Yields:
         The address, when the model is ready.
@@ -49,7 +51,7 @@ def serve(bundle: Path, features: Path, run_dir: Path) -> Iterator[str]:
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{(port := free_port())}"
-    line = command(bundle, features, run_dir, http_port=port, grpc_port=-1, host="127.0.0.1")
+    line = command(model_folder, features, run_dir, http_port=port, grpc_port=-1, host="127.0.0.1")
     log = run_dir / "endpoint.log"
     with log.open("wb") as stream:
         # Nothing else sends requests here: draining would only make the caller wait.

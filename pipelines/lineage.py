@@ -13,14 +13,14 @@ from components.adapters.mlflow import DATA_FINGERPRINT, DECISION_HASH, REPLACED
 from fairtag.base.errors import DecisionMismatch, DecisionRejected
 from fairtag.model.decision import content_hash, reasons
 
-FACTS = ("model-version", "bundle-digest", "data-fingerprint", "decision-hash", "run")
+FACTS = ("model-version", "model-digest", "data-fingerprint", "decision-hash", "run")
 
 
 def show_versions(registry: Registry, console: Console) -> None:
     """One row a version, newest first."""
     champion, challenger = registry.champion(), registry.challenger()
     table = Table(title="Registered models", title_justify="left")
-    for heading in ("version", "alias", "bundle", "data", "decision", "replaced", "run"):
+    for heading in ("version", "alias", "model_folder", "data", "decision", "replaced", "run"):
         table.add_column(heading, overflow="fold")
     for version in registry.versions():
         aliases = [
@@ -30,7 +30,7 @@ def show_versions(registry: Registry, console: Console) -> None:
         ]
         tags = (version.lineage.get(name, "")[:12] for name in (DATA_FINGERPRINT, DECISION_HASH, REPLACED))
         table.add_row(
-            version.number, ", ".join(aliases), version.bundle_digest[:12], *tags, version.lineage.get(RUN, "")
+            version.number, ", ".join(aliases), version.model_digest[:12], *tags, version.lineage.get(RUN, "")
         )
     console.print(table)
 
@@ -47,42 +47,44 @@ def show_live(models: list[dict[str, str]], console: Console) -> None:
 
 
 def registered_facts(registry: Registry, storage_uri: str) -> dict[str, str]:
-    """Lineage of a stored bundle from the registry, which holds accepted models alone.
+    """Lineage of a stored model folder from the registry, which holds accepted models alone.
 
     Raises:
-        DecisionMismatch: No registered version is that bundle.
+        DecisionMismatch: No registered version is that model folder.
     """
     number = _version(storage_uri)
     for version in registry.versions():
-        if version.bundle_digest.startswith(number) and number:
+        if version.model_digest.startswith(number) and number:
             noted = version.lineage
-            return _facts(version.bundle_digest, noted[DATA_FINGERPRINT], noted[DECISION_HASH], noted.get(RUN, ""))
-    raise DecisionMismatch(f"{storage_uri}: no registered version has that bundle; only an accepted one may go live")
+            return _facts(version.model_digest, noted[DATA_FINGERPRINT], noted[DECISION_HASH], noted.get(RUN, ""))
+    raise DecisionMismatch(
+        f"{storage_uri}: no registered version has that model folder; only an accepted one may go live"
+    )
 
 
 def champion_follows(registry: Registry, storage_uri: str) -> str:
     """Make the live model champion, which the next challenger is held against; returns what was done."""
     number = _version(storage_uri)
     for version in registry.versions():
-        if number and version.bundle_digest.startswith(number):
+        if number and version.model_digest.startswith(number):
             return f"version {registry.promote(version.number).number} is champion"
     return f"{storage_uri} is not registered: the champion stays"
 
 
 def decided_facts(decision: Mapping[str, Any], storage_uri: str) -> dict[str, str]:
-    """Lineage of a stored bundle from the decision about it.
+    """Lineage of a stored model folder from the decision about it.
 
     Raises:
         DecisionRejected: The decision says rejected.
-        DecisionMismatch: The decision was altered, or speaks of another bundle.
+        DecisionMismatch: The decision was altered, or speaks of another model folder.
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
     if not decision["accepted"] or reasons(decision):
         raise DecisionRejected(f"the decision is rejected: {'; '.join(reasons(decision)) or 'it says so'}")
-    digest = decision["challenger"]["bundle_digest"]
+    digest = decision["challenger"]["model_digest"]
     if not _version(storage_uri) or not digest.startswith(_version(storage_uri)):
-        raise DecisionMismatch(f"the decision speaks of bundle {digest[:12]}, {storage_uri} is another")
+        raise DecisionMismatch(f"the decision speaks of model folder {digest[:12]}, {storage_uri} is another")
     return _facts(digest, decision["data_fingerprint"], decision["hash"], "")
 
 

@@ -33,7 +33,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "training_report.json": ("train", "encoder/training_report.json"),
     "tables": ("validate", "tables"),
     "training_set.parquet": ("training-set", "joined"),
-    "bundle": ("fit", "bundle"),
+    "model_folder": ("fit", "model_folder"),
 }
 STEP_ERROR = re.compile(r"^(?:pricing\.errors\.)(\w+): (.*)$")
 OTHER_ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Interrupt)\b:? ?.*$")

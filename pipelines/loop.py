@@ -157,7 +157,7 @@ def monitoring_options(layout: RunLayout, job: str, window: str) -> list[str]:
     """Options of ``python -m monitoring`` for the quotes and the live model of a run."""
     options = {
         "--quotes": layout.serving / "quotes",
-        "--bundle": layout.live,
+        "--model-folder": layout.live,
         "--out": layout.reports,
         "--workspace": layout.workspace,
         "--window": window,
@@ -183,7 +183,7 @@ def _finished(layout: RunLayout, key: str) -> bool:
     if verdict not in ("accepted", "rejected"):
         return False
     decision = read_decision(layout.decision)
-    require_accepted(decision, layout.bundle)
+    require_accepted(decision, layout.model_folder)
     verify_files(layout.live, read_manifest(layout.live))
     require_accepted(decision, layout.live)
     return True

@@ -107,9 +107,9 @@ class RunLayout:
         return self.root / "DECISION.json"
 
     @property
-    def bundle(self) -> Path:
-        """The bundle of the last run, accepted or not."""
-        return self.root / "bundle"
+    def model_folder(self) -> Path:
+        """The model folder of the last run, accepted or not."""
+        return self.root / "model_folder"
 
     @property
     def tables(self) -> Path:

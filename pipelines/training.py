@@ -90,14 +90,24 @@ def training(
         pipeline_run=run,
         seed=seed,
     )
-    bundle = fitted.outputs["bundle"]
+    model_folder = fitted.outputs["model_folder"]
     judged = evaluate(
-        bundle=bundle, encoder=tuned.outputs["encoder"], tables=tables, joined=joined, registry=registry, seed=seed
+        model_folder=model_folder,
+        encoder=tuned.outputs["encoder"],
+        tables=tables,
+        joined=joined,
+        registry=registry,
+        seed=seed,
     )
     decision = judged.outputs["decision"]
-    registered = register(bundle=bundle, decision=decision, registry=registry, pipeline_run=run)
+    registered = register(model_folder=model_folder, decision=decision, registry=registry, pipeline_run=run)
     live = deploy(
-        bundle=bundle, decision=decision, version=registered.output, registry=registry, target=target, pipeline_run=run
+        model_folder=model_folder,
+        decision=decision,
+        version=registered.output,
+        registry=registry,
+        target=target,
+        pipeline_run=run,
     )
     live.after(online)
     # What these two change lies outside the run; a cached step would leave it as it was.

@@ -1,4 +1,4 @@
-"""``python -m serving --bundle DIR``: serve a bundle until SIGTERM."""
+"""``python -m serving --model-folder DIR``: serve a model folder until SIGTERM."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def parser() -> argparse.ArgumentParser:
     """The options; each one not given is read from the environment as ``FAIRTAG_<NAME>``."""
     options = argparse.ArgumentParser(
         prog="python -m serving",
-        description="Serve a model bundle over KServe's V1 and V2 REST and gRPC.",
+        description="Serve a model folder over KServe's V1 and V2 REST and gRPC.",
         epilog="Every other setting comes from the environment: FAIRTAG_*, FAIRTAG_LIMIT_*, FAIRTAG_FEATURE_*.",
         allow_abbrev=False,
     )
-    options.add_argument("--bundle", type=Path, help="folder of the model bundle")
-    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this bundle")
+    options.add_argument("--model-folder", type=Path, help="folder of the model folder")
+    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this model folder")
     options.add_argument("--feature-repo", type=Path, help="folder of feature_store.yaml; without it nobody is known")
     options.add_argument("--run-dir", type=Path, help="folder of generated keys and, by default, of the quote log")
     options.add_argument("--quote-log", help="fsspec URL of the quote log")
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--grpc-port", type=int, help="gRPC port, 0 for any, -1 for none")
     options.add_argument("--helpers", type=int, help="processes that price pages beside the server's")
     options.add_argument("--drain-seconds", type=float, help="how long to serve on after SIGTERM")
-    options.add_argument("--watch-seconds", type=float, help="how often to look for a new bundle, 0 never")
+    options.add_argument("--watch-seconds", type=float, help="how often to look for a new model folder, 0 never")
     options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")
     return options
 
@@ -47,7 +47,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
     """Options over environment over defaults.
 
     Raises:
-        ValidationError: A setting is outside its range, or there is no bundle.
+        ValidationError: A setting is outside its range, or there is no model folder.
     """
     given: dict[str, Any] = {name: value for name, value in vars(arguments).items() if value is not None}
     repo = given.pop("feature_repo", None)

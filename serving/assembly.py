@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fairtag.base.errors import BundleError, FairtagError
+from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import read_decision, require_accepted
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
 from serving.page.core import Core
 from serving.page.endpoint import Endpoint
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 from serving.page.quotes import QuoteBook
 from serving.page.served_model import Generation
 from serving.settings import ServingSettings
@@ -47,20 +47,21 @@ def open_feast(repo: Path) -> FeatureReader:
     return open_reader(repo)
 
 
-def load_bundle_core(settings: ServingSettings) -> Core:
-    """The model of the bundle, where a decision is named only if it accepts exactly these files.
+def load_model_core(settings: ServingSettings) -> Core:
+    """The model of the model folder, where a decision is named only if it accepts exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the bundle or speaks of another.
-        BundleError: The bundle is absent, altered, or does not fit together.
+        DecisionError: The decision rejects the model folder or speaks of another.
+        ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
     if settings.decision is not None:
-        require_accepted(read_decision(settings.decision), settings.bundle)
+        require_accepted(read_decision(settings.decision), settings.model_folder)
     try:
-        return BundleCore.load(settings.bundle, settings.encoder_threads)
+        return ModelCore.load(settings.model_folder, settings.encoder_threads)
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, its parts are not what this code reads
-        raise BundleError(
-            f"{settings.bundle}: written by another version of this code ({type(error).__name__}: {error}); build again"
+        raise ModelFolderError(
+            f"{settings.model_folder}: written by another version of this code "
+            f"({type(error).__name__}: {error}); build the model folder again"
         ) from error
 
 
@@ -70,7 +71,7 @@ class Assembly:
     Args:
         settings: What to build.
         metrics: What is counted.
-        load_core: Loads the model; another than the bundle's in tests.
+        load_core: Loads the model; another than the model folder's in tests.
         open_reader: Opens the feature store; likewise.
         exporter: Takes spans in the collector's stead.
     """
@@ -80,7 +81,7 @@ class Assembly:
         settings: ServingSettings,
         metrics: Metrics,
         *,
-        load_core: LoadCore = load_bundle_core,
+        load_core: LoadCore = load_model_core,
         open_reader: OpenReader = open_feast,
         exporter: Any | None = None,
     ) -> None:
@@ -123,10 +124,10 @@ class Assembly:
         metrics.watch("fairtag_helpers", lambda: [("alive", "gauge", float(self.endpoint.generation.helpers.alive))])
 
     def reload(self) -> bool:
-        """Load the bundle's folder again and serve it; requests in flight finish with the model they began with.
+        """Load the model folder again and serve it; requests in flight finish with the model they began with.
 
         Returns:
-            Whether another model serves now. A bundle that cannot be loaded leaves the old one serving.
+            Whether another model serves now. A model folder that cannot be loaded leaves the old one serving.
         """
         with self._reload_turn:
             old = self.endpoint.generation
@@ -137,7 +138,7 @@ class Assembly:
                 new = self._generation(core)
             except (FairtagError, OSError, ValueError) as error:
                 self.metrics.reloads.labels("failed").inc()
-                logger.warning("the new bundle was not loaded, the old one serves on: %s", type(error).__name__)
+                logger.warning("the new model folder was not loaded, the old one serves on: %s", type(error).__name__)
                 return False
             self.endpoint.generation = new
             old.items.stop()

@@ -172,31 +172,31 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             await asyncio.wait_for(self._hurry.wait(), self._settings.drain_seconds)
 
     async def _watch(self) -> None:
-        """Look at the bundle now and then, where asked to."""
+        """Look at the model folder now and then, where asked to."""
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
 
     async def _reload_if_changed(self) -> None:
-        from fairtag.base.errors import BundleError
+        from fairtag.base.errors import ModelFolderError
         from fairtag.model.manifest import read_manifest
 
         try:
-            version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.bundle)["version"]))
-        except (BundleError, OSError):
+            version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.model_folder)["version"]))
+        except (ModelFolderError, OSError):
             return  # between two renames; the next look sees it whole
         if version != self.assembly.endpoint.generation.core.version:
             await self._reload()
 
     async def _reload(self) -> None:
-        """Serve the bundle's folder anew; helpers of the old model end, and their pages are priced here."""
+        """Serve the model folder anew; helpers of the old model end, and their pages are priced here."""
         old = self.assembly.endpoint.generation.helpers
         if await asyncio.to_thread(self.assembly.reload):
             self.assembly.endpoint.generation.helpers.start()
             await old.close()
 
     def _hang_up(self) -> None:
-        """SIGHUP: read keys and bundle again."""
+        """SIGHUP: read keys and model folder again."""
         self.assembly.rotate_keys()
         task = asyncio.create_task(self._reload())
         self._tasks.add(task)

@@ -57,8 +57,8 @@ class KeySettings(BaseSettings):
 class ServingSettings(KeySettings):
     """Everything an endpoint needs to know."""
 
-    bundle: Path = Field(description="Folder of the model bundle.")
-    decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this bundle.")
+    model_folder: Path = Field(description="Folder of the model folder.")
+    decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this model folder.")
     run_dir: Path = Field(default=Path("run"), description="Where the embedded default keeps keys and the quote log.")
     model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
     host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server
@@ -78,7 +78,9 @@ class ServingSettings(KeySettings):
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
     drain_seconds: float = Field(default=5.0, ge=0, description="Served on after SIGTERM while traffic moves away.")
     grace_seconds: int = Field(default=25, ge=1, description="Longest wait for requests in flight after the drain.")
-    watch_seconds: float = Field(default=0.0, ge=0, description="How often the bundle is looked at; 0 never reloads.")
+    watch_seconds: float = Field(
+        default=0.0, ge=0, description="How often the model folder is looked at; 0 never reloads."
+    )
     otlp_endpoint: str | None = Field(default=None, description="OpenTelemetry collector, HTTP; none traces nothing.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: Limits = Field(default_factory=Limits)

@@ -19,7 +19,7 @@ class Pricing(MLModel):  # type: ignore[misc]
     shop: Shop
 
     async def load(self) -> bool:
-        """Load the bundle."""
+        """Load the model folder."""
         self.shop = named_shop()
         self.shop.core.encode(["warm up"])
         return True

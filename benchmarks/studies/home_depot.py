@@ -40,7 +40,7 @@ NOTES = (
     "are left out of nDCG and MRR.",
     "Intervals: 95 % bootstrap over search terms; the gains are paired on the same terms. Scores become grades by "
     "isotonic regression, features by boosting: baselines on all four training folds.",
-    "tuned: the fine-tuned encoder's cosine, taught on two folds. ours: the bundle's re-ranker, as it orders the best "
+    "tuned: the fine-tuned encoder's cosine, taught on two folds. ours: the served re-ranker, as it orders the best "
     f"50 candidates of a search: trees over that cosine and {len(FEATURES) - 1} overlaps of words and letters, fitted "
     "on the other two folds. The first stage, which finds the candidates, is not judged here: the set holds no term's "
     "full list. tuned is a part of ours and no rival.",

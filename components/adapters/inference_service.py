@@ -60,7 +60,7 @@ class InferenceService:
         """Serve another model with all traffic; a canary is taken away.
 
         Args:
-            storage_uri: Where the model's bundle is.
+            storage_uri: Where the model's model folder is.
             lineage: Facts that become annotations.
             dry_run: Let the cluster check the change without making it.
 

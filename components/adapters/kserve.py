@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
-from fairtag.base.errors import BundleMissing, ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
 from fairtag.base.files import directory_atomic
 from fairtag.model.decision import require_accepted
 from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
@@ -23,12 +23,12 @@ SCHEME = "kserve://"
 READY_SECONDS = 600.0  # a node may have to be started and the image pulled
 
 
-def deploy_bundle(bundle: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
-    """Make an accepted bundle live.
+def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
+    """Make an accepted model folder live.
 
     Args:
-        bundle: Folder of the bundle.
-        decision: Decision about exactly this bundle.
+        model_folder: Folder of the model folder.
+        decision: Decision about exactly this model folder.
         target: A folder, which gets ``models/<version>`` and the pointer ``live``; or
             ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL under which models are kept.
         run: Pipeline run, for the lineage.
@@ -38,20 +38,20 @@ def deploy_bundle(bundle: Path, decision: Mapping[str, Any], target: str, *, run
 
     Raises:
         DecisionRejected: The decision says rejected.
-        DecisionMismatch: The decision was altered or speaks of another bundle.
-        DigestMismatch: A file of the bundle is not what its manifest says.
+        DecisionMismatch: The decision was altered or speaks of another model folder.
+        DigestMismatch: A file of the model folder is not what its manifest says.
         UnavailableError: The service did not become ready; the model before it is back.
     """
-    require_accepted(decision, bundle)
-    manifest = read_manifest(bundle)
-    verify_files(bundle, manifest)
+    require_accepted(decision, model_folder)
+    manifest = read_manifest(model_folder)
+    verify_files(model_folder, manifest)
     if target.startswith(SCHEME):
-        return _deploy_to_cluster(bundle, manifest, target, lineage(decision, manifest, run))
+        return _deploy_to_cluster(model_folder, manifest, target, lineage(decision, manifest, run))
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
         with directory_atomic(model) as copy:
-            shutil.copytree(bundle, copy, dirs_exist_ok=True)
+            shutil.copytree(model_folder, copy, dirs_exist_ok=True)
     return str(point(folder, model))
 
 
@@ -59,7 +59,7 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
     """Where a model comes from, as annotations of the service that serves it."""
     facts = {
         "model-version": manifest["version"],
-        "bundle-digest": manifest["digest"],
+        "model-digest": manifest["digest"],
         "data-fingerprint": decision["data_fingerprint"],
         "decision-hash": decision["hash"],
         "run": run,
@@ -67,8 +67,8 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
     return {PREFIX + name: str(value) for name, value in facts.items()}
 
 
-def upload_bundle(bundle: Path, manifest: Mapping[str, Any], models: str) -> str:
-    """Copy a bundle under ``<models>/<version>`` of an object store, the manifest last; one that is there stays.
+def upload_pricing_model(model_folder: Path, manifest: Mapping[str, Any], models: str) -> str:
+    """Copy a model folder under ``<models>/<version>`` of an object store, the manifest last; one that is there stays.
 
     Returns:
         Its URL.
@@ -78,8 +78,8 @@ def upload_bundle(bundle: Path, manifest: Mapping[str, Any], models: str) -> str
     if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last: where it is, all is
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
-            store.put_file(str(bundle / name), f"{folder}/{name}")
-        store.put_file(str(bundle / MANIFEST), f"{folder}/{MANIFEST}")
+            store.put_file(str(model_folder / name), f"{folder}/{name}")
+        store.put_file(str(model_folder / MANIFEST), f"{folder}/{MANIFEST}")
     return f"{models.rstrip('/')}/{manifest['version']}"
 
 
@@ -97,9 +97,9 @@ def service_of(target: str) -> tuple[str, str, str]:
     return parts.netloc, name, models
 
 
-def _deploy_to_cluster(bundle: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
+def _deploy_to_cluster(model_folder: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
     namespace, name, models = service_of(target)
-    uri = upload_bundle(bundle, manifest, models)
+    uri = upload_pricing_model(model_folder, manifest, models)
     service = InferenceService(namespace, name)
     service.deploy(uri, facts)
     try:
@@ -113,7 +113,7 @@ def _deploy_to_cluster(bundle: Path, manifest: Mapping[str, Any], target: str, f
 def point(folder: Path, model: Path) -> Path:
     """Turn ``live`` to a model of the folder in one rename; a reader sees the old model or the new one."""
     if not model.is_dir():
-        raise BundleMissing(f"{model}: no model bundle there")
+        raise ModelFolderMissing(f"{model}: no model folder there")
     live, fresh = folder / LIVE, folder / f".{LIVE}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(model.relative_to(folder))
@@ -121,13 +121,13 @@ def point(folder: Path, model: Path) -> Path:
     return live
 
 
-def live_bundle(folder: Path) -> Path:
+def live_model_folder(folder: Path) -> Path:
     """The folder of the live model.
 
     Raises:
-        BundleMissing: Nothing is live there.
+        ModelFolderMissing: Nothing is live there.
     """
     live = folder / LIVE
     if not live.is_dir():
-        raise BundleMissing(f"{folder}: no model is live there; a run with an accepted decision makes one")
+        raise ModelFolderMissing(f"{folder}: no model is live there; a run with an accepted decision makes one")
     return live.resolve()

@@ -1,6 +1,6 @@
 """The model registry on MLflow: runs with curves, versions with lineage, aliases.
 
-A version is a bundle: its files are artefacts of the run, its digest is a tag, and the same digest is never
+A version is a model folder: its files are artefacts of the run, its digest is a tag, and the same digest is never
 registered twice. ``challenger`` is the newest accepted version, ``champion`` the one that serves.
 """
 
@@ -20,7 +20,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
 
-from fairtag.base.errors import BundleMissing, ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
 from fairtag.base.files import directory_atomic, read_json
 from fairtag.model.decision import require_accepted
 from fairtag.model.manifest import read_manifest, verify_files
@@ -29,10 +29,10 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 EXPERIMENT = "fairtag"
 MODEL = "fairtag-pricing"
-BUNDLE = "bundle"
+MODEL_FOLDER = "model_folder"
 RUN_KEY = "fairtag.run_key"
 # Lineage of a version, as tags; k8s manifests carry the same as annotations.
-BUNDLE_DIGEST = "fairtag.bundle_digest"
+MODEL_DIGEST = "fairtag.model_digest"
 DATA_FINGERPRINT = "fairtag.data_fingerprint"
 DECISION_HASH = "fairtag.decision_hash"
 RUN = "fairtag.run"
@@ -49,13 +49,13 @@ class Version:
 
     Args:
         number: Version in the registry.
-        bundle_digest: Digest of its bundle.
+        model_digest: Digest of its model folder.
         lineage: Its tags: run, data fingerprint, decision hash.
         created: Whether this call registered it; False when the digest was there already.
     """
 
     number: str
-    bundle_digest: str
+    model_digest: str
     lineage: Mapping[str, str]
     created: bool = False
 
@@ -103,7 +103,7 @@ class Registry:
         """Record a training run; a run with the same key is found again instead of recorded twice.
 
         Args:
-            key: What makes the run what it is, such as the bundle's digest.
+            key: What makes the run what it is, such as the model folder's digest.
             params: Settings.
             metrics: Final figures.
             curves: Rows with ``step`` and figures at that step.
@@ -127,32 +127,34 @@ class Registry:
             self._client.set_terminated(run_id)
         return run_id
 
-    def register(self, bundle: Path, decision: Mapping[str, Any], run_id: str, *, pipeline_run: str = "") -> Version:
-        """Register a bundle as challenger; the only way in is an accepted decision about exactly this bundle.
+    def register(
+        self, model_folder: Path, decision: Mapping[str, Any], run_id: str, *, pipeline_run: str = ""
+    ) -> Version:
+        """Register a model folder as challenger, given an accepted decision about exactly this folder.
 
         Raises:
             DecisionRejected: The decision says rejected.
-            DecisionMismatch: The decision was altered or speaks of another bundle.
-            DigestMismatch: A file of the bundle is not what its manifest says.
+            DecisionMismatch: The decision was altered or speaks of another model folder.
+            DigestMismatch: A file of the model folder is not what its manifest says.
         """
-        require_accepted(decision, bundle)
-        manifest = read_manifest(bundle)
-        verify_files(bundle, manifest)
+        require_accepted(decision, model_folder)
+        manifest = read_manifest(model_folder)
+        verify_files(model_folder, manifest)
         known = self.find(manifest["digest"])
         if known is not None:
             return known
         lineage = {
-            BUNDLE_DIGEST: manifest["digest"],
+            MODEL_DIGEST: manifest["digest"],
             DATA_FINGERPRINT: decision["data_fingerprint"],
             DECISION_HASH: decision["hash"],
             RUN: pipeline_run,
         }
         with _reachable(self._uri):
-            self._client.log_artifacts(run_id, str(bundle), BUNDLE)
+            self._client.log_artifacts(run_id, str(model_folder), MODEL_FOLDER)
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in lineage.items()])
             self._ensure_model()
             version = self._client.create_model_version(
-                self._model, f"runs:/{run_id}/{BUNDLE}", run_id=run_id, tags=lineage
+                self._model, f"runs:/{run_id}/{MODEL_FOLDER}", run_id=run_id, tags=lineage
             )
             self._client.set_registered_model_alias(self._model, CHALLENGER, version.version)
         return Version(str(version.version), manifest["digest"], lineage, created=True)
@@ -190,11 +192,11 @@ class Registry:
         """The newest accepted version, None before the first."""
         return self._by_alias(CHALLENGER)
 
-    def find(self, bundle_digest: str) -> Version | None:
-        """The version of that bundle, None when it was never registered."""
+    def find(self, model_digest: str) -> Version | None:
+        """The version of that model folder, None when it was never registered."""
         with _reachable(self._uri):
             found = self._client.search_model_versions(
-                f"name = '{self._model}' and tags.`{BUNDLE_DIGEST}` = '{bundle_digest}'"
+                f"name = '{self._model}' and tags.`{MODEL_DIGEST}` = '{model_digest}'"
             )
         return _version(found[0]) if found else None
 
@@ -205,10 +207,10 @@ class Registry:
         return [_version(version) for version in sorted(found, key=lambda v: int(v.version), reverse=True)]
 
     def fetch(self, version: Version, out: Path) -> Path:
-        """Copy a version's bundle into a plain folder, whole and checked file by file, or not at all.
+        """Copy a version's model folder into a plain folder, whole and checked file by file, or not at all.
 
         Raises:
-            BundleMissing: The registry has the version and not its files.
+            ModelFolderMissing: The registry has the version and not its files.
             DigestMismatch: What arrived is not what was registered.
         """
         with _reachable(self._uri), tempfile.TemporaryDirectory() as scratch:
@@ -217,14 +219,14 @@ class Registry:
                 run_id, _, path = uri.removeprefix("runs:/").partition("/")
                 fetched = Path(self._client.download_artifacts(run_id, path, scratch))
             except OSError as error:
-                raise BundleMissing(f"version {version.number} of {self._model} has no files: {error}") from error
+                raise ModelFolderMissing(f"version {version.number} of {self._model} has no files: {error}") from error
             with directory_atomic(out) as folder:
                 shutil.copytree(fetched, folder, dirs_exist_ok=True)
                 verify_files(folder, read_manifest(folder))
         return out
 
-    def champion_bundle(self, out: Path) -> Path | None:
-        """The champion's bundle as a plain folder, None before the first champion."""
+    def champion_model_folder(self, out: Path) -> Path | None:
+        """The champion's model folder as a plain folder, None before the first champion."""
         champion = self.champion()
         return None if champion is None else self.fetch(champion, out)
 
@@ -250,13 +252,13 @@ def open_registry(address: str) -> Registry:
     return Registry(address) if "://" in address else Registry.local(Path(address))
 
 
-def record(registry: Registry, bundle: Path, decision: Mapping[str, Any], encoder: Path | None = None) -> str:
+def record(registry: Registry, model_folder: Path, decision: Mapping[str, Any], encoder: Path | None = None) -> str:
     """Log the run behind a decision, accepted or not, with curves, gates and lineage; once for each decision.
 
     Returns:
         The run's id.
     """
-    manifest = read_manifest(bundle)
+    manifest = read_manifest(model_folder)
     file = encoder / "training_report.json" if encoder else None
     report = read_json(file) if file and file.is_file() else {}
     gates = {f"gate.{g['name']}": g["value"] for g in decision["gates"] if g["value"] is not None}
@@ -266,7 +268,7 @@ def record(registry: Registry, bundle: Path, decision: Mapping[str, Any], encode
         metrics=gates,
         curves=[*_train_rows(report.get("losses", [])), *_train_rows(report.get("evaluations", []))],
         tags={
-            BUNDLE_DIGEST: manifest["digest"],
+            MODEL_DIGEST: manifest["digest"],
             DATA_FINGERPRINT: decision["data_fingerprint"],
             DECISION_HASH: decision["hash"],
             "fairtag.accepted": str(decision["accepted"]).lower(),
@@ -290,7 +292,7 @@ def _reachable(uri: str) -> Iterator[None]:
 
 def _version(version: ModelVersion) -> Version:
     lineage = {str(name): str(value) for name, value in version.tags.items()}
-    return Version(str(version.version), lineage.get(BUNDLE_DIGEST, ""), lineage)
+    return Version(str(version.version), lineage.get(MODEL_DIGEST, ""), lineage)
 
 
 def _points(rows: Sequence[Mapping[str, float]]) -> list[Metric]:

@@ -7,8 +7,8 @@ FairtagError
 ├── TrainingError          a fit cannot go on
 │   ├── NonFiniteLoss      the loss became NaN or infinite
 │   └── NotConverged       an optimiser stopped short of its tolerance
-├── BundleError            a model bundle cannot be used
-│   ├── BundleMissing      no bundle at the path
+├── ModelFolderError            a model folder cannot be used
+│   ├── ModelFolderMissing      no model folder at the path
 │   └── DigestMismatch     a file differs from the digest in the manifest
 ├── DecisionError          a model may not move on
 │   ├── DecisionRejected   the decision document says rejected
@@ -88,16 +88,16 @@ class NotConverged(TrainingError):
     """An optimiser stopped short of its tolerance."""
 
 
-class BundleError(FairtagError):
-    """A model bundle cannot be used."""
+class ModelFolderError(FairtagError):
+    """A model folder cannot be used."""
 
 
-class BundleMissing(BundleError):
-    """There is no bundle at the path."""
+class ModelFolderMissing(ModelFolderError):
+    """There is no model folder at the path."""
 
 
-class DigestMismatch(BundleError):
-    """A file of the bundle differs from the digest in its manifest."""
+class DigestMismatch(ModelFolderError):
+    """A file of the model folder differs from the digest in its manifest."""
 
 
 class DecisionError(FairtagError):
@@ -202,7 +202,7 @@ CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
     (DataError, 3, "the data are missing or break the contract"),
     (TrainingError, 4, "training could not go on"),
     (DecisionError, 5, "the model was rejected, or the decision does not fit it"),
-    (BundleError, 6, "a model bundle is missing or was altered"),
+    (ModelFolderError, 6, "a model folder is missing or was altered"),
     (UnavailableError, 7, "something outside did not answer"),
     (RequestError, 8, "the endpoint refused the request"),
     (QuoteError, 9, "the quote is not honoured"),

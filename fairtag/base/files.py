@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 
 CHUNK = 1 << 20  # bytes read at a time when a file is hashed
 
@@ -116,9 +116,9 @@ def load_arrays(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dict[
     """Read what :func:`save_arrays` wrote.
 
     Raises:
-        BundleMissing: One of the two files is absent.
+        ModelFolderMissing: One of the two files is absent.
     """
     for file in (folder / f"{name}.safetensors", folder / f"{name}.json"):
         if not file.is_file():
-            raise BundleMissing(f"{file}: the bundle lacks it; fetch the bundle again")
+            raise ModelFolderMissing(f"{file}: the model folder lacks it; fetch the model folder again")
     return load_file(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fairtag.base.errors import BundleError, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.features import N_BEHAVIOUR, Layout, Standard, TextBasis
@@ -41,7 +41,7 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Reaction:
-    """What the elasticity cross-check asks of each category: data, so that a bundle shows it.
+    """What the elasticity cross-check asks of each category: data, so that a model folder shows it.
 
     Args:
         scale: (C,) factor on the slope.
@@ -229,12 +229,12 @@ class DemandModel:
         """The model that :meth:`arrays` and :meth:`metadata` describe.
 
         Raises:
-            BundleError: The format or the behaviour allow-list is another one.
+            ModelFolderError: The format or the behaviour allow-list is another one.
         """
         if metadata.get("format") != FORMAT or tuple(metadata["behaviour"]) != USER_PRICING_FEATURES:
-            raise BundleError(
+            raise ModelFolderError(
                 f"demand: format {metadata.get('format')} with behaviour {metadata.get('behaviour')}; "
-                f"this version reads {FORMAT} with {list(USER_PRICING_FEATURES)}: train the bundle again"
+                f"this version reads {FORMAT} with {list(USER_PRICING_FEATURES)}: train the model folder again"
             )
         layout = Layout(len(metadata["categories"]), int(metadata["n_text"]))
         return cls(

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.base.errors import BundleError, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.encoder.folder import describe_encoder
 from fairtag.encoder.prefixes import Role
 
@@ -56,8 +56,8 @@ def load_encoder(path: Path, backend: Backend = "auto", threads: int = 1) -> Tex
         threads: CPU threads of one call.
 
     Raises:
-        BundleMissing: There is no encoder at the path.
-        BundleError: It runs on torch alone, and torch is not installed.
+        ModelFolderMissing: There is no encoder at the path.
+        ModelFolderError: It runs on torch alone, and torch is not installed.
         ConfigError: The backend is unknown or the folder does not have it.
     """
     description = describe_encoder(path)
@@ -80,7 +80,7 @@ def _load_torch(path: Path, threads: int) -> TextEncoder:
         missing = (error.name or "").partition(".")[0]
         if missing not in TORCH_PACKAGES:
             raise
-        raise BundleError(
+        raise ModelFolderError(
             f"{path}: this encoder has no ONNX export that serves, so it needs {missing}, which is not installed here; "
             "train it with the encoder setting export: auto, or install fairtag[train]"
         ) from error

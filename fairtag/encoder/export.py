@@ -134,8 +134,8 @@ def choose(exports: Sequence[Export]) -> str:
     """The smallest export that passed; ``torch`` where none passed.
 
     No time takes part: fewer bytes are faster on every processor this was measured on, a machine that trains is not the
-    one that serves, and a choice by the clock would make two bundles of the same inputs. What was slower all the same
-    stands in the report, and ``export: fp32`` leaves eight bits out.
+    one that serves, and a choice by the clock would make two model folders of the same inputs. What was slower all the
+    same stands in the report, and ``export: fp32`` leaves eight bits out.
     """
     passed = [export for export in exports if export.accepted and export.name != "torch"]
     return min(passed, key=lambda export: export.bytes).name if passed else "torch"
@@ -181,7 +181,7 @@ def quantise(source: Path, target: Path, *, reduce_range: bool = True) -> None:
     """Eight-bit weights by output channel, activations scaled as they come.
 
     Seven bits of the range are used: on a CPU without VNNI the products of eight overflow, and the
-    bundle may be served on another machine than this one. It costs little: mean cosine 0.992 against 0.993 on 600
+    model folder may be served on another machine than this one. It costs little: mean cosine 0.992 against 0.993 on 600
     queries and titles of 3 to 65 tokens, alike at every length. Scales by tensor and not by channel gave 0.87.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from fairtag.base.errors import BundleError, BundleMissing, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import read_json
 
 SCHEMA = "fairtag.encoder/2"
@@ -65,24 +65,24 @@ def describe_encoder(path: Path) -> EncoderDescription:
     """Read ``encoder.json``.
 
     Raises:
-        BundleMissing: There is no encoder folder at the path.
-        BundleError: The description is of another schema or lacks a field.
+        ModelFolderMissing: There is no encoder folder at the path.
+        ModelFolderError: The description is of another schema or lacks a field.
     """
     file = path / DESCRIPTION
     if not file.is_file():
-        raise BundleMissing(f"{path}: no {DESCRIPTION}; an encoder folder is made by train_encoder")
+        raise ModelFolderMissing(f"{path}: no {DESCRIPTION}; an encoder folder is made by train_encoder")
     document = read_json(file)
     if document.get("schema") == OLD_SCHEMA and "prefix" in document:
         both = {"query_prefix": document["prefix"], "item_prefix": document["prefix"]}
         document = {**document, **both, "schema": SCHEMA}
     if document.get("schema") != SCHEMA:
-        raise BundleError(f"{file}: schema is {document.get('schema')!r}, this code reads {SCHEMA!r}; train again")
+        raise ModelFolderError(f"{file}: schema is {document.get('schema')!r}, this code reads {SCHEMA!r}; train again")
     fields = [name for name in EncoderDescription.__dataclass_fields__ if name != "document"]
     missing = [name for name in fields if name not in document]
     if missing:
-        raise BundleError(f"{file}: {', '.join(missing)} is missing; train again")
+        raise ModelFolderError(f"{file}: {', '.join(missing)} is missing; train again")
     if document["pooling"] not in POOLINGS:
-        raise BundleError(f"{file}: pooling is {document['pooling']!r}; it must be one of {', '.join(POOLINGS)}")
+        raise ModelFolderError(f"{file}: pooling is {document['pooling']!r}; it must be one of {', '.join(POOLINGS)}")
     return EncoderDescription(**{name: document[name] for name in fields}, document=document)
 
 

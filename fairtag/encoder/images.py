@@ -1,6 +1,6 @@
 """The image tower: pictures of items in, unit rows out, through any vision model of Hugging Face (SigLIP, CLIP, ViT).
 
-It is off unless someone loads it: no training, bundle or page asks for a picture.
+It is off unless someone loads it: no training, model folder or page asks for a picture.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import normalise
 from fairtag.encoder.folder import TOKENIZER, EncoderDescription, describe_encoder
 from fairtag.encoder.prefixes import Prefixes, Role
@@ -39,7 +39,7 @@ class OnnxEncoder:
         graph = path / (file or self.description.onnx_file or "")
         for needed in (graph, path / TOKENIZER):
             if not needed.is_file():
-                raise BundleMissing(f"{needed}: the encoder's file is missing; export or copy the folder again")
+                raise ModelFolderMissing(f"{needed}: the encoder's file is missing; export or copy the folder again")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -20,7 +20,7 @@ from fairtag.base.text import normalise
 if TYPE_CHECKING:
     from fairtag.encoder.training_data import EncoderData  # serving reads no table
 
-UNSEEN = "unseen_cosines.parquet"  # it holds customers' queries, and no bundle takes it along
+UNSEEN = "unseen_cosines.parquet"  # it holds customers' queries, and no model folder takes it along
 COSINE = "cosine"
 
 Floats = NDArray[np.float64]

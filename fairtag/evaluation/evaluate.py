@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleError, DecisionError
+from fairtag.base.errors import DecisionError, ModelFolderError
 from fairtag.base.tables import Tables
 from fairtag.data.splits import time_split
 from fairtag.demand.calibration import Calibration
@@ -35,7 +35,7 @@ from fairtag.evaluation.price_gate import PriceAccuracy, price_gates, score_pric
 from fairtag.evaluation.relevance_gate import Relevance, relevance_gate, score_relevance
 from fairtag.evaluation.value_gate import PolicyPrices, offer_figures, uplift_figures, value_gates
 from fairtag.model.decision import GateResult, make_decision
-from fairtag.model.pricing_model import PricingModel, load_bundle
+from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
 from fairtag.training.model import fit_part
 
@@ -95,8 +95,8 @@ def evaluate(
     """Score the challenger, and the champion where there is one, on the same hold-out.
 
     Args:
-        challenger: Bundle on trial.
-        champion: Bundle in force, None when there is none.
+        challenger: Model folder on trial.
+        champion: Model folder in force, None when there is none.
         tables: The shop.
         training_set: Impressions with their features, hold-out included.
         seed: Seed of every draw.
@@ -108,11 +108,11 @@ def evaluate(
         The decision document.
 
     Raises:
-        BundleError: A bundle is missing, was altered, or is a champion of another version of this code.
+        ModelFolderError: A model folder is missing, was altered, or is a champion of another version of this code.
         DecisionError: No item of the hold-out is in both catalogues.
     """
     limits = limits or EvaluationLimits()
-    new = load_bundle(challenger)
+    new = load_pricing_model(challenger)
     old = _champion(champion) if champion else None
     hold_out = _hold_out(training_set, [new] + ([old] if old else []))
     sample = sample_pages(hold_out, limits.pages, seed)
@@ -169,10 +169,10 @@ def evaluate(
 def _champion(path: Path) -> PricingModel:
     """The model in force; one that cannot be read is never taken for none, which would let any challenger in."""
     try:
-        model = load_bundle(path)
+        model = load_pricing_model(path)
         _ = model.search  # opened late elsewhere: what an older version of this code did not write must show here
-    except BundleError as error:
-        raise BundleError(
+    except ModelFolderError as error:
+        raise ModelFolderError(
             f"the champion cannot be read, so nothing can be held against it ({error}); to judge the next model by its "
             "own gates alone, take the alias champion from that version in the registry"
         ) from error
@@ -237,4 +237,4 @@ def _menu(tables: Tables) -> Floats | None:
 
 
 def _name(model: PricingModel) -> dict[str, str]:
-    return {"version": model.version, "bundle_digest": str(model.manifest["digest"])}
+    return {"version": model.version, "model_digest": str(model.manifest["digest"])}

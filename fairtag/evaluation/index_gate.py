@@ -14,10 +14,10 @@ from fairtag.search.dense_index import MOST_QUERIES, ExactIndex, K, Rows, recall
 
 
 def index_figures(model: PricingModel, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """What was chosen when the bundle was made, and what it does on queries that the choice did not see.
+    """What was chosen when the model folder was made, and what it does on queries that the choice did not see.
 
     Args:
-        model: The bundle.
+        model: The model folder.
         vectors: Embeddings of held-out queries.
 
     Returns:

@@ -21,7 +21,7 @@ class EvaluationLimits:
         profit_margin: Share of the champion's profit that a challenger may lose, at the interval's lower end.
         price_milliseconds: 95th percentile of the time to price one page.
         encode_milliseconds: Median time to encode one query.
-        bundle_bytes: Size of the bundle.
+        model_bytes: Size of the model folder.
         launch: Limits of the off-policy gates.
         pages: Most hold-out pages that are priced.
         audit_pages: Pages priced for many customers at once, for the fairness gates.
@@ -38,7 +38,7 @@ class EvaluationLimits:
     profit_margin: float = 0.01
     price_milliseconds: float = 25.0
     encode_milliseconds: float = 50.0
-    bundle_bytes: float = 2e9
+    model_bytes: float = 2e9
     launch: LaunchLimits = field(default_factory=LaunchLimits)
     pages: int = 2_500
     audit_pages: int = 8

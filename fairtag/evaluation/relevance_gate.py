@@ -30,7 +30,7 @@ class Relevance:
     """nDCG@10 by held-out query: of the order that is served, and of shared words on the same pairs.
 
     Args:
-        served: By re-ranking, or by the fusion of meaning and words where the bundle has no re-ranker.
+        served: By re-ranking, or by the fusion of meaning and words where the model folder has no re-ranker.
         words: By the overlap of words.
         encoder: By the encoder's cosine alone; empty where it was not asked for.
     """

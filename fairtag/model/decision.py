@@ -1,7 +1,7 @@
 """The decision document: may this model be registered, deployed and served?
 
 The document alone carries the safety property, in every mode of running: whatever moves a model calls
-:func:`require_accepted` with the bundle in hand, and the digests decide.
+:func:`require_accepted` with the model folder in hand, and the digests decide.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def make_decision(
     """Build the document; it is accepted when every gate passes, and its hash covers all of it.
 
     Args:
-        challenger: ``version`` and ``bundle_digest`` of the model on trial.
+        challenger: ``version`` and ``model_digest`` of the model on trial.
         champion: The same of the model it was held against, None when there is none yet.
         data_fingerprint: Fingerprint of the tables both were scored on.
         gates: At least one.
@@ -113,21 +113,22 @@ def reasons(decision: Mapping[str, Any]) -> list[str]:
     return [f"{gate['name']}: {gate['verdict']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
 
 
-def require_accepted(decision: Mapping[str, Any], bundle: Path) -> None:
-    """Refuse anything but an accepted decision about exactly this bundle.
+def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
+    """Refuse anything but an accepted decision about exactly this model folder.
 
     Raises:
-        DecisionMismatch: The document was altered, or speaks of another bundle.
+        DecisionMismatch: The document was altered, or speaks of another model folder.
         DecisionRejected: The document says rejected, or a gate in it did not pass.
-        BundleError: The bundle has no readable manifest.
+        ModelFolderError: The model folder has no readable manifest.
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
     failed = reasons(decision)
     if not decision["accepted"] or failed:
         raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'it says so'}")
-    digest = read_manifest(bundle)["digest"]
-    if decision["challenger"]["bundle_digest"] != digest:
+    digest = read_manifest(model_folder)["digest"]
+    if decision["challenger"]["model_digest"] != digest:
         raise DecisionMismatch(
-            f"the decision speaks of bundle {decision['challenger']['bundle_digest'][:12]}, {bundle} is {digest[:12]}"
+            f"the decision is about model folder {decision['challenger']['model_digest'][:12]}, "
+            f"{model_folder} is {digest[:12]}"
         )

@@ -1,4 +1,4 @@
-"""What a model bundle holds, file by file, and the digest that names it."""
+"""What a model folder holds, file by file, and the digest that names it."""
 
 from __future__ import annotations
 
@@ -6,67 +6,69 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fairtag.base.errors import BundleError, BundleMissing, DigestMismatch
+from fairtag.base.errors import DigestMismatch, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
-SCHEMA = "fairtag.bundle/1"
+SCHEMA = "fairtag.model/1"
 
 
-def write_manifest(bundle: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+def write_manifest(model_folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
     """List every file of the folder with size and SHA-256, add the facts, and write ``manifest.json`` last.
 
-    The bundle's digest covers the files alone, so the same model built twice has the same digest and version.
+    The model folder's digest covers the files alone, so the same model built twice has the same digest and version.
     """
     files = {
-        file.relative_to(bundle).as_posix(): {"sha256": sha256_file(file), "bytes": file.stat().st_size}
-        for file in sorted(bundle.rglob("*"))
+        file.relative_to(model_folder).as_posix(): {"sha256": sha256_file(file), "bytes": file.stat().st_size}
+        for file in sorted(model_folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }
     digest = sha256_text(canonical_json(files))
     manifest = {**facts, "schema": SCHEMA, "files": files, "digest": digest, "version": digest[:12]}
-    write_json(bundle / MANIFEST, manifest)
+    write_json(model_folder / MANIFEST, manifest)
     return manifest
 
 
-def read_manifest(bundle: Path) -> dict[str, Any]:
+def read_manifest(model_folder: Path) -> dict[str, Any]:
     """Read the manifest and check that its digest fits its list of files.
 
     Raises:
-        BundleMissing: There is no manifest at the path.
-        BundleError: It is not JSON, or of another schema.
+        ModelFolderMissing: There is no manifest at the path.
+        ModelFolderError: It is not JSON, or of another schema.
         DigestMismatch: The manifest's digest does not fit its list of files.
     """
-    path = bundle / MANIFEST
+    path = model_folder / MANIFEST
     if not path.is_file():
-        raise BundleMissing(f"{bundle}: no model bundle there (no {MANIFEST}); the fit step makes one")
+        raise ModelFolderMissing(f"{model_folder}: no model folder there (no {MANIFEST}); the fit step makes one")
     try:
         manifest = read_json(path)
     except ValueError as error:
-        raise BundleError(f"{path}: not readable as JSON ({error})") from error
+        raise ModelFolderError(f"{path}: not readable as JSON ({error})") from error
     if manifest.get("schema") != SCHEMA:
-        raise BundleError(f"{path}: schema {manifest.get('schema')!r}, this code reads {SCHEMA!r}")
+        raise ModelFolderError(f"{path}: schema {manifest.get('schema')!r}, this code reads {SCHEMA!r}")
     if sha256_text(canonical_json(manifest["files"])) != manifest["digest"]:
         raise DigestMismatch(f"{path}: the digest does not fit the list of files; the manifest was altered")
     return manifest
 
 
-def verify_files(bundle: Path, manifest: Mapping[str, Any]) -> None:
+def verify_files(model_folder: Path, manifest: Mapping[str, Any]) -> None:
     """Check every file against the manifest; a file more or less is a mismatch too.
 
     Raises:
         DigestMismatch: A file is missing, extra, or differs.
     """
     listed: Mapping[str, Mapping[str, Any]] = manifest["files"]
-    present = {file.relative_to(bundle).as_posix() for file in bundle.rglob("*") if file.is_file()} - {MANIFEST}
+    present = {file.relative_to(model_folder).as_posix() for file in model_folder.rglob("*") if file.is_file()} - {
+        MANIFEST
+    }
     if missing := sorted(set(listed) - present):
-        raise DigestMismatch(f"{bundle}: {', '.join(missing[:3])} is in the manifest and not on disk")
+        raise DigestMismatch(f"{model_folder}: {', '.join(missing[:3])} is in the manifest and not on disk")
     if extra := sorted(present - set(listed)):
-        raise DigestMismatch(f"{bundle}: {', '.join(extra[:3])} is on disk and not in the manifest")
+        raise DigestMismatch(f"{model_folder}: {', '.join(extra[:3])} is on disk and not in the manifest")
     for name, facts in listed.items():
-        found = sha256_file(bundle / name)
+        found = sha256_file(model_folder / name)
         if found != facts["sha256"]:
             raise DigestMismatch(
-                f"{bundle / name}: digest {found[:12]}, the manifest says {facts['sha256'][:12]}; "
-                "the bundle was altered or not copied whole: fetch it again"
+                f"{model_folder / name}: digest {found[:12]}, the manifest says {facts['sha256'][:12]}; "
+                "the model folder was altered or not copied whole: fetch it again"
             )

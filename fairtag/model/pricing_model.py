@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleError
+from fairtag.base.errors import ModelFolderError
 from fairtag.base.files import load_arrays, read_json
 from fairtag.demand.demand_model import DemandModel
 from fairtag.encoder.encoder import TextEncoder, load_encoder
@@ -67,7 +67,7 @@ class ItemReference:
 
 @dataclass(frozen=True)
 class PricingModel:
-    """A loaded bundle; read-only and safe to share between threads.
+    """A loaded model folder; read-only and safe to share between threads.
 
     Args:
         path: The folder it was read from.
@@ -137,18 +137,18 @@ class PricingModel:
         return self.path / PROFILE
 
 
-def load_bundle(path: Path, *, verify: bool = True, threads: int = 1) -> PricingModel:
-    """Load a bundle.
+def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> PricingModel:
+    """Load a model folder.
 
     Args:
-        path: The bundle's folder.
+        path: The model folder.
         verify: Check every file against its digest first; false only where the caller has just done so.
         threads: CPU threads of one call of the encoder.
 
     Raises:
-        BundleMissing: There is no bundle, or a file of it is absent.
+        ModelFolderMissing: There is no model folder, or a file of it is absent.
         DigestMismatch: A file was altered.
-        BundleError: The parts do not fit each other.
+        ModelFolderError: The parts do not fit each other.
     """
     manifest = read_manifest(path)
     if verify:
@@ -156,11 +156,15 @@ def load_bundle(path: Path, *, verify: bool = True, threads: int = 1) -> Pricing
     catalogue = pd.read_parquet(path / CATALOGUE)
     embeddings = np.asarray(np.load(path / EMBEDDINGS, mmap_mode="r", allow_pickle=False))  # a view, still mapped
     if len(embeddings) != len(catalogue):
-        raise BundleError(f"{path}: {len(catalogue)} items and {len(embeddings)} embeddings; build the bundle again")
+        raise ModelFolderError(
+            f"{path}: {len(catalogue)} items and {len(embeddings)} embeddings; build the model folder again"
+        )
     arrays, _ = load_arrays(path, REFERENCE)
     encoder = load_encoder(path / ENCODER, threads=threads)
     if encoder.dimension != embeddings.shape[1]:
-        raise BundleError(f"{path}: the encoder has {encoder.dimension} dimensions, the items {embeddings.shape[1]}")
+        raise ModelFolderError(
+            f"{path}: the encoder has {encoder.dimension} dimensions, the items {embeddings.shape[1]}"
+        )
     return PricingModel(
         path=path,
         manifest=manifest,
@@ -177,7 +181,7 @@ def load_bundle(path: Path, *, verify: bool = True, threads: int = 1) -> Pricing
 def _reference(path: Path, arrays: dict[str, Floats]) -> ItemReference:
     names = {entry.name for entry in fields(ItemReference)}
     if set(arrays) != names:
-        raise BundleError(
+        raise ModelFolderError(
             f"{path}: {REFERENCE} holds {sorted(arrays)}, this version reads {sorted(names)}: train again"
         )
     return ItemReference(**arrays)

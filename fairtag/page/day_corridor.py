@@ -1,9 +1,10 @@
 """The corridor of an epoch: whoever prices an item first in it fixes the corridor for every model.
 
-A bundle says where its own corridor stands. Two bundles that price one epoch, a reload or a canary, would each keep
-``rho`` and break it together: one may sell at ``l`` what the other sells at ``rho l'``. So a corridor belongs to item
-and epoch, not to a model. The first price of the epoch fixes ``[l, rho l]``; every later one, whichever model makes it,
-lies inside, and inside what its own policy allows. The next epoch begins anew, with the model that serves then.
+A model folder says where its own corridor stands. Two model folders that price one epoch, a reload or a canary, would
+each keep ``rho`` and break it together: one may sell at ``l`` what the other sells at ``rho l'``. So a corridor belongs
+to item and epoch, not to a model. The first price of the epoch fixes ``[l, rho l]``; every later one, whichever model
+makes it, lies inside, and inside what its own policy allows. The next epoch begins anew, with the model that serves
+then.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def shadow_pages(
     A price once quoted to a customer stays for its epoch, as it does at the endpoint.
 
     Args:
-        model: The bundle.
+        model: The model folder.
         impressions: Rows of the training set; behaviour, history and market stand beside each impression.
         vectors: Embedding of each query that occurs.
         jurisdiction: Where the customers are taken to be.

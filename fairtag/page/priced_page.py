@@ -56,7 +56,7 @@ class PricedPage:
         expected_profit: Expected profit of the page at these prices, currency units.
         confidence: Posterior probability that these prices beat the list prices; NaN where nothing was optimised.
         epoch: Price epoch.
-        model_version: Version of the bundle.
+        model_version: Version of the model folder.
         currency: ISO 4217 code.
     """
 

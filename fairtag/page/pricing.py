@@ -1,6 +1,6 @@
 """A page of search results with a price for this customer: the one function behind endpoint, evaluation and monitors.
 
-Knows the bundle and the request; nothing of HTTP, feature stores, clocks or logs.
+Knows the model folder and the request; nothing of HTTP, feature stores, clocks or logs.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def price_page(
     """Price the items of a page together.
 
     Args:
-        model: The bundle.
+        model: The model folder.
         rows: (n,) catalogue rows in page order, each at most once.
         query_embedding: (d,) unit vector of the query, None when there is no query.
         user: The customer; whether their data is used follows from consent, jurisdiction and policy.
@@ -192,10 +192,10 @@ def retrieve(
 ) -> Rows:
     """Catalogue rows of the k items in stock that fit intent and words best, best first.
 
-    By embedding and by words, fused; where the bundle has a re-ranker the best of them are ordered by it.
+    By embedding and by words, fused; where the model folder has a re-ranker the best of them are ordered by it.
 
     Args:
-        model: The bundle.
+        model: The model folder.
         query_embedding: (d,) unit vector of the query, None when there is no query.
         query: The words of the query.
         user: The customer; their history is part of the intent.

@@ -27,7 +27,7 @@ class PageProblem:
     """Everything that decides the prices of one page; arrays (n,), money unless stated.
 
     Args:
-        model: The bundle.
+        model: The model folder.
         rows: Catalogue rows of the page's items.
         similarity: s of each, in [0, 1].
         behaviour: Raw allow-listed behaviour, None where prices are not personal.

@@ -1,4 +1,4 @@
-"""A priced page as a record that can be priced again, to the last bit, without the bundle.
+"""A priced page as a record that can be priced again, to the last bit, without the model folder.
 
 The record holds what decided the prices and nothing else: the arguments of the solver, what stands in where nothing is
 optimised, what was promised or drawn to learn, and how sure the posterior was. It names items, not customers. Numbers

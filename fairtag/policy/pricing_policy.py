@@ -1,4 +1,4 @@
-"""How prices are chosen and bounded: one frozen document that travels in the bundle."""
+"""How prices are chosen and bounded: one frozen document that travels in the model folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The reference profile: what quotes looked like when the model was trained.
 
-The profile travels in the model bundle. It holds, for each measure of :mod:`fairtag.profile.measures`, the training
+The profile travels in the model folder. It holds, for each measure of :mod:`fairtag.profile.measures`, the training
 value, its standard error and how much training's own days and hours moved it (so that a season the model has seen is
 no drift), the items' own price levels, the vocabulary of the queries, the subspace of their embeddings, and a seeded
 sample of rows for reports. No customer, not even pseudonymous, is in it.

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleError, BundleMissing
+from fairtag.base.errors import ModelFolderError, ModelFolderMissing
 from fairtag.base.files import directory_atomic, read_json, write_json
 from fairtag.profile.measures import Float, Lookup, Measure
 
 SCHEMA = "fairtag.profile/1"
-FOLDER = "profile"  # where a bundle keeps it
+FOLDER = "profile"  # where a model folder keeps it
 # Prices whose level each item remembers, in minor units.
 LEVELS = (schema.PRICE_MINOR, schema.LIST_PRICE_MINOR, schema.REFERENCE_PRICE_MINOR, schema.UNIT_COST_MINOR)
 
@@ -108,19 +108,21 @@ class Profile:
         """Read a folder written by :meth:`save`.
 
         Raises:
-            BundleMissing: There is no profile at the path.
-            BundleError: It is of another schema or a file of it cannot be read.
+            ModelFolderMissing: There is no profile at the path.
+            ModelFolderError: It is of another schema or a file of it cannot be read.
         """
         if not (path / "profile.json").is_file():
-            raise BundleMissing(f"{path}: no reference profile; train with this version, or rebuild the bundle")
+            raise ModelFolderMissing(
+                f"{path}: no reference profile; train with this version, or rebuild the model folder"
+            )
         document = read_json(path / "profile.json")
         if document.get("schema") != SCHEMA:
-            raise BundleError(f"{path}: profile schema {document.get('schema')!r}; this version reads {SCHEMA}")
+            raise ModelFolderError(f"{path}: profile schema {document.get('schema')!r}; this version reads {SCHEMA}")
         try:
             frames = {name: pd.read_parquet(path / f"{name}.parquet") for name in ("items", "vocabulary", "sample")}
             queries = _load_queries(path, document["queries"])
         except (OSError, ValueError, KeyError) as error:
-            raise BundleError(f"{path}: the reference profile is damaged: {error}") from error
+            raise ModelFolderError(f"{path}: the reference profile is damaged: {error}") from error
         references = tuple(_reference(entry) for entry in document["measures"])
         return cls(references, **frames, features=document["features"], queries=queries, metadata=document["metadata"])
 

@@ -1,4 +1,4 @@
-"""Search by embedding: the index of a catalogue, chosen by its recall here when the bundle is made.
+"""Search by embedding: the index of a catalogue, chosen by its recall here when the model folder is made.
 
 A scan of 100,000 embeddings reads 150 MB a query; their 4-bit codes are 10 MB, and the few hundred best of them are
 then scored on the memory-mapped embeddings themselves (Jegou, Douze and Schmid, TPAMI 2011; Andre, Kermarrec and
@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import read_json, write_atomic, write_json
 from fairtag.search.similarity import top_k
 
@@ -123,7 +123,7 @@ class DensePart:
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleMissing: No index was chosen there, or its codes are absent.
+            ModelFolderMissing: No index was chosen there, or its codes are absent.
         """
         _needed(folder / CHOICE)
         choice = IndexChoice(**read_json(folder / CHOICE))
@@ -226,7 +226,7 @@ def spread(rows: Sequence[Row] | NDArray[Any]) -> list[Row]:
 
 def _needed(file: Path) -> None:
     if not file.is_file():
-        raise BundleMissing(f"{file}: missing; build the bundle again")
+        raise ModelFolderMissing(f"{file}: missing; build the model folder again")
 
 
 @contextmanager

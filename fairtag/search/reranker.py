@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from fairtag.base.errors import BundleError, BundleMissing
+from fairtag.base.errors import ModelFolderError, ModelFolderMissing
 from fairtag.base.files import load_arrays, save_arrays, write_atomic
 from fairtag.search.match import FEATURES, Asked, Floats, Rarity, match_features
 from fairtag.search.ranking_metrics import ndcg_by_query
@@ -54,7 +54,9 @@ class Reranker:
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         (width,) = (entry.shape[1] for entry in self._session.get_inputs())
         if width != len(FEATURES):
-            raise BundleError(f"the re-ranker reads {width} features, this version makes {len(FEATURES)}: train again")
+            raise ModelFolderError(
+                f"the re-ranker reads {width} features, this version makes {len(FEATURES)}: train again"
+            )
 
     @classmethod
     def fit(cls, features: Floats, relevance: Floats, rarity: Rarity, seed: int = 0) -> Reranker:
@@ -97,12 +99,12 @@ class Reranker:
         """Read what :meth:`save` wrote.
 
         Raises:
-            BundleMissing: A file is absent.
-            BundleError: It was fitted on other features than this version makes.
+            ModelFolderMissing: A file is absent.
+            ModelFolderError: It was fitted on other features than this version makes.
         """
         file = folder / GRAPH
         if not file.is_file():
-            raise BundleMissing(f"{file}: no re-ranker there; build the bundle again")
+            raise ModelFolderMissing(f"{file}: no re-ranker there; build the model folder again")
         arrays, facts = load_arrays(folder, RARITY)
         return cls(file.read_bytes(), Rarity(arrays["stems"], arrays["weight"], float(facts["unknown"])))
 

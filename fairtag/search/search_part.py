@@ -15,7 +15,7 @@ WORDS, TEXTS = "words", "texts"
 
 @dataclass(frozen=True)
 class SearchPart:
-    """What a bundle holds beside the embeddings to search by.
+    """What a model folder holds beside the embeddings to search by.
 
     Args:
         dense: The index over the embeddings, chosen by its recall.
@@ -44,7 +44,7 @@ class SearchPart:
         """Open it; words and titles are memory-mapped.
 
         Raises:
-            BundleMissing: A file is absent.
+            ModelFolderMissing: A file is absent.
         """
         reranker = Reranker.load(folder) if (folder / GRAPH).is_file() else None
         return cls(DensePart.load(folder), WordIndex.load(folder / WORDS), TextTable.load(folder / TEXTS), reranker)

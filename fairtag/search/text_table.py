@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import directory_atomic
 from fairtag.base.text import tokens
 
@@ -137,12 +137,12 @@ class TextTable:
         """Memory-map the arrays of a folder.
 
         Raises:
-            BundleMissing: One is absent.
+            ModelFolderMissing: One is absent.
         """
         files = [path / f"{name}.npy" for name in _FILES]
         for file in files:
             if not file.is_file():
-                raise BundleMissing(f"{file}: missing; build the bundle again")
+                raise ModelFolderMissing(f"{file}: missing; build the model folder again")
         # Plain views of the maps: NumPy's own class for them costs a call into Python for every slice of a page.
         return cls(*(np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)) for file in files))
 

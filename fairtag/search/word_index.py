@@ -11,7 +11,7 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import directory_atomic, read_json, write_json
 from fairtag.base.text import tokens
 from fairtag.search.similarity import best
@@ -98,10 +98,10 @@ class WordIndex:
         """Memory-map an index that :meth:`save` wrote.
 
         Raises:
-            BundleMissing: There is none.
+            ModelFolderMissing: There is none.
         """
         if not (path / _COUNT).is_file():
-            raise BundleMissing(f"{path}: no word index; build the bundle again")
+            raise ModelFolderMissing(f"{path}: no word index; build the model folder again")
         index = bm25s.BM25.load(str(path), mmap=True, show_progress=False)
         return cls(index, int(read_json(path / _COUNT)["documents"]))
 

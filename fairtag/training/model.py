@@ -1,4 +1,4 @@
-"""From tables, a training set and an encoder to a model bundle: embeddings, f(v), demand, reference prices, profile.
+"""From tables, a training set and an encoder to a model folder: embeddings, f(v), demand, reference prices, profile.
 
 Knows the order of the fits and what each may see; nothing of pipelines, feature stores or the clock.
 """
@@ -39,7 +39,7 @@ from fairtag.model.pricing_model import (
     PROFILE,
     REFERENCE,
     SEARCH,
-    load_bundle,
+    load_pricing_model,
 )
 from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes
 from fairtag.policy.context import MarketContext
@@ -62,7 +62,7 @@ PROFILE_PAGES = 1_500  # training pages priced for the reference profile: about 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a bundle comes from.
+    """Where a model folder comes from.
 
     Args:
         data_fingerprint: Fingerprint of the tables.
@@ -79,7 +79,7 @@ class Lineage:
     run_id: str = ""
 
 
-def fit_bundle(
+def fit_model_folder(
     tables: Tables,
     training_set: pd.DataFrame,
     encoder_dir: Path,
@@ -90,14 +90,14 @@ def fit_bundle(
     seed: int = 0,
     progress: Progress = lambda _: None,
 ) -> Path:
-    """Fit everything that is not the encoder and write the bundle, whole or not at all.
+    """Fit everything that is not the encoder and write the model folder, whole or not at all.
 
     Args:
         tables: The shop; its newest item snapshots are the catalogue.
         training_set: Impressions with the features as they were when each page was shown.
-        encoder_dir: Folder of the trained encoder; it is copied into the bundle.
-        out: The bundle's folder; replaced when it exists.
-        lineage: Where the bundle comes from.
+        encoder_dir: Folder of the trained encoder; it is copied into the model folder.
+        out: The model folder; replaced when it exists.
+        lineage: Where the model folder comes from.
         policy: How prices are chosen; the currency comes from the tables' metadata when None.
         seed: Seed of every draw.
         progress: Told what is being done.
@@ -246,7 +246,7 @@ def corridor_low(
 
 def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:
     """Price a sample of training pages with the finished model and keep what they looked like."""
-    model = load_bundle(folder, verify=False)
+    model = load_pricing_model(folder, verify=False)
     sample = sample_pages(known, PROFILE_PAGES, seed)
     vectors = query_vectors(model, sample)
     quotes = shadow_quotes(

@@ -29,13 +29,13 @@ class State:
 
     Args:
         cursor: End of the last stretch that the detectors saw.
-        bundle: Digest or version of the bundle they compare with; another bundle starts them afresh.
+        model_folder: Digest or version of the model folder they compare with; another model folder starts them afresh.
         detectors: "check/warn" and "check/page" -> (labels of the components, detector).
         since: check -> start of the run of windows in which it has not passed.
     """
 
     cursor: datetime | None = None
-    bundle: str = ""
+    model_folder: str = ""
     detectors: dict[str, tuple[tuple[str, ...], Detector]] = field(default_factory=dict)
     since: dict[str, str] = field(default_factory=dict)
 
@@ -49,7 +49,7 @@ class State:
         return {
             "schema": SCHEMA,
             "cursor": self.cursor.isoformat() if self.cursor else None,
-            "bundle": self.bundle,
+            "model_folder": self.model_folder,
             "since": self.since,
             "detectors": {
                 key: {"components": list(labels), "log_wealth": detector.as_json()}
@@ -58,26 +58,26 @@ class State:
         }
 
 
-def read_state(path: Path, bundle: str) -> State:
-    """The state at a path; a fresh one when there is none or it belongs to another bundle.
+def read_state(path: Path, model_folder: str) -> State:
+    """The state at a path; a fresh one when there is none or it belongs to another model folder.
 
     Raises:
         DataError: The file is no state of this version.
     """
     if not path.is_file():
-        return State(bundle=bundle)
+        return State(model_folder=model_folder)
     try:
         document = read_json(path)
         if document["schema"] != SCHEMA:
             raise DataError(f"{path}: schema {document['schema']!r}; this version reads {SCHEMA}")
-        if document["bundle"] != bundle:
-            return State(bundle=bundle)
+        if document["model_folder"] != model_folder:
+            return State(model_folder=model_folder)
         detectors = {
             key: (tuple(entry["components"]), Detector.from_json(entry["log_wealth"]))
             for key, entry in document["detectors"].items()
         }
         cursor = datetime.fromisoformat(document["cursor"]) if document["cursor"] else None
-        return State(cursor, bundle, detectors, dict(document["since"]))
+        return State(cursor, model_folder, detectors, dict(document["since"]))
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
@@ -85,7 +85,7 @@ def read_state(path: Path, bundle: str) -> State:
 
 
 @contextmanager
-def locked_state(path: Path, bundle: str) -> Iterator[State]:
+def locked_state(path: Path, model_folder: str) -> Iterator[State]:
     """Hold the lock, yield the state, write it back when the body succeeds.
 
     Raises:
@@ -94,7 +94,7 @@ def locked_state(path: Path, bundle: str) -> Iterator[State]:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-            state = read_state(path, bundle)
+            state = read_state(path, model_folder)
             yield state
             write_json(path, state.as_json())
     except Timeout as error:

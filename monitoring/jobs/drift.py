@@ -30,7 +30,7 @@ JOB = "drift"
 
 def run(inputs: Inputs) -> JobReport:
     """Hold the window's quotes against the profile of the model."""
-    reference = read_reference(inputs.bundle)
+    reference = read_reference(inputs.model_folder)
     with job_state(inputs, JOB, reference.version) as state:
         reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
         cursor = cursor_of(inputs, state)
@@ -40,7 +40,7 @@ def run(inputs: Inputs) -> JobReport:
         checks = remember_since(checks, inputs.window.start.isoformat(), state)
     found.sketches.save(inputs.out / "sketches")
     detail = {
-        "bundle": reference.version,
+        "model_folder": reference.version,
         "pages": found.pages,
         "hours": dict(sorted(found.hours.items())),
         "sketch": found.sketches.summary(),

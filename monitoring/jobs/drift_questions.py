@@ -132,7 +132,7 @@ def embedding_question(
     Args:
         sample: Sampled rows of schema.QUOTES.
         space: Training's query subspace.
-        embed: Encoder of the bundle: texts -> (n, d) unit rows.
+        embed: Encoder of the model folder: texts -> (n, d) unit rows.
         settings: Tolerances and how many queries are embedded.
         fresh_from: Start of what the detectors have not seen.
     """

@@ -39,7 +39,7 @@ PRIVATE = "fairness-private.json"
 
 def run(inputs: Inputs) -> JobReport:
     """Check every promise on every quote, and every group of the audit table against all other customers."""
-    reference = read_reference(inputs.bundle)
+    reference = read_reference(inputs.model_folder)
     groups = read_groups(inputs.need("audit", JOB), inputs.need("secret", JOB), inputs.settings.cross_attributes)
     with job_state(inputs, JOB, reference.version) as state:
         reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
@@ -54,7 +54,7 @@ def run(inputs: Inputs) -> JobReport:
             report = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
             checks += gaps(inputs, quotes, groups, report, state)
         checks = remember_since(checks, inputs.window.start.isoformat(), state)
-    detail = {"bundle": reference.version, "pages": pages, **_groups_detail(report), **not_judged(checks)}
+    detail = {"model_folder": reference.version, "pages": pages, **_groups_detail(report), **not_judged(checks)}
     if inputs.settings.privacy_epsilon is not None and report is not None:
         detail["private"] = write_private(inputs, quotes, groups).name
     if inputs.evidently and report is not None:
@@ -122,7 +122,7 @@ def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
 
 
 def promised_by(reference: Reference, inputs: Inputs) -> tuple[float, float]:
-    """Corridor width and markup on list of the bundle's policy; the setting and no markup where there is none."""
+    """Corridor width and markup on list of the model folder's policy; the setting and no markup where there is none."""
     path = reference.path / "policy.json"
     if not path.is_file():
         return inputs.settings.corridor_rho, 0.0

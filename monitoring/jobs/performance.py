@@ -49,7 +49,7 @@ def run(inputs: Inputs) -> JobReport:
     """Judge the quotes of the window that are old enough for their purchases to have been reported."""
     if inputs.outcomes is None:
         raise ConfigError("the performance job needs --outcomes")
-    reference = read_reference(inputs.bundle)
+    reference = read_reference(inputs.model_folder)
     window, settings = inputs.window, inputs.settings
     ripe = ripe_window(window, settings.maturity_hours)
     quotes = LogReader(inputs.quotes, schema.QUOTES, ripe)
@@ -68,7 +68,7 @@ def run(inputs: Inputs) -> JobReport:
             checks += _judged(narrowed, joined.frame, reference.profile, state)
         checks = remember_since(checks, window.start.isoformat(), state)
     models = tuple(sorted(joined.frame[schema.MODEL_VERSION].unique()))
-    detail = {"bundle": reference.version, "pages": pages, "ripe_until": ripe.end.isoformat(), **summary(joined)}
+    detail = {"model_folder": reference.version, "pages": pages, "ripe_until": ripe.end.isoformat(), **summary(joined)}
     return JobReport(
         JOB, window.start.isoformat(), window.end.isoformat(), checks, models, quotes.intake.as_json(), detail
     )

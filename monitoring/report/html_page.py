@@ -93,7 +93,7 @@ def render(verdicts: Sequence[JobReport], *, now: datetime, runbook: str, ledger
         verdicts=verdicts,
         window=_window(verdicts),
         models=", ".join(sorted({model for verdict in verdicts for model in verdict.model_versions})) or "none",
-        bundle=next((str(v.detail["bundle"]) for v in verdicts if "bundle" in v.detail), ""),
+        model_folder=next((str(v.detail["model_folder"]) for v in verdicts if "model_folder" in v.detail), ""),
         traffic=traffic_chart(next((v.detail["hours"] for v in verdicts if v.detail.get("hours")), {})),
         left_out=next((v.detail["not_judged"] for v in verdicts if v.detail.get("not_judged")), None),
         ledger=list(reversed(ledger))[:3],

@@ -1,4 +1,4 @@
-"""A model bundle as the :class:`serving.page.core.Core` of an endpoint."""
+"""A model folder as the :class:`serving.page.core.Core` of an endpoint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from fairtag.page.pricing import PricedPage
 
 
-class BundleCore(Core):
-    """A :class:`Core` over a model bundle.
+class ModelCore(Core):
+    """A :class:`Core` over a model folder.
 
     Args:
-        model: The loaded bundle.
+        model: The loaded model folder.
     """
 
     def __init__(self, model: PricingModel) -> None:
@@ -59,19 +59,19 @@ class BundleCore(Core):
         return self.model.market
 
     @classmethod
-    def load(cls, path: Path, threads: int) -> BundleCore:
-        """Load and verify a bundle.
+    def load(cls, path: Path, threads: int) -> ModelCore:
+        """Load and verify a model folder.
 
         Args:
-            path: The bundle's folder.
+            path: The model folder.
             threads: CPU threads of one encode.
 
         Raises:
-            BundleError: It is absent, altered, or does not fit together.
+            ModelFolderError: It is absent, altered, or does not fit together.
         """
-        from fairtag.model.pricing_model import load_bundle
+        from fairtag.model.pricing_model import load_pricing_model
 
-        model = load_bundle(path, threads=threads)
+        model = load_pricing_model(path, threads=threads)
         _ = model.retriever  # opened now: the first search must not wait for it
         return cls(model)
 

@@ -28,7 +28,7 @@ MODEL = "fairtag"
 PAGE = """# The endpoint
 
 Made from the code by `python -m serving.protocol.api_page docs/api.md`. Examples assume an endpoint on port 8080:
-`python -m serving --bundle DIR --feature-repo DIR`.
+`python -m serving --model-folder DIR --feature-repo DIR`.
 
 One function answers V1 JSON, V2 JSON, V2 with binary tensors, and gRPC: the pages are the same.
 
@@ -147,8 +147,9 @@ price will not rise within the epoch: a later page may be lower. It is degraded 
 ## Limits and settings
 
 Environment variables, read once at the start; `python -m serving --help` lists the options that stand for some of them.
-A setting out of its range, a bundle or decision that is refused, or a feature folder that does not open ends the start
-with one line that says why and the exit code of its kind, as `fairtag --help` lists them: 6 for an altered bundle, say.
+A setting out of its range, a model folder or decision that is refused, or a feature folder that does not open ends the
+start with one line that says why and the exit code of its kind, as `fairtag --help` lists them: 6 for an altered model
+folder, say.
 
 | limit | default | |
 |---|---|---|

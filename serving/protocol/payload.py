@@ -169,7 +169,10 @@ def parse_request(value: object, field: str, limits: Limits) -> PageRequest:
         raise RequestError(field, value, "it must be a JSON object")
     if value.get("task") == "bundle":
         raise RequestError(
-            f"{field}.task", "bundle", "bundles from a wish are not served yet; ask for search or price", status=501
+            f"{field}.task",
+            "bundle",
+            "bundles from a wish are not served yet; ask for search or price",
+            status=501,
         )
     plain = {**value, "item_ids": tuple(value["item_ids"])} if isinstance(value.get("item_ids"), list) else dict(value)
     try:

@@ -171,7 +171,7 @@ class ItemFeatureCache:
     Args:
         reader: The store, None when there is none: then the catalogue is the truth and never stale.
         item_ids: Item of each row.
-        catalogue: The bundle's values.
+        catalogue: The model folder's values.
         settings: Refresh and staleness.
         breaker: Shared with the reads of users.
         observe: Told the outcome of each read.

@@ -8,24 +8,24 @@ from typing import Any
 
 import pytest
 
-from fairtag.base.errors import BundleMissing, DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch
+from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch, ModelFolderMissing
 from fairtag.model.decision import GateResult, make_decision, write_decision
 from fairtag.model.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """The smallest folder that has the outline of a bundle."""
-    folder = tmp_path / "bundle"
+def model_folder(tmp_path: Path) -> Path:
+    """The smallest folder that has the outline of a model folder."""
+    folder = tmp_path / "model_folder"
     folder.mkdir()
     (folder / "weights.txt").write_text("weights")
     write_manifest(folder, {"dataset": "test", "seed": 0})
     return folder
 
 
-def _decision(bundle: Path, path: Path, *, accepted: bool) -> Path:
-    manifest = read_manifest(bundle)
-    challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
+def _decision(model_folder: Path, path: Path, *, accepted: bool) -> Path:
+    manifest = read_manifest(model_folder)
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     gate = GateResult("relevance", 0.5, "at least 0.4", "pass" if accepted else "fail")
     return write_decision(
         path,
@@ -33,17 +33,23 @@ def _decision(bundle: Path, path: Path, *, accepted: bool) -> Path:
     )
 
 
-def _register(bundle: Path, decision: Path, root: Path) -> str:
+def _register(model_folder: Path, decision: Path, root: Path) -> str:
     from components.register import register
 
-    artifacts = {"bundle": SimpleNamespace(path=str(bundle)), "decision": SimpleNamespace(path=str(decision))}
+    artifacts = {
+        "model_folder": SimpleNamespace(path=str(model_folder)),
+        "decision": SimpleNamespace(path=str(decision)),
+    }
     return str(register.python_func(**artifacts, registry=str(root / "registry"), pipeline_run="run-1"))
 
 
-def _deploy(bundle: Path, decision: Path, root: Path, version: str) -> str:
+def _deploy(model_folder: Path, decision: Path, root: Path, version: str) -> str:
     from components.deploy import deploy
 
-    artifacts = {"bundle": SimpleNamespace(path=str(bundle)), "decision": SimpleNamespace(path=str(decision))}
+    artifacts = {
+        "model_folder": SimpleNamespace(path=str(model_folder)),
+        "decision": SimpleNamespace(path=str(decision)),
+    }
     return str(
         deploy.python_func(**artifacts, version=version, registry=str(root / "registry"), target=str(root / "serving"))
     )
@@ -55,62 +61,62 @@ def _registered(root: Path) -> list[Any]:
     return Registry.local(root / "registry").versions()
 
 
-def test_an_accepted_bundle_is_registered_goes_live_and_is_champion_and_again_changes_nothing(
-    bundle: Path, tmp_path: Path
+def test_an_accepted_model_folder_is_registered_goes_live_and_is_champion_and_again_changes_nothing(
+    model_folder: Path, tmp_path: Path
 ) -> None:
     from components.adapters.mlflow import Registry
 
-    decision = _decision(bundle, tmp_path / "DECISION.json", accepted=True)
+    decision = _decision(model_folder, tmp_path / "DECISION.json", accepted=True)
     for _ in range(2):
-        version = _register(bundle, decision, tmp_path)
-        live = _deploy(bundle, decision, tmp_path, version)
+        version = _register(model_folder, decision, tmp_path)
+        live = _deploy(model_folder, decision, tmp_path, version)
     assert version == "1"
     assert (Path(live) / "weights.txt").read_text() == "weights"
     assert len(_registered(tmp_path)) == 1
     assert Registry.local(tmp_path / "registry").champion() == _registered(tmp_path)[0]
 
 
-def test_a_rejected_bundle_is_neither_registered_nor_live(bundle: Path, tmp_path: Path) -> None:
-    decision = _decision(bundle, tmp_path / "DECISION.json", accepted=False)
+def test_a_rejected_model_folder_is_neither_registered_nor_live(model_folder: Path, tmp_path: Path) -> None:
+    decision = _decision(model_folder, tmp_path / "DECISION.json", accepted=False)
     with pytest.raises(DecisionRejected, match="relevance: fail"):
-        _register(bundle, decision, tmp_path)
+        _register(model_folder, decision, tmp_path)
     with pytest.raises(DecisionRejected, match="relevance: fail"):
-        _deploy(bundle, decision, tmp_path, "1")
+        _deploy(model_folder, decision, tmp_path, "1")
     assert _registered(tmp_path) == []
     assert not (tmp_path / "serving").exists()
 
 
-def test_a_rejection_leaves_the_model_that_serves_in_place(bundle: Path, tmp_path: Path) -> None:
-    accepted = _decision(bundle, tmp_path / "first.json", accepted=True)
-    live = Path(_deploy(bundle, accepted, tmp_path, _register(bundle, accepted, tmp_path)))
+def test_a_rejection_leaves_the_model_that_serves_in_place(model_folder: Path, tmp_path: Path) -> None:
+    accepted = _decision(model_folder, tmp_path / "first.json", accepted=True)
+    live = Path(_deploy(model_folder, accepted, tmp_path, _register(model_folder, accepted, tmp_path)))
     served = live.resolve()
-    (bundle / "weights.txt").write_text("worse")
-    write_manifest(bundle, {"dataset": "test", "seed": 0})
+    (model_folder / "weights.txt").write_text("worse")
+    write_manifest(model_folder, {"dataset": "test", "seed": 0})
     with pytest.raises(DecisionRejected):
-        _deploy(bundle, _decision(bundle, tmp_path / "second.json", accepted=False), tmp_path, "1")
+        _deploy(model_folder, _decision(model_folder, tmp_path / "second.json", accepted=False), tmp_path, "1")
     assert live.resolve() == served
     assert (live / "weights.txt").read_text() == "weights"
 
 
 @pytest.mark.parametrize("step", [_register, lambda *given: _deploy(*given, "1")], ids=["register", "deploy"])
-def test_a_decision_that_does_not_fit_stops_the_step(step: Any, bundle: Path, tmp_path: Path) -> None:
-    decision = _decision(bundle, tmp_path / "DECISION.json", accepted=False)
+def test_a_decision_that_does_not_fit_stops_the_step(step: Any, model_folder: Path, tmp_path: Path) -> None:
+    decision = _decision(model_folder, tmp_path / "DECISION.json", accepted=False)
     decision.write_text(decision.read_text().replace('"accepted": false', '"accepted": true').replace("fail", "pass"))
     with pytest.raises(DecisionMismatch, match="altered"):
-        step(bundle, decision, tmp_path)
-    fitting = _decision(bundle, tmp_path / "fitting.json", accepted=True)
-    (bundle / "weights.txt").write_text("wicked")
+        step(model_folder, decision, tmp_path)
+    fitting = _decision(model_folder, tmp_path / "fitting.json", accepted=True)
+    (model_folder / "weights.txt").write_text("wicked")
     with pytest.raises(DigestMismatch, match=r"weights\.txt"):
-        step(bundle, fitting, tmp_path)
+        step(model_folder, fitting, tmp_path)
     with pytest.raises(DecisionError, match="no readable decision"):
-        step(bundle, tmp_path / "absent.json", tmp_path)
-    with pytest.raises(BundleMissing, match="no model bundle"):
+        step(model_folder, tmp_path / "absent.json", tmp_path)
+    with pytest.raises(ModelFolderMissing, match="no model folder"):
         step(tmp_path / "nowhere", fitting, tmp_path)
     assert _registered(tmp_path) == []
     assert not (tmp_path / "serving").exists()
 
 
-def test_the_pointer_turns_in_one_rename_and_a_reader_never_misses_it(bundle: Path, tmp_path: Path) -> None:
+def test_the_pointer_turns_in_one_rename_and_a_reader_never_misses_it(model_folder: Path, tmp_path: Path) -> None:
     import threading
 
     from components.adapters.kserve import point

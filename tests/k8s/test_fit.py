@@ -75,7 +75,7 @@ def test_the_endpoint_is_asked_about_its_own_model(overlay):
 
 
 def test_the_endpoint_may_take_as_long_to_stop_as_it_needs(overlay):
-    settings = settings_of(serving_parser().parse_args(["--bundle=x"]))
+    settings = settings_of(serving_parser().parse_args(["--model-folder=x"]))
     grace = named(overlay, "InferenceService", "fairtag")["spec"]["predictor"]["terminationGracePeriodSeconds"]
     assert grace > settings.drain_seconds + settings.grace_seconds
 

@@ -41,7 +41,7 @@ class Shop:
 
     def options(self, quotes: Path, out: Path, *more: str, job: str = "drift", end: str = "2026-02-10T00:00:00Z"):
         """A command line."""
-        return [job, "--quotes", str(quotes), "--bundle", str(self.profile), "--out", str(out), "--end", end,
+        return [job, "--quotes", str(quotes), "--model-folder", str(self.profile), "--out", str(out), "--end", end,
                 "--no-evidently", *more]  # fmt: skip
 
     def fairness(self, quotes: Path, out: Path, *more: str):

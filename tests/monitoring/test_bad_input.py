@@ -82,13 +82,13 @@ def test_bad_input_is_never_a_pass(shop, tmp_path, name):
     assert main(shop.options(build(shop), tmp_path / "out")) in codes
 
 
-def test_a_bundle_without_a_profile_is_refused_with_the_fix(shop, tmp_path, capsys):
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    write_manifest(bundle, {})
+def test_a_model_folder_without_a_profile_is_refused_with_the_fix(shop, tmp_path, capsys):
+    model_folder = tmp_path / "model_folder"
+    model_folder.mkdir()
+    write_manifest(model_folder, {})
     quotes, _ = shop.log()
     options = shop.options(quotes, tmp_path / "out")
-    options[options.index("--bundle") + 1] = str(bundle)
+    options[options.index("--model-folder") + 1] = str(model_folder)
     assert main(options) == 3
     assert "no reference profile; train it again" in capsys.readouterr().err
 
@@ -104,7 +104,7 @@ def test_an_encoder_without_onnx_where_torch_is_absent_ends_with_3_and_the_fix(s
     monkeypatch.delitem(sys.modules, "fairtag.encoder.model", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     options = shop.options(quotes, tmp_path / "out")
-    options[options.index("--bundle") + 1] = str(profile)
+    options[options.index("--model-folder") + 1] = str(profile)
     assert main(options) == 3
     said = capsys.readouterr().err
     assert "needs torch, which is not installed here; train it with the encoder setting export: auto" in said

@@ -162,7 +162,7 @@ class Deployment:
         options = {
             "--quotes": self.layout.serving / "quotes",
             "--outcomes": self.root / "outcomes",
-            "--bundle": self.layout.live,
+            "--model-folder": self.layout.live,
             "--out": self.reports,
             "--settings": settings,
             "--end": end.isoformat(),

@@ -10,14 +10,16 @@ from monitoring.fetch import fetch, main
 @pytest.fixture
 def store():
     memory = fsspec.filesystem("memory")
-    memory.pipe({"/fetch/bundle/a.json": b"{}", "/fetch/bundle/deep/b.npy": b"12", "/fetch/one.parquet": b"x"})
+    memory.pipe(
+        {"/fetch/model_folder/a.json": b"{}", "/fetch/model_folder/deep/b.npy": b"12", "/fetch/one.parquet": b"x"}
+    )
     yield memory
     memory.rm("/fetch", recursive=True)
 
 
 def test_a_folder_comes_with_all_below_it(store, tmp_path):
-    assert fetch("memory://fetch/bundle", tmp_path / "bundle") == 2
-    assert (tmp_path / "bundle" / "deep" / "b.npy").read_bytes() == b"12"
+    assert fetch("memory://fetch/model_folder", tmp_path / "model_folder") == 2
+    assert (tmp_path / "model_folder" / "deep" / "b.npy").read_bytes() == b"12"
 
 
 def test_a_file_takes_the_name_it_is_given(store, tmp_path):

@@ -179,7 +179,7 @@ def test_a_dry_submission_prints_the_pipeline_and_sends_nothing(capsys: pytest.C
     assert "resourceCount: '4'" in capsys.readouterr().out
 
 
-def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path) -> None:
+def test_run_state_that_speaks_of_an_altered_model_folder_stops_the_run(tmp_path: Path) -> None:
     from fairtag.base.errors import DigestMismatch
     from fairtag.model.decision import GateResult, make_decision, write_decision
     from fairtag.model.manifest import write_manifest
@@ -187,11 +187,11 @@ def test_run_state_that_speaks_of_an_altered_bundle_stops_the_run(tmp_path: Path
     from pipelines.settings import RunLayout
 
     layout = RunLayout(tmp_path)
-    for folder in (layout.bundle, layout.live):
+    for folder in (layout.model_folder, layout.live):
         folder.mkdir()
         (folder / "weights").write_text("weights")
         manifest = write_manifest(folder, {})
-    challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     gate = GateResult("relevance", 1.0, "any", "pass")
     write_decision(
         layout.decision,

@@ -67,12 +67,12 @@ def test_the_data_fingerprint_reaches_the_first_step_so_that_caching_hangs_on_it
     assert ingest["data_fingerprint"] == {"componentInputParameter": "data_fingerprint"}
 
 
-def test_register_and_deploy_get_the_bundle_and_the_decision_that_evaluate_made_of_it(tmp_path: Path) -> None:
+def test_register_and_deploy_get_the_model_folder_and_the_decision_that_evaluate_made_of_it(tmp_path: Path) -> None:
     tasks = _compiled(tmp_path)["root"]["dag"]["tasks"]
     for step in ("register", "deploy"):
         artifacts = {name: given["taskOutputArtifact"] for name, given in tasks[step]["inputs"]["artifacts"].items()}
         assert artifacts == {
-            "bundle": {"outputArtifactKey": "bundle", "producerTask": "fit"},
+            "model_folder": {"outputArtifactKey": "model_folder", "producerTask": "fit"},
             "decision": {"outputArtifactKey": "decision", "producerTask": "evaluate"},
         }
 

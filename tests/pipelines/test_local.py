@@ -112,9 +112,10 @@ def test_what_a_reader_needs_lies_whole_under_the_folder_of_the_run(
     rejected: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     out, done = rejected
-    verify_files(out / "bundle", read_manifest(out / "bundle"))
+    verify_files(out / "model_folder", read_manifest(out / "model_folder"))
     assert (
-        read_decision(out / "DECISION.json")["challenger"]["bundle_digest"] == read_manifest(out / "bundle")["digest"]
+        read_decision(out / "DECISION.json")["challenger"]["model_digest"]
+        == read_manifest(out / "model_folder")["digest"]
     )
     for name in ("DECISION.html", "validation.html", "validation/docs/index.html", "training_set.parquet"):
         assert (out / name).is_file()
@@ -135,12 +136,12 @@ def test_the_same_run_again_is_not_run_again_and_says_the_same(
 
 
 @pytest.mark.slow
-def test_the_same_inputs_make_the_same_bundle(
+def test_the_same_inputs_make_the_same_model_folder(
     rejected: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     out, _ = rejected
     assert fairtag("run", "--out", str(tmp_path / "twin"), *SMALL).returncode == 5
-    first, second = read_manifest(out / "bundle"), read_manifest(tmp_path / "twin" / "bundle")
+    first, second = read_manifest(out / "model_folder"), read_manifest(tmp_path / "twin" / "model_folder")
     assert first["files"] == second["files"]
     assert first["digest"] == second["digest"]
 
@@ -159,7 +160,7 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
     assert "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "run" / "validation.html").is_file()
     assert (tmp_path / "run" / "validation" / "quarantine" / "items.parquet").is_file()
-    assert not (tmp_path / "run" / "bundle").exists()
+    assert not (tmp_path / "run" / "model_folder").exists()
     assert not (tmp_path / "run" / "DECISION.json").exists()
 
 
@@ -179,7 +180,7 @@ def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(tmp_pa
     assert done.returncode == 4, done.stdout + done.stderr
     assert "loss" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert not (out / "bundle").exists()
+    assert not (out / "model_folder").exists()
     assert not (out / "live").exists()
 
 
@@ -223,14 +224,14 @@ def test_an_error_that_wants_more_than_a_message_still_says_it(tmp_path: Path) -
 
 def test_results_of_an_earlier_run_are_not_left_beside_those_of_a_failed_one(tmp_path: Path) -> None:
     (tmp_path / "DECISION.json").write_text("{}")
-    (tmp_path / "bundle").mkdir()
+    (tmp_path / "model_folder").mkdir()
     attempt = tmp_path / "steps" / "attempt-1" / "validate"
     attempt.mkdir(parents=True)
     (attempt / "report").write_text("<p>")
     publish(tmp_path / "steps", tmp_path)
     assert (tmp_path / "validation.html").read_text() == "<p>"
     assert not (tmp_path / "DECISION.json").exists()
-    assert not (tmp_path / "bundle").exists()
+    assert not (tmp_path / "model_folder").exists()
 
 
 def test_a_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path) -> None:

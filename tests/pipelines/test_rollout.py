@@ -245,7 +245,7 @@ def typed(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 
 def _decision(folder: Path, verdict: Verdict = "pass") -> Path:
     decision = make_decision(
-        challenger={"version": DIGEST[:12], "bundle_digest": DIGEST},
+        challenger={"version": DIGEST[:12], "model_digest": DIGEST},
         champion=None,
         data_fingerprint="d" * 64,
         gates=[GateResult("relevance", 0.9, "at least 0.8", verdict)],
@@ -260,7 +260,7 @@ def test_a_canary_carries_its_lineage_and_the_service_tells_it_back(
     accepted = str(_decision(tmp_path))
     assert typed("canary", STORED, "--to", "20", "--decision", accepted, "--url", shop.url, "--pages", "2") == 0
     noted = shop.service["metadata"]["annotations"]
-    assert noted["fairtag.io/canary-bundle-digest"] == DIGEST
+    assert noted["fairtag.io/canary-model-digest"] == DIGEST
     assert noted["fairtag.io/canary-data-fingerprint"] == "d" * 64
     capsys.readouterr()
     assert typed("lineage", "--live") == 0
@@ -269,7 +269,7 @@ def test_a_canary_carries_its_lineage_and_the_service_tells_it_back(
     assert "5ec0d1" in shown
     assert typed("promote", "--url", shop.url, "--pages", "2") == 0
     assert shop.stable == STORED
-    assert shop.service["metadata"]["annotations"]["fairtag.io/bundle-digest"] == DIGEST
+    assert shop.service["metadata"]["annotations"]["fairtag.io/model-digest"] == DIGEST
     assert typed("rollback", "--no-smoke") == 0
     assert shop.stable == FIRST
 
@@ -279,8 +279,8 @@ def test_a_canary_carries_its_lineage_and_the_service_tells_it_back(
     [
         (("canary", STORED), 2, "only an accepted model may go live"),
         (("canary", STORED, "--decision", "rejected"), 5, "the decision is rejected"),
-        (("canary", SECOND, "--decision", "accepted"), 5, "the decision speaks of bundle 5ec0d1"),
-        (("canary", STORED, "--registry", "folder"), 5, "no registered version has that bundle"),
+        (("canary", SECOND, "--decision", "accepted"), 5, "the decision speaks of model folder 5ec0d1"),
+        (("canary", STORED, "--registry", "folder"), 5, "no registered version has that model folder"),
         (("canary", STORED, "--decision", "accepted"), 2, "the service has no address of its own"),
         (("canary", STORED, "--decision", "accepted", "--to", "0", "--no-smoke"), 2, "1 to 99 percent"),
         (("promote", "--no-smoke"), 2, "no canary to promote"),

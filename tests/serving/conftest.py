@@ -97,7 +97,7 @@ def patient() -> Callable[..., FeatureSettings]:
 def settings(tmp_path: Path) -> Callable[..., ServingSettings]:
     def make(**changes: Any) -> ServingSettings:
         known: dict[str, Any] = {
-            "bundle": tmp_path / "bundle",
+            "model_folder": tmp_path / "model_folder",
             "run_dir": tmp_path / "run",
             "host": "127.0.0.1",
             "http_port": 0,
@@ -205,9 +205,9 @@ SHOP = MarketSize(items=120, users=150, impressions=6_000, page_size=12, wishes=
 
 @dataclass(frozen=True)
 class Shop:
-    """A trained bundle and the feature store of its shop."""
+    """A trained model folder and the feature store of its shop."""
 
-    bundle: Path
+    model_folder: Path
     features: Path
     tables: Tables
 
@@ -215,12 +215,12 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
-    from benchmarks.serving_bundle import small_shop
+    from benchmarks.serving_model import small_shop
 
     folder = tmp_path_factory.mktemp("shop")
-    bundle = small_shop(folder, SHOP)
+    model_folder = small_shop(folder, SHOP)
     tables = read_tables(folder / "tables")
-    return Shop(bundle, _materialised(folder / "features", tables), tables)
+    return Shop(model_folder, _materialised(folder / "features", tables), tables)
 
 
 class MoodyReader:
@@ -241,7 +241,7 @@ class MoodyReader:
 
 @pytest.fixture(scope="session")
 def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """A context manager that serves the trained bundle from its feature store: nothing is made by hand."""
+    """A context manager that serves the trained model folder from its feature store: nothing is made by hand."""
 
     @contextmanager
     def run() -> Iterator[tuple[Running, MoodyReader]]:
@@ -249,7 +249,7 @@ def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
         run_dir = tmp_path_factory.mktemp("run")
         made = ServingSettings(
-            bundle=shop.bundle,
+            model_folder=shop.model_folder,
             run_dir=run_dir,
             host="127.0.0.1",
             http_port=0,
@@ -296,7 +296,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
         port = _free_port()
         run_dir = tmp_path / "run"
         log = tmp_path / f"server-{len(started)}.log"
-        line = [sys.executable, str(HERE / "handmade.py"), "--bundle", str(tmp_path), "--run-dir", str(run_dir)]
+        line = [sys.executable, str(HERE / "handmade.py"), "--model-folder", str(tmp_path), "--run-dir", str(run_dir)]
         line += ["--host", "127.0.0.1", "--http-port", str(port), "--grpc-port", "-1", *options]
         known = {"FAIRTAG_USER_KEY": SECRET, "FAIRTAG_QUOTE_KEYS": QUOTE_KEYS, "OMP_NUM_THREADS": "1"}
         with log.open("wb") as stream:

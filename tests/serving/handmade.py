@@ -152,8 +152,8 @@ def tables() -> Tables:
 
 
 def load(settings: ServingSettings) -> HandMadeCore:
-    """The model of the server and of its helpers; a file VERSION in the bundle's folder names it."""
-    file = settings.bundle / "VERSION"
+    """The model of the server and of its helpers; a file VERSION in the model folder names it."""
+    file = settings.model_folder / "VERSION"
     version = file.read_text() if file.is_file() else HandMadeCore.version
     return HandMadeCore(version=version, slow=float(os.environ.get("TEST_SLOW", "0")))
 

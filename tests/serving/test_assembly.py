@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from fairtag.base.errors import BundleError, BundleMissing, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import read_json, write_json
 from fairtag.encoder.folder import DESCRIPTION
 from fairtag.model.manifest import read_manifest, write_manifest
-from serving.assembly import Assembly, load_bundle_core
+from serving.assembly import Assembly, load_model_core
 from serving.metrics import Metrics
 from serving.settings import ServingSettings
 
 
-@pytest.mark.parametrize("refused", ["bundle", "features"])
+@pytest.mark.parametrize("refused", ["model_folder", "features"])
 def test_a_refusal_does_not_wait_for_what_is_loaded_beside_it(
     settings: Callable[..., ServingSettings], refused: str
 ) -> None:
@@ -31,18 +31,20 @@ def test_a_refusal_does_not_wait_for_what_is_loaded_beside_it(
         released.wait(60)
         ended.set()
 
-    def no_bundle(_: Any) -> Any:
-        raise BundleMissing("no bundle")
+    def no_model_folder(_: Any) -> Any:
+        raise ModelFolderMissing("no model folder")
 
     def no_features(_: Any) -> Any:
         raise ConfigError("no folder")
 
     try:
-        with pytest.raises((BundleMissing, ConfigError), match="no bundle" if refused == "bundle" else "no folder"):
+        with pytest.raises(
+            (ModelFolderMissing, ConfigError), match="no model folder" if refused == "model_folder" else "no folder"
+        ):
             Assembly(
                 settings(),
                 Metrics(CollectorRegistry()),
-                load_core=no_bundle if refused == "bundle" else slow,
+                load_core=no_model_folder if refused == "model_folder" else slow,
                 open_reader=no_features if refused == "features" else slow,
             )
         assert not ended.is_set()
@@ -53,13 +55,13 @@ def test_a_refusal_does_not_wait_for_what_is_loaded_beside_it(
 def test_an_encoder_without_onnx_where_torch_is_absent_is_one_error_that_says_what_to_do(
     shop: Any, settings: Callable[..., ServingSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = tmp_path / "torch-only"
-    shutil.copytree(shop.bundle, bundle)
-    description = bundle / "encoder" / DESCRIPTION
+    model_folder = tmp_path / "torch-only"
+    shutil.copytree(shop.model_folder, model_folder)
+    description = model_folder / "encoder" / DESCRIPTION
     write_json(description, {**read_json(description), "serving": "torch"})
-    facts = {k: v for k, v in read_manifest(bundle).items() if k not in ("files", "digest", "version", "schema")}
-    write_manifest(bundle, facts)
+    facts = {k: v for k, v in read_manifest(model_folder).items() if k not in ("files", "digest", "version", "schema")}
+    write_manifest(model_folder, facts)
     monkeypatch.delitem(sys.modules, "fairtag.encoder.model", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(BundleError, match=r"needs torch, which is not installed here; train .* export: auto"):
-        load_bundle_core(settings(bundle=bundle))
+    with pytest.raises(ModelFolderError, match=r"needs torch, which is not installed here; train .* export: auto"):
+        load_model_core(settings(model_folder=model_folder))

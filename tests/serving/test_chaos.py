@@ -158,9 +158,9 @@ def test_an_endpoint_that_cannot_start_says_why_and_exits(tmp_path: Path) -> Non
     import sys
 
     for options, words, code in (
-        (["--bundle", str(tmp_path / "none")], "no model bundle", 6),
-        ([], "bundle", 2),
-        (["--bundle", str(tmp_path), "--http-port", "99999"], "http_port", 2),
+        (["--model-folder", str(tmp_path / "none")], "no model folder", 6),
+        ([], "model_folder", 2),
+        (["--model-folder", str(tmp_path), "--http-port", "99999"], "http_port", 2),
     ):
         done = subprocess.run(
             [sys.executable, "-m", "serving", "--run-dir", str(tmp_path), *options],

@@ -22,11 +22,11 @@ from fairtag.base.tables import coerce
 from fairtag.encoder.folder import describe_encoder
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.fairness.invariants import breaches, check_invariants
-from fairtag.model.pricing_model import ENCODER, load_bundle
+from fairtag.model.pricing_model import ENCODER, load_pricing_model
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.search.similarity import similarity
 from pipelines.endpoint import serve as endpoint
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 from serving.protocol.client import GrpcClient, RestClient
 from serving.protocol.payload import Page
 from serving.protocol.tensors import Tensor, request_tensors, tensor_pages
@@ -197,11 +197,11 @@ def test_every_client_gets_the_same_pages_of_a_trained_model(
 
 
 def test_a_query_is_embedded_behind_the_querys_words_over_the_wire(serve: Callable[..., Any], shop: Any) -> None:
-    folder, query = shop.bundle / ENCODER, "oak bookcase"
+    folder, query = shop.model_folder / ENCODER, "oak bookcase"
     said = replace(describe_encoder(folder), query_prefix="query: ", item_prefix="passage: ")
     encoder = OnnxEncoder(folder, said)
-    model = replace(load_bundle(shop.bundle), encoder=encoder)
-    with serve(core=BundleCore(model)) as running:
+    model = replace(load_pricing_model(shop.model_folder), encoder=encoder)
+    with serve(core=ModelCore(model)) as running:
         page = running.page(query=query)
     embeddings = model.embeddings[[model.row_of[item["item_id"]] for item in page["items"]]]
     as_query, as_item = (
@@ -272,12 +272,12 @@ def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     assert {item: kept[item] for item in promised} == promised, "the last of the first eight sees the same prices"
 
 
-def test_the_command_serves_a_trained_bundle_and_its_figures_are_its_own_although_feast_is_loaded(
+def test_the_command_serves_a_trained_model_folder_and_its_figures_are_its_own_although_feast_is_loaded(
     shop: Any, tmp_path: Path
 ) -> None:
     """Feast switches Prometheus to files for several processes when it is imported: ours must be there before it."""
     user = str(shop.tables.users["user_id"].iloc[0])
-    with endpoint(shop.bundle, shop.features, tmp_path / "run") as address, RestClient(address) as client:
+    with endpoint(shop.model_folder, shop.features, tmp_path / "run") as address, RestClient(address) as client:
         page = client.pages([{"query": "oak bookcase", "user_id": user, "jurisdiction": "DE"}])[0]
         figures = httpx.get(f"{address}/metrics").text.splitlines()
     assert page["degraded"] is None

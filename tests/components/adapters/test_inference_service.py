@@ -264,21 +264,21 @@ def test_the_live_models_tell_where_they_come_from(service: InferenceService) ->
     assert canary == {"role": "canary", "traffic": "10", "storage-uri": SECOND, **noted}
 
 
-def test_a_bundle_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
-    from components.adapters.kserve import service_of, upload_bundle
+def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
+    from components.adapters.kserve import service_of, upload_pricing_model
     from fairtag.model.manifest import read_manifest, verify_files, write_manifest
 
-    bundle = tmp_path / "bundle"
-    (bundle / "encoder").mkdir(parents=True)
-    (bundle / "encoder" / "weights").write_text("weights")
-    manifest = write_manifest(bundle, {})
+    model_folder = tmp_path / "model_folder"
+    (model_folder / "encoder").mkdir(parents=True)
+    (model_folder / "encoder" / "weights").write_text("weights")
+    manifest = write_manifest(model_folder, {})
     models = (tmp_path / "store").as_uri()
-    uri = upload_bundle(bundle, manifest, models)
+    uri = upload_pricing_model(model_folder, manifest, models)
     stored = tmp_path / "store" / manifest["version"]
     assert uri == f"{models}/{manifest['version']}"
     verify_files(stored, read_manifest(stored))
     written = (stored / "manifest.json").stat().st_mtime_ns
-    assert upload_bundle(bundle, manifest, models) == uri
+    assert upload_pricing_model(model_folder, manifest, models) == uri
     assert (stored / "manifest.json").stat().st_mtime_ns == written
     assert service_of("kserve://shop/fairtag?models=s3://b/models") == ("shop", "fairtag", "s3://b/models")
     with pytest.raises(ConfigError, match="kserve://NAMESPACE/NAME"):

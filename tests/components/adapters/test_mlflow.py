@@ -22,17 +22,17 @@ def registry(tmp_path: Path) -> Registry:
     return Registry.local(tmp_path / "registry")
 
 
-def _bundle(folder: Path, content: str = "weights") -> Path:
+def _model_folder(folder: Path, content: str = "weights") -> Path:
     (folder / "encoder").mkdir(parents=True)
     (folder / "encoder" / "model.txt").write_text(content)
     write_manifest(folder, {"code_version": "1"})
     return folder
 
 
-def _decision(bundle: Path, *, accepted: bool = True) -> dict[str, Any]:
-    manifest = read_manifest(bundle)
+def _decision(model_folder: Path, *, accepted: bool = True) -> dict[str, Any]:
+    manifest = read_manifest(model_folder)
     gate = GateResult("relevance", 0.5, ">= 0.4", "pass" if accepted else "fail")
-    challenger = {"version": manifest["version"], "bundle_digest": manifest["digest"]}
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     return make_decision(challenger=challenger, champion=None, data_fingerprint="f" * 64, gates=[gate], metrics={})
 
 
@@ -40,61 +40,63 @@ def _run(registry: Registry, key: str = "k") -> str:
     return registry.log_run(key, params={"seed": 1}, metrics={"loss": 0.5})
 
 
-def test_an_accepted_bundle_is_registered_with_its_lineage_and_comes_back_whole(
+def test_an_accepted_model_folder_is_registered_with_its_lineage_and_comes_back_whole(
     registry: Registry, tmp_path: Path
 ) -> None:
-    bundle = _bundle(tmp_path / "bundle")
-    decision = _decision(bundle)
-    version = registry.register(bundle, decision, _run(registry), pipeline_run="run-7")
+    model_folder = _model_folder(tmp_path / "model_folder")
+    decision = _decision(model_folder)
+    version = registry.register(model_folder, decision, _run(registry), pipeline_run="run-7")
     assert (version.number, version.created) == ("1", True)
     assert version.lineage["fairtag.data_fingerprint"] == "f" * 64
     assert version.lineage["fairtag.decision_hash"] == decision["hash"]
     assert version.lineage["fairtag.run"] == "run-7"
-    assert registry.challenger() == registry.find(version.bundle_digest)
+    assert registry.challenger() == registry.find(version.model_digest)
     assert registry.champion() is None
-    assert registry.champion_bundle(tmp_path / "none") is None
+    assert registry.champion_model_folder(tmp_path / "none") is None
     registry.promote(version.number)
-    fetched = registry.champion_bundle(tmp_path / "champion")
+    fetched = registry.champion_model_folder(tmp_path / "champion")
     assert fetched is not None
     assert (fetched / "encoder" / "model.txt").read_text() == "weights"
-    assert read_manifest(fetched) == read_manifest(bundle)
+    assert read_manifest(fetched) == read_manifest(model_folder)
 
 
 def test_a_rejected_decision_registers_nothing(registry: Registry, tmp_path: Path) -> None:
-    bundle = _bundle(tmp_path / "bundle")
+    model_folder = _model_folder(tmp_path / "model_folder")
     with pytest.raises(DecisionRejected, match="relevance"):
-        registry.register(bundle, _decision(bundle, accepted=False), _run(registry))
+        registry.register(model_folder, _decision(model_folder, accepted=False), _run(registry))
     assert registry.versions() == []
 
 
 def test_a_rejection_turned_into_an_acceptance_by_hand_registers_nothing(registry: Registry, tmp_path: Path) -> None:
-    bundle = _bundle(tmp_path / "bundle")
-    forged = {**_decision(bundle, accepted=False), "accepted": True}
+    model_folder = _model_folder(tmp_path / "model_folder")
+    forged = {**_decision(model_folder, accepted=False), "accepted": True}
     with pytest.raises(DecisionMismatch, match="hash"):
-        registry.register(bundle, forged, _run(registry))
+        registry.register(model_folder, forged, _run(registry))
     assert registry.versions() == []
 
 
-def test_a_decision_about_another_bundle_registers_nothing(registry: Registry, tmp_path: Path) -> None:
-    other = _decision(_bundle(tmp_path / "other", "other weights"))
-    with pytest.raises(DecisionMismatch, match="speaks of bundle"):
-        registry.register(_bundle(tmp_path / "bundle"), other, _run(registry))
+def test_a_decision_about_another_model_folder_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    other = _decision(_model_folder(tmp_path / "other", "other weights"))
+    with pytest.raises(DecisionMismatch, match="speaks of model folder"):
+        registry.register(_model_folder(tmp_path / "model_folder"), other, _run(registry))
     assert registry.versions() == []
 
 
-def test_a_bundle_altered_after_the_decision_registers_nothing(registry: Registry, tmp_path: Path) -> None:
-    bundle = _bundle(tmp_path / "bundle")
-    decision = _decision(bundle)
-    (bundle / "encoder" / "model.txt").write_text("wicked")
+def test_a_model_folder_altered_after_the_decision_registers_nothing(registry: Registry, tmp_path: Path) -> None:
+    model_folder = _model_folder(tmp_path / "model_folder")
+    decision = _decision(model_folder)
+    (model_folder / "encoder" / "model.txt").write_text("wicked")
     with pytest.raises(DigestMismatch, match=r"model\.txt"):
-        registry.register(bundle, decision, _run(registry))
+        registry.register(model_folder, decision, _run(registry))
     assert registry.versions() == []
 
 
-def test_the_same_bundle_is_registered_once_and_the_same_run_logged_once(registry: Registry, tmp_path: Path) -> None:
-    bundle = _bundle(tmp_path / "bundle")
-    first = registry.register(bundle, _decision(bundle), _run(registry))
-    second = registry.register(bundle, _decision(bundle), _run(registry))
+def test_the_same_model_folder_is_registered_once_and_the_same_run_logged_once(
+    registry: Registry, tmp_path: Path
+) -> None:
+    model_folder = _model_folder(tmp_path / "model_folder")
+    first = registry.register(model_folder, _decision(model_folder), _run(registry))
+    second = registry.register(model_folder, _decision(model_folder), _run(registry))
     assert (first.number, second.number, second.created) == ("1", "1", False)
     assert len(registry.versions()) == 1
     assert _run(registry) == _run(registry)
@@ -103,15 +105,15 @@ def test_the_same_bundle_is_registered_once_and_the_same_run_logged_once(registr
 
 def test_promotion_remembers_what_it_replaced_and_rollback_returns_to_it(registry: Registry, tmp_path: Path) -> None:
     for number, content in (("1", "old"), ("2", "new")):
-        bundle = _bundle(tmp_path / number, content)
-        assert registry.register(bundle, _decision(bundle), _run(registry, content)).number == number
+        model_folder = _model_folder(tmp_path / number, content)
+        assert registry.register(model_folder, _decision(model_folder), _run(registry, content)).number == number
         registry.promote(number)
         registry.promote(number)
     champion = registry.champion()
     assert champion is not None
     assert (champion.number, champion.lineage["fairtag.replaced"]) == ("2", "1")
     assert registry.rollback().number == "1"
-    fetched = registry.champion_bundle(tmp_path / "out")
+    fetched = registry.champion_model_folder(tmp_path / "out")
     assert fetched is not None
     assert (fetched / "encoder" / "model.txt").read_text() == "old"
     with pytest.raises(ConfigError, match="no earlier champion"):
@@ -119,8 +121,8 @@ def test_promotion_remembers_what_it_replaced_and_rollback_returns_to_it(registr
 
 
 def test_what_the_registry_lost_or_altered_is_not_handed_out(registry: Registry, tmp_path: Path) -> None:
-    bundle = _bundle(tmp_path / "bundle")
-    version = registry.register(bundle, _decision(bundle), _run(registry))
+    model_folder = _model_folder(tmp_path / "model_folder")
+    version = registry.register(model_folder, _decision(model_folder), _run(registry))
     stored = next((tmp_path / "registry").rglob("model.txt"))
     stored.write_text("wicked")
     with pytest.raises(DigestMismatch, match=r"model\.txt"):

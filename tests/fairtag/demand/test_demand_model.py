@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleError, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.demand.demand_model import DemandModel, Reaction
 from fairtag.demand.features import Layout
 
@@ -140,7 +140,7 @@ def test_a_model_survives_the_way_to_disk_and_back_without_a_pickle(model):
 
 @pytest.mark.parametrize("change", [{"format": "fairtag.demand/0"}, {"behaviour": ["age"]}])
 def test_a_model_of_another_format_or_allow_list_is_refused(model, change):
-    with pytest.raises(BundleError, match="train the bundle again"):
+    with pytest.raises(ModelFolderError, match="train the model folder again"):
         DemandModel.from_arrays(model.arrays(), model.metadata() | change)
 
 

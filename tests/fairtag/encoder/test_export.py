@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleError, BundleMissing, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.encoder import export as export_module
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.export import MOST_TEXTS, Export, _compared, _refusal, choose
@@ -82,7 +82,7 @@ def test_the_smallest_accepted_export_is_chosen_whatever_its_time_and_torch_wher
     whole = Export("torch", 1.0, None, None, 1, accepted=True)
     assert choose([whole, large, refused]) == "fp32"
     assert choose([whole, refused]) == choose([whole]) == choose([]) == "torch"
-    for milliseconds in (0.1, 2.0, 9.0):  # no two builds take the same time, and all make the same bundle
+    for milliseconds in (0.1, 2.0, 9.0):  # no two builds take the same time, and all make the same model folder
         small = Export("int8", 1.0, None, milliseconds, 1, accepted=True)
         assert choose([whole, large, small]) == "int8"
 
@@ -170,7 +170,7 @@ def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(ex
 def test_a_missing_file_another_schema_and_an_unknown_backend_are_refused(exported, tmp_path):
     folder, _ = exported
     (tmp_path / DESCRIPTION).write_text((folder / DESCRIPTION).read_text())
-    with pytest.raises(BundleMissing, match="missing"):
+    with pytest.raises(ModelFolderMissing, match="missing"):
         load_encoder(tmp_path)
     with pytest.raises(ConfigError, match="tensorrt"):
         load_encoder(folder, backend="tensorrt")
@@ -179,7 +179,7 @@ def test_a_missing_file_another_schema_and_an_unknown_backend_are_refused(export
     with pytest.raises(ConfigError, match="fidelity gate"):
         load_encoder(tmp_path, backend="onnx")
     (tmp_path / DESCRIPTION).write_text(json.dumps({**document, "schema": "other/2"}))
-    with pytest.raises(BundleError, match="train again"):
+    with pytest.raises(ModelFolderError, match="train again"):
         describe_encoder(tmp_path)
 
 

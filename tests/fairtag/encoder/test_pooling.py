@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleError, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import DESCRIPTION, MODEL, describe_encoder
 from fairtag.encoder.model import load_base
@@ -110,5 +110,5 @@ def test_a_folder_whose_pooling_nobody_knows_is_refused(config, tmp_path):
     train_encoder(config(method="none"), None, None, tmp_path / "e")
     file = tmp_path / "e" / DESCRIPTION
     file.write_text(json.dumps({**json.loads(file.read_text()), "pooling": "max"}))
-    with pytest.raises(BundleError, match="pooling is 'max'; it must be one of mean, cls, last"):
+    with pytest.raises(ModelFolderError, match="pooling is 'max'; it must be one of mean, cls, last"):
         describe_encoder(tmp_path / "e")

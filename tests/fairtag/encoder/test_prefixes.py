@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleError, ConfigError
+from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.encoder.cross_validation import folds_of
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import DESCRIPTION, MODEL, OLD_SCHEMA, describe_encoder
@@ -217,5 +217,5 @@ def test_a_folder_of_the_time_of_one_prefix_puts_it_before_both_as_it_was_taught
             encoder.encode(TEXTS, "item"), load_encoder(folder, backend=backend).encode(TEXTS, "query")
         )
     (old / DESCRIPTION).write_text(json.dumps({**document, "schema": OLD_SCHEMA}))
-    with pytest.raises(BundleError, match="train again"):
+    with pytest.raises(ModelFolderError, match="train again"):
         load_encoder(old)

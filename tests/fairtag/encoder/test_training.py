@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleMissing, ConfigError, NonFiniteLoss
+from fairtag.base.errors import ConfigError, ModelFolderMissing, NonFiniteLoss
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import HEADS, MODEL, REPORT, describe_encoder
 from fairtag.encoder.model import TorchEncoder, load_heads
@@ -194,7 +194,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(config, judg
 
 
 def test_an_empty_folder_is_no_encoder(tmp_path):
-    with pytest.raises(BundleMissing, match="train_encoder"):
+    with pytest.raises(ModelFolderMissing, match="train_encoder"):
         load_encoder(tmp_path)
 
 

@@ -106,6 +106,6 @@ def test_one_customer_is_no_evidence():
 
 def test_the_gates_fit_the_decision_document():
     gates = launch_report(LOG, BEST, MEAN).gates
-    model = {"version": "1", "bundle_digest": "d"}
+    model = {"version": "1", "model_digest": "d"}
     decision = make_decision(challenger=model, champion=None, data_fingerprint="f", gates=gates, metrics={})
     assert decision["accepted"]

@@ -62,9 +62,9 @@ def model(seed=0, spread=0.002, **policy):
     )
 
 
-def record_of(bundle, *, rows=None, fixed=None, epoch=7):
+def record_of(model_folder, *, rows=None, fixed=None, epoch=7):
     rows = np.arange(N) if rows is None else rows
-    problem = page_problem(bundle, rows, None, UserContext(), fixed_price=fixed)
+    problem = page_problem(model_folder, rows, None, UserContext(), fixed_price=fixed)
     chosen = choose_prices(problem, seed=epoch)
     return page_record(problem, chosen, epoch=epoch), chosen
 

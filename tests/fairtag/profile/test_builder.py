@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.quote_stream import QuoteStream, Shocks
 from fairtag.base import schema
-from fairtag.base.errors import BundleError, BundleMissing, DataError
+from fairtag.base.errors import DataError, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import read_json, write_json
 from fairtag.profile.builder import Profile, build_profile, queried_pages, stratified_sample
 from fairtag.profile.measures import (
@@ -197,15 +197,15 @@ def test_projections_of_the_training_queries_are_standard():
 
 
 def test_missing_foreign_and_damaged_profiles_are_refused(profile, tmp_path):
-    with pytest.raises(BundleMissing, match="no reference profile"):
+    with pytest.raises(ModelFolderMissing, match="no reference profile"):
         Profile.load(tmp_path / "absent")
     path = profile.save(tmp_path / "profile")
     (path / "items.parquet").write_bytes(b"half")
-    with pytest.raises(BundleError, match="damaged"):
+    with pytest.raises(ModelFolderError, match="damaged"):
         Profile.load(path)
     document = read_json(path / "profile.json")
     write_json(path / "profile.json", {**document, "schema": "fairtag.profile/9"})
-    with pytest.raises(BundleError, match=r"fairtag\.profile/9"):
+    with pytest.raises(ModelFolderError, match=r"fairtag\.profile/9"):
         Profile.load(path)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.search import dense_index
 from fairtag.search.dense_index import (
     CHOICE,
@@ -99,7 +99,7 @@ def test_the_same_rows_make_the_same_files_whatever_the_threads(embeddings, quer
 
 
 def test_an_index_is_read_back_and_a_missing_file_is_named(embeddings, queries, part, tmp_path):
-    with pytest.raises(BundleMissing, match=CHOICE):
+    with pytest.raises(ModelFolderMissing, match=CHOICE):
         DensePart.load(tmp_path)
     part.save(tmp_path)
     again = DensePart.load(tmp_path)
@@ -107,7 +107,7 @@ def test_an_index_is_read_back_and_a_missing_file_is_named(embeddings, queries, 
     for z in queries[:5]:
         assert again.over(embeddings).search(z, 5).tolist() == part.over(embeddings).search(z, 5).tolist()
     (tmp_path / CODES).unlink()
-    with pytest.raises(BundleMissing, match=CODES):
+    with pytest.raises(ModelFolderMissing, match=CODES):
         DensePart.load(tmp_path)
     DensePart().save(tmp_path)
     assert DensePart.load(tmp_path) == DensePart()

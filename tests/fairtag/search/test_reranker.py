@@ -6,7 +6,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import tokens
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.folder import EncoderDescription
@@ -116,7 +116,7 @@ def test_a_table_is_read_back_memory_mapped_and_an_absent_one_is_named(table, tm
     assert isinstance(loaded.hashes.base, np.memmap)
     for name, values in features("red drill kit", loaded).items():
         np.testing.assert_array_equal(values, features("red drill kit", table)[name], err_msg=name)
-    with pytest.raises(BundleMissing):
+    with pytest.raises(ModelFolderMissing):
         TextTable.load(tmp_path / "none")
 
 
@@ -170,7 +170,7 @@ def test_it_orders_unseen_queries_better_than_the_cosine_and_is_read_back_the_sa
     assert gain_over_cosine(rows[schema.QUERY].tolist(), values, rows[schema.RELEVANCE].to_numpy()) > 0.01
     reranker.save(tmp_path)
     np.testing.assert_array_equal(Reranker.load(tmp_path).of_features(values), reranker.of_features(values))
-    with pytest.raises(BundleMissing):
+    with pytest.raises(ModelFolderMissing):
         Reranker.load(tmp_path / "none")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fairtag.base.errors import BundleMissing
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.search.dense_index import ExactIndex
 from fairtag.search.retrieval import Retriever
 from fairtag.search.word_index import WordIndex, fuse
@@ -41,7 +41,7 @@ def test_a_word_index_is_read_back_the_same(tmp_path):
     index = WordIndex.build(TEXTS)
     loaded = WordIndex.load(index.save(tmp_path / "words"))
     np.testing.assert_allclose(loaded.scores("red drill"), index.scores("red drill"))
-    with pytest.raises(BundleMissing):
+    with pytest.raises(ModelFolderMissing):
         WordIndex.load(tmp_path / "nothing")
 
 

@@ -1,4 +1,4 @@
-"""A small simulated shop and a bundle fitted on it with a tiny random encoder: real parts, seconds to build."""
+"""A small simulated shop and a model folder fitted on it with a tiny random encoder: real parts, seconds to build."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,11 +11,11 @@ from fairtag.base.text import item_texts, tokens
 from fairtag.data.point_in_time import training_set
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.training import train_encoder
-from fairtag.model.pricing_model import PricingModel, load_bundle
+from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.pricing import retrieve
 from fairtag.policy.context import UserContext
 from fairtag.simulator.simulation import MarketSize, simulate_market
-from fairtag.training.model import Lineage, fit_bundle
+from fairtag.training.model import Lineage, fit_model_folder
 
 SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
 PREFIXES = {"query_prefix": "query ", "item_prefix": "passage "}
@@ -45,15 +45,17 @@ def tiny_encoder(market, tiny_bert, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def bundle(market, joined, tiny_encoder, tmp_path_factory):
-    """The bundle's folder."""
+def model_folder(market, joined, tiny_encoder, tmp_path_factory):
+    """The model folder."""
     lineage = Lineage(market.tables.fingerprint(), "test", datetime(2026, 1, 1, tzinfo=UTC).isoformat(), "synthetic")
-    return fit_bundle(market.tables, joined, tiny_encoder, tmp_path_factory.mktemp("fit") / "bundle", lineage=lineage)
+    return fit_model_folder(
+        market.tables, joined, tiny_encoder, tmp_path_factory.mktemp("fit") / "model_folder", lineage=lineage
+    )
 
 
 @pytest.fixture(scope="session")
-def model(bundle):
-    return load_bundle(bundle)
+def model(model_folder):
+    return load_pricing_model(model_folder)
 
 
 BEHAVIOUR = {

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleError, DecisionError, DecisionRejected
+from fairtag.base.errors import DecisionError, DecisionRejected, ModelFolderError
 from fairtag.evaluation import EvaluationLimits, evaluate
 from fairtag.evaluation.behaviour_gate import behaviour_gates, requests
 from fairtag.evaluation.budget_gate import budget_gates
@@ -58,8 +58,8 @@ def judgement(model, hold_out, vectors):
 
 
 @pytest.fixture(scope="module")
-def decision(bundle, market, joined):
-    return evaluate(bundle, bundle, market.tables, joined, limits=LIMITS)
+def decision(model_folder, market, joined):
+    return evaluate(model_folder, model_folder, market.tables, joined, limits=LIMITS)
 
 
 def verdicts(decision):
@@ -78,7 +78,7 @@ def test_a_model_is_not_inferior_to_itself(decision):
     assert found["non_inferiority"]["value"] == 0.0
     assert found["relevance"]["verdict"] == "pass"
     assert found["relevance"]["value"] == 0.0
-    assert decision["champion"]["bundle_digest"] == decision["challenger"]["bundle_digest"]
+    assert decision["champion"]["model_digest"] == decision["challenger"]["model_digest"]
 
 
 def test_a_sound_model_keeps_its_promises_and_behaves(decision):
@@ -87,7 +87,7 @@ def test_a_sound_model_keeps_its_promises_and_behaves(decision):
         assert found[name] == "pass", name
 
 
-def test_the_document_is_whole_and_reads_as_a_page(decision, bundle, tmp_path):
+def test_the_document_is_whole_and_reads_as_a_page(decision, model_folder, tmp_path):
     assert decision["hash"] == content_hash(decision)
     page = write_report(tmp_path / "decision.html", decision).read_text()
     for gate in decision["gates"]:
@@ -98,7 +98,7 @@ def test_the_document_is_whole_and_reads_as_a_page(decision, bundle, tmp_path):
     )
     if not decision["accepted"]:
         with pytest.raises(DecisionRejected):
-            require_accepted(decision, bundle)
+            require_accepted(decision, model_folder)
 
 
 def test_the_document_holds_what_needs_no_counterfactual(decision):
@@ -261,7 +261,7 @@ def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
 
 def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
     tried = requests(model, pages, vectors)
-    tight = replace(LIMITS, price_milliseconds=1e-6, encode_milliseconds=1e-6, bundle_bytes=1.0)
+    tight = replace(LIMITS, price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
     assert {gate.verdict for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
 
 
@@ -287,18 +287,18 @@ def test_shadow_quotes_name_no_customer_unless_asked(pages):
     assert shadow_quotes(pages)[schema.USER_KEY].isna().all()
 
 
-def test_a_champion_that_cannot_be_read_stops_the_judgement(bundle, market, joined, tmp_path):
+def test_a_champion_that_cannot_be_read_stops_the_judgement(model_folder, market, joined, tmp_path):
     (tmp_path / "old").mkdir()
-    with pytest.raises(BundleError, match=r"champion cannot be read.*take the alias champion"):
-        evaluate(bundle, tmp_path / "old", market.tables, joined, limits=LIMITS)
+    with pytest.raises(ModelFolderError, match=r"champion cannot be read.*take the alias champion"):
+        evaluate(model_folder, tmp_path / "old", market.tables, joined, limits=LIMITS)
 
 
-def test_a_champion_of_before_its_search_had_an_index_stops_the_judgement_alike(bundle, tmp_path):
+def test_a_champion_of_before_its_search_had_an_index_stops_the_judgement_alike(model_folder, tmp_path):
     older = tmp_path / "old"
-    shutil.copytree(bundle, older)
+    shutil.copytree(model_folder, older)
     (older / SEARCH / CHOICE).unlink()
     write_manifest(older, {})
-    with pytest.raises(BundleError, match=r"champion cannot be read.*index.json: missing"):
+    with pytest.raises(ModelFolderError, match=r"champion cannot be read.*index.json: missing"):
         _champion(older)
 
 
@@ -306,7 +306,7 @@ def test_a_paired_interval_of_no_difference_is_zero():
     assert paired_interval(np.zeros(50), 0) == (0.0, 0.0)
 
 
-def test_a_hold_out_of_unknown_items_is_an_error_not_a_pass(bundle, market, joined):
+def test_a_hold_out_of_unknown_items_is_an_error_not_a_pass(model_folder, market, joined):
     foreign = joined.assign(item_id="nothing-we-sell")
     with pytest.raises(DecisionError, match="nothing can be judged"):
-        evaluate(bundle, None, market.tables, foreign, limits=LIMITS)
+        evaluate(model_folder, None, market.tables, foreign, limits=LIMITS)

@@ -1,4 +1,4 @@
-"""A bundle is whole, the same for the same inputs, and refused when a byte of it changed."""
+"""A model folder is whole, the same for the same inputs, and refused when a byte of it changed."""
 
 import shutil
 from dataclasses import replace
@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from fairtag.base import schema
-from fairtag.base.errors import BundleError, BundleMissing, DigestMismatch
+from fairtag.base.errors import DigestMismatch, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import load_arrays, save_arrays
 from fairtag.base.text import item_texts
 from fairtag.data.splits import time_split
 from fairtag.evaluation.calibration_gate import inputs_of
 from fairtag.model.manifest import read_manifest, write_manifest
-from fairtag.model.pricing_model import EMBEDDINGS, REFERENCE, load_bundle
+from fairtag.model.pricing_model import EMBEDDINGS, REFERENCE, load_pricing_model
 from fairtag.policy.guardrails import price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.profile.builder import Profile
-from fairtag.training.model import Lineage, cost_instrument, fit_bundle, fit_part
+from fairtag.training.model import Lineage, cost_instrument, fit_model_folder, fit_part
 from fairtag.training.stock import ordered_rate, value_stock
-from serving.page.model_core import BundleCore
+from serving.page.model_core import ModelCore
 
 
-def test_the_bundle_holds_what_the_endpoint_needs(model, market):
+def test_the_model_folder_holds_what_the_endpoint_needs(model, market):
     items = market.tables.latest_items()
     assert list(model.item_ids) == items[schema.ITEM_ID].tolist()
     assert model.embeddings.shape == (len(items), model.encoder.dimension)
@@ -33,13 +33,13 @@ def test_the_bundle_holds_what_the_endpoint_needs(model, market):
     Profile.load(model.profile_path)
 
 
-def test_items_lie_in_the_bundle_behind_their_own_prefix_and_queries_are_embedded_behind_theirs(model, market):
+def test_items_lie_in_the_model_folder_behind_their_own_prefix_and_queries_are_embedded_behind_theirs(model, market):
     texts = item_texts(market.tables.latest_items())
     np.testing.assert_allclose(model.embeddings, model.encoder.encode(texts, "item"), atol=1e-6)
     assert np.abs(model.embeddings - model.encoder.encode(texts, "query")).max() > 0.01
     prefixes = {"query": "query ", "item": "passage "}
     assert model.manifest["encoder"] == {**model.manifest["encoder"], "prefixes": prefixes, "pooling": "mean"}
-    core, asked = BundleCore(model), ["oak bookcase white", "garden hose"]
+    core, asked = ModelCore(model), ["oak bookcase white", "garden hose"]
     np.testing.assert_array_equal(core.encode(asked), model.encoder.encode(asked, "query"))
 
 
@@ -52,11 +52,11 @@ def test_the_corridor_lies_between_the_guardrails(model):
     assert (low * rho <= market.list_price * (1 + 1e-9))[feasible].mean() > 0.5  # discounts are for everybody
 
 
-def test_the_same_inputs_give_the_same_digest(bundle, market, joined, tiny_encoder, tmp_path):
-    again = fit_bundle(
+def test_the_same_inputs_give_the_same_digest(model_folder, market, joined, tiny_encoder, tmp_path):
+    again = fit_model_folder(
         market.tables, joined, tiny_encoder, tmp_path / "again", lineage=Lineage("other", "later", "tomorrow")
     )
-    assert read_manifest(again)["digest"] == read_manifest(bundle)["digest"]
+    assert read_manifest(again)["digest"] == read_manifest(model_folder)["digest"]
 
 
 def test_a_cost_made_from_the_list_price_is_no_instrument(joined):
@@ -73,28 +73,28 @@ def test_the_hold_out_never_enters_a_fit(joined):
 
 
 @pytest.mark.parametrize("name", [EMBEDDINGS, "demand.safetensors", "policy.json", "encoder/encoder.json"])
-def test_a_bundle_with_one_changed_byte_is_refused(bundle, tmp_path, name):
+def test_a_model_folder_with_one_changed_byte_is_refused(model_folder, tmp_path, name):
     copy = tmp_path / "copy"
-    shutil.copytree(bundle, copy)
+    shutil.copytree(model_folder, copy)
     data = bytearray((copy / name).read_bytes())
     data[-2] ^= 1
     (copy / name).write_bytes(bytes(data))
     with pytest.raises(DigestMismatch, match=name.rsplit("/", 1)[-1]):
-        load_bundle(copy)
+        load_pricing_model(copy)
 
 
-def test_parts_that_do_not_fit_each_other_are_refused_though_their_digests_fit(bundle, tmp_path):
+def test_parts_that_do_not_fit_each_other_are_refused_though_their_digests_fit(model_folder, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(bundle, copy)
+    shutil.copytree(model_folder, copy)
     np.save(copy / EMBEDDINGS, np.load(copy / EMBEDDINGS)[:-1])
     write_manifest(copy, {})
-    with pytest.raises(BundleError, match="embeddings"):
-        load_bundle(copy)
+    with pytest.raises(ModelFolderError, match="embeddings"):
+        load_pricing_model(copy)
 
 
-def test_a_missing_bundle_says_so(tmp_path):
-    with pytest.raises(BundleMissing, match="no model bundle"):
-        load_bundle(tmp_path)
+def test_a_missing_model_folder_says_so(tmp_path):
+    with pytest.raises(ModelFolderMissing, match="no model folder"):
+        load_pricing_model(tmp_path)
 
 
 def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(model, market, joined):
@@ -140,11 +140,11 @@ def test_items_sell_at_least_as_fast_as_they_were_ordered_lately(model, market):
     assert not ordered_rate(market.tables.orders.iloc[:0], model.catalogue[schema.ITEM_ID]).any()
 
 
-def test_a_bundle_of_another_version_is_refused(bundle, tmp_path):
+def test_a_model_folder_of_another_version_is_refused(model_folder, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(bundle, copy)
+    shutil.copytree(model_folder, copy)
     arrays, facts = load_arrays(copy, REFERENCE)
     save_arrays(copy, REFERENCE, {name: values for name, values in arrays.items() if name != "sales_rate"}, facts)
     write_manifest(copy, {})
-    with pytest.raises(BundleError, match="train again"):
-        load_bundle(copy)
+    with pytest.raises(ModelFolderError, match="train again"):
+        load_pricing_model(copy)

@@ -1,4 +1,5 @@
-"""Two bundles in one price epoch: inside the corridor of whichever priced an item first, they keep rho together."""
+"""Two model folders in one price epoch: inside the corridor of whichever priced an item first, they keep rho
+together."""
 
 from dataclasses import replace
 

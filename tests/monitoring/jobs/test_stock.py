@@ -53,7 +53,7 @@ def run(tmp_path, shop):
     arguments = [
         "--quotes",
         "none",
-        "--bundle",
+        "--model-folder",
         str(tmp_path),
         "--out",
         str(tmp_path / "out"),

@@ -192,7 +192,7 @@ def test_the_model_is_swapped_without_dropping_a_request(
     assert versions == {"handmade00001", "v0", "v1", "v2"}
 
 
-def test_a_bundle_that_cannot_be_loaded_leaves_the_old_model_serving(serve: Callable[..., Any]) -> None:
+def test_a_model_folder_that_cannot_be_loaded_leaves_the_old_model_serving(serve: Callable[..., Any]) -> None:
     from fairtag.base.errors import DigestMismatch
 
     def broken(_settings: Any) -> Any:

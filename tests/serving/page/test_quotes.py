@@ -145,13 +145,13 @@ def test_no_text_is_more_than_a_refusal(text: str) -> None:
 
 
 def test_the_embedded_default_makes_its_keys_once_and_for_its_owner(tmp_path) -> None:
-    settings_ = ServingSettings(bundle=tmp_path, run_dir=tmp_path / "run")
+    settings_ = ServingSettings(model_folder=tmp_path, run_dir=tmp_path / "run")
     first, secret = quote_keys(settings_, settings_.run_dir), user_secret(settings_, settings_.run_dir)
     assert quote_keys(settings_, settings_.run_dir) == first
     assert user_secret(settings_, settings_.run_dir) == secret
     for file in (tmp_path / "run" / "secrets").iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
-    other = ServingSettings(bundle=tmp_path, run_dir=tmp_path / "other")
+    other = ServingSettings(model_folder=tmp_path, run_dir=tmp_path / "other")
     assert quote_keys(other, other.run_dir).keys != first.keys
 
 
@@ -171,7 +171,7 @@ def test_bad_quote_keys_are_refused(text: str, rule: str) -> None:
 
 
 def test_no_secret_shows_in_a_repr(tmp_path) -> None:
-    settings_ = ServingSettings(bundle=tmp_path, user_key=SECRET.hex())
+    settings_ = ServingSettings(model_folder=tmp_path, user_key=SECRET.hex())
     assert SECRET.hex() not in repr(settings_)
     assert OLD.hex() not in repr(KEYS)
     assert repr(OLD) not in repr(KEYS)

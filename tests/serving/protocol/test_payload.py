@@ -72,7 +72,7 @@ def test_a_body_that_asks_for_no_pages_or_too_many_is_refused(body: Any) -> None
     assert refusal(body).status == 400
 
 
-def test_a_bundle_is_refused_as_not_served_yet() -> None:
+def test_a_model_folder_is_refused_as_not_served_yet() -> None:
     assert refusal({"instances": [{"task": "bundle", "wish": "a garden party"}]}).status == 501
 
 

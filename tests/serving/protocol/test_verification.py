@@ -22,7 +22,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def _book(run_dir: Path) -> QuoteBook:
-    settings = ServingSettings(bundle=run_dir, run_dir=run_dir)
+    settings = ServingSettings(model_folder=run_dir, run_dir=run_dir)
     return QuoteBook(quote_keys(settings, run_dir), user_secret(settings, run_dir), lifetime=900, skew=30)
 
 

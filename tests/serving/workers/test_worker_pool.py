@@ -82,9 +82,9 @@ def test_a_helper_without_a_model_says_why_and_one_whose_server_is_gone_ends(
     monkeypatch.setattr("gc.freeze", lambda: None)
 
     def broken() -> Any:
-        raise FileNotFoundError("no bundle")
+        raise FileNotFoundError("no model folder")
 
-    for load, ready in ((broken, Ready(None, "FileNotFoundError: no bundle")), (handmade.HandMadeCore, None)):
+    for load, ready in ((broken, Ready(None, "FileNotFoundError: no model folder")), (handmade.HandMadeCore, None)):
         ours, theirs = socket.socketpair()
         thread = threading.Thread(target=serve, args=(theirs, load))
         thread.start()

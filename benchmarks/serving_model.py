@@ -1,4 +1,4 @@
-"""A bundle of any size for the serving benchmark: a small one, fitted for real, with its catalogue repeated. No timing.
+"""A model folder of any size for the serving benchmark: a small one, fitted for real, its catalogue repeated.
 
 Each repetition of an item gets an embedding of its own, a little off the first, so that a search has as many distinct
 vectors to look through as a catalogue of that size; texts and fits are those of the small shop.
@@ -29,27 +29,27 @@ from fairtag.search.text_table import KINDS, TextTable
 from fairtag.search.word_index import WordIndex
 from fairtag.simulator.shop_design import MarketSize
 from fairtag.simulator.simulation import simulate_market
-from fairtag.training.model import Lineage, fit_bundle
+from fairtag.training.model import Lineage, fit_model_folder
 
 SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
 NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384
 
 
 def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
-    """Tables, encoder (MiniLM as it is, exported) and bundle of a small simulated shop, made once in a folder.
+    """Tables, encoder (MiniLM as it is, exported) and model folder of a small simulated shop, made once in a folder.
 
     Returns:
-        Folder of the bundle.
+        Folder of the model folder.
     """
-    bundle = folder / "bundle"
-    if bundle.is_dir():
-        return bundle
+    model_folder = folder / "model_folder"
+    if model_folder.is_dir():
+        return model_folder
     tables = simulate_market(size, seed=seed).tables
     write_tables(tables, folder / "tables")
     config = EncoderConfig(max_length=32, max_steps=0)
     train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
     lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
-    return fit_bundle(tables, training_set(tables), folder / "encoder", bundle, lineage=lineage, seed=seed)
+    return fit_model_folder(tables, training_set(tables), folder / "encoder", model_folder, lineage=lineage, seed=seed)
 
 
 def asked_queries(folder: Path) -> list[str]:
@@ -59,7 +59,7 @@ def asked_queries(folder: Path) -> list[str]:
 
 
 def enlarged(small: Path, out: Path, items: int, seed: int = 0) -> Path:
-    """A copy of the bundle of :func:`small_shop` whose catalogue is repeated up to a number of items.
+    """A copy of the model folder of :func:`small_shop` whose catalogue is repeated up to a number of items.
 
     Its index is chosen, as any shop's, by its recall on what customers asked.
     """
