@@ -16,15 +16,15 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from fairtag.base.errors import ConfigError
 
-__all__ = ["Field", "Settings", "differences", "explain", "parse"]
+__all__ = ["Field", "Settings", "dotted", "explain", "parse"]
 
 Kind = TypeVar("Kind")
-Path = tuple[int | str, ...]
+Place = tuple[int | str, ...]
 
 
 class Settings(BaseModel):
@@ -65,7 +65,7 @@ def parse(kind: type[Kind], values: str | Mapping[str, Any], where: str = "") ->
     if not isinstance(values, Mapping):
         raise ConfigError(f'{where or "settings"}: {values!r} is refused; write a JSON object, such as {{"seed": 1}}')
     holder = create_model("holder", __base__=Settings, held=(kind, ...))  # gives a dataclass our own strictness
-    prefix: Path = (where,) if where else ()
+    prefix: Place = (where,) if where else ()
     try:
         held: Kind = cast(Any, holder.model_validate({"held": dict(values)})).held
     except ValidationError as error:
@@ -73,19 +73,12 @@ def parse(kind: type[Kind], values: str | Mapping[str, Any], where: str = "") ->
     return held
 
 
-def differences(settings: object) -> dict[str, Any]:
-    """The settings that differ from their class's defaults, as a JSON object; groups inside are cut likewise."""
-    kind: Any = type(settings)
-    less: dict[str, Any] = _less(_as_json(settings), _as_json(kind()))
-    return less
-
-
 def dotted(path: Sequence[int | str]) -> str:
     """A path as it is written in messages and in the documentation: ``evaluation.launch.ess``."""
     return ".".join(map(str, path))
 
 
-def explain(error: ValidationError, kind: type[Any], name: Callable[[Path], str] = dotted) -> str:
+def explain(error: ValidationError, kind: type[Any], name: Callable[[Place], str] = dotted) -> str:
     """What is wrong with each value: its name, the value, the rule, and what the setting is.
 
     Args:
@@ -96,7 +89,7 @@ def explain(error: ValidationError, kind: type[Any], name: Callable[[Path], str]
     return "; ".join(_explained(one, kind, name) for one in error.errors(include_url=False))
 
 
-def _explained(error: ErrorDetails, kind: type[Any], name: Callable[[Path], str]) -> str:
+def _explained(error: ErrorDetails, kind: type[Any], name: Callable[[Place], str]) -> str:
     path = error["loc"]
     owner, field = _field(kind, path)
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -105,12 +98,13 @@ def _explained(error: ErrorDetails, kind: type[Any], name: Callable[[Path], str]
         return f"{name(path)} is not a setting; there are {', '.join(owner)}{hint}"
     raised = error.get("ctx", {}).get("error")
     if raised is not None:  # a rule of our own, which says all of it
-        return f"{name(path)}: {raised}" if path else str(raised)
+        said = str(raised)
+        return f"{name(path)}: {said}" if path and not said.startswith(name(path)) else said
     rule = error["msg"].removeprefix("Input should be ")
     return f"{name(path)}: {error['input']!r} is refused; it must be {rule}" + (f" ({field})" if field else "")
 
 
-def _field(kind: Any, path: Path) -> tuple[list[str], str]:
+def _field(kind: Any, path: Place) -> tuple[list[str], str]:
     """The names beside the last one of a path, and the description of the field that it names."""
     names, description = _names(kind), ""
     for step in path:
@@ -127,13 +121,3 @@ def _names(kind: Any) -> list[str]:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return list(kind.model_fields)
     return [field.name for field in fields(kind)] if is_dataclass(kind) else []
-
-
-def _as_json(settings: object) -> Any:
-    return TypeAdapter(type(settings)).dump_python(settings, mode="json")
-
-
-def _less(values: Any, defaults: Any) -> Any:
-    if not isinstance(values, dict) or not isinstance(defaults, dict):
-        return values
-    return {name: _less(value, defaults.get(name)) for name, value in values.items() if value != defaults.get(name)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fairtag.base.errors import ConfigError
-from fairtag.base.settings import Field, Settings, differences, parse
+from fairtag.base.settings import Field, Settings, parse
 
 
 class Shop(Settings):
@@ -63,10 +63,3 @@ def test_a_json_text_is_read_and_what_is_none_is_refused():
         parse(Prior, "[1]", "demand")
     with pytest.raises(ConfigError, match=r"demand\.prior\.rounds: 'x' is refused"):
         parse(Model, {"prior": {"rounds": "x"}}, "demand")
-
-
-def test_differences_hold_what_was_changed_and_make_the_same_settings_again():
-    assert differences(Run()) == {}
-    changed = Run(shop={"items": 5}, prior={"spreads": (1, 2)})
-    assert differences(changed) == {"shop": {"items": 5}, "prior": {"spreads": [1.0, 2.0]}}
-    assert parse(Run, differences(changed)) == changed
