@@ -25,7 +25,7 @@ def worst(verdicts: Iterable[Status]) -> Status:
 
 
 class Reason(StrEnum):
-    """One cause of a price (PRICING.md section 11); the value is what the API and the quote log carry.
+    """One cause of a price (docs/pricing-model.md, section 11); the value is what the API and the quote log carry.
 
     Several may hold at once: what demand asked for, which bound cut it, how it was rounded.
     """

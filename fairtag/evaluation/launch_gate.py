@@ -1,6 +1,6 @@
 """The gate before launch: would these prices have worked, judged on the log alone?
 
-PRICING.md section 10. The gates join the decision document.
+docs/pricing-model.md, section 10. The gates join the decision document.
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""Do groups of customers pay different prices for the same item at the same time? Protected attributes live here alone.
+"""The fairness audit: do groups of customers pay different prices for the same item on the same day?
 
-Within item x epoch fixed effects on log price, with errors by customer (:mod:`fairtag.fairness.fixed_effects`), for
-every group of every audited attribute against all other customers of that attribute, corrected for the number of
-groups. It reads the quote log and the audit table; nothing it knows ever reaches a price (PRICING.md section 7).
+Each group of each audited attribute is compared with all other customers of that attribute. The gap in log price is
+estimated within item and price day, its errors are clustered by customer (:mod:`fairtag.fairness.fixed_effects`), and
+p-values are corrected for the number of groups (docs/pricing-model.md, section 7):
+
+    report = audit(quotes, groups, seed=0)
+    report.status, [(finding.group, finding.gap, finding.why) for finding in report.findings]
+
+Protected attributes are read here alone. Nothing the audit reads can reach a price.
 """
 
 from __future__ import annotations

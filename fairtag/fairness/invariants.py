@@ -1,16 +1,14 @@
-"""Promises about every quoted price, checked on the quote log itself: counts and examples.
+"""Invariants of every quoted price, checked on the quote log: corridor, list, floor, ceiling, disclosure, stickiness.
 
-Corridor, list, floor, ceiling, disclosure and stickiness (PRICING.md sections 6 and 7). One breach is one too many: the
-fairness job pages on any. Two kinds of quote are exempt from floor and ceiling, and from nothing else: the fallback
-(INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need not meet commercial bounds, and a price already promised in
-the epoch, which stands while the bounds move under it.
+    failed = violations(check_invariants(quotes, rho=1.25, disclosures=read_disclosures()))
 
-List is what nobody pays more than, unless the policy allows a markup on it. Such a policy promises list and that
-markup instead, and is held to it here as by guardrails, gates and endpoint.
+One violation is one too many: the fairness job then reports ``urgent`` (docs/pricing-model.md, sections 6 and 7).
 
-Sticky: a customer sees one price of an item in an epoch. A page whose features were missing (``degraded``) promises
-only that the price will not rise: later pages may be lower, never higher. List price outranks both: a promise above
-today's list does not stand.
+- ``list``: nobody pays more than list, or more than list and the markup that the policy allows.
+- ``floor`` and ``ceiling`` do not apply to a fallback price (INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need
+  not meet commercial bounds, nor to a price lock, which holds while the bounds move.
+- ``sticky``: a customer sees one price for an item on a price day. A page served without features (``degraded``) locks
+  only an upper limit: later prices may be lower, never higher. A locked price above today's list does not hold.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
-"""The interval and the menu a price must come from, with the reason of each bound.
+"""Guardrails: the interval and the menu that a price must come from, with a reason code for each bound.
 
-All money is in currency units; it leaves as integer minor units. Bounds are taken in a fixed order (PRICING.md
-section 6) in two ranks. Legal bounds (cost, MAP, list, MSRP, fairness corridor) come first; commercial bounds
-(discount, change, competitor) act inside what the law leaves, so none of them can push a price out of it.
+    bounds = price_bounds(GuardrailLimits(), list_price=listed, unit_cost=cost)
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, limits))
+
+Money is in currency units and leaves as integer minor units. Legal bounds (cost, MAP, list, MSRP, fairness corridor)
+outrank commercial ones (discount, change, competitor): a commercial bound acts only inside what the legal ones leave
+(docs/pricing-model.md, section 6).
 """
 
 from __future__ import annotations
