@@ -38,7 +38,7 @@ class Finding:
     Args:
         attribute: The audited attribute, or several joined by ``" x "``.
         group: The group.
-        verdict: The answer.
+        status: The answer.
         why: The answer in words.
         rows: Priced impressions of the group.
         users: Its customers.
@@ -61,7 +61,7 @@ class Finding:
 
     attribute: str
     group: str
-    verdict: Status
+    status: Status
     why: str
     rows: int
     users: int
@@ -92,9 +92,9 @@ class AuditReport:
     unmatched: dict[str, int]
 
     @property
-    def verdict(self) -> Status:
+    def status(self) -> Status:
         """The most pressing finding; UNKNOWN where there is none."""
-        return worst(finding.verdict for finding in self.findings)
+        return worst(finding.status for finding in self.findings)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object a finding; NaN becomes None."""
@@ -162,12 +162,12 @@ def _crossed(wide: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
 def _finding(attribute: str, name: str, m: Measured, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
     adjusted_p, access_p = adjusted
     few = f"fewer than {rules.rows} priced impressions or {rules.users} customers on one side"
-    verdict, why = (
+    status, why = (
         judge(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules) if m.enough else (Status.UNKNOWN, few)
     )
     figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name not in ("enough", "access_p")}
     needed = rules.users_needed(m.users, m.standard_error)
-    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
+    return Finding(attribute, name, status, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
 
 
 def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:

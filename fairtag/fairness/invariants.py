@@ -62,7 +62,7 @@ SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINO
 
 
 @dataclass(frozen=True)
-class Breach:
+class InvariantCheck:
     """One promise and how often it was broken.
 
     Args:
@@ -80,7 +80,7 @@ class Breach:
 
 def check_invariants(
     quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, markup: float = 0.0, examples: int = 3
-) -> tuple[Breach, ...]:
+) -> tuple[InvariantCheck, ...]:
     """Check every promise on a window of the quote log; one entry a promise, also where nothing is broken.
 
     Args:
@@ -97,12 +97,12 @@ def check_invariants(
     if missing:
         raise MissingDataError(f"quotes: column {', '.join(missing)} is missing", table="quotes", column=missing[0])
     return tuple(
-        Breach(rule, int(broken.sum()), len(quotes), _rows(quotes, broken, examples))
+        InvariantCheck(rule, int(broken.sum()), len(quotes), _rows(quotes, broken, examples))
         for rule, broken in _broken(quotes, rho, markup, disclosures)
     )
 
 
-def breaches(checked: tuple[Breach, ...]) -> tuple[Breach, ...]:
+def violations(checked: tuple[InvariantCheck, ...]) -> tuple[InvariantCheck, ...]:
     """Those that are broken."""
     return tuple(entry for entry in checked if entry.count)
 

@@ -194,8 +194,8 @@ def project(price: ArrayLike, bounds: Bounds) -> Floats:
 def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     """The price endings inside the bounds, ascending, ``(n, menu_size)`` money padded with NaN.
 
-    A row is all NaN where no ending lies inside (see :func:`settle`), and holds the fallback alone where the bounds
-    are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
+    A row is all NaN where no ending lies inside (see :func:`close_empty_menus`), and holds only the fallback where the
+    bounds are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
     """
     unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
     endings = np.array(sorted(set(limits.endings)) or [0], dtype=np.int64)
@@ -212,7 +212,7 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     return menu
 
 
-def settle(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
+def close_empty_menus(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
     """Bounds and menu after the rows without a price ending have become infeasible: the fallback alone."""
     empty = bounds.feasible & np.isnan(menu).all(-1)
     menu = menu.copy()
