@@ -61,7 +61,7 @@ def evaluate(
     write_report(Path(report.path), document)
     record(models, challenger, document, Path(encoder.path))
     for gate in document["gates"]:
-        print(f"evaluate: {gate['name']}: {gate['verdict']} ({gate['value']}, {gate['rule']})")
+        print(f"evaluate: {gate['name']}: {gate['status']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:
             metrics.log_metric(gate["name"], gate["value"])
     print(f"evaluate: {'accepted' if document['accepted'] else 'rejected'}")
