@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter
@@ -30,6 +30,7 @@ Group = TypeVar("Group", bound=Settings)
 
 PLAIN = (bool, int, float, Path, str)  # types that a command line reads itself; all else is read from a text
 FILE = "settings_file"  # parameter of the option --settings
+PAIRS = "parameter"  # parameter of the option --parameter
 
 
 def setting(
@@ -68,16 +69,18 @@ class Setting:
         path: Where it stands in the outermost group.
         field: The field.
         group: The group that holds it.
+        only: The one command that it belongs to; empty for both.
     """
 
     path: tuple[str, ...]
     field: FieldInfo
     group: type[Settings]
+    only: str
 
     @property
     def facts(self) -> dict[str, Any]:
         """What :func:`setting` noted."""
-        return cast(dict[str, Any], self.field.json_schema_extra)
+        return _facts(self.field)
 
     @property
     def name(self) -> str:
@@ -115,14 +118,23 @@ class Setting:
         return found
 
 
-def flat(model: type[Settings], command: Command | None = None, path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """Every setting of a group and of the groups inside it that a command has; all of them where none is named."""
+def flat(
+    model: type[Settings], command: Command | None = None, path: tuple[str, ...] = (), only: str = ""
+) -> Iterator[Setting]:
+    """Every setting of a group and of the groups inside it that a command has; all of them when none is named."""
     for name, field in model.model_fields.items():
-        kind = field.annotation
+        kind, scope = field.annotation, _facts(field).get("only") or only
+        if command and scope not in ("", command):
+            continue
         if isinstance(kind, type) and issubclass(kind, Settings):
-            yield from flat(kind, command, (*path, name))
-        elif command is None or cast(dict[str, Any], field.json_schema_extra)["only"] in ("", command):
-            yield Setting((*path, name), field, model)
+            yield from flat(kind, command, (*path, name), scope)
+        else:
+            yield Setting((*path, name), field, model, scope)
+
+
+def _facts(field: FieldInfo) -> dict[str, Any]:
+    noted = field.json_schema_extra
+    return noted if isinstance(noted, dict) else {}
 
 
 def read(
@@ -199,10 +211,8 @@ def _refuse_foreign(model: type[Settings], command: Command | None, document: Ma
         inside: Any = document
         for step in each.path:
             inside = inside.get(step) if isinstance(inside, Mapping) else None
-        if inside is not None and command is not None and each.facts["only"] not in ("", command):
-            raise ConfigError(
-                f"{file}: {dotted(each.path)} is a setting of `fairtag {each.facts['only']}` alone; remove it"
-            )
+        if inside is not None and command is not None and each.only not in ("", command):
+            raise ConfigError(f"{file}: {dotted(each.path)} is a setting of `fairtag {each.only}` alone; remove it")
 
 
 def spread(command: Command | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -218,11 +228,11 @@ def spread(command: Command | None = None) -> Callable[[Callable[..., None]], Ca
 
         @wraps(function)
         def spread_out(**given: Any) -> None:
-            file = given.pop(FILE, None)
+            file, pairs = given.pop(FILE, None), given.pop(PAIRS, None) or []
             for group, model in groups.items():
-                values = {name: given.pop(name) for name in names[group]}
-                values = {name: value for name, value in values.items() if value not in (None, [])}
-                given[group] = read(model, values, command, file)
+                options = {name: given.pop(name) for name in names[group]}
+                options = {name: value for name, value in options.items() if value not in (None, [])}
+                given[group] = read(model, {**_pairs(pairs, model, command), **options}, command, file)
             function(**given)
 
         shown = list(_options(signature, groups, command))
@@ -232,6 +242,22 @@ def spread(command: Command | None = None) -> Callable[[Callable[..., None]], Ca
         return spread_out
 
     return decorate
+
+
+def _pairs(texts: Sequence[str], model: type[Settings], command: Command | None) -> dict[str, Any]:
+    """Settings from texts ``name=value``.
+
+    Raises:
+        ConfigError: A text is not such a pair, or there is no setting of that name.
+    """
+    known = {each.name: each for each in flat(model, command)}
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or name not in known:
+            raise ConfigError(f"--parameter {text!r} is refused; write name=value with a name of {', '.join(known)}")
+        given[name] = [*given.get(name, []), value] if known[name].facts["many"] else value
+    return given
 
 
 def _is_group(kind: Any) -> bool:
@@ -249,6 +275,10 @@ def _options(
             text = "YAML or JSON file with any of these settings (docs/configuration.md); options win over it."
             file = Annotated[Path | None, typer.Option("--settings", help=text, metavar="FILE")]
             yield Parameter(FILE, Parameter.KEYWORD_ONLY, default=None, annotation=file)
+        if command == "submit":
+            text = "Any of these settings as name=value; repeat it."
+            pairs = Annotated[list[str] | None, typer.Option("--parameter", "-p", help=text, metavar="NAME=VALUE")]
+            yield Parameter(PAIRS, Parameter.KEYWORD_ONLY, default=None, annotation=pairs)
         for each in flat(groups[name], command):
             yield Parameter(
                 each.name, Parameter.KEYWORD_ONLY, default=None, annotation=_option(each, groups[name], command)
@@ -258,12 +288,10 @@ def _options(
 def _option(each: Setting, outermost: type[Settings], command: Command | None) -> Any:
     """What typer reads of a setting; None is its default, so that what was given can be told from what was not."""
     default = each.default(command)
-    shown = str(default) if default not in (None, "", {}, [], False) else False
+    said = f" [default: {default}]" if default not in (None, "", {}, [], False) else ""
     metavar = "JSON|FILE" if each.facts["document"] else "|".join(each.choices) or None
     panel = None if each.group is outermost else (each.group.__doc__ or "").strip().removesuffix(".")
-    option = typer.Option(
-        each.option, help=each.field.description, show_default=shown, metavar=metavar, rich_help_panel=panel
-    )
+    option = typer.Option(each.option, help=f"{each.field.description}{said}", metavar=metavar, rich_help_panel=panel)
     if each.kind is bool:
         return Annotated[bool | None, option]
     return Annotated[list[str] | None, option] if each.facts["many"] else Annotated[each.kind | None, option]

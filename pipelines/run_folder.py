@@ -69,6 +69,11 @@ class RunFolder:
         return self.root / "serving"
 
     @property
+    def results_page(self) -> Path:
+        """One priced page as HTML."""
+        return self.root / "page.html"
+
+    @property
     def reports(self) -> Path:
         """Reports of the monitoring jobs."""
         return self.root / "reports"

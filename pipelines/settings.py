@@ -107,7 +107,7 @@ class StoreSettings(Settings):
     )
     target: str = setting(
         "/models",
-        "Where the model goes live: a folder, or kserve://NAMESPACE/NAME?models=s3://bucket/models.",
+        "Where the model goes live: a folder, or a kserve:// address (docs/cluster.md).",
         only="submit",
     )
 
@@ -216,8 +216,8 @@ class RunSettings(Settings):
     )
     stores: StoreSettings = StoreSettings()
     code_version: str = setting("", "Version of the code, for the lineage.", only="submit")
-    local: LocalSettings = LocalSettings()
-    platform: Platform = Platform()
+    local: LocalSettings = setting(LocalSettings(), "A run on this machine.", only="run")
+    platform: Platform = setting(Platform(), "What a cluster decides about the steps.", only="submit")
 
     @model_validator(mode="after")
     def _documents_are_settings(self) -> RunSettings:
@@ -237,6 +237,11 @@ class RunSettings(Settings):
         """The value of each parameter of the pipeline."""
         values = {each.name: each.value(self) for each in pipeline_settings()}
         return {name: parameter_text(value) for name, value in {**values, "encoder": self.encoder.changes}.items()}
+
+    def changed_parameters(self) -> dict[str, Any]:
+        """The parameters that differ from the pipeline's own defaults."""
+        defaults = {each.name: parameter_text(each.default("submit")) for each in pipeline_settings()}
+        return {name: value for name, value in self.parameters().items() if value != defaults[name]}
 
     def arguments(self, data_fingerprint: str, code_version: str) -> dict[str, Any]:
         """The parameters of a run on this machine: its stores lie in its folder where none is named.

@@ -1,7 +1,6 @@
 """The training pipeline, as a table of contents.
 
-``register`` and ``deploy`` read the decision document themselves: control flow, which runners honour differently, carries
-no safety property.
+``register`` and ``deploy`` read the decision document themselves, since runners differ in how they honour control flow.
 """
 
 from typing import Any

@@ -31,8 +31,8 @@ from monitoring.runner import read_verdict
 from monitoring.trigger.ledger import Ledger
 from monitoring.trigger.trigger import LEDGER
 from pipelines.endpoint import MODEL, serve
-from pipelines.replay import held_out_requests, replay
-from pipelines.settings import RunLayout
+from pipelines.run_folder import RunFolder
+from pipelines.traffic import held_out_requests, replay
 from serving.protocol.client import RestClient
 
 pytestmark = [
@@ -83,8 +83,8 @@ class Deployment:
     root: Path
 
     @property
-    def layout(self) -> RunLayout:
-        return RunLayout(self.root / "run")
+    def layout(self) -> RunFolder:
+        return RunFolder(self.root / "run")
 
     @property
     def reports(self) -> Path:
