@@ -92,6 +92,16 @@ def currency(code: object, field: str = "currency") -> Currency:
     )
 
 
+def is_currency_mark(text: str) -> bool:
+    """Whether a text beside a number stands for a currency: a code, a symbol, a name such as Euro.
+
+    >>> [is_currency_mark(mark) for mark in ("€", "EUR", "kr.", "A")]
+    [True, True, True, False]
+    """
+    mark = text.strip().upper().removesuffix(".")
+    return mark in _currencies() or mark in _SYMBOLS or bool(_by_name(mark))
+
+
 @cache
 def _currencies() -> dict[str, Currency]:
     """Every currency that money can be charged in: metals, funds and test codes have no coin."""
