@@ -1,15 +1,15 @@
-"""CSV files as shops write them: the encoding, the separator and the decimal sign are detected, and reported.
+r"""CSV files as shops write them: the encoding, the separator and the decimal sign are detected, and reported.
 
-Detected is what the bytes show without doubt: a byte order mark, UTF-8 that decodes, a ``sep=`` line, the separator that
-splits the header into columns the contract knows. Where two readings are possible the file is refused with the line to
-write into ``metadata.json``; nothing is guessed. Every value comes back as text.
+Detected is what the bytes show without doubt: a byte order mark, UTF-8 that decodes, a ``sep=`` line, the separator
+that splits the header into columns the contract knows. Where two readings are possible the file is refused with the
+line to write into ``metadata.json``; nothing is guessed. Every value comes back as text.
 
 >>> from pathlib import Path
 >>> from tempfile import TemporaryDirectory
 >>> from fairtag.base import schema
 >>> with TemporaryDirectory() as folder:
 ...     file = Path(folder, "judgements.csv")
-...     _ = file.write_bytes("Query ; Title;RELEVANCE\\ncafé;Kaffeemühle;2,5\\n".encode("cp1252"))
+...     _ = file.write_bytes("Query ; Title;RELEVANCE\ncafé;Kaffeemühle;2,5\n".encode("cp1252"))
 ...     frame, dialect = read_csv_file(file, schema.JUDGEMENTS)
 >>> frame.to_dict("records"), dialect.text()
 ([{'query': 'café', 'title': 'Kaffeemühle', 'relevance': '2.5'}], 'cp1252, separated by ;, decimal comma')
