@@ -63,16 +63,16 @@ class TimeFormat:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.unit is not None and self.unit not in UNITS:
-            raise ConfigError(f"times: unit {self.unit!r} is unknown; it must be one of {', '.join(UNITS)}")
+            raise ConfigError(f"unit {self.unit!r} is unknown; it must be one of {', '.join(UNITS)}")
         if (self.format is None) == (self.unit is None) and self.zone is None:
-            raise ConfigError("times: give either a strptime format or a unit, such as {'format': '%d/%m/%Y'}")
+            raise ConfigError("give either a strptime format or a unit, such as {'format': '%d/%m/%Y'}")
         if self.format is not None and self.unit is not None:
-            raise ConfigError(f"times: format {self.format!r} and unit {self.unit!r} exclude each other")
+            raise ConfigError(f"format {self.format!r} and unit {self.unit!r} exclude each other")
         if self.zone is not None:
             try:
                 ZoneInfo(self.zone)
             except (KeyError, ValueError, OSError):
-                message = f"times: zone {self.zone!r} is unknown; give an IANA name such as Europe/Berlin"
+                message = f"zone {self.zone!r} is unknown; give an IANA name such as Europe/Berlin"
                 raise ConfigError(message) from None
 
 
