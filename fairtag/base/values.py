@@ -98,15 +98,16 @@ def present(values: pd.Series[Any]) -> pd.Series[bool]:
     """Which values are there: NULL, N/A, nan and the empty text are not; a text of blanks is there, and is no id."""
     given = values.notna()
     if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
-        return cast("pd.Series[bool]", given)
+        return given
     try:
         texts = pa.array(values, type=pa.string(), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # texts and other values in one column
         blank = values.map(lambda value: isinstance(value, str) and value.lower() in MISSING).astype(bool)
-        return cast("pd.Series[bool]", given & ~blank)
+        return given & ~blank
     words = pc.utf8_lower(texts)
     missing = pc.is_in(words, value_set=pa.array(sorted(MISSING))).to_numpy(zero_copy_only=False).astype(bool)
-    return cast("pd.Series[bool]", given & ~missing)
+    there: pd.Series[bool] = given & ~missing
+    return there
 
 
 def read_times(values: pd.Series[Any], time_format: TimeFormat | None = None) -> pd.Series[Any]:
@@ -185,10 +186,9 @@ def _iso8601(text: str) -> datetime | None:
 
 def _in_utc(moments: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
     if moments.dt.tz is None:
-        local = moments.dt.tz_localize(zone or "UTC", ambiguous="NaT", nonexistent="NaT")
-    else:
-        local = moments
-    return cast("pd.Series[Any]", local.dt.tz_convert("UTC").astype("datetime64[us, UTC]"))
+        moments = moments.dt.tz_localize(zone or "UTC", ambiguous="NaT", nonexistent="NaT")
+    instants: pd.Series[Any] = moments.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    return instants
 
 
 def read_id(value: Any) -> str | None:
@@ -217,12 +217,12 @@ def read_id(value: Any) -> str | None:
 def _ids(values: pd.Series[Any]) -> pd.Series[Any]:
     given = present(values)
     read = values.where(given).map(read_id, na_action="ignore").astype(object)
-    return cast("pd.Series[Any]", read.mask(read.isna(), other=cast(Any, None)))
+    return read.mask(read.isna(), other=cast(Any, None))
 
 
 def _text(values: pd.Series[Any]) -> pd.Series[Any]:
     read = values.map(_decoded, na_action="ignore").astype(object)
-    return cast("pd.Series[Any]", read.mask(~present(values), other=cast(Any, None)))
+    return read.mask(~present(values), other=cast(Any, None))
 
 
 def _decoded(value: Any) -> str | None:

@@ -229,8 +229,8 @@ def _plain_numbers(
     written = {name: _amounts(frame[name]) for name in numbers}
     sign = decimal or _decimal_sign(path, written, separator)
     for name, amounts in written.items():
-        plain = {given: _plain_number(amount, sign) for given, amount in amounts.items() if amount is not None}
-        frame[name] = frame[name].map(lambda value, plain=plain: plain.get(value, value), na_action="ignore")
+        plain = {given: given if amount is None else _plain_number(amount, sign) for given, amount in amounts.items()}
+        frame[name] = frame[name].map(plain).mask(frame[name].isna(), other=cast(Any, None))
     return frame, sign
 
 
@@ -287,7 +287,7 @@ def _decimal_sign(
 
 def _sign_of(amount: str) -> str:
     """The decimal sign of a number: ``.``, ``,``, ``?`` where 1.234 may be either, empty where it has no mark."""
-    marks = re.findall(r"[.,]", amount)
+    marks: list[str] = re.findall(r"[.,]", amount)
     if not marks:
         return ""
     if len(set(marks)) == 2:
