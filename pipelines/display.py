@@ -13,9 +13,10 @@ from rich.status import Status as Spinner
 from rich.table import Table
 
 from fairtag.base.files import read_json
+from fairtag.base.money import currency
 from fairtag.base.text import figure
 from fairtag.base.types import Status
-from pipelines.results_page import discount, money, question, read_titles, reason_words
+from pipelines.results_page import discount, question, read_titles, reason_words
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapp
     for item in page["items"][:SHOWN_ITEMS]:
         name = titles.get(item["item_id"])
         shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
-        listed, price = (money(item[key], "").strip() for key in ("list_price_minor", "price_minor"))
+        coin = currency(item["currency"])
+        listed, price = (coin.text(item[key]).removesuffix(coin.code) for key in ("list_price_minor", "price_minor"))
         why = "; ".join(reason_words(code) for code in item["reasons"])
         table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
     more = len(page["items"]) - SHOWN_ITEMS

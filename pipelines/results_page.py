@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fairtag.base import schema
 from fairtag.base.files import write_text
+from fairtag.base.money import currency
 from fairtag.base.types import Reason
 
 REASONS: Mapping[str, str] = {
@@ -38,16 +39,6 @@ REASONS: Mapping[str, str] = {
     Reason.INFEASIBLE: "list price: no other meets every limit",
     Reason.EXPLORATION: "drawn at random within the limits, to learn",
 }
-WHOLE_UNITS = {"CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF"}  # ISO 4217: no minor unit
-
-
-def money(minor: int, currency: str) -> str:
-    """An amount as it is written: 1,118.99 USD.
-
-    >>> money(111899, "USD"), money(1200, "JPY")
-    ('1,118.99 USD', '1,200 JPY')
-    """
-    return f"{minor:,} {currency}" if currency in WHOLE_UNITS else f"{minor / 100:,.2f} {currency}"
 
 
 def reason_words(code: str) -> str:
@@ -105,7 +96,7 @@ def render(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[
         opted_out=request.get("opted_out", False),
         page=page,
         titles=titles,
-        money=money,
+        money=lambda minor, code: currency(code).text(minor),
         until=datetime.fromisoformat(page["expires_at"]).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
         lower=sum(item["price_minor"] < item["list_price_minor"] for item in page["items"]),
     )
