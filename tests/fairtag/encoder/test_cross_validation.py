@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
-from fairtag.base.errors import ConfigError, DataError
+from fairtag.base.errors import DataError
 from fairtag.encoder.cross_validation import folds_of
 from fairtag.encoder.folder import REPORT
 from fairtag.encoder.out_of_fold import COSINE, read_unseen, unseen_cosine
@@ -57,11 +57,6 @@ def test_impressions_of_a_held_out_query_are_not_learnt(config, items, impressio
 def test_more_folds_than_queries_and_items_are_refused(data):
     with pytest.raises(DataError, match=r"folds is 999 .* use fewer folds"):
         next(folds_of(data, 999, seed=0))
-
-
-def test_one_fold_is_refused(config):
-    with pytest.raises(ConfigError, match=r"encoder\.validation\.folds is 1; it must be 0, .* or at least 2"):
-        config(validation={"folds": 1})
 
 
 def test_the_report_has_each_folds_scores_their_mean_and_spread(config, judgements, items, tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fairtag.base.types import Reason
-from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.page.pricing import explain_page, price_page
 from fairtag.page.quote_rows import quote_frame, quote_rows
 from fairtag.policy.context import MarketContext, UserContext
@@ -47,7 +47,7 @@ def test_what_is_sold_out_carries_a_lawful_fallback_and_breaks_no_promise_about_
         assert not {Reason.DEMAND_HIGH_INTENT, Reason.DEMAND_PRICE_SENSITIVE} & set(item.reasons)
         assert not item.personalised
     rows_of_log = quote_rows(page, quote_id="q", ts=pd.Timestamp("2026-06-16", tz="UTC"), task="search", user_key="k")
-    assert not breaches(check_invariants(quote_frame(rows_of_log), rho=1.25, disclosures=read_disclosures()))
+    assert not violations(check_invariants(quote_frame(rows_of_log), rho=1.25, disclosures=read_disclosures()))
 
 
 def test_scarce_stock_raises_a_price_and_says_why(model, rows, query, certain):
