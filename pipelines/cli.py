@@ -55,11 +55,13 @@ def run(
     items: Annotated[int, typer.Option(help="Products of the simulated shop.")] = 3_000,
     users: Annotated[int, typer.Option(help="Customers of the simulated shop.")] = 5_000,
     impressions: Annotated[int, typer.Option(help="Items shown in the simulated shop.")] = 200_000,
-    epochs: Annotated[float | None, typer.Option(help="Passes of the encoder over the judged pairs.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes of the encoder over the judged pairs.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Most steps of the encoder; 0 leaves it as it came.")] = None,
     encoder: Annotated[
         str,
-        typer.Option(help='Further encoder settings as JSON: {"method": "lora"}, {"student_layers": 3}, {"folds": 5}.'),
+        typer.Option(
+            help='Further encoder settings as JSON: {"tuning": {"method": "lora"}}, {"student": {"layers": 3}}.'
+        ),
     ] = "{}",
     max_quarantined: Annotated[float, typer.Option(help="Share of broken rows above which a table is refused.")] = 0.05,
     jurisdiction: Jurisdiction = "US-NY",
@@ -242,7 +244,10 @@ def _encoder_settings(text: str, **options: Any) -> dict[str, Any]:
         raise ConfigError(f"--encoder {text!r} is no JSON object ({error})") from error
     if not isinstance(settings, dict):
         raise ConfigError(f"--encoder {text!r} is refused; it must be a JSON object")
-    return {**settings, **{name: value for name, value in options.items() if value is not None}}
+    from fairtag.base.settings import layered
+
+    schedule = {name: value for name, value in options.items() if value is not None}
+    return layered(settings, {"schedule": schedule}) if schedule else settings
 
 
 def main(arguments: list[str] | None = None) -> int:
