@@ -34,7 +34,12 @@ def exported(folder: Path, size: MarketSize = SHOP) -> list[Row]:
     """
     tables = simulate_market(size, seed=0).tables
     items = tables.latest_items()
-    report = train_encoder(EncoderConfig(method="none", evaluation_queries=1_000), tables.judgements, items, folder)
+    report = train_encoder(
+        EncoderConfig.from_json({"tuning": {"method": "none"}, "validation": {"queries": 1_000}}),
+        tables.judgements,
+        items,
+        folder,
+    )
     rows = []
     for export in report.exports[1:]:
         name, lost = export["name"], report.exports[0]["ndcg10"] - export["ndcg10"]

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -155,23 +154,17 @@ def _middle(turns: list[Trained]) -> Trained:
 
 def _ours(plan: Plan, base: Path, pairs: pd.DataFrame, out: Path, accumulation: int) -> Trained:
     """Train with in-batch negatives alone, as the peer does."""
-    config = EncoderConfig(
-        base=str(base),
-        max_length=plan.max_length,
-        batch_queries=plan.batch,
-        rows_per_query=1,
-        accumulation=accumulation,
-        max_steps=plan.steps,
-        learning_rate=2e-5,
-        contrastive_weight=1.0,
-        graded_weight=0.0,
-        price_weight=0.0,
-        click_weight=0.0,
-        holdout_share=0.0,
-        checkpoint_every=0,
-        precision=cast(Any, plan.precision),
-        device=cast(Any, plan.device),
-        export="none",
+    config = EncoderConfig.from_json(
+        {
+            "base": {"name": str(base), "max_length": plan.max_length},
+            "batch": {"queries": plan.batch, "rows_per_query": 1, "accumulation": accumulation},
+            "objective": {"contrastive_weight": 1.0, "graded_weight": 0.0, "price_weight": 0.0, "click_weight": 0.0},
+            "optimiser": {"learning_rate": 2e-5},
+            "schedule": {"max_steps": plan.steps, "checkpoint_every": 0},
+            "validation": {"holdout_share": 0.0},
+            "hardware": {"precision": plan.precision, "device": plan.device},
+            "export": "none",
+        }
     )
     _free(plan)
     rows = pairs.head(plan.batch * plan.steps * accumulation)

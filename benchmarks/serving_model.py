@@ -46,7 +46,7 @@ def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
         return model_folder
     tables = simulate_market(size, seed=seed).tables
     write_tables(tables, folder / "tables")
-    config = EncoderConfig(max_length=32, max_steps=0)
+    config = EncoderConfig.from_json({"base": {"max_length": 32}, "schedule": {"max_steps": 0}})
     train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
     lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
     return fit_model_folder(tables, training_set(tables), folder / "encoder", model_folder, lineage=lineage, seed=seed)

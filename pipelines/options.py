@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from fairtag.base.errors import ConfigError
-from fairtag.base.settings import Field, Settings, dotted, explain
+from fairtag.base.settings import Field, Settings, dotted, explain, layered, nested
 
 Command = Literal["run", "submit"]
 Group = TypeVar("Group", bound=Settings)
@@ -152,16 +152,15 @@ def read(
         ConfigError: A name is unknown, belongs to the other command, or a value is not what its setting allows.
     """
     known = {each.name: each for each in flat(model, command)}
-    document: dict[str, Any] = {}
-    for each in known.values():
-        _place(document, each.path, each.default(command))
+    document = layered(*(nested(dotted(each.path), each.default(command)) for each in known.values()))
     if file is not None:
         own = _read_document(str(file), "--settings")
         _refuse_foreign(model, command, own, file)
-        _merge(document, own)
+        document = layered(document, own)
     for name, value in given.items():
         each = known[name]
-        _place(document, each.path, _read_document(value, each.option) if each.facts["document"] else value)
+        text = _read_document(value, each.option) if each.facts["document"] else value
+        document = layered(document, nested(dotted(each.path), text))
 
     def called(path: tuple[int | str, ...]) -> str:
         own = (each for each in known.values() if each.name in given and each.path == path[: len(each.path)])
@@ -171,23 +170,6 @@ def read(
         return model.model_validate(document)
     except ValidationError as error:
         raise ConfigError(explain(error, model, called)) from error
-
-
-def _place(document: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for step in path[:-1]:
-        document = document.setdefault(step, {})
-    if isinstance(value, dict):
-        _merge(document.setdefault(path[-1], {}), value)
-    else:
-        document[path[-1]] = value
-
-
-def _merge(document: dict[str, Any], over: Mapping[str, Any]) -> None:
-    for name, value in over.items():
-        if isinstance(value, Mapping) and isinstance(document.get(name), dict):
-            _merge(document[name], value)
-        else:
-            document[name] = value
 
 
 def _read_document(text: str, option: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from pydantic import BeforeValidator, model_validator
 from components.images import IMAGES
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
-from fairtag.base.settings import Settings, parse
+from fairtag.base.settings import Settings, layered, parse
 from pipelines.options import Setting, flat, setting
 from pipelines.run_folder import RunFolder
 
@@ -82,14 +82,15 @@ class EncoderSettings(Settings):
     def changes(self) -> dict[str, Any]:
         """What differs from the preset, the two shortcuts included."""
         short = {"epochs": self.epochs, "max_steps": self.max_steps}
-        return {**self.settings, **{name: value for name, value in short.items() if value is not None}}
+        schedule = {name: value for name, value in short.items() if value is not None}
+        return layered(self.settings, {"schedule": schedule}) if schedule else self.settings
 
     @model_validator(mode="after")
     def _known(self) -> EncoderSettings:
         if self.changes:
             from fairtag.encoder.config import preset
 
-            preset(self.preset, **self.changes)
+            preset(self.preset, self.changes)
         return self
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.data.splits import time_split
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
-from fairtag.demand.intents import page_similarity
+from fairtag.demand.intents import impression_similarity
 from fairtag.encoder.encoder import TextEncoder
 from fairtag.policy.context import MarketContext
 from fairtag.policy.pricing_policy import PricingPolicy
@@ -44,7 +44,7 @@ def demand_inputs(
     return demand_data(
         rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
         Assortment.of(catalogue, embeddings),
-        similarity=page_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
+        similarity=impression_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
     )
 

@@ -22,7 +22,7 @@ from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
-from fairtag.demand.elasticity import check_elasticity, cross_checked
+from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import REPORT, EncoderDescription, describe_encoder
@@ -116,7 +116,7 @@ def fit_model_folder(
     data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy)
     model = fit_demand(data, demand or DemandConfig())
     progress("cross-check elasticities by double machine learning")
-    model = cross_checked(model, check_elasticity(model, data, seed=seed))
+    model = with_cross_check(model, check_elasticity(model, data, seed=seed))
     if not policy.similarity_in_price:
         model = model.without_similarity()
     progress("price the stock until it is replenished")

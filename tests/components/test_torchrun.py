@@ -39,7 +39,7 @@ def test_the_group_trains_into_the_folder_where_the_pipeline_looks_first(
     monkeypatch.setattr(torchrun, "train_encoder", train)
     line = ["--tables", str(tmp_path / "tables"), "--checkpoints", str(tmp_path / "work"), "--preset", "demo"]
     assert torchrun.main(line) == 0
-    config = preset("demo", seed=0)
+    config = preset("demo", {"seed": 0})
     step = tmp_path / "work" / config.fingerprint()[:12] / shop.fingerprint()[:12]
     assert seen == [(step, True)]
     assert not distributed.is_initialized()

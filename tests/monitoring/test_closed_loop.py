@@ -42,7 +42,7 @@ pytestmark = [
 ]
 SIZE = MarketSize(items=200, users=400, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
 PAGES = 700
-UNTUNED = {"max_steps": 0, "export": "none"}
+UNTUNED = {"schedule": {"max_steps": 0}, "export": "none"}
 NO_WAITING = {"FAIRTAG_WATCH_SECONDS": "0.5", "FAIRTAG_QUOTE_LOG_SECONDS": "1"}
 
 
@@ -197,7 +197,7 @@ def close_the_loop(shop: Deployment) -> None:
 
         shop.shop_has(moved)  # what the shop recorded meanwhile
         words = sorted({word for text in moved.tables.judgements[schema.QUERY] for word in text.split()})
-        shop.trigger({**UNTUNED, "base": str(blind_encoder(shop.root / "blind", words)), "max_length": 32})
+        shop.trigger({**UNTUNED, "base": {"name": str(blind_encoder(shop.root / "blind", words)), "max_length": 32}})
         *_, started, finished = shop.entries()
         assert (started.event, finished.event) == ("started", "finished")
         assert finished.reason.startswith("rejected; the champion stays")

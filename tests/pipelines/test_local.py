@@ -174,7 +174,8 @@ def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(tmp_path: Path) -> None:
-    settings = '{"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30, "export": "none"}'
+    rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30}
+    settings = json.dumps({"optimiser": rates, "export": "none"})
     out = tmp_path / "run"
     done = fairtag("run", "--out", str(out), *SMALL, "--max-steps", "6", "--encoder", settings)
     assert done.returncode == 4, done.stdout + done.stderr

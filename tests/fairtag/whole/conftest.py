@@ -39,7 +39,12 @@ def tiny_encoder(market, tiny_bert, tmp_path_factory):
     texts = [*item_texts(market.tables.latest_items()), *market.tables.judgements[schema.QUERY].unique()]
     words = sorted({word for text in [*texts, *PREFIXES.values()] for word in tokens(text)})
     tiny_bert(folder / "base", words, layers=1, positions=40)
-    config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0, **PREFIXES)
+    config = EncoderConfig.from_json(
+        {
+            "base": {"name": str(folder / "base"), "max_length": 32, **PREFIXES},
+            "schedule": {"max_steps": 0, "checkpoint_every": 0},
+        }
+    )
     train_encoder(config, market.tables.judgements, market.tables.latest_items(), folder / "encoder")
     return folder / "encoder"
 
