@@ -16,7 +16,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.files import read_json, write_atomic, write_text
 from fairtag.base.pseudonym import read_secret
-from fairtag.simulator.outcomes import market_again, simulated_outcomes
+from fairtag.simulator.outcomes import simulate_again, simulated_outcomes
 from monitoring.detect.window import LogReader, Window
 from pipelines.settings import RunLayout
 
@@ -46,7 +46,7 @@ def answer_quotes(layout: RunLayout, since: datetime) -> int:
     secret = read_secret(layout.serving / "secrets" / "user_key")
     bought = simulated_outcomes(
         quotes,
-        market_again(metadata),
+        simulate_again(metadata),
         secret,
         seed=int(metadata["seed"]) + int(since.timestamp()),
         until=pd.Timestamp(now),
