@@ -116,13 +116,13 @@ def _shop_rows() -> list[Row]:
 
 def _page_seconds(model: DemandModel, n: int) -> float:
     items, similarity = np.arange(n), np.linspace(0.2, 0.9, n)
-    behaviour = model.standard.mean + 0.5
+    behaviour = model.scaling.mean + 0.5
     return _each(lambda: model.page(items, similarity, behaviour))
 
 
 def _draws_seconds(model: DemandModel) -> float:
     items, similarity = np.arange(24), np.linspace(0.2, 0.9, 24)
-    return _each(lambda: model.draws(items, similarity, model.standard.mean, n_draws=64))
+    return _each(lambda: model.draws(items, similarity, model.scaling.mean, n_draws=64))
 
 
 def _each(call: Callable[[], object]) -> float:

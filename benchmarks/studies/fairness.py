@@ -148,7 +148,7 @@ def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tupl
     outcome = rng.normal(0, 0.01, users)[user] + rng.normal(0, 0.03, len(user))
     for hour in range(4, HOURS + 1):
         seen = slice(0, hour * an_hour)
-        estimate = fe.gap(fe.cells(user[seen], stratum[seen], outcome[seen]), group)
+        estimate = fe.gap(fe.panel(user[seen], stratum[seen], outcome[seen]), group)
         yield estimate.value, estimate.standard_error
 
 

@@ -161,7 +161,7 @@ def recovered(model: DemandModel, shop: Shop) -> dict[str, tuple[float, float, f
     truth, found = shop.planted, model.coefficients()
     pairs = {"kappa": (1.0, truth.kappa), "beta_s": (1.0, truth.beta_s)}
     for k, feature in enumerate(schema.USER_PRICING_FEATURES):
-        unit = float(truth.scale[k] / model.standard.scale[k])
+        unit = float(truth.scale[k] / model.scaling.scale[k])
         pairs |= {f"eta[{feature}]": (unit, float(truth.eta[k])), f"omega[{feature}]": (unit, float(truth.omega[k]))}
     if shop.data.first_stage.used:
         pairs["phi"] = (1.0, truth.phi)
@@ -178,7 +178,7 @@ def _plain(name: str) -> str:
 
 def _by_category(model: DemandModel, truth: PlantedDemand) -> dict[str, tuple[float, float, float]]:
     items = np.arange(model.n_items)
-    s, z, usual = np.full(items.size, model.standard.similarity), truth.centre, model.usual_ratio[model.category]
+    s, z, usual = np.full(items.size, model.scaling.similarity), truth.centre, model.usual_ratio[model.category]
     planted_a, planted_b = truth.page(items, s, z)
     a, b = model.page(items, s, z)
     a_draws, b_draws = model.draws(items, s, z, n_draws=DRAWS, seed=0)

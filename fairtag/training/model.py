@@ -22,9 +22,9 @@ from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out, time_split
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
 from fairtag.demand.demand_model import DemandModel
-from fairtag.demand.elasticity import check_elasticity, cross_checked
+from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
-from fairtag.demand.intents import page_similarity
+from fairtag.demand.intents import impression_similarity
 from fairtag.encoder.encoder import TextEncoder, load_encoder
 from fairtag.encoder.folder import REPORT, describe_encoder
 from fairtag.encoder.out_of_fold import UNSEEN, read_unseen
@@ -118,7 +118,7 @@ def fit_model_folder(
     data = demand_inputs(known, catalogue, embeddings, encoder, price_model, policy)
     demand = fit_demand(data, DemandConfig())
     progress("cross-check elasticities by double machine learning")
-    demand = cross_checked(demand, check_elasticity(demand, data, seed=seed))
+    demand = with_cross_check(demand, check_elasticity(demand, data, seed=seed))
     if not policy.similarity_in_price:
         demand = demand.without_similarity()
     progress("price the stock until it is replenished")
@@ -192,7 +192,7 @@ def demand_inputs(
     return demand_data(
         rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
         Assortment.of(catalogue, embeddings),
-        similarity=page_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
+        similarity=impression_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
     )
 
@@ -259,4 +259,4 @@ def write_profile(folder: Path, known: pd.DataFrame, seed: int) -> None:
 def summary(model: DemandModel) -> dict[str, Any]:
     """What a summary shows of the demand fit."""
     slopes = model.coefficients()
-    return {"beta": slopes["beta"], "kappa": slopes["kappa"], "not_priced": int((~model.reaction.priced).sum())}
+    return {"beta": slopes["beta"], "kappa": slopes["kappa"], "not_priced": int((~model.correction.priced).sum())}
