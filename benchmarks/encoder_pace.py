@@ -26,10 +26,10 @@ from fairtag.encoder.folder import resolve_base
 from fairtag.encoder.model import quiet
 from fairtag.encoder.training import train_encoder
 from fairtag.encoder.training_report import Progress
-from fairtag.simulator.shop_design import MarketSize
-from fairtag.simulator.simulation import simulate_market
+from fairtag.simulator.shop_design import ShopSize
+from fairtag.simulator.simulation import simulate_shop
 
-SHOP = MarketSize(items=20_000, users=500, impressions=8_000, wishes=4_000, judgements=4_000)
+SHOP = ShopSize(items=20_000, users=500, impressions=8_000, wishes=4_000, judgements=4_000)
 WARM = 5  # steps that are not timed: kernels are chosen and memory is taken in them
 # Dense bf16 products a second, from NVIDIA's data sheets, by a part of the card's name; sparsity is not counted.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12}
@@ -221,7 +221,7 @@ def _random(size: Size, folder: Path) -> Path:
 
 def _pairs(count: int) -> pd.DataFrame:
     """Distinct pairs of a query and an item that is relevant to it."""
-    market = simulate_market(SHOP if count > 1_000 else MarketSize(items=300, users=60, impressions=480), seed=0)
+    market = simulate_shop(SHOP if count > 1_000 else ShopSize(items=300, users=60, impressions=480), seed=0)
     items = item_texts(market.tables.latest_items())
     assert market.tables.judgements is not None
     queries = [normalise(query) for query in market.tables.judgements[schema.QUERY].unique()]

@@ -20,7 +20,7 @@ from fairtag.base import schema
 from fairtag.base.files import read_json, write_atomic, write_text
 from fairtag.base.pseudonym import read_secret
 from fairtag.data.splits import time_split
-from fairtag.simulator.outcomes import market_again, simulated_outcomes
+from fairtag.simulator.outcomes import simulate_again, simulated_outcomes
 from monitoring.detect.window import LogReader, Window
 from pipelines.run_folder import RunFolder
 from serving.protocol.client import PricingClient
@@ -110,7 +110,7 @@ def simulate_purchases(folder: RunFolder, since: datetime) -> int:
     quotes = LogReader(str(folder.serving / "quotes"), schema.QUOTES, Window(since, now, now)).frame()
     purchases = simulated_outcomes(
         quotes,
-        market_again(metadata),
+        simulate_again(metadata),
         read_secret(folder.serving / "secrets" / "user_key"),
         seed=int(metadata["seed"]) + int(since.timestamp()),
         until=pd.Timestamp(now),
