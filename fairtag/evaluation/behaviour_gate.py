@@ -1,4 +1,4 @@
-"""Does the model behave? Bounds, cost, and nothing but allowed data, tried on real pages."""
+"""Does the model behave? Bounds, response to cost, and opt-outs, tested on held-out pages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fairtag.page.pricing import price_page
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import MarketContext, UserContext
 
-PAGES = 60  # pages tried: each is solved five times
+PAGES = 60  # pages tested: each is solved five times
 COST_STEP = 1.1  # factor on one item's cost
 
 
 @dataclass(frozen=True)
-class Request:
-    """One page to try things on."""
+class PageRequest:
+    """One held-out page as a request to the model."""
 
     rows: NDArray[np.int64]
     vector: NDArray[np.float32] | None
@@ -31,12 +31,12 @@ class Request:
     epoch: int
 
 
-def requests(
+def page_requests(
     model: PricingModel, pages: Sequence[ShadowPage], vectors: dict[str, NDArray[np.float32]]
-) -> list[Request]:
-    """The first pages as requests."""
+) -> list[PageRequest]:
+    """The first held-out pages as requests."""
     return [
-        Request(
+        PageRequest(
             rows=np.array([model.row_of[item] for item in shadow.logged[schema.ITEM_ID]], dtype=np.int64),
             vector=vectors.get(shadow.query) if shadow.query else None,
             user=user_of(shadow.logged.iloc[0], shadow.page.jurisdiction),
@@ -47,21 +47,25 @@ def requests(
     ]
 
 
-def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[Request]) -> list[GateResult]:
-    """Within bounds; a dearer item is not made cheaper; one who opts out is priced as nobody in particular."""
+def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[PageRequest]) -> list[GateResult]:
+    """Prices lie within their bounds, never fall when cost rises, and are a guest's for customers who opt out."""
     return [
-        _none("within_bounds", "no price outside its bounds or above what list allows", _out_of_bounds(model, pages)),
+        _none(
+            "within_bounds",
+            "no price outside its bounds, or above the list price and the markup allowed on it",
+            _out_of_bounds(model, pages),
+        ),
         _none("monotone_in_cost", "no item gets cheaper when its own cost rises", _cheaper_when_dearer(model, tried)),
-        _none("blind_to_the_customer", "who opts out is priced as a guest, to the unit", _opt_out_gaps(model, tried)),
+        _none("opt_out", "a customer who opts out gets exactly a guest's prices", _opt_out_gaps(model, tried)),
     ]
 
 
 def _none(name: str, rule: str, found: tuple[int, int]) -> GateResult:
     breaches, tried = found
     if tried == 0:
-        return GateResult(name, None, rule, "could not tell", note="no page could be tried")
+        return GateResult(name, None, rule, "could not tell", note="no page could be tested")
     status: GateStatus = "pass" if breaches == 0 else "fail"
-    return GateResult(name, float(breaches), rule, status, threshold=0.0, note=f"{tried} prices tried")
+    return GateResult(name, float(breaches), rule, status, threshold=0.0, note=f"{tried} prices tested")
 
 
 def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[int, int]:
@@ -75,7 +79,7 @@ def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[in
     return broken, len(items)
 
 
-def _cheaper_when_dearer(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+def _cheaper_when_dearer(model: PricingModel, tried: Sequence[PageRequest]) -> tuple[int, int]:
     broken = 0
     for number, request in enumerate(tried):
         place = number % len(request.rows)
@@ -83,16 +87,16 @@ def _cheaper_when_dearer(model: PricingModel, tried: Sequence[Request]) -> tuple
         cost = request.market.unit_cost.copy()
         cost[place] *= COST_STEP
         after = _solved(model, request, replace(request.market, unit_cost=cost))[place]
-        broken += bool(after < before - 1e-9)  # NaN, an item that left the menu for its list price, is no fall
+        broken += bool(after < before - 1e-9)  # NaN means that the item fell back to list, which is not a fall in price
     return broken, len(tried)
 
 
-def _solved(model: PricingModel, request: Request, market: MarketContext) -> NDArray[np.float64]:
+def _solved(model: PricingModel, request: PageRequest, market: MarketContext) -> NDArray[np.float64]:
     problem = page_problem(model, request.rows, request.vector, request.user, market=market)
     return np.asarray(problem.solve().y * problem.r, dtype=np.float64)
 
 
-def _opt_out_gaps(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+def _opt_out_gaps(model: PricingModel, tried: Sequence[PageRequest]) -> tuple[int, int]:
     broken, prices = 0, 0
     for request in tried:
         known = replace(request.user, opted_out=True)

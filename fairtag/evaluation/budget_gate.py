@@ -1,4 +1,4 @@
-"""Is the model quick and small enough to serve? Counts processor time, so that a busy machine judges alike."""
+"""Is the model fast and small enough to serve? Counts processor time, which other programs do not change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from fairtag.evaluation.behaviour_gate import Request
+from fairtag.evaluation.behaviour_gate import PageRequest
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.model.decision import GateResult
 from fairtag.model.pricing_model import PricingModel
@@ -18,7 +18,7 @@ REPEATS = 30  # queries encoded one by one
 
 
 def budget_gates(
-    model: PricingModel, tried: Sequence[Request], queries: Sequence[str], limits: EvaluationLimits
+    model: PricingModel, tried: Sequence[PageRequest], queries: Sequence[str], limits: EvaluationLimits
 ) -> list[GateResult]:
     """Time to price a page, time to encode a query, size of the model folder."""
     size = float(sum(entry["bytes"] for entry in model.manifest["files"].values()))
@@ -37,12 +37,12 @@ def budget_gates(
     ]
 
 
-def _price(model: PricingModel, request: Request) -> object:
+def _price(model: PricingModel, request: PageRequest) -> object:
     return price_page(model, request.rows, request.vector, request.user, epoch=request.epoch, market=request.market)
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
-    # Processor time: on a busy machine the clock on the wall would judge the neighbours, not the model.
+    # Processor time: on a busy machine, elapsed time would measure the other programs.
     start = time.thread_time()
     work()
     return 1_000 * (time.thread_time() - start)
@@ -51,6 +51,6 @@ def _milliseconds(work: Callable[[], object]) -> float:
 def _below(name: str, what: str, times: Sequence[float], quantile: float, limit: float) -> GateResult:
     rule = f"{what} at most {limit:g} ms of processor time on this machine"
     if not times:
-        return GateResult(name, None, rule, "not applicable", note="the data hold none to time")
+        return GateResult(name, None, rule, "not applicable", note="the data have none to time")
     value = float(np.quantile(times, quantile))
     return GateResult(name, value, rule, "pass" if value <= limit else "fail", threshold=limit)
