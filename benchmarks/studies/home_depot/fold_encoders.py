@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.base.files import sha256_text, write_atomic
+from fairtag.base.settings import layered
 from fairtag.data import splits
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import TextEncoder, load_encoder
@@ -40,16 +41,12 @@ SCORED_BY = {0: 1, 1: 1, 2: 0, 3: 0, 4: 0}  # fold -> the encoder that has seen 
 SEED = 0
 PROGRESS_STEPS = 25  # steps between two lines about a training
 SETTINGS: Mapping[str, Any] = {
-    "max_length": 32,
-    "epochs": 10,  # training ends earlier, by its steps
-    "rows_per_query": 8,
-    "learning_rate": 5e-5,
-    "contrastive_weight": 0.1,
-    "order_weight": 0.1,
-    "holdout_share": 0.0,
-    "price_weight": 0.0,
-    "click_weight": 0.0,
-    "checkpoint_every": 50,
+    "base": {"max_length": 32},
+    "batch": {"rows_per_query": 8},
+    "objective": {"contrastive_weight": 0.1, "order_weight": 0.1, "price_weight": 0.0, "click_weight": 0.0},
+    "optimiser": {"learning_rate": 5e-5},
+    "schedule": {"epochs": 10, "checkpoint_every": 50},  # training ends earlier, by its steps
+    "validation": {"holdout_share": 0.0},
     "seed": SEED,
 }
 
@@ -82,13 +79,14 @@ def fold_of(judgements: pd.DataFrame) -> NDArray[np.int64]:
 
 def score_untuned(judgements: pd.DataFrame, work: Path) -> EncoderScores:
     """Score every row with the published encoder."""
-    return _score("untuned", judgements, np.arange(len(judgements)), {"method": "none", "export": "fp32"}, None, work)
+    changes = {"tuning": {"method": "none"}, "export": "fp32"}
+    return _score("untuned", judgements, np.arange(len(judgements)), changes, None, work)
 
 
 def score_tuned(judgements: pd.DataFrame, number: int, steps: int, precision: str, work: Path) -> EncoderScores:
     """Train an encoder on its two folds and score every row of the other three."""
     training = np.isin(fold_of(judgements), TRAINED_ON[number])
-    changes = {**SETTINGS, "max_steps": steps, "precision": precision}
+    changes = layered(SETTINGS, {"schedule": {"max_steps": steps}, "hardware": {"precision": precision}})
     lesson = judgements[training].reset_index(drop=True)
     return _score(f"encoder{number}", judgements, np.flatnonzero(~training), changes, lesson, work)
 
@@ -102,7 +100,7 @@ def _score(
     work: Path,
 ) -> EncoderScores:
     """Read kept scores; otherwise train, score and keep."""
-    config = EncoderConfig(**{"max_length": 32, **settings})
+    config = EncoderConfig.from_json(layered({"base": {"max_length": 32}}, settings))
     key = sha256_text(config.fingerprint() + judgements.to_csv())[:12]
     file = work / f"{name}-{key}-scores.npz"
     if not file.is_file():
