@@ -1,5 +1,6 @@
 """Every command that the README and the documents name exists, with the options they give it."""
 
+import json
 import re
 import shlex
 from argparse import ArgumentParser, _SubParsersAction
@@ -9,6 +10,9 @@ import pytest
 from typer.main import get_command
 
 from benchmarks import registry
+from fairtag.base.settings import parse
+from fairtag.encoder.config import preset
+from fairtag.policy.pricing_policy import PricingPolicy
 from monitoring.__main__ import parser as monitoring_parser
 from pipelines.cli import app
 from serving.__main__ import parser as serving_parser
@@ -18,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 COMMAND = re.compile(r"(?:`|^|&& |\| )((?:fairtag|make|python -m) [^`\n]+)", re.MULTILINE)
 FAIRTAG = get_command(app).commands
-BENCHMARKS = {n.replace("_", "-") for n in (*registry.benchmark_names(), *registry.study_names())} | {"all"}
+BENCHMARKS = {*registry.names(), "all"}
 
 
 def commands(text: str) -> list[list[str]]:
@@ -61,7 +65,12 @@ def why_not(words: list[str]) -> str:
     if program == "fairtag":
         if not rest or rest[0] not in FAIRTAG:
             return "" if rest == ["--help"] else f"no command {rest[:1]}"
-        known = {option for parameter in FAIRTAG[rest[0]].params for option in parameter.opts} | {"--help"}
+        command = FAIRTAG[rest[0]]
+        if rest[0] == "study" and rest[1:] and not rest[1].startswith("-"):
+            if rest[1] not in registry.names(registry.Kind.STUDY):
+                return f"no study {rest[1]}"
+            command = command.get_command(None, rest[1])
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         return f"no option {options(rest) - known}" if options(rest) - known else ""
     return module_why_not(rest[1], rest[2:])
 
@@ -88,6 +97,18 @@ def test_every_command_exists_with_its_options(page):
     assert [(" ".join(words), wrong) for words in found if (wrong := why_not(words))] == []
 
 
+def test_every_document_given_to_an_option_is_valid():
+    given = []
+    for page in PAGES:
+        given += re.findall(r"(?:--|-p )(encoder|policy)[ =]'(\{.*?\})'", page.read_text(encoding="utf-8"))
+    assert len(given) >= 6
+    for name, text in given:
+        if name == "encoder":
+            preset("demo", json.loads(text))
+        else:
+            parse(PricingPolicy, text, "--policy")
+
+
 def test_the_pages_name_commands():
     words = [tuple(words[:2]) for page in PAGES for words in commands(page.read_text(encoding="utf-8"))]
     assert len(words) > 60
@@ -99,6 +120,7 @@ def test_the_pages_name_commands():
     [
         "`fairtag sell`",
         "`fairtag run --colour red`",
+        "`fairtag study nonsense`",
         "make nonsense",
         "python -m monitoring drift --colour red",
         "python -m serving --colour red",

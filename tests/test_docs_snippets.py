@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairtag.data.own_tables import read_csv
+from fairtag.policy.pricing_policy import PricingPolicy
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TUTORIAL = (DOCS / "tutorial.md").read_text(encoding="utf-8")
@@ -42,15 +44,11 @@ def test_a_snippet_prints_what_its_page_shows(page: str) -> None:
 
 
 def test_the_settings_of_the_guardrails_page_are_those_of_the_code() -> None:
-    from dataclasses import fields
-
-    from fairtag.policy.guardrails import GuardrailLimits
-    from fairtag.policy.pricing_policy import PricingPolicy
-
-    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", (DOCS / "how-to" / "guardrails.md").read_text(), re.MULTILINE)
-    limits, policy = GuardrailLimits(), PricingPolicy()
-    expected = {entry.name: repr(getattr(limits, entry.name)) for entry in fields(limits)}
-    expected |= {entry.name: repr(getattr(policy, entry.name)) for entry in fields(policy) if entry.name != "limits"}
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.+?)` \|", (DOCS / "how-to" / "guardrails.md").read_text(), re.MULTILINE)
+    document = PricingPolicy().to_json()
+    limits, policy = document.pop("limits"), {name: value for name, value in document.items() if name != "schema"}
+    expected = {f"limits.{name}": json.dumps(value) for name, value in limits.items()}
+    expected |= {name: json.dumps(value) for name, value in policy.items()}
     assert dict(rows) == expected
 
 
