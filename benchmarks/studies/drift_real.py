@@ -3,7 +3,7 @@
 A receipt line stands for a quote that was taken: price paid, list price of its time, cost by the stated margin, the
 product's words as the query. The first part of each record is the training that a model would have had; every later
 stretch is one look, twice: at a model that is never trained again, and at one that is trained again on the stretches
-just gone whenever the monitors page, as the trigger does. What a person would say of it is in docs/operations.md.
+just gone whenever a check is urgent, as the trigger does. What a person would say of it is in docs/operations.md.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from fairtag.base.tables import Tables
 from fairtag.base.types import Status
 from fairtag.data import load
 from fairtag.profile.builder import Profile, build_profile
-from monitoring.detect.checks import Judge
+from monitoring.detect.checks import ChangeDetector
 from monitoring.detect.scan import scan
 from monitoring.job_report import Check
-from monitoring.jobs import drift_questions
+from monitoring.jobs import drift_checks
 from monitoring.settings import Settings
 
 MINOR = 100
@@ -81,7 +81,7 @@ RECORDS = (
 
 
 def run(data: Path | None) -> Result:
-    """Judge every stretch after training, and count what is flagged.
+    """Check every stretch after training, and count what is flagged.
 
     Raises:
         MissingDataError: The folder of the data sets was not given.
@@ -138,12 +138,12 @@ def receipts(tables: Tables) -> pd.DataFrame:
 
 
 def judged(quotes: pd.DataFrame, record: Record, *, again: bool = False) -> dict[str, list[Check]]:
-    """Stretch -> the answers of every question, for each stretch after training that is whole.
+    """Stretch -> all checks, for each stretch after training that is whole.
 
     Args:
         quotes: The record as quotes.
         record: How it is cut.
-        again: After a stretch that pages, the next is held against a model of the stretches up to it.
+        again: After a stretch with an urgent check, the next is held against a model of the stretches up to it.
     """
     period = quotes[schema.TS].dt.tz_localize(None).dt.to_period(record.stretch)
     stretches = sorted(period.unique())
@@ -168,13 +168,13 @@ def _look(window: pd.DataFrame, profile: Profile, record: Record, stretch: pd.Pe
     settings = Settings()
     found = scan([window], profile, seed=settings.seed, sums_only=True)
     hours = (stretch.end_time - stretch.start_time).total_seconds() / 3600
-    asked = [
-        question
-        for question in drift_questions.questions(found, profile, settings, hours)
-        if question.name not in record.silent
+    comparisons = [
+        comparison
+        for comparison in drift_checks.comparisons(found, profile, settings, hours)
+        if comparison.name not in record.silent
     ]
-    judge = Judge(settings, len(asked))
-    return [judge.answer(question) for question in asked]
+    detector = ChangeDetector(settings, len(comparisons))
+    return [detector.check(comparison) for comparison in comparisons]
 
 
 def counts(name: str, record: Record, found: dict[str, list[Check]]) -> list[Row]:
@@ -197,6 +197,6 @@ def counts(name: str, record: Record, found: dict[str, list[Check]]) -> list[Row
 
 
 def _said(checks: list[Check]) -> str:
-    """Each flag in its own words, the pages first."""
+    """Each flag in its own words, the urgent ones first."""
     told = [check for status in FLAGS for check in checks if check.status is status]
     return "; ".join(f"{check.status} {check.name}: {check.summary}" for check in told)

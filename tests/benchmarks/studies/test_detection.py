@@ -29,7 +29,7 @@ def test_the_watch_gathers_the_evidence_of_hourly_jobs_on_a_log(tmp_path):
         quotes.to_parquet(tmp_path / "quotes" / f"{k}.parquet", index=False, coerce_timestamps="us")
         watch.look(quotes, outcomes)
         end = (DAY + pd.Timedelta(hours=k + 1)).isoformat()
-        options = {"quotes": tmp_path / "quotes", "model_folder": tmp_path / "profile", "out": tmp_path / "out"}
+        options = {"quotes": tmp_path / "quotes", "model-folder": tmp_path / "profile", "out": tmp_path / "out"}
         line = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
         main(["drift", *line, "--end", end, "--window", "1h", "--state", str(tmp_path / "state"), "--no-evidently"])
     written = read_json(tmp_path / "state" / "drift.json")["detectors"]
