@@ -162,12 +162,12 @@ def run(data: Path | None) -> Result:
         f"low and high are {TRAFFIC['low']} and {TRAFFIC['high']} pages an hour of 8 items; every hour is one look of "
         f"the drift, performance and fairness jobs. Training saw a year with a swing of {DEPTH:.0%} in the category "
         "mix over the year and with the hours of the day, and the quiet days go on with it: season is no drift.",
-        f"power is the share of {REPLICATIONS} futures in which the named job warned or paged within {SAME_DAY} hours "
-        f"of the shock, {SAME_WEEK} for elasticity; hours are the median to the first warning or page, {LONGEST} times "
-        "that where none came.",
-        f"A gap warns beyond 0.5 % and pages beyond 2 %; prices of a category warn beyond 1 % and page beyond 3 %: a "
-        f"planted 2 % of either is to warn and not to page. A planted gap of {ATTRIBUTE} is smaller where list price "
-        "binds. Mixes of words and categories follow season and news, and page only when they move far.",
+        f"power is the share of {REPLICATIONS} futures in which the named job warned or was urgent within {SAME_DAY} "
+        f"hours of the shock, {SAME_WEEK} for elasticity; hours are the median to the first warning or urgent "
+        f"alert, {LONGEST} times the limit if none came.",
+        f"A gap warns beyond 0.5 % and is urgent beyond 2 %; prices of a category warn beyond 1 % and are urgent "
+        f"beyond 3 %: a planted 2 % of either should warn and not be urgent. A planted gap of {ATTRIBUTE} is smaller "
+        "where list price binds. Mixes of words and categories follow season and news, and are urgent only when they move far.",
         "Hours of the performance job count from when purchases are in: a deployment adds its maturity_hours, 24 by "
         "default.",
         f"Thresholds were chosen on seed {QuoteStream().seed}; the rows are of seed {REPORTED_SEED}, never looked at "
@@ -208,7 +208,7 @@ def _task(task: tuple[str, str]) -> list[Row]:
 
 
 def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
-    """Alerts over quiet days: runs of hours in which a check warns or pages count once."""
+    """Alerts over quiet days: consecutive hours in which a check warns or is urgent count once."""
     watch = Watch(world.profile, world.groups)
     counts = {Status.URGENT: 0, Status.WARN: 0}
     active: set[tuple[str, Status]] = set()
@@ -223,17 +223,17 @@ def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
         active = now
     unit = f"alerts in {days} days of hourly looks"
     return [
-        Row(f"quiet_pages_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
+        Row(f"quiet_urgent_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
         Row(f"quiet_warnings_{days}_days_{level}", counts[Status.WARN], *_poisson(counts[Status.WARN]), unit),
-        Row(f"quiet_untold_{days}_days_{level}", untold / answers, unit="share of answers that could not be told"),
+        Row(f"quiet_untold_{days}_days_{level}", untold / answers, unit="share of checks that are unknown"),
     ]
 
 
 def shock_rows(world: World, scenario: Scenario, level: str, pages: int, replications: int) -> list[Row]:
-    """Power within a day, and the hours to the first warning and to the first page."""
+    """Power within a day, and the hours to the first warning and to the first urgent alert."""
     found = [_future(world, scenario, pages, k) for k in range(replications)]
-    alarms = np.array([min(warned, paged) for warned, paged in found])
-    paged = np.array([page for _, page in found])
+    alarms = np.array([min(warned, urgent) for warned, urgent in found])
+    urgent = np.array([hours for _, hours in found])
     seen = int((alarms <= scenario.within).sum())
     interval = stats.binomtest(seen, replications).proportion_ci(0.9, "wilson")
     return [
@@ -241,8 +241,8 @@ def shock_rows(world: World, scenario: Scenario, level: str, pages: int, replica
             f"share within {scenario.within} h", scenario.reference),
         Row(f"hours_{scenario.name}_{level}", float(np.median(alarms)), float(alarms.min()), float(alarms.max()),
             "hours to the first alarm", scenario.reference),
-        Row(f"hours_to_page_{scenario.name}_{level}", float(np.median(paged)), float(paged.min()), float(paged.max()),
-            "hours to the first page", scenario.reference),
+        Row(f"hours_to_urgent_{scenario.name}_{level}", float(np.median(urgent)), float(urgent.min()),
+            float(urgent.max()), "hours to the first urgent alert", scenario.reference),
     ]  # fmt: skip
 
 
@@ -262,22 +262,22 @@ def summary_rows(rows: list[Row]) -> list[Row]:
 
 
 def _future(world: World, scenario: Scenario, pages: int, replication: int) -> tuple[int, int]:
-    """Hours to the first warning and to the first page of the scenario's job, after six quiet hours."""
+    """Hours to the first warning and to the first urgent alert of the scenario's job, after six quiet hours."""
     watch = Watch(world.profile, world.groups, jobs=(scenario.job,))
     start = 24 * (QUIET_DAYS + APART * replication)
     for at in range(start, start + 6):
         watch.look(*world.hour(at, pages))
     longest = LONGEST * scenario.within
-    warned, paged = longest, longest
+    warned, urgent = longest, longest
     for hour in range(1, longest + 1):
         statuses = {check.status for check in watch.look(*world.hour(start + 5 + hour, pages, scenario))}
         warned = min(warned, hour) if statuses & {Status.WARN, Status.URGENT} else warned
         if Status.URGENT in statuses:
-            paged = hour
+            urgent = hour
             break
-        if warned + scenario.within < hour:  # a change that only warns: no page is to be waited for
+        if warned + scenario.within < hour:  # a change that only warns: do not wait for an urgent alert
             break
-    return warned, paged
+    return warned, urgent
 
 
 def _poisson(count: int) -> tuple[float, float]:

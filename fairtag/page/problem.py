@@ -210,6 +210,6 @@ def page_similarity(
     """The similarity ``s`` of each item; the training mean where there is neither query nor history."""
     z = intent_of(model, query_embedding, user)
     if z is None:
-        return np.full(len(rows), model.demand.standard.similarity)
+        return np.full(len(rows), model.demand.scaling.similarity)
     cosine = np.asarray(model.embeddings[rows] @ z, dtype=np.float64)
     return np.asarray((1.0 + np.clip(cosine, -1.0, 1.0)) / 2.0, dtype=np.float64)

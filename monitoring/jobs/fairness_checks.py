@@ -14,8 +14,8 @@ from fairtag.base.types import Status
 from fairtag.fairness import fixed_effects
 from fairtag.fairness.audit import CROSS, AuditReport, Finding
 from fairtag.fairness.audit_limits import AuditLimits
-from fairtag.fairness.group_measures import Side
-from fairtag.fairness.invariants import Breach, check_invariants
+from fairtag.fairness.group_measures import AuditSample
+from fairtag.fairness.invariants import InvariantCheck, check_invariants
 from fairtag.policy.disclosure import read_disclosures
 from monitoring.detect.checks import ChangeDetector, Comparison
 from monitoring.detect.evidence import Change
@@ -25,7 +25,6 @@ from monitoring.job_report import Check
 
 GAP = "price_gap"
 PROMISE = "promise"  # prefix of the checks of price promises
-LONGER_WINDOW = "look at 7 days"
 
 
 def limits_of(inputs: Inputs) -> AuditLimits:
@@ -45,7 +44,7 @@ def promise_checks(quotes: pd.DataFrame, rho: float, markup: float = 0.0) -> tup
     return tuple(_promise_check(breach) for breach in breaches)
 
 
-def _promise_check(breach: Breach) -> Check:
+def _promise_check(breach: InvariantCheck) -> Check:
     broken = breach.count > 0
     share = breach.count / max(1, breach.checked)
     if broken:
@@ -153,12 +152,12 @@ def _gap_check(finding: Finding) -> Check:
 
 
 def _next_step(finding: Finding) -> str:
-    """What an unknown finding needs: more customers, or more pages of the same ones."""
+    """How many customers an unknown finding has and needs."""
     if finding.status is not Status.UNKNOWN or finding.needed is None:
         return ""
     if finding.needed > finding.users:
         return f"; {finding.users:,} customers, about {finding.needed:,} are needed to show equal prices"
-    return f"; {finding.users:,} customers are enough to show equal prices, {LONGER_WINDOW} to measure the gap"
+    return f"; {finding.users:,} customers, enough to show equal prices if they were equal"
 
 
 def _detail(finding: Finding) -> dict[str, Any]:
@@ -172,25 +171,25 @@ def _comparisons(
     report: AuditReport, fresh: pd.DataFrame | None, groups: pd.DataFrame, limits: AuditLimits
 ) -> list[Comparison]:
     """The gap of each finding in the window and in the quotes that the detectors have not seen."""
-    sides: dict[str, Side] = {}
+    samples: dict[str, AuditSample] = {}
     if fresh is not None:
         known = fresh[fresh[schema.USER_KEY].notna()]
         for name, table in groups.groupby(schema.ATTRIBUTE, observed=True):
             rows = known[known[schema.USER_KEY].isin(table[schema.USER_KEY])]
             if len(rows):
-                sides[str(name)] = Side.of(rows, table)
-    return [_comparison(finding, sides.get(finding.attribute), limits) for finding in report.findings]
+                samples[str(name)] = AuditSample.of(rows, table)
+    return [_comparison(finding, samples.get(finding.attribute), limits) for finding in report.findings]
 
 
-def _comparison(finding: Finding, side: Side | None, limits: AuditLimits) -> Comparison:
+def _comparison(finding: Finding, sample: AuditSample | None, limits: AuditLimits) -> Comparison:
     window = _change(finding.gap, finding.standard_error, finding.users)
-    fresh = None if side is None else gap_of(side, finding.group)
+    fresh = None if sample is None else gap_of(sample, finding.group)
     return gap_comparison(finding.attribute, finding.group, window, fresh, finding.rows, finding.why, limits)
 
 
-def gap_of(side: Side, group: str) -> Change:
+def gap_of(sample: AuditSample, group: str) -> Change:
     """The gap of one group against all others, as a difference of log price."""
-    estimate = fixed_effects.gap(side.prices, side.member == group)
+    estimate = fixed_effects.gap(sample.prices, sample.member == group)
     return _change(estimate.value, estimate.standard_error, int(np.count_nonzero(estimate.weight)))
 
 
