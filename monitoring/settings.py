@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairtag.base.errors import ConfigError
+from fairtag.base.settings import explain
 
 PREFIX = "FAIRTAG_MONITORING_"
 INFINITY = float("inf")
@@ -73,6 +74,11 @@ class Settings(BaseSettings):
     """Settings of all monitoring jobs; each field's description is its documentation."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    RENAMED: ClassVar[dict[str, str]] = {  # read by explain: former name -> present name
+        "page_days": "urgent_days",
+        "spread_page": "spread_urgent",
+        "least_effect_page": "least_effect_urgent",
+    }
 
     min_pages: int = Field(100, ge=1, description="Pages below which a window is too small to tell anything.")
     increment_pages: int = Field(
@@ -168,11 +174,8 @@ def read_settings(path: Path | None = None) -> Settings:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot read the settings ({error})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
         raise ConfigError(
-            f"monitoring setting {where}: {first['msg']}; got {first['input']!r}. "
-            "`python -m monitoring settings` lists all settings."
+            f"monitoring settings: {explain(error, Settings)}; `python -m monitoring settings` lists them all"
         ) from error
 
 

@@ -167,7 +167,7 @@ def run(data: Path | None) -> Result:
         f"alert, {LONGEST} times the limit if none came.",
         f"A gap warns beyond 0.5 % and is urgent beyond 2 %; prices of a category warn beyond 1 % and are urgent "
         f"beyond 3 %: a planted 2 % of either should warn and not be urgent. A planted gap of {ATTRIBUTE} is smaller "
-        "where list price binds. Mixes of words and categories follow season and news, and are urgent only when they move far.",
+        "where list price binds. Mixes of words and categories follow season and news; only large moves are urgent.",
         "Hours of the performance job count from when purchases are in: a deployment adds its maturity_hours, 24 by "
         "default.",
         f"Thresholds were chosen on seed {QuoteStream().seed}; the rows are of seed {REPORTED_SEED}, never looked at "

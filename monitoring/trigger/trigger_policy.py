@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fairtag.base.errors import ConfigError
+from fairtag.base.settings import explain
 from fairtag.base.types import Status
 from monitoring.job_report import JobReport
 from monitoring.runbook import check_names
@@ -157,6 +158,4 @@ def read_policy(path: Path) -> TriggerPolicy:
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot read the trigger policy ({error})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "policy"
-        raise ConfigError(f"{path}: {where}: {first['msg']}; got {first['input']!r}") from error
+        raise ConfigError(f"{path}: {explain(error, TriggerPolicy)}") from error

@@ -207,7 +207,7 @@ def test_every_query_asks_for_metrics_that_are_exported(built, exported):
 
 def test_every_alert_leads_to_an_entry_of_the_runbook(built):
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    entries = set(re.findall(r"^## (\S+)$", text, re.MULTILINE))
+    entries = set(re.findall(r"^### (\S+)$", text, re.MULTILINE))
     rules = [
         rule
         for each in built["production"]

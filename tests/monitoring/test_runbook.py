@@ -22,7 +22,7 @@ def sections():
 
 def test_every_section_has_its_six_parts_in_order_and_a_command():
     found = sections()
-    assert len(found) >= 20
+    assert len(found) >= len({runbook_entry(check).section for check in check_names()}) + 3  # and the endpoint's own
     for heading, text in found.items():
         places = [text.find(f"**{part}.**") for part in PARTS]
         assert min(places) >= 0, f"{heading} lacks {PARTS[places.index(-1)]}"

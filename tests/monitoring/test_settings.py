@@ -33,7 +33,7 @@ def test_the_file_goes_before_the_environment_and_one_tolerance_leaves_the_other
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("page_days: 3", "page_days"),  # the name before "urgent"
+        ("page_days: 3", r'page_days is not a setting; it is urgent_days now: write {"urgent_days": 3}'),
         ("min_pages: 0", "min_pages"),
         ("drift: {weather: [0.1, 0.2]}", "there is no check weather"),
         ("performance: {revenue: [0.3, 0.2]}", "revenue: a tolerance needs"),

@@ -105,7 +105,7 @@ def test_the_cap_holds_for_any_day(tmp_path):
     made, target = trigger(tmp_path, cooldown_hours=0, max_per_day=2)
     found = [made.call([report(name=f"check{k}")], NOW + timedelta(hours=k)) for k in range(4)]
     assert [decision.event for decision in found] == ["started", "started", "skipped", "skipped"]
-    assert "the cap is 2" in found[2].reason
+    assert "the limit is 2" in found[2].reason
     assert made.call([report(name="check9")], NOW + timedelta(hours=25)).event == "started"
     assert len(target.requests) == 3
 
@@ -203,7 +203,7 @@ def test_the_command_line_starts_once_and_shows_it_on_the_report(tmp_path, capsy
     assert main(call) == 0
     output = capsys.readouterr().out
     assert output.count("started: drift is urgent: price_level") == 1
-    assert "skipped: this finding already started" in output
+    assert "skipped: the same finding started" in output
     page = (tmp_path / "out" / "report.html").read_text()
     assert "started" in page
     assert "retrain-" in page

@@ -17,9 +17,10 @@ from monitoring.trigger.trigger_policy import QuietHours, TriggerPolicy, read_po
     ("changes", "message"),
     [
         ({"cooldown_hours": -1}, "cooldown_hours"),
-        ({"when": {"drift": ["unknown"]}}, "cannot ask for a run"),
-        ({"when": {"drift/weather": ["warn"]}}, "no check is called weather"),
-        ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "no IANA time zone"),
+        ({"when": {"drift": ["unknown"]}}, "cannot call for a run"),
+        ({"when": {"drift": ["page"]}}, "when.drift.0: 'page' is refused; it must be .*'urgent'"),  # its name before
+        ({"when": {"drift/weather": ["warn"]}}, "there is no check weather; docs/operations.md lists all checks$"),
+        ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "not an IANA time zone"),
         ({"target": {"kind": "local", "command": []}}, "command"),
         ({"surprise": 1}, "surprise"),
     ],
