@@ -25,10 +25,10 @@ def test_an_item_column_that_went_missing_is_named(missing, status):
     known = {schema.COMPETITOR_PRICE: {"absent": 0.15, "n": 9_000}}
     profile = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), known)
     comparison = absent_comparison(sample, items, profile, Settings())
-    found = ChangeDetector(Settings(), 1).answer(comparison)
+    found = ChangeDetector(Settings(), 1).check(comparison)
     assert found.status is status
     assert found.summary.startswith("competitor_price is absent for")
     lost = absent_comparison(sample, items[[schema.ITEM_ID]], profile, Settings())  # the column itself is optional
-    assert ChangeDetector(Settings(), 1).answer(lost).status is Status.URGENT
+    assert ChangeDetector(Settings(), 1).check(lost).status is Status.URGENT
     bare = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
     assert absent_comparison(sample, items, bare, Settings()) is None
