@@ -27,7 +27,7 @@ def test_an_item_column_that_went_missing_is_named(missing, status):
     comparison = absent_comparison(sample, items, profile, Settings())
     found = ChangeDetector(Settings(), 1).check(comparison)
     assert found.status is status
-    assert found.summary.startswith("competitor_price is absent for")
+    assert found.summary.startswith("competitor_price is absent in")
     lost = absent_comparison(sample, items[[schema.ITEM_ID]], profile, Settings())  # the column itself is optional
     assert ChangeDetector(Settings(), 1).check(lost).status is Status.URGENT
     bare = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
