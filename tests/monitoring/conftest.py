@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream, Shocks
+from benchmarks.monitoring.quote_stream import QuoteStream, Shocks
 from fairtag.base.types import Status
 from fairtag.profile.builder import build_profile
 from monitoring.__main__ import main

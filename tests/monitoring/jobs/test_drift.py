@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import Shocks
+from benchmarks.monitoring.quote_stream import Shocks
 from fairtag.base import schema
 from fairtag.base.types import Status
 from fairtag.profile.builder import Profile
