@@ -34,10 +34,10 @@ from fairtag.model.pricing_model import (
     DEMAND,
     EMBEDDINGS,
     ENCODER,
+    ESTIMATES,
     POLICY,
     PRICE_MODEL,
     PROFILE,
-    REFERENCE,
     SEARCH,
     load_pricing_model,
 )
@@ -124,7 +124,7 @@ def fit_model_folder(
     progress("price the stock until it is replenished")
     prices = price_model.predict(embeddings, catalogue)
     stock = value_stock(known, data, demand, catalogue, prices.price, policy, tables.orders)
-    reference = {
+    estimates = {
         "f": prices.price,
         "f_low": prices.low,
         "f_high": prices.high,
@@ -144,7 +144,7 @@ def fit_model_folder(
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, demand.arrays(), demand.metadata())
         save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
-        save_arrays(folder, REFERENCE, reference, {})
+        save_arrays(folder, ESTIMATES, estimates, {})
         search.save(folder / SEARCH)
         write_json(folder / POLICY, policy.to_json())
         prefixes = {"query": description.query_prefix, "item": description.item_prefix}

@@ -1,6 +1,6 @@
 """The stock job: which items are about to run out, and which lie too long.
 
-What makes an item a warning is :mod:`fairtag.stock.warnings`'s business; here is what makes a shop's night.
+What makes an item a warning is :mod:`fairtag.stock.replenishment`'s business; here is what makes a shop's night.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fairtag.base.errors import DataError
 from fairtag.base.tables import read_tables
 from fairtag.base.types import Status
 from fairtag.stock.forecast import ForecastConfig, forecast_demand
-from fairtag.stock.warnings import (
+from fairtag.stock.replenishment import (
     COVER_DAYS,
     EXPECTED,
     ORDER,
