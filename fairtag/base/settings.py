@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 
 from fairtag.base.errors import ConfigError
 
-__all__ = ["Field", "Settings", "dotted", "explain", "layered", "leaves", "parse", "rule_of"]
+__all__ = ["Field", "Settings", "dotted", "explain", "layered", "leaves", "nested", "parse", "rule_of"]
 
 Kind = TypeVar("Kind")
 Place = tuple[int | str, ...]

@@ -17,7 +17,7 @@ from fairtag.base.tables import Tables
 from fairtag.data import load
 from fairtag.model.decision import read_decision
 from fairtag.model.manifest import read_manifest, verify_files
-from fairtag.simulator.simulation import MarketSize
+from fairtag.simulator.simulation import ShopSize
 from pipelines.local import COLOUR, PUBLISHED, _Watcher, publish
 
 # An encoder as it came and without export: seconds; what is tried here is the pipeline, not what it learns.
@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
-SIZE = MarketSize(items=120, users=150, impressions=4_800)
+SIZE = ShopSize(items=120, users=150, impressions=4_800)
 
 
 def command(*arguments: str) -> list[str]:
