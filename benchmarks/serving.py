@@ -32,7 +32,7 @@ from fairtag.model.pricing_model import SEARCH
 from fairtag.policy.context import UserContext
 from fairtag.search.dense_index import CODES, CodeIndex, spread
 from fairtag.search.similarity import top_k
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 FEW, BUSIEST = 8, 32  # requests in flight; with few ours runs by itself: even an idle server takes from them
 PAGES_A_TURN = 20  # of one catalogue, before the other's turn

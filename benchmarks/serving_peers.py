@@ -20,7 +20,7 @@ from typing import Annotated, Any
 from fairtag.page.pricing import PricedPage
 from fairtag.policy.context import UserContext
 from serving.page.batching import EmbeddingCache, MicroBatcher
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")

@@ -172,8 +172,8 @@ def verify(
     """Check that a quote promises this customer this item at this price. Exit code 9: it is not honoured."""
     from pipelines.endpoint import MODEL
     from pipelines.settings import RunLayout
+    from serving.page.quotes import key_settings, verify_quote
     from serving.protocol.client import RestClient
-    from serving.protocol.verification import key_settings, verify_quote
 
     signed = sys.stdin.read().strip() if quote == "-" else quote
     if url is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import EpochCorridor, own_corridor, whole_corridor
+from fairtag.page.day_corridor import SLACK, DayCorridor, own_corridor, whole_corridor
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.guardrails import Bounds, price_bounds, price_menu, settle
 from fairtag.price_model.price_model import reference_price
@@ -35,10 +35,10 @@ class PageProblem:
         counted_cost: Unit cost, or the salvage value of stock that ages.
         ageing: Where it is the salvage value.
         r: Reference price, the unit of y.
-        fixed: Price already promised in this epoch, NaN where there is none.
+        fixed: Price locks that are imposed, NaN where there is none.
         bounds: Interval of each item.
         menu: (n, m) allowed prices, NaN padded.
-        list_only: Whether every item without a promise carries the fallback: list, inside the legal bounds.
+        list_only: Whether every item without an imposed lock carries the fallback: list, inside the legal bounds.
     """
 
     model: PricingModel
@@ -126,7 +126,7 @@ class PageProblem:
 def best_prices(
     solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
 ) -> Floats:
-    """Money asked for each item: a promise first, the fallback where nothing was priced, else the solution."""
+    """Money asked for each item: an imposed lock first, the fallback where nothing was priced, else the solution."""
     optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r leaves the menu by rounding errors
     best = np.where(solution.priced & ~listed, optimum, fallback)
     return np.where(np.isnan(fixed), best, fixed)
@@ -141,7 +141,7 @@ def page_problem(
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
     fixed_price: Floats | None = None,
-    corridor: EpochCorridor | None = None,
+    corridor: DayCorridor | None = None,
     list_only: bool = False,
 ) -> PageProblem:
     """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
@@ -173,24 +173,25 @@ def page_problem(
         r=reference_price(
             model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else _in_corridor(model, corridor, fixed_price),
+        fixed=absent if fixed_price is None else legal_locks(model, corridor, market, fixed_price),
         bounds=bounds,
         menu=menu,
         list_only=list_only,
     )
 
 
-def _in_corridor(model: PricingModel, corridor: EpochCorridor, fixed: Floats) -> Floats:
-    """Given prices, none above the corridor: what another model promised is held inside it too.
+def legal_locks(model: PricingModel, corridor: DayCorridor, market: MarketContext, price: Floats) -> Floats:
+    """(n,) locked prices, money, none above what list price and corridor allow today; NaN where there is no lock.
 
-    What is no amount of at least one minor unit is no promise (NaN): a broken store must not give an item away.
+    A price of less than one minor unit is no lock: a broken store must not give an item away.
     """
     limits = model.policy.limits
     unit = limits.minor_per_unit
-    fixed = np.where(np.isfinite(fixed) & (fixed * unit >= 1), fixed, np.nan)
+    price = np.where(np.isfinite(price) & (price * unit >= 1), price, np.nan)
     own_top = whole_corridor(corridor.low, limits.corridor_ratio, unit).high
-    top = np.fmin(own_top, corridor.high)
-    return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
+    listed = np.floor(market.list_price * (1.0 + limits.markup) * unit + SLACK) / unit
+    top = np.fmin(np.fmin(own_top, corridor.high), listed)
+    return np.asarray(np.where(price > top, top, price), dtype=np.float64)
 
 
 def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:

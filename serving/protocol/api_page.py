@@ -20,8 +20,8 @@ from serving.protocol.openapi import REFUSALS, document
 from serving.protocol.payload import Page, PageItem, PageRequest, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS
 from serving.settings import FeatureSettings, Limits, ServingSettings
-from serving.stores import price_locks as promises
-from serving.stores.features import DOWN, SLOW, STALE
+from serving.stores import price_locks
+from serving.stores.feature_reads import DOWN, SLOW, STALE
 
 MODEL = "fairtag"
 
@@ -82,7 +82,7 @@ Reason codes: {reasons}.
 `quote` promises every price of its page to that customer until `expires_at`. It verifies without a look-up, here or,
 with the same keys, anywhere: `fairtag verify QUOTE --item ID --user ID --price MINOR` reads them from
 `FAIRTAG_QUOTE_KEYS_FILE` and `FAIRTAG_USER_KEY_FILE`, or from a run, and
-`serving.protocol.verification.verify_quote` is the same in Python.
+`serving.page.quotes.verify_quote` is the same in Python.
 
 ```python
 from serving.protocol.client import RestClient
@@ -180,7 +180,7 @@ DEGRADED = {
     SLOW: "the feature store did not answer in time",
     DOWN: "the feature store refuses, or its circuit breaker is open",
     STALE: "an item's cost or stock is older than allowed",
-    promises.DOWN: "prices promised before, or the corridor of the epoch, cannot be looked up in time",
+    price_locks.DOWN: "the price locks or corridors of the price day cannot be read in time",
 }
 
 

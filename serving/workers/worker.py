@@ -1,10 +1,10 @@
-"""A process beside the server that finds and prices pages, and what the two say to each other.
+"""A process beside the server that finds and prices pages, and the messages between the two.
 
-A page is a function of what is asked, of the model and of the market as the server last read it. So a helper holds the
-model and a copy of the market, and whatever it fails to answer is asked of another or of the server itself.
+A page is a function of its task, of the model and of the market as the server last read it. So a worker holds the model
+and a copy of the market, and whatever it fails to answer is priced by the server itself.
 
-Messages are length-prefixed pickles over a socket pair: the server's own words to a process that it started itself.
-Nothing that comes from outside is ever unpickled.
+Messages are length-prefixed pickles over a socket pair, from a process to its own child and back. Nothing that comes
+from outside is ever unpickled.
 """
 
 from __future__ import annotations
@@ -16,83 +16,67 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from fairtag.base import schema
+from fairtag.page.priced_page import PricedPage
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
-from serving.page.core import Core, Rows
-from serving.page.corridors import Ends, corridor_of, own_ends
-from serving.page.page_state import Found, Known, priced
-from serving.stores.features import Market
-from serving.warm import warm
-
-if TYPE_CHECKING:
-    from fairtag.page.pricing import PricedPage
+from serving.page.core import Core, Rows, warm_up
+from serving.page.page_task import PageTask
+from serving.stores.corridor_store import OwnEnds, corridor_of, own_ends
+from serving.stores.feature_reads import MarketUpdate
 
 Load = Callable[[], Core]
-NOTHING: Rows = np.zeros(0, dtype=np.int64)
+NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 _LENGTH = struct.Struct("!I")
 _READ = 1 << 16
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A page wanted.
-
-    Args:
-        number: Of the question; its answer carries it.
-        rows: Catalogue rows to price, None to find them first.
-        page_size: Rows to find.
-        query: Words to find them by.
-        known: What is known of the customer and of the query.
-        epoch: Price epoch.
-    """
+class Question:
+    """A task, and the number that its reply carries."""
 
     number: int
-    rows: Rows | None
-    page_size: int
-    query: str
-    known: Known
-    epoch: int
+    task: PageTask
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A page; none where asking failed.
+class Reply:
+    """A page; none where the task failed.
 
     Args:
         number: Of the question.
         rows: Catalogue rows.
         page: Priced inside the model's own corridors.
-        ends: The ends of those, as they were taken, minor units.
+        ends: The ends of those corridors, minor units.
     """
 
     number: int
-    rows: Rows = field(default_factory=lambda: NOTHING)
+    rows: Rows = field(default_factory=lambda: NO_ROWS)
     page: PricedPage | None = None
-    ends: Sequence[Ends] = ()
+    ends: Sequence[OwnEnds] = ()
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The first words of a helper: the version of its model, or why it has none."""
+class Hello:
+    """A worker's first message: the version of its model, or why it has none."""
 
     version: str | None
     error: str = ""
 
 
-def framed(message: object) -> bytes:
+def encoded(message: object) -> bytes:
     """A message as it travels."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(body)) + body
 
 
-class Frames:
-    """Cuts a stream of bytes into the messages that :func:`framed` made."""
+class Decoder:
+    """Cuts a stream of bytes into the messages that :func:`encoded` made."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -110,8 +94,8 @@ class Frames:
             yield message
 
 
-class Helper:
-    """Answers questions with a model.
+class Worker:
+    """Answers questions with a model and a copy of the market.
 
     Args:
         core: The model.
@@ -121,51 +105,49 @@ class Helper:
         self._core = core
         self._columns = {name: np.array(getattr(core.market, name), dtype=np.float64) for name in MARKET_COLUMNS}
 
-    def update(self, news: Market) -> None:
+    def update(self, news: MarketUpdate) -> None:
         """Take over what the server has read."""
         for name, values in news.columns.items():
             known = ~np.isnan(values)
             self._columns[name][news.rows[known]] = values[known]
 
-    def answer(self, ask: Ask) -> Answer:
-        """The page; without one where anything went wrong: the server asks again and sees the error itself."""
+    def reply(self, question: Question) -> Reply:
+        """The page; none where anything went wrong: the server prices it again and meets the error itself."""
+        core, task = self._core, question.task
         try:
-            rows = self._found(ask) if ask.rows is None else ask.rows
+            if task.query is not None and task.embedding is None:
+                task = replace(task, embedding=core.encode([task.query])[0])
+            rows = task.candidates(core, self._columns[schema.STOCK])
             market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
-            ends = own_ends(self._core, rows)
-            found = Found(rows, [], market, None, NOTHING, corridor_of(ends, self._core.minor_per_unit))
-            return Answer(ask.number, rows, priced(self._core, ask.known, found, ask.epoch)[0], ends)
+            ends = own_ends(core, rows)
+            page = core.price(task.inputs(core, rows, market, corridor_of(ends, core.minor_per_unit)))
         except Exception:
-            return Answer(ask.number)
-
-    def _found(self, ask: Ask) -> Rows:
-        assert ask.known.embedding is not None, "a search has a query"
-        stock = self._columns[schema.STOCK]
-        return self._core.retrieve(ask.known.embedding, ask.query, ask.known.user, ask.page_size, stock)
+            return Reply(question.number)
+        return Reply(question.number, rows, page, ends)
 
 
 def serve(link: socket.socket, load: Load) -> None:
-    """Answer questions until the server hangs up: the whole life of a helper.
+    """Answer questions until the server hangs up: the whole life of a worker process.
 
     Args:
         link: To the server.
         load: Loads the model; something that a new process can import.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is the server that stops helpers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is the server that stops workers
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         try:
             core = load()
-            warm(core)
+            warm_up(core)
         except Exception as error:
-            link.sendall(framed(Ready(None, f"{type(error).__name__}: {error}")))
+            link.sendall(encoded(Hello(None, f"{type(error).__name__}: {error}")))
             return
-        helper, frames = Helper(core), Frames()
+        worker, decoder = Worker(core), Decoder()
         gc.collect()
         gc.freeze()
-        link.sendall(framed(Ready(core.version)))
+        link.sendall(encoded(Hello(core.version)))
         while data := link.recv(_READ):
-            for message in frames.feed(data):
-                if isinstance(message, Ask):
-                    link.sendall(framed(helper.answer(message)))
+            for message in decoder.feed(data):
+                if isinstance(message, Question):
+                    link.sendall(encoded(worker.reply(message)))
                 else:
-                    helper.update(message)
+                    worker.update(message)

@@ -19,7 +19,7 @@ from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.profile.builder import Profile
 from fairtag.training.model import Lineage, cost_instrument, fit_model_folder, fit_part
 from fairtag.training.stock import ordered_rate, value_stock
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 
 def test_the_model_folder_holds_what_the_endpoint_needs(model, market):
