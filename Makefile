@@ -57,7 +57,7 @@ check: install ## Check format, lint, types, import contracts and manifests
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
-	$(BIN)/python -m benchmarks.readme --check
+	$(BIN)/python -m benchmarks.measured --check
 	$(BIN)/pytest -q tests/k8s
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 

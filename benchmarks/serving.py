@@ -22,13 +22,14 @@ from statistics import median
 import numpy as np
 
 from benchmarks.result import Result, Row
-from benchmarks.serving_arms import HELPERS, OURS, OURS_TWO, Arm, endpoint, started_peer, taking_turns
+from benchmarks.serving_arms import OURS, OURS_TWO, WORKERS, Arm, endpoint, started_peer, taking_turns
 from benchmarks.serving_features import feature_rows
 from benchmarks.serving_load import LoadResult, LoadSpec, run_load
 from benchmarks.serving_model import asked_queries, enlarged, small_shop
 from benchmarks.serving_peers import BATCHED, GUEST, LITSERVE_TWO, PAGE, PEERS, Shop
 from fairtag.base.tables import read_tables
 from fairtag.model.pricing_model import SEARCH
+from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from fairtag.search.dense_index import CODES, CodeIndex, spread
 from fairtag.search.similarity import top_k
@@ -73,11 +74,11 @@ def run() -> Result:
         f"medians of {plan.rounds} alternating rounds of {plan.seconds:g} s, of {plan.turns} shorter ones for a lone "
         "request beside its parts; every query is new, so no cache helps",
         "batched_fastapi is no peer: a bare route with our own micro-batching, to show what validation, signing, "
-        "promising, logging and metrics cost on top",
-        "the endpoint also signs, promises and logs every page; the parts, the core and the peers do not",
-        f"the endpoint prices in its own process and in {HELPERS} helper beside it, LitServe in one worker beside its "
-        "HTTP, the others in one process: what each documents; two helpers stand against two workers in a row of their "
-        "own",
+        "locking, logging and metrics cost on top",
+        "the endpoint also signs, locks and logs every page; the parts, the core and the peers do not",
+        f"the endpoint prices in its own process and in {WORKERS} worker beside it, LitServe in one worker beside its "
+        "HTTP, the others in one process: what each documents; a row of its own compares two workers of ours with two "
+        "of LitServe",
         "while a server is loaded the others are halted (SIGSTOP): one takes a third of a core with nothing to do",
         "no arm reads a feature store: the peers have none; the share of feature reads is that of Feast on SQLite",
         "cold start: an empty run folder; memory is that of all processes after the load, shared pages counted once",
@@ -101,7 +102,7 @@ def _parts_and_servers(model_folder: Path, tables: Path, folder: Path, plan: Pla
         for peer in (BATCHED, *((*PEERS, LITSERVE_TWO) if python else PEERS[:1])):
             command = sys.executable if peer in (BATCHED, PEERS[0]) or python is None else python
             arms[peer] = stack.enter_context(started_peer(peer, command, model_folder, folder))
-        arms[OURS_TWO] = stack.enter_context(endpoint(model_folder, folder, helpers=2, name=OURS_TWO))
+        arms[OURS_TWO] = stack.enter_context(endpoint(model_folder, folder, workers=2, name=OURS_TWO))
         measured = alone.loads | _side_by_side(arms, queries[30_000:], plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
         yield from (
@@ -124,7 +125,7 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], alone: Alone) -> It
     yield from (Row(f"throughput_over_{name}", ours.throughput / peer.throughput) for name, peer in peers.items())
     if (LITSERVE_TWO, BUSIEST) in measured:
         two, theirs = measured[OURS_TWO, BUSIEST], measured[LITSERVE_TWO, BUSIEST]
-        yield Row("two_helpers_over_litserve_two_workers", two.throughput / theirs.throughput)
+        yield Row("two_workers_over_litserve_two_workers", two.throughput / theirs.throughput)
     for (name, level), load in measured.items():
         yield Row(f"{name}_p50_ms_c{level}", load.p50, unit="ms")
         yield Row(f"{name}_p99_ms_c{level}", load.p99, unit="ms")
@@ -170,7 +171,7 @@ def _parts(core: ModelCore, queries: Sequence[str]) -> dict[str, float]:
         encoded = time.perf_counter()
         rows = core.retrieve(vector, query, user, PAGE, core.market.stock)
         found = time.perf_counter()
-        core.price(rows, vector, user, core.market.rows(rows), 20_000)
+        core.price(PageInputs(rows, vector, user, 20_000, market=core.market.rows(rows)))
         times["encode"].append(encoded - started)
         times["search"].append(found - encoded)
         times["solve"].append(time.perf_counter() - found)
@@ -267,7 +268,7 @@ def _middle(loads: Sequence[LoadResult]) -> LoadResult:
 
 def _page(core: ModelCore, query: str, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
     rows = core.retrieve(vector, query, GUEST, PAGE, core.market.stock)
-    core.price(rows, vector, GUEST, core.market.rows(rows), 20_000)
+    core.price(PageInputs(rows, vector, GUEST, 20_000, market=core.market.rows(rows)))
 
 
 def _timed(work: object, *arguments: object) -> float:

@@ -1,7 +1,7 @@
 """The same model behind other servers, each as its documentation recommends; one server a process.
 
 Every peer takes a query and answers with a priced page as JSON. It encodes, retrieves and prices with the core that
-our endpoint uses, in batches where the server offers them; it signs, promises and logs nothing, and reads no features,
+our endpoint uses, in batches where the server offers them; it signs, locks and logs nothing, and reads no features,
 so that what it is spared counts in its favour. A peer's package is imported when it runs.
 """
 
@@ -17,14 +17,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from fairtag.page.pricing import PricedPage
+from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import UserContext
 from serving.page.batching import EmbeddingCache, MicroBatcher
 from serving.page.core import ModelCore
 
 BATCHED = "batched_fastapi"  # no peer: FastAPI with our own micro-batching, to see what the rest of our endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
-LITSERVE_TWO = "litserve_two_workers"  # beyond its default, which is one: against two helpers of ours
+LITSERVE_TWO = "litserve_two_workers"  # beyond its default, which is one: against two workers of ours
 PATHS = {
     "fastapi": "/price",
     BATCHED: "/price",
@@ -57,7 +57,7 @@ class Shop:
     def priced(self, query: str, vector: Any) -> PricedPage:
         """The priced page of an encoded query."""
         rows = self.core.retrieve(vector, query, GUEST, PAGE, self.core.market.stock)
-        return self.core.price(rows, vector, GUEST, self.core.market.rows(rows), 20_000)
+        return self.core.price(PageInputs(rows, vector, GUEST, 20_000, market=self.core.market.rows(rows)))
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The same as JSON has it."""

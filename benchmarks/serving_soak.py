@@ -1,6 +1,6 @@
 """The endpoint at saturation for a while: does it fail, does its memory grow? ``FAIRTAG_SOAK_SECONDS`` says how long.
 
-Half of the pages are asked for by known customers, whose prices are promised; every query is new. Memory is resident
+Half of the pages are asked for by known customers, whose prices are locked; every query is new. Memory is resident
 memory, sampled between loads of half a minute. The first third fills the caches, which are bounded, and is not judged.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.result import Result, Row
-from benchmarks.serving_arms import HELPERS, Arm, endpoint
+from benchmarks.serving_arms import WORKERS, Arm, endpoint
 from benchmarks.serving_load import LoadSpec, run_load
 from benchmarks.serving_model import enlarged, small_shop
 from benchmarks.serving_peers import PAGE
@@ -47,7 +47,7 @@ def run() -> Result:
         Row("memory_growth", last / settled - 1.0, reference="at most 0.05"),
     )
     notes = (
-        f"{ITEMS:,} items, {HELPERS} helper, {IN_FLIGHT} requests in flight, the load generator on the same cores",
+        f"{ITEMS:,} items, {WORKERS} worker, {IN_FLIGHT} requests in flight, the load generator on the same cores",
         "memory is that of all processes",
     )
     return Result("serving-soak", "python -m benchmarks serving-soak", rows, notes)

@@ -56,7 +56,7 @@ def evaluate(
     write_report(Path(report.path), verdict)
     record(models, challenger, verdict, Path(encoder.path))
     for gate in verdict["gates"]:
-        print(f"evaluate: {gate['name']}: {gate['verdict']} ({gate['value']}, {gate['rule']})")
+        print(f"evaluate: {gate['name']}: {gate['status']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:
             metrics.log_metric(gate["name"], gate["value"])
     print(f"evaluate: {'accepted' if verdict['accepted'] else 'rejected'}")

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         stale_feature_hours: Age of a customer's features beyond which they are yesterday's.
         stale_stock_hours: Age of the stock levels beyond which nobody can tell what lies on the shelf.
         corridor_rho: Width of the corridor, where the model folder has no policy to say it.
-        group_min_impressions: Priced impressions below which a group is not judged (PRICING.md section 7).
+        group_min_impressions: Priced impressions below which a group is not judged (docs/pricing-model.md, section 7).
         cross_attributes: How many attributes are crossed: 1 none, 2 pairs.
         privacy_epsilon: Differential-privacy budget of the group means that the fairness job writes for a wider circle
             (``fairness-private.json``), spent once a window; None writes none.

@@ -99,8 +99,8 @@ def gates_table(decision: Mapping[str, Any]) -> Table:
     table = _table(title, "gate", "verdict", "value", "interval", numbers=("value", "interval"))
     for gate in decision["gates"]:
         interval = f"{_number(gate['low'])} to {_number(gate['high'])}" if gate["low"] is not None else ""
-        table.add_row(gate["name"], _verdict(gate["verdict"]), _number(gate["value"]), interval)
-    open_gates = (gate for gate in decision["gates"] if gate["verdict"] not in ("pass", "not applicable"))
+        table.add_row(gate["name"], _verdict(gate["status"]), _number(gate["value"]), interval)
+    open_gates = (gate for gate in decision["gates"] if gate["status"] not in ("pass", "not applicable"))
     table.caption = "\n".join(f"{gate['name']} wants: {gate['rule']}" for gate in open_gates) or None
     return table
 

@@ -84,7 +84,7 @@ def decided_facts(decision: Mapping[str, Any], storage_uri: str) -> dict[str, st
         raise DecisionRejected(f"the decision is rejected: {'; '.join(reasons(decision)) or 'it says so'}")
     digest = decision["challenger"]["model_digest"]
     if not _version(storage_uri) or not digest.startswith(_version(storage_uri)):
-        raise DecisionMismatch(f"the decision speaks of model folder {digest[:12]}, {storage_uri} is another")
+        raise DecisionMismatch(f"the decision is about model folder {digest[:12]}, {storage_uri} is another")
     return _facts(digest, decision["data_fingerprint"], decision["hash"], "")
 
 

@@ -35,7 +35,7 @@ PUBLISHED: dict[str, tuple[str, str]] = {
     "training_set.parquet": ("training-set", "joined"),
     "model_folder": ("fit", "model_folder"),
 }
-STEP_ERROR = re.compile(r"^(?:pricing\.errors\.)(\w+): (.*)$")
+STEP_ERROR = re.compile(r"^fairtag\.base\.errors\.(\w+): (.*)$")
 OTHER_ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Interrupt)\b:? ?.*$")
 EXECUTING = re.compile(r"Executing task '([\w-]+)'")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -47,8 +47,17 @@ class Metrics:
             "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
         )
 
-    def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float) -> None:
-        """Count one answered page (the V1 prediction)."""
+    def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float, cached: bool | None = None) -> None:
+        """Count one answered page.
+
+        Args:
+            page: The V1 prediction.
+            protocol: By which it was asked for.
+            seconds: What it took.
+            cached: Whether the embedding of its query was known, None without a query.
+        """
+        if cached is not None:
+            self.cache.labels("hit" if cached else "miss").inc()
         self.pages.labels(page["task"], protocol).inc()
         self.page.labels(page["task"]).observe(seconds)
         if page["degraded"] is not None:

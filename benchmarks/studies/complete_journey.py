@@ -52,7 +52,7 @@ NOTES = (
     "gap_paid: mean log difference of the price paid by a group against all other households, same item, same four "
     "weeks; it mixes coupons, stores and the choice of week. gap_policy: the same of the learned policy's prices for "
     "the held-out pages, same item at the same shelf price in the same week (0 where the policy keeps list).",
-    "Intervals of gaps 90 %, clustered by household; their reference column is the audit's verdict.",
+    "Intervals of gaps 90 %, clustered by household; their reference column is the audit's status.",
     "A third of the households told their age, income and household size; the others are in no group.",
 )
 
@@ -260,9 +260,9 @@ def _prices(rows: pd.DataFrame, price: NDArray[np.float64], epoch: Ints) -> pd.D
 
 
 def gap_rows(name: str, report: AuditReport) -> list[Row]:
-    """One row a group: its gap with interval, and the verdict."""
+    """One row a group: its gap with interval, and the status."""
     return [
-        Row(f"{name}_{f.attribute}_{f.group}", f.gap, f.low, f.high, unit="log price", reference=f.verdict.name)
+        Row(f"{name}_{f.attribute}_{f.group}", f.gap, f.low, f.high, unit="log price", reference=f.status.name)
         for f in report.findings
         if np.isfinite(f.gap)
     ]

@@ -91,8 +91,8 @@ def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
         quotes, groups = quote_log(seed, gap, USERS, VISITS)
         findings = audit(quotes, groups, seed=seed, limits=FAST).findings
         member = next(finding for finding in findings if finding.group == "b")
-        alarms += any(finding.verdict in (Status.WARN, Status.URGENT) for finding in findings)
-        pages += any(finding.verdict is Status.URGENT for finding in findings)
+        alarms += any(finding.status in (Status.WARN, Status.URGENT) for finding in findings)
+        pages += any(finding.status is Status.URGENT for finding in findings)
         covered += member.low <= np.log1p(gap) <= member.high
     label = f"{gap:.0%}".replace("%", "pct")
     yield share_row(f"audit_alarm_at_{label}", alarms, logs)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import ibis  # type: ignore[import-untyped]  # ships no types
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 from feast import FeatureStore, FeatureView
@@ -30,6 +31,7 @@ CONFIG = "feature_store.yaml"
 SPARK = "engine.spark.yaml"
 SOURCES = "data"
 ROW = "row"
+LISTS = {"ids": pa.list_(pa.string()), "numbers": pa.list_(pa.float64())}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # every snapshot counts, however old
 
 # Feast announces every applied object on the root logger's way; a run's own lines matter more.
@@ -157,10 +159,14 @@ def _write_source(frame: pd.DataFrame, table: schema.Table, names: tuple[str, ..
     # An optional column that the shop lacks is a feature that is always absent, so that one definition serves all.
     source = frame.reindex(columns=list(names))
     numbers = [name for name in names if table.column(name).kind in ("money", "number", "integer", "share")]
-    source = source.astype(dict.fromkeys(numbers, "float64"))
+    written = pa.Table.from_pandas(source.astype(dict.fromkeys(numbers, "float64")), preserve_index=False)
+    for name in names:
+        kind = LISTS.get(table.column(name).kind)
+        if kind is not None:  # where every list is empty, pandas names no type for what they hold
+            written = written.set_column(written.column_names.index(name), name, written[name].cast(kind))
     write_atomic(
         folder / f"{table.name}.parquet",
-        lambda path: source.to_parquet(path, index=False, coerce_timestamps="us"),
+        lambda path: pq.write_table(written, path, coerce_timestamps="us"),
     )
 
 

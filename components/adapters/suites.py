@@ -24,9 +24,9 @@ from great_expectations.expectations.core.expect_table_columns_to_match_set impo
 from great_expectations.expectations.core.expect_table_row_count_to_be_between import ExpectTableRowCountToBeBetween
 from great_expectations.expectations.expectation import Expectation
 
-from components.adapters.readable import read_values
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN
 from fairtag.base import schema
+from fairtag.base.values import read_values
 
 UNIQUE_KEY = "unique key"
 ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column

@@ -306,7 +306,7 @@ OUTCOMES = Table(
 
 TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDIT_GROUPS)
 
-# Behaviour that may move a price (the allow-list of PRICING.md section 4); nothing else of a user may.
+# Behaviour that may move a price (the allow-list of docs/pricing-model.md, section 4); nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
 
 # The columns of an item that may influence a price and change with the market.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +19,9 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.files import directory_atomic, read_json, write_json
+from fairtag.base.values import TimeFormat, present, read_values
 
 METADATA = "metadata.json"
-FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,13 @@ def write_tables(tables: Tables, path: Path) -> Path:
     return path
 
 
-def coerce(frame: pd.DataFrame, table: schema.Table, *, keep_unreadable: bool = False) -> pd.DataFrame:
+def coerce(
+    frame: pd.DataFrame,
+    table: schema.Table,
+    *,
+    keep_unreadable: bool = False,
+    times: Mapping[str, TimeFormat] | None = None,
+) -> pd.DataFrame:
     """Set the type of every declared column; columns the contract does not name are refused, not carried along.
 
     Args:
@@ -116,6 +123,7 @@ def coerce(frame: pd.DataFrame, table: schema.Table, *, keep_unreadable: bool = 
         table: The contract.
         keep_unreadable: Leave a column of which a value cannot be read as text, for validation to name the value and
             set its row aside; false refuses the table.
+        times: How the shop writes the times of some columns, by column name; ISO 8601 where nothing is said.
 
     Raises:
         MissingDataError: A required column is absent.
@@ -138,94 +146,53 @@ def coerce(frame: pd.DataFrame, table: schema.Table, *, keep_unreadable: bool = 
             rule="known column",
         )
     read = _typed_or_text if keep_unreadable else _typed
-    return pd.DataFrame({c.name: read(frame[c.name], c, table.name) for c in table.columns if c.name in frame.columns})
+    given = [column for column in table.columns if column.name in frame.columns]
+    formats = times or {}
+    return pd.DataFrame({c.name: read(frame[c.name], c, table.name, formats.get(c.name)) for c in given})
 
 
-def as_list(value: Any) -> list[Any] | None:
-    """A cell as a list: a list, an array, or the text of a JSON list; empty where it is absent, None for any other."""
-    if isinstance(value, list | tuple | np.ndarray):
-        return list(value)
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return []
-    try:
-        parsed = json.loads(value)
-    except (TypeError, ValueError):
-        return None
-    return parsed if isinstance(parsed, list) else None
+def _typed_or_text(
+    values: pd.Series[Any], column: schema.Column, _table: str, time_format: TimeFormat | None
+) -> pd.Series[Any]:
+    """The typed column, or all of it as text where a value of it cannot be read.
 
-
-def _typed_or_text(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
-    """The typed column, or all of it as text where a value of it cannot be read."""
-    try:
-        return _typed(values, column, table)
-    except DataError:
-        return values.map(_text, na_action="ignore").astype(object).mask(values.isna(), other=cast(Any, None))
+    Times that were read in a format of the shop's own are written as ISO 8601, so that only the others stand out.
+    """
+    typed, unreadable = read_values(values, column, time_format)
+    if not unreadable.any():
+        return _on_disk(typed, column)
+    text = values.map(_text, na_action="ignore").astype(object)
+    if time_format is not None:
+        text = text.mask(typed.notna(), other=typed.map(pd.Timestamp.isoformat, na_action="ignore"))
+    return text.mask(~present(values), other=cast(Any, None))
 
 
 def _text(value: Any) -> str:
     return json.dumps(list(value)) if isinstance(value, list | tuple | np.ndarray) else str(value)
 
 
-def _typed(values: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
-    if column.kind in ("id", "text", "category"):
-        return values.map(str, na_action="ignore").astype(object).mask(values.isna(), other=cast(Any, None))
-    if column.kind == "time":
-        return _parsed(pd.to_datetime(values, utc=True, errors="coerce"), values, column, table).astype(
-            "datetime64[us, UTC]"
-        )
-    if column.kind == "flag":
-        flags = _parsed(_flags(values), values, column, table)
-        return flags.astype(bool) if values.notna().all() else flags
-    if column.kind in ("ids", "numbers"):
-        return _parsed(values.map(str_list if column.kind == "ids" else float_list), values, column, table)
-    numbers = _parsed(_numbers(values), values, column, table)
-    if column.kind == "integer" and numbers.notna().all() and bool((numbers == numbers.round()).all()):
-        return numbers.astype("int64")
-    return numbers.astype("float64")
-
-
-def str_list(value: Any) -> list[str] | None:
-    """A cell as a list of ids; None where it is none."""
-    parsed = as_list(value)
-    return None if parsed is None else [str(part) for part in parsed]
-
-
-def float_list(value: Any) -> list[float] | None:
-    """A cell as a list of numbers; None where it is none."""
-    parsed = as_list(value)
-    try:
-        return None if parsed is None else [float(part) for part in parsed]
-    except (TypeError, ValueError):
-        return None
-
-
-def _flags(values: pd.Series[Any]) -> pd.Series[Any]:
-    if values.dtype == bool or str(values.dtype) == "boolean":
-        return values.astype("boolean")
-    return values.map(lambda value: FLAGS.get(str(value).strip().lower()), na_action="ignore").astype("boolean")
-
-
-def _numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Numbers to the last digit: pandas' own reading of text may be off by one."""
-    try:
-        return values.astype("float64")
-    except (TypeError, ValueError):
-        return pd.to_numeric(values, errors="coerce")
-
-
-def _parsed(parsed: pd.Series[Any], given: pd.Series[Any], column: schema.Column, table: str) -> pd.Series[Any]:
-    bad = parsed.isna() & given.notna()
-    if bad.any():
-        examples = given[bad].head(3).tolist()
+def _typed(values: pd.Series[Any], column: schema.Column, table: str, time_format: TimeFormat | None) -> pd.Series[Any]:
+    typed, unreadable = read_values(values, column, time_format)
+    if unreadable.any():
+        bad, examples = int(unreadable.sum()), values[unreadable].head(3).tolist()
         raise DataError(
-            f"{table}.{column.name}: {int(bad.sum())} values cannot be read as {column.kind}, such as {examples}",
+            f"{table}.{column.name}: {bad} values cannot be read as {column.kind}, such as {examples}",
             table=table,
             column=column.name,
             rule=f"readable as {column.kind}",
-            count=int(bad.sum()),
+            count=bad,
             examples=examples,
         )
-    return parsed
+    return _on_disk(typed, column)
+
+
+def _on_disk(typed: pd.Series[Any], column: schema.Column) -> pd.Series[Any]:
+    """The type of the kind: whole numbers and flags without a gap have one that holds no gap."""
+    if column.kind == "flag":
+        return typed.astype(bool) if typed.notna().all() else typed
+    if column.kind == "integer" and typed.notna().all():
+        return typed.astype("int64")
+    return typed
 
 
 def _latest(frame: pd.DataFrame, key: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The four answers of a check that watches a running shop, and how several make one."""
+"""Status of a check, how several statuses make one, and the reason codes of a price."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Too little data is an answer of its own, and never a pass; the values are those of the monitoring verdicts."""
+    """Outcome of a check; ``UNKNOWN`` means too little data to tell, and is never a pass.
 
-    PASS = "pass"  # noqa: S105  # a verdict, no password
+    The values are those of the JSON that monitoring jobs write.
+    """
+
+    PASS = "pass"  # noqa: S105  # a status, not a password
     WARN = "warn"
     URGENT = "page"
     UNKNOWN = "unknown"
 
 
-# From most to least pressing: not to know outranks a warning, because it may hide a page.
+# From most to least severe. UNKNOWN outranks WARN because it may hide an urgent status.
 SEVERITY = (Status.URGENT, Status.UNKNOWN, Status.WARN, Status.PASS)
 
 
-def worst(verdicts: Iterable[Status]) -> Status:
-    """The most pressing of several; nothing checked is UNKNOWN."""
-    return min(verdicts, key=SEVERITY.index, default=Status.UNKNOWN)
+def worst(statuses: Iterable[Status]) -> Status:
+    """The most severe of several statuses; ``UNKNOWN`` if there is none.
+
+    >>> worst([Status.PASS, Status.UNKNOWN, Status.WARN]).name
+    'UNKNOWN'
+    """
+    return min(statuses, key=SEVERITY.index, default=Status.UNKNOWN)
 
 
 class Reason(StrEnum):
-    """One cause of a price (PRICING.md section 11); the value is what the API and the quote log carry.
+    """One cause of a price (docs/pricing-model.md, section 11); the value is what the API and the quote log carry.
 
     Several may hold at once: what demand asked for, which bound cut it, how it was rounded.
     """

@@ -1,8 +1,8 @@
 """The Complete Journey grocery receipts as a shop's tables, with derived pages.
 
 There are no searches and no shelves in receipts. A *page* is therefore a set of items of one product type, its query is
-that product type's words, and a trip that bought none of them is the outside option (PRICING.md section 12). Everything
-learned from it is observational: the store set the prices, for reasons that also move demand.
+that product type's words, and a trip that bought none of them is the outside option (docs/pricing-model.md,
+section 12). Everything learned from it is observational: the store set the prices, for reasons that also move demand.
 
 Which items stand on a page is what other receipts show (:mod:`fairtag.data.receipt_pages`). The receipts are a 7 %
 sample of lines: on pages of all that was *sold* in a store and week, nearly every item was bought exactly once,

@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from pyarrow import csv
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.tables import coerce
-
-_PARSE = csv.ParseOptions(newlines_in_values=True)
 
 
 def dataset_folder(data: Path, name: str) -> Path:
@@ -69,33 +66,6 @@ def read_file(path: Path) -> pd.DataFrame:
     ) as error:
         message = f"{path}: cannot be read as {path.suffix.lstrip('.')}: {error}"
         raise DataError(message, table=path.name, rule="a readable file") from error
-
-
-def read_text(path: Path) -> pd.DataFrame:
-    """Read a CSV file with every value as text, so that an id such as 00123 keeps its zeros; an empty cell is None.
-
-    A row with more or fewer fields than the header is refused: shifted or padded, its values would be another column's.
-
-    Raises:
-        DataError: The file is no CSV in UTF-8, names a column twice, or has such a row.
-    """
-    try:
-        with csv.open_csv(path, parse_options=_PARSE) as file:
-            names = file.schema.names
-        text = csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=True,
-        )
-        frame: pd.DataFrame = csv.read_csv(path, parse_options=_PARSE, convert_options=text).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as csv: {error}", table=path.name, rule="a readable file") from error
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        message = f"{path}: column {', '.join(twice)} stands more than once in the header"
-        raise DataError(message, table=path.name, column=twice[0], rule="one column of a name")
-    return frame
 
 
 def empty(table: schema.Table) -> pd.DataFrame:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fairtag.base import schema
-from fairtag.base.errors import DataError, MissingDataError
-from fairtag.base.files import read_json
+from fairtag.base.errors import ConfigError, DataError, MissingDataError
+from fairtag.base.money import currency
+from fairtag.base.settings import parse
 from fairtag.base.tables import METADATA, Tables, coerce
-from fairtag.data.folders import read_file, read_text
+from fairtag.base.values import TimeFormat
+from fairtag.data.csv_files import CsvDialect, read_csv_file
+from fairtag.data.folders import read_file
+
+CURRENCY = "USD"  # of a shop whose metadata.json names none
+
+
+@dataclass(frozen=True)
+class ShopMetadata:
+    """What a shop says of its files in ``metadata.json``.
+
+    Args:
+        currency: ISO 4217 code of all money.
+        times: How times are written where not in ISO 8601, by ``table.column``.
+        csv: How the CSV files are written, instead of what would be detected.
+        notes: Everything else, shown in the reports.
+    """
+
+    currency: str = CURRENCY
+    times: Mapping[str, TimeFormat] = field(default_factory=dict)
+    csv: CsvDialect = field(default_factory=CsvDialect)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def times_of(self, table: schema.Table) -> dict[str, TimeFormat]:
+        """The stated formats of a table's columns, by column name."""
+        prefix = f"{table.name}."
+        return {name.removeprefix(prefix): kind for name, kind in self.times.items() if name.startswith(prefix)}
 
 
 def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
@@ -22,28 +52,34 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
 
     Args:
         data: Folder of the files.
-        suffixes: File endings, the first that exists is read.
+        suffixes: File endings; the first that exists is read. A parquet table may be a folder of parts.
         dataset: Name that the tables carry.
 
     Raises:
         MissingDataError: The folder or a required table or column is absent.
-        DataError: A file cannot be read, or has a column that the contract does not name.
+        DataError: A file cannot be read, has a column that the contract does not name, or the currency is unknown.
     """
     if not data.is_dir():
-        raise MissingDataError(f"{data}: there is no such folder")
+        raise MissingDataError(f"{data}: there is no such folder; name the one that holds items{suffixes[0]}")
+    metadata = read_metadata(data / METADATA)
     frames: dict[str, pd.DataFrame] = {}
+    dialects: dict[str, str] = {}
     for table in schema.TABLES:
-        file = next(
-            (data / f"{table.name}{suffix}" for suffix in suffixes if (data / f"{table.name}{suffix}").is_file()), None
-        )
-        if file is not None:
-            frames[table.name] = coerce(
-                (read_file if file.suffix == ".parquet" else read_text)(file), table, keep_unreadable=True
-            )
-        elif table.required:
-            wanted = " or ".join(f"{table.name}{suffix}" for suffix in suffixes)
-            raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
-    return Tables(**frames, metadata=_metadata(data, dataset, frames))
+        candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
+        file = next((path for path in candidates if path.exists()), None)
+        if file is None:
+            if table.required:
+                wanted = " or ".join(path.name for path in candidates)
+                message = f"{data}: the table {table.name} is required; put {wanted} there"
+                raise MissingDataError(message, table=table.name)
+            continue
+        if file.suffix == ".parquet":
+            raw = read_file(file)
+        else:
+            raw, dialect = read_csv_file(file, table, metadata.csv)
+            dialects[file.name] = dialect.text()
+        frames[table.name] = coerce(raw, table, keep_unreadable=True, times=metadata.times_of(table))
+    return Tables(**frames, metadata=_described(metadata, dataset, frames, dialects))
 
 
 def read_csv(data: Path) -> Tables:
@@ -56,15 +92,54 @@ def read_parquet(data: Path) -> Tables:
     return read_own(data, (".parquet",), "parquet")
 
 
-def _metadata(data: Path, dataset: str, frames: dict[str, pd.DataFrame]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    if (data / METADATA).is_file():
-        try:
-            given = read_json(data / METADATA)
-        except ValueError as error:
-            raise DataError(f"{data / METADATA}: not a JSON object: {error}", rule="a JSON object") from error
+def read_metadata(path: Path) -> ShopMetadata:
+    """Read a shop's ``metadata.json``; everything has its default where there is none.
+
+    Raises:
+        DataError: The file is not a JSON object, or one of its settings is refused.
+    """
+    if not path.is_file():
+        return ShopMetadata()
+    try:
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DataError(f"{path}: not a JSON object: {error}", rule="a JSON object") from error
+    if not isinstance(given, dict):
+        raise DataError(
+            f'{path}: not a JSON object: it holds {given!r}; write an object such as {{"currency": "EUR"}}',
+            rule="a JSON object",
+        )
+    notes = {name: value for name, value in given.items() if name not in ("currency", "times", "csv", "fingerprint")}
+    code = currency(given["currency"], f"{path}: currency").code if "currency" in given else CURRENCY
+    try:
+        dialect = parse(CsvDialect, given.get("csv", {}), "csv")
+        return ShopMetadata(code, _time_formats(given.get("times", {})), dialect, notes)
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
+
+
+def _time_formats(given: object) -> dict[str, TimeFormat]:
+    times = [
+        f"{table.name}.{column.name}" for table in schema.TABLES for column in table.columns if column.kind == "time"
+    ]
+    if not isinstance(given, dict):
+        raise ConfigError(f'times: {given!r} is refused; write an object such as {{"orders.ts": {{"unit": "ms"}}}}')
+    if unknown := sorted(set(given) - set(times)):
+        raise ConfigError(f"times: {', '.join(unknown)} is no time column; there are {', '.join(times)}")
+    return {name: parse(TimeFormat, value, f"times.{name}") for name, value in given.items()}
+
+
+def _described(
+    metadata: ShopMetadata, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
+) -> dict[str, Any]:
+    """The metadata that the tables carry on."""
     propensity = frames["impressions"].get(schema.PROPENSITY)
     explored = propensity is not None and bool(propensity.notna().any())
-    provenance = dict.fromkeys(frames, "recorded: as given by the shop")
-    defaults = {"dataset": dataset, "currency": "USD", "provenance": provenance, "observational": not explored}
-    return {**defaults, **{name: value for name, value in given.items() if name != "fingerprint"}}
+    return {
+        "dataset": dataset,
+        "currency": metadata.currency,
+        "provenance": dict.fromkeys(frames, "recorded: as given by the shop"),
+        "observational": not explored,
+        **({"files": dict(dialects)} if dialects else {}),
+        **metadata.notes,
+    }

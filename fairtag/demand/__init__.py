@@ -1,1 +1,1 @@
-"""Demand on a page of search results: estimated, calibrated, cross-checked (PRICING.md section 4)."""
+"""Demand on a page of search results: estimated, calibrated, cross-checked (docs/pricing-model.md, section 4)."""

@@ -1,6 +1,6 @@
-"""The intent of every logged page at once, and how close each shown item was to it.
+"""The similarity of every impression of a log to the intent of its page.
 
-The same numbers as :mod:`fairtag.search.similarity` gives for one page (PRICING.md section 2), for a whole log.
+The same numbers as :mod:`fairtag.search.similarity` gives page by page (docs/pricing-model.md, section 2).
 """
 
 from __future__ import annotations

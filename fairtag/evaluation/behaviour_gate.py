@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import ShadowPage, user_of
 from fairtag.page.pricing import PageInputs, price_page
@@ -49,8 +49,8 @@ def _none(name: str, rule: str, found: tuple[int, int]) -> GateResult:
     breaches, tried = found
     if tried == 0:
         return GateResult(name, None, rule, "could not tell", note="no page could be tried")
-    verdict: Verdict = "pass" if breaches == 0 else "fail"
-    return GateResult(name, float(breaches), rule, verdict, threshold=0.0, note=f"{tried} prices tried")
+    status: GateStatus = "pass" if breaches == 0 else "fail"
+    return GateResult(name, float(breaches), rule, status, threshold=0.0, note=f"{tried} prices tried")
 
 
 def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import pandas as pd
 from fairtag.demand.calibration import Calibration, calibrate
 from fairtag.demand.demand_data import DemandData
 from fairtag.evaluation.limits import EvaluationLimits
-from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.training.model import demand_inputs
 
@@ -30,15 +30,15 @@ def demand_gate(found: Calibration, limits: EvaluationLimits) -> GateResult:
     outer_low, outer_high = limits.calibration_outer
     slope = found.slope
     reaches = slope.low <= high and slope.high >= low
-    verdict: Verdict = "pass" if low <= slope.value <= high else "fail"
-    if verdict == "fail" and reaches and outer_low <= slope.value <= outer_high:
-        verdict = "pass"
+    status: GateStatus = "pass" if low <= slope.value <= high else "fail"
+    if status == "fail" and reaches and outer_low <= slope.value <= outer_high:
+        status = "pass"
     return GateResult(
         "demand_calibration",
         slope.value,
         f"slope in [{low:g}, {high:g}], or its 95 % interval reaches in and the slope lies in "
         f"[{outer_low:g}, {outer_high:g}]",
-        verdict,
+        status,
         threshold=1.0,
         low=slope.low,
         high=slope.high,

@@ -18,9 +18,9 @@ from fairtag.base.types import Status
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.fairness.audit import AuditReport, audit
 from fairtag.fairness.audit_limits import AuditLimits
-from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.fairness.proxy import proxy_check
-from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import JURISDICTION, sample_pages, until_lawful, user_of
 from fairtag.page.pricing import PageInputs, price_page
@@ -40,13 +40,13 @@ def promises_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> Gate
     table = read_disclosures()
     rho, markup = limits.corridor_ratio, limits.markup
     checked = [check_invariants(log, rho=rho, markup=markup, disclosures=table) for log in logs]
-    broken = [breach for found in checked for breach in breaches(found)]
+    broken = [breach for found in checked for breach in violations(found)]
     prices = sum(map(len, logs))
     count = sum(entry.count for entry in broken)
     note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)
-    verdict: Verdict = "fail" if broken else "pass"
+    status: GateStatus = "fail" if broken else "pass"
     return GateResult(
-        "price_promises", float(count), rule, verdict, threshold=0.0, note=note or f"{prices} prices checked"
+        "price_promises", float(count), rule, status, threshold=0.0, note=note or f"{prices} prices checked"
     )
 
 
@@ -102,16 +102,16 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
     """No audited group pays so much more, or is offered so much less, that someone would be woken."""
     limits = limits or AuditLimits()
     rule = (
-        f"no audited group with a price gap surely beyond {limits.page:.0%}, "
+        f"no audited group with a price gap surely beyond {limits.urgent:.0%}, "
         f"or surely fewer than {limits.access:.0%} of the others' offers below list"
     )
     if report is None:
         return GateResult("price_gaps", None, rule, "not applicable", note="the data hold no audit groups")
-    told = [finding for finding in report.findings if finding.verdict is not Status.UNKNOWN]
+    told = [finding for finding in report.findings if finding.status is not Status.UNKNOWN]
     if not told:
         return GateResult("price_gaps", None, rule, "could not tell", note="no group has enough priced impressions")
     worst = max(told, key=lambda finding: abs(finding.gap))
-    paged = [finding for finding in told if finding.verdict is Status.URGENT]
+    paged = [finding for finding in told if finding.status is Status.URGENT]
     silent = len(report.findings) - len(told)
     note = "; ".join(f"{finding.attribute} {finding.group}: {finding.why}" for finding in paged)
     note = note or f"largest gap: {worst.attribute} {worst.group}"
@@ -120,7 +120,7 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
         float(worst.gap),
         rule,
         "fail" if paged else "pass",
-        threshold=limits.page,
+        threshold=limits.urgent,
         low=_finite(worst.low),
         high=_finite(worst.high),
         note=f"{note}; {len(told)} groups judged" + (f", {silent} without a sure answer" if silent else ""),

@@ -3,7 +3,7 @@
 A shop draws prices from a 5-point menu and leans towards high prices when demand is high (a holiday, say). The true
 propensities know that; a careless log keeps only the average ones. With the true propensities every gate passes and the
 interval holds the truth; with the careless ones the placebo gate fails and the interval misses it. An evaluation that
-cannot tell the two apart proves nothing (PRICING.md section 10).
+cannot tell the two apart proves nothing (docs/pricing-model.md, section 10).
 """
 
 from __future__ import annotations

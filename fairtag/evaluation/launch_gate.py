@@ -1,6 +1,6 @@
 """The gate before launch: would these prices have worked, judged on the log alone?
 
-PRICING.md section 10. The gates join the decision document.
+docs/pricing-model.md, section 10. The gates join the decision document.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairtag.evaluation import off_policy as ope
-from fairtag.model.decision import GateResult, Verdict
+from fairtag.model.decision import GateResult, GateStatus
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class LaunchReport:
     @property
     def passes(self) -> bool:
         """Whether every gate passes."""
-        return all(gate.verdict in ("pass", "not applicable") for gate in self.gates)
+        return all(gate.status in ("pass", "not applicable") for gate in self.gates)
 
 
 def launch_report(
@@ -173,16 +173,17 @@ def _placebo(weight: ope.Floats, log: ope.BanditLog, placebo: ArrayLike | None, 
 def _distance(name: str, estimate: ope.Estimate, target: float, limit: float, rule: str, cause: str) -> GateResult:
     """A gate on how far an estimate may lie from what it must be, in its own standard errors."""
     gap, error = estimate.value - target, estimate.standard_error
-    verdict: Verdict = "could not tell" if np.isnan(error) else "pass" if abs(gap) <= limit * error + 1e-12 else "fail"
+    near: GateStatus = "pass" if abs(gap) <= limit * error + 1e-12 else "fail"
+    status: GateStatus = "could not tell" if np.isnan(error) else near
     return GateResult(
         name,
         estimate.value,
         f"{rule}, within {limit:g} standard errors",
-        verdict,
+        status,
         threshold=target,
         low=_number(estimate.value - limit * error),
         high=_number(estimate.value + limit * error),
-        note="" if verdict == "pass" else cause,
+        note="" if status == "pass" else cause,
     )
 
 

@@ -1,1 +1,1 @@
-"""What may move a price, how far, and whether groups pay alike (PRICING.md section 7)."""
+"""What may move a price, how far, and whether groups pay alike (docs/pricing-model.md, section 7)."""

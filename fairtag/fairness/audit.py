@@ -1,8 +1,13 @@
-"""Do groups of customers pay different prices for the same item at the same time? Protected attributes live here alone.
+"""The fairness audit: do groups of customers pay different prices for the same item on the same day?
 
-Within item x epoch fixed effects on log price, with errors by customer (:mod:`fairtag.fairness.fixed_effects`), for
-every group of every audited attribute against all other customers of that attribute, corrected for the number of
-groups. It reads the quote log and the audit table; nothing it knows ever reaches a price (PRICING.md section 7).
+Each group of each audited attribute is compared with all other customers of that attribute. The gap in log price is
+estimated within item and price day, its errors are clustered by customer (:mod:`fairtag.fairness.fixed_effects`), and
+p-values are corrected for the number of groups (docs/pricing-model.md, section 7):
+
+    report = audit(quotes, groups, seed=0)
+    report.status, [(finding.group, finding.gap, finding.why) for finding in report.findings]
+
+Protected attributes are read here alone. Nothing the audit reads can reach a price.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ class Finding:
     Args:
         attribute: The audited attribute, or several joined by ``" x "``.
         group: The group.
-        verdict: The answer.
+        status: The answer.
         why: The answer in words.
         rows: Priced impressions of the group.
         users: Its customers.
@@ -56,7 +61,7 @@ class Finding:
 
     attribute: str
     group: str
-    verdict: Status
+    status: Status
     why: str
     rows: int
     users: int
@@ -87,9 +92,9 @@ class AuditReport:
     unmatched: dict[str, int]
 
     @property
-    def verdict(self) -> Status:
+    def status(self) -> Status:
         """The most pressing finding; UNKNOWN where there is none."""
-        return worst(finding.verdict for finding in self.findings)
+        return worst(finding.status for finding in self.findings)
 
     def to_json(self) -> list[dict[str, Any]]:
         """One object a finding; NaN becomes None."""
@@ -157,12 +162,12 @@ def _crossed(wide: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
 def _finding(attribute: str, name: str, m: Measured, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
     adjusted_p, access_p = adjusted
     few = f"fewer than {rules.rows} priced impressions or {rules.users} customers on one side"
-    verdict, why = (
+    status, why = (
         judge(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules) if m.enough else (Status.UNKNOWN, few)
     )
     figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name not in ("enough", "access_p")}
     needed = rules.users_needed(m.users, m.standard_error)
-    return Finding(attribute, name, verdict, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
+    return Finding(attribute, name, status, why, adjusted_p=adjusted_p, access_p=access_p, needed=needed, **figures)
 
 
 def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:

@@ -19,8 +19,8 @@ class AuditLimits:
         confidence: Two-sided level of every interval.
         equal: PASS where the gap's interval lies inside plus and minus this share.
         warn: WARN where the interval lies beyond this share, on either side.
-        page: PAGE where the interval lies beyond this share, on either side.
-        access: PAGE where the access ratio is below this (the four-fifths rule), its interval below 1, and chance does
+        urgent: URGENT where the interval lies beyond this share, on either side.
+        access: URGENT where the access ratio is below this (four-fifths rule), its interval below 1, and chance does
             not explain it in as many groups.
         rows: Fewest priced impressions of a group, and of all others, for an answer.
         users: Fewest customers of a group, and of all others: a thousand impressions of ten customers are ten voices.
@@ -32,7 +32,7 @@ class AuditLimits:
     confidence: float = 0.90
     equal: float = 0.01
     warn: float = 0.005
-    page: float = 0.02
+    urgent: float = 0.02
     access: float = 0.8
     rows: int = 1_000
     users: int = 30
@@ -64,7 +64,7 @@ def judge(
     access_p: float,
     limits: AuditLimits,
 ) -> tuple[Status, str]:
-    """The verdict on one group with enough data, and its reason; the most pressing rule that holds wins.
+    """The status on one group with enough data, and its reason; the most pressing rule that holds wins.
 
     Args:
         gap: Difference of mean log price.
@@ -86,9 +86,9 @@ def judge(
         ),
         (not np.isfinite(low), Status.UNKNOWN, "no item and epoch was priced for both sides"),
         (
-            significant and nearest > np.log1p(limits.page),
+            significant and nearest > np.log1p(limits.urgent),
             Status.URGENT,
-            f"the gap is {_percent(gap)}, surely beyond {limits.page:.1%}",
+            f"the gap is {_percent(gap)}, surely beyond {limits.urgent:.1%}",
         ),
         (
             significant and nearest > np.log1p(limits.warn),
@@ -98,7 +98,7 @@ def judge(
         (-equal < low and high < equal, Status.PASS, f"the gap lies within {limits.equal:.0%}"),
         (True, Status.UNKNOWN, f"{_percent(low)} to {_percent(high)} is neither surely a gap nor surely none"),
     )
-    return next((verdict, why) for holds, verdict, why in rules if holds)
+    return next((status, why) for holds, status, why in rules if holds)
 
 
 def _percent(log_gap: float) -> str:

@@ -3,7 +3,7 @@
 Every price of item i lies in ``[l_i, rho l_i]``. So within an item and epoch any two log prices differ by at most
 ``log rho``, and so does any weighted mean of such differences: the gap between any two groups of customers, however
 they are drawn, whether or not anyone thought of them, is at most ``log rho`` (:func:`largest_gap`). No protected
-attribute is needed to promise it. What the corridor costs is the trade-off curve (PRICING.md section 7).
+attribute is needed to promise it. What the corridor costs is the trade-off curve (docs/pricing-model.md, section 7).
 
 Where the corridor stands is chosen offline: ``l_i`` maximises the mean profit of a sample of customers, each paying the
 nearest price in the corridor to the best one for them. Profit falls away on both sides of a customer's best price, so

@@ -1,16 +1,14 @@
-"""Promises about every quoted price, checked on the quote log itself: counts and examples.
+"""Invariants of every quoted price, checked on the quote log: corridor, list, floor, ceiling, disclosure, stickiness.
 
-Corridor, list, floor, ceiling, disclosure and stickiness (PRICING.md sections 6 and 7). One breach is one too many: the
-fairness job pages on any. Two kinds of quote are exempt from floor and ceiling, and from nothing else: the fallback
-(INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need not meet commercial bounds, and a price already promised in
-the epoch, which stands while the bounds move under it.
+    failed = violations(check_invariants(quotes, rho=1.25, disclosures=read_disclosures()))
 
-List is what nobody pays more than, unless the policy allows a markup on it. Such a policy promises list and that
-markup instead, and is held to it here as by guardrails, gates and endpoint.
+One violation is one too many: the fairness job then reports ``urgent`` (docs/pricing-model.md, sections 6 and 7).
 
-Sticky: a customer sees one price of an item in an epoch. A page whose features were missing (``degraded``) promises
-only that the price will not rise: later pages may be lower, never higher. List price outranks both: a promise above
-today's list does not stand.
+- ``list``: nobody pays more than list, or more than list and the markup that the policy allows.
+- ``floor`` and ``ceiling`` do not apply to a fallback price (INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need
+  not meet commercial bounds, nor to a price lock, which holds while the bounds move.
+- ``sticky``: a customer sees one price for an item on a price day. A page served without features (``degraded``) locks
+  only an upper limit: later prices may be lower, never higher. A locked price above today's list does not hold.
 """
 
 from __future__ import annotations
@@ -64,7 +62,7 @@ SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINO
 
 
 @dataclass(frozen=True)
-class Breach:
+class InvariantCheck:
     """One promise and how often it was broken.
 
     Args:
@@ -82,7 +80,7 @@ class Breach:
 
 def check_invariants(
     quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, markup: float = 0.0, examples: int = 3
-) -> tuple[Breach, ...]:
+) -> tuple[InvariantCheck, ...]:
     """Check every promise on a window of the quote log; one entry a promise, also where nothing is broken.
 
     Args:
@@ -99,12 +97,12 @@ def check_invariants(
     if missing:
         raise MissingDataError(f"quotes: column {', '.join(missing)} is missing", table="quotes", column=missing[0])
     return tuple(
-        Breach(rule, int(broken.sum()), len(quotes), _rows(quotes, broken, examples))
+        InvariantCheck(rule, int(broken.sum()), len(quotes), _rows(quotes, broken, examples))
         for rule, broken in _broken(quotes, rho, markup, disclosures)
     )
 
 
-def breaches(checked: tuple[Breach, ...]) -> tuple[Breach, ...]:
+def violations(checked: tuple[InvariantCheck, ...]) -> tuple[InvariantCheck, ...]:
     """Those that are broken."""
     return tuple(entry for entry in checked if entry.count)
 

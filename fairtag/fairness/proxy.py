@@ -50,7 +50,7 @@ class ProxyFinding:
     Args:
         attribute: The protected attribute.
         group: The group.
-        verdict: PASS, WARN or UNKNOWN; a proxy harms through prices, and those the audit pages on.
+        status: PASS, WARN or UNKNOWN; a proxy harms through prices, and those the audit pages on.
         auc: Cross-validated area under the ROC curve; NaN with too few customers.
         low: Lower end of its interval.
         high: Upper end.
@@ -60,7 +60,7 @@ class ProxyFinding:
 
     attribute: str
     group: str
-    verdict: Status
+    status: Status
     auc: float
     low: float
     high: float
@@ -103,7 +103,7 @@ def proxy_check(
 
 def overall(findings: Sequence[ProxyFinding]) -> Status:
     """The most pressing finding; UNKNOWN where there is none."""
-    return worst(finding.verdict for finding in findings)
+    return worst(finding.status for finding in findings)
 
 
 def _check(
@@ -116,9 +116,9 @@ def _check(
     value = auc(out_of_fold(X, member, seed=seed), member)
     reach = float(stats.norm.ppf(0.5 + rules.confidence / 2)) * auc_error(value, users, others)
     low, high = value - reach, value + reach
-    verdict = Status.WARN if low > rules.warn_above else Status.PASS if high < rules.pass_below else Status.UNKNOWN
+    status = Status.WARN if low > rules.warn_above else Status.PASS if high < rules.pass_below else Status.UNKNOWN
     alone = {name: _either_way(X[:, at], member) for at, name in enumerate(names)}
-    return ProxyFinding(attribute, group, verdict, value, low, high, users, alone)
+    return ProxyFinding(attribute, group, status, value, low, high, users, alone)
 
 
 def out_of_fold(X: Floats, member: Flags, *, seed: int) -> Floats:

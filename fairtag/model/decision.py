@@ -15,9 +15,9 @@ from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejecte
 from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
 from fairtag.model.manifest import read_manifest
 
-SCHEMA = "fairtag.decision/1"
-Verdict = Literal["pass", "fail", "could not tell", "not applicable"]
-PASSING: tuple[Verdict, ...] = ("pass", "not applicable")
+SCHEMA = "fairtag.decision/2"
+GateStatus = Literal["pass", "fail", "could not tell", "not applicable"]
+PASSING: tuple[GateStatus, ...] = ("pass", "not applicable")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GateResult:
         name: What is judged.
         value: The measured figure, None when it could not be measured.
         rule: The condition in words, with its thresholds.
-        verdict: ``could not tell`` never passes; ``not applicable`` passes and its note says why.
+        status: ``could not tell`` never passes; ``not applicable`` passes and its note says why.
         threshold: The figure the value is held against.
         low: Lower end of the value's interval.
         high: Upper end of the value's interval.
@@ -38,7 +38,7 @@ class GateResult:
     name: str
     value: float | None
     rule: str
-    verdict: Verdict
+    status: GateStatus
     threshold: float | None = None
     low: float | None = None
     high: float | None = None
@@ -69,7 +69,7 @@ def make_decision(
         raise DecisionError("a decision needs at least one gate; none was measured")
     body: dict[str, Any] = {
         "schema": SCHEMA,
-        "accepted": all(gate.verdict in PASSING for gate in gates),
+        "accepted": all(gate.status in PASSING for gate in gates),
         "challenger": dict(challenger),
         "champion": dict(champion) if champion else None,
         "data_fingerprint": data_fingerprint,
@@ -109,8 +109,8 @@ def read_decision(path: Path) -> dict[str, Any]:
 
 def reasons(decision: Mapping[str, Any]) -> list[str]:
     """One line for each gate that did not pass."""
-    failed = (gate for gate in decision["gates"] if gate["verdict"] not in PASSING)
-    return [f"{gate['name']}: {gate['verdict']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
+    failed = (gate for gate in decision["gates"] if gate["status"] not in PASSING)
+    return [f"{gate['name']}: {gate['status']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
 
 
 def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:

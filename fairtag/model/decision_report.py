@@ -22,7 +22,7 @@ MUTED = "#b9c2cf"
 
 
 def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
-    """Render the document to a self-contained HTML file: verdict, gates, pictures, figures."""
+    """Render the document to a self-contained HTML file: status, gates, pictures, figures."""
     environment = Environment(
         loader=PackageLoader("fairtag.model"),
         autoescape=select_autoescape(),

@@ -1,1 +1,1 @@
-"""The exact prices of one page: problem, solver, guardrails, reasons (PRICING.md sections 5 and 6)."""
+"""The exact prices of one page: problem, solver, guardrails, reasons (docs/pricing-model.md, sections 5 and 6)."""

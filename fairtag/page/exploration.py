@@ -3,7 +3,7 @@
 A five-point menu spans what the guardrails and the corridor allow an item. With probability ``1 - rate`` the chosen
 price stays; otherwise each point of the menu is equally likely. The draw is a hash of customer, item, epoch and model:
 the same customer sees the same price all epoch long, and the price can be replayed from the log. The propensity of what
-was drawn is logged with it (PRICING.md sections 6 and 10).
+was drawn is logged with it (docs/pricing-model.md, sections 6 and 10).
 """
 
 from __future__ import annotations

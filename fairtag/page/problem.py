@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.day_corridor import SLACK, DayCorridor, own_corridor, whole_corridor
 from fairtag.policy.context import MarketContext, UserContext
-from fairtag.policy.guardrails import Bounds, price_bounds, price_menu, settle
+from fairtag.policy.guardrails import Bounds, close_empty_menus, price_bounds, price_menu
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
 from fairtag.solver.page_solver import PageSolution, solve_pages
@@ -161,7 +161,7 @@ def page_problem(
         corridor_low=corridor.low,
         corridor_high=corridor.high,
     )
-    bounds, menu = settle(bounds, price_menu(bounds, model.policy.limits))
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, model.policy.limits))
     return PageProblem(
         model=model,
         rows=rows,

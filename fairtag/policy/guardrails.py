@@ -1,8 +1,11 @@
-"""The interval and the menu a price must come from, with the reason of each bound.
+"""Guardrails: the interval and the menu that a price must come from, with a reason code for each bound.
 
-All money is in currency units; it leaves as integer minor units. Bounds are taken in a fixed order (PRICING.md
-section 6) in two ranks. Legal bounds (cost, MAP, list, MSRP, fairness corridor) come first; commercial bounds
-(discount, change, competitor) act inside what the law leaves, so none of them can push a price out of it.
+    bounds = price_bounds(GuardrailLimits(), list_price=listed, unit_cost=cost)
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, limits))
+
+Money is in currency units and leaves as integer minor units. Legal bounds (cost, MAP, list, MSRP, fairness corridor)
+outrank commercial ones (discount, change, competitor): a commercial bound acts only inside what the legal ones leave
+(docs/pricing-model.md, section 6).
 """
 
 from __future__ import annotations
@@ -191,8 +194,8 @@ def project(price: ArrayLike, bounds: Bounds) -> Floats:
 def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     """The price endings inside the bounds, ascending, ``(n, menu_size)`` money padded with NaN.
 
-    A row is all NaN where no ending lies inside (see :func:`settle`), and holds the fallback alone where the bounds
-    are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
+    A row is all NaN where no ending lies inside (see :func:`close_empty_menus`), and holds only the fallback where the
+    bounds are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
     """
     unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
     endings = np.array(sorted(set(limits.endings)) or [0], dtype=np.int64)
@@ -209,7 +212,7 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     return menu
 
 
-def settle(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
+def close_empty_menus(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
     """Bounds and menu after the rows without a price ending have become infeasible: the fallback alone."""
     empty = bounds.feasible & np.isnan(menu).all(-1)
     menu = menu.copy()

@@ -1,1 +1,1 @@
-"""What an item like this costs: ``f(v)`` with its interval, and the reference price (PRICING.md section 3)."""
+"""The price model ``f(v)`` with its interval, and the reference price (docs/pricing-model.md, section 3)."""

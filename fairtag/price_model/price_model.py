@@ -1,7 +1,8 @@
-"""``f(v)``: what an item like this costs, with an interval, and the reference price ``r`` (PRICING.md section 3).
+"""The price model ``f(v)`` with its interval, and the reference price ``r`` (docs/pricing-model.md, section 3).
 
-Knows no customer and no demand. Three readings of an item's text, and the market's where there is one, are combined
-with weights >= 0 fitted on predictions of items they had not seen.
+Four learners predict an item's log price; their cross-fitted predictions are combined with weights >= 0:
+
+    prices = fit_price_model(embeddings, items).predict(new_embeddings, new_items)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How close a query and a customer are to items (PRICING.md section 2)."""
+"""How close a query and a customer are to items (docs/pricing-model.md, section 2)."""
 
 from __future__ import annotations
 

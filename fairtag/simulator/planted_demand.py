@@ -1,4 +1,4 @@
-"""The demand planted in the simulated shop, exactly the conditional logit of PRICING.md section 4, and its oracle.
+"""The demand planted in the simulated shop and its oracle: the conditional logit of docs/pricing-model.md, section 4.
 
 Knows nothing of how an estimator might find the parameters, nor of tables.
 """

@@ -191,7 +191,7 @@ class Traffic:
         """Prices that a shop sets by cost, competitor and what it knows of demand: the shock is what it knows.
 
         The shock is what is left of the shown ratio after cost and competitor, cents and bounds included, so that
-        the control function of PRICING.md section 4 is exact.
+        the control function of docs/pricing-model.md, section 4 is exact.
         """
         listed = self.catalogue.list_price
         cost_gap = state.unit_cost / listed - (self.catalogue.unit_cost / listed).mean()

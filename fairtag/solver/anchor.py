@@ -1,7 +1,7 @@
 """The objective the product began with, kept exactly: pay for leaving f(v), pay for distance.
 
 ``L(p) = sum_i lambda (f_i - p_i)^2 + gamma d_i``. As d does not depend on p, the minimiser is the reference price
-clipped to its bounds: the objective ranks, it does not personalise (PRICING.md section 1, ``objective="anchor"``).
+clipped to its bounds: the objective ranks items, it does not personalise prices (docs/pricing-model.md, section 1).
 """
 
 from __future__ import annotations

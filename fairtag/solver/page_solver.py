@@ -3,7 +3,8 @@
 Everything is in units of the item's reference price r. The page's value is a ratio, expected gain over the total
 attraction of the page, so Dinkelbach's iteration turns it into one small problem an item, each solved in closed form
 (an interval) or by enumeration (a menu). The iteration is Newton's method on a convex function and stops at the global
-optimum, with unequal slopes, bounds and menus (PRICING.md section 5; Dinkelbach, Management Science 13, 1967).
+optimum, with unequal slopes, bounds and menus (Dinkelbach, Management Science 13, 1967; docs/pricing-model.md,
+section 5).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A page's numbers as clean arrays: shapes, broken inputs set aside, gain and attraction.
 
-Everything is in units of the item's reference price r (PRICING.md sections 4 and 5).
+Everything is in units of the item's reference price r (docs/pricing-model.md, sections 4 and 5).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How sure the demand posterior is that chosen prices beat others.
 
-PRICING.md section 6: serve list unless ``Pr(U(p*) > U(list)) >= 0.8``.
+docs/pricing-model.md, section 6: serve list unless ``Pr(U(p*) > U(list)) >= 0.8``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from fairtag.fairness import fixed_effects
 from fairtag.fairness.audit import CROSS, AuditReport, Finding
 from fairtag.fairness.audit_limits import AuditLimits
 from fairtag.fairness.group_measures import Side
-from fairtag.fairness.invariants import Breach, check_invariants
+from fairtag.fairness.invariants import InvariantCheck, check_invariants
 from fairtag.policy.disclosure import read_disclosures
 from monitoring.detect.checks import Judge, Question
 from monitoring.detect.evidence import Change
@@ -38,7 +38,7 @@ def promises(quotes: pd.DataFrame, rho: float, markup: float = 0.0) -> tuple[Che
     return tuple(_promise(breach) for breach in checked)
 
 
-def _promise(breach: Breach) -> Check:
+def _promise(breach: InvariantCheck) -> Check:
     broken = breach.count > 0
     share = breach.count / max(1, breach.checked)
     said = f"{breach.count:,} of {breach.checked:,} quotes break it" if broken else f"kept on {breach.checked:,} quotes"
@@ -106,13 +106,13 @@ def not_judged(checks: tuple[Check, ...]) -> dict[str, Any]:
 
 
 def _finding(finding: Finding) -> Check:
-    told = finding.verdict is not Status.UNKNOWN or np.isfinite(finding.low)
+    told = finding.status is not Status.UNKNOWN or np.isfinite(finding.low)
     enough_to_show = finding.rows > 0 and not finding.why.startswith("fewer")
     # a group that is too small is named and counted as such; its figures stay inside
     gap = float(np.expm1(finding.gap)) if told and enough_to_show and np.isfinite(finding.gap) else None
     return Check(
         f"{GAP}:{finding.attribute}",
-        finding.verdict,
+        finding.status,
         f"{finding.attribute} {finding.group}: {finding.why}{_wanted(finding) if enough_to_show else ''}",
         component=finding.group,
         value=gap,
@@ -129,7 +129,7 @@ def _finding(finding: Finding) -> Check:
 
 
 def _wanted(finding: Finding) -> str:
-    if finding.verdict is not Status.UNKNOWN or finding.needed is None:
+    if finding.status is not Status.UNKNOWN or finding.needed is None:
         return ""
     if finding.needed > finding.users:
         return f": {finding.users:,} customers, about {finding.needed:,} would do if the prices are equal"
@@ -183,7 +183,7 @@ def gap_question(
         window.value,
         0 * one,
         np.log1p(limits.warn) * one,
-        np.log1p(limits.page) * one,
+        np.log1p(limits.urgent) * one,
         rows * one,
         "relative price",
         lambda _: why,

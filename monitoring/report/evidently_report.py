@@ -25,7 +25,7 @@ CATEGORICAL = (schema.CATEGORY,)
 SMALL = 1_000  # rows up to which a test of significance still says something about size
 PROJECT = "Fairtag"
 ITEM_EPOCH = "item_epoch"  # the same item in the same price epoch
-PARITY_LIMIT = 0.02  # the gap that pages (PRICING.md section 7)
+PARITY_LIMIT = 0.02  # the gap that pages (docs/pricing-model.md, section 7)
 
 
 def method(kind: str, rows: int) -> tuple[str, float]:

@@ -1,40 +1,44 @@
-"""A priced page as the answer that the shop gets, with its signed quote."""
+"""A priced page as the answer that the shop gets, signed, and as the record that the quote log gets."""
 
 from __future__ import annotations
 
+import math
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any
 
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.quote_rows import reason_codes
-from serving.page.quotes import QuoteBook
+from fairtag.page.quote_rows import quote_record, reason_codes
+from serving.page.page_task import PageResult
+from serving.page.quotes import QuoteBook, rfc3339
 from serving.protocol.payload import PageRequest
+from serving.stores.quote_log import QuoteLog
 
 
 def page_answer(
-    page: PricedPage,
+    result: PageResult,
     request: PageRequest,
     book: QuoteBook,
-    *,
     subject: str,
     now: float,
-    age: float | None,
-    cause: str | None,
+    *,
+    user_age: float | None,
     unknown: list[str],
 ) -> dict[str, Any]:
-    """The V1 prediction (:class:`serving.protocol.payload.Page`) of a page, signed.
+    """The V1 prediction (:class:`serving.protocol.payload.Page`) of a priced page, signed.
 
     Args:
-        page: The priced page.
+        result: The page.
         request: What was asked for.
         book: Signs the quote.
         subject: Keyed hash of the user, empty for nobody.
         now: Unix time in seconds.
-        age: Age of the oldest feature used, seconds.
-        cause: Why the page is at list prices, None when it is whole.
+        user_age: Age of the customer's features, seconds; None where there are none.
         unknown: Items asked for that the catalogue lacks.
     """
+    page = result.page
+    assert page is not None, "a page is priced before it is answered"
+    age = max((a for a in (result.age, user_age) if a is not None and math.isfinite(a)), default=None)
     quote_id = uuid.uuid4().hex
     prices = {item.item_id: item.price_minor for item in page.items}
     quote = book.sign(quote_id, subject, prices, currency=page.currency, model_version=page.model_version, now=now)
@@ -42,15 +46,15 @@ def page_answer(
         "quote_id": quote_id,
         "quote": quote,
         "task": request.task,
-        "issued_at": _rfc3339(now),
-        "expires_at": _rfc3339(book.expiry(now)),
+        "issued_at": rfc3339(now),
+        "expires_at": rfc3339(book.expiry(now)),
         "epoch": page.epoch,
         "currency": page.currency,
         "model_version": page.model_version,
         "personalised": page.personalised,
         "disclosure": page.disclosure,
         "feature_age_seconds": None if age is None else round(age, 3),
-        "degraded": cause,
+        "degraded": result.task.cause,
         "unknown_items": unknown,
         "items": [
             {
@@ -69,5 +73,27 @@ def page_answer(
     }
 
 
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def log_page(
+    log: QuoteLog, page: PricedPage, answer: Mapping[str, Any], request: PageRequest, subject: str, now: float
+) -> None:
+    """Hand an answered page to the quote log.
+
+    Args:
+        log: Takes it without waiting.
+        page: The page.
+        answer: Its answer.
+        request: What was asked for.
+        subject: Keyed hash of the user, empty for nobody.
+        now: Unix time of the request in seconds.
+    """
+    record = quote_record(
+        page,
+        quote_id=answer["quote_id"],
+        ts=int(now * 1_000_000),
+        task=request.task,
+        user_key=subject or None,
+        query=request.query,
+        degraded=answer["degraded"],
+        feature_age_seconds=answer["feature_age_seconds"],
+    )
+    log.put(record)

@@ -45,7 +45,7 @@ class VerifiedQuote:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as the endpoint shows them."""
-        return {**asdict(self), "expires_at": self.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return {**asdict(self), "expires_at": rfc3339(self.expires_at.timestamp())}
 
 
 class QuoteBook:
@@ -148,6 +148,11 @@ class QuoteBook:
         if not isinstance(claims["itm"], dict):
             raise QuoteTampered("the quote carries no prices")
         return claims
+
+
+def rfc3339(seconds: float) -> str:
+    """A Unix time as text, to the second, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def key_settings(run_dir: Path | None = None) -> KeySettings:

@@ -48,11 +48,12 @@ class CorridorStore:
             day = self._remember(key, items, own_ends(core, rows))
         return corridor_of([day[item] for item in items], core.minor_per_unit)
 
-    def agree(self, core: Core, rows: Rows, epoch: int, ends: Sequence[OwnEnds]) -> bool:
+    def agree(self, core: Core, rows: Rows, epoch: int, corridor: DayCorridor) -> bool:
         """Whether a page was priced inside the right corridors.
 
         They are right if nobody has fixed others in the price day and no other process could have.
         """
+        ends = ends_of(corridor, core.minor_per_unit)
         key, items = _key(core, epoch), [core.item_ids[row] for row in rows.tolist()]
         day = self._days.get(key, {})
         if not day.keys() >= set(items):
@@ -89,8 +90,12 @@ class CorridorStore:
 
 def own_ends(core: Core, rows: Rows) -> list[OwnEnds]:
     """The ends of a model's own corridors, minor units; NaN where it has none."""
-    own = core.corridor(rows)
-    ends = np.rint(np.stack([own.low, own.high], axis=1) * core.minor_per_unit)
+    return ends_of(core.corridor(rows), core.minor_per_unit)
+
+
+def ends_of(corridor: DayCorridor, minor_per_unit: int) -> list[OwnEnds]:
+    """The ends of corridors, minor units; NaN where there is none."""
+    ends = np.rint(np.stack([corridor.low, corridor.high], axis=1) * minor_per_unit)
     return [(low, high) for low, high in ends.tolist()]
 
 

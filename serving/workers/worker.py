@@ -9,28 +9,27 @@ from outside is ever unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import pickle  # between a process and its own child
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fairtag.base import schema
+from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PricedPage
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
-from serving.page.core import Core, Rows, warm_up
-from serving.page.page_task import PageTask
-from serving.stores.corridor_store import OwnEnds, corridor_of, own_ends
+from serving.page.core import Core, Floats, Rows, Vector, warm_up
+from serving.page.page_task import PageTask, find_and_price
 from serving.stores.feature_reads import MarketUpdate
 
 Load = Callable[[], Core]
-NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 _LENGTH = struct.Struct("!I")
 _READ = 1 << 16
@@ -46,19 +45,19 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """A page; none where the task failed.
-
-    Args:
-        number: Of the question.
-        rows: Catalogue rows.
-        page: Priced inside the model's own corridors.
-        ends: The ends of those corridors, minor units.
-    """
+    """A page of some catalogue rows, priced inside the model's own corridors."""
 
     number: int
-    rows: Rows = field(default_factory=lambda: NO_ROWS)
-    page: PricedPage | None = None
-    ends: Sequence[OwnEnds] = ()
+    rows: Rows
+    page: PricedPage
+    corridor: DayCorridor
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The reply to a question that failed."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -94,16 +93,28 @@ class Decoder:
             yield message
 
 
-class Worker:
-    """Answers questions with a model and a copy of the market.
+class MarketCopy:
+    """The market as the server last read it. It is never too old: the server judges that.
 
     Args:
-        core: The model.
+        catalogue: The model's own values.
     """
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._columns = {name: np.array(getattr(core.market, name), dtype=np.float64) for name in MARKET_COLUMNS}
+    def __init__(self, catalogue: MarketContext) -> None:
+        self._columns = {name: np.array(getattr(catalogue, name), dtype=np.float64) for name in MARKET_COLUMNS}
+
+    @property
+    def stock(self) -> Floats:
+        """(N,) units of every catalogue row, NaN where unknown."""
+        return self._columns[schema.STOCK]
+
+    def rows(self, rows: Rows) -> tuple[MarketContext, None]:
+        """The market of some rows."""
+        return MarketContext(**{name: column[rows] for name, column in self._columns.items()}), None
+
+    def too_old(self, rows: Rows) -> Rows:
+        """None of them."""
+        return rows[:0]
 
     def update(self, news: MarketUpdate) -> None:
         """Take over what the server has read."""
@@ -111,19 +122,21 @@ class Worker:
             known = ~np.isnan(values)
             self._columns[name][news.rows[known]] = values[known]
 
-    def reply(self, question: Question) -> Reply:
-        """The page; none where anything went wrong: the server prices it again and meets the error itself."""
-        core, task = self._core, question.task
-        try:
-            if task.query is not None and task.embedding is None:
-                task = replace(task, embedding=core.encode([task.query])[0])
-            rows = task.candidates(core, self._columns[schema.STOCK])
-            market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
-            ends = own_ends(core, rows)
-            page = core.price(task.inputs(core, rows, market, corridor_of(ends, core.minor_per_unit)))
-        except Exception:
-            return Reply(question.number)
-        return Reply(question.number, rows, page, ends)
+
+def reply_to(question: Question, core: Core, market: MarketCopy) -> Reply | Failure:
+    """The page of a question. Where anything goes wrong the server prices it again and meets the error itself."""
+
+    def encode(query: str) -> Vector:
+        (embedding,) = core.encode([query])
+        return np.asarray(embedding, dtype=np.float32)
+
+    try:
+        result = find_and_price(core, question.task, market, core.corridor, encode, lambda _stage: nullcontext())
+    except Exception:
+        return Failure(question.number)
+    assert result.page is not None, "a worker looks nothing up"
+    assert result.corridor is not None, "a model has corridors"
+    return Reply(question.number, result.rows, result.page, result.corridor)
 
 
 def serve(link: socket.socket, load: Load) -> None:
@@ -134,20 +147,20 @@ def serve(link: socket.socket, load: Load) -> None:
         load: Loads the model; something that a new process can import.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is the server that stops workers
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    with suppress(BrokenPipeError, ConnectionResetError):
         try:
             core = load()
             warm_up(core)
         except Exception as error:
             link.sendall(encoded(Hello(None, f"{type(error).__name__}: {error}")))
             return
-        worker, decoder = Worker(core), Decoder()
+        market, decoder = MarketCopy(core.market), Decoder()
         gc.collect()
         gc.freeze()
         link.sendall(encoded(Hello(core.version)))
         while data := link.recv(_READ):
             for message in decoder.feed(data):
                 if isinstance(message, Question):
-                    link.sendall(encoded(worker.reply(message)))
+                    link.sendall(encoded(reply_to(message, core, market)))
                 else:
-                    worker.update(message)
+                    market.update(message)

@@ -18,7 +18,7 @@ from typing import Any, cast
 from serving.page.page_task import PageTask
 from serving.stores.feature_reads import MarketUpdate
 from serving.workers.scheduler import Scheduler
-from serving.workers.worker import Decoder, Hello, Load, Question, Reply, encoded, serve
+from serving.workers.worker import Decoder, Failure, Hello, Load, Question, Reply, encoded, serve
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Link(asyncio.Protocol):
         self.gone = asyncio.Event()
         self._process = process
         self._decoder = Decoder()
-        self._waiting: dict[int, asyncio.Future[Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[Reply | Failure]] = {}
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -79,7 +79,7 @@ class Link(asyncio.Protocol):
         """
         if self.gone.is_set():
             raise WorkerLost
-        waiting: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[Reply | Failure] = asyncio.get_running_loop().create_future()
         self._waiting[question.number] = waiting
         self.tell(question)
         try:
@@ -91,7 +91,7 @@ class Link(asyncio.Protocol):
             raise WorkerLost from None
         finally:
             del self._waiting[question.number]
-        if reply.page is None:
+        if isinstance(reply, Failure):
             raise WorkerLost
         return reply
 

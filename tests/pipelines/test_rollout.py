@@ -13,7 +13,7 @@ from rich.console import Console
 
 from components.adapters.inference_service import InferenceService
 from fairtag.base.errors import UnavailableError
-from fairtag.model.decision import GateResult, Verdict, make_decision, write_decision
+from fairtag.model.decision import GateResult, GateStatus, make_decision, write_decision
 from pipelines.rollout import change, newest_model
 from pipelines.smoke import SmokeFailed, Trial, answers, try_out
 
@@ -243,12 +243,12 @@ def typed(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
     return lambda *words: main(list(words))
 
 
-def _decision(folder: Path, verdict: Verdict = "pass") -> Path:
+def _decision(folder: Path, status: GateStatus = "pass") -> Path:
     decision = make_decision(
         challenger={"version": DIGEST[:12], "model_digest": DIGEST},
         champion=None,
         data_fingerprint="d" * 64,
-        gates=[GateResult("relevance", 0.9, "at least 0.8", verdict)],
+        gates=[GateResult("relevance", 0.9, "at least 0.8", status)],
         metrics={},
     )
     return write_decision(folder / "DECISION.json", decision)
@@ -279,7 +279,7 @@ def test_a_canary_carries_its_lineage_and_the_service_tells_it_back(
     [
         (("canary", STORED), 2, "only an accepted model may go live"),
         (("canary", STORED, "--decision", "rejected"), 5, "the decision is rejected"),
-        (("canary", SECOND, "--decision", "accepted"), 5, "the decision speaks of model folder 5ec0d1"),
+        (("canary", SECOND, "--decision", "accepted"), 5, "the decision is about model folder 5ec0d1"),
         (("canary", STORED, "--registry", "folder"), 5, "no registered version has that model folder"),
         (("canary", STORED, "--decision", "accepted"), 2, "the service has no address of its own"),
         (("canary", STORED, "--decision", "accepted", "--to", "0", "--no-smoke"), 2, "1 to 99 percent"),

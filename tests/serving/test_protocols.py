@@ -21,7 +21,7 @@ from fairtag.base.errors import QuoteWrongUser
 from fairtag.base.tables import coerce
 from fairtag.encoder.folder import describe_encoder
 from fairtag.encoder.onnx import OnnxEncoder
-from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.model.pricing_model import ENCODER, load_pricing_model
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.search.similarity import similarity
@@ -263,7 +263,7 @@ def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     quotes = coerce(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), schema.QUOTES)
     rho = running.core.model.policy.limits.corridor_ratio
     checked = check_invariants(quotes, rho=rho, disclosures=read_disclosures())
-    assert {entry.rule: (entry.count, entry.examples) for entry in breaches(checked)} == {}
+    assert {entry.rule: (entry.count, entry.examples) for entry in violations(checked)} == {}
     shown = quotes[quotes[schema.DEGRADED].notna()]
     both = set(shown[schema.ITEM_ID]) & set(quotes[quotes[schema.DEGRADED].isna()][schema.ITEM_ID])
     assert both, "items stand on pages of both kinds"

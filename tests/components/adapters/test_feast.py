@@ -127,6 +127,21 @@ def test_the_training_set_has_the_columns_that_fitting_reads(tmp_path: Path, fra
     assert training[schema.MSRP].isna().all()
 
 
+def test_a_shop_without_any_history_is_joined_and_served(tmp_path: Path, frames: Frames) -> None:
+    from components.adapters import feast
+
+    feast.write_repository(tmp_path)
+    nothing: list[list[str]] = [[] for _ in range(len(frames["users"]))]
+    frames["users"] = frames["users"].assign(history_items=nothing, history_age_days=nothing)
+    store = feast.apply(tmp_path, _tables(frames))
+    training = feast.training_set(store, _tables(frames))
+    assert len(training) == 200
+    assert all(len(items) == 0 for items in training[schema.HISTORY_ITEMS])
+    feast.materialise(store, LATE)
+    read = feast.read_online(store, schema.USERS, ["u3"])
+    assert len(read.loc["u3", schema.HISTORY_ITEMS]) == len(read.loc["u3", schema.HISTORY_AGE_DAYS]) == 0
+
+
 def test_every_impression_of_a_large_log_comes_back(tmp_path: Path, make_shop: Callable[..., Frames]) -> None:
     from components.adapters import feast
 

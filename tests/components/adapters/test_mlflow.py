@@ -77,7 +77,7 @@ def test_a_rejection_turned_into_an_acceptance_by_hand_registers_nothing(registr
 
 def test_a_decision_about_another_model_folder_registers_nothing(registry: Registry, tmp_path: Path) -> None:
     other = _decision(_model_folder(tmp_path / "other", "other weights"))
-    with pytest.raises(DecisionMismatch, match="speaks of model folder"):
+    with pytest.raises(DecisionMismatch, match="is about model folder"):
         registry.register(_model_folder(tmp_path / "model_folder"), other, _run(registry))
     assert registry.versions() == []
 

@@ -50,9 +50,56 @@ def test_metadata_of_the_shop_win_over_the_defaults(folder):
     assert metadata["currency"] == "EUR"
     assert "fingerprint" not in metadata
     assert metadata["observational"] is False  # propensities are given
-    (folder / "metadata.json").write_text("[1")
+
+
+@pytest.mark.parametrize("content", ["[1", '["EUR"]', "null", '"EUR"'])
+def test_metadata_that_are_no_object_are_refused(folder, content):
+    (folder / "metadata.json").write_text(content)
     with pytest.raises(DataError, match="not a JSON object"):
         load("csv", folder)
+
+
+def test_metadata_may_have_a_byte_order_mark(folder):
+    (folder / "metadata.json").write_bytes(b'\xef\xbb\xbf{"currency": "EUR"}')
+    assert load("csv", folder).metadata["currency"] == "EUR"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"currency": null}', "currency: nothing is no ISO 4217"),
+        ('{"currency": "eur"}', "did you mean EUR"),
+        ('{"times": {"orders.tss": {"unit": "ms"}}}', "orders.tss is no time column; there are items.updated_at"),
+        ('{"times": {"orders.ts": {"unit": "m"}}}', "times.orders.ts.unit: 'm' is refused"),
+        ('{"csv": {"seperator": ";"}}', "did you mean separator"),
+    ],
+)
+def test_a_setting_of_the_metadata_that_cannot_be_meant_is_refused(folder, content, words):
+    (folder / "metadata.json").write_text(content)
+    with pytest.raises(DataError, match=words):
+        load("csv", folder)
+
+
+def test_times_are_read_as_the_metadata_state(folder, tables):
+    orders = pd.read_csv(folder / "orders.csv", dtype=str)
+    instants = pd.to_datetime(orders[schema.TS], format="ISO8601", utc=True)
+    orders[schema.TS] = instants.astype("int64") // 1_000
+    orders.to_csv(folder / "orders.csv", index=False)
+    (folder / "metadata.json").write_text('{"times": {"orders.ts": {"unit": "us"}}}')
+    assert load("csv", folder).fingerprint() == tables.fingerprint()
+
+
+def test_how_the_files_are_written_is_reported(folder):
+    assert load("csv", folder).metadata["files"]["items.csv"] == "utf-8, separated by ,, decimal point"
+
+
+def test_a_parquet_table_may_be_a_folder_of_parts(tables, tmp_path):
+    for name, frame in tables.frames().items():
+        (tmp_path / f"{name}.parquet").mkdir()
+        half = len(frame) // 2
+        for number, part in enumerate((frame.iloc[:half], frame.iloc[half:])):
+            part.to_parquet(tmp_path / f"{name}.parquet" / f"part-{number:05d}.snappy.parquet")
+    assert load("parquet", tmp_path).fingerprint() == tables.fingerprint()
 
 
 def test_optional_tables_may_be_absent_and_required_ones_may_not(folder):

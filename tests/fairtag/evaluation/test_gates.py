@@ -24,7 +24,7 @@ def calibration(slope: float, low: float, high: float) -> Calibration:
 
 
 @pytest.mark.parametrize(
-    ("slope", "low", "high", "verdict"),
+    ("slope", "low", "high", "status"),
     [
         (1.0, 0.95, 1.05, "pass"),
         (0.9, 0.5, 1.5, "pass"),
@@ -38,37 +38,37 @@ def calibration(slope: float, low: float, high: float) -> Calibration:
         (float("nan"), float("nan"), float("nan"), "fail"),
     ],
 )
-def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, verdict):
-    assert demand_gate(calibration(slope, low, high), EvaluationLimits()).verdict == verdict
+def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, status):
+    assert demand_gate(calibration(slope, low, high), EvaluationLimits()).status == status
 
 
-def finding(group: str, verdict: Status, gap: float = 0.001) -> Finding:
+def finding(group: str, status: Status, gap: float = 0.001) -> Finding:
     ratio = Ratio(1.0, 0.9, 1.1)
     return Finding(
-        "age", group, verdict, "why", 2000, 100, 50, gap, gap - 0.001, gap + 0.001, 0.001, 0.5, 0.5, ratio, None, None
+        "age", group, status, "why", 2000, 100, 50, gap, gap - 0.001, gap + 0.001, 0.001, 0.5, 0.5, ratio, None, None
     )
 
 
 def test_one_group_that_would_wake_someone_is_enough_to_refuse():
     calm = [finding(name, Status.PASS) for name in "abc"]
-    assert gap_gate(AuditReport((*calm, finding("d", Status.WARN, 0.01)), {})).verdict == "pass"
+    assert gap_gate(AuditReport((*calm, finding("d", Status.WARN, 0.01)), {})).status == "pass"
     gate = gap_gate(AuditReport((*calm, finding("d", Status.URGENT, 0.04)), {}))
-    assert gate.verdict == "fail"
+    assert gate.status == "fail"
     assert gate.value == 0.04
     assert "age d" in gate.note
 
 
 def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
     silent = finding("a", Status.UNKNOWN, np.nan)
-    assert gap_gate(AuditReport((silent,), {})).verdict == "could not tell"
+    assert gap_gate(AuditReport((silent,), {})).status == "could not tell"
     gate = gap_gate(AuditReport((silent, finding("b", Status.PASS)), {}))
-    assert gate.verdict == "pass"
+    assert gate.status == "pass"
     assert "1 without a sure answer" in gate.note
 
 
 def test_without_an_audit_table_the_gate_does_not_apply_and_without_quotes_promises_are_not_kept():
-    assert gap_gate(None).verdict == "not applicable"
-    assert promises_gate([quote_frame([])], GuardrailLimits()).verdict == "could not tell"
+    assert gap_gate(None).status == "not applicable"
+    assert promises_gate([quote_frame([])], GuardrailLimits()).status == "could not tell"
 
 
 def test_the_picture_shows_every_group_that_is_large_enough_and_no_other():

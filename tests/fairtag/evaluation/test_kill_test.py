@@ -6,7 +6,7 @@ from fairtag.evaluation.kill_test import confounder_kill_test
 
 
 def verdicts(report):
-    return {gate.name: gate.verdict for gate in report.gates}
+    return {gate.name: gate.status for gate in report.gates}
 
 
 def test_with_the_confounder_logged_every_gate_passes_and_the_interval_holds_the_truth():

@@ -54,7 +54,7 @@ def by_group(report):
 
 def test_equal_prices_pass():
     report = audit(*quote_log(1), seed=1, limits=FAST)
-    assert report.verdict is Status.PASS
+    assert report.status is Status.PASS
     found = by_group(report)["b"]
     assert found.low < 0 < found.high
     assert found.access.value == pytest.approx(1.0, abs=0.1)
@@ -64,7 +64,7 @@ def test_equal_prices_pass():
 def test_a_gap_of_four_percent_pages_for_both_sides_of_it():
     report = audit(*quote_log(2, effect=0.045), seed=1, limits=FAST)
     found = by_group(report)
-    assert found["b"].verdict is Status.URGENT
+    assert found["b"].status is Status.URGENT
     assert found["b"].gap > 0.02
     assert found["a"].gap == pytest.approx(-found["b"].gap)
     assert "surely beyond 2.0%" in found["b"].why
@@ -72,14 +72,14 @@ def test_a_gap_of_four_percent_pages_for_both_sides_of_it():
 
 def test_a_gap_of_one_and_a_half_percent_warns():
     report = audit(*quote_log(3, effect=0.016, users=800), seed=1, limits=FAST)
-    assert by_group(report)["b"].verdict is Status.WARN
+    assert by_group(report)["b"].status is Status.WARN
 
 
 def test_a_group_kept_from_discounts_pages_though_it_hardly_pays_more():
     report = audit(*quote_log(4, access=0.3), seed=1, limits=FAST)
     found = by_group(report)["b"]
     assert found.access.high < 0.8
-    assert found.verdict is Status.URGENT
+    assert found.status is Status.URGENT
     assert "access" in found.why
 
 
@@ -91,21 +91,21 @@ def test_rare_discounts_that_chance_kept_from_a_group_page_nobody_and_those_that
     rare = pd.Series(rng.random(len(quotes)) < 0.001)  # some groups of 1,500 quotes get none
     report = audit(quotes.assign(**{schema.PRICE_MINOR: np.where(rare, listed - 100, listed)}), groups, seed=1)
     assert min(finding.access.value for finding in report.findings) < 0.8
-    assert all(finding.verdict is not Status.URGENT for finding in report.findings)
+    assert all(finding.status is not Status.URGENT for finding in report.findings)
     group = quotes[schema.USER_KEY].map(groups.set_index(schema.USER_KEY)[schema.GROUP])
     kept = pd.Series(rng.random(len(quotes)) < 0.05) & (group != "g3")
     report = audit(quotes.assign(**{schema.PRICE_MINOR: np.where(kept, listed - 100, listed)}), groups, seed=1)
-    assert by_group(report)["g3"].verdict is Status.URGENT
+    assert by_group(report)["g3"].status is Status.URGENT
     assert "access" in by_group(report)["g3"].why
-    assert sum(finding.verdict is Status.URGENT for finding in report.findings) == 1
+    assert sum(finding.status is Status.URGENT for finding in report.findings) == 1
 
 
 def test_too_few_rows_or_customers_is_no_answer_and_never_a_pass():
     quotes, groups = quote_log(5, users=60, visits=10)
-    assert {f.verdict for f in audit(quotes, groups, seed=1, limits=FAST).findings} == {Status.UNKNOWN}
+    assert {f.status for f in audit(quotes, groups, seed=1, limits=FAST).findings} == {Status.UNKNOWN}
     many_rows_few_users = quote_log(5, users=40, visits=200, share=0.3)
     report = audit(*many_rows_few_users, seed=1, limits=FAST)
-    assert report.verdict is Status.UNKNOWN
+    assert report.status is Status.UNKNOWN
     assert "30 customers" in report.findings[0].why
 
 
@@ -119,8 +119,8 @@ def test_false_alarms_over_many_equal_groups_are_rare():
             for k in range(3)
         ]
         report = audit(quotes, pd.concat([groups, *extra]), seed=seed, limits=FAST)
-        assert sum(f.verdict is not Status.UNKNOWN for f in report.findings) == 11
-        alarms += sum(f.verdict in (Status.WARN, Status.URGENT) for f in report.findings)
+        assert sum(f.status is not Status.UNKNOWN for f in report.findings) == 11
+        alarms += sum(f.status in (Status.WARN, Status.URGENT) for f in report.findings)
         p, adjusted = (np.array([getattr(f, name) for f in report.findings]) for name in ("p_value", "adjusted_p"))
         assert adjusted == pytest.approx(benjamini_hochberg(p))
         assert (adjusted > p).any()
@@ -137,7 +137,7 @@ def test_one_bad_group_among_many_is_not_lost_to_the_correction():
     limits = AuditLimits(replicates=99, permutations=19)  # too few for 26 groups, unless they are raised
     report = audit(quotes, pd.concat([groups, *extra]), seed=1, limits=limits)
     bad = [finding for finding in report.findings if finding.attribute == "sex"]
-    assert {finding.verdict for finding in bad} == {Status.URGENT}
+    assert {finding.status for finding in bad} == {Status.URGENT}
     assert limits.permutations_for(26) == 1_039
 
 
@@ -190,7 +190,7 @@ def test_crossed_attributes_get_findings_of_their_own():
     )
     crossed = cross_groups(pd.concat([groups, age]))
     report = audit(quotes, crossed, seed=1, limits=FAST)
-    names = {(f.attribute, f.group): f.verdict for f in report.findings}
+    names = {(f.attribute, f.group): f.status for f in report.findings}
     assert ("age x sex", "young x b") in names
     assert names["age x sex", "old x a"] is Status.UNKNOWN  # ten customers
 
@@ -207,24 +207,24 @@ def test_nobody_below_list_is_equal_access_and_one_group_alone_has_nothing_to_co
     quotes[schema.PRICE_MINOR] = quotes[schema.LIST_PRICE_MINOR]
     report = audit(quotes, groups, seed=1, limits=FAST)
     assert by_group(report)["b"].access == Ratio(1.0, 1.0, 1.0)
-    assert report.verdict is Status.PASS
+    assert report.status is Status.PASS
     alone = audit(quotes, groups.assign(**{schema.GROUP: "a"}), seed=1, limits=FAST)
-    assert alone.verdict is Status.UNKNOWN
+    assert alone.status is Status.UNKNOWN
 
 
 def test_an_empty_log_could_not_tell():
     quotes, groups = quote_log(13)
     report = audit(quotes.iloc[:0], groups, seed=1, limits=FAST)
-    assert [(finding.group, finding.verdict) for finding in report.findings] == [
+    assert [(finding.group, finding.status) for finding in report.findings] == [
         ("a", Status.UNKNOWN),
         ("b", Status.UNKNOWN),
     ]
-    assert audit(quotes, groups.iloc[:0], seed=1, limits=FAST).verdict is Status.UNKNOWN
+    assert audit(quotes, groups.iloc[:0], seed=1, limits=FAST).status is Status.UNKNOWN
 
 
 def test_the_report_is_json_without_nan():
     report = audit(*quote_log(14, users=20, visits=5), seed=1, limits=FAST)
-    assert json.loads(json.dumps(report.to_json(), allow_nan=False))[0]["verdict"] == "unknown"
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))[0]["status"] == "unknown"
 
 
 def test_the_same_seed_gives_the_same_report():
@@ -251,7 +251,7 @@ ALL = Ratio(1.0, 0.95, 1.05)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "access", "access_p", "verdict"),
+    ("low", "high", "p", "access", "access_p", "status"),
     [
         (-0.004, 0.004, 0.5, ALL, 1.0, Status.PASS),
         (-0.004, 0.02, 0.5, ALL, 1.0, Status.UNKNOWN),
@@ -268,8 +268,8 @@ ALL = Ratio(1.0, 0.95, 1.05)
         (np.nan, np.nan, np.nan, Ratio(np.nan, np.nan, np.nan), np.nan, Status.UNKNOWN),
     ],
 )
-def test_every_threshold_from_both_sides(low, high, p, access, access_p, verdict):
-    assert judge((low + high) / 2, (low, high), p, access, access_p, AuditLimits())[0] is verdict
+def test_every_threshold_from_both_sides(low, high, p, access, access_p, status):
+    assert judge((low + high) / 2, (low, high), p, access, access_p, AuditLimits())[0] is status
 
 
 def test_a_gap_of_zero_passes_nine_times_in_ten_with_the_customers_that_are_said_to_do():

@@ -7,7 +7,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
 from fairtag.base.types import Reason, Status, worst
-from fairtag.fairness.invariants import NEEDED, breaches, check_invariants
+from fairtag.fairness.invariants import NEEDED, check_invariants, violations
 from fairtag.policy.disclosure import read_disclosures
 
 DISCLOSURES = read_disclosures()
@@ -42,7 +42,7 @@ def quotes(n=40):
 
 def broken(frame, rho=RHO, markup=0.0):
     checked = check_invariants(frame, rho=rho, markup=markup, disclosures=DISCLOSURES)
-    return {entry.rule: entry.count for entry in breaches(checked)}
+    return {entry.rule: entry.count for entry in violations(checked)}
 
 
 def change(row, **values):

@@ -44,7 +44,7 @@ def test_innocent_features_pass():
 
 def test_a_feature_that_is_the_group_under_another_name_warns_and_is_named():
     finding = proxy_check(*customers(3, leak=2.0), seed=1)[1]
-    assert finding.verdict is Status.WARN
+    assert finding.status is Status.WARN
     assert max(finding.by_feature, key=finding.by_feature.get) == schema.SPEND_90D
     assert finding.by_feature[schema.SPEND_90D] > 0.85 > finding.by_feature[schema.ORDERS_90D]
 
@@ -54,7 +54,7 @@ def test_a_group_told_by_two_features_together_is_found_though_each_alone_knows_
     hidden = (features[schema.SPEND_90D] * features[schema.ORDERS_90D] > 0).to_numpy()
     finding = proxy_check(features, groups.assign(**{schema.GROUP: np.where(hidden, "b", "a")}), seed=1)[1]
     assert max(finding.by_feature.values()) < 0.6
-    assert finding.verdict is Status.WARN
+    assert finding.status is Status.WARN
 
 
 def test_scores_come_from_trees_that_never_saw_the_customer():
@@ -66,7 +66,7 @@ def test_scores_come_from_trees_that_never_saw_the_customer():
 def test_too_few_customers_is_no_answer():
     features, groups = customers(6, n=300)
     findings = proxy_check(features, groups, seed=1)
-    assert {finding.verdict for finding in findings} == {Status.UNKNOWN}
+    assert {finding.status for finding in findings} == {Status.UNKNOWN}
     assert overall(()) is Status.UNKNOWN
 
 

@@ -50,9 +50,9 @@ def test_an_accepted_decision_about_this_model_folder_is_let_through(model_folde
     require_accepted(read_decision(path), model_folder)
 
 
-@pytest.mark.parametrize("verdict", ["fail", "could not tell"])
-def test_one_gate_that_does_not_pass_rejects(model_folder: Path, verdict: Any) -> None:
-    decision = decide(model_folder, PASSED, GateResult("fairness", None, "gap <= 1 %", verdict))
+@pytest.mark.parametrize("status", ["fail", "could not tell"])
+def test_one_gate_that_does_not_pass_rejects(model_folder: Path, status: Any) -> None:
+    decision = decide(model_folder, PASSED, GateResult("fairness", None, "gap <= 1 %", status))
     assert decision["accepted"] is False
     with pytest.raises(DecisionRejected, match="fairness"):
         require_accepted(decision, model_folder)
@@ -79,7 +79,7 @@ def test_a_decision_about_another_model_folder_is_refused(model_folder: Path) ->
     decision = decide(model_folder, PASSED)
     (model_folder / "catalogue.parquet").write_bytes(b"other rows")
     write_manifest(model_folder, {"code_version": "1"})
-    with pytest.raises(DecisionMismatch, match="speaks of model folder"):
+    with pytest.raises(DecisionMismatch, match="is about model folder"):
         require_accepted(decision, model_folder)
 
 

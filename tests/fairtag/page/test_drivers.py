@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fairtag.page.explanation import DRIVERS, PageDrivers, coalition_prices, coalitions, explain_prices
-from fairtag.policy.guardrails import GuardrailLimits, price_bounds, price_menu, settle
+from fairtag.policy.guardrails import GuardrailLimits, close_empty_menus, price_bounds, price_menu
 from fairtag.solver.page_solver import solve_pages
 
 
@@ -15,7 +15,7 @@ def draw_page(seed=0, n=24, *, endings=True, anchor_weight=0.0):
     cost = listed * rng.uniform(0.3, 0.7, n)
     reference = listed * rng.uniform(0.9, 1.1, n)
     bounds = price_bounds(limits, list_price=listed, unit_cost=cost)
-    bounds, menu = settle(bounds, price_menu(bounds, limits))
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, limits))
     return PageDrivers(
         f=listed * rng.uniform(0.7, 1.2, n),
         reference=reference,
@@ -123,7 +123,7 @@ def test_every_coalition_has_a_price_inside_what_it_obeys():
 def test_an_item_that_has_to_be_at_list_is_explained_too():
     page = draw_page()
     bounds = price_bounds(page.limits, list_price=np.full(24, 20.0), unit_cost=np.r_[25.0, np.full(23, 8.0)])
-    bounds, menu = settle(bounds, price_menu(bounds, page.limits))
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, page.limits))
     found = explain_prices(replace(page, bounds=bounds, menu=menu))
     assert found.price[0] == pytest.approx(20.0)
     assert found.contributions[:, 0].sum() == pytest.approx(20.0 - page.f[0], abs=1e-9)

@@ -4,7 +4,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairtag.policy.guardrails import GuardrailLimits, price_bounds, price_menu, project, settle, snap, to_minor
+from fairtag.policy.guardrails import (
+    GuardrailLimits,
+    close_empty_menus,
+    price_bounds,
+    price_menu,
+    project,
+    snap,
+    to_minor,
+)
 from fairtag.solver.page_solver import solve_pages
 
 NAN = np.nan
@@ -54,7 +62,7 @@ def test_projection_is_idempotent_monotone_and_inside(limits, market, left, righ
 @given(limits, market, st.floats(-10, 1000), st.floats(-10, 1000))
 def test_snapping_to_the_menu_is_idempotent_and_monotone(limits, market, left, right):
     open_bounds = price_bounds(limits, **market)
-    bounds, menu = settle(open_bounds, price_menu(open_bounds, limits))
+    bounds, menu = close_empty_menus(open_bounds, price_menu(open_bounds, limits))
     low, high = snap([min(left, right)], menu), snap([max(left, right)], menu)
     assert (snap(low, menu) == low).all()
     assert (low <= high).all()

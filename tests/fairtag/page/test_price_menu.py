@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fairtag.base.types import Reason
-from fairtag.policy.guardrails import GuardrailLimits, price_bounds, price_menu, settle, to_minor
+from fairtag.policy.guardrails import GuardrailLimits, close_empty_menus, price_bounds, price_menu, to_minor
 from fairtag.solver.page_solver import solve_pages
 
 NAN = np.nan
@@ -88,7 +88,7 @@ def test_an_item_without_an_ending_inside_its_bounds_is_served_at_list():
     bounds = price_bounds(limits, list_price=[10.4, 10.4], unit_cost=[9.7, 5.0])
     menu = price_menu(bounds, limits)
     assert np.isnan(menu[0]).all()
-    settled, menu = settle(bounds, menu)
+    settled, menu = close_empty_menus(bounds, menu)
     assert settled.feasible.tolist() == [False, True]
     assert menu[0, 0] == settled.lo[0] == settled.hi[0] == 10.4
     assert np.isnan(menu[0, 1:]).all()
@@ -100,7 +100,7 @@ def test_settled_bounds_and_menus_are_always_solvable(strict):
     """What the guardrails hand over, the solver prices: nothing with a list price is set aside."""
     listed = np.array([10.4, 20.0, 5.0, 3.0])
     bounds = price_bounds(strict, list_price=listed, unit_cost=[9.7, 30.0, 2.0, NAN], map_price=[NAN, NAN, 4.0, NAN])
-    bounds, menu = settle(bounds, price_menu(bounds, strict))
+    bounds, menu = close_empty_menus(bounds, price_menu(bounds, strict))
     got = solve_pages(0.5, 3.0, 0.5, 1.0, bounds.lo / listed, bounds.hi / listed, menu=menu / listed[:, None])
     assert got.priced.all()
     money = got.y * listed

@@ -85,7 +85,7 @@ def test_recorded_pages_are_priced_again_to_the_last_bit(anchor_weight):
     assert optimised >= 8  # pages at list throughout would replay whatever the solver did
 
 
-def test_promised_prices_and_out_of_stock_items_replay_too():
+def test_locked_prices_and_out_of_stock_items_replay_too():
     fixed = np.full(N, np.nan)
     fixed[[2, 5, 13]] = [11.23, 44.44, 7.0]
     record, _ = record_of(model(3), fixed=fixed)

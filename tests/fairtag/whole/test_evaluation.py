@@ -63,7 +63,7 @@ def decision(model_folder, market, joined):
 
 
 def verdicts(decision):
-    return {gate["name"]: gate["verdict"] for gate in decision["gates"]}
+    return {gate["name"]: gate["status"] for gate in decision["gates"]}
 
 
 def test_the_report_says_which_index_searches_and_what_it_finds_of_held_out_queries(decision):
@@ -74,9 +74,9 @@ def test_the_report_says_which_index_searches_and_what_it_finds_of_held_out_quer
 
 def test_a_model_is_not_inferior_to_itself(decision):
     found = {gate["name"]: gate for gate in decision["gates"]}
-    assert found["non_inferiority"]["verdict"] == "pass"
+    assert found["non_inferiority"]["status"] == "pass"
     assert found["non_inferiority"]["value"] == 0.0
-    assert found["relevance"]["verdict"] == "pass"
+    assert found["relevance"]["status"] == "pass"
     assert found["relevance"]["value"] == 0.0
     assert decision["champion"]["model_digest"] == decision["challenger"]["model_digest"]
 
@@ -137,9 +137,9 @@ def test_an_encoder_worse_than_the_champion_fails_relevance():
     rng = np.random.default_rng(0)
     good, bad = rng.uniform(0.7, 1.0, 200), rng.uniform(0.5, 0.8, 200)
     rival = Relevance(good, good)
-    assert relevance_gate(Relevance(bad, bad), rival, 0.01, 0).verdict == "fail"
-    assert relevance_gate(Relevance(good, bad), None, 0.01, 0).verdict == "pass"
-    assert relevance_gate(Relevance(good[:5], bad[:5]), None, 0.01, 0).verdict == "could not tell"
+    assert relevance_gate(Relevance(bad, bad), rival, 0.01, 0).status == "fail"
+    assert relevance_gate(Relevance(good, bad), None, 0.01, 0).status == "pass"
+    assert relevance_gate(Relevance(good[:5], bad[:5]), None, 0.01, 0).status == "could not tell"
 
 
 def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():
@@ -148,24 +148,24 @@ def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():
     median = np.full(400, np.exp(3.0))
     guess = np.exp(rng.normal(3, 1, 400))
     bad = PriceAccuracy(true, guess, guess * 0.99, guess * 1.01, median)
-    assert [gate.verdict for gate in price_gates(bad, 0.9, 0.02, 0)] == ["fail", "fail"]
+    assert [gate.status for gate in price_gates(bad, 0.9, 0.02, 0)] == ["fail", "fail"]
     near = true * np.exp(rng.normal(0, 0.1, 400))
     good = PriceAccuracy(true, near, near * np.exp(-0.1645), near * np.exp(0.1645), median)
-    assert [gate.verdict for gate in price_gates(good, 0.9, 0.02, 0)] == ["pass", "pass"]
+    assert [gate.status for gate in price_gates(good, 0.9, 0.02, 0)] == ["pass", "pass"]
 
 
 def test_a_policy_that_gives_everything_away_is_refused(judgement):
     cost = judgement.trial.cost
     given_away = PolicyPrices("given away", cost * 1.01, cost)
     listed = PolicyPrices("list", judgement.trial.listed, cost)
-    assert observational_gate(judgement, given_away, LIMITS, 0).verdict == "fail"
-    assert non_inferiority(judgement, given_away, listed, 0.01, 0).verdict == "fail"
+    assert observational_gate(judgement, given_away, LIMITS, 0).status == "fail"
+    assert non_inferiority(judgement, given_away, listed, 0.01, 0).status == "fail"
 
 
 def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(judgement):
     policy = PolicyPrices("list", judgement.trial.listed, judgement.trial.cost)
     strict = replace(LIMITS, require_experiment=True)
-    assert observational_gate(judgement, policy, strict, 0).verdict == "could not tell"
+    assert observational_gate(judgement, policy, strict, 0).status == "could not tell"
 
 
 def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_demand(judgement, market):
@@ -222,8 +222,8 @@ def test_a_randomised_log_judges_by_what_was_shown_and_bought(judgement, market)
     shown = judgement.trial.on_sale & np.isclose(judgement.trial.rows[schema.PRICE], listed, atol=0.011)
     weight = 1 / judgement.trial.rows[schema.PROPENSITY][shown]
     assert at_list["support"].value == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
-    assert at_list["placebo"].verdict == at_list["balance"].verdict == "pass"
-    assert given_away["uplift"].verdict == "fail"
+    assert at_list["placebo"].status == at_list["balance"].status == "pass"
+    assert given_away["uplift"].status == "fail"
     assert given_away["uplift"].high < at_list["uplift"].value
 
 
@@ -241,13 +241,13 @@ def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
 def test_a_tampered_price_breaks_a_promise(pages, model):
     quotes = shadow_quotes(pages, with_users=True)
     limits = model.policy.limits
-    assert promises_gate([quotes], limits).verdict == "pass"
+    assert promises_gate([quotes], limits).status == "pass"
     broken = quotes.copy()
     broken.loc[0, schema.PRICE_MINOR] = broken.loc[0, schema.LIST_PRICE_MINOR] + 100
     gate = promises_gate([quotes, broken], limits)
-    assert gate.verdict == "fail"
+    assert gate.status == "fail"
     assert "list" in gate.note
-    assert promises_gate([quotes.iloc[:0]], limits).verdict == "could not tell"
+    assert promises_gate([quotes.iloc[:0]], limits).status == "could not tell"
 
 
 def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
@@ -255,14 +255,14 @@ def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
     shadow = pages[0]
     cheap = shadow.page.items[0]._replace(price_minor=1)
     broken = replace(shadow, page=replace(shadow.page, items=(cheap, *shadow.page.items[1:])))
-    assert behaviour_gates(model, [broken], tried)[0].verdict == "fail"
-    assert [gate.verdict for gate in behaviour_gates(model, pages, tried)] == ["pass"] * 3
+    assert behaviour_gates(model, [broken], tried)[0].status == "fail"
+    assert [gate.status for gate in behaviour_gates(model, pages, tried)] == ["pass"] * 3
 
 
 def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
     tried = requests(model, pages, vectors)
     tight = replace(LIMITS, price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
-    assert {gate.verdict for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
+    assert {gate.status for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
 
 
 def test_shadow_pages_keep_their_promises_within_an_epoch(pages):
@@ -280,7 +280,7 @@ def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_
     assert until_lawful(old[schema.TS], "US-NY") % pd.Timedelta(weeks=1) == pd.Timedelta(0)
     nowhere, today = until_lawful(old[schema.TS], "US-TX"), until_lawful(hold_out[schema.TS], "US-NY")
     assert (nowhere, today) == (pd.Timedelta(0), pd.Timedelta(0))
-    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).verdict == "pass"
+    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).status == "pass"
 
 
 def test_shadow_quotes_name_no_customer_unless_asked(pages):

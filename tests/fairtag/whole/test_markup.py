@@ -52,11 +52,11 @@ def test_prices_rise_above_list_and_never_above_the_markup(page):
 
 
 def test_gate_and_promises_judge_by_the_ceiling_of_the_mode(page, model, marked_up):
-    assert behaviour_gates(marked_up, [shadow(page)], [])[0].verdict == "pass"
-    assert promises_gate([log(page)], marked_up.policy.limits).verdict == "pass"
-    assert behaviour_gates(model, [shadow(page)], [])[0].verdict == "fail"
+    assert behaviour_gates(marked_up, [shadow(page)], [])[0].status == "pass"
+    assert promises_gate([log(page)], marked_up.policy.limits).status == "pass"
+    assert behaviour_gates(model, [shadow(page)], [])[0].status == "fail"
     strict = promises_gate([log(page)], model.policy.limits)
-    assert strict.verdict == "fail"
+    assert strict.status == "fail"
     assert "list" in strict.note
 
 
@@ -65,8 +65,8 @@ def test_one_unit_above_the_ceiling_of_the_mode_is_a_breach(page, marked_up):
     most = int(item.list_price_minor * (1 + MARKUP) + 1e-6)
     over = item._replace(price_minor=most + 1, high_minor=most + 1)
     broken = replace(page, items=(over, *page.items[1:]))
-    assert behaviour_gates(marked_up, [shadow(broken)], [])[0].verdict == "fail"
+    assert behaviour_gates(marked_up, [shadow(broken)], [])[0].status == "fail"
     gate = promises_gate([log(broken)], marked_up.policy.limits)
-    assert gate.verdict == "fail"
+    assert gate.status == "fail"
     assert "list: 1" in gate.note
     assert log(broken)[schema.PRICE_MINOR].iloc[0] == most + 1

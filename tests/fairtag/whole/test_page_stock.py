@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairtag.base.types import Reason
-from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.page.pricing import PageInputs, explain_page, price_page
 from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import MarketContext, UserContext
@@ -48,7 +48,7 @@ def test_what_is_sold_out_carries_a_lawful_fallback_and_breaks_no_promise_about_
         assert not {Reason.DEMAND_HIGH_INTENT, Reason.DEMAND_PRICE_SENSITIVE} & set(item.reasons)
         assert not item.personalised
     quoted = quote_record(page, quote_id="q", ts=MOMENT, task="search", user_key="k")
-    assert not breaches(check_invariants(quote_frame([quoted]), rho=1.25, disclosures=read_disclosures()))
+    assert not violations(check_invariants(quote_frame([quoted]), rho=1.25, disclosures=read_disclosures()))
 
 
 def test_scarce_stock_raises_a_price_and_says_why(model, rows, query, certain):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
-from fairtag.fairness.invariants import breaches, check_invariants
+from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.page.day_corridor import own_corridor
 from fairtag.page.pricing import PageInputs, explain_page, price_page
 from fairtag.page.quote_rows import quote_frame, quote_record
@@ -61,7 +61,7 @@ def ratio_of(log):
 
 
 def corridor_breaches(log):
-    found = breaches(check_invariants(log, rho=RHO, disclosures=read_disclosures()))
+    found = violations(check_invariants(log, rho=RHO, disclosures=read_disclosures()))
     return {breach.rule for breach in found}
 
 

@@ -24,8 +24,8 @@ from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from serving.page.page_task import PageTask
 from serving.stores.feature_reads import MarketUpdate
-from serving.stores.price_locks import PriceLocks
-from serving.workers.worker import Decoder, Hello, Question, Worker, encoded, serve
+from serving.stores.price_locks import PriceLock, PriceLocks
+from serving.workers.worker import Decoder, Failure, Hello, MarketCopy, Question, Reply, encoded, reply_to, serve
 
 PATH = "/v1/models/fairtag:predict"
 QUERY = "drill"
@@ -54,35 +54,53 @@ def question(core: Any, **changes: Any) -> Question:
     return Question(7, PageTask(**{**task, **changes}))
 
 
+def reply(core: Any, market: MarketCopy | None = None, **changes: Any) -> Reply:
+    answer = reply_to(question(core, **changes), core, market or MarketCopy(core.market))
+    assert isinstance(answer, Reply)
+    return answer
+
+
 def test_a_worker_finds_and_prices_as_the_core_does(handmade: Any) -> None:
     core = handmade.HandMadeCore(lowest=0.95)  # the corridor holds the price of 0.9 of list
-    answer = Worker(core).reply(question(core))
+    answer = reply(core)
     rows = core.retrieve(None, QUERY, None, 5, core.market.stock)
     assert answer.number == 7
     assert answer.rows.tolist() == rows.tolist()
-    assert answer.page is not None
     listed = core.market.list_price[rows]
     assert [item.price_minor for item in answer.page.items] == np.ceil(listed * 95 - 1e-6).astype(int).tolist()
-    given_rows = Worker(core).reply(question(core, rows=np.array([4, 2])))
-    assert given_rows.page is not None
+    given_rows = reply(core, rows=np.array([4, 2]))
     assert [item.item_id for item in given_rows.page.items] == ["item-004", "item-002"]
+
+
+def test_a_worker_encodes_a_query_that_comes_without_an_embedding(handmade: Any) -> None:
+    core = handmade.HandMadeCore()
+    assert reply(core, embedding=None).page == reply(core).page
+    assert core.encoded[-2:] == [[QUERY], [QUERY]]
+
+
+def test_a_worker_keeps_the_customers_price_locks(handmade: Any) -> None:
+    core = handmade.HandMadeCore()
+    (first, *_) = reply(core).page.items
+    locks = PriceLocks({first.item_id: PriceLock(first.price_minor - 7, True)})
+    (again, *others) = reply(core, locks=locks).page.items
+    assert (again.price_minor, again.personalised) == (first.price_minor - 7, True)
+    assert not any(item.personalised for item in others)
 
 
 def test_a_worker_prices_on_what_the_server_read_last_and_keeps_what_the_store_does_not_say(handmade: Any) -> None:
     core = handmade.HandMadeCore()
-    worker, rows = Worker(core), np.array([4, 2])
-    worker.update(MarketUpdate(rows, {schema.LIST_PRICE: np.array([50.0, np.nan]), schema.STOCK: np.array([5.0, 0.0])}))
-    page = worker.reply(question(core, rows=rows)).page
-    assert page is not None
+    market, rows = MarketCopy(core.market), np.array([4, 2])
+    market.update(MarketUpdate(rows, {schema.LIST_PRICE: np.array([50.0, np.nan]), schema.STOCK: np.array([5.0, 0.0])}))
+    page = reply(core, market, rows=rows).page
     assert [item.list_price_minor for item in page.items] == [5_000, 1_200]
-    assert 2 not in worker.reply(question(core, page_size=60)).rows, "sold out"
+    assert 2 not in reply(core, market, page_size=60).rows, "sold out"
 
 
 def test_a_question_that_fails_is_answered_without_a_page_and_the_next_one_with_one(handmade: Any) -> None:
     core = handmade.HandMadeCore()
-    worker = Worker(core)
-    assert worker.reply(question(core, rows=np.array([10_000]))).page is None
-    assert worker.reply(question(core)).page is not None
+    market = MarketCopy(core.market)
+    assert reply_to(question(core, rows=np.array([10_000])), core, market) == Failure(7)
+    assert reply(core, market).page.items
 
 
 def test_a_worker_without_a_model_says_why_and_one_whose_server_is_gone_ends(

@@ -1,0 +1,135 @@
+"""Currencies as ISO 4217 lists them: a code, and how many decimal places its smallest coin has.
+
+>>> currency("JPY").minor_per_unit, currency("USD").minor_per_unit, currency("KWD").minor_per_unit
+(1, 100, 1000)
+>>> currency("EUR").text(1_234_50)
+'1,234.50 EUR'
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cache
+
+from fairtag.base.errors import DataError
+
+# What shops write instead of a code. A symbol that several currencies share names them all.
+_SYMBOLS: dict[str, tuple[str, ...]] = {
+    "€": ("EUR",),
+    "$": ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"),
+    "US$": ("USD",),
+    "C$": ("CAD",),
+    "A$": ("AUD",),
+    "R$": ("BRL",),
+    "£": ("GBP",),
+    "¥": ("JPY", "CNY"),
+    "₹": ("INR",),
+    "₩": ("KRW",),
+    "₺": ("TRY",),
+    "₴": ("UAH",),
+    "₪": ("ILS",),
+    "₫": ("VND",),
+    "฿": ("THB",),
+    "₱": ("PHP",),
+    "ZŁ": ("PLN",),
+    "KČ": ("CZK",),
+    "KR": ("DKK", "NOK", "SEK"),
+    "FT": ("HUF",),
+    "FR": ("CHF",),
+    "RP": ("IDR",),
+    "RMB": ("CNY",),
+    "STERLING": ("GBP",),
+}
+
+
+@dataclass(frozen=True)
+class Currency:
+    """One currency.
+
+    Args:
+        code: ISO 4217 code, such as EUR.
+        exponent: Decimal places of the smallest coin: 0 for JPY, 2 for USD, 3 for KWD.
+    """
+
+    code: str
+    exponent: int
+
+    @property
+    def minor_per_unit(self) -> int:
+        """Minor units in one unit of the currency."""
+        return int(10**self.exponent)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest amount that can be charged, in units of the currency."""
+        return 1 / self.minor_per_unit
+
+    def text(self, minor: int) -> str:
+        """An amount in minor units as people read it, such as ``1,234.50 EUR`` or ``5,398 JPY``."""
+        return f"{minor / self.minor_per_unit:,.{self.exponent}f} {self.code}"
+
+
+def currency(code: object, field: str = "currency") -> Currency:
+    """The currency of an ISO 4217 code.
+
+    Args:
+        code: The code as the shop wrote it.
+        field: Where it was written, for the message.
+
+    Raises:
+        DataError: It is no current ISO 4217 code; the message gives the right spelling where one is meant.
+    """
+    known = _currencies()
+    if isinstance(code, str) and code in known:
+        return known[code]
+    written = "nothing" if code is None else repr(code)
+    raise DataError(
+        f"{field}: {written} is no ISO 4217 currency code{_meant(code)}; write three capital letters, such as EUR",
+        column=field,
+        rule="an ISO 4217 currency code",
+        examples=[code],
+    )
+
+
+def is_currency_mark(text: str) -> bool:
+    """Whether a text beside a number stands for a currency: a code, a symbol, a name such as Euro.
+
+    >>> [is_currency_mark(mark) for mark in ("€", "EUR", "kr.", "A")]
+    [True, True, True, False]
+    """
+    mark = text.strip().upper().removesuffix(".")
+    return mark in _currencies() or mark in _SYMBOLS or bool(_by_name(mark))
+
+
+@cache
+def _currencies() -> dict[str, Currency]:
+    """Every currency that money can be charged in: metals, funds and test codes have no coin."""
+    import iso4217
+
+    return {
+        entry.code: Currency(entry.code, int(entry.exponent))
+        for entry in iso4217.Currency
+        if entry.exponent is not None and entry.code not in ("XXX", "XTS")
+    }
+
+
+def _meant(code: object) -> str:
+    if not isinstance(code, str) or not code.strip():
+        return ""
+    written = code.strip().upper()
+    candidates = _SYMBOLS.get(written) or _by_name(written)
+    if not candidates and written in _currencies():
+        candidates = (written,)
+    if not candidates:
+        candidates = tuple(difflib.get_close_matches(written, sorted(_currencies()), n=2, cutoff=0.6))
+    return f" (did you mean {' or '.join(candidates)}?)" if candidates else ""
+
+
+def _by_name(written: str) -> tuple[str, ...]:
+    """Codes whose currency has that name: EURO, YEN, US DOLLAR."""
+    import iso4217
+
+    names = {entry.code: entry.currency_name.upper() for entry in iso4217.Currency}
+    named = (code for code, name in names.items() if written in (name, f"{name}S", name.rstrip("S")))
+    return tuple(code for code in named if code in _currencies())

@@ -1,0 +1,319 @@
+"""Reads the raw values of a column as its declared kind, and says which cannot be read.
+
+Intake and validation both read through here, so that a value means the same to both. Nothing is guessed: a time is
+ISO 8601 unless the shop states another format, a number that stands for an id is taken as the shop prints it.
+
+>>> import pandas as pd
+>>> from fairtag.base import schema
+>>> column = schema.ORDERS.column(schema.TS)
+>>> typed, unreadable = read_values(pd.Series(["2026-02-01T10:00:00Z", "01/02/2026"]), column)
+>>> typed.dt.strftime("%Y-%m-%d").tolist()[0], unreadable.tolist()
+('2026-02-01', [False, True])
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any, Literal, cast
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import compute as pc
+
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError
+
+FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+MISSING = frozenset({"", "null", "n/a", "nan", "none", "\\n"})  # what a text that stands for no value says, in any case
+EXACT_INTEGER = 2.0**53  # a float below it holds every whole number exactly
+UNITS = ("s", "ms", "us", "ns")
+_SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")  # what a spreadsheet makes of a long id
+_COMMON = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?"
+_OFFSET = r"(?:Z|[+-]\d{2}:\d{2})$"
+_ISO_8601 = re.compile(  # the forms that are left: week and basic dates, hours alone, a decimal comma, short offsets
+    r"(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}-?W\d{2}(-?\d)?)"
+    r"([Tt ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?([Zz]|[+-]\d{2}(:?\d{2})?))?)?"
+)
+
+
+@dataclass(frozen=True)
+class TimeFormat:
+    """How a shop writes the times of a column, where that is not ISO 8601 (``metadata.json``, key ``times``).
+
+    Args:
+        format: A strptime format, such as ``%d/%m/%Y %H:%M``.
+        unit: Unit of a number since 1970 UTC: s, ms, us or ns.
+        zone: IANA name of the zone of times without an offset; UTC when None.
+
+    Raises:
+        ConfigError: Neither or both of format and unit are given, or one of them is unknown.
+    """
+
+    format: str | None = None
+    unit: Literal["s", "ms", "us", "ns"] | None = None
+    zone: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.unit is not None and self.unit not in UNITS:
+            raise ConfigError(f"unit {self.unit!r} is unknown; it must be one of {', '.join(UNITS)}")
+        if (self.format is None) == (self.unit is None) and self.zone is None:
+            raise ConfigError("give either a strptime format or a unit, such as {'format': '%d/%m/%Y'}")
+        if self.format is not None and self.unit is not None:
+            raise ConfigError(f"format {self.format!r} and unit {self.unit!r} exclude each other")
+        if self.zone is not None:
+            try:
+                ZoneInfo(self.zone)
+            except (KeyError, ValueError, OSError):
+                message = f"zone {self.zone!r} is unknown; give an IANA name such as Europe/Berlin"
+                raise ConfigError(message) from None
+
+
+def read_values(
+    values: pd.Series[Any], column: schema.Column, time_format: TimeFormat | None = None
+) -> tuple[pd.Series[Any], pd.Series[bool]]:
+    """Values of the column's kind, absent where they were absent or cannot be read.
+
+    Args:
+        values: (n,) as a file gave them.
+        column: What the contract says of them.
+        time_format: How the times are written, where not in ISO 8601.
+
+    Returns:
+        The typed values, and a mask of the values that are present but cannot be read: text in a number, an infinite
+        price, half a unit, an id in scientific notation, a time that is not ISO 8601.
+    """
+    typed = read_times(values, time_format) if column.kind == "time" else _READERS[column.kind](values)
+    return typed, typed.isna() & present(values)
+
+
+def present(values: pd.Series[Any]) -> pd.Series[bool]:
+    """Which values are there: NULL, N/A, nan and the empty text are not; a text of blanks is there, and is no id."""
+    given = values.notna()
+    if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
+        return given
+    try:
+        texts = pa.array(values, type=pa.string(), from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # texts and other values in one column
+        blank = values.map(lambda value: isinstance(value, str) and value.lower() in MISSING).astype(bool)
+        return given & ~blank
+    words = pc.utf8_lower(texts)
+    missing = pc.is_in(words, value_set=pa.array(sorted(MISSING))).to_numpy(zero_copy_only=False).astype(bool)
+    there: pd.Series[bool] = given & ~missing
+    return there
+
+
+def read_times(values: pd.Series[Any], time_format: TimeFormat | None = None) -> pd.Series[Any]:
+    """Instants in UTC, to the microsecond; NaT where a value is absent or is not written as it should be.
+
+    Args:
+        values: (n,) ISO 8601 in any of its forms, mixed as they come, or timestamps. One without an offset is UTC,
+            or of the zone that ``time_format`` names.
+        time_format: A strptime format, or the unit of numbers since 1970.
+    """
+    zone = time_format.zone if time_format is not None else None
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or pd.api.types.is_datetime64_dtype(values.dtype):
+        return _in_utc(pd.to_datetime(values), zone)
+    if time_format is not None and time_format.unit is not None:
+        numbers = pd.to_numeric(values, errors="coerce")
+        whole = numbers.where(np.isfinite(numbers.astype("float64")))
+        return _in_utc(pd.to_datetime(whole, unit=time_format.unit, errors="coerce", utc=True), None)
+    if time_format is not None and time_format.format is not None:
+        texts = values.where(values.map(lambda value: isinstance(value, str)))
+        return _in_utc(pd.to_datetime(texts, format=time_format.format, errors="coerce"), zone)
+    texts = values.astype(object).where(values.map(lambda value: isinstance(value, str)).astype(bool))
+    texts = texts.astype("string").str.strip()
+    common = texts.str.fullmatch(_COMMON).fillna(value=False).astype(bool)
+    instants = pd.Series(pd.NaT, index=values.index, dtype="datetime64[us, UTC]")
+    if common.any():  # what nearly every file holds, read in C
+        instants[common] = _common_times(texts[common], zone)
+    rare = values[~common & values.notna()]
+    if len(rare):
+        moments = [_instant(value, zone) for value in rare]
+        instants[rare.index] = pd.to_datetime(pd.Series(moments, index=rare.index, dtype=object), utc=True)
+    return instants
+
+
+def _common_times(texts: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
+    """Texts of the usual form ``2026-02-01[T10:00[:00[.0]][Z|+01:00]]``; NaT for one such as 2026-02-30."""
+    if zone is None:
+        return pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").astype("datetime64[us, UTC]")
+    fixed = texts.str.contains(_OFFSET, regex=True)
+    instants = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[us, UTC]")
+    instants[fixed] = pd.to_datetime(texts[fixed], format="ISO8601", utc=True, errors="coerce")
+    instants[~fixed] = _in_utc(pd.to_datetime(texts[~fixed], format="ISO8601", errors="coerce"), zone)
+    return instants
+
+
+def _instant(value: Any, zone: str | None) -> datetime | None:
+    """An ISO 8601 text or a timestamp as an instant; None for anything else, numbers and dates by name included."""
+    if isinstance(value, datetime):
+        moment = value
+    elif isinstance(value, date):
+        moment = datetime.combine(value, time())
+    elif isinstance(value, str) and (parsed := _iso8601(value.strip())) is not None:
+        moment = parsed
+    else:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC if zone is None else ZoneInfo(zone))
+    return moment.astimezone(UTC)
+
+
+def _iso8601(text: str) -> datetime | None:
+    """A date or a date with a time in ISO 8601: extended, basic, week and ordinal dates; fractions are cut to 1 us."""
+    text = re.sub(r"(?<=[\d]) (?=[Zz+-])", "", text)
+    text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
+    if re.fullmatch(r"\d{4}-?\d{3}", text):  # ordinal date: year and day of the year
+        try:
+            return datetime.strptime(text.replace("-", ""), "%Y%j")
+        except ValueError:
+            return None
+    if not _ISO_8601.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _in_utc(moments: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
+    if moments.dt.tz is None:
+        moments = moments.dt.tz_localize(zone or "UTC", ambiguous="NaT", nonexistent="NaT")
+    instants: pd.Series[Any] = moments.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+    return instants
+
+
+def read_id(value: Any) -> str | None:
+    """An id as the shop prints it; None where that cannot be told.
+
+    A whole number below 2^53 is its digits, bytes are UTF-8, a text stays as it is, leading zeros included. A fraction,
+    a truth value and scientific notation are no ids: what the shop calls the item is lost in them.
+    """
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, str):
+        return None if not value.strip() or _SCIENTIFIC.fullmatch(value.strip()) else value
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating | Decimal):
+        whole = float(value)
+        return str(int(whole)) if abs(whole) < EXACT_INTEGER and whole == int(whole) else None
+    return str(value)
+
+
+def _ids(values: pd.Series[Any]) -> pd.Series[Any]:
+    given = present(values)
+    read = values.where(given).map(read_id, na_action="ignore").astype(object)
+    return read.mask(read.isna(), other=cast(Any, None))
+
+
+def _text(values: pd.Series[Any]) -> pd.Series[Any]:
+    read = values.map(_decoded, na_action="ignore").astype(object)
+    return read.mask(~present(values), other=cast(Any, None))
+
+
+def _decoded(value: Any) -> str | None:
+    if not isinstance(value, bytes):
+        return str(value)
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def read_numbers(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Finite numbers, float64; NaN elsewhere. Text is read to the last digit."""
+    if values.dtype == bool:
+        return pd.Series(np.nan, index=values.index)
+    given = values.where(present(values))
+    try:
+        numbers = given.astype("float64")
+    except (TypeError, ValueError):
+        numbers = pd.to_numeric(given.map(_plain_number, na_action="ignore"), errors="coerce").astype("float64")
+    return numbers.replace([np.inf, -np.inf], np.nan)
+
+
+def _plain_number(value: Any) -> float | None:
+    """A number in Python's own spelling; 1_000 and inf are none."""
+    try:
+        return None if isinstance(value, str) and "_" in value else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _integer(values: pd.Series[Any]) -> pd.Series[Any]:
+    numbers = read_numbers(values)
+    return numbers.where(numbers == numbers.round())
+
+
+def _flag(values: pd.Series[Any]) -> pd.Series[Any]:
+    if values.dtype == bool or str(values.dtype) == "boolean":
+        return values.astype("boolean")
+    return values.map(lambda value: FLAGS.get(str(value).strip().lower()), na_action="ignore").astype("boolean")
+
+
+def as_list(value: Any) -> list[Any] | None:
+    """A cell as a list: a list, an array, or the text of a JSON list; empty where it is absent, None for any other."""
+    if isinstance(value, list | tuple | np.ndarray):
+        return list(value)
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return []
+    try:
+        parsed = json.loads(value)
+    except (TypeError, ValueError):
+        return None
+    return parsed if isinstance(parsed, list) else None
+
+
+def id_list(value: Any) -> list[str] | None:
+    """A cell as a list of ids; None where it is none."""
+    parsed = as_list(value)
+    if parsed is None:
+        return None
+    ids = [read_id(part) for part in parsed]
+    return None if any(part is None for part in ids) else cast(list[str], ids)
+
+
+def number_list(value: Any) -> list[float] | None:
+    """A cell as a list of finite numbers; None where it is none."""
+    parsed = as_list(value)
+    try:
+        numbers = None if parsed is None else [float(part) for part in parsed]
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers is not None and bool(np.isfinite(numbers).all()) else None
+
+
+def _id_lists(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.map(id_list).astype(object)
+
+
+def _number_lists(values: pd.Series[Any]) -> pd.Series[Any]:
+    return values.map(number_list).astype(object)
+
+
+_READERS: Mapping[str, Callable[[pd.Series[Any]], pd.Series[Any]]] = {
+    "id": _ids,
+    "text": _text,
+    "category": _text,
+    "money": read_numbers,
+    "number": read_numbers,
+    "share": read_numbers,
+    "integer": _integer,
+    "flag": _flag,
+    "ids": _id_lists,
+    "numbers": _number_lists,
+}

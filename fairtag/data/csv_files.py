@@ -1,0 +1,311 @@
+r"""CSV files as shops write them: the encoding, the separator and the decimal sign are detected, and reported.
+
+Detected is what the bytes show without doubt: a byte order mark, UTF-8 that decodes, a ``sep=`` line, the separator
+that splits the header into columns the contract knows. Where two readings are possible the file is refused with the
+line to write into ``metadata.json``; nothing is guessed. Every value comes back as text.
+
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> from fairtag.base import schema
+>>> with TemporaryDirectory() as folder:
+...     file = Path(folder, "judgements.csv")
+...     _ = file.write_bytes("Query ; Title;RELEVANCE\ncafé;Kaffeemühle;2,5\n".encode("cp1252"))
+...     frame, dialect = read_csv_file(file, schema.JUDGEMENTS)
+>>> frame.to_dict("records"), dialect.text()
+([{'query': 'café', 'title': 'Kaffeemühle', 'relevance': '2.5'}], 'cp1252, separated by ;, decimal comma')
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, DataError
+from fairtag.base.money import is_currency_mark
+
+SEPARATORS = (",", ";", "\t", "|")
+NAMES = {",": ",", ";": ";", "\t": "a tab", "|": "|"}
+NUMBER_KINDS = ("money", "number", "integer", "share")
+_BOMS = (  # the longer first: that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SEP_LINE = re.compile(r"^sep=(.)\r?\n", re.IGNORECASE)
+_AMOUNT = re.compile(r"(?P<before>[^\d+\-.,]*)(?P<number>[-+]?\d[\d.,'\u00a0\u202f ]*)(?P<after>\D*)")
+_GROUPS = r"\d{{1,3}}(?:{mark}\d{{3}})+"
+
+
+@dataclass(frozen=True)
+class CsvDialect:
+    """How a CSV file is written; None where it is to be detected.
+
+    Args:
+        encoding: A codec's name, such as utf-8, utf-16 or cp1252.
+        separator: One character between the columns.
+        decimal: The decimal sign of numbers.
+
+    Raises:
+        ConfigError: A setting is none that a CSV file can have.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.encoding is not None:
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ConfigError(
+                    f"csv.encoding: {self.encoding!r} is unknown; give one such as utf-8 or cp1252"
+                ) from None
+        if self.separator is not None and len(self.separator) != 1:
+            raise ConfigError(f"csv.separator: {self.separator!r} must be one character, such as ; or \\t")
+        if self.decimal not in (None, ".", ","):
+            raise ConfigError(f"csv.decimal: {self.decimal!r} must be . or ,")
+
+    def text(self) -> str:
+        """The dialect as a report shows it."""
+        sign = {",": "decimal comma", ".": "decimal point", None: "no decimals"}[self.decimal]
+        return f"{self.encoding}, separated by {NAMES.get(self.separator or '', self.separator)}, {sign}"
+
+
+def read_csv_file(path: Path, table: schema.Table, given: CsvDialect | None = None) -> tuple[pd.DataFrame, CsvDialect]:
+    """Read a CSV file of a table, every value as text; an empty cell is None.
+
+    Header names are taken whatever their case and padding. Numbers lose their currency sign and thousands separators
+    and get a decimal point; what is no number stays as it is, for validation to name.
+
+    Args:
+        path: ``.csv`` or ``.csv.gz``.
+        table: The contract; its column names are looked for in the header.
+        given: What the shop says of the file, instead of what would be detected.
+
+    Returns:
+        The rows, and how the file is written.
+
+    Raises:
+        DataError: The file cannot be decoded, a row has more or fewer fields than the header, a column stands twice,
+            or numbers can be read in two ways; naming file, row and column.
+    """
+    given = given or CsvDialect()
+    text, encoding = _decoded(path, given.encoding)
+    text, separator = _separated(path, text, table, given.separator)
+    frame = _frame(path, text, separator)
+    frame.columns = pd.Index(_columns(path, list(frame.columns), table))
+    frame, decimal = _plain_numbers(path, frame, table, given.decimal, separator)
+    return frame, CsvDialect(encoding, separator, decimal)
+
+
+def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
+    """The text of a file and its encoding: as given, by byte order mark, UTF-8, or Windows' own for Western Europe."""
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise _unreadable(path, str(error)) from error
+    if not raw.strip():
+        raise _unreadable(path, "the file is empty")
+    marked = next((name for mark, name in _BOMS if raw.startswith(mark)), None)
+    for name in [encoding] if encoding else [marked] if marked else ["utf-8", "cp1252"]:
+        try:
+            return raw.decode(name).removeprefix("\ufeff"), name
+        except UnicodeDecodeError as error:
+            at, reason = error.start, error.reason
+    row = raw[:at].count(b"\n") + 1
+    tried = encoding or marked or "utf-8 or cp1252"
+    raise _unreadable(
+        path,
+        f"line {row}: byte {raw[at]:#04x} is not {tried} ({reason}); name the encoding in metadata.json: "
+        '{"csv": {"encoding": "..."}}',
+    )
+
+
+def _separated(path: Path, text: str, table: schema.Table, separator: str | None) -> tuple[str, str]:
+    """The text without its ``sep=`` line, and the separator: as given, as that line says, or by the header."""
+    stated = _SEP_LINE.match(text)
+    if stated:
+        text = text[stated.end() :]
+    if separator or stated:
+        return text, separator or stated.group(1)  # type: ignore[union-attr]  # one of the two is there
+    header = text.split("\n", 1)[0]
+    known = set(table.names)
+    hits = {mark: len(known & {_plain_name(name) for name in _fields(header, mark)}) for mark in SEPARATORS}
+    best = max(SEPARATORS, key=lambda mark: hits[mark])
+    if not hits[best]:
+        shown = header if len(header) <= 80 else header[:77] + "..."
+        raise _unreadable(
+            path, f"the header {shown!r} holds no column of {table.name}; it needs {', '.join(table.required_names)}"
+        )
+    return text, best
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _plain_name(name: str) -> str:
+    """A header name as the contract writes it: lower case, no padding, underscores for blanks."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _frame(path: Path, text: str, separator: str) -> pd.DataFrame:
+    """The rows as text under the header's names; an empty cell is None."""
+    try:
+        parse = arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+        with arrow_csv.open_csv(pa.BufferReader(text.encode()), parse_options=parse) as file:
+            names = file.schema.names
+        if len(set(names)) == len(names) and all(name.strip() for name in names):
+            convert = arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=True,
+            )
+            rows = arrow_csv.read_csv(
+                pa.BufferReader(text.encode()), parse_options=parse, convert_options=convert
+            ).to_pandas()
+            return cast(pd.DataFrame, rows.astype(object).where(rows.notna(), other=cast(Any, None)))
+    except pa.ArrowException:
+        pass  # read again below, line by line, which bears trailing separators and names the line that is wrong
+    names, lines = _lines(path, text, separator)
+    frame = pd.DataFrame(lines, columns=pd.Index(names), dtype=object)
+    return frame.mask(frame == "", other=cast(Any, None))
+
+
+def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; separators that end a line with nothing behind them are dropped."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        header = next(reader)
+        read = [(reader.line_num, fields) for fields in reader if any(fields)]
+    except (csv.Error, StopIteration) as error:
+        raise _unreadable(path, f"line {reader.line_num}: {error}") from error
+    while header and not header[-1].strip():
+        header.pop()
+    for line, fields in read:
+        while len(fields) > len(header) and not fields[-1]:
+            fields.pop()
+        if len(fields) != len(header):
+            raise _unreadable(path, f"line {line}: {len(fields)} fields, Expected {len(header)} as in the header")
+    return header, [fields for _, fields in read]
+
+
+def _columns(path: Path, header: Sequence[str], table: schema.Table) -> list[str]:
+    """Header names as the contract writes them; one it does not know stays as the shop wrote it."""
+    columns = [plain if (plain := _plain_name(name)) in table.names else name.strip() for name in header]
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{path}: column {', '.join(twice)} stands more than once in the header; keep one of them",
+            table=path.name,
+            column=twice[0],
+            rule="one column of a name",
+        )
+    return columns
+
+
+def _plain_numbers(
+    path: Path, frame: pd.DataFrame, table: schema.Table, decimal: Literal[".", ","] | None, separator: str
+) -> tuple[pd.DataFrame, Literal[".", ","] | None]:
+    """The frame with numbers in plain spelling, and the decimal sign of the file."""
+    numbers = [column.name for column in table.columns if column.kind in NUMBER_KINDS and column.name in frame]
+    written = {name: _amounts(frame[name]) for name in numbers}
+    sign = decimal or _decimal_sign(path, written, separator)
+    for name, amounts in written.items():
+        plain = {given: given if amount is None else _plain_number(amount, sign) for given, amount in amounts.items()}
+        frame[name] = frame[name].map(plain).mask(frame[name].isna(), other=cast(Any, None))
+    return frame, sign
+
+
+def _amounts(values: pd.Series[Any]) -> Mapping[str, str | None]:
+    """The digits and marks of each distinct value, without currency and blanks; None where it is no such number."""
+    found: dict[str, str | None] = {}
+    for value in values.dropna().unique():
+        match = _AMOUNT.fullmatch(value.strip())
+        beside = [] if match is None else [match["before"].strip(), match["after"].strip()]
+        number = match is not None and all(not mark or is_currency_mark(mark) for mark in beside)
+        found[value] = re.sub(r"[\s'\u00a0\u202f]", "", match["number"]) if match is not None and number else None
+    return found
+
+
+def _decimal_sign(
+    path: Path, written: Mapping[str, Mapping[str, str | None]], separator: str
+) -> Literal[".", ","] | None:
+    """The decimal sign that every number of the file can have; None where no number has a fraction.
+
+    Raises:
+        DataError: Each of the two signs is the only possible one somewhere, or all numbers can be read both ways.
+    """
+    shown: dict[str, tuple[str, str]] = {}  # evidence for a sign: column and value
+    unclear: tuple[str, str] | None = None
+    for column, amounts in written.items():
+        for given, amount in amounts.items():
+            sign = _sign_of(amount or "")
+            if sign == "?" and "." in (amount or "") and separator == ",":
+                sign = "."  # a comma for the fraction would have to stand in quotes in every row
+            if sign == "?":
+                unclear = unclear or (column, given)
+            elif sign:
+                shown.setdefault(sign, (column, given))
+    if len(shown) == 2:
+        (one, first), (_, second) = shown["."], shown[","]
+        message = f"{path}: {first!r} in {one} has a decimal point and {second!r} in {shown[','][0]} a decimal comma"
+        raise DataError(
+            f"{message}; write one of them throughout", table=path.name, column=one, rule="one decimal sign"
+        )
+    if shown:
+        return "." if "." in shown else ","
+    if unclear:
+        column, given = unclear
+        message = f"{path}: {given!r} in {column} can be a fraction or thousands, and no other number of the file tells"
+        raise DataError(
+            f'{message}; say which in metadata.json: {{"csv": {{"decimal": "."}}}} or {{"csv": {{"decimal": ","}}}}',
+            table=path.name,
+            column=column,
+            rule="one decimal sign",
+            examples=[given],
+        )
+    return None
+
+
+def _sign_of(amount: str) -> str:
+    """The decimal sign of a number: ``.``, ``,``, ``?`` where 1.234 may be either, empty where it has no mark."""
+    marks: list[str] = re.findall(r"[.,]", amount)
+    if not marks:
+        return ""
+    if len(set(marks)) == 2:
+        return marks[-1]
+    mark = marks[0]
+    if len(marks) > 1:  # one mark that stands twice sets thousands apart, so the other is the decimal sign
+        return "," if mark == "." else "."
+    digits = amount.lstrip("+-")
+    grouped = re.fullmatch(_GROUPS.format(mark=re.escape(mark)), digits)
+    return "?" if grouped and not digits.startswith("0") else mark
+
+
+def _plain_number(amount: str, sign: Literal[".", ","] | None) -> str:
+    """A number with a decimal point and nothing between thousands."""
+    if sign is None or sign == ".":
+        return amount.replace(",", "")
+    return amount.replace(".", "").replace(",", ".")
+
+
+def _unreadable(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: cannot be read as csv: {why}", table=path.name, rule="a readable file")

@@ -1,0 +1,154 @@
+"""Raw values are read as what the contract declares, and what cannot be read is named: no time or id is guessed."""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError
+from fairtag.base.tables import coerce
+from fairtag.base.values import TimeFormat, read_values
+
+TIME, ID = schema.ORDERS.column(schema.TS), schema.ORDERS.column(schema.ITEM_ID)
+PRICE, QUANTITY = schema.ORDERS.column(schema.PRICE), schema.IMPRESSIONS.column(schema.QUANTITY)
+
+
+def utc(text):
+    return pd.Timestamp(text, tz="UTC")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("2025-07-05", "2025-07-05"),
+        ("20250705", "2025-07-05"),
+        ("2025-186", "2025-07-05"),
+        ("2025-W27-6", "2025-07-05"),
+        ("2025-07-05T10", "2025-07-05 10:00"),
+        ("2025-07-05 10:00", "2025-07-05 10:00"),
+        ("2025-07-05T10:00Z", "2025-07-05 10:00"),
+        ("20250705T100000Z", "2025-07-05 10:00"),
+        ("2025-07-05T10:00:00.5+02:00", "2025-07-05 08:00:00.5"),
+        ("2025-07-05 10:00:00,25 +0530", "2025-07-05 04:30:00.25"),
+        ("2025-07-05T10:00:00.123456789-05", "2025-07-05 15:00:00.123456"),
+    ],
+)
+def test_every_form_of_iso_8601_is_the_instant_it_means(written, meant):
+    typed, unreadable = read_values(pd.Series([written]), TIME)
+    assert typed.tolist() == [utc(meant)]
+    assert not unreadable.any()
+
+
+def test_forms_of_iso_8601_may_be_mixed_in_one_column_and_one_bad_value_blames_no_other():
+    typed, unreadable = read_values(
+        pd.Series(["2025-07-05", "2025-07-05T10:00:00.25Z", "05/07/2025", None, "2025-07-05 10:00:00+02:00"]), TIME
+    )
+    assert typed.tolist()[:2] == [utc("2025-07-05"), utc("2025-07-05 10:00:00.25")]
+    assert typed.iloc[4] == utc("2025-07-05 08:00")
+    assert unreadable.tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["01/02/2026"],
+        ["01.02.2026 10:00"],
+        ["01-02-2026"],
+        ["01/02/26"],
+        ["10:00"],
+        ["2026-02-01 10:00 EST"],
+        ["now", "today"],
+        ["2026-02-30"],
+        ["2026", "2026-02"],
+        np.array([1_751_675_220]),
+        np.array([1_751_675_220_000]),
+        np.array([20_250_705]),
+        np.array([45_658.5]),
+        [True],
+    ],
+    ids=str,
+)
+def test_a_time_that_is_not_iso_8601_is_named_and_never_guessed(values):
+    typed, unreadable = read_values(pd.Series(values), TIME)
+    assert unreadable.all()
+    assert typed.isna().all()
+
+
+def test_dates_and_timestamps_of_a_parquet_file_are_times():
+    given = pd.Series([datetime.date(2025, 7, 5), datetime.datetime(2025, 7, 5, 10, tzinfo=datetime.UTC)], dtype=object)
+    assert read_values(given, TIME)[0].tolist() == [utc("2025-07-05"), utc("2025-07-05 10:00")]
+    naive = pd.Series(pd.to_datetime(["2025-07-05 10:00"]))
+    assert read_values(naive, TIME)[0].tolist() == [utc("2025-07-05 10:00")]
+
+
+def test_a_stated_format_unit_or_zone_is_used():
+    berlin = TimeFormat(format="%d/%m/%Y %H:%M", zone="Europe/Berlin")
+    typed, unreadable = read_values(pd.Series(["05/07/2025 10:00", "2025-07-05"]), TIME, berlin)
+    assert typed.iloc[0] == utc("2025-07-05 08:00")
+    assert unreadable.tolist() == [False, True]
+    milliseconds, _ = read_values(pd.Series([1_751_675_220_000]), TIME, TimeFormat(unit="ms"))
+    assert milliseconds.tolist() == [utc("2025-07-05 00:27")]
+    zoned, unreadable = read_values(
+        pd.Series(["2025-07-05 10:00", "2025-07-05T10:00Z", "2025-10-26 02:30"]), TIME, TimeFormat(zone="Europe/Berlin")
+    )
+    assert zoned.tolist()[:2] == [utc("2025-07-05 08:00"), utc("2025-07-05 10:00")]
+    assert unreadable.tolist() == [False, False, True]  # that hour exists twice
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"unit": "m"}, {"format": "%d", "unit": "s"}, {"zone": "Mars/Olympus"}],
+    ids=str,
+)
+def test_a_time_format_that_says_nothing_or_too_much_is_refused(settings):
+    with pytest.raises(ConfigError):
+        TimeFormat(**settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "ids"),
+    [
+        (np.array([17_850, 13_047]), ["17850", "13047"]),
+        (np.array([17_850.0, np.nan]), ["17850", None]),
+        (np.array([4_006_381_333_931.0]), ["4006381333931"]),
+        ([b"A17", "00123", " x "], ["A17", "00123", " x "]),
+        (["NULL", "N/A", "nan", "None", ""], [None] * 5),
+    ],
+    ids=str,
+)
+def test_an_id_stays_what_the_shop_calls_it(values, ids):
+    typed, unreadable = read_values(pd.Series(values), ID)
+    assert typed.tolist() == ids
+    assert not unreadable.any()
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0**60, "4.00638E+12", b"\xff", True, "   "], ids=str)
+def test_an_id_that_lost_digits_or_is_none_is_named(value):
+    _, unreadable = read_values(pd.Series([value], dtype=object), ID)
+    assert unreadable.all()
+
+
+def test_numbers_are_finite_and_integers_whole():
+    typed, unreadable = read_values(pd.Series(["1.5", "inf", "1_000", "twelve", "n/a", None]), PRICE)
+    assert typed.tolist()[0] == 1.5
+    assert unreadable.tolist() == [False, True, True, True, False, False]
+    _, unreadable = read_values(pd.Series([1.0, 1.5]), QUANTITY)
+    assert unreadable.tolist() == [False, True]
+
+
+def test_times_in_a_shops_own_format_are_kept_as_iso_8601_where_others_cannot_be_read():
+    rows = {
+        schema.ORDER_ID: ["1", "2"],
+        schema.ITEM_ID: ["a", "a"],
+        schema.TS: ["05/07/2025", "yesterday"],
+        schema.USER_ID: ["u", "u"],
+        schema.QUANTITY: [1.0, 1.0],
+        schema.PRICE: [1.0, 1.0],
+    }
+    frame = coerce(
+        pd.DataFrame(rows), schema.ORDERS, keep_unreadable=True, times={schema.TS: TimeFormat(format="%d/%m/%Y")}
+    )
+    _, unreadable = read_values(frame[schema.TS], TIME)
+    assert unreadable.tolist() == [False, True]

@@ -1,0 +1,128 @@
+"""CSV files as shops write them: what is detected is reported, and what can be read in two ways is refused."""
+
+import gzip
+
+import pytest
+
+from fairtag.base import schema
+from fairtag.base.errors import ConfigError, DataError
+from fairtag.data.csv_files import CsvDialect, read_csv_file
+
+HEADER = "item_id,updated_at,title,category,unit_cost,list_price,stock\n"
+SEMICOLONS = HEADER.replace(",", ";")
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(content, **given):
+        file = tmp_path / "items.csv"
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_csv_file(file, schema.ITEMS, CsvDialect(**given))
+
+    return read
+
+
+def values(frame, column):
+    return frame[column].tolist()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "codec"),
+    [("utf-8", "utf-8"), ("utf-8-sig", "utf-8-sig"), ("utf-16", "utf-16"), ("cp1252", "cp1252")],
+)
+def test_the_encoding_is_detected_and_reported(read, encoding, codec):
+    frame, dialect = read((HEADER + "ä1,2025-01-01,Kaffeemühle,c,1.50,2.25,3\n").encode(encoding))
+    assert values(frame, "title") == ["Kaffeemühle"]
+    assert dialect == CsvDialect(codec, ",", ".")
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_the_separator_is_the_one_that_splits_the_header(read, mark):
+    frame, dialect = read(HEADER.replace(",", mark) + mark.join(["a", "2025-01-01", "T", "c", "1.5", "2.25", "3"]))
+    assert values(frame, "list_price") == ["2.25"]
+    assert dialect.separator == mark
+
+
+def test_a_sep_line_a_decimal_comma_currency_signs_and_thousands_are_understood(read):
+    frame, dialect = read(
+        "sep=;\n" + SEMICOLONS + "a;2025-01-01;T;c;1,50;1.234,25 €;3\nb;2025-01-01;T;c;EUR 2,00;3,25;\n"
+    )
+    assert values(frame, "unit_cost") == ["1.50", "2.00"]
+    assert values(frame, "list_price") == ["1234.25", "3.25"]
+    assert values(frame, "stock") == ["3", None]
+    assert dialect.text() == "utf-8, separated by ;, decimal comma"
+
+
+def test_thousands_in_quotes_and_apostrophes_are_understood(read):
+    frame, _ = read(HEADER + 'a,2025-01-01,T,c,"1,234.50","$2,000.00",3\n')
+    assert (values(frame, "unit_cost"), values(frame, "list_price")) == (["1234.50"], ["2000.00"])
+    frame, _ = read(SEMICOLONS + "a;2025-01-01;T;c;1'234.50;CHF 2'000.00;3\n")
+    assert values(frame, "list_price") == ["2000.00"]
+
+
+def test_a_number_that_can_be_a_fraction_or_thousands_is_refused_until_the_shop_says_which(read):
+    content = SEMICOLONS + "a;2025-01-01;T;c;1.500;2.250;3\n"
+    with pytest.raises(DataError, match=r"'1\.500' in unit_cost can be a fraction or thousands.*metadata\.json"):
+        read(content)
+    assert values(read(content, decimal=",")[0], "unit_cost") == ["1500"]
+    assert values(read(content, decimal=".")[0], "unit_cost") == ["1.500"]
+
+
+def test_two_decimal_signs_in_one_file_are_refused(read):
+    with pytest.raises(DataError, match="decimal point and '2,25' in list_price a decimal comma"):
+        read(SEMICOLONS + "a;2025-01-01;T;c;1.50;2,25;3\n")
+
+
+def test_three_decimals_behind_a_point_are_a_fraction_where_commas_separate(read):
+    assert values(read(HEADER + "a,2025-01-01,T,c,1.234,2.250,3\n")[0], "unit_cost") == ["1.234"]
+
+
+def test_headers_may_be_padded_and_in_any_case_and_lines_may_end_in_a_separator(read):
+    frame, _ = read(" Item ID , Updated-At,TITLE,Category,Unit Cost,List_Price,stock,\na,2025-01-01,T,c,1.5,2.25,3,\n")
+    assert list(frame.columns) == ["item_id", "updated_at", "title", "category", "unit_cost", "list_price", "stock"]
+    frame, _ = read(HEADER + "a,2025-01-01,T,c,1.5,2.25,3,\n")
+    assert values(frame, "stock") == ["3"]
+
+
+def test_a_line_break_in_quotes_belongs_to_the_value(read):
+    assert values(read(HEADER + 'a,2025-01-01,"T\nline",c,1.5,2.25,3\n')[0], "title") == ["T\nline"]
+
+
+def test_a_gzipped_file_is_read(tmp_path):
+    file = tmp_path / "items.csv.gz"
+    file.write_bytes(gzip.compress((HEADER + "a,2025-01-01,T,c,1.5,2.25,3\n").encode()))
+    assert read_csv_file(file, schema.ITEMS)[0]["item_id"].tolist() == ["a"]
+    file.write_bytes(b"no gzip")
+    with pytest.raises(DataError, match="cannot be read as csv"):
+        read_csv_file(file, schema.ITEMS)
+
+
+def test_text_in_a_number_stays_for_validation_to_name(read):
+    frame, _ = read(HEADER + "a,2025-01-01,T,c,A17,12 apples,3\n")
+    assert (values(frame, "unit_cost"), values(frame, "list_price")) == (["A17"], ["12 apples"])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "the file is empty"),
+        ("a,2025,T\n", "holds no column of items; it needs item_id"),
+        (HEADER + "a,2025-01-01,T,c,1.5,2.25,3\nb,2025-01-01,T\n", "line 3: 3 fields, Expected 7"),
+        (HEADER + 'a,2025-01-01,"T,c,1.5,2.25,3\n', "line 2: unexpected end of data"),
+        (HEADER.replace("title", "item_id") + "a,b,c,d,1,2,3\n", "column item_id stands more than once"),
+    ],
+)
+def test_a_file_that_does_not_fit_its_header_is_refused_with_its_line(read, content, words):
+    with pytest.raises(DataError, match=words):
+        read(content)
+
+
+def test_a_byte_that_is_not_of_the_encoding_is_named_with_its_line(read):
+    with pytest.raises(DataError, match=r"line 2: byte 0x81 is not utf-8 .*metadata\.json"):
+        read((HEADER + "a,2025-01-01,\x81,c,1,2,3\n").encode("latin1"), encoding="utf-8")
+
+
+@pytest.mark.parametrize("given", [{"encoding": "utf-88"}, {"separator": ";;"}, {"decimal": "'"}], ids=str)
+def test_a_dialect_that_no_file_has_is_refused(given):
+    with pytest.raises(ConfigError, match=f"csv.{next(iter(given))}"):
+        CsvDialect(**given)
