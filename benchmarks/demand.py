@@ -17,12 +17,12 @@ from fairtag.demand.demand_data import Assortment, demand_data
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.fit import fit_demand
 from fairtag.demand.logit import fit_logit, laplace
-from fairtag.simulator.simulation import MarketSize, simulate_market
+from fairtag.simulator.simulation import ShopSize, simulate_shop
 
 LARGE, PARAMETERS = 1_000_000, 60
 SMALL, FEW = 12_000, 10  # statsmodels recurses over each page of each evaluation: minutes beyond this
 PAGE = 20
-SHOP = MarketSize()  # of the demo: 200,000 impressions of 3,000 items
+SHOP = ShopSize()  # of the demo: 200,000 impressions of 3,000 items
 TEXT = 64  # dimensions of the embeddings
 CALLS = 2_000
 MEGABYTE = 1e6
@@ -99,7 +99,7 @@ def _with_errors(choices: Choices) -> tuple[Any, Any]:
 
 
 def _shop_rows() -> list[Row]:
-    market = simulate_market(SHOP, seed=0)
+    market = simulate_shop(SHOP, seed=0)
     embeddings = np.random.default_rng(0).normal(size=(SHOP.items, TEXT))
     assortment = Assortment.of(market.tables.latest_items(), embeddings)
     training = training_set(market.tables)
@@ -116,13 +116,13 @@ def _shop_rows() -> list[Row]:
 
 def _page_seconds(model: DemandModel, n: int) -> float:
     items, similarity = np.arange(n), np.linspace(0.2, 0.9, n)
-    behaviour = model.standard.mean + 0.5
+    behaviour = model.scaling.mean + 0.5
     return _each(lambda: model.page(items, similarity, behaviour))
 
 
 def _draws_seconds(model: DemandModel) -> float:
     items, similarity = np.arange(24), np.linspace(0.2, 0.9, 24)
-    return _each(lambda: model.draws(items, similarity, model.standard.mean, n_draws=64))
+    return _each(lambda: model.draws(items, similarity, model.scaling.mean, n_draws=64))
 
 
 def _each(call: Callable[[], object]) -> float:

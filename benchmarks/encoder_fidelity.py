@@ -17,24 +17,29 @@ from fairtag.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
 from fairtag.encoder.model import TorchEncoder, embed, pad_id
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.encoder.training import train_encoder
-from fairtag.simulator.shop_design import MarketSize
-from fairtag.simulator.simulation import simulate_market
+from fairtag.simulator.shop_design import ShopSize
+from fairtag.simulator.simulation import simulate_shop
 
-SHOP = MarketSize(items=1_000, users=500, impressions=8_000, wishes=1_000, judgements=4_000)
+SHOP = ShopSize(items=1_000, users=500, impressions=8_000, wishes=1_000, judgements=4_000)
 TEXTS = 400  # of each side
 CUTS = (0, 8, 16, 65)  # tokens: a short query, a title, a title with its description
 FULL_RANGE = "onnx/full_range.onnx"
 
 
-def exported(folder: Path, size: MarketSize = SHOP) -> list[Row]:
+def exported(folder: Path, size: ShopSize = SHOP) -> list[Row]:
     """Export MiniLM as it is into a folder, and say how near each graph comes to torch.
 
     The judged queries of the simulated shop give the loss in nDCG@10, as in the gate; cosines by length are of one text
     at a time, as most searches come. ``int8_full_range`` is what eight bits would be without ``reduce_range``.
     """
-    tables = simulate_market(size, seed=0).tables
+    tables = simulate_shop(size, seed=0).tables
     items = tables.latest_items()
-    report = train_encoder(EncoderConfig(method="none", evaluation_queries=1_000), tables.judgements, items, folder)
+    report = train_encoder(
+        EncoderConfig.from_json({"tuning": {"method": "none"}, "validation": {"queries": 1_000}}),
+        tables.judgements,
+        items,
+        folder,
+    )
     rows = []
     for export in report.exports[1:]:
         name, lost = export["name"], report.exports[0]["ndcg10"] - export["ndcg10"]

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -27,10 +26,10 @@ from fairtag.encoder.folder import resolve_base
 from fairtag.encoder.model import quiet
 from fairtag.encoder.training import train_encoder
 from fairtag.encoder.training_report import Progress
-from fairtag.simulator.shop_design import MarketSize
-from fairtag.simulator.simulation import simulate_market
+from fairtag.simulator.shop_design import ShopSize
+from fairtag.simulator.simulation import simulate_shop
 
-SHOP = MarketSize(items=20_000, users=500, impressions=8_000, wishes=4_000, judgements=4_000)
+SHOP = ShopSize(items=20_000, users=500, impressions=8_000, wishes=4_000, judgements=4_000)
 WARM = 5  # steps that are not timed: kernels are chosen and memory is taken in them
 # Dense bf16 products a second, from NVIDIA's data sheets, by a part of the card's name; sparsity is not counted.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10G": 70e12}
@@ -155,23 +154,17 @@ def _middle(turns: list[Trained]) -> Trained:
 
 def _ours(plan: Plan, base: Path, pairs: pd.DataFrame, out: Path, accumulation: int) -> Trained:
     """Train with in-batch negatives alone, as the peer does."""
-    config = EncoderConfig(
-        base=str(base),
-        max_length=plan.max_length,
-        batch_queries=plan.batch,
-        rows_per_query=1,
-        accumulation=accumulation,
-        max_steps=plan.steps,
-        learning_rate=2e-5,
-        contrastive_weight=1.0,
-        graded_weight=0.0,
-        price_weight=0.0,
-        click_weight=0.0,
-        holdout_share=0.0,
-        checkpoint_every=0,
-        precision=cast(Any, plan.precision),
-        device=cast(Any, plan.device),
-        export="none",
+    config = EncoderConfig.from_json(
+        {
+            "base": {"name": str(base), "max_length": plan.max_length},
+            "batch": {"queries": plan.batch, "rows_per_query": 1, "accumulation": accumulation},
+            "objective": {"contrastive_weight": 1.0, "graded_weight": 0.0, "price_weight": 0.0, "click_weight": 0.0},
+            "optimiser": {"learning_rate": 2e-5},
+            "schedule": {"max_steps": plan.steps, "checkpoint_every": 0},
+            "validation": {"holdout_share": 0.0},
+            "hardware": {"precision": plan.precision, "device": plan.device},
+            "export": "none",
+        }
     )
     _free(plan)
     rows = pairs.head(plan.batch * plan.steps * accumulation)
@@ -228,7 +221,7 @@ def _random(size: Size, folder: Path) -> Path:
 
 def _pairs(count: int) -> pd.DataFrame:
     """Distinct pairs of a query and an item that is relevant to it."""
-    market = simulate_market(SHOP if count > 1_000 else MarketSize(items=300, users=60, impressions=480), seed=0)
+    market = simulate_shop(SHOP if count > 1_000 else ShopSize(items=300, users=60, impressions=480), seed=0)
     items = item_texts(market.tables.latest_items())
     assert market.tables.judgements is not None
     queries = [normalise(query) for query in market.tables.judgements[schema.QUERY].unique()]

@@ -27,15 +27,15 @@ from fairtag.search.dense_index import choose_index, spread
 from fairtag.search.search_part import TEXTS, WORDS
 from fairtag.search.text_table import KINDS, TextTable
 from fairtag.search.word_index import WordIndex
-from fairtag.simulator.shop_design import MarketSize
-from fairtag.simulator.simulation import simulate_market
+from fairtag.simulator.shop_design import ShopSize
+from fairtag.simulator.simulation import simulate_shop
 from fairtag.training.model import Lineage, fit_model_folder
 
-SIZE = MarketSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
+SIZE = ShopSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
 NOISE = 0.02  # spread of a repetition around its item, per dimension of a unit vector of 384
 
 
-def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
+def small_shop(folder: Path, size: ShopSize = SIZE, seed: int = 0) -> Path:
     """Tables, encoder (MiniLM as it is, exported) and model folder of a small simulated shop, made once in a folder.
 
     Returns:
@@ -44,9 +44,9 @@ def small_shop(folder: Path, size: MarketSize = SIZE, seed: int = 0) -> Path:
     model_folder = folder / "model_folder"
     if model_folder.is_dir():
         return model_folder
-    tables = simulate_market(size, seed=seed).tables
+    tables = simulate_shop(size, seed=seed).tables
     write_tables(tables, folder / "tables")
-    config = EncoderConfig(max_length=32, max_steps=0)
+    config = EncoderConfig.from_json({"base": {"max_length": 32}, "schedule": {"max_steps": 0}})
     train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
     lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
     return fit_model_folder(tables, training_set(tables), folder / "encoder", model_folder, lineage=lineage, seed=seed)

@@ -1,4 +1,4 @@
-"""The evaluation step: challenger and champion on the same hold-out, ending in the decision."""
+"""The evaluation step: challenger and champion on the same hold-out, ending in a decision."""
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
@@ -15,12 +15,13 @@ def evaluate(
     report: Output[HTML],
     metrics: Output[Metrics],
     registry: str,
+    limits: str = "{}",
     seed: int = 0,
 ) -> None:
-    """Score the new model folder and the champion of the registry, gate by gate, and record the run either way.
+    """Score challenger and champion gate by gate on the same hold-out, and record the run whatever the decision is.
 
     Args:
-        model_folder: Folder of the model folder on trial.
+        model_folder: The challenger's model folder.
         encoder: Folder of its encoder, whose loss curves are recorded.
         tables: Folder of validated tables.
         joined: Point-in-time training set, hold-out included.
@@ -28,6 +29,7 @@ def evaluate(
         report: The decision as a page with pictures.
         metrics: Value of each gate.
         registry: Address of the MLflow server, or a folder for the embedded one.
+        limits: JSON object of thresholds of the gates that differ from the defaults.
         seed: Seed of bootstraps and splits.
     """
     import tempfile
@@ -36,27 +38,30 @@ def evaluate(
     import pandas as pd
 
     from components.adapters.mlflow import open_registry, record
+    from fairtag.base.settings import parse
     from fairtag.base.tables import read_tables
-    from fairtag.evaluation import evaluate as judge
+    from fairtag.evaluation.evaluate import evaluate as run_gates
+    from fairtag.evaluation.limits import EvaluationLimits
     from fairtag.model.decision import write_decision
     from fairtag.model.decision_report import write_report
 
     models, challenger = open_registry(registry), Path(model_folder.path)
     with tempfile.TemporaryDirectory() as folder:
         champion = models.champion_model_folder(Path(folder) / "champion")
-        verdict = judge(
+        document = run_gates(
             challenger,
             champion,
             read_tables(Path(tables.path)),
             pd.read_parquet(joined.path),
             seed=seed,
+            limits=parse(EvaluationLimits, limits, "evaluation"),
             progress=lambda line: print(f"evaluate: {line}", flush=True),
         )
-    write_decision(Path(decision.path), verdict)
-    write_report(Path(report.path), verdict)
-    record(models, challenger, verdict, Path(encoder.path))
-    for gate in verdict["gates"]:
+    write_decision(Path(decision.path), document)
+    write_report(Path(report.path), document)
+    record(models, challenger, document, Path(encoder.path))
+    for gate in document["gates"]:
         print(f"evaluate: {gate['name']}: {gate['status']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:
             metrics.log_metric(gate["name"], gate["value"])
-    print(f"evaluate: {'accepted' if verdict['accepted'] else 'rejected'}")
+    print(f"evaluate: {'accepted' if document['accepted'] else 'rejected'}")

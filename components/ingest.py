@@ -32,9 +32,9 @@ def ingest(
 
     from fairtag.base.tables import write_tables
     from fairtag.data import load
-    from fairtag.simulator.simulation import MarketSize
+    from fairtag.simulator.simulation import ShopSize
 
-    size = MarketSize(items=items, users=users, impressions=impressions)
+    size = ShopSize(items=items, users=users, impressions=impressions)
     shop = load(dataset, Path(data) if data else None, seed=seed, size=size)
     write_tables(shop, Path(tables.path))
     rows = {name: len(frame) for name, frame in shop.frames().items()}

@@ -7,7 +7,6 @@ tables with the same settings takes it from there instead of training again.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train as one process of the group."""
     asked = parser().parse_args(arguments)
-    config = preset(asked.preset, **{"seed": asked.seed, **json.loads(asked.settings)})
+    config = preset(asked.preset, {"seed": asked.seed}, asked.settings)
     shop = read_tables(asked.tables)
     out = asked.checkpoints / config.fingerprint()[:12] / shop.fingerprint()[:12]
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")

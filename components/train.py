@@ -22,9 +22,9 @@ def train(
         encoder: Folder of the trained encoder.
         metrics: Last losses and scores on held-out queries; with folds their mean and spread, with a student both.
         preset: demo, standard or gpu.
-        settings: JSON object of encoder settings that differ from the preset, such as {"epochs": 3};
-            {"student_layers": 3} ships a distilled student of three layers and prints it beside its teacher;
-            {"folds": 5} scores the settings on five folds of queries first, then trains on all of them.
+        settings: JSON object of encoder settings that differ from the preset, such as {"schedule": {"epochs": 3}};
+            {"student": {"layers": 3}} ships a distilled student of three layers and prints it beside its teacher;
+            {"validation": {"folds": 5}} scores the settings on five folds of queries first, then trains on all of them.
         checkpoints: Folder that outlives the step; empty keeps checkpoints beside the encoder.
         seed: Seed of batches, heads and dropout.
     """
@@ -45,7 +45,7 @@ def train(
         pace = f"{now.tokens_per_second:,.0f} tokens/s, {now.seconds_left:.0f} s left"
         print(f"train: {stage}step {now.step}/{now.steps}, {losses}, {pace}", flush=True)
 
-    config = encoder_preset(preset, **{"seed": seed, **json.loads(settings)})
+    config = encoder_preset(preset, {"seed": seed}, settings)
     shop = read_tables(Path(tables.path))
     out = Path(encoder.path)
     work = Path(checkpoints) / config.fingerprint()[:12] / shop.fingerprint()[:12] if checkpoints else out

@@ -1,4 +1,4 @@
-"""The commands of ``fairtag`` for a cluster: compile, submit, roll out, look back. Parses, wires and shows."""
+"""The commands of ``fairtag`` for a cluster: compile, submit, canary, promote, rollback, lineage."""
 
 from __future__ import annotations
 
@@ -9,38 +9,84 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from pipelines.options import Namespace, Platform, Rollout, Service, spread
+from fairtag.base.errors import ConfigError
+from fairtag.base.settings import Settings
+from pipelines.options import setting, spread
+from pipelines.settings import Platform, RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from components.adapters.inference_service import InferenceService
+    from pipelines.rollout import Trial
 
 console = Console()
 PANEL = "On a cluster"
 
+Namespace = Annotated[str, typer.Option(help="Namespace of the InferenceService.")]
+Service = Annotated[str, typer.Option(help="Name of the InferenceService.")]
 
-@spread
+
+class Rollout(Settings):
+    """Which service is changed, and how it is waited for and tried."""
+
+    namespace: str = setting("fairtag", "Namespace of the InferenceService.")
+    service: str = setting("fairtag", "Name of the InferenceService.")
+    timeout: float = setting(600, "Longest wait for the service to be ready, seconds.", gt=0)
+    registry: str = setting("", "MLflow server that holds the accepted models; its champion follows the change.")
+    url: str = setting("", "Address that is asked for pages; the service's own when empty.")
+    key_file: Path | None = setting(None, "File with the endpoint's bearer key.")
+    query: str = setting("drill", "What those pages search for.")
+    pages: int = setting(20, "Pages that the new model must answer.", ge=1)
+    most_ms: float = setting(1_000, "Largest 95th percentile of their time, ms; above it the change is undone.", ge=1)
+    no_smoke: bool = setting(False, "Do not ask for pages afterwards.")
+    dry_run: bool = setting(False, "Print what would change, checked by the cluster; change nothing.")
+
+    def live(self) -> InferenceService:
+        """The service that is named."""
+        from components.adapters.inference_service import InferenceService
+
+        return InferenceService(self.namespace, self.service)
+
+    def trial(self, live: InferenceService) -> Trial | None:
+        """How it is tried; None with ``--no-smoke``.
+
+        Raises:
+            ConfigError: Neither the service nor the options have an address.
+        """
+        from pipelines.rollout import Trial
+
+        if self.no_smoke:
+            return None
+        address = self.url or (live.read().get("status") or {}).get("url")
+        if not address:
+            raise ConfigError(
+                "the service has no address of its own: name one with --url, or skip the trial with --no-smoke"
+            )
+        key = self.key_file.read_text(encoding="utf-8").split() if self.key_file else []
+        return Trial(address, key[0] if key else None, self.query, self.pages, self.most_ms)
+
+
+@spread()
 def compile_(
     platform: Platform,
     out: Annotated[Path, typer.Option(help="File for the pipeline, .yaml.")] = Path("build/fairtag-training.yaml"),
-    kubernetes: Annotated[bool, typer.Option("--kubernetes", help="As Pipeline and PipelineVersion objects.")] = False,
+    kubernetes: Annotated[
+        bool, typer.Option("--kubernetes", help="Write Pipeline and PipelineVersion objects.")
+    ] = False,
     namespace: Annotated[str, typer.Option(help="Namespace of those objects.")] = "kubeflow",
 ) -> None:
     """Compile the training pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline
 
-    written = compile_pipeline(out, platform.target(), namespace=namespace if kubernetes else None)
+    written = compile_pipeline(out, platform, namespace=namespace if kubernetes else None)
     console.print(f"written to {written}", highlight=False)
 
 
-@spread
+@spread("submit")
 def submit(
-    platform: Platform,
+    settings: RunSettings,
     host: Annotated[str, typer.Option(help="Address of the Kubeflow Pipelines API.")] = "http://localhost:8888",
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", help="name=value of the pipeline; repeat it.")
-    ] = None,
     cron: Annotated[str | None, typer.Option(help="Run on a schedule: six fields, seconds first.")] = None,
     wait: Annotated[float, typer.Option(help="Follow the run for at most this many seconds; 0 returns at once.")] = 0,
     namespace: Annotated[str | None, typer.Option(help="Namespace of a multi-user installation.")] = None,
@@ -48,74 +94,72 @@ def submit(
     token: Annotated[Path | None, typer.Option(help="File with a bearer token.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pipeline's YAML and send nothing.")] = False,
 ) -> None:
-    """Send the training pipeline to Kubeflow: upload what changed, start a run or a schedule, follow it if asked.
+    """Send the training pipeline to Kubeflow: upload it if it changed, start a run or a schedule, follow it if asked.
 
-    The same pipeline with the same parameters is not started twice: the run under way or done is found again.
+    A run of the same pipeline with the same settings is not started twice: the one under way or done is found again.
     """
     from pipelines.compilation import compile_pipeline
     from pipelines.display import Display
-    from pipelines.parameters import pipeline_parameters
     from pipelines.submit import Kubeflow
 
-    target = platform.target()
-    parameters = pipeline_parameters(parameter or [])
+    platform, parameters = settings.platform, settings.changed_parameters()
     if dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            print(compile_pipeline(Path(folder) / "pipeline.yaml", target).read_text())
+            print(compile_pipeline(Path(folder) / "pipeline.yaml", platform).read_text())
         return
     bearer = token.read_text().strip() if token else None
     kubeflow = Kubeflow(host, namespace=namespace, token=bearer, experiment=experiment)
-    sent = kubeflow.schedule(cron, parameters, target) if cron else kubeflow.submit(parameters, target)
-    state = "started" if sent.created else "found, it was sent before"
+    sent = kubeflow.schedule(cron, parameters, platform) if cron else kubeflow.submit(parameters, platform)
+    state = "started" if sent.created else "was sent before"
     console.print(f"{sent.name} {state}: {sent.url}", highlight=False, soft_wrap=True)
     if wait and not cron:
         with Display(console) as display:
             kubeflow.wait(sent.run_id, display.step, timeout=wait)
 
 
-@spread
+@spread()
 def canary(
     storage_uri: Annotated[
-        str, typer.Argument(help="Where the second model's model folder is: s3://bucket/models/VERSION.")
+        str, typer.Argument(help="Address of the second model's folder: s3://bucket/models/VERSION.")
     ],
     rollout: Rollout,
     to: Annotated[int, typer.Option(help="Percent of the traffic that it gets.")] = 10,
     decision: Annotated[Path | None, typer.Option(help="DECISION.json about it, instead of the registry.")] = None,
 ) -> None:
-    """Send a share of the traffic to a second, accepted model; it is taken away again if it does not do well."""
+    """Send a share of the traffic to a second, accepted model; undo it if its pages are wrong or slow."""
     facts = _accepted_facts(storage_uri, rollout.registry, decision)
     _change(rollout, lambda live, dry: live.canary(storage_uri, to, facts, dry_run=dry))
 
 
-@spread
+@spread()
 def promote(rollout: Rollout) -> None:
-    """Give all traffic to the canary; the model before is back if it does not become ready or answers badly."""
+    """Give all traffic to the canary; undo it if it does not become ready or its pages are wrong or slow."""
     _champion_follows(rollout, _change(rollout, lambda live, dry: live.promote(dry_run=dry)))
 
 
-@spread
+@spread()
 def rollback(rollout: Rollout) -> None:
-    """Take the canary away; without one, go back to the model before this one."""
+    """Take the canary away; without a canary, go back to the previous model."""
     _champion_follows(rollout, _change(rollout, lambda live, dry: live.rollback(dry_run=dry), undo=False))
 
 
 def lineage(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")] = Path("runs/demo"),
-    registry: Annotated[str | None, typer.Option(help="Address of an MLflow server; the run's own without.")] = None,
-    live: Annotated[bool, typer.Option("--live", help="What the cluster's service says of itself instead.")] = False,
+    registry: Annotated[str | None, typer.Option(help="Address of an MLflow server, instead of the run's own.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show what the cluster's service serves instead.")] = False,
     namespace: Namespace = "fairtag",
     service: Service = "fairtag",
 ) -> None:
-    """Show every registered version, or every live model, with the data, the decision and the run it comes from."""
+    """Show each registered version, or each live model, with the data, the decision and the run that it comes from."""
     from components.adapters.inference_service import InferenceService
     from components.adapters.mlflow import open_registry
     from pipelines.lineage import show_live, show_versions
-    from pipelines.settings import RunLayout
+    from pipelines.run_folder import RunFolder
 
     if live:
         show_live(InferenceService(namespace, service).lineage(), console)
         return
-    show_versions(open_registry(registry or str(RunLayout(run.absolute()).registry)), console)
+    show_versions(open_registry(registry or str(RunFolder(run.absolute()).registry)), console)
 
 
 def _change(
@@ -129,9 +173,8 @@ def _change(
     return live
 
 
-def _accepted_facts(storage_uri: str, registry: str | None, decision: Path | None) -> dict[str, str]:
+def _accepted_facts(storage_uri: str, registry: str, decision: Path | None) -> dict[str, str]:
     from components.adapters.mlflow import open_registry
-    from fairtag.base.errors import ConfigError
     from fairtag.model.decision import read_decision
     from pipelines.lineage import decided_facts, registered_facts
 
@@ -139,7 +182,7 @@ def _accepted_facts(storage_uri: str, registry: str | None, decision: Path | Non
         return decided_facts(read_decision(decision), storage_uri)
     if registry:
         return registered_facts(open_registry(registry), storage_uri)
-    raise ConfigError("only an accepted model may go live: name the --registry that holds it, or its --decision")
+    raise ConfigError("only an accepted model may go live; name the --registry that holds it, or its --decision file")
 
 
 def _champion_follows(rollout: Rollout, live: InferenceService) -> None:
@@ -147,8 +190,8 @@ def _champion_follows(rollout: Rollout, live: InferenceService) -> None:
     from pipelines.lineage import champion_follows
 
     if rollout.registry and not rollout.dry_run:
-        told = champion_follows(open_registry(rollout.registry), live.lineage()[0]["storage-uri"])
-        console.print(told, highlight=False)
+        done = champion_follows(open_registry(rollout.registry), live.lineage()[0]["storage-uri"])
+        console.print(done, highlight=False)
 
 
 def add_commands(app: typer.Typer) -> None:

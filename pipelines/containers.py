@@ -10,9 +10,9 @@ from typing import Any
 
 from components.images import IMAGES
 from fairtag.base.errors import ConfigError, UnavailableError
-from pipelines.fingerprint import code_version
+from pipelines.run_folder import code_version
 
-ASK_VERSION = ["python", "-c", "from pipelines.fingerprint import code_version; print(code_version())"]
+ASK_VERSION = ["python", "-c", "from pipelines.run_folder import code_version; print(code_version())"]
 SCRATCH = {"/tmp": "mode=1777"}  # noqa: S108 - inside the container, where nothing else can be written
 
 

@@ -1,38 +1,49 @@
-"""Shows a run while it goes and sums it up at its end. Computes no figure."""
+"""What a run shows on the screen: its steps as they go, then what was validated, trained, decided, priced and found."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.status import Status
+from rich.markup import escape
+from rich.status import Status as Spinner
 from rich.table import Table
 
+from fairtag.base.files import read_json
+from fairtag.base.money import currency
 from fairtag.base.text import figure
+from fairtag.base.types import Status
+from pipelines.results_page import discount, question, read_titles, reason_words
+from pipelines.run_folder import RunFolder
 
-VERDICTS = {
+if TYPE_CHECKING:
+    from pipelines.loop import LoopReport
+
+COLOURS = {
     "pass": "green",
     "warn": "yellow",
-    "warning": "yellow",
     "quarantined": "yellow",
     "not applicable": "dim",
     "could not tell": "magenta",
+    "unknown": "magenta",
     "blocked": "red",
-    "page": "red",
+    Status.URGENT.value: "red",
     "fail": "red",
 }
 SHOWN_ITEMS = 10
+SHOWN_CHECKS = 4
 
 
 class Display:
-    """Steps as they go: a line a finished step, and on a terminal the newest line of the one at work."""
+    """The steps as they go: one line for each finished step, and on a terminal the newest line of the current one."""
 
     def __init__(self, console: Console) -> None:
         # Bound to the stream of this moment: while steps run, the standard output goes to the run's log.
         self.console = Console(file=console.file, width=console.width)
-        self._status: Status | None = self.console.status("starting") if console.is_terminal else None
+        self._status: Spinner | None = self.console.status("starting") if console.is_terminal else None
         self._step = ""
         self._line = ""
         self._started = time.monotonic()
@@ -48,7 +59,7 @@ class Display:
             self._status.stop()
 
     def step(self, step: str, line: str) -> None:
-        """Take note of a line of a step; a new step's name finishes the one before."""
+        """Show a line of a step; a new step's name finishes the one before."""
         if step != self._step:
             self._finish()
             self._step, self._line, self._started = step, "", time.monotonic()
@@ -65,24 +76,63 @@ class Display:
         self._step = ""
 
 
+def show_run(folder: RunFolder, report: LoopReport, console: Console) -> None:
+    """Everything that a run made, in the order of the loop."""
+    if report.again:
+        console.print("Nothing changed since the last run, so it was not run again; --force runs it anyway.")
+    show_pipeline(folder, console)
+    console.print(page_table(report.request, report.page, read_titles(folder.live)))
+    console.print(monitoring_table(report.reports))
+    if note := _provenance(folder):
+        console.print(f"[dim]{note}[/]")
+    show_links(folder, console)
+
+
+def show_trained(folder: RunFolder, console: Console) -> None:
+    """What there is to see of a run that ended before its endpoint was started."""
+    show_pipeline(folder, console)
+    show_links(folder, console)
+
+
+def show_pipeline(folder: RunFolder, console: Console) -> None:
+    """What the steps of the pipeline left: validation, training, decision."""
+    tables = (
+        (folder.root / "validation" / "report.json", validation_table),
+        (folder.root / "training_report.json", training_table),
+        (folder.decision, gates_table),
+    )
+    for file, table in tables:
+        if file.is_file():
+            console.print(table(read_json(file)))
+
+
+def show_links(folder: RunFolder, console: Console) -> None:
+    """Where the pages are that a person reads."""
+    pages: Sequence[tuple[str, Path]] = (
+        ("results page", folder.results_page),
+        ("decision", folder.root / "DECISION.html"),
+        ("validation", folder.root / "validation.html"),
+        ("data docs", folder.root / "validation" / "docs" / "index.html"),
+        *((page.stem, page) for page in sorted(folder.reports.glob("**/*.html"))),
+        ("log", folder.root / "pipeline.log"),
+    )
+    for name, page in pages:
+        if page.is_file():
+            console.print(f"{name:>14}  {page}", highlight=False, soft_wrap=True)
+
+
 def validation_table(report: Mapping[str, Any]) -> Table:
     """What was validated."""
-    table = _table("Validated", "table", "verdict", "rows", "set aside", "rules", "broken rules")
+    table = _table("Validated", "table", "status", "rows", "set aside", "broken rules", numbers=("rows", "set aside"))
     for row in report["tables"]:
-        broken = "; ".join(f"{f['column']} {f['rule']} ({f['count']:,})" for f in row["findings"]) or "none"
-        table.add_row(
-            row["table"],
-            _verdict(row["verdict"]),
-            f"{row['rows']:,}",
-            f"{row['quarantined']:,}",
-            str(row["checks"]),
-            broken,
-        )
+        broken = "; ".join(f"{f['column']} {f['rule']} ({f['count']:,})" for f in row["findings"])
+        broken = broken or f"none of {row['checks']}"
+        table.add_row(row["table"], _coloured(row["status"]), f"{row['rows']:,}", f"{row['quarantined']:,}", broken)
     return table
 
 
 def training_table(report: Mapping[str, Any]) -> Table:
-    """Losses and held-out scores of the encoder, first and last."""
+    """First and last losses and held-out scores of the encoder."""
     title = f"Encoder: {report['steps']} steps on {report['device']} in {report['seconds']:.0f} s"
     table = _table(title, "figure", "first", "last", numbers=("first", "last"))
     for rows in (report["losses"], report["evaluations"]):
@@ -94,60 +144,71 @@ def training_table(report: Mapping[str, Any]) -> Table:
 def gates_table(decision: Mapping[str, Any]) -> Table:
     """The gates of a decision."""
     word = "[green]accepted[/]" if decision["accepted"] else "[red]rejected[/]"
-    held = decision["champion"]["version"] if decision["champion"] else "no champion yet"
-    title = f"Decision: {word} ({decision['challenger']['version']} against {held})"
-    table = _table(title, "gate", "verdict", "value", "interval", numbers=("value", "interval"))
+    champion = decision["champion"]["version"] if decision["champion"] else "no champion yet"
+    title = f"Decision: {word} ({decision['challenger']['version']} against {champion})"
+    table = _table(title, "gate", "status", "value", "interval", numbers=("value", "interval"))
     for gate in decision["gates"]:
         interval = f"{_number(gate['low'])} to {_number(gate['high'])}" if gate["low"] is not None else ""
-        table.add_row(gate["name"], _verdict(gate["status"]), _number(gate["value"]), interval)
-    open_gates = (gate for gate in decision["gates"] if gate["status"] not in ("pass", "not applicable"))
-    table.caption = "\n".join(f"{gate['name']} wants: {gate['rule']}" for gate in open_gates) or None
+        table.add_row(gate["name"].replace("_", " "), _coloured(gate["status"]), _number(gate["value"]), interval)
+    failed = [gate for gate in decision["gates"] if gate["status"] not in ("pass", "not applicable")]
+    table.caption = "\n".join(f"{gate['name'].replace('_', ' ')} needs: {gate['rule']}" for gate in failed) or None
     return table
 
 
 def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
-    """A priced page as a customer's shop would show it, with the reasons."""
-    asked = request.get("query") or f"{len(request.get('item_ids', ()))} items of the shop's own search"
-    title = f"Priced page: {asked!r} for {request.get('user_id') or 'an unknown customer'}"
+    """The first items of a priced page, with titles, prices and reasons."""
+    title = f"Priced page: {question(request)!r} for {request.get('user_id') or 'an unknown customer'}"
     if request.get("jurisdiction"):
         title += f" in {request['jurisdiction']}"
-    table = _table(title, "#", "item", "list price", "price", "reasons", numbers=("#", "list price", "price"))
+    table = _table(escape(title), "#", "item", "list", "price", "", "why", numbers=("#", "list", "price", ""))
     for item in page["items"][:SHOWN_ITEMS]:
-        name = titles.get(item["item_id"], item["item_id"])
-        listed, price = (_money(item[key], item["currency"]) for key in ("list_price_minor", "price_minor"))
-        table.add_row(str(item["rank"]), name, listed, price, ", ".join(item["reasons"]))
-    notes = [page["disclosure"] or "no disclosure is due: no price on this page is personal"]
+        name = titles.get(item["item_id"])
+        shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
+        coin = currency(item["currency"])
+        listed, price = (coin.text(item[key]).removesuffix(coin.code) for key in ("list_price_minor", "price_minor"))
+        why = "; ".join(reason_words(code) for code in item["reasons"])
+        table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
+    more = len(page["items"]) - SHOWN_ITEMS
+    notes = [f"and {more} more items"] if more > 0 else []
+    notes.append(page["disclosure"] or "No price on this page is personal, so no disclosure is due.")
     if page["degraded"]:
         notes.append(f"degraded: {page['degraded']}")
-    table.caption = f"{'; '.join(notes)}\nmodel {page['model_version']}, valid until {page['expires_at']}"
+    notes.append(f"prices in {page['currency']}, model {page['model_version']}, valid until {page['expires_at']}")
+    table.caption = escape("\n".join(notes))
     return table
 
 
-def monitoring_table(verdicts: Sequence[Mapping[str, Any]]) -> Table:
-    """What monitoring concluded of the quotes just given."""
-    table = _table("Monitoring", "job", "verdict", "checks", "what did not pass")
-    for verdict in verdicts:
-        failing = [check for check in verdict["checks"] if check["status"] != "pass" and check.get("decides", True)]
-        shown = "; ".join(f"{check['name']} ({check['status']})" for check in failing[:4])
-        more = f" and {len(failing) - 4} more" if len(failing) > 4 else ""
-        table.add_row(verdict["job"], _verdict(verdict["status"]), str(len(verdict["checks"])), shown + more)
+def monitoring_table(reports: Sequence[Mapping[str, Any]]) -> Table:
+    """What monitoring reports about the quotes just given."""
+    table = _table("Monitoring", "job", "status", "checks", "did not pass", numbers=("checks",))
+    for report in reports:
+        failing = [check for check in report["checks"] if check["status"] != "pass" and check.get("decides", True)]
+        shown = "; ".join(f"{check['name']} ({check['status']})" for check in failing[:SHOWN_CHECKS])
+        more = f" and {len(failing) - SHOWN_CHECKS} more" if len(failing) > SHOWN_CHECKS else ""
+        table.add_row(report["job"], _coloured(report["status"]), str(len(report["checks"])), shown + more)
     return table
 
 
-def _table(title: str, *columns: str, numbers: Sequence[str] = ("rows", "set aside", "rules", "checks")) -> Table:
+def _table(title: str, *columns: str, numbers: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", caption_justify="left", title_style="bold")
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        right = column in numbers
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
     return table
 
 
-def _verdict(verdict: str) -> str:
-    return f"[{VERDICTS.get(verdict.replace('_', ' '), 'white')}]{verdict}[/]"
+def _coloured(status: str) -> str:
+    return f"[{COLOURS.get(status, 'white')}]{status}[/]"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else figure(value)
 
 
-def _money(minor: int, currency: str) -> str:
-    return f"{minor / 100:,.2f} {currency}"
+def _provenance(folder: RunFolder) -> str:
+    """What in the data was derived or simulated: each note once, with the tables that it is about."""
+    tables: dict[str, list[str]] = {}
+    for table, what in read_json(folder.tables / "metadata.json").get("provenance", {}).items():
+        if what != "recorded":
+            tables.setdefault(what, []).append(table)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in tables.items())

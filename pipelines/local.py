@@ -1,8 +1,8 @@
-"""Runs the training pipeline on this machine by KFP's own local runner.
+"""Runs the training pipeline on this machine with KFP's own local runner.
 
-Each attempt works in a folder of its own; what a reader needs is copied out whole, so a killed attempt leaves nothing
-that could be mistaken for a result. The runner gives no exception of a step, only its printed lines: the last error
-of ours among them is raised again here.
+Each attempt works in a folder of its own, and its results are copied out whole: a killed attempt leaves nothing that
+could be mistaken for a result. The runner hands over no exception of a step, only its printed lines; the last error of
+ours among them is raised again here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from fairtag.base.files import directory_atomic, write_atomic
 
 ATTEMPTS = "steps"
 LOG = "pipeline.log"
-# What is copied out of an attempt: name in the run folder -> (step, its output).
+# What is copied out of an attempt: name in the folder of the run, then step and output.
 PUBLISHED: dict[str, tuple[str, str]] = {
     "DECISION.json": ("evaluate", "decision"),
     "DECISION.html": ("evaluate", "report"),
@@ -42,7 +42,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class StepFailed(FairtagError):
-    """A step ended with an error that is not one of ours.
+    """A step ended with an error that is not of our own error tree.
 
     Args:
         step: Name of the step.
@@ -51,13 +51,13 @@ class StepFailed(FairtagError):
     """
 
     def __init__(self, step: str, message: str, log: Path) -> None:
-        super().__init__(f"step {step} failed: {message or 'without a message'}; its output is in {log}")
+        super().__init__(f"step {step} failed: {message or 'it left no message'}; its output is in {log}")
         self.step = step
 
 
 @dataclass
 class _Watcher(io.TextIOBase):
-    """Takes the runner's output line by line: into the log, to the progress display, and into memory of errors."""
+    """Reads the runner's output line by line: writes the log, reports progress and remembers the last error."""
 
     log: io.TextIOBase
     progress: Callable[[str, str], None]
@@ -90,13 +90,13 @@ class _Watcher(io.TextIOBase):
 def run_pipeline(
     arguments: Mapping[str, Any], out: Path, progress: Callable[[str, str], None], runner: str = "process"
 ) -> None:
-    """Run every step, each in a process or a container of its own, and copy what a reader needs into ``out``.
+    """Run every step in a process or a container of its own, and copy what a reader needs into ``out``.
 
     Args:
         arguments: Parameters of :func:`pipelines.training.training`.
         out: Folder of the run.
-        progress: Told (step, line) as the steps go.
-        runner: process, or docker for our images.
+        progress: Called with (step, line) as the steps go.
+        runner: ``process``, or ``docker`` for our images.
 
     Raises:
         FairtagError: A step's own error, raised again.
@@ -105,7 +105,7 @@ def run_pipeline(
     from pipelines.training import training
 
     if "python3" in str(out):
-        raise ConfigError(f"--out {out}: KFP's local runner rewrites 'python3' in paths; choose another folder")
+        raise ConfigError(f"--out {out}: KFP's local runner rewrites 'python3' in paths; choose a folder without it")
     attempts = out / ATTEMPTS
     shutil.rmtree(attempts, ignore_errors=True)  # of a killed attempt; finished ones are copied out
     attempts.mkdir(parents=True)
@@ -148,7 +148,7 @@ def _running(runner: Any, attempts: Path, watcher: _Watcher) -> Iterator[None]:
 
 
 def publish(attempts: Path, out: Path) -> None:
-    """Copy the outputs of the newest attempt that exist; each is whole or absent in ``out``."""
+    """Copy the outputs of the newest attempt; each is whole in ``out``, or absent when the attempt did not make it."""
     runs = sorted(attempts.iterdir(), key=lambda folder: folder.stat().st_mtime)
     for name, (step, output) in PUBLISHED.items():
         source = runs[-1] / step / output if runs else None

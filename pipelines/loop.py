@@ -1,7 +1,7 @@
 """The whole loop on one machine: pipeline, endpoint, priced pages, reports.
 
-A run that finished is not run again for the same data, code and settings; one that was killed starts over, training
-from its checkpoint.
+A finished run is not repeated for the same data, code and settings. A run that was killed starts over, and training
+resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from fairtag.base.files import read_json, write_json
 from fairtag.model.decision import read_decision, require_accepted
 from fairtag.model.manifest import read_manifest, verify_files
 from monitoring.runner import JOBS
-from pipelines.answers import answer_quotes, watching_options
 from pipelines.endpoint import MODEL, serve
-from pipelines.fingerprint import code_version, data_fingerprint
 from pipelines.local import run_pipeline
-from pipelines.replay import held_out_requests, replay, search_request
-from pipelines.settings import RunLayout, RunSettings
+from pipelines.results_page import read_titles, write_results_page
+from pipelines.run_folder import RunFolder, code_version, data_fingerprint
+from pipelines.settings import RunSettings
+from pipelines.traffic import held_out_requests, outcome_options, replay, search_request, simulate_purchases
 from serving.protocol.client import RestClient
 
 Progress = Callable[[str, str], None]
 
-SCHEMA = "fairtag.run/1"
+SCHEMA = "fairtag.run/2"
 AUDIT = "audit_groups.parquet"
 
 
@@ -41,44 +41,39 @@ class LoopReport:
     """What a loop did.
 
     Args:
-        again: Whether the pipeline had run before and was left alone.
-        request: The page that is shown.
-        page: Its answer.
-        verdicts: Verdicts of the monitoring jobs.
-        pages: Pages that were priced.
-        pages_per_second: Their rate, one request after the other.
+        again: Whether the same run had finished before and was not repeated.
+        request: Request of the page that is shown.
+        page: That page.
+        reports: Reports of the monitoring jobs.
     """
 
     again: bool
     request: dict[str, Any]
     page: dict[str, Any]
-    verdicts: list[dict[str, Any]]
-    pages: int
-    pages_per_second: float
+    reports: list[dict[str, Any]]
 
 
 def run_loop(
-    settings: RunSettings, jurisdiction: str, progress: Progress, *, force: bool = False, train_only: bool = False
+    settings: RunSettings, progress: Progress, *, force: bool = False, train_only: bool = False
 ) -> LoopReport | None:
-    """Run the pipeline, serve what was accepted, price held-out pages and judge the quotes.
+    """Run the pipeline, serve the accepted model, price held-out pages and monitor the quotes.
 
     Args:
-        settings: What is asked.
-        jurisdiction: Where the replayed customers are.
-        progress: Told (step, line).
-        force: Run the pipeline even where nothing changed.
-        train_only: End with the live model: what serves it takes it up by itself.
+        settings: What is asked for.
+        progress: Called with (step, line).
+        force: Run the pipeline even when nothing changed.
+        train_only: Stop when the model is live; a running endpoint takes it up by itself.
 
     Returns:
-        What was priced and found; None for ``train_only``.
+        What was priced and reported; None with ``train_only``.
 
     Raises:
         FairtagError: A step's own error; DecisionRejected when the model is not good enough to serve.
     """
-    layout = settings.layout
-    with _alone(layout):
+    folder = settings.folder
+    with _alone(folder):
         again = train_and_decide(settings, progress, force=force)
-        return None if train_only else serve_and_watch(layout, jurisdiction, progress, again=again)
+        return None if train_only else serve_and_monitor(folder, settings.local.jurisdiction, progress, again=again)
 
 
 def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool = False) -> bool:
@@ -87,128 +82,131 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
     Returns:
         Whether it had finished before.
     """
-    layout = settings.layout
+    folder = settings.folder
     progress("fingerprint", "source files and code")
-    data, code = data_fingerprint(settings.dataset, settings.data, settings.seed), code_version()
+    data, code = data_fingerprint(settings.data.dataset, settings.data.folder, settings.seed), code_version()
     key = settings.key(data, code)
-    if not force and _finished(layout, key):
+    if not force and _finished(folder, key):
         return True
-    layout.state.unlink(missing_ok=True)
+    folder.state.unlink(missing_ok=True)
     started = time.time()
     try:
-        run_pipeline(settings.arguments(data, code), layout.root, progress, settings.runner)
-        verdict = "accepted"
+        run_pipeline(settings.arguments(data, code), folder.root, progress, settings.local.runner)
+        end = "accepted"
     except DecisionRejected:
-        verdict = "rejected"
+        end = "rejected"
         raise
     except FairtagError:
-        verdict = "failed"
+        end = "failed"
         raise
     finally:
         if sys.exc_info()[0] is None or isinstance(sys.exc_info()[1], FairtagError):
-            _note(layout, key, verdict, time.time() - started, data, code)
+            _note(folder, key, end, time.time() - started, data, code)
     return False
 
 
-def serve_and_watch(layout: RunLayout, jurisdiction: str, progress: Progress, *, again: bool) -> LoopReport:
-    """Price held-out pages at a real endpoint and let monitoring judge the quotes."""
-    requests = held_out_requests(layout.root / "training_set.parquet", jurisdiction)
+def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: bool) -> LoopReport:
+    """Price held-out pages at a real endpoint and run monitoring over the quotes."""
+    requests = held_out_requests(folder.root / "training_set.parquet", jurisdiction)
     progress("serve", "starting the endpoint")
     began = time.time()
     with (
-        serve(layout.live, layout.features, layout.serving) as address,
+        serve(folder.live, folder.features, folder.serving) as address,
         RestClient(address, MODEL, timeout=60) as client,
     ):
         progress("quote", f"0 of {len(requests)} held-out pages priced")
         asked = time.monotonic()
-        answers = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} held-out pages priced"))
-        rate = len(answers) / (time.monotonic() - asked)
-        progress("quote", f"{len(answers)} held-out pages priced, {rate:.0f} a second")
-        telling = max(range(len(answers)), key=lambda n: _telling(answers[n]))
-        search = search_request([requests[telling]])
-        shown = (search, client.pages([search])[0]) if search else (requests[telling], answers[telling])
-    if bought := answer_quotes(layout, datetime.fromtimestamp(began, UTC)):
-        progress("answer", f"{bought} purchases by simulated customers")
-    verdicts = watch(layout, time.time() - began, progress)
-    return LoopReport(again, *shown, verdicts, len(answers), rate)
+        pages = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} held-out pages priced"))
+        rate = len(pages) / (time.monotonic() - asked)
+        progress("quote", f"{len(pages)} held-out pages priced, {rate:.0f} a second")
+        best = max(range(len(pages)), key=lambda n: _variety(pages[n]))
+        search = search_request([requests[best]])
+        request, page = (search, client.pages([search])[0]) if search else (requests[best], pages[best])
+    write_results_page(folder.results_page, request, page, read_titles(folder.live))
+    if purchases := simulate_purchases(folder, datetime.fromtimestamp(began, UTC)):
+        progress("purchases", f"{purchases} by simulated customers")
+    return LoopReport(again, request, page, monitor(folder, time.time() - began, progress))
 
 
-def watch(layout: RunLayout, seconds: float, progress: Progress) -> list[dict[str, Any]]:
-    """Run every monitoring job over the quotes of the last seconds; returns their verdicts.
+def monitor(folder: RunFolder, seconds: float, progress: Progress) -> list[dict[str, Any]]:
+    """Run every monitoring job over the quotes of the last seconds; returns their reports.
 
     Raises:
-        FairtagError: No job wrote a verdict.
+        FairtagError: No job wrote a report.
     """
     progress("monitor", "reading the quote log")
     minutes = int(seconds / 60) + 2  # a whole minute on each side, for rounding and the flush of the log
-    found = [layout.reports / f"{job}.json" for job in JOBS]
-    for verdict in found:
-        verdict.unlink(missing_ok=True)
-    line = [sys.executable, "-m", "monitoring", "all", *monitoring_options(layout, "all", f"{minutes}m")]
+    files = [folder.reports / f"{job}.json" for job in JOBS]
+    for file in files:
+        file.unlink(missing_ok=True)
+    line = [sys.executable, "-m", "monitoring", "all", *monitoring_options(folder, "all", f"{minutes}m")]
     done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
-    verdicts = [read_json(verdict) for verdict in found if verdict.is_file()]
-    if not verdicts:
-        raise FairtagError(f"monitoring wrote no verdict: {(done.stderr or done.stdout).strip()[-300:]}")
-    progress("monitor", ", ".join(f"{verdict['job']} {verdict['status']}" for verdict in verdicts))
-    return verdicts
+    reports = [read_json(file) for file in files if file.is_file()]
+    if not reports:
+        raise FairtagError(f"monitoring wrote no report: {(done.stderr or done.stdout).strip()[-300:]}")
+    progress("monitor", ", ".join(f"{report['job']} {report['status']}" for report in reports))
+    return reports
 
 
-def monitoring_options(layout: RunLayout, job: str, window: str) -> list[str]:
+def monitoring_options(folder: RunFolder, job: str, window: str) -> list[str]:
     """Options of ``python -m monitoring`` for the quotes and the live model of a run."""
     options = {
-        "--quotes": layout.serving / "quotes",
-        "--model-folder": layout.live,
-        "--out": layout.reports,
-        "--workspace": layout.workspace,
+        "--quotes": folder.serving / "quotes",
+        "--model-folder": folder.live,
+        "--out": folder.reports,
+        "--workspace": folder.workspace,
         "--window": window,
     }
-    if job in ("fairness", "all") and (layout.tables / AUDIT).is_file():
-        options |= {"--audit": layout.tables / AUDIT, "--secret": layout.serving / "secrets" / "user_key"}
+    if job in ("fairness", "all") and (folder.tables / AUDIT).is_file():
+        options |= {"--audit": folder.tables / AUDIT, "--secret": folder.serving / "secrets" / "user_key"}
     if job in ("stock", "all"):
-        options["--tables"] = layout.tables
-    options |= watching_options(layout)
+        options["--tables"] = folder.tables
+    options |= outcome_options(folder)
     return [str(part) for option in options.items() for part in option]
 
 
-def _telling(page: dict[str, Any]) -> tuple[bool, int]:
-    """A page shows most of what the product does where its prices are personal and its reasons differ."""
+def _variety(page: dict[str, Any]) -> tuple[bool, int]:
+    """How much a page shows of what the product does: personal prices first, then the number of different reasons."""
     return page["personalised"], len({reason for item in page["items"] for reason in item["reasons"]})
 
 
-def _finished(layout: RunLayout, key: str) -> bool:
-    """Whether the same run finished, and what it made is still whole; a rejection stands as it is."""
-    if not layout.state.is_file() or read_json(layout.state).get("key") != key:
+def _finished(folder: RunFolder, key: str) -> bool:
+    """Whether the same run finished and its results are still intact; raises again what a rejection raised.
+
+    Raises:
+        DecisionRejected: It finished with a rejected model.
+        DigestMismatch: A file of the model was altered since.
+    """
+    state = read_json(folder.state) if folder.state.is_file() else {}
+    if state.get("key") != key or state.get("end") not in ("accepted", "rejected"):
         return False
-    verdict = read_json(layout.state)["verdict"]
-    if verdict not in ("accepted", "rejected"):
-        return False
-    decision = read_decision(layout.decision)
-    require_accepted(decision, layout.model_folder)
-    verify_files(layout.live, read_manifest(layout.live))
-    require_accepted(decision, layout.live)
+    decision = read_decision(folder.decision)
+    require_accepted(decision, folder.model_folder)
+    verify_files(folder.live, read_manifest(folder.live))
+    require_accepted(decision, folder.live)
     return True
 
 
-def _note(layout: RunLayout, key: str, verdict: str, seconds: float, data: str, code: str) -> None:
+def _note(folder: RunFolder, key: str, end: str, seconds: float, data: str, code: str) -> None:
     facts = {
         "key": key,
-        "verdict": verdict,
+        "end": end,
         "seconds": round(seconds, 1),
         "data_fingerprint": data,
         "code_version": code,
     }
-    write_json(layout.state, {"schema": SCHEMA, **facts})
+    write_json(folder.state, {"schema": SCHEMA, **facts})
 
 
 @contextmanager
-def _alone(layout: RunLayout) -> Iterator[None]:
-    layout.root.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(layout.root / ".lock")
+def _alone(folder: RunFolder) -> Iterator[None]:
+    folder.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.root / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise ConfigError(
-            f"--out {layout.root}: another run works there; wait for it or choose another folder"
+            f"--out {folder.root}: another run works there; wait until it ends, or choose another folder"
         ) from error
     try:
         yield

@@ -1,152 +1,311 @@
-"""The frozen settings of a local run, and the parameters of the pipeline that follow from them."""
+"""Every setting of a run of the training pipeline, written once.
+
+:class:`RunSettings` gives the options of ``fairtag run``, ``submit`` and ``compile``, the parameters of the Kubeflow
+pipeline, what the file of ``--settings`` may hold, the checks, and the table in ``docs/configuration.md``
+(:mod:`pipelines.options` and :mod:`pipelines.configuration` read them off it). A new setting is one field here, and its
+use.
+
+>>> RunSettings(data={"items": 500}).data.items
+500
+>>> RunSettings(data={"items": 0})
+Traceback (most recent call last):
+    ...
+fairtag.base.errors.ConfigError: data.items: 0 is refused; it must be greater than or equal to 1 (Products of the ...)
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, model_validator
+
+from components.images import IMAGES
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
-from fairtag.encoder.config import PRESETS
+from fairtag.base.settings import Settings, layered, parse
+from pipelines.options import Setting, flat, setting
+from pipelines.run_folder import RunFolder
 
-RUNNERS = ("process", "docker")
+SECRET = "fairtag-steps"  # noqa: S105 - the name of a Kubernetes secret, which k8s/secrets.sh makes
+EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
-@dataclass(frozen=True)
-class RunSettings:
-    """What a person asks of one run.
+class DataSettings(Settings):
+    """The shop's tables."""
 
-    Args:
-        out: Folder of the run; everything it makes lies under it.
-        dataset: Name of the data set.
-        data: Folder of the data set.
-        preset: Of the encoder: demo (about five minutes on two cores in all), standard or gpu.
-        seed: Seed of everything drawn.
-        items: Products of the simulated shop.
-        users: Customers of the simulated shop.
-        impressions: Items shown in the simulated shop.
-        max_quarantined: Share of a table's rows above which broken rows refuse it.
-        encoder: Settings of the encoder that differ from the preset.
-        redis: host:port of a Redis online store; SQLite when None.
-        registry: Address of an MLflow server; a folder under ``out`` when None.
-        runner: Where a step runs: in a process, or with docker in our images.
-    """
+    dataset: str = setting(
+        "synthetic",
+        "Data set: synthetic (a simulated shop), csv or parquet (your tables), or one of the studies' data sets.",
+    )
+    folder: Path | None = setting(None, "Folder of the data set; for csv and parquet, of your tables.", name="data")
+    fingerprint: str = setting(
+        "",
+        "Digest of the source files: steps whose inputs did not change are taken from the cache.",
+        name="data_fingerprint",
+        only="submit",
+    )
+    items: int = setting(3_000, "Products of the simulated shop.", ge=1)
+    users: int = setting(5_000, "Customers of the simulated shop.", ge=1)
+    impressions: int = setting(200_000, "Items shown to customers of the simulated shop.", ge=1)
+    max_quarantined: float = setting(
+        0.05,
+        "Largest share of a table's rows that may break a critical rule; above it the table is refused.",
+        ge=0,
+        lt=1,
+    )
 
-    out: Path
-    dataset: str = "synthetic"
-    data: Path | None = None
-    preset: str = "demo"
-    seed: int = 0
-    items: int = 3_000
-    users: int = 5_000
-    impressions: int = 200_000
-    max_quarantined: float = 0.05
-    encoder: dict[str, Any] = field(default_factory=dict)
-    redis: str | None = None
-    registry: str | None = None
-    runner: str = "process"
 
-    def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
-            raise ConfigError(f"--preset {self.preset!r} is refused; it must be one of {', '.join(PRESETS)}")
-        if self.runner not in RUNNERS:
-            raise ConfigError(f"--runner {self.runner!r} is refused; it must be one of {', '.join(RUNNERS)}")
-        if not 0 <= self.max_quarantined < 1:
-            raise ConfigError(f"--max-quarantined {self.max_quarantined} is refused; it is a share, 0 up to below 1")
+class EncoderSettings(Settings):
+    """The text encoder that is fine-tuned."""
+
+    preset: Literal["demo", "standard", "gpu"] = setting(
+        "demo",
+        "Settings of the encoder: demo takes minutes on two cores; standard and gpu train to the end.",
+        submit="standard",
+    )
+    settings: dict[str, Any] = setting(
+        {},
+        "Encoder settings that differ from the preset, such as the base model.",
+        name="encoder",
+        document="fairtag.encoder.config:EncoderConfig",
+    )
+    epochs: int | None = setting(None, "Passes of the encoder over the judged pairs.", only="run")
+    max_steps: int | None = setting(None, "Most steps of the encoder; 0 leaves it as it came.", only="run")
+    checkpoints: str = setting("", "Folder that outlives a killed training step; empty for none.", only="submit")
 
     @property
-    def layout(self) -> RunLayout:
-        """Where things lie."""
-        return RunLayout(self.out.absolute())
+    def changes(self) -> dict[str, Any]:
+        """What differs from the preset, the two shortcuts included."""
+        short = {"epochs": self.epochs, "max_steps": self.max_steps}
+        schedule = {name: value for name, value in short.items() if value is not None}
+        return layered(self.settings, {"schedule": schedule}) if schedule else self.settings
+
+    @model_validator(mode="after")
+    def _known(self) -> EncoderSettings:
+        if self.changes:
+            from fairtag.encoder.config import preset
+
+            preset(self.preset, self.changes)
+        return self
+
+
+class StoreSettings(Settings):
+    """Where features and models are kept."""
+
+    features: str = setting("/features", "Feature folder that serving reads.", only="submit")
+    feature_environment: Literal["local", "redis", "cluster"] = setting(
+        "local", "Feature stores: local (SQLite), redis, or cluster (Redis and an SQL registry).", only="submit"
+    )
+    redis: str = setting("", "host:port of Redis as the online feature store; empty for SQLite.")
+    feature_registry: str = setting("", "Address of Feast's SQL registry.", only="submit")
+    registry: str = setting(
+        "", "Address of the MLflow server; empty for a registry in the run's folder.", submit="http://mlflow:5000"
+    )
+    target: str = setting(
+        "/models",
+        "Where the model goes live: a folder, or a kserve:// address (docs/cluster.md).",
+        only="submit",
+    )
+
+
+def image_map(given: Any) -> Any:
+    """Images by role from ``role=image`` texts.
+
+    Raises:
+        ConfigError: A text is not such a pair, or the role is unknown.
+    """
+    pairs = _pairs(given)
+    for role, image in pairs.items() if isinstance(pairs, dict) else ():
+        if role not in IMAGES or not image:
+            raise ConfigError(f"{role}={image} is refused; write role=image with a role of {', '.join(IMAGES)}")
+    return pairs
+
+
+def label_map(given: Any) -> Any:
+    """Labels of nodes from ``label=value`` texts.
+
+    Raises:
+        ConfigError: A text is not such a pair.
+    """
+    pairs = _pairs(given)
+    for label, value in pairs.items() if isinstance(pairs, dict) else ():
+        if not label or not value:
+            raise ConfigError(f"{label}={value} is refused; write label=value")
+    return pairs
+
+
+def toleration_list(given: Any) -> Any:
+    """Tolerations from taints as ``kubectl taint`` writes them: ``key=value:effect`` or ``key:effect``.
+
+    Raises:
+        ConfigError: A text is not such a taint.
+    """
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return given
+    return [_toleration(each) if isinstance(each, str) else each for each in given]
+
+
+def _pairs(given: Any) -> Any:
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return dict(str(pair).partition("=")[::2] for pair in given)
+    return given
+
+
+def _toleration(text: str) -> dict[str, str]:
+    taint, _, effect = text.rpartition(":")
+    key, equals, value = taint.partition("=")
+    if not key or effect not in EFFECTS or (equals and not value):
+        raise ConfigError(f"{text!r} is refused; write key=value:effect or key:effect, effect of {', '.join(EFFECTS)}")
+    match = {"operator": "Equal", "value": value} if equals else {"operator": "Exists"}
+    return {"key": key, **match, "effect": effect}
+
+
+class Platform(Settings):
+    """What a cluster decides about the steps: images, accelerators, sizes."""
+
+    images: Annotated[dict[str, str], BeforeValidator(image_map)] = setting(
+        {}, "role=image of the roles data and train; repeat it.", name="image", many=True
+    )
+    gpus: int = setting(0, "Accelerators of the training step; 0 trains on the processor.", ge=0)
+    gpu_type: str = setting("nvidia.com/gpu", "Resource name of the accelerator.")
+    node_selector: Annotated[dict[str, str], BeforeValidator(label_map)] = setting(
+        {}, "label=value of the nodes that the training step may run on; repeat it.", many=True
+    )
+    tolerations: Annotated[list[dict[str, str]], BeforeValidator(toleration_list)] = setting(
+        [],
+        "Taint that the training step tolerates, key=value:effect or key:effect; repeat it.",
+        name="toleration",
+        many=True,
+    )
+    cpu: int = setting(4, "Most processors of a step; a quarter of them is requested.", ge=1)
+    memory: int = setting(8, "Most memory of a step, GiB; half of it is requested.", ge=1)
+    secret: str = setting(SECRET, "Kubernetes secret with the stores' addresses and keys; '' for none.")
+    spark: str = setting("", "Spark master of the steps on tables, such as spark://spark.fairtag:7077; '' for none.")
+
+
+class LocalSettings(Settings):
+    """A run on this machine."""
+
+    out: Path = setting(Path("runs/demo"), "Folder of the run; everything it makes lies under it.")
+    runner: Literal["process", "docker"] = setting(
+        "process", "Where each step runs: in a process, or with docker in our images, locked down."
+    )
+    jurisdiction: str = setting("US-NY", "Where the customers are (ISO 3166: DE, US-NY); decides the disclosure.")
+
+
+class RunSettings(Settings):
+    """What a person asks of one run of the training pipeline, on this machine or on a cluster."""
+
+    seed: int = setting(0, "Seed of everything that is drawn.", ge=0)
+    data: DataSettings = DataSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    demand: dict[str, Any] = setting(
+        {}, "Priors of the demand model, where they differ.", document="fairtag.demand.fit:DemandConfig"
+    )
+    policy: dict[str, Any] = setting(
+        {},
+        "What the shop allows (limits, endings, exploration), where it differs.",
+        document="fairtag.policy.pricing_policy:PricingPolicy",
+    )
+    evaluation: dict[str, Any] = setting(
+        {}, "Thresholds of the gates, where they differ.", document="fairtag.evaluation.limits:EvaluationLimits"
+    )
+    stores: StoreSettings = StoreSettings()
+    code_version: str = setting("", "Version of the code, for the lineage.", only="submit")
+    local: LocalSettings = setting(LocalSettings(), "A run on this machine.", only="run")
+    platform: Platform = setting(Platform(), "What a cluster decides about the steps.", only="submit")
+
+    @model_validator(mode="after")
+    def _documents_are_settings(self) -> RunSettings:
+        # A class of the core is imported only where something differs: --help must not wait for SciPy.
+        for each in flat(RunSettings):
+            given = each.value(self)
+            if each.facts["document"] and len(each.path) == 1 and given:
+                parse(document_class(each.facts["document"]), given, each.name)
+        return self
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder of the run."""
+        return RunFolder(self.local.out.absolute())
+
+    def parameters(self) -> dict[str, Any]:
+        """The value of each parameter of the pipeline."""
+        values = {each.name: each.value(self) for each in pipeline_settings()}
+        return {name: parameter_text(value) for name, value in {**values, "encoder": self.encoder.changes}.items()}
+
+    def changed_parameters(self) -> dict[str, Any]:
+        """The parameters that differ from the pipeline's own defaults."""
+        defaults = {each.name: parameter_text(each.default("submit")) for each in pipeline_settings()}
+        return {name: value for name, value in self.parameters().items() if value != defaults[name]}
 
     def arguments(self, data_fingerprint: str, code_version: str) -> dict[str, Any]:
-        """Parameters of :func:`pipelines.training.training`."""
-        layout = self.layout
+        """The parameters of a run on this machine: its stores lie in its folder where none is named.
+
+        Args:
+            data_fingerprint: Digest of the source files.
+            code_version: Version of the code.
+        """
+        folder = self.folder
         return {
-            "dataset": self.dataset,
-            "data": str(self.data.absolute()) if self.data else "",
+            **self.parameters(),
+            "data": str(self.data.folder.absolute()) if self.data.folder else "",
             "data_fingerprint": data_fingerprint,
-            "items": self.items,
-            "users": self.users,
-            "impressions": self.impressions,
-            "max_quarantined": self.max_quarantined,
-            "preset": self.preset,
-            "encoder_settings": json.dumps(self.encoder),
-            "checkpoints": str(layout.checkpoints),
-            "features": str(layout.features),
-            "feature_environment": "redis" if self.redis else "local",
-            "redis": self.redis or "",
-            "registry": self.registry or str(layout.registry),
-            "target": str(layout.root),
             "code_version": code_version,
-            "seed": self.seed,
+            "checkpoints": str(folder.checkpoints),
+            "features": str(folder.features),
+            "feature_environment": "redis" if self.stores.redis else "local",
+            "registry": self.stores.registry or str(folder.registry),
+            "target": str(folder.root),
         }
 
     def key(self, data_fingerprint: str, code_version: str) -> str:
-        """What makes two runs the same: data, code and every setting but the folder's place and the runner."""
-        asked = {name: value for name, value in asdict(self).items() if name not in ("out", "data", "runner")}
+        """Digest of what makes two runs the same: data, code and every setting but places and the runner."""
+        asked = {name: value for name, value in self.parameters().items() if name != "data"}
         return sha256_text(canonical_json([asked, data_fingerprint, code_version]))
 
 
-@dataclass(frozen=True)
-class RunLayout:
-    """Where things lie under the folder of a run."""
+def document_class(name: str) -> type[Any]:
+    """The class of the core that ``module:Class`` names."""
+    module, _, kind = name.partition(":")
+    found: type[Any] = getattr(import_module(module), kind)
+    return found
 
-    root: Path
 
-    @property
-    def state(self) -> Path:
-        """What was run, and how it ended."""
-        return self.root / "run.json"
+def pipeline_settings() -> list[Setting]:
+    """The settings that are parameters of the Kubeflow pipeline, in its order."""
+    return [each for each in flat(RunSettings, "submit") if each.group is not Platform]
 
-    @property
-    def decision(self) -> Path:
-        """The decision document."""
-        return self.root / "DECISION.json"
 
-    @property
-    def model_folder(self) -> Path:
-        """The model folder of the last run, accepted or not."""
-        return self.root / "model_folder"
+def parameter_text(value: Any) -> Any:
+    """A value as Kubeflow takes it: a number as it is, anything else as a text."""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, dict):
+        return canonical_json(value)
+    return "" if value is None else str(value)
 
-    @property
-    def tables(self) -> Path:
-        """The validated tables."""
-        return self.root / "tables"
 
-    @property
-    def features(self) -> Path:
-        """The feature folder that serving reads."""
-        return self.root / "features"
+def with_parameters(body: Callable[[Any], None]) -> Callable[..., None]:
+    """A function of one namespace of parameters as one that declares each of them, as ``@dsl.pipeline`` reads it."""
+    declared = pipeline_settings()
 
-    @property
-    def registry(self) -> Path:
-        """The embedded model registry."""
-        return self.root / "registry"
+    def pipeline(*given: Any) -> None:
+        body(SimpleNamespace(**{each.name: value for each, value in zip(declared, given, strict=True)}))
 
-    @property
-    def checkpoints(self) -> Path:
-        """What a killed training goes on from."""
-        return self.root / "checkpoints"
-
-    @property
-    def live(self) -> Path:
-        """The pointer to the model that serves."""
-        return self.root / "live"
-
-    @property
-    def serving(self) -> Path:
-        """Keys and quote log of the endpoint."""
-        return self.root / "serving"
-
-    @property
-    def reports(self) -> Path:
-        """Verdicts and reports of monitoring."""
-        return self.root / "reports"
-
-    @property
-    def workspace(self) -> Path:
-        """Evidently's workspace, with a snapshot of each run of a job: ``make monitor-ui`` opens it."""
-        return self.root / "workspace"
+    parameters = []
+    for each in declared:
+        default = parameter_text(each.default("submit"))
+        parameters.append(
+            Parameter(each.name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=type(default))
+        )
+    said = "\n".join(f"    {each.name}: {each.field.description}" for each in declared)
+    pipeline.__name__ = body.__name__
+    pipeline.__doc__ = f"{body.__doc__}\n\nArgs:\n{said}\n"
+    pipeline.__signature__ = Signature(parameters, return_annotation=None)  # type: ignore[attr-defined]  # for inspect
+    return pipeline

@@ -1,6 +1,6 @@
 """Sends the training pipeline to Kubeflow Pipelines: version, experiment, run or schedule.
 
-Kubeflow has no idempotency key for runs: the run's name carries the digest of what it would do, and a run of that
+Kubeflow has no idempotency key for runs, so a run's name carries the digest of pipeline and parameters. A run of that
 name that is under way or has succeeded is found again instead of started twice.
 """
 
@@ -18,26 +18,27 @@ from typing import Any
 
 from fairtag.base.errors import ConfigError, TrainingError, UnavailableError
 from fairtag.base.files import canonical_json, sha256_text
-from pipelines.compilation import Target, compile_pipeline
+from pipelines.compilation import compile_pipeline
+from pipelines.settings import Platform
 from pipelines.training import NAME
 
 Progress = Callable[[str, str], None]
 
-ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
-GOOD = {"SUCCEEDED", "SKIPPED"}
+FINAL = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+SUCCESS = {"SUCCEEDED", "SKIPPED"}
 KEY_LENGTH = 12
 PAGE = 100
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What was sent.
+    """A run or a schedule on Kubeflow.
 
     Args:
-        run_id: The run, or the schedule.
+        run_id: Id of the run or of the schedule.
         name: Its name.
-        created: False when a run of the same name was found.
-        url: Where a person looks at it.
+        created: False when one of the same name was found.
+        url: Its page in Kubeflow's user interface.
     """
 
     run_id: str
@@ -51,8 +52,8 @@ class Kubeflow:
 
     Args:
         host: Address of the API, such as ``http://localhost:8888``.
-        namespace: Namespace of a multi-user installation.
-        token: Bearer token, where the API asks for one.
+        namespace: Namespace, in a multi-user installation.
+        token: Bearer token, if the API asks for one.
         experiment: Experiment of the runs.
     """
 
@@ -67,15 +68,15 @@ class Kubeflow:
             self._client = Client(host=self._host, existing_token=token, namespace=namespace or "kubeflow")
             self._experiment = str(self._client.create_experiment(experiment, namespace=namespace).experiment_id)
 
-    def submit(self, parameters: Mapping[str, Any], target: Target, *, name: str | None = None) -> Submission:
-        """Upload the pipeline where it changed and start a run, unless the same one is under way or has succeeded.
+    def submit(self, parameters: Mapping[str, Any], platform: Platform, *, name: str | None = None) -> Submission:
+        """Upload the pipeline if it changed and start a run, unless the same run is under way or has succeeded.
 
         Args:
             parameters: Parameters of the pipeline.
-            target: Images and accelerators.
+            platform: What the cluster decides about the steps.
             name: Name of the run; by default it carries the digest of pipeline and parameters.
         """
-        pipeline, version, digest = self._upload(target)
+        pipeline, version, digest = self._upload(platform)
         name = name or f"{NAME}-{_key(digest, parameters)}"
         if found := self._under_way(name):
             return self._submission(found, name, created=False)
@@ -85,20 +86,20 @@ class Kubeflow:
             )
         return self._submission(str(run.run_id), name, created=True)
 
-    def schedule(self, cron: str, parameters: Mapping[str, Any], target: Target) -> Submission:
-        """Start a run on a schedule, never two at once and none for the time it was away.
+    def schedule(self, cron: str, parameters: Mapping[str, Any], platform: Platform) -> Submission:
+        """Start runs on a schedule: never two at once, and none to catch up on missed times.
 
         Args:
             cron: Six fields, seconds first, as Kubeflow takes it.
             parameters: Parameters of the pipeline.
-            target: Images and accelerators.
+            platform: What the cluster decides about the steps.
 
         Raises:
-            ConfigError: The schedule has not six fields.
+            ConfigError: The schedule does not have six fields.
         """
         if len(cron.split()) != 6:
             raise ConfigError(f"--cron {cron!r} is refused; Kubeflow takes six fields, seconds first: '0 0 3 * * *'")
-        pipeline, version, digest = self._upload(target)
+        pipeline, version, digest = self._upload(platform)
         name = f"{NAME}-{_key(digest, {**parameters, 'cron': cron})}"
         with _answering(self._host):
             known = self._client.list_recurring_runs(page_size=PAGE, experiment_id=self._experiment).recurring_runs
@@ -122,13 +123,13 @@ class Kubeflow:
 
         Args:
             run_id: The run.
-            progress: Told (step, state) whenever a step's state changes.
+            progress: Called with (step, state) whenever a step's state changes.
             timeout: Longest wait, seconds.
-            every: Seconds between looks.
+            every: Seconds between two looks.
 
         Raises:
             TrainingError: The run ended without success; the message names its failed steps.
-            UnavailableError: It was not over in time.
+            UnavailableError: It did not end in time.
         """
         deadline, shown = time.monotonic() + timeout, dict[str, str]()
         while True:
@@ -139,19 +140,21 @@ class Kubeflow:
                 if shown.get(step) != state:
                     progress(step, state)
             shown = tasks
-            if run.state in ENDED:
+            if run.state in FINAL:
                 break
             if time.monotonic() > deadline:
-                raise UnavailableError(f"run {run_id} is {run.state} after {timeout:.0f} s; it goes on without us")
+                raise UnavailableError(
+                    f"run {run_id} is {run.state} after {timeout:.0f} s; it goes on without us, see {self._url(run_id)}"
+                )
             time.sleep(every)
-        if run.state not in GOOD:
+        if run.state not in SUCCESS:
             failed = ", ".join(step for step, state in tasks.items() if state == "FAILED") or "no step"
             raise TrainingError(f"run {run_id} ended {run.state}: {failed} failed; see {self._url(run_id)}")
 
-    def _upload(self, target: Target) -> tuple[str, str, str]:
-        """Pipeline, version and digest of what is compiled; a version that is there already is taken."""
+    def _upload(self, platform: Platform) -> tuple[str, str, str]:
+        """Ids of pipeline and version, and the digest; a version that is there already is reused."""
         with tempfile.TemporaryDirectory() as folder, _answering(self._host):
-            package = compile_pipeline(Path(folder) / f"{NAME}.yaml", target)
+            package = compile_pipeline(Path(folder) / f"{NAME}.yaml", platform)
             digest = sha256_text(package.read_text())[:KEY_LENGTH]
             pipeline = self._client.get_pipeline_id(NAME)
             if pipeline is None:
@@ -169,7 +172,7 @@ class Kubeflow:
                 page_size=PAGE, sort_by="created_at desc", experiment_id=self._experiment
             ).runs
         for run in runs or []:
-            if run.display_name == name and (run.state in GOOD or run.state not in ENDED):
+            if run.display_name == name and (run.state in SUCCESS or run.state not in FINAL):
                 return str(run.run_id)
         return None
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.fairness.audit_limits import AuditLimits
-from fairtag.fairness.group_measures import Side
+from fairtag.fairness.group_measures import AuditSample
 from fairtag.profile.builder import Profile
 from monitoring.detect.checks import Judge
 from monitoring.detect.scan import scan
@@ -75,7 +75,7 @@ class Watch:
 
     def _fairness(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
         del outcomes
-        side = Side.of(quotes, self.groups)
+        side = AuditSample.of(quotes, self.groups)
         attribute = str(self.groups[schema.ATTRIBUTE].iloc[0])
         changes = {group: gap_of(side, group) for group in side.names}
         judge = Judge(self.settings, len(changes), 1.0, self._state("fairness"))

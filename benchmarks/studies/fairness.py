@@ -21,7 +21,7 @@ from fairtag.fairness.audit import audit
 from fairtag.fairness.audit_limits import AuditLimits
 from fairtag.fairness.corridor import Population, optimal_corridor, population, trade_off
 from fairtag.fairness.sequential import SequentialState, look
-from fairtag.simulator.simulation import SMALL, Planted, simulate_market
+from fairtag.simulator.simulation import SMALL, PlantedDemand, simulate_shop
 from fairtag.solver.page_solver import solve_pages
 
 RHOS = (1.02, 1.05, 1.10, 1.15, 1.25, 1.50)
@@ -49,7 +49,7 @@ def run(data: Path | None) -> Result:
         f"Peeking: {HOURS} hourly looks at a log without any gap, an alarm at any of them counts.",
     )
     rows = (
-        *trade_off_rows(simulate_market(SMALL, seed=1).planted),
+        *trade_off_rows(simulate_shop(SMALL, seed=1).planted),
         *(row for gap in GAPS for row in audit_rows(gap)),
         *peeking_rows(),
         *kill_rows(),
@@ -58,7 +58,7 @@ def run(data: Path | None) -> Result:
     return Result("fairness", "fairtag study fairness", rows, notes)
 
 
-def trade_off_rows(planted: Planted, customers: int = CUSTOMERS, items: int = ITEMS) -> Iterator[Row]:
+def trade_off_rows(planted: PlantedDemand, customers: int = CUSTOMERS, items: int = ITEMS) -> Iterator[Row]:
     """Share of the uplift of personal prices that each width keeps: corridors placed at their best, and under list."""
     sample = demand_sample(planted, customers, items, seed=1)
     lo, hi = np.maximum(FLOOR, sample.cost / (1 - MARGIN)), np.ones(items)
@@ -71,7 +71,7 @@ def trade_off_rows(planted: Planted, customers: int = CUSTOMERS, items: int = IT
         yield Row(f"kept_rho_{point.rho:.2f}", point.kept, unit="share of uplift", reference=f"{held:.3f} under list")
 
 
-def demand_sample(planted: Planted, customers: int, items: int, seed: int) -> Population:
+def demand_sample(planted: PlantedDemand, customers: int, items: int, seed: int) -> Population:
     """Customers of simulated pages facing items of the catalogue one at a time, each with its best price."""
     rng = np.random.default_rng(seed)
     behaviour = planted.behaviour[rng.choice(len(planted.behaviour), customers)]
@@ -148,7 +148,7 @@ def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tupl
     outcome = rng.normal(0, 0.01, users)[user] + rng.normal(0, 0.03, len(user))
     for hour in range(4, HOURS + 1):
         seen = slice(0, hour * an_hour)
-        estimate = fe.gap(fe.cells(user[seen], stratum[seen], outcome[seen]), group)
+        estimate = fe.gap(fe.panel(user[seen], stratum[seen], outcome[seen]), group)
         yield estimate.value, estimate.standard_error
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.studies.home_depot_command import Tell, told
 from fairtag.base import schema
 from fairtag.base.files import sha256_text, write_atomic
+from fairtag.base.settings import layered
 from fairtag.data import splits
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import TextEncoder, load_encoder
@@ -37,16 +38,12 @@ TAUGHT = ((0, 1), (2, 3))  # folds that teach each encoder
 SCORED = {0: 1, 1: 1, 2: 0, 3: 0, 4: 0}  # fold -> the encoder that has seen none of its terms
 SEED = 0
 SETTINGS: Mapping[str, Any] = {
-    "max_length": 32,
-    "epochs": 10,  # the steps end it first
-    "rows_per_query": 8,
-    "learning_rate": 5e-5,
-    "contrastive_weight": 0.1,
-    "order_weight": 0.1,
-    "holdout_share": 0.0,
-    "price_weight": 0.0,
-    "click_weight": 0.0,
-    "checkpoint_every": 50,
+    "base": {"max_length": 32},
+    "batch": {"rows_per_query": 8},
+    "objective": {"contrastive_weight": 0.1, "order_weight": 0.1, "price_weight": 0.0, "click_weight": 0.0},
+    "optimiser": {"learning_rate": 5e-5},
+    "schedule": {"epochs": 10, "checkpoint_every": 50},  # the steps end it first
+    "validation": {"holdout_share": 0.0},
     "seed": SEED,
 }
 
@@ -80,14 +77,20 @@ def fold_of(judgements: pd.DataFrame) -> NDArray[np.int64]:
 def untuned(judgements: pd.DataFrame, work: Path, tell: Tell) -> Said:
     """The published encoder's cosine of every row."""
     return _said(
-        "untuned", judgements, np.arange(len(judgements)), {"method": "none", "export": "fp32"}, None, work, tell
+        "untuned",
+        judgements,
+        np.arange(len(judgements)),
+        {"tuning": {"method": "none"}, "export": "fp32"},
+        None,
+        work,
+        tell,
     )
 
 
 def tuned(judgements: pd.DataFrame, number: int, steps: int, precision: str, work: Path, tell: Tell) -> Said:
     """Teach an encoder its two folds; the cosine of every row of the other three."""
     taught = np.isin(fold_of(judgements), TAUGHT[number])
-    changes = {**SETTINGS, "max_steps": steps, "precision": precision}
+    changes = layered(SETTINGS, {"schedule": {"max_steps": steps}, "hardware": {"precision": precision}})
     lesson = judgements[taught].reset_index(drop=True)
     return _said(f"encoder{number}", judgements, np.flatnonzero(~taught), changes, lesson, work, tell)
 
@@ -102,7 +105,7 @@ def _said(
     tell: Tell,
 ) -> Said:
     """Read what was kept, or train, score and keep."""
-    config = EncoderConfig(**{"max_length": 32, **settings})
+    config = EncoderConfig.from_json(layered({"base": {"max_length": 32}}, settings))
     key = sha256_text(config.fingerprint() + judgements.to_csv())[:12]
     file = work / f"{name}-{key}-said.npz"
     if not file.is_file():

@@ -77,14 +77,21 @@ def run(
     fold = fold_of(judgements)
     lesson = judgements[np.isin(fold, TAUGHT)].reset_index(drop=True)
     test = judgements[fold == SCORED].reset_index(drop=True)
-    settings = {**SETTINGS, "max_steps": steps, "precision": precision}
+    teacher = EncoderConfig.from_json(SETTINGS).override(
+        {"schedule": {"max_steps": steps}, "hardware": {"precision": precision}}
+    )
     with kept_in(work) as kept:
-        folders = {"teacher": kept / f"teacher-{EncoderConfig(**settings).fingerprint()[:12]}-{len(lesson)}"}
-        _train(EncoderConfig(**settings), lesson, folders["teacher"], "teacher", tell)
+        folders = {"teacher": kept / f"teacher-{teacher.fingerprint()[:12]}-{len(lesson)}"}
+        _train(teacher, lesson, folders["teacher"], "teacher", tell)
         for layers in LAYERS:
             name = f"student_{layers}_layers"
-            student = {**SETTINGS, "base": str(folders["teacher"] / MODEL), "method": "none"}
-            config = EncoderConfig(**student, student_layers=layers, student_steps=student_steps)
+            config = EncoderConfig.from_json(SETTINGS).override(
+                {
+                    "base": {"name": str(folders["teacher"] / MODEL)},
+                    "tuning": {"method": "none"},
+                    "student": {"layers": layers, "steps": student_steps},
+                }
+            )
             folders[name] = folders["teacher"].with_name(f"{folders['teacher'].name}-{layers}-{student_steps}")
             _train(config, lesson, folders[name], name, tell)
         scores = {}

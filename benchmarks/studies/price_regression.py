@@ -54,7 +54,7 @@ def run(data: Path | None) -> Result:
         raise MissingDataError("the study price-regression reads product_matching and online_retail; give --data")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        config = EncoderConfig(method="none", max_length=48, export="fp32")
+        config = EncoderConfig.from_json({"base": {"max_length": 48}, "tuning": {"method": "none"}, "export": "fp32"})
         sets = {**listings(data), "online_retail": retail(data)}
         texts: list[RoleText] = [("item", text) for items, _ in sets.values() for text in item_texts(items)]
         train_encoder(config, None, None, Path(scratch) / "encoder", texts=texts)

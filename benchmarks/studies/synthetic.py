@@ -24,7 +24,7 @@ from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.fit import DemandConfig, fit_demand, text_basis
 from fairtag.demand.logit import Prior, fit_logit
 from fairtag.evaluation.kill_test import confounder_kill_test
-from fairtag.simulator.simulation import MarketDesign, MarketSize, Planted, simulate_market
+from fairtag.simulator.simulation import PlantedDemand, ShopDesign, ShopSize, simulate_shop
 from fairtag.solver.page_solver import solve_pages
 
 RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000
@@ -86,7 +86,7 @@ class Shop:
         list_price: Money.
     """
 
-    planted: Planted
+    planted: PlantedDemand
     data: DemandData
     items: Ints
     similarity: Floats
@@ -108,8 +108,8 @@ class Shop:
 def simulate(rows: int, *, seed: int, endogenous: bool = False, page: int = PAGE) -> Shop:
     """Simulate a shop with ``rows`` impressions to learn from."""
     first = rows // page
-    size = MarketSize(400, 600, (first + LATER_PAGES) * page, page, wishes=400, judgements=300)
-    market = simulate_market(size, seed=seed, design=MarketDesign(endogenous=endogenous))
+    size = ShopSize(400, 600, (first + LATER_PAGES) * page, page, wishes=400, judgements=300)
+    market = simulate_shop(size, seed=seed, design=ShopDesign(endogenous=endogenous))
     planted, catalogue = market.planted, market.tables.latest_items()
     training = training_set(market.tables).iloc[: first * page]
     similarity = planted.similarity
@@ -161,7 +161,7 @@ def recovered(model: DemandModel, shop: Shop) -> dict[str, tuple[float, float, f
     truth, found = shop.planted, model.coefficients()
     pairs = {"kappa": (1.0, truth.kappa), "beta_s": (1.0, truth.beta_s)}
     for k, feature in enumerate(schema.USER_PRICING_FEATURES):
-        unit = float(truth.scale[k] / model.standard.scale[k])
+        unit = float(truth.scale[k] / model.scaling.scale[k])
         pairs |= {f"eta[{feature}]": (unit, float(truth.eta[k])), f"omega[{feature}]": (unit, float(truth.omega[k]))}
     if shop.data.first_stage.used:
         pairs["phi"] = (1.0, truth.phi)
@@ -176,9 +176,9 @@ def _plain(name: str) -> str:
     return name.replace("[", "_").replace("]", "").replace(" ", "_")
 
 
-def _by_category(model: DemandModel, truth: Planted) -> dict[str, tuple[float, float, float]]:
+def _by_category(model: DemandModel, truth: PlantedDemand) -> dict[str, tuple[float, float, float]]:
     items = np.arange(model.n_items)
-    s, z, usual = np.full(items.size, model.standard.similarity), truth.centre, model.usual_ratio[model.category]
+    s, z, usual = np.full(items.size, model.scaling.similarity), truth.centre, model.usual_ratio[model.category]
     planted_a, planted_b = truth.page(items, s, z)
     a, b = model.page(items, s, z)
     a_draws, b_draws = model.draws(items, s, z, n_draws=DRAWS, seed=0)

@@ -8,7 +8,7 @@ from pathlib import Path
 from fairtag.base.errors import ConfigError, MissingDataError
 from fairtag.base.tables import Tables
 from fairtag.data import complete_journey, dominicks, home_depot, online_retail, own_tables
-from fairtag.simulator.simulation import DEFAULT, MarketSize, simulate_market
+from fairtag.simulator.simulation import DEFAULT, ShopSize, simulate_shop
 
 _READERS: dict[str, Callable[[Path], Tables]] = {  # by name on the command line
     "complete-journey": complete_journey.read,
@@ -21,7 +21,7 @@ _READERS: dict[str, Callable[[Path], Tables]] = {  # by name on the command line
 NAMES: tuple[str, ...] = ("synthetic", *_READERS)
 
 
-def load(name: str, data: Path | None = None, *, seed: int = 0, size: MarketSize | None = None) -> Tables:
+def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize | None = None) -> Tables:
     """The tables of a shop.
 
     Args:
@@ -39,7 +39,7 @@ def load(name: str, data: Path | None = None, *, seed: int = 0, size: MarketSize
     if name not in NAMES:
         raise ConfigError(f"dataset: {name!r} is refused; it must be one of {', '.join(NAMES)}")
     if name == "synthetic":
-        return simulate_market(size or DEFAULT, seed=seed).tables
+        return simulate_shop(size or DEFAULT, seed=seed).tables
     if data is None:
         raise MissingDataError(f"the data set {name} is read from a folder and none was given; name it with --data")
     return _READERS[name](data)

@@ -1,1 +1,1 @@
-"""Demand on a page of search results: estimated, calibrated, cross-checked (docs/pricing-model.md, section 4)."""
+"""Demand on a results page: estimation, calibration and cross-check (docs/pricing-model.md, section 4)."""

@@ -1,6 +1,7 @@
-"""How far a demand model's probabilities can be trusted: recalibration slopes, reliability bins, log loss.
+"""Calibration of a demand model on held-out pages: recalibration slope, reliability bins, log loss.
 
-Knows a demand model and held-out choices; nothing of prices to be set or of the decision that is made of this.
+found = calibrate(model, held_out, training)
+found.slope.value  # 1 is calibrated, below 1 the model is too sure
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
 
 Z95 = 1.959964  # two-sided 95 % of the normal distribution
 BINS = 10
-BASELINE_SPREAD = 5.0  # prior spread of the baselines' coefficients: there for categories without a purchase
+BASELINE_SPREAD = 5.0  # prior spread of the baselines' coefficients; keeps categories without a purchase finite
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its 95 % interval, its errors clustered by customer."""
+    """An estimate with its 95 % interval; errors are clustered by customer."""
 
     value: float
     low: float
@@ -32,7 +33,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Bin:
-    """Impressions of similar predicted probability: mean prediction, share bought with its Wilson interval."""
+    """Impressions of similar predicted probability: mean prediction, and share bought with its Wilson interval."""
 
     rows: int
     predicted: float
@@ -46,12 +47,12 @@ class Calibration:
     """Calibration on held-out pages.
 
     Args:
-        intercept: Of the recalibrated utility ``intercept + slope u``; 0 is calibrated.
+        intercept: Intercept of the recalibrated utility ``intercept + slope u``; 0 is calibrated.
         slope: Its slope; 1 is calibrated, below 1 the model is too sure.
-        price_slope: Factor on ``b (y - usual y)`` alone; 1 says that the response to price is right.
+        price_slope: Factor on ``b (y - usual y)`` alone; 1 means that the response to price is right.
         bins: Reliability, by tenth of the predicted probability.
-        log_loss: Mean minus log probability of what each page's customer did.
-        baselines: The same of ``constant`` (all items alike) and ``no price`` (category, similarity, behaviour).
+        log_loss: Mean of minus the log probability of what each customer did.
+        baselines: The same for ``constant`` (all items alike) and ``no price`` (category, similarity, behaviour).
         pages: Pages scored.
         purchases: Purchases on them.
         expected: Purchases that the model expected.
@@ -68,27 +69,27 @@ class Calibration:
     expected: float
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """The calibration as a JSON object."""
         return asdict(self)
 
 
 def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) -> Calibration:
     """Score a demand model on pages that it was not fitted on.
 
-    The recalibration is itself a conditional logit on the model's utility: a calibrated model gets intercept 0 and
-    slope 1 (Cox, 1958, for pages instead of single trials).
+    The recalibration is a conditional logit on the model's own utility ``u``: ``intercept + slope u``. A calibrated
+    model gets intercept 0 and slope 1 (Cox, 1958, for pages instead of single trials).
 
     Args:
         model: The model.
-        held_out: Pages to score on.
-        training: Pages that the baselines are fitted on.
+        held_out: Pages to score.
+        training: Pages on which the baselines are fitted.
 
     Raises:
-        DataError: Nothing was bought on the held-out pages, so that no slope exists.
+        DataError: Nothing was bought on the held-out pages.
     """
     if held_out.bought.sum() == 0:
         raise DataError(
-            f"calibration: no purchase on {held_out.starts.size} held-out pages; hold out a longer time",
+            f"calibration: no purchase on {held_out.starts.size} held-out pages; hold out a longer period",
             rule="at least one purchase",
         )
     page = held_out.page
@@ -113,7 +114,7 @@ def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) ->
 
 
 def reliability(q: Floats, bought: Floats, n_bins: int = BINS) -> tuple[Bin, ...]:
-    """Cut the rows into bins of equal size by predicted probability; fewer where there are fewer rows."""
+    """Bins of equal size by predicted probability; fewer bins when there are fewer rows."""
     order = np.argsort(q, kind="stable")
     parts = [part for part in np.array_split(order, n_bins) if part.size]
     return tuple(_bin(q[part], bought[part]) for part in parts)
@@ -157,8 +158,8 @@ def _constant(model: DemandModel, data: DemandData) -> Floats:
 
 def _no_price(model: DemandModel, data: DemandData) -> Floats:
     text = np.zeros((data.n_rows, model.layout.n_text))
-    behaviour = model.standard.behaviour(data.behaviour)[data.page]
-    similarity = data.similarity - model.standard.similarity
+    behaviour = model.scaling.behaviour(data.behaviour)[data.page]
+    similarity = data.similarity - model.scaling.similarity
     return model.layout.rows(model.category[data.item], similarity, behaviour, text)
 
 
@@ -182,8 +183,8 @@ def clustered_covariance(choices: Choices, fit: LogitFit, prior: Prior, cluster:
         choices: What was fitted.
         fit: Its optimum.
         prior: Its prior.
-        cluster: (P,) cluster of each page, from 0. With fewer than two, or with as many coefficients as pages, nothing
-            can be told and the inverse Hessian is returned.
+        cluster: (P,) cluster of each page, from 0. With fewer than two clusters, or no more pages than coefficients,
+            the inverse Hessian is returned instead.
     """
     bread = laplace(choices, fit, prior).shared
     found, code = np.unique(cluster, return_inverse=True)

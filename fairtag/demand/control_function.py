@@ -1,9 +1,9 @@
 """Control function for endogenous prices: the part of a price that its instruments do not explain, cross-fitted.
 
-Knows prices, instruments and folds; nothing of choices. A seller who prices on what the data do not show (a promotion
-at a busy hour) makes price and utility move together. The residual ``nu`` of a first stage on instruments that shift
-the price but not the utility (cost, a competitor's price) carries that common part; with ``phi nu`` among the
-utilities the slope is that of price alone (Petrin and Train, 2010).
+A seller who knows more than the data show (a promotion at a busy hour) makes price and utility move together. The
+first stage regresses the price on instruments that shift it but not the utility (unit cost, competitor's price). Its
+residual ``nu`` carries the common part. With ``phi nu`` in the utility, the slope is that of the price alone (Petrin
+and Train, 2010).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FirstStage:
 
     Args:
         nu: (N,) cross-fitted residual of the price ratio; all 0 when there is no usable instrument.
-        f_statistic: Of the instruments together, given the controls; 0 when there are none.
+        f_statistic: F statistic of all instruments together, given the controls; 0 when there are none.
         instruments: Names of the instruments that vary within items.
     """
 
@@ -33,7 +33,7 @@ class FirstStage:
 
     @property
     def used(self) -> bool:
-        """Whether the instruments are strong enough for the residual to be used."""
+        """Whether the instruments are strong enough (F of at least 10) for the residual to be used."""
         return self.f_statistic >= WEAK
 
 
@@ -42,9 +42,9 @@ def price_residual(y: Floats, instruments: dict[str, Floats], controls: Floats, 
 
     Args:
         y: (N,) price over reference price.
-        instruments: Name -> (N,); NaN where unknown, which counts as the item's mean.
+        instruments: Values (N,) by name; NaN where unknown, which counts as the item's mean.
         controls: (N, C) exogenous variables of the demand equation, finite.
-        item: (N,) item of each row; item means are taken out, as the demand has item effects.
+        item: (N,) item of each row; item means are subtracted, as demand has item effects.
         fold: (N,) fold of each row.
     """
     inside = {name: _within(_filled(values, item), item) for name, values in instruments.items()}
@@ -65,7 +65,7 @@ def price_residual(y: Floats, instruments: dict[str, Floats], controls: Floats, 
 
 
 def _held_out_residual(y: Floats, design: Floats, item: Ints, rest: np.ndarray, held: np.ndarray) -> Floats:
-    """Within-item least squares on ``rest``; an item that ``rest`` does not hold is placed at the overall mean."""
+    """Within-item least squares on ``rest``; an item absent from ``rest`` is placed at the overall mean."""
     n_items = int(item.max()) + 1
     target_mean = _means(y[rest, None], item[rest], n_items)
     design_mean = _means(design[rest], item[rest], n_items)
@@ -109,7 +109,7 @@ def _within(values: Floats, item: Ints) -> Floats:
 
 
 def _filled(values: Floats, item: Ints) -> Floats:
-    """Unknown values at the item's mean, and at the overall mean for an item without any; 0 if nothing is known."""
+    """Unknown values replaced by the item's mean, else by the overall mean, else by 0."""
     known = np.isfinite(values)
     if not known.any():
         return np.zeros_like(values)

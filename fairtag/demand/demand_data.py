@@ -1,7 +1,4 @@
-"""The arrays that demand is estimated from, built from a training set: filtered, counted, sorted by page.
-
-Knows the columns of a training set; nothing of coefficients, priors or optimisers.
-"""
+"""The arrays of a demand fit, built from a training set: filtered, counted, sorted by page."""
 
 from __future__ import annotations
 
@@ -17,19 +14,19 @@ from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.control_function import FirstStage, price_residual
 
 FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
-RATIO_RANGE = (0.1, 10.0)  # of price to reference price: beyond, one of the two is an error of unit or of typing
-INSTRUMENTS = (schema.UNIT_COST, schema.COMPETITOR_PRICE)  # shift the price; enter the utility only through it
+RATIO_RANGE = (0.1, 10.0)  # price over reference price; beyond, one of the two is a typing or unit error
+INSTRUMENTS = (schema.UNIT_COST, schema.COMPETITOR_PRICE)  # they affect the utility only through the price
 
 
 @dataclass(frozen=True)
 class Assortment:
-    """The catalogue as demand sees it; row i is row i of ``Tables.latest_items()``.
+    """The catalogue as the demand model reads it; row i is row i of ``Tables.latest_items()``.
 
     Args:
         item_ids: (I,) ids.
         categories: Names, sorted.
         category: (I,) row of ``categories``.
-        embeddings: (I, d) text embeddings, or None: elasticities then borrow from the category alone.
+        embeddings: (I, d) text embeddings; with None, elasticities borrow strength from the category alone.
     """
 
     item_ids: np.ndarray
@@ -65,15 +62,15 @@ class DemandData:
         item: (N,) catalogue row.
         y: (N,) price over reference price, above 0.
         similarity: (N,) similarity of the item to the intent.
-        behaviour: (P, k) raw values of the pricing allow-list for the page's user, NaN where unknown.
+        behaviour: (P, k) raw allow-listed behaviour of the page's customer, NaN where unknown.
         bought: (N,) 1 when the item was bought.
         outside: (P,) 1 when nothing on the page was bought.
         starts: (P,) first row of each page.
         fold: (P,) cross-fitting fold of the page, a hash of its id.
-        customer: (P,) code of the page's customer; a page of nobody known has one of its own.
+        customer: (P,) code of the page's customer; a page without a customer gets a code of its own.
         first_stage: The control function; its ``nu`` is aligned with the rows.
         unit_cost: (N,) unit cost over reference price, NaN where unknown.
-        left_out: Rule -> number of impressions that it kept out of the fit.
+        left_out: Number of impressions left out of the fit, by rule.
     """
 
     assortment: Assortment
@@ -101,7 +98,7 @@ class DemandData:
         return np.repeat(np.arange(self.starts.size), np.diff(self.starts, append=self.item.size))
 
     def pages(self, keep: Flags) -> DemandData:
-        """The same data for the pages where ``keep`` (P,) holds; the first stage is kept as it was fitted."""
+        """The pages where ``keep`` (P,) is true; the first stage stays as it was fitted."""
         rows = keep[self.page]
         sizes = np.diff(self.starts, append=self.item.size)[keep]
         stage = self.first_stage
@@ -131,12 +128,12 @@ def demand_data(
 ) -> DemandData:
     """Turn a training set into the arrays of a demand fit.
 
-    Impressions out of stock, with a price that is not positive, finite and plausible, without a finite similarity or
-    of an item outside the catalogue are left out and counted. A page on which something was bought keeps no outside
-    choice, even when the bought row itself was left out.
+    Left out, and counted by rule: impressions out of stock, with a price that is not positive and plausible, of an item
+    outside the catalogue, or without a similarity. A page on which something was bought has no outside choice, even
+    when the bought row itself is left out.
 
     Args:
-        training: IMPRESSIONS columns, the allow-listed behaviour and, where known, unit cost and competitor price.
+        training: Columns of IMPRESSIONS, the allow-listed behaviour and, where known, unit cost and competitor price.
         assortment: The catalogue.
         similarity: (rows of ``training``,) similarity of each item to the intent of its page.
         reference: (rows of ``training``,) reference price in money; the row's list price when None.
@@ -150,7 +147,9 @@ def demand_data(
     similarity = np.asarray(similarity, dtype=np.float64)
     kept, left_out = _filter(_rules(training, price, r, item, similarity))
     if not kept.any():
-        raise DataError(f"demand: none of {kept.size} impressions may enter the fit: {left_out}", rule="not empty")
+        raise DataError(
+            f"demand: all {kept.size} impressions were left out of the fit, by rule: {left_out}", rule="not empty"
+        )
     codes, page_ids = pd.factorize(training[schema.PAGE_ID].to_numpy(dtype=object))
     rows = np.flatnonzero(kept)[np.argsort(codes[kept], kind="stable")]
     present, sizes = np.unique(codes[rows], return_counts=True)
@@ -183,7 +182,7 @@ def demand_data(
 def _rules(
     training: pd.DataFrame, price: Floats, reference: Floats, item: np.ndarray, similarity: Floats
 ) -> dict[str, Flags]:
-    """Rule -> rows that keep it, in the order in which they are counted."""
+    """Rows that satisfy each rule, by rule, in the order in which rules are counted."""
     low, high = RATIO_RANGE
     everywhere = np.ones(len(training), dtype=bool)
     in_stock = everywhere
@@ -200,7 +199,7 @@ def _rules(
 
 
 def _filter(rules: dict[str, Flags]) -> tuple[Flags, dict[str, int]]:
-    """Rows that keep all rules, and by rule the rows that it was the first to leave out."""
+    """Rows that satisfy all rules, and for each rule how many rows it was the first to leave out."""
     kept = np.ones(next(iter(rules.values())).size, dtype=bool)
     left_out: dict[str, int] = {}
     for rule, holds in rules.items():
@@ -218,12 +217,12 @@ def _customers(training: pd.DataFrame, first: np.ndarray) -> Ints:
 
 
 def _flags(values: pd.Series, *, default: bool) -> Flags:
-    """A flag column, the default where it is missing."""
+    """A column of flags, with the default for missing values."""
     return np.asarray(values.astype("boolean").fillna(default), dtype=np.bool_)
 
 
 def _column(frame: pd.DataFrame, name: str) -> Floats:
-    """A numeric column; NaN throughout when the frame has none, and for infinite values."""
+    """A numeric column; all NaN when the frame lacks it, and NaN for infinite values."""
     if name not in frame.columns:
         return np.full(len(frame), np.nan)
     values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)

@@ -1,7 +1,7 @@
-"""Demand on a page of search results: the hierarchical conditional logit that prices are chosen on.
+"""The demand model: a hierarchical conditional logit over the items of a page (docs/pricing-model.md, section 4).
 
-``q_i(y) = exp(a_i - b_i y_i) / (1 + sum_j exp(a_j - b_j y_j))`` with ``y`` the price over the reference price. Knows
-the parameters and how to read a page from them; nothing of how they are estimated, of costs, bounds or tables.
+``q_i(y) = exp(a_i - b_i y_i) / (1 + sum_j exp(a_j - b_j y_j))`` with ``y`` the price over the reference price.
+:func:`fairtag.demand.fit.fit_demand` estimates it; :meth:`DemandModel.page` gives ``a`` and ``b`` of a page.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
-from fairtag.demand.features import N_BEHAVIOUR, Layout, Standard, TextBasis
+from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
 
-FORMAT = "fairtag.demand/1"
+FORMAT = "fairtag.demand/2"
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Gaussian posterior of the parameters: theta, and the item effects given theta.
+    """Gaussian posterior of the parameters: of theta, and of the item effects given theta.
 
     Args:
         theta: (K,) mode.
@@ -40,8 +40,8 @@ class Posterior:
 
 
 @dataclass(frozen=True)
-class Reaction:
-    """What the elasticity cross-check asks of each category: data, so that a model folder shows it.
+class SlopeCorrection:
+    """Result of the elasticity cross-check for each category.
 
     Args:
         scale: (C,) factor on the slope.
@@ -52,8 +52,8 @@ class Reaction:
     priced: Flags
 
     @classmethod
-    def none(cls, n_categories: int) -> Reaction:
-        """Leave every category as estimated."""
+    def none(cls, n_categories: int) -> SlopeCorrection:
+        """Every category as estimated."""
         return cls(np.ones(n_categories), np.ones(n_categories, dtype=bool))
 
 
@@ -62,18 +62,18 @@ class DemandModel:
     """Estimated demand over the rows of a catalogue.
 
     Args:
-        layout: Order of theta.
+        layout: Order of the coefficients in theta.
         categories: (C,) names.
         category: (I,) category of each catalogue row.
         text: (I, n_text) text scores of each catalogue row.
-        basis: How a new text is scored.
-        standard: How similarity and behaviour are scaled.
+        basis: Projection that scores a new text.
+        scaling: Centre and scale of similarity and behaviour.
         posterior: The parameters.
-        reaction: Of the elasticity cross-check.
-        usual_ratio: (C,) mean price ratio seen, at which a corrected slope leaves demand as estimated.
-        b_min: Floor of the slope: demand always falls with the price.
+        correction: Slope correction of the elasticity cross-check.
+        usual_ratio: (C,) mean price ratio in training; a corrected slope leaves demand there as estimated.
+        b_min: Floor of the slope, above 0, so that demand always falls with the price.
         similarity_in_price: False prices every page at the mean similarity.
-        report: What the fit says of itself; JSON.
+        report: Diagnostics of the fit; JSON.
     """
 
     layout: Layout
@@ -81,9 +81,9 @@ class DemandModel:
     category: Ints
     text: Floats
     basis: TextBasis
-    standard: Standard
+    scaling: FeatureScaling
     posterior: Posterior
-    reaction: Reaction
+    correction: SlopeCorrection
     usual_ratio: Floats
     b_min: float
     similarity_in_price: bool = True
@@ -102,17 +102,17 @@ class DemandModel:
         Args:
             items: (n,) catalogue rows.
             similarity: (n,) similarity to the intent, in [0, 1].
-            behaviour: (k,) raw allow-listed behaviour, NaN where unknown; None for nobody in particular.
+            behaviour: (k,) raw allow-listed behaviour, NaN where unknown; None for an unknown customer.
             personalise: False leaves the behaviour out.
         """
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
-        s = similarity - self.standard.similarity if self.similarity_in_price else 0.0
+        s = similarity - self.scaling.similarity if self.similarity_in_price else 0.0
         a, b = base_a[items] + kappa * s, base_b[items] + beta_s * s
         if personalise and behaviour is not None:
-            z = self.standard.behaviour(behaviour)
+            z = self.scaling.behaviour(behaviour)
             a, b = a + z @ eta, b + z @ omega
-        return self._settled(items, a, b)
+        return self._corrected(items, a, b)
 
     def draws(
         self,
@@ -124,10 +124,10 @@ class DemandModel:
         seed: int = 0,
         personalise: bool = True,
     ) -> tuple[Floats, Floats]:
-        """Posterior draws of ``(a, b)``, each (n_draws, n); the parameters of a draw are shared over the page.
+        """Posterior draws of ``(a, b)``, each (n_draws, n); one draw's parameters hold for the whole page.
 
         Args:
-            items: (n,) catalogue rows, each at most once.
+            items: (n,) catalogue rows, no row twice.
             similarity: (n,) similarity to the intent.
             behaviour: (k,) raw allow-listed behaviour, or None.
             n_draws: Number of draws.
@@ -135,8 +135,8 @@ class DemandModel:
             personalise: False leaves the behaviour out.
         """
         known, posterior = personalise and behaviour is not None, self.posterior
-        z = self.standard.behaviour(behaviour) if known and behaviour is not None else np.zeros(N_BEHAVIOUR)
-        s = similarity - self.standard.similarity if self.similarity_in_price else np.zeros(items.size)
+        z = self.scaling.behaviour(behaviour) if known and behaviour is not None else np.zeros(N_BEHAVIOUR)
+        s = similarity - self.scaling.similarity if self.similarity_in_price else np.zeros(items.size)
         rows = self.layout.rows(
             self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
         )
@@ -147,34 +147,34 @@ class DemandModel:
         own += posterior.effects[items][:, :, None]
         theta, half = posterior.theta[:, None] + shift, self.layout.half
         a, b = rows @ theta[:half] + own[:, 0], rows @ theta[half : 2 * half] + own[:, 1]
-        return self._settled(items, a.T, b.T)
+        return self._corrected(items, a.T, b.T)
 
     def priceable(self, items: np.ndarray) -> Flags:
-        """(n,) whether the item's category may be priced; where not, the list price is served."""
-        priced: Flags = self.reaction.priced[self.category[items]]
+        """(n,) whether the item's category may be priced; if not, list is served."""
+        priced: Flags = self.correction.priced[self.category[items]]
         return priced
 
     def utilities(self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats) -> tuple[Floats, Floats]:
-        """``(a, b)`` of many rows at once, each (n,): what the fit is scored on.
+        """``(a, b)`` of many rows at once, each (n,), as evaluation needs them.
 
         Args:
             items: (n,) catalogue rows.
             similarity: (n,) similarity.
             behaviour: (n, k) raw behaviour of the row's user.
-            nu: (n,) control function.
+            nu: (n,) first-stage residual.
         """
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
-        z, s = self.standard.behaviour(behaviour), similarity - self.standard.similarity
+        z, s = self.scaling.behaviour(behaviour), similarity - self.scaling.similarity
         s = s if self.similarity_in_price else np.zeros_like(s)
         a = base_a[items] + kappa * s + z @ eta + self.posterior.theta[self.layout.phi] * nu
-        return self._settled(items, a, base_b[items] + beta_s * s + z @ omega)
+        return self._corrected(items, a, base_b[items] + beta_s * s + z @ omega)
 
     def cold_start(self, category: str | None, embeddings: np.ndarray) -> tuple[Floats, Floats]:
         """``(a, b)`` at mean similarity and behaviour for texts that are not in the catalogue, each (n,).
 
         Args:
-            category: Name of their category; None or an unknown one counts as the mean over categories.
+            category: Name of their category; None or an unknown name counts as the mean over categories.
             embeddings: (n, d) text embeddings.
         """
         n, half = len(embeddings), self.layout.half
@@ -185,39 +185,46 @@ class DemandModel:
         return rows @ theta[:half], np.maximum(rows @ theta[half : 2 * half], self.b_min)
 
     def without_similarity(self) -> DemandModel:
-        """The same model with kappa = beta_s = 0: similarity ranks, it no longer moves a price."""
+        """The same model with kappa = beta_s = 0: similarity ranks items but moves no price."""
         return replace(self, similarity_in_price=False)
 
-    def with_reaction(self, reaction: Reaction, report: dict[str, Any] | None = None) -> DemandModel:
-        """The same model after an elasticity cross-check."""
-        if reaction.scale.shape != (len(self.categories),) or not bool((reaction.scale > 0).all()):
-            raise ConfigError(f"reaction: scale {reaction.scale.tolist()}; needs a factor above 0 for each category")
-        return replace(self, reaction=reaction, report={**self.report, **(report or {})})
+    def with_correction(self, correction: SlopeCorrection, report: dict[str, Any] | None = None) -> DemandModel:
+        """The same model with the slope correction of a cross-check.
+
+        Raises:
+            ConfigError: The correction does not have one factor above 0 for each category.
+        """
+        if correction.scale.shape != (len(self.categories),) or not bool((correction.scale > 0).all()):
+            raise ConfigError(
+                f"slope correction: scale {correction.scale.tolist()} is refused; "
+                f"it needs a factor above 0 for each of {len(self.categories)} categories"
+            )
+        return replace(self, correction=correction, report={**self.report, **(report or {})})
 
     def coefficients(self) -> dict[str, dict[str, float]]:
-        """Estimate and standard error of every shared coefficient by name, on the standardised scale."""
+        """Estimate and standard error of each shared coefficient by name, for standardised features."""
         errors = np.sqrt((self.posterior.factor**2).sum(axis=1))
         names = self.layout.names(self.categories)
         triples = zip(names, self.posterior.theta, errors, strict=True)
         return {name: {"value": float(value), "standard_error": float(error)} for name, value, error in triples}
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything numeric, for an npz or safetensors file without pickles."""
+        """All arrays of the model, for an npz or safetensors file."""
         nested: dict[str, np.ndarray] = {}
-        for name, part in (("basis", self.basis), ("posterior", self.posterior), ("reaction", self.reaction)):
+        for name, part in (("basis", self.basis), ("posterior", self.posterior), ("correction", self.correction)):
             nested |= {f"{name}.{column}": values for column, values in vars(part).items()}
-        behaviour = {f"standard.{name}": getattr(self.standard, name) for name in ("mean", "scale", "low", "high")}
+        behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
         own = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
         return {**own, **nested, **behaviour}
 
     def metadata(self) -> dict[str, Any]:
-        """Everything else, as JSON."""
+        """All else of the model, as JSON."""
         return {
             "format": FORMAT,
             "categories": list(self.categories),
             "behaviour": list(USER_PRICING_FEATURES),
             "n_text": self.layout.n_text,
-            "similarity_mean": self.standard.similarity,
+            "similarity_mean": self.scaling.similarity,
             "similarity_in_price": self.similarity_in_price,
             "b_min": self.b_min,
             "coefficients": self.coefficients(),
@@ -229,7 +236,7 @@ class DemandModel:
         """The model that :meth:`arrays` and :meth:`metadata` describe.
 
         Raises:
-            ModelFolderError: The format or the behaviour allow-list is another one.
+            ModelFolderError: The format or the allow-list of behaviour differs from this version's.
         """
         if metadata.get("format") != FORMAT or tuple(metadata["behaviour"]) != USER_PRICING_FEATURES:
             raise ModelFolderError(
@@ -243,12 +250,12 @@ class DemandModel:
             category=arrays["category"],
             text=arrays["text"],
             basis=TextBasis(arrays["basis.centre"], arrays["basis.components"]),
-            standard=Standard(
+            scaling=FeatureScaling(
                 float(metadata["similarity_mean"]),
-                *(arrays[f"standard.{name}"] for name in ("mean", "scale", "low", "high")),
+                *(arrays[f"scaling.{name}"] for name in ("mean", "scale", "low", "high")),
             ),
             posterior=Posterior(*(arrays[f"posterior.{f.name}"] for f in fields(Posterior))),
-            reaction=Reaction(arrays["reaction.scale"], arrays["reaction.priced"]),
+            correction=SlopeCorrection(arrays["correction.scale"], arrays["correction.priced"]),
             usual_ratio=arrays["usual_ratio"],
             b_min=float(metadata["b_min"]),
             similarity_in_price=bool(metadata["similarity_in_price"]),
@@ -257,7 +264,7 @@ class DemandModel:
 
     @cached_property
     def _base(self) -> tuple[Floats, Floats]:
-        """(I,) utilities and slopes at mean similarity and behaviour, before reaction and floor."""
+        """(I,) utilities and slopes at mean similarity and behaviour, before correction and floor."""
         n, half, theta = self.n_items, self.layout.half, self.posterior.theta
         rows = self.layout.rows(self.category, np.zeros(n), np.zeros((n, N_BEHAVIOUR)), self.text)
         effects = self.posterior.effects
@@ -272,22 +279,22 @@ class DemandModel:
         return (float(a[at]), a[behaviour]), (float(b[at]), b[behaviour])
 
     @cached_property
-    def _settling(self) -> tuple[Floats, Floats]:
+    def _item_correction(self) -> tuple[Floats, Floats]:
         """(I,) slope factor and usual price ratio of each catalogue row."""
-        return self.reaction.scale[self.category], self.usual_ratio[self.category]
+        return self.correction.scale[self.category], self.usual_ratio[self.category]
 
-    def _settled(self, items: np.ndarray, a: Floats, b: Floats) -> tuple[Floats, Floats]:
-        """Apply the reaction and the floor to the slope; demand at the usual price stays as estimated."""
-        scale, usual = self._settling
+    def _corrected(self, items: np.ndarray, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """Apply correction and floor to the slope; demand at the usual price ratio stays as estimated."""
+        scale, usual = self._item_correction
         slope = np.maximum(b * scale[items], self.b_min)
         return a + (slope - b) * usual[items], slope
 
 
 @lru_cache(maxsize=8)
 def _normals(seed: int, size: int, items: int, n_draws: int) -> tuple[Floats, Floats]:
-    """Standard normal draws of theta (size, n_draws) and of the effects (items, 2, n_draws): those of a page's seed.
+    """Standard normal draws for theta (size, n_draws) and for the effects (items, 2, n_draws).
 
-    The seed of a page is its epoch, so that a busy endpoint asks for the same ones all day.
+    Cached: the seed of a page is its price day, so a busy endpoint asks for the same draws all day.
     """
     rng = np.random.default_rng(seed)
     shared, each = rng.standard_normal((size, n_draws)), rng.standard_normal((items, 2, n_draws))

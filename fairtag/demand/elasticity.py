@@ -1,8 +1,9 @@
-"""Cross-check of the demand slopes by double machine learning, and what follows from it for each category.
+"""Cross-check of the demand slopes by double machine learning.
 
-Knows the demand data and the fitted model; it trusts neither: the slope is estimated a second time without the logit's
-form. Where the two disagree the model's slope is rescaled; where demand cannot be shown to fall with the price, the
-category is not priced.
+The price response of each category is estimated a second time, without the form of the logit. Where the two estimates
+disagree, the model's slope is rescaled. Where demand is not shown to fall with the price, the category stays at list:
+
+    model = with_cross_check(model, check_elasticity(model, data))
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from fairtag.base.errors import DataError
 from fairtag.demand.choices import Floats, Ints, group_sums, probabilities
 from fairtag.demand.demand_data import DemandData
-from fairtag.demand.demand_model import DemandModel, Reaction
+from fairtag.demand.demand_model import DemandModel, SlopeCorrection
 
-SCALE_RANGE = (0.5, 2.0)  # a correction beyond this says that one of the two is broken: correct that far, and show it
+SCALE_RANGE = (0.5, 2.0)  # a larger correction means that one estimate is broken: correct this far and report it
 LEAST_PURCHASES = 10  # a category with fewer has no usable interval and is not priced
-NORMAL_975 = 1.959963984540054  # of the standard normal: half of a 95 % interval in standard errors
-ROWS = 200_000  # whole pages are sampled down to about this many rows: the interval is then narrow enough
+NORMAL_975 = 1.959963984540054  # standard normal quantile: half a 95 % interval, in standard errors
+ROWS = 200_000  # larger data are thinned, by whole pages, to about this many rows
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,12 @@ class CategoryElasticity:
 
     Args:
         category: Name.
-        purchases: In the data that the check saw.
-        model: The demand model's, averaged over the same price variation as the check.
-        check: Double machine learning's; NaN where there were too few purchases.
+        purchases: Purchases in the data of the check.
+        model: The demand model's elasticity, averaged over the same price variation as the check.
+        check: The check's elasticity; NaN where there were too few purchases.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        scale: Factor that the slope gets.
+        scale: Factor on the model's slope.
         priced: Whether the category may be priced.
         reason: Why, in words.
     """
@@ -57,13 +58,13 @@ class ElasticityCheck:
     categories: tuple[CategoryElasticity, ...]
 
     @property
-    def reaction(self) -> Reaction:
-        """What the demand model has to do."""
+    def correction(self) -> SlopeCorrection:
+        """The correction for the demand model."""
         scale = np.array([c.scale for c in self.categories])
-        return Reaction(scale, np.array([c.priced for c in self.categories], dtype=bool))
+        return SlopeCorrection(scale, np.array([c.priced for c in self.categories], dtype=bool))
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The report as JSON: what is not a number is left out."""
+        """The check as JSON; figures that are NaN are left out."""
         rows = (asdict(category) for category in self.categories)
         return [{k: v for k, v in row.items() if not (isinstance(v, float) and np.isnan(v))} for row in rows]
 
@@ -71,8 +72,8 @@ class ElasticityCheck:
 def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> ElasticityCheck:
     """Estimate each category's own-price elasticity by double machine learning and compare it with the model's.
 
-    Outcome: bought. Treatment: log price ratio, with all of similarity, behaviour, item, category and the control
-    function partialled out by cross-fitting on the folds of ``data``. The model's figure is its predicted
+    The outcome is ``bought``, the treatment the log price ratio. Similarity, behaviour, item, category and the control
+    function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its predicted
     probability put through the same final stage, so that both average over the same prices.
 
     Raises:
@@ -91,31 +92,31 @@ def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> 
         found = np.column_stack([effect / shares, low / shares, high / shares, own])
         results = dict(zip(seen.tolist(), found.tolist(), strict=True))
     return ElasticityCheck(
-        tuple(_judge(name, int(purchases[k]), results.get(k)) for k, name in enumerate(model.categories))
+        tuple(_category_elasticity(name, int(purchases[k]), results.get(k)) for k, name in enumerate(model.categories))
     )
 
 
-def cross_checked(model: DemandModel, check: ElasticityCheck) -> DemandModel:
-    """The model with the reaction applied and the check in its report."""
-    return model.with_reaction(check.reaction, {"elasticity": check.as_json()})
+def with_cross_check(model: DemandModel, check: ElasticityCheck) -> DemandModel:
+    """The model with the check's slope correction, and the check in its report."""
+    return model.with_correction(check.correction, {"elasticity": check.as_json()})
 
 
-def _judge(category: str, purchases: int, found: list[float] | None) -> CategoryElasticity:
-    """The rule of the specification for one category."""
+def _category_elasticity(category: str, purchases: int, found: list[float] | None) -> CategoryElasticity:
+    """Apply the rules of docs/pricing-model.md, section 4, to one category."""
     if found is None:
         nothing = float("nan")
-        reason = f"{purchases} purchases, fewer than {LEAST_PURCHASES}: list price"
+        reason = f"list price: {purchases} purchases, fewer than {LEAST_PURCHASES}"
         return CategoryElasticity(category, purchases, nothing, nothing, nothing, nothing, 1.0, False, reason)
     check, low, high, own = found
-    scale, priced, reason = 1.0, True, "the interval holds the model's mean"
+    scale, priced, reason = 1.0, True, "the check's interval holds the model's elasticity"
     if not high < 0:  # nor is NaN
         priced, reason = (
             False,
-            f"the interval reaches {high:.2f}: demand is not shown to fall with the price: list price",
+            f"list price: demand is not shown to fall with the price (the check's interval reaches {high:.2f})",
         )
     elif not low <= own <= high:
         scale = float(np.clip(check / min(own, -1e-9), *SCALE_RANGE))
-        reason = f"the interval [{low:.2f}, {high:.2f}] excludes the model's {own:.2f}: slope times {scale:.2f}"
+        reason = f"slope times {scale:.2f}: the check's interval [{low:.2f}, {high:.2f}] excludes the model's {own:.2f}"
     return CategoryElasticity(category, purchases, own, check, low, high, scale, priced, reason)
 
 
@@ -124,16 +125,18 @@ def _double_machine_learning(
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Effect of the log price on the purchase probability by category: point, 95 % interval, treatment residual (N,).
 
-    The partially linear model of Chernozhukov et al. (2018), eq. 1.1 and 4.4: residuals of outcome and treatment from
-    other folds, one regressed on the other by category, with White's interval (HC1). EconML's LinearDML gives the same
-    figures, a test holds them together; it would bring a compiler and trees of 250 MB for these lines. The nuisances
-    are ridge regressions on all squares and products of the controls: boosted trees gave the same figures on the
-    simulated shop in six times the time.
+    The partially linear model of Chernozhukov et al. (2018), eq. 1.1 and 4.4: out-of-fold residuals of outcome and
+    treatment, one regressed on the other by category, with White's interval (HC1). The nuisances are ridge regressions
+    on all squares and products of the controls; boosted trees gave the same figures on the simulated shop in six times
+    the time. EconML's LinearDML gives the same figures too (a test), but would add a compiler and 250 MB to the image.
     """
     rows = np.flatnonzero(np.isin(category, seen))
     treatment = np.log(data.y[rows])
     if float(treatment.std()) < 1e-6:
-        raise DataError("elasticity: the price ratio does not vary; no elasticity can be estimated", rule="variation")
+        raise DataError(
+            "elasticity: the price ratio does not vary; an elasticity needs pages at several prices",
+            rule="variation",
+        )
     fold = data.fold[data.page][rows]
     one_hot = (category[rows, None] == seen).astype(np.float64)
     controls = np.column_stack([one_hot, _controls(model, data, rows, fold)])
@@ -145,7 +148,7 @@ def _double_machine_learning(
 
 
 def _out_of_fold_residual(controls: Floats, target: Floats, fold: Ints) -> Floats:
-    """(rows,) what ridge regression on the other folds leaves of the target."""
+    """(rows,) target minus the prediction of a ridge regression on the other folds."""
     from sklearn.linear_model import Ridge
 
     residual = np.asarray(target, dtype=np.float64).copy()
@@ -168,7 +171,7 @@ def _slopes(outcome: Floats, treated: Floats, one_hot: Floats) -> tuple[Floats, 
 def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> Floats:
     """(rows, W) similarity, control function, behaviour, item means of price and purchase in other folds; products."""
     item = data.item[rows]
-    behaviour = model.standard.behaviour(data.behaviour)[data.page][rows]
+    behaviour = model.scaling.behaviour(data.behaviour)[data.page][rows]
     targets = np.column_stack([np.log(data.y[rows]), data.bought[rows]])
     means = np.empty_like(targets)
     for k in np.unique(fold):
@@ -181,7 +184,7 @@ def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> F
 
 
 def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.0) -> Floats:
-    """(I, T) item means drawn towards the overall mean as if by ``weight`` more rows of it."""
+    """(I, T) item means, shrunk to the overall mean as if each item had ``weight`` more rows at it."""
     overall = targets.mean(axis=0)
     count = np.bincount(item, minlength=n_items)[:, None]
     means: Floats = (group_sums(item, targets, n_items) + weight * overall) / (count + weight)
@@ -189,7 +192,7 @@ def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.
 
 
 def _through_final_stage(model: DemandModel, data: DemandData, category: Ints, residual: Floats) -> Floats:
-    """(C,) the check's estimator with the model's probability as the outcome."""
+    """(C,) the check's final stage with the model's probability as the outcome."""
     a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
     q, _ = probabilities(a - b * data.y, data.starts, data.page)
     c = len(model.categories)

@@ -1,7 +1,4 @@
-"""The features of the demand model: which coefficient stands where, and how raw inputs become what it multiplies.
-
-Knows the symbols of the formula; nothing of estimates, prices or tables.
-"""
+"""Features of the demand model: the order of its coefficients, and how raw inputs are scaled."""
 
 from __future__ import annotations
 
@@ -17,7 +14,10 @@ N_BEHAVIOUR = len(USER_PRICING_FEATURES)
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each coefficient stands in the shared vector theta; every part comes once for a and once for b.
+    """Position of each coefficient in the shared vector theta.
+
+    theta holds the coefficients of ``a`` (mean, categories, similarity, behaviour, text), those of ``b`` in the same
+    order, and phi.
 
     Args:
         n_categories: C.
@@ -29,22 +29,22 @@ class Layout:
 
     @property
     def half(self) -> int:
-        """Coefficients of one of a and b: mean, categories, similarity, behaviour, text."""
+        """Number of coefficients of ``a``, and of ``b``."""
         return 1 + self.n_categories + 1 + N_BEHAVIOUR + self.n_text
 
     @property
     def size(self) -> int:
-        """K: both halves and phi."""
+        """K, the length of theta."""
         return 2 * self.half + 1
 
     @property
     def phi(self) -> int:
-        """Position of the control function's coefficient, the last."""
+        """Position of phi, the coefficient of the control function."""
         return 2 * self.half
 
     @property
     def families(self) -> dict[str, slice]:
-        """Coefficients that share a spread, by what they are: categories, behaviour and text, of a and of b."""
+        """Coefficients that share a prior spread: categories, behaviour and text, each for ``a`` and for ``b``."""
         c = self.n_categories
         parts = {
             "category": (1, 1 + c),
@@ -59,17 +59,17 @@ class Layout:
         }
 
     def names(self, categories: tuple[str, ...]) -> tuple[str, ...]:
-        """Name of each coefficient, in the symbols of the formula."""
+        """Name of each coefficient, as in the formula of docs/pricing-model.md, section 4."""
         text = range(self.n_text)
         a = ("alpha", *(f"alpha[{c}]" for c in categories), "kappa", *(f"eta[{u}]" for u in USER_PRICING_FEATURES))
         b = ("beta", *(f"beta[{c}]" for c in categories), "beta_s", *(f"omega[{u}]" for u in USER_PRICING_FEATURES))
         return (*a, *(f"alpha_text[{j}]" for j in text), *b, *(f"beta_text[{j}]" for j in text), "phi")
 
     def rows(self, category: Ints, similarity: Floats, behaviour: Floats, text: Floats) -> Floats:
-        """(n, half) features of the rows; a's and b's features are the same.
+        """(n, half) features of the rows, the same for ``a`` and for ``b``.
 
         Args:
-            category: (n,) category of each row, -1 for one that was never seen: the mean over categories.
+            category: (n,) category of each row; -1, an unknown one, counts as the mean over categories.
             similarity: (n,) centred similarity.
             behaviour: (n, k) standardised behaviour.
             text: (n, n_text) text scores.
@@ -86,15 +86,15 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Standard:
-    """How raw inputs become features, as measured on the training pages.
+class FeatureScaling:
+    """Centre and scale of similarity and behaviour on the training pages.
 
     Args:
-        similarity: Mean similarity, taken off; pricing without similarity is pricing at this value.
+        similarity: Mean similarity, subtracted; pricing without similarity is pricing at this value.
         mean: (k,) mean of each behaviour feature.
         scale: (k,) its standard deviation, 1 where it does not vary.
-        low: (k,) least value seen; what lies below counts as this.
-        high: (k,) greatest value seen.
+        low: (k,) smallest value in training; lower values count as this one.
+        high: (k,) largest value in training; higher values count as this one.
     """
 
     similarity: float
@@ -104,14 +104,14 @@ class Standard:
     high: Floats
 
     def behaviour(self, raw: Floats) -> Floats:
-        """(..., k) standardised behaviour; unknown (NaN or infinite, as in the fit) is the population mean, 0."""
+        """(..., k) standardised behaviour; an unknown value (NaN or infinite) counts as the mean, 0."""
         z = (np.minimum(np.maximum(raw, self.low), self.high) - self.mean) / self.scale
         return np.where(np.isfinite(raw), z, 0.0)
 
 
 @dataclass(frozen=True)
 class TextBasis:
-    """Principal components of the item texts: ``scores = (E - centre) @ components``, of unit variance.
+    """Principal components of the item texts, scaled to unit variance: ``scores = (E - centre) @ components``.
 
     Args:
         centre: (d,) mean embedding.

@@ -1,6 +1,6 @@
-"""Estimation of the demand model: features, priors, spreads of the item effects by empirical Bayes, the posterior.
+"""Estimation of the demand model: priors, empirical Bayes for their spreads, the posterior.
 
-Knows how a demand model is found from its data; nothing of where the data come from or what prices are made of it.
+model = fit_demand(demand_data(training_set, assortment, similarity=similarity))
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ import numpy as np
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, Floats
 from fairtag.demand.demand_data import DemandData
-from fairtag.demand.demand_model import DemandModel, Posterior, Reaction
-from fairtag.demand.features import Layout, Standard, TextBasis
+from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
+from fairtag.demand.features import FeatureScaling, Layout, TextBasis
 from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
 
-SPREAD_RANGE = (0.02, 3.0)  # of the item effects: below, they cannot be told from none; above, the data do not say
-FIRST_TAU = (0.3, 0.3)  # where the search for the spreads of the item effects starts
-SPREAD_SETTLED = 0.05  # relative change at which the spreads count as found
+SPREAD_RANGE = (0.02, 3.0)  # of item effects: below, they do not differ from none; above, the data do not tell
+FIRST_TAU = (0.3, 0.3)  # start of the search for the spreads of the item effects
+SPREAD_TOLERANCE = 0.05  # relative change of the spreads at which the search ends
 
 
 @dataclass(frozen=True)
 class DemandConfig:
-    """Priors of the demand model; the spreads are standard deviations, on standardised features.
+    """Priors of the demand model. A spread is a prior standard deviation, for standardised features.
 
-    The spreads of categories, behaviour and text are where empirical Bayes starts from; the others are kept.
+    Empirical Bayes starts from the spreads of categories, behaviour and text; the others stay as given.
 
     Args:
-        slope_mean: Prior mean of the price slope; at usual prices it is about minus the elasticity of an item.
+        slope_mean: Prior mean of the price slope; at usual prices about minus the elasticity of an item.
         slope_spread: Prior spread of the mean slope.
         utility_spread: Prior spread of the mean utility; wide, as it depends on the page size.
         category_utility: Spread of categories around the mean utility at a usual price.
         category_slope: Spread of categories around the mean slope.
-        similarity: Spread of kappa and beta_s, a unit of similarity being all of its range.
+        similarity: Spread of kappa and beta_s; similarity ranges over one unit.
         behaviour: Spread of each eta and omega.
         text: Spread of the weight of each principal component of the text.
         control: Spread of phi.
         components: Principal components of the text; 0 leaves text out.
-        tau: Spreads of the item effects on the utility at a usual price and on the slope; None to find them by
-            empirical Bayes.
-        rounds: Most rounds of the search for spreads; 0 keeps all of them as given here.
+        tau: Spreads of the item effects on the utility at a usual price and on the slope; found by empirical Bayes
+            when None.
+        rounds: Largest number of rounds of empirical Bayes; 0 keeps all spreads as given.
         b_min: Floor of the slope.
     """
 
@@ -71,26 +71,44 @@ class DemandConfig:
 
 
 def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandModel:
-    """Estimate demand: maximum a posteriori with Laplace covariance.
+    """Estimate demand: maximum a posteriori, with the Laplace covariance.
 
-    Item effects are ``N(w' scores_i, tau^2)`` on utility and on slope; an item that was never shown has the value
-    that its category and text give it, with the spread tau around it.
+    Item effects on utility and slope are ``N(w' scores_i, tau^2)``: an item that was never shown gets what its category
+    and text predict, with spread tau.
+
+    Args:
+        data: The impressions.
+        config: Priors.
 
     Raises:
         DataError: A feature is not finite, or nothing was bought.
         NotConverged: No optimum was found.
+
+    Example: one mug at three prices; its slope is about 4.
+
+        >>> import pandas as pd
+        >>> from fairtag.demand.demand_data import Assortment, demand_data
+        >>> rng = np.random.default_rng(0)
+        >>> price = rng.choice([8.0, 9.0, 10.0], size=600)
+        >>> bought = rng.random(600) < 1 / (1 + np.exp(4.0 * price / 10.0 - 3.0))
+        >>> pages = pd.DataFrame({"page_id": range(600), "item_id": "mug", "price": price, "purchased": bought})
+        >>> shop = Assortment.of(pd.DataFrame({"item_id": ["mug"], "category": ["cups"]}))
+        >>> model = fit_demand(demand_data(pages.assign(list_price=10.0), shop, similarity=np.ones(600)))
+        >>> utility, slope = model.page(np.array([0]), np.array([1.0]))
+        >>> slope.round(1).tolist()
+        [4.0]
     """
     config = config or DemandConfig()
     if data.bought.sum() == 0:
         raise DataError(
-            f"demand: nothing was bought in {data.n_rows} impressions; there is no demand to estimate",
+            f"demand: nothing was bought in {data.n_rows} impressions; add pages with purchases",
             rule="at least one purchase",
         )
     basis, text = text_basis(data, config.components)
     layout = Layout(len(data.assortment.categories), text.shape[1])
-    standard = _standard(data)
+    scaling = _scaling(data)
     pivot = float(data.y.mean())
-    choices = design(data, layout, standard, text, pivot)
+    choices = design(data, layout, scaling, text, pivot)
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
     fit, prior, spreads = _fit(choices, layout, config, lower)
@@ -101,25 +119,25 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         category=data.assortment.category,
         text=text,
         basis=basis,
-        standard=standard,
+        scaling=scaling,
         posterior=posterior,
-        reaction=Reaction.none(layout.n_categories),
+        correction=SlopeCorrection.none(layout.n_categories),
         usual_ratio=_usual_ratio(data),
         b_min=config.b_min,
         report=_report(data, config, fit, spreads),
     )
 
 
-def design(data: DemandData, layout: Layout, standard: Standard, text: Floats, pivot: float) -> Choices:
-    """The choice problem of the demand model: features of the level, those of b times ``pivot - y``, and nu.
+def design(data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floats, pivot: float) -> Choices:
+    """The choice problem of the demand model: features of the level, those of ``b`` times ``pivot - y``, and nu.
 
-    The level is the utility at the pivot, a usual price: what sells well there says nothing of how fast demand falls,
-    so that level and slope may have independent priors. Utilities at price zero, 1 / spread of prices away from all
-    that was ever seen, may not: a steep item's would have to be high. Items are the groups.
+    The level is the utility at the pivot, the mean price ratio. Level and slope may have independent priors there: how
+    well an item sells says nothing about how fast its demand falls. At price 0, far from all data, they may not: a
+    steep item would need a high utility. Items are the groups.
     """
     page, item = data.page, data.item
-    behaviour = standard.behaviour(data.behaviour)[page]
-    rows = layout.rows(data.assortment.category[item], data.similarity - standard.similarity, behaviour, text[item])
+    behaviour = scaling.behaviour(data.behaviour)[page]
+    rows = layout.rows(data.assortment.category[item], data.similarity - scaling.similarity, behaviour, text[item])
     X = np.empty((data.n_rows, layout.size))
     X[:, : layout.half] = rows
     np.multiply(rows, pivot - data.y[:, None], out=X[:, layout.half : 2 * layout.half])
@@ -131,24 +149,24 @@ def design(data: DemandData, layout: Layout, standard: Standard, text: Floats, p
 
 @dataclass(frozen=True)
 class _Spreads:
-    """Prior spreads that the data may move: of the item effects (2,), and by family of shared coefficients."""
+    """Prior spreads that empirical Bayes estimates: of the item effects (2,), and by family of coefficients."""
 
     tau: Floats
     families: dict[str, float]
 
     def near(self, other: _Spreads) -> bool:
-        """Whether no spread differs by more than a settled one may."""
+        """Whether all spreads agree within the tolerance."""
         mine, theirs = [*self.tau, *self.families.values()], [*other.tau, *other.families.values()]
-        return bool((np.abs(np.divide(mine, theirs) - 1.0) < SPREAD_SETTLED).all())
+        return bool((np.abs(np.divide(mine, theirs) - 1.0) < SPREAD_TOLERANCE).all())
 
 
 def _fit(choices: Choices, layout: Layout, config: DemandConfig, lower: Floats) -> tuple[LogitFit, Prior, _Spreads]:
-    """Alternate the fit and the spreads of its priors until both settle (MacKay's fixed point)."""
+    """Alternate between the fit and the spreads of its priors until the spreads settle (MacKay's fixed point)."""
     first = _Spreads(np.array(config.tau or FIRST_TAU), _family_spreads(layout, config))
     spreads, prior = first, _prior(layout, config, first)
     fit = fit_logit(choices, prior, lower=lower)
     for _ in range(config.rounds):
-        found = _found_spreads(choices, layout, config, fit, prior, first)
+        found = _estimate_spreads(choices, layout, config, fit, prior, first)
         settled = found.near(spreads)
         spreads, prior = found, _prior(layout, config, found)
         fit = fit_logit(choices, prior, lower=lower, start=fit)
@@ -157,13 +175,13 @@ def _fit(choices: Choices, layout: Layout, config: DemandConfig, lower: Floats) 
     return fit, prior, spreads
 
 
-def _found_spreads(
+def _estimate_spreads(
     choices: Choices, layout: Layout, config: DemandConfig, fit: LogitFit, prior: Prior, first: _Spreads
 ) -> _Spreads:
-    """The spreads that the present fit speaks for.
+    """Spreads estimated from the current fit.
 
-    A coefficient counts by how far the data, and not its prior, decide it. The first spread of a family stays in as one
-    more coefficient of that size: families are small, and without it a quiet one would vanish for good.
+    A coefficient counts by how far the data, rather than its prior, determine it. The first spread of a family counts
+    as one more coefficient of that size: families are small, and a spread that reached 0 could never grow again.
     """
     tau = first.tau
     if config.tau is None and choices.group is not None:
@@ -202,7 +220,7 @@ def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
 
 
 def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> Posterior:
-    """The posterior of the utilities at price zero, ``a = level + pivot b``, from that of the levels at the pivot."""
+    """Posterior in terms of utilities at price 0, ``a = level + pivot b``, from that of levels at the pivot."""
     values, vectors = np.linalg.eigh(spread.shared)
     factor = vectors * np.sqrt(np.maximum(values, 0.0))
     half = np.arange(layout.half)
@@ -219,7 +237,7 @@ def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> 
 
 
 def text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
-    """Leading principal components of the catalogue's embeddings; the sign makes each one's largest weight positive."""
+    """Leading principal components of the catalogue's embeddings; the largest weight of each is positive."""
     embeddings = data.assortment.embeddings
     n_items = data.assortment.category.size
     if embeddings is None or components == 0 or n_items < 2:
@@ -236,7 +254,7 @@ def text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
     return basis, basis.scores(embeddings)
 
 
-def _standard(data: DemandData) -> Standard:
+def _scaling(data: DemandData) -> FeatureScaling:
     raw = data.behaviour
     known = np.isfinite(raw)
     count = np.maximum(known.sum(axis=0), 1)
@@ -244,7 +262,7 @@ def _standard(data: DemandData) -> Standard:
     spread = np.sqrt(np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0) / count)
     low = np.where(known.any(axis=0), np.where(known, raw, np.inf).min(axis=0), 0.0)
     high = np.where(known.any(axis=0), np.where(known, raw, -np.inf).max(axis=0), 0.0)
-    return Standard(float(data.similarity.mean()), mean, np.where(spread > 0, spread, 1.0), low, high)
+    return FeatureScaling(float(data.similarity.mean()), mean, np.where(spread > 0, spread, 1.0), low, high)
 
 
 def _usual_ratio(data: DemandData) -> Floats:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 _CHUNK_ROWS = 65_536  # impressions scored at a time: two (chunk, d) blocks stay under 0.5 GB at d = 1024
 
 
-def page_similarity(
+def impression_similarity(
     impressions: pd.DataFrame,
     query_vectors: Mapping[str, NDArray[np.float32]],
     embeddings: NDArray[np.float32],
@@ -37,10 +37,10 @@ def page_similarity(
             is false. All rows of a page carry the same query and history.
         query_vectors: Unit vector (d,) of each query that occurs.
         embeddings: (N, d) unit rows of the catalogue.
-        row_of: Catalogue row of each item_id; items of a history that left the catalogue are passed over.
+        row_of: Catalogue row of each item_id; history items that left the catalogue are ignored.
         alpha: Share of the query in the intent.
         half_life_days: Days after which an item of the history counts half.
-        with_history: False gives the similarity to the query alone, what a customer who opted out is priced on.
+        with_history: False gives the similarity to the query alone, as for a customer who opted out.
 
     Returns:
         (n,) in [0, 1]; 0.5 where a page has neither query nor history.
@@ -50,7 +50,7 @@ def page_similarity(
     vectors = _query_matrix(pages[schema.QUERY].tolist(), query_vectors, embeddings.shape[1])
     if with_history:
         history = _history_matrix(pages, row_of, half_life_days, len(embeddings)) @ embeddings
-        vectors = _joined(vectors, _unit_rows(np.asarray(history, dtype=np.float64)), alpha)
+        vectors = _mix(vectors, _unit_rows(np.asarray(history, dtype=np.float64)), alpha)
     rows = impressions[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)
     cosine = np.empty(len(rows))
     for start in range(0, len(rows), _CHUNK_ROWS):
@@ -91,8 +91,8 @@ def _history_matrix(
     return sparse.csr_matrix((weights, (rows, columns)), shape=(len(pages), n_items))
 
 
-def _joined(query: Floats, history: Floats, alpha: float) -> Floats:
-    """``normalise(alpha q + (1 - alpha) h)``; where one is absent the other stands alone, whatever alpha."""
+def _mix(query: Floats, history: Floats, alpha: float) -> Floats:
+    """``normalise(alpha q + (1 - alpha) h)``; where one is absent the other counts alone."""
     asked, liked = (vectors.any(axis=1, keepdims=True) for vectors in (query, history))
     share = np.where(liked, np.where(asked, alpha, 0.0), 1.0)
     return _unit_rows(share * query + (1.0 - share) * history)

@@ -1,10 +1,10 @@
-"""Conditional logit by maximum a posteriori: Newton on the concave posterior, with its Laplace covariance.
+"""Conditional logit by maximum a posteriori: Newton's method on the concave posterior, and its Laplace covariance.
 
-Knows choices, Gaussian priors and lower bounds on coefficients; nothing of items, prices or users.
+    fit = fit_logit(choices, prior)
+    errors = laplace(choices, fit, prior).standard_errors
 
-The Newton system is solved by conjugate gradients on exact Hessian-vector products. Its preconditioner is the arrow
-part of the Hessian (shared block, border, one small block a group), so a fit without group effects takes one exact
-Cholesky step and a fit with thousands of groups never forms its dense Hessian.
+Without group effects a Newton step is one Cholesky solve. With them it is solved by conjugate gradients
+(:mod:`fairtag.demand.hessian`).
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairtag.base.errors import ConfigError, NotConverged
-from fairtag.demand.arrow import NO_OPTIMUM, Arrow, conjugate_gradients, inverse, penalised
-from fairtag.demand.choices import (
-    Choices,
-    Flags,
-    Floats,
+from fairtag.demand.choices import Choices, Flags, Floats, log_likelihood, probabilities, score
+from fairtag.demand.hessian import (
+    NO_OPTIMUM,
+    Arrow,
     Information,
+    conjugate_gradients,
     group_information,
     group_information_times,
     information,
     information_times,
-    log_likelihood,
-    probabilities,
-    score,
+    inverse,
+    penalised,
 )
 
-TOLERANCE = 1e-10  # Newton decrement, relative to the objective, below which its rounding hides any gain: a last step
-IDENTIFIED = 1e-9  # least curvature left at the optimum, relative to the start; separated data fall below it
+TOLERANCE = 1e-10  # relative Newton decrement below which rounding hides any further gain
+IDENTIFIED = 1e-9  # least curvature at the optimum, relative to the start; separated data fall below it
 MAX_ITERATIONS = 100  # Newton takes 5 to 12; more means that there is no optimum
 SMALLEST_STEP = 2.0**-40
-CG_TOLERANCE = 1e-3  # inexact Newton: each step still gains three digits, a step costs far fewer products
+CG_TOLERANCE = 1e-3  # inexact Newton: a step still gains three digits and costs far fewer products
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class LogitFit:
     Args:
         theta: (K,) shared coefficients.
         effects: (n_groups, M) group effects.
-        bound: (K,) whether a coefficient rests on its lower bound.
+        bound: (K,) whether a coefficient lies on its lower bound.
         log_likelihood: At the optimum, without the prior.
         iterations: Newton steps taken.
     """
@@ -79,8 +78,8 @@ class LogitFit:
 class Laplace:
     """Gaussian approximation of the posterior at the optimum.
 
-    The marginal of ``theta`` and the regression of the effects on it are those of the full Hessian; effects of two
-    groups are taken as independent *given* ``theta``.
+    The marginal of ``theta`` and the regression of the effects on it are those of the full Hessian. Given ``theta``,
+    the effects of two groups are taken as independent.
 
     Args:
         shared: (K, K) covariance of the shared coefficients; rows of coefficients at their bound are 0.
@@ -115,7 +114,17 @@ def fit_logit(
 
     Raises:
         NotConverged: There is no finite optimum: the data are separated or collinear and the prior is flat.
-        ConfigError: Group effects without a prior, whose optimum does not exist in general.
+        ConfigError: The choices have group effects, and the prior has none for them.
+
+    Example: one item, bought by two of three visitors at price 1 and by one of three at price 2. The slope is
+    ``log(2/1) - log(1/2) = 2 log 2``.
+
+        >>> price = np.array([1.0, 1.0, 1.0, 2.0, 2.0, 2.0])
+        >>> bought = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+        >>> features = np.column_stack([np.ones(6), -price])
+        >>> fit = fit_logit(Choices(features, starts=np.arange(6), bought=bought, outside=1.0 - bought))
+        >>> fit.theta.round(4).tolist()
+        [2.0794, 1.3863]
     """
     prior = prior or Prior.flat(choices.X.shape[1])
     _check_prior(choices, prior)
@@ -159,7 +168,7 @@ def laplace(choices: Choices, fit: LogitFit, prior: Prior | None = None) -> Lapl
 
 @dataclass(frozen=True)
 class _Point:
-    """A point of the search with everything that is computed there."""
+    """A point of the search, with the objective and the gradient there."""
 
     theta: Floats
     effects: Floats
@@ -218,7 +227,7 @@ def _search(
     decrement: float,
     floor: Floats,
 ) -> _Point | None:
-    """Halve the step until the objective rises by a share of what the gradient promises (Armijo), projected."""
+    """Projected line search: halve the step until the objective rises enough (Armijo's rule); None if it never does."""
     length = 1.0
     while length >= SMALLEST_STEP:
         theta = np.maximum(point.theta + length * step, floor)
@@ -237,7 +246,7 @@ def _gain(
     curvature: Information,
     bound: Flags,
 ) -> Floats:
-    """``D^-1 B`` with the full D of the groups, competition between them included: one solve a shared coefficient."""
+    """``D^-1 B`` with the full D, competition between groups included: one solve for each shared coefficient."""
     if not choices.n_loadings:
         return curvature.border
     shape = curvature.border.shape[:2]
@@ -260,7 +269,7 @@ def _gain(
 
 
 def _check_identified(choices: Choices, prior: Prior, point: _Point, curvature: Floats) -> None:
-    """Refuse an optimum at infinity, where the likelihood is flat to rounding: separation under a flat prior."""
+    """Refuse an optimum at infinity (separated data under a flat prior): there the likelihood is flat to rounding."""
     if bool((prior.precision > 0).all()):
         return
     scale = np.sqrt(np.where(curvature > 0, curvature, 1.0))
@@ -277,14 +286,14 @@ def _check_prior(choices: Choices, prior: Prior) -> None:
     if prior.effects.shape != (choices.n_loadings,) or bool((prior.effects <= 0).any()):
         raise ConfigError(
             f"prior of the group effects: {prior.effects.tolist()}; "
-            f"needs {choices.n_loadings} precisions above 0, one a loading"
+            f"needs {choices.n_loadings} precisions above 0, one for each loading"
         )
     if prior.mean.shape != prior.precision.shape or prior.mean.size != choices.X.shape[1]:
         raise ConfigError(f"prior: {prior.mean.size} means for {choices.X.shape[1]} features")
 
 
 def shared_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
-    """(K,) posterior variances of the shared coefficients from the arrow form: a little below the exact ones."""
+    """(K,) posterior variances of the shared coefficients from the arrow form; slightly below the exact ones."""
     q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
     curvature = penalised(information(choices, q), prior.precision, prior.effects, fit.bound)
     reduced = curvature.shared

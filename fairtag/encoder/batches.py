@@ -72,13 +72,13 @@ class BatchPlan:
 
     def __init__(self, data: EncoderData, config: EncoderConfig, micro_batches: int) -> None:
         self.data, self.config, self.micro_batches = data, config, micro_batches
-        self._weights = _grade_weights(data.train.relevance, config.balance_classes)
+        self._weights = _grade_weights(data.train.relevance, config.objective.balance_classes)
         order = np.argsort(data.train.query, kind="stable")
         cuts = np.flatnonzero(np.diff(data.train.query[order])) + 1
         self._rows_of_query = [rows for rows in np.split(order, cuts) if len(rows)]
         self._mined = _by_query(data.mined)
         rows = zip(data.train.query.tolist(), data.train.item.tolist(), data.train.relevance.tolist(), strict=True)
-        self._not_negative = {(q, v) for q, v, relevance in rows if relevance > config.negative_relevance}
+        self._not_negative = {(q, v) for q, v, relevance in rows if relevance > config.objective.negative_relevance}
         self._length = np.array([len(ids) for ids in data.tokens], dtype=np.int64)
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)
         self.per_epoch = max(1, len(self._epoch(0)) // micro_batches)
@@ -86,8 +86,8 @@ class BatchPlan:
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        wanted = self.per_epoch * self.config.epochs
-        return wanted if self.config.max_steps is None else min(wanted, self.config.max_steps)
+        wanted = self.per_epoch * self.config.schedule.epochs
+        return wanted if self.config.schedule.max_steps is None else min(wanted, self.config.schedule.max_steps)
 
     def batch(self, step: int, micro: int) -> Batch:
         """Micro-batch ``micro`` of optimiser step ``step``."""
@@ -95,8 +95,8 @@ class BatchPlan:
         groups = self._epoch(epoch)
         number = step * self.micro_batches + micro
         pairs = groups[(place * self.micro_batches + micro) % len(groups)]
-        price = self._sample(len(self.data.prices), self.config.batch_items, number, _PRICE_STREAM)
-        click = self._sample(len(self.data.clicks), self.config.batch_clicks, number, _CLICK_STREAM)
+        price = self._sample(len(self.data.prices), self.config.batch.items, number, _PRICE_STREAM)
+        click = self._sample(len(self.data.clicks), self.config.batch.clicks, number, _CLICK_STREAM)
         return self._assemble(pairs, price, click, number)
 
     def _make_epoch(self, epoch: int) -> list[Ints]:
@@ -104,16 +104,16 @@ class BatchPlan:
         rng = np.random.default_rng([self.config.seed, epoch])
         if not self._rows_of_query:
             rows = max(
-                len(self.data.prices) // self.config.batch_items, len(self.data.clicks) // self.config.batch_clicks
+                len(self.data.prices) // self.config.batch.items, len(self.data.clicks) // self.config.batch.clicks
             )
             return [np.zeros(0, dtype=np.int64)] * max(rows, 1)
         chunks = [
             chunk
             for rows in self._rows_of_query
-            for chunk in np.array_split(rng.permutation(rows), -(-len(rows) // self.config.rows_per_query))
+            for chunk in np.array_split(rng.permutation(rows), -(-len(rows) // self.config.batch.rows_per_query))
         ]
         longest = np.array([self._length[self.data.train.item[chunk]].max() for chunk in chunks])
-        size = self.config.batch_queries
+        size = self.config.batch.queries
         batches: list[Ints] = []
         for bucket in _cut(rng.permutation(len(chunks)), size * _BUCKET):
             ordered = bucket[np.argsort(longest[bucket], kind="stable")]

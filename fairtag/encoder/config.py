@@ -1,250 +1,358 @@
-"""The frozen settings of fine-tuning an encoder."""
+"""How an encoder is fine-tuned: one model of all settings, nested by concern.
+
+>>> config = EncoderConfig.from_json('{"base": {"max_length": 32}, "tuning": {"method": "lora"}}')
+>>> config.base.max_length, config.tuning.lora_rank
+(32, 16)
+>>> preset("demo", {"schedule": {"max_steps": 10}}).schedule.max_steps
+10
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, field_validator, model_validator
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
-from fairtag.encoder.folder import MINILM, POOLINGS, Pooling
+from fairtag.base.settings import Field, Settings, layered, nested, parse
+from fairtag.encoder.folder import MINILM, EncoderDescription, Pooling
+
+# Names the settings had when they were one flat list, each with its path now. Saved encoder folders still use them, and
+# a person who writes one is told the new path.
+FLAT_NAMES = {
+    "base": "base.name",
+    "max_length": "base.max_length",
+    "pooling": "base.pooling",
+    "query_prefix": "base.query_prefix",
+    "item_prefix": "base.item_prefix",
+    "method": "tuning.method",
+    "lora_rank": "tuning.lora_rank",
+    "lora_alpha": "tuning.lora_alpha",
+    "batch_queries": "batch.queries",
+    "rows_per_query": "batch.rows_per_query",
+    "mined_negatives": "batch.mined_negatives",
+    "batch_items": "batch.items",
+    "batch_clicks": "batch.clicks",
+    "accumulation": "batch.accumulation",
+    "augment": "batch.augment",
+    "temperature": "objective.temperature",
+    "positive_relevance": "objective.positive_relevance",
+    "negative_relevance": "objective.negative_relevance",
+    "contrastive_weight": "objective.contrastive_weight",
+    "graded_weight": "objective.graded_weight",
+    "order_weight": "objective.order_weight",
+    "price_weight": "objective.price_weight",
+    "click_weight": "objective.click_weight",
+    "balance_classes": "objective.balance_classes",
+    "learning_rate": "optimiser.learning_rate",
+    "head_learning_rate": "optimiser.head_learning_rate",
+    "weight_decay": "optimiser.weight_decay",
+    "clip_norm": "optimiser.clip_norm",
+    "epochs": "schedule.epochs",
+    "max_steps": "schedule.max_steps",
+    "warmup_share": "schedule.warmup_share",
+    "checkpoint_every": "schedule.checkpoint_every",
+    "holdout_share": "validation.holdout_share",
+    "evaluate_every": "validation.every",
+    "evaluation_queries": "validation.queries",
+    "patience": "validation.patience",
+    "folds": "validation.folds",
+    "device": "hardware.device",
+    "precision": "hardware.precision",
+    "compile": "hardware.compile",
+    "gradient_checkpointing": "hardware.gradient_checkpointing",
+    "sharding": "hardware.sharding",
+    "student_layers": "student.layers",
+    "student_steps": "student.steps",
+    "student_learning_rate": "student.learning_rate",
+}
 
 
-@dataclass(frozen=True)
-class EncoderConfig:
-    """How an encoder is fine-tuned. Every field has a default that trains on one laptop.
+class _Strict(Settings):
+    """No value is converted: ``"3"`` is not 3, and true is not 1."""
 
-    Args:
-        base: ``minilm``, a directory, or a hub id of any Hugging Face encoder.
-        max_length: Tokens read of a text, the words before it among them.
-        pooling: ``mean`` (BERT, MiniLM, E5), ``cls`` (BGE) or ``last`` (decoder-type embedders); None takes what the
-            base names in its folder, or its family was taught with.
-        query_prefix: Words put before each query; None takes what the base names in its folder, or its family (E5,
-            BGE, Qwen) was taught with.
-        item_prefix: Words put before each item's text; None likewise.
-        method: ``full``, ``lora`` (adapters of all linear layers, merged into the weights that ship) or ``none``.
-        lora_rank: Rank of the adapters.
-        lora_alpha: Scale of the adapters over the rank.
-        epochs: Passes over the judged pairs.
-        max_steps: Cap on optimiser steps, None for none; 0 exports the base as it is.
-        batch_queries: Queries in one micro-batch.
-        rows_per_query: Judged items of a query that share its micro-batch; the irrelevant ones are hard negatives.
-        mined_negatives: Further hard negatives a query: its best items by BM25 that nobody judged relevant. They join
-            its micro-batch, and cost an item's time each. 0 is off: in a shop of many alike some of them are relevant.
-        batch_items: Items whose log price is learnt in a micro-batch.
-        batch_clicks: Impressions whose click and purchase are learnt in a micro-batch.
-        accumulation: Micro-batches of one optimiser step (split over the processes of a group).
-        learning_rate: Peak rate of the encoder or its adapters.
-        head_learning_rate: Peak rate of the heads.
-        weight_decay: AdamW decay of matrices; biases and norms are not decayed.
-        warmup_share: Share of the steps over which the rate rises; then it falls linearly to 0.
-        clip_norm: Gradient norm above which gradients are scaled down.
-        temperature: Of the contrastive softmax.
-        positive_relevance: Relevance from which an item is a positive of its query.
-        negative_relevance: Relevance up to which an item is a hard negative of its query; between, it is neither.
-        contrastive_weight: Weight of the contrastive loss.
-        graded_weight: Weight of the squared error of the graded relevance.
-        order_weight: Weight of the pairwise loss of the order of a query's judged items.
-        price_weight: Weight of the squared error of the standardised log price.
-        click_weight: Weight of the cross-entropy of click and purchase; impressions are needed.
-        balance_classes: Weigh rare grades, clicks and purchases up to equal total weight.
-        augment: Share of the words of a query dropped at random in training; 0 is off.
-        gradient_checkpointing: Recompute activations in the backward pass to save memory.
-        precision: ``auto`` takes bf16 on a GPU that has it, fp32 otherwise; or ``fp32``, ``bf16``. On a CPU bf16 keeps
-            a kernel for each shape of batch, about a gigabyte; ``ONEDNN_PRIMITIVE_CACHE_CAPACITY=64`` halves it.
-        compile: Whether to run torch.compile on the encoder.
-        sharding: ``none`` gives each process of a group the whole encoder (DDP); ``full`` cuts its weights, gradients
-            and moments over them (FSDP2), for an encoder that one device cannot hold. One process has all either way.
-        device: ``auto`` takes CUDA where there is one; or ``cpu``, ``cuda``.
-        evaluate_every: Steps between scores on held-out queries; 0 scores at the start and the end alone.
-        patience: Scores without a better one after which training stops; 0 never stops.
-        holdout_share: Share of queries and of items held out of training for these scores, by hash.
-        folds: Cross-validation: encoders trained and scored on folds of the queries and items before the one that
-            ships, which is then trained on all of them (``holdout_share`` is not used). What each says of its own fold
-            is kept for the re-ranker, which is fitted on all of it. 0 is off; else 2 or more.
-        evaluation_queries: Most held-out queries scored.
-        checkpoint_every: Steps between checkpoints; 0 writes none.
-        student_layers: Layers that a smaller student keeps of the tuned encoder; the student ships. 0 ships the encoder
-            itself. The report compares both in quality and speed; with ``folds``, which leave no row to score a
-            student on, in cosine and speed.
-        student_steps: Steps of 64 texts in which the student learns the tuned encoder's embeddings.
-        student_learning_rate: Peak rate of the student.
-        export: ``auto`` exports to ONNX, whole and in eight bits; the smallest that passes the fidelity gate serves;
-            ``fp32`` leaves eight bits out; ``none`` leaves torch to serve.
-        seed: Of the order of batches, new heads, dropout and augmentation.
+    model_config = ConfigDict(strict=True)
+
+
+class BaseEncoder(_Strict):
+    """Which encoder is tuned, and how it reads a text."""
+
+    name: str = MINILM
+    """`minilm`, a directory, or the hub id of any Hugging Face encoder. `{"base": "ID"}` is short for
+    `{"base": {"name": "ID"}}`."""
+    max_length: int = Field(64, ge=4, le=8192)
+    """Tokens read of a text, its prefix included."""
+    pooling: Pooling | None = None
+    """`mean` (BERT, MiniLM, E5), `cls` (BGE) or `last` (decoder-type embedders); null takes what the base's folder
+    names, or what its family was trained with."""
+    query_prefix: str | None = None
+    """Text put before each query; null takes what the base's folder names, or what its family (E5, BGE, Qwen) was
+    trained with."""
+    item_prefix: str | None = None
+    """Text put before each item; null likewise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class Tuning(_Strict):
+    """Which weights are trained."""
+
+    method: Literal["full", "lora", "none"] = "full"
+    """`full` trains all weights; `lora` trains adapters of all linear layers and merges them into the weights that
+    ship; `none` ships the base as it is."""
+    lora_rank: int = Field(16, ge=1)
+    """Rank of the adapters."""
+    lora_alpha: int = Field(32, ge=1)
+    """Scale of the adapters; they are multiplied by alpha / rank."""
+
+
+class Batch(_Strict):
+    """What one micro-batch holds."""
+
+    queries: int = Field(16, ge=1)
+    """Queries in one micro-batch."""
+    rows_per_query: int = Field(4, ge=1)
+    """Judged items of a query that share its micro-batch; the irrelevant ones are its hard negatives."""
+    mined_negatives: int = Field(0, ge=0)
+    """Extra hard negatives for each query: its best items by BM25 that nobody judged relevant. Each costs the time of
+    one item. 0 is off: in a shop with many similar items, some of them are relevant."""
+    items: int = Field(16, ge=1)
+    """Items in one micro-batch from which the log price is learnt."""
+    clicks: int = Field(16, ge=1)
+    """Impressions in one micro-batch from which clicks and purchases are learnt."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches in one optimiser step, for each process of a group."""
+    augment: float = Field(0.0, ge=0, le=0.5)
+    """Share of a query's tokens dropped at random in training; 0 is off."""
+
+
+class Objective(_Strict):
+    """The losses and their weights."""
+
+    temperature: float = Field(0.05, gt=0, allow_inf_nan=False)
+    """Temperature of the contrastive softmax."""
+    positive_relevance: float = Field(0.6, ge=0, le=1)
+    """Relevance from which an item is a positive of its query."""
+    negative_relevance: float = Field(0.35, ge=0, le=1)
+    """Relevance up to which an item is a hard negative of its query; between the two it is neither."""
+    contrastive_weight: float = Field(0.5, ge=0, allow_inf_nan=False)
+    """Weight of the contrastive loss."""
+    graded_weight: float = Field(1.0, ge=0, allow_inf_nan=False)
+    """Weight of the squared error of the graded relevance."""
+    order_weight: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """Weight of the pairwise loss on the order of a query's judged items."""
+    price_weight: float = Field(0.2, ge=0, allow_inf_nan=False)
+    """Weight of the squared error of the standardised log price."""
+    click_weight: float = Field(0.2, ge=0, allow_inf_nan=False)
+    """Weight of the cross-entropy of clicks and purchases; it needs impressions."""
+    balance_classes: bool = False
+    """Give rare grades, clicks and purchases the same total weight as common ones."""
+
+    @model_validator(mode="after")
+    def _negatives_below_positives(self) -> Self:
+        if self.negative_relevance >= self.positive_relevance:
+            raise ValueError(
+                f"negative_relevance is {self.negative_relevance}; it must be below positive_relevance, "
+                f"{self.positive_relevance}: lower the one or raise the other"
+            )
+        return self
+
+
+class Optimiser(_Strict):
+    """AdamW and its rates."""
+
+    learning_rate: float = Field(3e-5, gt=0, allow_inf_nan=False)
+    """Peak learning rate of the encoder or its adapters."""
+    head_learning_rate: float = Field(2e-3, gt=0, allow_inf_nan=False)
+    """Peak learning rate of the heads."""
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    """Weight decay of matrices; biases and norms do not decay."""
+    clip_norm: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Gradient norm above which gradients are scaled down."""
+
+
+class Schedule(_Strict):
+    """How long training runs."""
+
+    epochs: int = Field(1, ge=1)
+    """Passes over the judged pairs."""
+    max_steps: int | None = Field(None, ge=0)
+    """Most optimiser steps; null sets no limit, 0 exports the base as it is."""
+    warmup_share: float = Field(0.1, ge=0, le=1)
+    """Share of the steps over which the learning rate rises; after them it falls linearly to 0."""
+    checkpoint_every: int = Field(200, ge=0)
+    """Steps between checkpoints; 0 writes none."""
+
+
+class Validation(_Strict):
+    """Scores on queries and items that training does not see."""
+
+    holdout_share: float = Field(0.1, ge=0, le=0.5)
+    """Share of queries and of items held out of training for the scores, chosen by hash."""
+    every: int = Field(0, ge=0)
+    """Steps between scores; 0 scores only before the first step and after the last."""
+    queries: int = Field(300, ge=1)
+    """Most held-out queries scored."""
+    patience: int = Field(0, ge=0)
+    """Scores in a row without an improvement after which training stops; 0 never stops early."""
+    folds: int = Field(0, ge=0)
+    """Cross-validation: this many encoders are trained and scored on folds of the queries and items first. The one
+    that ships is then trained on all of them, and `holdout_share` is not used. The out-of-fold cosines are kept: the
+    re-ranker is fitted on them. 0 is off; otherwise 2 or more."""
+
+    @field_validator("folds")
+    @classmethod
+    def _more_than_one(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("folds is 1; it must be 0, which turns cross-validation off, or at least 2")
+        return folds
+
+
+class Hardware(_Strict):
+    """Where training runs, and what it saves there."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA where there is a card; or `cpu`, `cuda`."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` takes bf16 on a GPU that supports it and fp32 otherwise; or `fp32`, `bf16`. On a CPU, bf16 keeps a kernel
+    for each batch shape, about a gigabyte; `ONEDNN_PRIMITIVE_CACHE_CAPACITY=64` halves it."""
+    compile: bool = False
+    """Run `torch.compile` on the encoder."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass to save memory."""
+    sharding: Literal["none", "full"] = "none"
+    """`none` gives each process of a group the whole encoder (DDP); `full` shards weights, gradients and moments across
+    them (FSDP2), for an encoder that does not fit one device. A single process ignores it."""
+
+
+class Student(_Strict):
+    """A smaller encoder distilled from the tuned one; it ships in the tuned one's place."""
+
+    layers: int = Field(0, ge=0)
+    """Layers the student keeps of the tuned encoder; 0 ships the tuned encoder itself. The report compares both in
+    quality and speed; with `validation.folds` no row is held out, so it compares cosine and speed only."""
+    steps: int = Field(500, ge=1)
+    """Steps of 64 texts in which the student learns the tuned encoder's embeddings."""
+    learning_rate: float = Field(1e-4, gt=0, allow_inf_nan=False)
+    """Peak learning rate of the student."""
+
+
+class EncoderConfig(_Strict):
+    """How an encoder is fine-tuned. Every setting has a default that trains on one laptop.
+
+    docs/encoder.md lists every setting; its table is generated from these models.
     """
 
-    base: str = MINILM
-    max_length: int = 64
-    pooling: Pooling | None = None
-    query_prefix: str | None = None
-    item_prefix: str | None = None
-    method: Literal["full", "lora", "none"] = "full"
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    epochs: int = 1
-    max_steps: int | None = None
-    batch_queries: int = 16
-    rows_per_query: int = 4
-    mined_negatives: int = 0
-    batch_items: int = 16
-    batch_clicks: int = 16
-    accumulation: int = 1
-    learning_rate: float = 3e-5
-    head_learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_share: float = 0.1
-    clip_norm: float = 1.0
-    temperature: float = 0.05
-    positive_relevance: float = 0.6
-    negative_relevance: float = 0.35
-    contrastive_weight: float = 0.5
-    graded_weight: float = 1.0
-    order_weight: float = 0.0
-    price_weight: float = 0.2
-    click_weight: float = 0.2
-    balance_classes: bool = False
-    augment: float = 0.0
-    gradient_checkpointing: bool = False
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
-    sharding: Literal["none", "full"] = "none"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    evaluate_every: int = 0
-    patience: int = 0
-    holdout_share: float = 0.1
-    folds: int = 0
-    evaluation_queries: int = 300
-    checkpoint_every: int = 200
-    student_layers: int = 0
-    student_steps: int = 500
-    student_learning_rate: float = 1e-4
-    export: Literal["auto", "fp32", "none"] = "auto"
-    seed: int = 0
+    RENAMED: ClassVar[Mapping[str, str]] = FLAT_NAMES
 
-    def __post_init__(self) -> None:
-        for name, (holds, rule) in _RULES.items():
-            value = getattr(self, name)
-            if value is not None and not holds(value):
-                raise ConfigError(f"encoder.{name} is {value!r}; it must be {rule}")
-        if self.folds == 1:
-            raise ConfigError("encoder.folds is 1; it must be 0, which is off, or at least 2")
-        if self.negative_relevance >= self.positive_relevance:
-            raise ConfigError(
-                f"encoder.negative_relevance is {self.negative_relevance}; it must be below "
-                f"positive_relevance, {self.positive_relevance}"
+    base: BaseEncoder = BaseEncoder()
+    tuning: Tuning = Tuning()
+    batch: Batch = Batch()
+    objective: Objective = Objective()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+    validation: Validation = Validation()
+    hardware: Hardware = Hardware()
+    student: Student = Student()
+    export: Literal["auto", "fp32", "none"] = "auto"
+    """`auto` exports to ONNX in fp32 and int8, and the smallest that passes the fidelity gate serves; `fp32` skips
+    int8; `none` leaves torch to serve."""
+    seed: int = Field(0, ge=0)
+    """Seed of batch order, new heads, dropout and augmentation."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _two_prefixes(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "prefix" in value:
+            raise ValueError(
+                "prefix was one text for queries and items alike; give base.query_prefix and base.item_prefix"
             )
+        return value
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> EncoderConfig:
-        """Read settings from JSON or YAML.
+    def from_json(cls, settings: str | Mapping[str, Any]) -> EncoderConfig:
+        """Read settings that differ from the defaults, as JSON text or a nested mapping.
 
         Raises:
-            ConfigError: A name is unknown or a value is out of its range.
+            ConfigError: The text is not a JSON object, a name is unknown or has moved, or a value is out of range.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if "prefix" in values:
-            raise ConfigError(
-                "encoder.prefix was one for queries and items alike; give encoder.query_prefix and encoder.item_prefix"
-            )
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(f"encoder.{unknown[0]} is not a setting; there are {', '.join(sorted(known))}")
-        return cls(**values)
+        return parse(cls, settings, "encoder")
+
+    @classmethod
+    def from_folder(cls, description: EncoderDescription) -> EncoderConfig:
+        """The settings an encoder folder was trained with; folders written before settings were nested are read too."""
+        saved: dict[str, Any] = description.document["config"]
+        if isinstance(saved.get("base"), Mapping):
+            return cls.from_json(saved)
+        settings: dict[str, Any] = {}
+        for name, value in saved.items():
+            both = ("base.query_prefix", "base.item_prefix")  # an even older folder had one prefix for both
+            for path in both if name == "prefix" else (FLAT_NAMES.get(name, name),):
+                settings = layered(settings, nested(path, value))
+        return cls.from_json(settings)
+
+    def override(self, changes: Mapping[str, Any]) -> EncoderConfig:
+        """These settings with some changed, given as a nested mapping.
+
+        Raises:
+            ConfigError: A name is unknown or a value is out of range.
+        """
+        return EncoderConfig.from_json(layered(self.as_json(), _named_base(changes)))
 
     def as_json(self) -> dict[str, Any]:
-        """All settings as a JSON object."""
-        return dataclasses.asdict(self)
+        """All settings as a nested JSON object, which :meth:`from_json` reads back."""
+        return self.model_dump()
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of the settings."""
         return sha256_text(canonical_json(self.as_json()))
 
 
-def preset(name: str, **changes: Any) -> EncoderConfig:
-    """A named configuration: ``demo`` (about a minute on two cores), ``standard``, ``gpu``.
-
-    Raises:
-        ConfigError: There is no preset of that name.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"encoder preset {name!r} is unknown; there are {', '.join(PRESETS)}")
-    return EncoderConfig.from_mapping({**PRESETS[name], **changes})
-
-
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
-        "max_length": 32,
-        "max_steps": 50,
-        "batch_queries": 8,
-        "batch_items": 8,
-        "batch_clicks": 4,
-        "learning_rate": 1.5e-4,
-        "holdout_share": 0.05,
-        "checkpoint_every": 25,
+        "base": {"max_length": 32},
+        "batch": {"queries": 8, "items": 8, "clicks": 4},
+        "optimiser": {"learning_rate": 1.5e-4},
+        "schedule": {"max_steps": 50, "checkpoint_every": 25},
+        "validation": {"holdout_share": 0.05},
     },
-    "standard": {"max_length": 64, "epochs": 2, "evaluate_every": 200, "patience": 3},
+    "standard": {"base": {"max_length": 64}, "schedule": {"epochs": 2}, "validation": {"every": 200, "patience": 3}},
     "gpu": {
-        "max_length": 128,
-        "epochs": 3,
-        "batch_queries": 64,
-        "batch_items": 64,
-        "batch_clicks": 64,
-        "learning_rate": 5e-5,
-        "evaluate_every": 200,
-        "patience": 3,
+        "base": {"max_length": 128},
+        "batch": {"queries": 64, "items": 64, "clicks": 64},
+        "optimiser": {"learning_rate": 5e-5},
+        "schedule": {"epochs": 3},
+        "validation": {"every": 200, "patience": 3},
     },
 }
 
 
-def _one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value in values), f"one of {', '.join(values)}"
+def preset(name: str, *changes: str | Mapping[str, Any]) -> EncoderConfig:
+    """A named configuration with changes on top: ``demo`` (about a minute on two cores), ``standard`` or ``gpu``.
+
+    Args:
+        name: Name of the preset.
+        changes: Settings that differ from it, as JSON text or nested mappings; a later one wins.
+
+    Raises:
+        ConfigError: There is no such preset, or a change is refused.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"encoder preset {name!r} is unknown; it must be one of {', '.join(PRESETS)}")
+    layers = [PRESETS[name]]
+    for change in changes:
+        EncoderConfig.from_json(change)  # refused on its own, so that the message speaks of what was written
+        layers.append(json.loads(change) if isinstance(change, str) else dict(change))
+    return EncoderConfig.from_json(layered(*map(_named_base, layers)))
 
 
-def _text() -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: isinstance(value, str)), "a text, empty for none, or null for what the base wants"
-
-
-def _whole(minimum: int) -> tuple[Callable[[Any], bool], str]:
-    return (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-    ), f"a whole number of at least {minimum}"
-
-
-def _share(below: float = 1.0) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: isinstance(value, int | float) and 0 <= value <= below), f"within [0, {below:g}]"
-
-
-def _positive() -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: isinstance(value, int | float) and 0 < value < float("inf")), "above 0"
-
-
-def _weight() -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: isinstance(value, int | float) and 0 <= value < float("inf")), "0 or more"
-
-
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_length": (lambda value: isinstance(value, int) and 4 <= value <= 8192, "a whole number within [4, 8192]"),
-    "pooling": _one_of(*POOLINGS),
-    **{name: _text() for name in ("query_prefix", "item_prefix")},
-    "method": _one_of("full", "lora", "none"),
-    "precision": _one_of("auto", "fp32", "bf16"),
-    "sharding": _one_of("none", "full"),
-    "device": _one_of("auto", "cpu", "cuda"),
-    "export": _one_of("auto", "fp32", "none"),
-    **{
-        name: _whole(1)
-        for name in ("lora_rank", "lora_alpha", "epochs", "batch_queries", "rows_per_query", "accumulation")
-    },
-    **{name: _whole(1) for name in ("batch_items", "batch_clicks", "evaluation_queries", "student_steps")},
-    **{name: _whole(0) for name in ("max_steps", "evaluate_every", "patience", "checkpoint_every", "seed")},
-    **{name: _whole(0) for name in ("student_layers", "folds", "mined_negatives")},
-    **{name: _share() for name in ("warmup_share", "positive_relevance", "negative_relevance")},
-    **{name: _share(0.5) for name in ("augment", "holdout_share")},
-    **{name: _positive() for name in ("learning_rate", "head_learning_rate", "clip_norm", "temperature")},
-    **{name: _positive() for name in ("student_learning_rate",)},
-    **{name: _weight() for name in ("weight_decay", "contrastive_weight", "graded_weight", "order_weight")},
-    **{name: _weight() for name in ("price_weight", "click_weight")},
-}
+def _named_base(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with a base that is given by its name alone written out, so that layers can be merged."""
+    base = settings.get("base")
+    return {**settings, "base": {"name": base}} if isinstance(base, str) else dict(settings)

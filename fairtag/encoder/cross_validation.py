@@ -67,7 +67,7 @@ def cross_validate(
     killed run goes on from the fold it was in.
 
     Args:
-        config: Settings; ``folds`` of at least 2.
+        config: Settings; ``validation.folds`` of at least 2.
         data: Every row in ``train`` and ``prices``, nothing held out.
         fresh: Makes the base encoder anew.
         pad_token_id: Token that fills a batch.
@@ -82,14 +82,14 @@ def cross_validate(
         DataError: There are fewer queries and fewer items than folds.
         NonFiniteLoss: The loss became NaN or infinite.
     """
-    plain = replace(config, evaluate_every=0, patience=0)
+    plain = config.override({"validation": {"every": 0, "patience": 0}})
     first: list[dict[str, float]] = []
     last: list[dict[str, float]] = []
     seconds = 0.0
     cosine = np.zeros(len(data.train))
-    for number, part in enumerate(folds_of(data, config.folds, config.seed), start=1):
+    for number, part in enumerate(folds_of(data, config.validation.folds, config.seed), start=1):
         torch.manual_seed(config.seed)
-        told = _staged(progress, f"fold {number} of {config.folds}") if progress else None
+        told = _staged(progress, f"fold {number} of {config.validation.folds}") if progress else None
         loop = Loop(plain, fresh(), part, pad_token_id, work / f"fold-{number}", told, clock)
         loop.run(best=False)
         if len(part.held_out) and (group.rank() == 0 or loop.sharded):  # a cut encoder embeds only with all its parts
@@ -100,7 +100,7 @@ def cross_validate(
             rows.append({name: value for name, value in row.items() if name != "step"})
     values = _by_name(last)
     found = CrossValidation(
-        folds=config.folds,
+        folds=config.validation.folds,
         scores=last,
         mean={name: statistics.fmean(found) for name, found in values.items()},
         deviation={name: statistics.stdev(found) if len(found) > 1 else 0.0 for name, found in values.items()},
@@ -121,8 +121,8 @@ def folds_of(data: EncoderData, folds: int, seed: int) -> Iterator[EncoderData]:
     queries, items = np.unique(data.train.query), np.arange(len(data.prices))
     if max(len(queries), len(items)) < folds:
         raise DataError(
-            f"encoder.folds is {folds} and there are {len(queries)} judged queries and {len(items)} priced items; "
-            f"use fewer folds or give more rows",
+            f"encoder.validation.folds is {folds} and there are {len(queries)} judged queries and {len(items)} priced "
+            f"items; use fewer folds or give more rows",
             count=max(len(queries), len(items)),
         )
     query_fold, item_fold = _dealt(len(queries), folds, seed), _dealt(len(items), folds, seed)

@@ -81,7 +81,7 @@ def kept_layers(layers: int, wanted: int) -> list[int]:
     """
     if not 0 < wanted < layers:
         raise ConfigError(
-            f"encoder.student_layers is {wanted} and the encoder has {layers} layers; a student keeps 1 to {layers - 1}"
+            f"encoder.student.layers is {wanted} and the encoder has {layers} layers; a student keeps 1 to {layers - 1}"
         )
     return [int(row) for row in np.linspace(0, layers - 1, wanted).round()] if wanted > 1 else [layers - 1]
 
@@ -97,7 +97,7 @@ def student_of(teacher: Encoder, wanted: int) -> tuple[Encoder, list[int]]:
     kept = kept_layers(depth, wanted)
     lists = [name for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
     if len(lists) != 1:
-        raise ConfigError(f"encoder.student_layers: {type(backbone).__name__} has no single list of {depth} layers")
+        raise ConfigError(f"encoder.student.layers: {type(backbone).__name__} has no single list of {depth} layers")
     config = copy.deepcopy(backbone.config)
     for name in ("layer_types", "mlp_layer_types"):  # some families say of each layer what it attends to
         if isinstance(getattr(config, name, None), list):
@@ -135,7 +135,7 @@ def taught_texts(data: EncoderData) -> tuple[Ints, Ints]:
     scored = np.unique(np.concatenate([*_rows(data.held_out), data.held_out_prices.item]))
     if not len(learnt):
         raise DataError(
-            "encoder.student_layers: a student learns from the texts of queries and items, and there are none; "
+            "encoder.student.layers: a student learns from the texts of queries and items, and there are none; "
             "give judgements, items or impressions"
         )
     unseen = np.setdiff1d(scored, learnt)
@@ -162,7 +162,7 @@ def distil(
     Args:
         teacher: The tuned encoder, without adapters, on the device it runs on.
         data: Gives the texts; no label is read.
-        config: ``student_layers``, ``student_steps``, ``student_learning_rate``, ``warmup_share``, ``seed``.
+        config: ``student``, ``schedule.warmup_share`` and ``seed``.
         pad_token_id: Token that fills a batch.
         score: Held-out scores of an encoder under the teacher's heads.
         clock: Monotonic seconds.
@@ -175,7 +175,7 @@ def distil(
         ConfigError: The encoder has too few layers.
         DataError: There is no text to learn from.
     """
-    student, kept = student_of(teacher, config.student_layers)
+    student, kept = student_of(teacher, config.student.layers)
     student.to(next(teacher.parameters()).device).eval()
     learnt, scored = taught_texts(data)
     begun = clock()
@@ -188,7 +188,7 @@ def distil(
         Standing(values, query_milliseconds(model.cpu(), clock), sum(part.numel() for part in model.parameters()))
         for values, model in zip(scores, (teacher, student), strict=True)
     )
-    steps = config.student_steps
+    steps = config.student.steps
     return student, Distillation(kept, steps, (first, last), float(cosine.mean()), seconds, one, other)
 
 
@@ -207,11 +207,11 @@ def _teach(
     batches = list(_batches(data, learnt, config))
     used = np.unique(np.concatenate(batches))  # each text is embedded once by the teacher, however often it comes
     targets = torch.from_numpy(embed(teacher, [data.tokens[row] for row in used], pad_token_id, BATCH))
-    optimiser = torch.optim.AdamW(student.parameters(), lr=config.student_learning_rate, weight_decay=0.0, fused=True)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=config.student.learning_rate, weight_decay=0.0, fused=True)
     losses, begun, tokens = [], clock(), 0
     for step, rows in enumerate(batches):
         for group in optimiser.param_groups:
-            group["lr"] = config.student_learning_rate * linear_rate(step, len(batches), config.warmup_share)
+            group["lr"] = config.student.learning_rate * linear_rate(step, len(batches), config.schedule.warmup_share)
         ids, mask = (
             torch.from_numpy(part).to(device) for part in pad([data.tokens[row] for row in rows], pad_token_id)
         )
@@ -234,7 +234,7 @@ def _batches(data: EncoderData, learnt: Ints, config: EncoderConfig) -> Iterator
     """``student_steps`` batches of texts of like length, through endlessly repeated shuffles of all of them."""
     length = np.array([len(data.tokens[row]) for row in learnt])
     done = cycle = 0
-    while done < config.student_steps:
+    while done < config.student.steps:
         rng = np.random.default_rng([config.seed, _STREAM, cycle])
         order = rng.permutation(len(learnt))
         cycle += 1
@@ -243,7 +243,7 @@ def _batches(data: EncoderData, learnt: Ints, config: EncoderConfig) -> Iterator
             bucket = order[start : start + BATCH * _BUCKET]
             bucket = bucket[np.argsort(length[bucket], kind="stable")]
             batches.extend(learnt[bucket[first : first + BATCH]] for first in range(0, len(bucket), BATCH))
-        for place in rng.permutation(len(batches))[: config.student_steps - done]:
+        for place in rng.permutation(len(batches))[: config.student.steps - done]:
             done += 1
             yield batches[place]
 

@@ -46,17 +46,17 @@ class Loop:
     ) -> None:
         self.config, self.data, self.pad_token_id, self.work = config, data, pad_token_id, work
         self.progress, self.clock = progress, clock
-        self.device = group.device(config.device)
+        self.device = group.device(config.hardware.device)
         self.precision = _precision(config, self.device)
-        self.losses = Losses(_adapt(model, config), Heads(model.dimension, data.tasks), config, _price_scale(data)).to(
-            self.device
-        )
-        self.sharded = config.sharding == "full" and group.size() > 1
+        self.losses = Losses(
+            _adapt(model, config), Heads(model.dimension, data.tasks), config.objective, _price_scale(data)
+        ).to(self.device)
+        self.sharded = config.hardware.sharding == "full" and group.size() > 1
         if self.sharded:
             sharding.shard(self.losses.encoder, self.device)
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config), fused=True)
-        self.plan = BatchPlan(data, config, config.accumulation * group.size())
-        self.steps = 0 if config.method == "none" else self.plan.steps
+        self.plan = BatchPlan(data, config, config.batch.accumulation * group.size())
+        self.steps = 0 if config.tuning.method == "none" else self.plan.steps
         self.state, self.best = RunState(), {n: p.detach().clone() for n, p in trainable(self.losses).items()}
         self.fingerprint = sha256_text(
             canonical_json([config.as_json(), data.fingerprint, group.size(), _digest(data)])
@@ -64,7 +64,7 @@ class Loop:
         self.module = self._wrapped()
 
     def _wrapped(self) -> nn.Module:
-        if self.config.compile:
+        if self.config.hardware.compile:
             self.losses.encoder.compile(dynamic=True)
         if group.size() == 1 or self.steps == 0 or self.sharded:
             return self.losses
@@ -82,10 +82,10 @@ class Loop:
             started = self.clock()
             values = self._step(state.step)
             state.step += 1
-            evaluation = self._evaluate() if self._due(self.config.evaluate_every) else None
+            evaluation = self._evaluate() if self._due(self.config.validation.every) else None
             state.seconds += self.clock() - started
             self._log(values)
-            if self._due(self.config.checkpoint_every) or state.stopped_early:
+            if self._due(self.config.schedule.checkpoint_every) or state.stopped_early:
                 self._checkpoint()
             self._tell(values, begun, evaluation)
         if self.steps and best:
@@ -97,7 +97,7 @@ class Loop:
             return
         state = {name: sharding.whole(value).cpu() for name, value in self.losses.state_dict().items()}
         heads, scale = Heads(self.losses.encoder.dimension, self.data.tasks), self.losses.price_scale
-        self.losses = Losses(_adapt(fresh(), self.config), heads, self.config, scale)
+        self.losses = Losses(_adapt(fresh(), self.config), heads, self.config.objective, scale)
         self.losses.load_state_dict(state)
 
     def _due(self, every: int) -> bool:
@@ -108,19 +108,23 @@ class Loop:
         for parameters in self.optimiser.param_groups:
             parameters["lr"] = parameters["peak"] * self._rate(step)
         totals: dict[str, float] = {}
-        for turn in range(self.config.accumulation):
+        for turn in range(self.config.batch.accumulation):
             micro = turn * group.size() + group.rank()
             # Dropout depends on the micro-batch alone: the same after a resume and however many processes there are.
             torch.manual_seed(self.config.seed * 1_000_003 + step * self.plan.micro_batches + micro)
             batch = tensors(
-                self.plan.batch(step, micro), self.data.tokens, self.pad_token_id, self.config.augment, self.device
+                self.plan.batch(step, micro),
+                self.data.tokens,
+                self.pad_token_id,
+                self.config.batch.augment,
+                self.device,
             )
             with self._quiet_gradients(turn), self._autocast():
                 parts = self.module(batch)
-                (parts["loss"] / self.config.accumulation).backward()
+                (parts["loss"] / self.config.batch.accumulation).backward()
             self.state.tokens += batch.token_count * group.size()
             for name, value in parts.items():
-                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.config.accumulation
+                totals[name] = totals.get(name, 0.0) + float(value.detach()) / self.config.batch.accumulation
         self._check(step, totals)
         self._clip()
         self.optimiser.step()
@@ -130,10 +134,10 @@ class Loop:
     def _clip(self) -> None:
         values = list(trainable(self.losses).values())
         if not self.sharded:
-            nn.utils.clip_grad_norm_(values, self.config.clip_norm)
+            nn.utils.clip_grad_norm_(values, self.config.optimiser.clip_norm)
             return
         sharding.average_gradients(self.losses.heads.parameters())
-        sharding.clip(values, self.config.clip_norm)
+        sharding.clip(values, self.config.optimiser.clip_norm)
 
     def _check(self, step: int, totals: dict[str, float]) -> None:
         finite = torch.tensor(float(all(math.isfinite(value) for value in totals.values())), device=self.device)
@@ -141,15 +145,16 @@ class Loop:
             shown = ", ".join(f"{name} {value:.4g}" for name, value in totals.items())
             raise NonFiniteLoss(
                 f"the encoder's loss is {totals['loss']} at step {step + 1} of {self.steps} ({shown}); lower "
-                f"learning_rate ({self.config.learning_rate:g}) or use precision='fp32', and look at grades and prices"
+                f"encoder.optimiser.learning_rate ({self.config.optimiser.learning_rate:g}) or set "
+                f"encoder.hardware.precision to 'fp32', and check grades and prices for outliers"
             )
 
     def _rate(self, step: int) -> float:
-        return linear_rate(step, self.steps, self.config.warmup_share)
+        return linear_rate(step, self.steps, self.config.schedule.warmup_share)
 
     def _quiet_gradients(self, turn: int) -> AbstractContextManager[Any]:
         """Gradients cross processes once a step, on its last micro-batch."""
-        last = turn == self.config.accumulation - 1
+        last = turn == self.config.batch.accumulation - 1
         if self.sharded:
             sharding.sync_gradients(self.losses.encoder, wanted=last)
         if isinstance(self.module, DistributedDataParallel) and not last:
@@ -173,7 +178,7 @@ class Loop:
             self.best = {name: value.detach().clone() for name, value in trainable(self.losses).items()}
         else:
             self.state.stale += 1
-        self.state.stopped_early = 0 < self.config.patience <= self.state.stale
+        self.state.stopped_early = 0 < self.config.validation.patience <= self.state.stale
         return row
 
     def _log(self, values: dict[str, float]) -> None:
@@ -183,7 +188,7 @@ class Loop:
             )
 
     def _checkpoint(self) -> None:
-        if self.config.checkpoint_every:
+        if self.config.schedule.checkpoint_every:
             save_checkpoint(self.work, self.fingerprint, self.state, self.losses, self.optimiser, self.best)
 
     def _tell(self, values: dict[str, float], begun: tuple[float, int], evaluation: dict[str, float] | None) -> None:
@@ -199,7 +204,7 @@ class Loop:
         """What was done, before the export."""
         on_gpu = self.device.startswith("cuda")
         return TrainingReport(
-            base=self.config.base,
+            base=self.config.base.name,
             steps=self.state.step,
             planned_steps=self.steps,
             seconds=self.state.seconds,
@@ -238,15 +243,17 @@ def _merit(row: dict[str, float]) -> tuple[float, ...]:
 
 def _adapt(model: Encoder, config: EncoderConfig) -> Encoder:
     """Freeze what is not trained; put adapters in for LoRA."""
-    if config.gradient_checkpointing:
+    if config.hardware.gradient_checkpointing:
         cast(Any, model.backbone).activation_checkpointing_enable({"use_reentrant": False})
-    if config.method == "full":
+    if config.tuning.method == "full":
         return model
     model.requires_grad_(requires_grad=False)
-    if config.method == "lora":
+    if config.tuning.method == "lora":
         from peft import LoraConfig, get_peft_model
 
-        adapters = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules="all-linear")
+        adapters = LoraConfig(
+            r=config.tuning.lora_rank, lora_alpha=config.tuning.lora_alpha, target_modules="all-linear"
+        )
         with quiet():
             model.backbone = get_peft_model(cast(Any, model.backbone), adapters)
     return model
@@ -263,10 +270,13 @@ def merged(model: Encoder) -> Encoder:
 def _parameter_groups(losses: Losses, config: EncoderConfig) -> list[dict[str, Any]]:
     """Encoder and heads at their rates; only matrices decay."""
     groups: list[dict[str, Any]] = []
-    for part, rate in ((losses.encoder, config.learning_rate), (losses.heads, config.head_learning_rate)):
+    for part, rate in (
+        (losses.encoder, config.optimiser.learning_rate),
+        (losses.heads, config.optimiser.head_learning_rate),
+    ):
         values = [value for value in part.parameters() if value.requires_grad]
         for decay, chosen in (
-            (config.weight_decay, [value for value in values if value.ndim > 1]),
+            (config.optimiser.weight_decay, [value for value in values if value.ndim > 1]),
             (0.0, [value for value in values if value.ndim <= 1]),
         ):
             if chosen:
@@ -281,8 +291,8 @@ def _price_scale(data: EncoderData) -> tuple[float, float]:
 
 
 def _precision(config: EncoderConfig, device: str) -> str:
-    if config.precision != "auto":
-        return config.precision
+    if config.hardware.precision != "auto":
+        return config.hardware.precision
     return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
 
 

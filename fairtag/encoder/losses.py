@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fairtag.encoder.batches import Batch
-from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.config import Objective
 from fairtag.encoder.model import Encoder, Heads
 from fairtag.encoder.onnx import pad
 from fairtag.encoder.training_data import Ints
@@ -77,36 +77,36 @@ class Losses(nn.Module):
     Args:
         encoder: What is fine-tuned.
         heads: The heads of the tasks that have data.
-        config: Weights, temperature and thresholds.
+        objective: Weights, temperature and thresholds.
         price_scale: Mean and standard deviation of the log prices learnt from.
     """
 
-    def __init__(self, encoder: Encoder, heads: Heads, config: EncoderConfig, price_scale: tuple[float, float]) -> None:
+    def __init__(self, encoder: Encoder, heads: Heads, objective: Objective, price_scale: tuple[float, float]) -> None:
         super().__init__()
-        self.encoder, self.heads, self.config, self.price_scale = encoder, heads, config, price_scale
+        self.encoder, self.heads, self.objective, self.price_scale = encoder, heads, objective, price_scale
 
     def forward(self, batch: TensorBatch) -> dict[str, Tensor]:
         """Losses by name; ``loss`` is their weighted sum."""
-        config, heads = self.config, self.heads.tasks
+        goal, heads = self.objective, self.heads.tasks
         query = self.encoder(batch.query_ids, batch.query_mask) if len(batch.query_ids) else None
         item = self.encoder(batch.item_ids, batch.item_mask)
         parts: dict[str, tuple[float, Tensor]] = {}
         if "relevance" in heads and query is not None:
-            scores = query @ item.T / config.temperature
-            parts["contrastive"] = config.contrastive_weight, contrastive_loss(scores, batch, config.positive_relevance)
+            scores = query @ item.T / goal.temperature
+            parts["contrastive"] = goal.contrastive_weight, contrastive_loss(scores, batch, goal.positive_relevance)
             predicted = heads["relevance"](query[batch.pair_query], item[batch.pair_item])
             squared = batch.weight * (predicted - batch.relevance) ** 2
-            parts["graded"] = config.graded_weight, squared.mean()
-            if config.order_weight > 0:
+            parts["graded"] = goal.graded_weight, squared.mean()
+            if goal.order_weight > 0:
                 cosine = (query[batch.pair_query] * item[batch.pair_item]).sum(1)
-                parts["order"] = config.order_weight, order_loss(cosine, batch)
+                parts["order"] = goal.order_weight, order_loss(cosine, batch)
         if "price" in heads:
             mean, deviation = self.price_scale
             wanted = (batch.log_price - mean) / deviation
-            parts["price"] = config.price_weight, functional.mse_loss(heads["price"](item[batch.price_item]), wanted)
+            parts["price"] = goal.price_weight, functional.mse_loss(heads["price"](item[batch.price_item]), wanted)
         if "click" in heads and query is not None:
             logits = heads["click"](query[batch.click_query], item[batch.click_item], batch.log_discount)
-            parts["click"] = config.click_weight, click_loss(logits, batch.outcome, config.balance_classes)
+            parts["click"] = goal.click_weight, click_loss(logits, batch.outcome, goal.balance_classes)
         total = cast(Tensor, sum(weight * value for weight, value in parts.values()))
         return {"loss": total, **{name: value.detach() for name, (_, value) in parts.items()}}
 

@@ -61,21 +61,21 @@ def published_modules(pooling: Pooling, dimension: int) -> dict[str, Any]:
 
 def _published(base: str) -> Pooling | None:
     """What the base's own folder says; None where it says nothing."""
-    found = published_json(base, MODULES, "encoder.pooling")
+    found = published_json(base, MODULES, "encoder.base.pooling")
     if found is None:
         return None
     file, modules = found
     if not isinstance(modules, list) or not all(isinstance(module, Mapping) for module in modules):
-        raise ConfigError(f"base encoder {base!r}: {file} is no list of modules; mend it, or give encoder.pooling")
+        raise ConfigError(f"base encoder {base!r}: {file} is no list of modules; mend it, or give encoder.base.pooling")
     folders = {str(module.get("type", "")).rpartition(".")[2]: str(module.get("path", "")) for module in modules}
     if strange := [kind for kind in folders if kind not in _KNOWN_MODULES]:
         raise ConfigError(
             f"base encoder {base!r}: {file} has a module {strange[0]}, which would be left out; "
-            f"choose another base, or give encoder.pooling to go without it"
+            f"choose another base, or give encoder.base.pooling to go without it"
         )
     if "Pooling" not in folders:
         return None
-    settings = published_json(base, f"{folders['Pooling']}/config.json", "encoder.pooling")
+    settings = published_json(base, f"{folders['Pooling']}/config.json", "encoder.base.pooling")
     if settings is None:
         return None
     file, document = settings
@@ -83,12 +83,12 @@ def _published(base: str) -> Pooling | None:
     if len(ways) != 1 or ways[0] not in _PUBLISHED:
         raise ConfigError(
             f"base encoder {base!r}: {file} pools by {' and '.join(map(str, ways)) or 'nothing'}; "
-            f"it must be one of {', '.join(_PUBLISHED)}; choose another base, or give encoder.pooling"
+            f"it must be one of {', '.join(_PUBLISHED)}; choose another base, or give encoder.base.pooling"
         )
     if not document.get("include_prompt", True):
         raise ConfigError(
             f"base encoder {base!r}: {file} leaves the words before a text out of its vector, which this encoder "
-            f"does not; choose another base, or give encoder.pooling to pool them too"
+            f"does not; choose another base, or give encoder.base.pooling to pool them too"
         )
     return _PUBLISHED[ways[0]]
 

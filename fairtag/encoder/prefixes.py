@@ -84,7 +84,7 @@ def published_prompts(prefixes: Prefixes) -> dict[str, Any]:
 
 def _prompts(base: str) -> Prefixes:
     """The prompts of a model's own folder; empty where it names none."""
-    found = published_json(base, PROMPTS, "encoder.query_prefix and encoder.item_prefix, which may be empty")
+    found = published_json(base, PROMPTS, "encoder.base.query_prefix and encoder.base.item_prefix, which may be empty")
     if found is None:
         return Prefixes()
     file, document = found
@@ -92,7 +92,7 @@ def _prompts(base: str) -> Prefixes:
     if not isinstance(prompts, Mapping) or not all(isinstance(text, str | None) for text in prompts.values()):
         raise ConfigError(
             f"base encoder {base!r}: prompts in {file} is {prompts!r}; it must be an object of names and texts; "
-            f"mend it, or give encoder.query_prefix and encoder.item_prefix"
+            f"mend it, or give encoder.base.query_prefix and encoder.base.item_prefix"
         )
     other = prompts.get(document.get("default_prompt_name") or "") or ""
     item = next((prompts[name] for name in _ITEM_PROMPTS if name in prompts), other)

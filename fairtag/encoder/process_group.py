@@ -56,7 +56,7 @@ def device(wanted: str) -> str:
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if not torch.cuda.is_available():
-        raise ConfigError("encoder.device is 'cuda' and torch finds no CUDA device here; use 'auto' or 'cpu'")
+        raise ConfigError("encoder.hardware.device is 'cuda' and torch finds no CUDA device here; use 'auto' or 'cpu'")
     card = f"cuda:{rank() % torch.cuda.device_count()}"
     torch.cuda.set_device(card)
     return card

@@ -76,23 +76,23 @@ def train_encoder(
     """
     work = out.with_name(f".{out.name}.training")
     torch.manual_seed(config.seed)
-    model, tokenizer = load_base(config.base, config.pooling)
-    limit = min(config.max_length, _positions(model))
-    prefixes = prefixes_of(config.base, query=config.query_prefix, item=config.item_prefix)
+    model, tokenizer = load_base(config.base.name, config.base.pooling)
+    limit = min(config.base.max_length, _positions(model))
+    prefixes = prefixes_of(config.base.name, query=config.base.query_prefix, item=config.base.item_prefix)
     _leave_room(tokenizer, prefixes, limit)
     described = canonical_json([tokenizer.backend_tokenizer.to_str(), limit, prefixes.query, prefixes.item])
     data = encoder_data(
         judgements,
         items,
         impressions,
-        replace(config, holdout_share=0.0) if config.folds else config,
+        config.override({"validation": {"holdout_share": 0.0}}) if config.validation.folds else config,
         lambda texts: tokenise(tokenizer, texts, limit, prefixes),
         tokenizer_fingerprint=sha256_text(described),
         cache=cache or work,
     )
     validated: dict[str, Any] | None = None
     unseen: NDArray[np.float64] | None = None
-    if config.folds:
+    if config.validation.folds:
         fresh = partial(_fresh, config)
         found, unseen = cross_validate(config, data, fresh, pad_id(tokenizer), work, progress, clock)
         validated = found.as_json()
@@ -111,7 +111,7 @@ def train_encoder(
 
 
 def _fresh(config: EncoderConfig) -> Encoder:
-    return load_base(config.base, config.pooling)[0]
+    return load_base(config.base.name, config.base.pooling)[0]
 
 
 def _shipped(
@@ -120,11 +120,11 @@ def _shipped(
     """The encoder that ships, on the CPU: the tuned one, or its student and how both compare."""
     whole = merged(loop.losses.encoder)
     tuned = Encoder(whole.backbone, whole.pooling).eval()  # without torch.compile's hook
-    if not config.student_layers:
+    if not config.student.layers:
         return tuned.cpu(), None
 
     def score(model: Encoder) -> dict[str, float]:
-        judge = Losses(model, loop.losses.heads, config, loop.losses.price_scale)
+        judge = Losses(model, loop.losses.heads, config.objective, loop.losses.price_scale)
         return evaluate(judge, loop.data, config, loop.pad_token_id)
 
     return distil(tuned, loop.data, config, loop.pad_token_id, score, clock, progress)
@@ -159,7 +159,7 @@ def _write(
             write_unseen(folder, loop.data, unseen)
         document = {
             "schema": SCHEMA,
-            "base": config.base,
+            "base": config.base.name,
             "dimension": model.dimension,
             "max_length": limit,
             "pooling": model.pooling,
@@ -197,8 +197,8 @@ def _leave_room(tokenizer: Any, prefixes: Prefixes, limit: int) -> None:
             taken = len(tokenizer(words)["input_ids"])
             if taken + MIN_ROOM > limit:
                 raise ConfigError(
-                    f"encoder.max_length is {limit} tokens and the {role} prefix {words!r} takes {taken} of them; "
-                    f"raise it to at least {taken + MIN_ROOM}, or give a shorter encoder.{role}_prefix"
+                    f"encoder.base.max_length is {limit} tokens and the {role} prefix {words!r} takes {taken} of them; "
+                    f"raise it to at least {taken + MIN_ROOM}, or give a shorter encoder.base.{role}_prefix"
                 )
 
 

@@ -143,11 +143,11 @@ def encoder_data(
     shown = _shown(impressions, texts, config.seed)
     judged = _judged(judgements, counts) if judgements is not None and len(judgements) else _implied(shown)
     pairs = _pairs(judged, book, config, counts)
-    held = splits.held_out(judged[schema.QUERY], SALT, config.holdout_share)
+    held = splits.held_out(judged[schema.QUERY], SALT, config.validation.holdout_share)
     prices, held_prices = _prices(items, texts, book, config)
-    clicks = _clicks(shown, book) if config.click_weight > 0 else _clicks(shown.iloc[:0], book)
+    clicks = _clicks(shown, book) if config.objective.click_weight > 0 else _clicks(shown.iloc[:0], book)
     mined = Mined()
-    if config.mined_negatives:
+    if config.batch.mined_negatives:
         known = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
         others = book.rows([text for item, text in texts.items() if item not in known], "item")
         mined = _mined(_take(pairs, ~held), others, book.texts, config)
@@ -166,7 +166,7 @@ def encoder_data(
         mined,
         texts=[text for _, text in book.texts],
     )
-    if config.method != "none" and not data.tasks:
+    if config.tuning.method != "none" and not data.tasks:
         raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")
     return data
 
@@ -226,12 +226,13 @@ def _implied(shown: pd.DataFrame) -> pd.DataFrame:
 def _pairs(judged: pd.DataFrame, book: _TextBook, config: EncoderConfig, counts: dict[str, int]) -> Pairs:
     relevance = judged[schema.RELEVANCE].to_numpy(dtype=np.float32)
     counts["pairs"] = len(judged)
-    counts["positive_pairs"] = int((relevance >= config.positive_relevance).sum())
+    counts["positive_pairs"] = int((relevance >= config.objective.positive_relevance).sum())
     counts["one_class"] = int(len(relevance) > 0 and float(np.ptp(relevance)) == 0.0)
-    if counts["one_class"] and not counts["positive_pairs"] and config.method != "none":
+    if counts["one_class"] and not counts["positive_pairs"] and config.tuning.method != "none":
         raise DataError(
             f"judgements: all {len(judged)} pairs have relevance {relevance[0]:g}, below "
-            f"{config.positive_relevance:g}; the encoder needs relevant pairs: add them, or use method='none'",
+            f"{config.objective.positive_relevance:g}; the encoder needs relevant pairs: add them, or set "
+            f"encoder.tuning.method to 'none'",
             table="judgements",
             column=schema.RELEVANCE,
             rule="at least one relevant pair",
@@ -249,12 +250,15 @@ def _mined(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderCon
     """
     relevant: dict[int, set[int]] = {}
     for query, item, relevance in zip(train.query.tolist(), train.item.tolist(), train.relevance.tolist(), strict=True):
-        if relevance > config.negative_relevance:
+        if relevance > config.objective.negative_relevance:
             relevant.setdefault(query, set()).add(item)
     pool = np.unique(np.concatenate([train.item, others])).tolist()
     queries = np.unique(train.query).tolist()
     found = mined_negatives(
-        {row: texts[row][1] for row in queries}, {row: texts[row][1] for row in pool}, relevant, config.mined_negatives
+        {row: texts[row][1] for row in queries},
+        {row: texts[row][1] for row in pool},
+        relevant,
+        config.batch.mined_negatives,
     )
     return Mined(*found)
 
@@ -263,12 +267,12 @@ def _prices(
     items: pd.DataFrame | None, texts: dict[str, str], book: _TextBook, config: EncoderConfig
 ) -> tuple[Prices, Prices]:
     none = Prices(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    if items is None or config.price_weight == 0:
+    if items is None or config.objective.price_weight == 0:
         return none, none
     priced = items[(items[schema.LIST_PRICE] > 0) & np.isfinite(items[schema.LIST_PRICE])]
     rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]], "item")
     log_price = np.log(priced[schema.LIST_PRICE].to_numpy(dtype=np.float64)).astype(np.float32)
-    held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.holdout_share)
+    held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.validation.holdout_share)
     return Prices(rows[~held], log_price[~held]), Prices(rows[held], log_price[held])
 
 

@@ -30,7 +30,7 @@ def scored_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
     held = data.held_out
     if not len(held):
         return held
-    queries = np.unique(held.query)[informative(held.query, held.relevance)][: config.evaluation_queries]
+    queries = np.unique(held.query)[informative(held.query, held.relevance)][: config.validation.queries]
     kept = np.isin(held.query, queries)
     return Pairs(held.query[kept], held.item[kept], held.relevance[kept])
 

@@ -11,7 +11,7 @@ from fairtag.demand.demand_data import DemandData
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
-from fairtag.training.model import demand_inputs
+from fairtag.training.inputs import demand_inputs
 
 
 def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:

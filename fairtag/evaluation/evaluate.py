@@ -37,7 +37,7 @@ from fairtag.evaluation.value_gate import PolicyPrices, offer_figures, uplift_fi
 from fairtag.model.decision import GateResult, make_decision
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
-from fairtag.training.model import fit_part
+from fairtag.training.inputs import fit_part
 
 __all__ = ["EvaluationLimits", "evaluate"]
 

@@ -16,7 +16,7 @@ from fairtag.base import schema
 from fairtag.data.splits import unit_hash
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.fit import DemandConfig, fit_demand
-from fairtag.demand.intents import page_similarity
+from fairtag.demand.intents import impression_similarity
 from fairtag.evaluation.calibration_gate import inputs_of
 from fairtag.model.pricing_model import PricingModel
 from fairtag.policy.context import MarketContext
@@ -81,7 +81,9 @@ def make_trial(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
         rows=rows,
         page=pd.factorize(rows[schema.PAGE_ID])[0].astype(np.int64),
         item=item,
-        similarity=page_similarity(rows, vectors, model.embeddings, model.row_of, alpha=model.policy.intent_alpha),
+        similarity=impression_similarity(
+            rows, vectors, model.embeddings, model.row_of, alpha=model.policy.intent_alpha
+        ),
         behaviour=rows[list(schema.USER_PRICING_FEATURES)].to_numpy(dtype=np.float64),
         r=reference_price(model.reference.f[item], listed, competitor, model.policy.reference_weights),
         cost=counted_cost(MarketContext.of(rows), model.reference.sales_rate[item])[0],

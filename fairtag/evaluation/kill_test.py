@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fairtag.evaluation import off_policy as ope
-from fairtag.evaluation.launch_gate import LaunchLimits, LaunchReport, launch_report
+from fairtag.evaluation.launch_gate import LaunchReport, launch_report
+from fairtag.evaluation.limits import LaunchLimits
 
 PRICES = np.array([0.80, 0.85, 0.90, 0.95, 1.00])  # of list
 COST = 0.5

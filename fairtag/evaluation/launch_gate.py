@@ -11,28 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fairtag.evaluation import off_policy as ope
+from fairtag.evaluation.limits import LaunchLimits
 from fairtag.model.decision import GateResult, GateStatus
-
-
-@dataclass(frozen=True)
-class LaunchLimits:
-    """Thresholds of the gate.
-
-    Args:
-        ess: Smallest effective sample size, rows.
-        ess_share: Smallest effective sample size as a share of the rows.
-        confidence: One-sided level of the bound under the uplift, which must be above zero.
-        agreement: Largest distance of the direct method from DR, in standard errors of that distance.
-        balance: Largest distance of the mean weight from 1, and of a placebo's uplift from 0, in standard errors.
-        clip: Largest importance weight.
-    """
-
-    ess: float = 200.0
-    ess_share: float = 0.01
-    confidence: float = 0.95
-    agreement: float = 2.0
-    balance: float = 3.0  # three such gates fail a sound log together about once in 120 launches
-    clip: float = np.inf
 
 
 @dataclass(frozen=True)

@@ -1,46 +1,87 @@
-"""The thresholds of the gates, in one place."""
+"""The thresholds of the gates, in one place.
+
+>>> EvaluationLimits(launch={"ess": 400}).launch.ess
+400.0
+>>> EvaluationLimits(coverage=90)
+Traceback (most recent call last):
+    ...
+fairtag.base.errors.ConfigError: coverage: 90 is refused; it must be less than 1 (Share of held-out products ...)
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
 
-from fairtag.evaluation.launch_gate import LaunchLimits
+from pydantic import model_validator
+
+from fairtag.base.errors import ConfigError
+from fairtag.base.settings import Field, Settings
 
 
-@dataclass(frozen=True)
-class EvaluationLimits:
-    """What a challenger must reach.
+class LaunchLimits(Settings):
+    """Thresholds of the off-policy gates (docs/pricing-model.md, section 10)."""
 
-    Args:
-        relevance_margin: nDCG@10 that a challenger may lose to what it is held against, at the interval's lower end.
-        coverage: Share of unseen products that the 90 % price interval must hold.
-        coverage_slack: How far from it the share may lie beyond two standard errors.
-        calibration: The slope of demand calibration must lie in here, or its interval must reach into it while the
-            slope lies in ``calibration_outer``.
-        calibration_outer: Beyond this no interval saves a slope.
-        profit_margin: Share of the champion's profit that a challenger may lose, at the interval's lower end.
-        price_milliseconds: 95th percentile of the time to price one page.
-        encode_milliseconds: Median time to encode one query.
-        model_bytes: Size of the model folder.
-        launch: Limits of the off-policy gates.
-        pages: Most hold-out pages that are priced.
-        audit_pages: Pages priced for many customers at once, for the fairness gates.
-        audit_users: Customers each of them is priced for.
-        require_experiment: A log without randomised prices then rejects; otherwise the value is judged by an
-            independent demand model, and the decision says that its evidence is observational.
-    """
+    ess: float = Field(200.0, ge=0, description="Smallest effective sample size, rows.")
+    ess_share: float = Field(0.01, ge=0, le=1, description="Smallest effective sample size as a share of the rows.")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="One-sided level of the lower bound of the uplift, which must be above 0."
+    )
+    agreement: float = Field(
+        2.0, gt=0, description="Largest distance of the direct method from doubly robust, in standard errors of it."
+    )
+    # Three such gates together fail a sound log about once in 120 launches.
+    balance: float = Field(
+        3.0,
+        gt=0,
+        description="Largest distance of the mean weight from 1, and of a placebo's uplift from 0, in standard errors.",
+    )
+    clip: float = Field(math.inf, gt=0, description="Largest importance weight.")
 
-    relevance_margin: float = 0.01
-    coverage: float = 0.9
-    coverage_slack: float = 0.02
-    calibration: tuple[float, float] = (0.9, 1.1)
-    calibration_outer: tuple[float, float] = (0.75, 1.35)
-    profit_margin: float = 0.01
-    price_milliseconds: float = 25.0
-    encode_milliseconds: float = 50.0
-    model_bytes: float = 2e9
-    launch: LaunchLimits = field(default_factory=LaunchLimits)
-    pages: int = 2_500
-    audit_pages: int = 8
-    audit_users: int = 800
-    require_experiment: bool = False
+
+class EvaluationLimits(Settings):
+    """What a challenger must reach to be accepted."""
+
+    relevance_margin: float = Field(
+        0.01,
+        ge=0,
+        description="nDCG@10 that a challenger may lose to its rival, at the lower end of the interval.",
+    )
+    coverage: float = Field(
+        0.9, gt=0, lt=1, description="Share of held-out products whose price the 90 % interval must contain."
+    )
+    coverage_slack: float = Field(
+        0.02, ge=0, description="How far from it the share may lie, beyond two standard errors."
+    )
+    calibration: tuple[float, float] = Field(
+        (0.9, 1.1), description="Range of the slope of demand calibration; its interval may reach into it instead."
+    )
+    calibration_outer: tuple[float, float] = Field(
+        (0.75, 1.35), description="Range outside which no interval saves the slope."
+    )
+    profit_margin: float = Field(
+        0.01,
+        ge=0,
+        description="Share of the champion's profit that a challenger may lose, at the lower end of the interval.",
+    )
+    price_milliseconds: float = Field(25.0, gt=0, description="95th percentile of the time to price a page.")
+    encode_milliseconds: float = Field(50.0, gt=0, description="Median time to encode a query.")
+    model_bytes: float = Field(2e9, gt=0, description="Size of the model folder.")
+    launch: LaunchLimits = Field(LaunchLimits(), description="Thresholds of the off-policy gates.")
+    pages: int = Field(2_500, ge=1, description="Most held-out pages that are priced.")
+    audit_pages: int = Field(8, ge=1, description="Pages priced for many customers, for the fairness gates.")
+    audit_users: int = Field(800, ge=1, description="Customers that each of them is priced for.")
+    require_experiment: bool = Field(
+        False,
+        description="Reject a model whose log has no randomised prices, instead of taking the word of held-out demand "
+        "models and calling the evidence observational.",
+    )
+
+    @model_validator(mode="after")
+    def _ranges_are_nested(self) -> EvaluationLimits:
+        (low, high), (least, most) = self.calibration, self.calibration_outer
+        if not least <= low <= high <= most:
+            raise ConfigError(
+                f"calibration {self.calibration} and calibration_outer {self.calibration_outer} are refused; each is a "
+                "range from low to high, and the outer one contains the other"
+            )
+        return self

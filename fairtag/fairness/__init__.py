@@ -1,1 +1,1 @@
-"""What may move a price, how far, and whether groups pay alike (docs/pricing-model.md, section 7)."""
+"""Fairness: the corridor, the audit, invariants of quotes, privacy (docs/pricing-model.md, section 7)."""

@@ -23,9 +23,9 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.types import Status, worst
 from fairtag.fairness import fixed_effects as fe
-from fairtag.fairness.audit_limits import AuditLimits, judge
-from fairtag.fairness.group_measures import Measured, Side, measure
-from fairtag.fairness.ratios import Ratio
+from fairtag.fairness.audit_limits import AuditLimits, group_status
+from fairtag.fairness.fixed_effects import Estimate
+from fairtag.fairness.group_measures import AuditSample, GroupMeasures, measure_group
 
 CROSS: Final = " x "  # joins the names of crossed attributes and groups
 NEEDED: Final = (schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
@@ -33,30 +33,29 @@ NEEDED: Final = (schema.USER_KEY, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MIN
 
 @dataclass(frozen=True)
 class Finding:
-    """One group against all other customers whose group is known.
+    """One group compared with all other customers whose group is known.
 
     Args:
         attribute: The audited attribute, or several joined by ``" x "``.
         group: The group.
-        status: The answer.
-        why: The answer in words.
+        status: PASS, WARN, URGENT or UNKNOWN.
+        why: The reason in words.
         rows: Priced impressions of the group.
         users: Its customers.
-        strata: Items and epochs in which both sides were priced.
-        gap: Mean difference of log price within items and epochs; positive means that the group pays more.
+        strata: Items and price days on which both sides were priced.
+        gap: Mean difference of log price within item and price day; positive if the group pays more.
         low: Lower end of its interval.
         high: Upper end.
-        standard_error: Error of the gap, by customer.
-        p_value: Of no gap, by permutation.
-        adjusted_p: The same after Benjamini-Hochberg over all groups.
-        access: Chance of a price below list, over that of all others, within items and epochs.
-        surplus: Mean consumer surplus a page in the model's own terms, over that of all others; a description, not a
-            test, since tastes differ. None without purchase probabilities.
-        equal_cost: Gap of log markup within category, epoch and band of unit cost: is the group led to items that earn
-            more at the same cost? None without categories and costs.
-        access_p: Of no worse access, by permutation, corrected for the number of groups as well.
-        needed: Customers of the group with which a gap of zero would pass nine times in ten; None where nothing was
-            measured.
+        standard_error: Standard error of the gap, clustered by customer.
+        p_value: Permutation p-value of no gap.
+        adjusted_p: The same, corrected for the number of groups (Benjamini-Hochberg).
+        access: Chance of a price below list over that of all others, within item and price day.
+        surplus: Mean consumer surplus of a page over that of all others, under the demand model. Not a test, since
+            tastes differ. None without purchase probabilities.
+        equal_cost: Gap of log markup within category, price day and band of unit cost: is the group shown items that
+            earn more at the same cost? None without categories and costs.
+        access_p: Permutation p-value of no worse access, corrected likewise.
+        needed: Customers of the group with whom a gap of zero would pass nine times in ten; None if not estimable.
     """
 
     attribute: str
@@ -72,20 +71,20 @@ class Finding:
     standard_error: float
     p_value: float
     adjusted_p: float
-    access: Ratio
-    surplus: Ratio | None
-    equal_cost: Ratio | None
+    access: Estimate
+    surplus: Estimate | None
+    equal_cost: Estimate | None
     access_p: float = 1.0
     needed: int | None = None
 
 
 @dataclass(frozen=True)
 class AuditReport:
-    """All findings of a window.
+    """Findings for all groups.
 
     Args:
-        findings: By attribute and group.
-        unmatched: Priced impressions of customers the audit table does not know, by attribute.
+        findings: One for each attribute and group.
+        unmatched: Priced impressions of customers who are not in the audit table, by attribute.
     """
 
     findings: tuple[Finding, ...]
@@ -93,11 +92,11 @@ class AuditReport:
 
     @property
     def status(self) -> Status:
-        """The most pressing finding; UNKNOWN where there is none."""
+        """The most severe status; UNKNOWN if there is no finding."""
         return worst(finding.status for finding in self.findings)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """One object a finding; NaN becomes None."""
+        """One object for each finding; NaN becomes None."""
         return [_plain(asdict(finding)) for finding in self.findings]
 
 
@@ -105,10 +104,10 @@ def audit(quotes: pd.DataFrame, groups: pd.DataFrame, *, seed: int, limits: Audi
     """Audit every attribute of the audit table on a window of quotes.
 
     Args:
-        quotes: Rows of schema.QUOTES; rows without a customer take no part.
+        quotes: Rows of schema.QUOTES; rows without a customer are ignored.
         groups: Columns schema.USER_KEY (hashed with the quote log's key), schema.ATTRIBUTE and schema.GROUP. Crossed
             attributes come from :func:`cross_groups`.
-        seed: Of resamples and permutations; equal inputs give equal answers.
+        seed: Seed of resamples and permutations; equal inputs give equal reports.
         limits: Thresholds.
 
     Raises:
@@ -118,14 +117,15 @@ def audit(quotes: pd.DataFrame, groups: pd.DataFrame, *, seed: int, limits: Audi
     rules = limits or AuditLimits()
     _check(quotes, groups)
     known = quotes[quotes[schema.USER_KEY].notna()]
-    raw: list[tuple[str, str, Measured]] = []
+    raw: list[tuple[str, str, GroupMeasures]] = []
     unmatched: dict[str, int] = {}
     tests = groups.groupby([schema.ATTRIBUTE, schema.GROUP], observed=True).ngroups
     for attribute, table in groups.groupby(schema.ATTRIBUTE, observed=True, sort=True):
-        side = Side.of(known, table)
-        unmatched[str(attribute)] = len(known) - side.rows
+        sample = AuditSample.of(known, table)
+        unmatched[str(attribute)] = len(known) - sample.rows
         raw.extend(
-            (str(attribute), name, measure(side, name, seed=seed, rules=rules, tests=tests)) for name in side.names
+            (str(attribute), name, measure_group(sample, name, seed=seed, rules=rules, tests=tests))
+            for name in sample.names
         )
     gaps, accesses = (
         fe.benjamini_hochberg(np.array([getattr(measured, name) for _, _, measured in raw], dtype=np.float64))
@@ -143,8 +143,7 @@ def audit(quotes: pd.DataFrame, groups: pd.DataFrame, *, seed: int, limits: Audi
 def cross_groups(groups: pd.DataFrame, order: int = 2) -> pd.DataFrame:
     """The audit table with crossed attributes added: ``age x income`` with groups such as ``65+ x low``.
 
-    Small crossings stay in and are answered UNKNOWN by the audit's minimum, so that nobody mistakes silence for
-    a pass.
+    Small crossings stay in and get UNKNOWN, so that nobody takes silence for a pass.
     """
     wide = groups.pivot(index=schema.USER_KEY, columns=schema.ATTRIBUTE, values=schema.GROUP)
     crossed = [groups]
@@ -159,11 +158,13 @@ def _crossed(wide: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame({schema.USER_KEY: both.index, schema.ATTRIBUTE: CROSS.join(names), schema.GROUP: labels.array})
 
 
-def _finding(attribute: str, name: str, m: Measured, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
+def _finding(attribute: str, name: str, m: GroupMeasures, adjusted: tuple[float, float], rules: AuditLimits) -> Finding:
     adjusted_p, access_p = adjusted
     few = f"fewer than {rules.rows} priced impressions or {rules.users} customers on one side"
     status, why = (
-        judge(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules) if m.enough else (Status.UNKNOWN, few)
+        group_status(m.gap, (m.low, m.high), adjusted_p, m.access, access_p, rules)
+        if m.enough
+        else (Status.UNKNOWN, few)
     )
     figures = {field.name: getattr(m, field.name) for field in fields(m) if field.name not in ("enough", "access_p")}
     needed = rules.users_needed(m.users, m.standard_error)
@@ -177,7 +178,11 @@ def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:
     ):
         missing = [name for name in needed if name not in frame.columns]
         if missing:
-            raise MissingDataError(f"{table}: column {', '.join(missing)} is missing", table=table, column=missing[0])
+            raise MissingDataError(
+                f"{table}: column {', '.join(missing)} is missing; the audit needs {', '.join(needed)}",
+                table=table,
+                column=missing[0],
+            )
     price = quotes[schema.PRICE_MINOR]
     if not (price > 0).all():
         bad = price[~(price > 0)]
@@ -185,9 +190,9 @@ def _check(quotes: pd.DataFrame, groups: pd.DataFrame) -> None:
     twice = groups[groups.duplicated([schema.USER_KEY, schema.ATTRIBUTE])]
     if len(twice):
         raise DataError(
-            f"audit groups: {len(twice)} customers have two groups of one attribute",
+            f"audit groups: {len(twice)} customers have two groups of one attribute; keep one group for each",
             table="audit_groups",
-            rule="one group a customer and attribute",
+            rule="one group for each customer and attribute",
             count=len(twice),
         )
 

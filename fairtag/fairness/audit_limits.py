@@ -1,4 +1,4 @@
-"""When a gap is none, when it is worth a look, and when someone is woken."""
+"""Thresholds of the fairness audit, and the status that follows from a group's figures."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import numpy as np
 from scipy.special import ndtri
 
 from fairtag.base.types import Status
-from fairtag.fairness.ratios import Ratio
+from fairtag.fairness.fixed_effects import Estimate
 
 
 @dataclass(frozen=True)
 class AuditLimits:
-    """When a gap is none, when it is worth a look, and when someone is woken.
+    """Thresholds of the fairness audit; a gap is a share of the price.
 
     Args:
         confidence: Two-sided level of every interval.
-        equal: PASS where the gap's interval lies inside plus and minus this share.
-        warn: WARN where the interval lies beyond this share, on either side.
-        urgent: URGENT where the interval lies beyond this share, on either side.
-        access: URGENT where the access ratio is below this (four-fifths rule), its interval below 1, and chance does
-            not explain it in as many groups.
-        rows: Fewest priced impressions of a group, and of all others, for an answer.
-        users: Fewest customers of a group, and of all others: a thousand impressions of ten customers are ten voices.
-        false_discovery: Share of false alarms among alarms that Benjamini-Hochberg allows.
+        equal: PASS if the gap's interval lies within plus and minus this share.
+        warn: WARN if the whole interval lies beyond this share, above or below.
+        urgent: URGENT if the whole interval lies beyond this share, above or below.
+        access: URGENT if the access ratio is below this (the four-fifths rule), its interval is below 1, and its
+            corrected p-value is small.
+        rows: Smallest number of priced impressions of a group, and of all others, for an answer.
+        users: Smallest number of customers on either side: a thousand impressions of ten customers are ten voices.
+        false_discovery: Share of false alarms among all alarms (Benjamini-Hochberg).
         replicates: Bootstrap resamples.
-        permutations: Permutations a group; raised where many groups need a smaller p-value to be told apart.
+        permutations: Permutations for a group; more where many groups are tested.
     """
 
     confidence: float = 0.90
@@ -41,10 +41,17 @@ class AuditLimits:
     permutations: int = 499
 
     def users_needed(self, users: int, standard_error: float) -> int | None:
-        """Customers of a group with which a gap of zero would pass nine times in ten; None where no error is known.
+        """Customers of a group with whom a gap of zero would pass nine times in ten; None if it cannot be told.
 
-        The interval then reaches from the estimate to no further than half of ``equal``, so that chance must move the
-        estimate by the other half to spoil the answer. Errors shrink with the root of the number of customers.
+        The interval must then reach half of ``equal`` to either side, which leaves the other half to chance. Errors
+        shrink with the square root of the number of customers.
+
+        Args:
+            users: Customers now.
+            standard_error: Standard error of the gap with them.
+
+        >>> AuditLimits().users_needed(500, 0.01)
+        5466
         """
         if not (np.isfinite(standard_error) and standard_error > 0 and users > 0):
             return None
@@ -52,51 +59,51 @@ class AuditLimits:
         return max(self.users, int(np.ceil(users * (standard_error / enough) ** 2)))
 
     def permutations_for(self, groups: int) -> int:
-        """Enough that one group at the smallest possible p-value survives the correction for all of them."""
+        """Permutations after which the smallest possible p-value of one group survives the correction for all."""
         return max(self.permutations, int(np.ceil(2 * groups / self.false_discovery)) - 1)
 
 
-def judge(
+def group_status(
     gap: float,
     interval: tuple[float, float],
     adjusted_p: float,
-    access: Ratio,
+    access: Estimate,
     access_p: float,
     limits: AuditLimits,
 ) -> tuple[Status, str]:
-    """The status on one group with enough data, and its reason; the most pressing rule that holds wins.
+    """Status of a group with enough data, and the reason; the first rule that holds decides.
 
     Args:
-        gap: Difference of mean log price.
-        interval: Of the gap; NaN where no stratum held both sides.
-        adjusted_p: Of no gap, corrected for the number of groups.
+        gap: Mean difference of log price.
+        interval: Its interval; NaN where no stratum has both sides.
+        adjusted_p: Corrected p-value of no gap.
         access: Access ratio with its interval.
-        access_p: Of no worse access, corrected for the number of groups.
+        access_p: Corrected p-value of no worse access.
         limits: Thresholds.
     """
     low, high = interval
-    nearest = max(0.0, low, -high)  # how far from zero the interval begins
+    nearest = max(0.0, low, -high)  # distance of the interval from zero
     significant = adjusted_p <= limits.false_discovery
     equal = float(np.log1p(limits.equal))
     rules = (
         (
             access.value < limits.access and access.high < 1 and access_p <= limits.false_discovery,
             Status.URGENT,
-            f"access to prices below list is {access.value:.2f} of that of others, below {limits.access:g}",
+            f"access to prices below list is {access.value:.2f} of that of others; the limit is {limits.access:g}",
         ),
-        (not np.isfinite(low), Status.UNKNOWN, "no item and epoch was priced for both sides"),
+        (not np.isfinite(low), Status.UNKNOWN, "no item was priced for both sides on one day"),
         (
             significant and nearest > np.log1p(limits.urgent),
             Status.URGENT,
-            f"the gap is {_percent(gap)}, surely beyond {limits.urgent:.1%}",
+            f"the gap is {_percent(gap)}, its interval beyond {limits.urgent:.1%}",
         ),
         (
             significant and nearest > np.log1p(limits.warn),
             Status.WARN,
-            f"the gap is {_percent(gap)}, surely beyond {limits.warn:.1%}",
+            f"the gap is {_percent(gap)}, its interval beyond {limits.warn:.1%}",
         ),
-        (-equal < low and high < equal, Status.PASS, f"the gap lies within {limits.equal:.0%}"),
-        (True, Status.UNKNOWN, f"{_percent(low)} to {_percent(high)} is neither surely a gap nor surely none"),
+        (-equal < low and high < equal, Status.PASS, f"the gap's interval lies within {limits.equal:.0%}"),
+        (True, Status.UNKNOWN, f"cannot tell yet: a gap of {_percent(low)} to {_percent(high)}; look at more days"),
     )
     return next((status, why) for holds, status, why in rules if holds)
 

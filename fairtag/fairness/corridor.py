@@ -1,13 +1,12 @@
-"""The corridor: no customer pays more than rho times what another pays for the item in the epoch.
+"""The fairness corridor: on a price day nobody pays more than rho times what another customer pays for an item.
 
-Every price of item i lies in ``[l_i, rho l_i]``. So within an item and epoch any two log prices differ by at most
-``log rho``, and so does any weighted mean of such differences: the gap between any two groups of customers, however
-they are drawn, whether or not anyone thought of them, is at most ``log rho`` (:func:`largest_gap`). No protected
-attribute is needed to promise it. What the corridor costs is the trade-off curve (docs/pricing-model.md, section 7).
+Every price of item i lies in ``[l_i, rho l_i]``. Any two log prices of an item on one day then differ by at most
+``log rho``, and so does the gap between any two groups of customers, whoever they are. No protected attribute is needed
+to promise it (docs/pricing-model.md, section 7).
 
-Where the corridor stands is chosen offline: ``l_i`` maximises the mean profit of a sample of customers, each paying the
-nearest price in the corridor to the best one for them. Profit falls away on both sides of a customer's best price, so
-clipping is exact and one number an item is left to search.
+:func:`optimal_corridor` places the corridors: ``l_i`` maximises the mean profit of a sample of customers, each paying
+the corridor price nearest to their own best one. Profit falls on both sides of a customer's best price, so clipping is
+exact and one number for each item remains to be searched. :func:`trade_off` shows what a width costs.
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ from fairtag.base.errors import ConfigError, DataError
 
 Floats = NDArray[np.float64]
 
-GRID = 33  # points of each round of the search; odd, so that the last round's best point is kept
-ROUNDS = 4  # each round shrinks the bracket 16 times: 33 points of 4 rounds place l_i to 1e-5 of the range
+GRID = 33  # points in each round of the search; odd, so that the best point of the last round is among them
+ROUNDS = 4  # each round shrinks the bracket 16 times, so that l_i is known to 1e-5 of the range
 CHUNK_CELLS = 1 << 21  # customers x items x points evaluated at a time: 16 MiB an array
 
 
 @dataclass(frozen=True)
 class Population:
-    """Demand of a sample of customers for each item, the rest of the page held still; arrays (customers, items).
+    """Demand of a sample of customers for each item, the rest of the page held fixed; arrays (customers, items).
 
-    A customer with best price ``optimal`` buys at price y with probability
-    ``exp(a - b y) / (outside + exp(a - b y))`` and leaves the profit ``y - cost``. Prices are in any one unit an item.
+    At price y a customer buys with probability ``exp(a - b y) / (outside + exp(a - b y))``, for a profit of
+    ``y - cost``. Each item may have its own unit of price.
 
     Args:
         optimal: Each customer's best price, unconstrained.
         a: Intercept of the utility.
         b: Slope of the utility, positive.
         cost: Unit cost, shape (items,), in the unit of the prices.
-        outside: Attraction of everything else, the outside option's 1 included; shape () or (customers, items).
-        weight: How much of the population each customer stands for, shape (customers,); sums to 1.
+        outside: Attraction of all other choices, including 1 for the outside option; shape () or (customers, items).
+        weight: Share of the population that each customer stands for, shape (customers,); sums to 1.
     """
 
     optimal: Floats
@@ -56,7 +55,7 @@ class Population:
         return int(self.optimal.shape[1])
 
     def profit(self, price: Floats) -> Floats:
-        """Mean profit an item of prices (points, customers, items): shape (points, items)."""
+        """Mean profit (points, items) of each item at prices (points, customers, items)."""
         utility = np.clip(self.a - self.b * price, -700.0, 700.0)  # exp stays finite; the tail is 0 or 1 either way
         chance = 1.0 / (1.0 + self.outside * np.exp(-utility))
         result: Floats = np.einsum("u,pui->pi", self.weight, (price - self.cost) * chance)
@@ -79,14 +78,16 @@ def population(
     outside: ArrayLike = 1.0,
     weight: ArrayLike | None = None,
 ) -> Population:
-    """Check and build a :class:`Population`; ``weight`` is normalised.
+    """A checked :class:`Population`; ``weight`` is normalised.
 
     Raises:
-        DataError: Shapes differ, or a value is not finite, a slope or best price not positive.
+        DataError: Shapes differ, a value is not finite, or a slope or best price is not positive.
     """
     p = np.asarray(optimal, dtype=np.float64)
     if p.ndim != 2 or not p.size:
-        raise DataError(f"the sample has shape {p.shape}; at least one customer and one item are needed")
+        raise DataError(
+            f"optimal: shape {p.shape} is refused; it must be (customers, items), with at least one of each"
+        )
     intercept = np.broadcast_to(np.asarray(a, dtype=np.float64), p.shape)
     slope = np.broadcast_to(np.asarray(b, dtype=np.float64), p.shape)
     c = np.broadcast_to(np.asarray(cost, dtype=np.float64), p.shape[1:])
@@ -102,20 +103,18 @@ def population(
     ):
         _refuse(values, ~(rule & np.isfinite(values)), name)
     if not w.sum() > 0:
-        raise DataError(
-            "weight: every customer counts 0; nobody is left whose profit could be largest", column="weight"
-        )
+        raise DataError("weight: all weights are 0; at least one must be above 0", column="weight")
     return Population(p, intercept, slope, c, rest, w / w.sum())
 
 
 @dataclass(frozen=True)
 class Corridor:
-    """Where each item's corridor stands, and what it keeps.
+    """The corridor of each item.
 
     Args:
         low: Lowest price ``l_i``, shape (items,), in the unit of the sample.
         rho: Width; the highest price is ``rho * low``.
-        profit: Mean profit an item inside the corridor, shape (items,).
+        profit: Mean profit of each item with prices in the corridor, shape (items,).
     """
 
     low: Floats
@@ -131,20 +130,27 @@ class Corridor:
 def optimal_corridor(
     sample: Population, rho: float, *, lo: ArrayLike | None = None, hi: ArrayLike | None = None
 ) -> Corridor:
-    """Place every item's corridor where the sample's mean profit is largest.
+    """Place each item's corridor where the sample's mean profit is largest.
 
     Args:
         sample: The customers.
         rho: Largest ratio of two customers' prices, at least 1; 1 is one price for all.
-        lo: Lowest price the guardrails allow, shape (items,); none when absent.
-        hi: Highest price the guardrails allow, shape (items,); none when absent. Both bind every customer.
+        lo: Lowest price that the guardrails allow anyone, shape (items,); none by default.
+        hi: Highest price that the guardrails allow anyone, shape (items,); none by default.
 
     Raises:
         ConfigError: ``rho`` is below 1 or not finite.
         DataError: Some ``lo`` is above its ``hi``.
+
+    Example: the best prices of two customers are 0.8 and 1.2; a corridor of 1.25 brings them together.
+
+        >>> sample = population([[0.8], [1.2]], a=[[3.0], [3.0]], b=[[6.0], [3.0]], cost=[0.5])
+        >>> corridor = optimal_corridor(sample, rho=1.25)
+        >>> corridor.low.round(2).tolist(), corridor.high.round(2).tolist()
+        ([0.83], [1.04])
     """
     if not (np.isfinite(rho) and rho >= 1):
-        raise ConfigError(f"rho is {rho}; the corridor's width must be finite and at least 1")
+        raise ConfigError(f"rho: {rho} is refused; the width of a corridor must be finite and at least 1")
     floor = np.zeros(sample.items) if lo is None else np.broadcast_to(np.asarray(lo, np.float64), (sample.items,))
     ceiling = np.full(sample.items, np.inf) if hi is None else np.broadcast_to(np.asarray(hi, np.float64), floor.shape)
     _refuse(np.stack([floor, ceiling], axis=1), ~(floor <= ceiling), "lo, hi")
@@ -155,7 +161,7 @@ def optimal_corridor(
 
 
 def _search(sample: Population, rho: float, lo: Floats, hi: Floats) -> tuple[Floats, Floats]:
-    """Nested grids in log price. The profit of l is smooth but may have several peaks, so the first grid spans all."""
+    """Nested grids in log price; profit may have several peaks in l, so the first grid spans the whole range."""
     best = np.clip(sample.optimal, lo, hi)
     left, right = best.min(axis=0), best.max(axis=0)
     left = np.log(np.clip(np.maximum(left / rho, lo), 1e-300, None))
@@ -167,7 +173,7 @@ def _search(sample: Population, rho: float, lo: Floats, hi: Floats) -> tuple[Flo
         low = np.exp(log_low)
         price = np.clip(best[None], low[:, None], np.minimum(rho * low, hi)[:, None])
         value = sample.profit(price)
-        at = value.argmax(axis=0)  # the first of equals: ties go to the lower price
+        at = value.argmax(axis=0)  # ties go to the lower price
         left = log_low[np.maximum(at - 1, 0), items]
         right = log_low[np.minimum(at + 1, GRID - 1), items]
     return low[at, items], value[at, items]
@@ -179,10 +185,10 @@ class TradeOff:
 
     Args:
         rho: Width of the corridor.
-        profit: Mean profit a customer over all items.
-        kept: Share of the uplift of unconstrained personal prices over the best uniform price that is kept;
-            NaN where personal prices bring nothing.
-        largest_gap: ``log rho``, what no group's mean log-price gap can exceed.
+        profit: Mean profit from a customer, summed over items.
+        kept: Share that is kept of the uplift of unconstrained personal prices over the best uniform ones; NaN where
+            there is no uplift.
+        largest_gap: ``log rho``, the largest possible gap between two groups' mean log prices.
     """
 
     rho: float
@@ -194,7 +200,7 @@ class TradeOff:
 def trade_off(
     sample: Population, rhos: ArrayLike, *, lo: ArrayLike | None = None, hi: ArrayLike | None = None
 ) -> tuple[TradeOff, ...]:
-    """The curve from one price for all (rho 1) towards unconstrained personal prices."""
+    """Profit kept at each width, from one price for all (rho 1) towards unconstrained personal prices."""
     floor = 0.0 if lo is None else np.asarray(lo, np.float64)
     free = float(sample.profit(np.clip(sample.optimal, floor, np.inf if hi is None else hi)[None]).sum())
     uniform = float(optimal_corridor(sample, 1.0, lo=lo, hi=hi).profit.sum())
@@ -208,7 +214,7 @@ def trade_off(
 
 
 def largest_gap(rho: float) -> float:
-    """``log rho``: the most any group's mean log price can differ from any other's, within items and epochs."""
+    """``log rho``: the largest gap between two groups' mean log prices, within item and price day."""
     return float(np.log(rho))
 
 

@@ -1,24 +1,23 @@
-"""The gap between a group and all others within strata, with errors that respect customers.
+"""Gap between a group and all others within strata (fixed effects), with errors clustered by customer.
 
-For rows i in strata s with outcome y and a 0/1 group g of the *customer*, the within (fixed effects) estimate is
-``gap = sum_i g~_i y~_i / sum_i g~_i^2``, where ``~`` takes the stratum's mean away. It is a sum over customers of two
-numbers each, so a resample of customers costs one product, not a pass over the rows.
+For rows i in strata s with outcome y, and g 1 for customers of the group and 0 for all others,
 
-- One row a customer and stratum (:func:`cells`): a sticky price seen twice is one price.
-- Errors: customers are drawn with replacement, each with the exact change that leaving the customer out makes to the
-  estimate: ``sum g~ e n_s / (n_s - 1)`` over the customer's rows, ``n_s`` rows being in the stratum (the delete-one
-  update of a sum of cross products). Without that factor thin strata would hide errors in their own means: with two
-  rows a stratum, a customer's lasting effect would enter at half its size.
-- p-values: the group's labels are permuted between customers of equal activity and the whole studentised estimate is
-  computed anew for each permutation. Labels move by customer, not by row: a customer who always pays more would
-  otherwise count as many times as they came. Studentising keeps the level where groups differ in activity and spread
-  (Janssen, Statistics & Probability Letters 36, 1997).
+    gap = sum_i g~_i y~_i / sum_i g~_i^2          ~ subtracts the stratum's mean
+
+- :func:`panel` averages each customer's rows in a stratum: a locked price seen twice counts once.
+- :func:`bootstrap` draws customers with replacement, each with the exact change that leaving them out makes to the
+  estimate, ``sum g~ e n_s / (n_s - 1)`` over their rows (``n_s`` rows in the stratum). Without that factor thin strata
+  would absorb errors into their own means: with two rows in a stratum, half of a customer's lasting effect.
+- :func:`permutation_p_value` permutes labels between customers of equal activity and recomputes the studentised
+  estimate. Labels move by customer: one who always pays more would otherwise count once for each row. Studentising
+  keeps the level where groups differ in activity and spread (Janssen, Statistics & Probability Letters 36, 1997).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,20 +26,28 @@ from scipy import sparse
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-MAX_BLOCKS = 10_000  # customers are pooled at random into at most so many blocks for the bootstrap; still independent
-ACTIVITY_STRATA = 10  # customers change labels within tenths of equal activity
-PERMUTED_AT_ONCE = 64  # permutations a pass over the rows serves; float64 memory is 64 numbers a customer
+MAX_BLOCKS = 10_000  # more customers are pooled at random into this many blocks for the bootstrap
+ACTIVITY_STRATA = 10  # labels are permuted within deciles of activity
+PERMUTED_AT_ONCE = 64  # permutations computed in one pass; memory is 64 float64 for each customer
+
+
+class Estimate(NamedTuple):
+    """A figure with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
-class Cells:
-    """One row a customer and stratum.
+class Panel:
+    """Panel data: one row for each customer and stratum.
 
     Args:
         user: Index of the customer, shape (n,).
         stratum: Index of the stratum, shape (n,).
         outcome: Mean outcome of the customer in the stratum, shape (n,).
-        rows: Rows behind each cell, shape (n,).
+        rows: Rows averaged into each, shape (n,).
         users: Number of customers.
         strata: Number of strata.
     """
@@ -52,34 +59,36 @@ class Cells:
     users: int
     strata: int
 
-    def take(self, keep: NDArray[np.bool_]) -> Cells:
-        """Some of the cells, indices unchanged."""
-        return Cells(self.user[keep], self.stratum[keep], self.outcome[keep], self.rows[keep], self.users, self.strata)
-
-    def with_outcome(self, outcome: Floats) -> Cells:
-        """The same cells with another outcome."""
-        return Cells(self.user, self.stratum, outcome, self.rows, self.users, self.strata)
+    def take(self, keep: NDArray[np.bool_]) -> Panel:
+        """The rows where ``keep`` is true; indices stay as they are."""
+        return Panel(self.user[keep], self.stratum[keep], self.outcome[keep], self.rows[keep], self.users, self.strata)
 
 
-def cells(user: Ints, stratum: Ints, outcome: Floats) -> Cells:
-    """Average the rows of each customer in each stratum; indices must run from 0."""
+def panel(user: Ints, stratum: Ints, outcome: Floats) -> Panel:
+    """Average each customer's rows in each stratum.
+
+    Args:
+        user: (rows,) customer, from 0.
+        stratum: (rows,) stratum, from 0.
+        outcome: (rows,) outcome.
+    """
     users, strata = int(user.max(initial=-1)) + 1, int(stratum.max(initial=-1)) + 1
     if not users:
-        return Cells(user, stratum, outcome, stratum, 0, 0)
+        return Panel(user, stratum, outcome, stratum, 0, 0)
     code, inverse, rows = np.unique(user * strata + stratum, return_inverse=True, return_counts=True)
     mean = np.bincount(inverse, weights=outcome) / rows
-    return Cells(code // strata, code % strata, mean, rows, users, strata)
+    return Panel(code // strata, code % strata, mean, rows, users, strata)
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The estimate and what resampling needs.
+    """The estimate, and what its resampling needs.
 
     Args:
-        value: The gap; NaN where no stratum holds both sides.
+        value: The gap; NaN where no stratum has both sides.
         score: Each customer's contribution to the numerator's error, shape (users,).
         weight: Each customer's contribution to the denominator, shape (users,).
-        informative: Strata that hold both sides.
+        informative: Number of strata that have both sides.
     """
 
     value: float
@@ -108,12 +117,19 @@ def demean(values: Floats, stratum: Ints, strata: int) -> Floats:
     return result
 
 
-def gap(data: Cells, group: NDArray[np.bool_]) -> Gap:
-    """The within-strata gap between customers of a group and all others.
+def gap(data: Panel, group: NDArray[np.bool_]) -> Gap:
+    """Within-strata gap between the customers of a group and all others.
 
     Args:
-        data: The cells.
+        data: The panel.
         group: Whether each customer is in the group, shape (users,).
+
+    Example: in both strata customer 1 pays 0.1 more than customer 0.
+
+        >>> user, stratum = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1])
+        >>> data = panel(user, stratum, outcome=np.array([1.0, 1.1, 2.0, 2.1]))
+        >>> round(gap(data, group=np.array([False, True])).value, 6)
+        0.1
     """
     member = demean(group[data.user].astype(np.float64), data.stratum, data.strata)
     outcome = demean(data.outcome, data.stratum, data.strata)
@@ -122,20 +138,20 @@ def gap(data: Cells, group: NDArray[np.bool_]) -> Gap:
     if total <= 0:
         return Gap(float("nan"), np.zeros(data.users), weight, 0)
     value = float(member @ outcome) / total
-    residual = (outcome - value * member) * _restored(data)
+    residual = (outcome - value * member) * _leave_one_out(data)
     score = sums(data.user, member * residual, data.users)
     return Gap(value, score, weight, len(np.unique(data.stratum[np.abs(member) > 1e-12])))
 
 
-def _restored(data: Cells) -> Floats:
-    """``n_s / (n_s - 1)`` of each row; a stratum of one row has no residual to restore."""
+def _leave_one_out(data: Panel) -> Floats:
+    """``n_s / (n_s - 1)`` for each row; 1 in a stratum of one row, which has no residual."""
     counts = np.bincount(data.stratum, minlength=data.strata).astype(np.float64)
     factor: Floats = (counts / np.maximum(counts - 1, 1))[data.stratum]
     return factor
 
 
 def bootstrap(estimate: Gap, *, seed: int, replicates: int) -> Floats:
-    """Gaps of resamples of customers, shape (replicates,); all NaN where there is no estimate."""
+    """Gaps under resamples of customers, shape (replicates,); all NaN where there is no estimate."""
     if not np.isfinite(estimate.value):
         return np.full(replicates, np.nan)
     active = np.flatnonzero(estimate.weight)
@@ -148,9 +164,9 @@ def bootstrap(estimate: Gap, *, seed: int, replicates: int) -> Floats:
 
 
 def resampled_sums(rng: np.random.Generator, by_user: Floats, replicates: int) -> Floats:
-    """Sums over customers drawn with replacement: of (users, columns) make (replicates, columns).
+    """Sums over customers drawn with replacement, (replicates, columns), from values (users, columns).
 
-    Above :data:`MAX_BLOCKS` customers are first pooled at random into blocks; blocks are as independent as customers.
+    More than :data:`MAX_BLOCKS` customers are first pooled at random into blocks, which are as independent as they.
     """
     blocks = min(len(by_user), MAX_BLOCKS)
     if not blocks:
@@ -168,10 +184,10 @@ def _resample(rng: np.random.Generator, pooled: Floats, count: int) -> Floats:
     return result
 
 
-def permutation_p_value(data: Cells, group: NDArray[np.bool_], *, seed: int, permutations: int) -> float:
-    """Two-sided p-value of no gap; NaN where no stratum holds both sides.
+def permutation_p_value(data: Panel, group: NDArray[np.bool_], *, seed: int, permutations: int) -> float:
+    """Two-sided permutation p-value of no gap; NaN where no stratum has both sides.
 
-    ``(1 + #{|t*| >= |t|}) / (1 + permutations)``: never 0, and valid at any number of permutations.
+    ``(1 + #{|t*| >= |t|}) / (1 + permutations)``: never 0, and valid for any number of permutations.
     """
     observed = gap(data, group)
     if not np.isfinite(observed.value):
@@ -189,7 +205,7 @@ def permutation_p_value(data: Cells, group: NDArray[np.bool_], *, seed: int, per
 
 
 def _bands(activity: Ints) -> tuple[Ints, ...]:
-    """Customers who came at all, in tenths by how much they saw."""
+    """Active customers in deciles of activity."""
     active = np.flatnonzero(activity)
     ranked = active[np.argsort(activity[active], kind="stable")]
     edges = np.linspace(0, len(ranked), ACTIVITY_STRATA + 1).astype(np.int64)
@@ -205,18 +221,18 @@ def _shuffled(rng: np.random.Generator, group: NDArray[np.bool_], bands: tuple[I
 
 @dataclass(frozen=True)
 class _Design:
-    """What stays the same under every permutation of labels."""
+    """Quantities that no permutation of labels changes."""
 
-    incidence: sparse.csr_array  # (strata, users): 1 where the customer has a cell
-    scored: sparse.csr_array  # (users, strata): the cell's restored, demeaned outcome
-    counts: Floats  # cells of each stratum
-    own: Floats  # a customer's summed outcome, restored
-    plain: Floats  # a customer's summed outcome
+    incidence: sparse.csr_array  # (strata, users): 1 where the customer has a row
+    scored: sparse.csr_array  # (users, strata): the demeaned outcome, times n_s / (n_s - 1)
+    counts: Floats  # rows of each stratum
+    own: Floats  # (users,) sums of ``scored``
+    plain: Floats  # (users,) sums of the demeaned outcome
 
     @classmethod
-    def of(cls, data: Cells) -> _Design:
+    def of(cls, data: Panel) -> _Design:
         outcome = demean(data.outcome, data.stratum, data.strata)
-        restored = outcome * _restored(data)
+        restored = outcome * _leave_one_out(data)
         shape = (data.users, data.strata)
         ones = sparse.csr_array((np.ones(len(data.user)), (data.user, data.stratum)), shape=shape)
         return cls(
@@ -228,7 +244,7 @@ class _Design:
         )
 
     def studentised(self, labels: Floats) -> Floats:
-        """The t of each column of labels (users, permutations), with the null imposed on the score."""
+        """T statistic of each column of labels (users, permutations), its error computed under the null."""
         share = (self.incidence @ labels) / self.counts[:, None]
         score = labels * self.own[:, None] - self.scored @ share
         error = np.sqrt(np.square(score).sum(axis=0))
@@ -238,7 +254,11 @@ class _Design:
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:
-    """Adjusted p-values (Benjamini and Hochberg 1995); NaN stays NaN and counts as no test."""
+    """Adjusted p-values (Benjamini and Hochberg, 1995); NaN stays NaN and does not count as a test.
+
+    >>> benjamini_hochberg(np.array([0.01, 0.04, np.nan, 0.5])).round(3).tolist()
+    [0.03, 0.06, nan, 0.5]
+    """
     adjusted = np.full(len(p_values), np.nan)
     tested = np.flatnonzero(~np.isnan(p_values))
     if not len(tested):

@@ -1,8 +1,8 @@
-"""What may never move a price: protected attributes, refused wherever a payload names one.
+"""Protected attributes, which may never move a price: a request that names one is refused.
 
-A key is refused however it is spelt: ``userGender``, ``USER-GENDER``, ``user.gender``, full-width letters, accents or
+A key is recognised in any spelling: ``userGender``, ``USER-GENDER``, ``user.gender``, full-width letters, accents or
 Cyrillic look-alikes. So is a name given as a value (``{"name": "gender", "value": "f"}``, a tensor called ``gender``).
-Nothing is dropped in silence: a caller that sends such data has a leak upstream, and must hear of it.
+Nothing is dropped silently: a caller that sends such data has a leak upstream and should learn of it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from fairtag.base import schema
 from fairtag.base.errors import ForbiddenAttribute
 
-# Attribute -> the ways a key spells it. A phrase matches where its words stand in a row inside a key.
+# Spellings of each attribute. A phrase matches where its words follow each other in a key.
 _SPELLINGS: Final = {
     "race": "race, races, racial, skin colour, skin color, skin tone, caste",
     "ethnicity": "ethnicity, ethnicities, ethnic, ancestry, national origin, tribe, mother tongue",
@@ -46,28 +46,28 @@ _SPELLINGS: Final = {
 }
 FORBIDDEN: Final = {attribute: tuple(spellings.split(", ")) for attribute, spellings in _SPELLINGS.items()}
 
-# Keys of our own tables; "age" there is the age of a purchase or of a feature, never of a person.
+# Keys of our own tables, where "age" is the age of a purchase or of a feature, never of a person.
 OUR_COLUMNS: Final = frozenset(
     column for table in (*schema.TABLES, schema.QUOTES, schema.OUTCOMES) for column in table.names
 )
-# Under these keys a text names a field rather than says something.
+# Keys whose text value is the name of a field.
 NAMING_KEYS: Final = frozenset({"name", "key", "feature", "field", "column", "attribute", "parameter"})
 RULE: Final = "a protected attribute may never reach a price; remove it from the request"
 
-# Letters of other scripts that look Latin; NFKD folds accents and full-width forms but not these.
+# Letters of other scripts that look Latin; NFKD folds accents and full-width forms, but not these.
 _LOOKALIKES = str.maketrans("аеорсухіјѕԁɡӏαοετικνρυх", "aeopcyxijsdglaoetiknpux")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[a-z]+")
 
 
 def words(key: str) -> tuple[str, ...]:
-    """The lower-case words of a key, whatever its case, script tricks, separators or digits."""
+    """Lower-case words of a key, whatever its case, look-alike letters, separators or digits."""
     plain = unicodedata.normalize("NFKD", key.translate(_LOOKALIKES))
     plain = "".join(c for c in plain if unicodedata.category(c) not in ("Mn", "Cf"))  # accents, zero-width characters
     return tuple(_WORD.findall(_CAMEL.sub(" ", plain).lower().translate(_LOOKALIKES)))
 
 
-# The path that leads to a step, and the step. Spelt out only for a hit: a deep payload costs no more than a flat one.
+# A path as (parent, step). It is written out only for a hit, so that a deep payload costs no more than a flat one.
 _Path: TypeAlias = tuple["_Path | None", str]
 
 _PHRASES: Final = {words(phrase): attribute for attribute, phrases in FORBIDDEN.items() for phrase in phrases}
@@ -75,11 +75,11 @@ _SIZES: Final = sorted({len(phrase) for phrase in _PHRASES})
 _COMPACT: Final = {"".join(phrase): attribute for phrase, attribute in _PHRASES.items()}
 _OWN: Final = frozenset(words(column) for column in OUR_COLUMNS)
 _OWNERS: Final = ("user", "customer", "shopper", "buyer", "client", "person", "visitor", "member", "consumer")
-_LONGEST_CACHED = 64  # no field of ours is longer; remembering longer ones would let a caller fill the memory
+_LONGEST_CACHED = 64  # no field of ours is longer, and caching longer keys would let a caller fill the memory
 
 
 def forbidden_attribute(key: str) -> str | None:
-    """The protected attribute a key names, None when it names none.
+    """The protected attribute that a key names; None if it names none.
 
     >>> forbidden_attribute("customerDateOfBirth"), forbidden_attribute("page_size")
     ('age', None)
@@ -117,21 +117,21 @@ def _run_together(compact: str) -> str | None:
 
 
 def _named(text: str) -> str | None:
-    """The attribute a text in a naming position names: only the whole text counts, so a product title passes."""
+    """The attribute that a field name given as a value names; the whole text must match, so a product title passes."""
     compact = "".join(words(text))
     return None if words(text) in _OWN else _run_together(compact)
 
 
 def find_forbidden(payload: Any, path: str = "$") -> Iterator[tuple[str, str, str]]:
-    """Every protected attribute in a JSON value, depth first and without recursion.
+    """All protected attributes in a JSON value, depth first and without recursion.
 
     Args:
         payload: Parsed JSON: objects, arrays and scalars, nested to any depth.
-        path: Path of ``payload`` itself, the beginning of every path in the answer; may be empty.
+        path: Path of ``payload`` itself, with which each answer's path begins; may be empty.
 
     Yields:
-        ``(path, key, attribute)``, such as ``("$.instances[0].user.gender", "gender", "sex")``. Values are not shown:
-        they are what must not travel.
+        ``(path, key, attribute)``, such as ``("$.instances[0].user.gender", "gender", "sex")``. Values are not
+        included: they are what must not travel.
     """
     pending: list[tuple[_Path, Any]] = [((None, path), payload)]
     while pending:
@@ -165,7 +165,7 @@ def refuse_forbidden(payload: Any, path: str = "$") -> None:
     """Refuse a payload that carries a protected attribute anywhere.
 
     Raises:
-        ForbiddenAttribute: With the path of the first one; its ``value`` is the key, never what was sent under it.
+        ForbiddenAttribute: With the path of the first; its ``value`` is the key, never what was sent under it.
     """
     for where, key, attribute in find_forbidden(payload, path):
         raise ForbiddenAttribute(where, key, f"it names {attribute}; {RULE}")

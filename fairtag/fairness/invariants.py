@@ -48,7 +48,7 @@ NEEDED: Final = (
     schema.EPOCH,
     schema.DEGRADED,
 )
-# What one price is promised for; who opts out, or moves, is promised anew.
+# A price lock is for one value of each of these; a customer who opts out or moves gets a new lock.
 STICKY: Final = (
     schema.USER_KEY,
     schema.ITEM_ID,
@@ -57,19 +57,19 @@ STICKY: Final = (
     schema.CURRENCY,
     schema.JURISDICTION,
 )
-# What one example shows: enough to find the quote, nothing about the customer.
+# Columns of an example: enough to find the quote, nothing about the customer.
 SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
 
 
 @dataclass(frozen=True)
 class InvariantCheck:
-    """One promise and how often it was broken.
+    """One invariant, checked on a window of quotes.
 
     Args:
-        rule: Name of the promise.
-        count: Quoted prices that break it.
-        checked: Quoted prices it was checked on.
-        examples: At most three rows: quote, item, epoch, price and list price.
+        rule: Name of the invariant.
+        count: Quoted prices that violate it.
+        checked: Quoted prices that were checked.
+        examples: At most three violations: quote, item, epoch, price and list price.
     """
 
     rule: str
@@ -81,14 +81,14 @@ class InvariantCheck:
 def check_invariants(
     quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, markup: float = 0.0, examples: int = 3
 ) -> tuple[InvariantCheck, ...]:
-    """Check every promise on a window of the quote log; one entry a promise, also where nothing is broken.
+    """Check all invariants on a window of the quote log; one entry for each, violated or not.
 
     Args:
         quotes: Rows of schema.QUOTES.
-        rho: Width of the corridor the log was priced with.
+        rho: Width of the corridor that the quotes were priced with.
         disclosures: The table in force.
-        markup: Share of list that a price may lie above it, ``GuardrailLimits.markup``; 0 promises list.
-        examples: Rows shown of each breach.
+        markup: How far above list a price may lie, as a share of list (``GuardrailLimits.markup``).
+        examples: Largest number of examples for each invariant.
 
     Raises:
         MissingDataError: A column is absent.
@@ -102,31 +102,31 @@ def check_invariants(
     )
 
 
-def violations(checked: tuple[InvariantCheck, ...]) -> tuple[InvariantCheck, ...]:
-    """Those that are broken."""
-    return tuple(entry for entry in checked if entry.count)
+def violations(checks: tuple[InvariantCheck, ...]) -> tuple[InvariantCheck, ...]:
+    """The invariants that are violated."""
+    return tuple(entry for entry in checks if entry.count)
 
 
 def _broken(
     quotes: pd.DataFrame, rho: float, markup: float, disclosures: DisclosureTable
 ) -> Iterator[tuple[str, Flags]]:
     price = quotes[schema.PRICE_MINOR].to_numpy(np.int64)
-    bound = ~(quotes[schema.REASONS].map(_fallback).to_numpy(bool) | _promised(quotes))
+    bound = ~(quotes[schema.REASONS].map(_fallback).to_numpy(bool) | _relocked(quotes))
     personal = quotes[schema.PERSONALISED].to_numpy(bool)
     yield "corridor", _outside_corridor(quotes, price, rho)
-    dearest = _dearest(quotes, markup)
-    yield "list", price > dearest
+    highest = _highest_allowed(quotes, markup)
+    yield "list", price > highest
     yield "floor", (price < quotes[schema.LOW_MINOR].to_numpy(np.int64)) & bound
     yield "ceiling", (price > quotes[schema.HIGH_MINOR].to_numpy(np.int64)) & bound
     allowed, text = _rules(quotes, disclosures)
     shown = quotes[schema.DISCLOSURE].fillna("").to_numpy(object)
     yield "disclosure", personal & (~allowed | (shown != text))
     yield "opt_out", personal & quotes[schema.REASONS].map(_refused).to_numpy(bool)
-    yield "sticky", _not_sticky(quotes, dearest)
+    yield "sticky", _lock_violations(quotes, highest)
 
 
-def _dearest(quotes: pd.DataFrame, markup: float) -> NDArray[np.int64]:
-    """The dearest price that list allows each row, whole minor units: list, and the markup where there is one."""
+def _highest_allowed(quotes: pd.DataFrame, markup: float) -> NDArray[np.int64]:
+    """Highest price that list allows for each row, in whole minor units: list and the markup on it."""
     listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
     return np.floor(listed * (1.0 + markup) * (1.0 + ROUNDING)).astype(np.int64)
 
@@ -140,28 +140,30 @@ def _refused(reasons: Any) -> bool:
 
 
 def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float) -> Flags:
-    """Rows above ``rho`` times the lowest price of their item, epoch and currency that list alone did not make low.
+    """Rows above ``rho`` times the lowest comparable price of their item, price day and currency.
 
-    Where the list price itself moved within the epoch, or differs between stores, an offer whose list price lies more
-    than ``rho`` below a price could not have been as dear for anybody; that gap is public and between no two customers.
+    Not comparable: an offer whose own list price is more than ``rho`` below the price (list changed during the day, or
+    differs between stores). Nobody could have paid so much for that offer; the gap is one of public list prices.
     """
     keys = [schema.ITEM_ID, schema.EPOCH, schema.CURRENCY]
     group = quotes.groupby(keys, sort=False, observed=True).ngroup().to_numpy(np.int64)
     listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
     top = int(max(listed.max(initial=0), price.max(initial=0)))
     order = np.lexsort((-listed, group))
-    place = group * (top + 1) + (top - listed)  # rises with the group, and in it as list falls
-    lowest = pd.Series(price[order]).groupby(group[order]).cummin().to_numpy()  # over all lists at least as high
-    comparable = np.ceil(price / rho * (1 - ROUNDING)).astype(np.int64)  # the lowest list it is held against
+    place = group * (top + 1) + (top - listed)  # rises with the group, and within it as list falls
+    lowest = (
+        pd.Series(price[order]).groupby(group[order]).cummin().to_numpy()
+    )  # among offers with a list price at least as high
+    comparable = np.ceil(price / rho * (1 - ROUNDING)).astype(np.int64)  # the lowest list price that is comparable
     last = np.searchsorted(place[order], group * (top + 1) + (top - comparable), side="right") - 1
-    # A price above rho times its own list may have nobody to be held against: the promise about list finds that one.
+    # A price above rho times its own list may have nothing to be compared with; the invariant ``list`` finds that one.
     known = (last >= 0) & (group[order][last] == group)
     result: Flags = known & (price > rho * lowest[last] * (1 + ROUNDING))
     return result
 
 
-def _promised(quotes: pd.DataFrame) -> Flags:
-    """Rows whose customer was quoted the item before in the epoch, by the same model, inside this window."""
+def _relocked(quotes: pd.DataFrame) -> Flags:
+    """Rows whose customer was quoted the item earlier on the same day by the same model, within this window."""
     order = _by_time(quotes)
     again = _groups(quotes).iloc[order].duplicated().to_numpy()
     result = np.zeros(len(quotes), dtype=bool)
@@ -169,24 +171,24 @@ def _promised(quotes: pd.DataFrame) -> Flags:
     return result & quotes[schema.USER_KEY].notna().to_numpy()
 
 
-def _not_sticky(quotes: pd.DataFrame, dearest: NDArray[np.int64]) -> Flags:
-    """Rows whose customer was quoted another price before, or a lower one on a degraded page before."""
+def _lock_violations(quotes: pd.DataFrame, highest: NDArray[np.int64]) -> Flags:
+    """Rows whose customer was quoted another price before, or a lower one on an earlier degraded page."""
     order = _by_time(quotes)
     groups = _groups(quotes).iloc[order]
     price = quotes[schema.PRICE_MINOR].iloc[order].astype(float)
-    most = dearest[order]
+    most = highest[order]
     whole = quotes[schema.DEGRADED].isna().iloc[order] & quotes[schema.USER_KEY].notna().iloc[order]
     keys = [groups[name] for name in groups]
-    promised = price.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
+    locked = price.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
     ceiling = _first_so_far(price.mask(whole), keys)
-    moved = (price != promised) & (promised <= most)
+    moved = (price != locked) & (locked <= most)
     result = np.zeros(len(quotes), dtype=bool)
     result[order] = (whole & (moved | (price > ceiling))).to_numpy()
     return result
 
 
 def _first_so_far(values: pd.Series[float], keys: list[pd.Series[Any]]) -> pd.Series[float]:
-    """The first value of each group that stands before the row or in it; NaN where none does."""
+    """First value of each group at or before the row; NaN if there is none."""
     first = values.groupby(keys, sort=False, observed=True, dropna=False).transform("first")
     seen = values.groupby(keys, sort=False, observed=True, dropna=False).ffill()
     return first.where(seen.notna())
@@ -197,14 +199,14 @@ def _by_time(quotes: pd.DataFrame) -> NDArray[np.intp]:
 
 
 def _groups(quotes: pd.DataFrame) -> pd.DataFrame:
-    """What one price is promised for, of each row."""
+    """Key of the price lock of each row."""
     opted_out = quotes[schema.REASONS].map(lambda reasons: Reason.OPTED_OUT in reasons)
     return quotes[list(STICKY)].assign(opted_out=opted_out)
 
 
 def _rules(quotes: pd.DataFrame, disclosures: DisclosureTable) -> tuple[Flags, NDArray[np.object_]]:
     """Whether personal prices were allowed for each row, and the text it had to carry."""
-    place, places = pd.factorize(quotes[schema.JURISDICTION].fillna("").astype(str))  # no place is an unknown one
+    place, places = pd.factorize(quotes[schema.JURISDICTION].fillna("").astype(str))  # no place is unknown
     day, days = pd.factorize(quotes[schema.TS].dt.normalize())
     pairs, codes = np.unique(np.stack([place, day], axis=1), axis=0, return_inverse=True)
     rules = [disclosures.rule(str(places[p]), days[d].date()) for p, d in pairs]

@@ -1,11 +1,13 @@
-"""Group averages that may be shown without showing anyone: differential privacy by customer.
+"""Group averages for a wider circle of readers, with differential privacy by customer.
 
-What is released for each group is the mean of ``log(price / list)`` over its quotes. The list price is public, so a
-customer changes only their own group's sum and count; both are bounded by taking at most ``rows`` quotes of a customer
-and clipping each to ``[-bound, bound]``. Laplace noise on sum and count then gives epsilon-differential privacy for the
-whole record of a customer (Dwork, McSherry, Nissim and Smith 2006). Groups of one attribute are disjoint and share one
-budget; attributes add up. The exact figures stay with the audit; these are for a wider circle. The noise is drawn in
-floating point, which guards against readers of a report, not against one who can replay the draw to the last bit.
+Released for each group: the mean of ``log(price / list)`` over its quotes. List is public, so a customer changes only
+their own group's sum and count. Both changes are bounded: at most ``rows`` quotes of a customer count, each clipped to
+``[-bound, bound]``. Laplace noise on sum and count then gives epsilon-differential privacy for all of a customer's
+quotes (Dwork, McSherry, Nissim and Smith, 2006). Groups of one attribute are disjoint and share a budget; attributes
+add up.
+
+The noise is drawn in floating point. That protects against readers of a report, not against someone who can reproduce
+the draw bit by bit.
 """
 
 from __future__ import annotations
@@ -23,12 +25,12 @@ RELATIVE = "relative"
 
 @dataclass(frozen=True)
 class PrivacyBudget:
-    """How much may be learnt of one customer.
+    """Privacy budget: how much a release may reveal about one customer.
 
     Args:
-        epsilon: For everything released together, over all attributes.
-        rows: Most quotes of one customer that count; a seeded draw when there are more.
-        bound: Largest ``|log(price / list)|``; choose it from the policy (largest discount), never from the data.
+        epsilon: Total for everything released, over all attributes.
+        rows: Largest number of a customer's quotes that count; more are thinned by a seeded draw.
+        bound: Largest ``|log(price / list)|``. Choose it from the policy (largest discount), never from the data.
     """
 
     epsilon: float = 1.0
@@ -36,9 +38,11 @@ class PrivacyBudget:
     bound: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse a budget that promises nothing."""
+        """Refuse a budget that protects nobody."""
         if not (np.isfinite(self.epsilon) and self.epsilon > 0 and self.rows >= 1 and self.bound > 0):
-            raise ConfigError(f"epsilon {self.epsilon}, rows {self.rows} and bound {self.bound} must be positive")
+            raise ConfigError(
+                f"privacy budget: epsilon {self.epsilon}, rows {self.rows}, bound {self.bound}; all must be above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,9 @@ class PrivateMean:
     Args:
         attribute: The attribute.
         group: The group.
-        mean: Noisy mean of ``log(price / list)``; 0 is list price, -0.1 about a tenth below.
-        error: Standard error that the noise alone adds.
-        rows: Noisy number of quotes, not below 0.
+        mean: Noisy mean of ``log(price / list)``; 0 is list, -0.1 about 10 % below it.
+        error: Standard error due to the noise alone.
+        rows: Noisy number of quotes, at least 0.
     """
 
     attribute: str
@@ -67,12 +71,12 @@ def private_means(
 
     Args:
         quotes: Rows of schema.QUOTES with a customer.
-        groups: schema.USER_KEY, schema.ATTRIBUTE, schema.GROUP; the names of attributes and groups count as public.
+        groups: schema.USER_KEY, schema.ATTRIBUTE, schema.GROUP; names of attributes and groups are taken to be public.
         budget: Spent in full by one call; a second call on the same quotes spends it again.
-        seed: Of draws and noise. Keep it secret: who knows it can take the noise away.
+        seed: Seed of draws and noise. Keep it secret: whoever knows it can remove the noise.
     """
     rng = np.random.default_rng(seed)
-    kept = _bounded(quotes, budget, rng)
+    kept = _clipped_quotes(quotes, budget, rng)
     attributes = sorted(groups[schema.ATTRIBUTE].astype(str).unique())
     half = budget.epsilon / max(len(attributes), 1) / 2  # one half each for sums and counts
     released: list[PrivateMean] = []
@@ -83,12 +87,12 @@ def private_means(
             values = kept[RELATIVE].to_numpy(np.float64)[(group == name).to_numpy()]
             total = float(values.sum()) + rng.laplace(scale=budget.rows * budget.bound / half)
             count = max(len(values) + rng.laplace(scale=budget.rows / half), 0.0)
-            released.append(_released(attribute, name, total, count, budget, half))
+            released.append(_private_mean(attribute, name, total, count, budget, half))
     return tuple(released)
 
 
-def _bounded(quotes: pd.DataFrame, budget: PrivacyBudget, rng: np.random.Generator) -> pd.DataFrame:
-    """At most ``rows`` quotes a customer, each clipped."""
+def _clipped_quotes(quotes: pd.DataFrame, budget: PrivacyBudget, rng: np.random.Generator) -> pd.DataFrame:
+    """At most ``rows`` quotes of each customer, clipped."""
     known = quotes[quotes[schema.USER_KEY].notna()]
     drawn = known.iloc[rng.permutation(len(known))]
     drawn = drawn[drawn.groupby(schema.USER_KEY).cumcount() < budget.rows]
@@ -98,10 +102,10 @@ def _bounded(quotes: pd.DataFrame, budget: PrivacyBudget, rng: np.random.Generat
     )
 
 
-def _released(
+def _private_mean(
     attribute: str, group: str, total: float, count: float, budget: PrivacyBudget, half: float
 ) -> PrivateMean:
-    """The ratio of two noisy figures, and its error from the noise to first order (a Laplace has sd sqrt(2) scale)."""
+    """Ratio of two noisy figures, with its first-order error (a Laplace variable has sd ``sqrt(2) scale``)."""
     if count < 1:
         return PrivateMean(attribute, group, float("nan"), float("nan"), count)
     mean = float(np.clip(total / count, -budget.bound, budget.bound))

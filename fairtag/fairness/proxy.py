@@ -1,8 +1,7 @@
-"""Can the pricing features tell who is in a protected group?
+"""Proxy check: do the pricing features reveal who belongs to a protected group?
 
-A feature that nobody calls protected can still stand in for one. The check trains a classifier to guess the group from
-the features prices are made of, and scores it on customers it has not seen: an area under the ROC curve (AUC) of 0.5
-means that the features know nothing of the group, 1.0 that they are the group under another name.
+A classifier is trained to guess the group from the pricing features and is scored out of fold. An area under the ROC
+curve (AUC) of 0.5 means that the features carry no information about the group, 1.0 that they determine it.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 FOLDS = 5
-TREES = 60  # shallow boosted trees on a handful of features; more changes the AUC in the third decimal
+TREES = 60  # shallow trees on a handful of features; more of them change the AUC in the third decimal
 
 
 @dataclass(frozen=True)
 class ProxyLimits:
-    """When features are a proxy.
+    """Thresholds of the proxy check.
 
     Args:
-        pass_below: PASS where the AUC's interval ends below this.
-        warn_above: WARN where it begins above this: better than two guesses in three.
-        users: Fewest customers of a group, and outside it, for an answer.
+        pass_below: PASS if the AUC's interval ends below this.
+        warn_above: WARN if it begins above this: about two right guesses in three.
+        users: Smallest number of customers in a group, and outside it, for an answer.
         confidence: Two-sided level of the interval.
     """
 
@@ -45,17 +44,17 @@ class ProxyLimits:
 
 @dataclass(frozen=True)
 class ProxyFinding:
-    """How well the features give away one group.
+    """How well the features reveal one group.
 
     Args:
         attribute: The protected attribute.
         group: The group.
-        status: PASS, WARN or UNKNOWN; a proxy harms through prices, and those the audit pages on.
+        status: PASS, WARN or UNKNOWN. Never URGENT: a proxy harms through prices, which the audit checks.
         auc: Cross-validated area under the ROC curve; NaN with too few customers.
         low: Lower end of its interval.
         high: Upper end.
         users: Customers of the group.
-        by_feature: AUC of each feature alone, above or below 0.5 alike: ``max(auc, 1 - auc)``.
+        by_feature: AUC of each feature alone, in whichever direction it tells: ``max(auc, 1 - auc)``.
     """
 
     attribute: str
@@ -79,10 +78,10 @@ def proxy_check(
     """Check the pricing features against every group of the audit table.
 
     Args:
-        features: One row a customer: schema.USER_KEY and the features; NaN where unknown.
+        features: One row for each customer: schema.USER_KEY and the features; NaN where unknown.
         groups: schema.USER_KEY, schema.ATTRIBUTE, schema.GROUP.
-        seed: Of the folds and the trees.
-        names: The features that prices are made of.
+        seed: Seed of the folds and the trees.
+        names: The pricing features.
         limits: Thresholds.
 
     Raises:
@@ -90,7 +89,11 @@ def proxy_check(
     """
     rules = limits or ProxyLimits()
     if features[schema.USER_KEY].duplicated().any():
-        raise DataError("features: a customer has more than one row", table="features", column=schema.USER_KEY)
+        raise DataError(
+            "features: a customer has more than one row; give one row for each",
+            table="features",
+            column=schema.USER_KEY,
+        )
     findings: list[ProxyFinding] = []
     for attribute, table in groups.groupby(schema.ATTRIBUTE, sort=True, observed=True):
         joined = features.merge(table[[schema.USER_KEY, schema.GROUP]], on=schema.USER_KEY)
@@ -102,7 +105,7 @@ def proxy_check(
 
 
 def overall(findings: Sequence[ProxyFinding]) -> Status:
-    """The most pressing finding; UNKNOWN where there is none."""
+    """The most severe status; UNKNOWN if there is no finding."""
     return worst(finding.status for finding in findings)
 
 
@@ -117,12 +120,12 @@ def _check(
     reach = float(stats.norm.ppf(0.5 + rules.confidence / 2)) * auc_error(value, users, others)
     low, high = value - reach, value + reach
     status = Status.WARN if low > rules.warn_above else Status.PASS if high < rules.pass_below else Status.UNKNOWN
-    alone = {name: _either_way(X[:, at], member) for at, name in enumerate(names)}
+    alone = {name: _single_feature_auc(X[:, at], member) for at, name in enumerate(names)}
     return ProxyFinding(attribute, group, status, value, low, high, users, alone)
 
 
 def out_of_fold(X: Floats, member: Flags, *, seed: int) -> Floats:
-    """Score of every customer from trees that never saw the customer; NaN features are the trees' to handle."""
+    """Out-of-fold score of each customer by boosted trees, which take NaN features as they are."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold
 
@@ -134,7 +137,11 @@ def out_of_fold(X: Floats, member: Flags, *, seed: int) -> Floats:
 
 
 def auc(score: ArrayLike, member: Flags) -> float:
-    """Chance that a member scores above another, ties counting half (Mann and Whitney 1947)."""
+    """Probability that a member scores above a non-member, ties counting half (Mann and Whitney, 1947).
+
+    >>> auc([0.1, 0.4, 0.35, 0.8], np.array([False, False, True, True]))
+    0.75
+    """
     ranks = stats.rankdata(score)
     users, others = int(member.sum()), int((~member).sum())
     return float((ranks[member].sum() - users * (users + 1) / 2) / (users * others))
@@ -148,7 +155,7 @@ def auc_error(value: float, users: int, others: int) -> float:
     return float(np.sqrt(max(spread, 0.0) / (users * others)))
 
 
-def _either_way(values: Floats, member: Flags) -> float:
-    """AUC of one feature alone, in whichever direction it tells; unknown values rank below all known ones."""
+def _single_feature_auc(values: Floats, member: Flags) -> float:
+    """AUC of one feature alone, in whichever direction it tells; unknown values rank lowest."""
     value = auc(np.nan_to_num(values, nan=-np.inf), member)
     return max(value, 1 - value)

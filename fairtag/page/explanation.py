@@ -41,7 +41,7 @@ def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
     """The numbers of some of the page's items, split by who brings them: the market, the query, the customer."""
     model = problem.model
     rows, similarity = problem.rows[places], problem.similarity[places]
-    usual = np.full(places.size, model.demand.standard.similarity)
+    usual = np.full(places.size, model.demand.scaling.similarity)
     a, b = model.demand.page(rows, usual)
     a_query, b_query = model.demand.page(rows, similarity)
     a_all, b_all = model.demand.page(rows, similarity, problem.behaviour)

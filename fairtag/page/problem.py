@@ -140,7 +140,6 @@ def page_problem(
     *,
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
-    fixed_price: Floats | None = None,
     corridor: DayCorridor | None = None,
     list_only: bool = False,
 ) -> PageProblem:
@@ -173,7 +172,7 @@ def page_problem(
         r=reference_price(
             model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else legal_locks(model, corridor, market, fixed_price),
+        fixed=absent,
         bounds=bounds,
         menu=menu,
         list_only=list_only,
@@ -211,6 +210,6 @@ def page_similarity(
     """The similarity ``s`` of each item; the training mean where there is neither query nor history."""
     z = intent_of(model, query_embedding, user)
     if z is None:
-        return np.full(len(rows), model.demand.standard.similarity)
+        return np.full(len(rows), model.demand.scaling.similarity)
     cosine = np.asarray(model.embeddings[rows] @ z, dtype=np.float64)
     return np.asarray((1.0 + np.clip(cosine, -1.0, 1.0)) / 2.0, dtype=np.float64)

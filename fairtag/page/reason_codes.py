@@ -44,7 +44,7 @@ def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
     model = problem.model
     if model.policy.anchored:  # neither demand nor stock has a say
         return [(Reason.ANCHOR,)] * len(problem.rows)
-    usual = np.full(len(problem.rows), model.demand.standard.similarity)
+    usual = np.full(len(problem.rows), model.demand.scaling.similarity)
     _, slope = problem.demand
     _, base = model.demand.page(problem.rows, usual)
     ratio = slope / base

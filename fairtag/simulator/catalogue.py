@@ -58,7 +58,7 @@ class Vocabulary:
 @lru_cache(maxsize=1)
 def vocabulary() -> Vocabulary:
     """Read the packaged word lists."""
-    raw = json.loads(files("fairtag.simulator").joinpath("market_words.json").read_text(encoding="utf-8"))
+    raw = json.loads(files("fairtag.simulator").joinpath("shop_words.json").read_text(encoding="utf-8"))
     categories = tuple(raw["categories"])
     families: dict[tuple[str, str], int] = {}
     types = []

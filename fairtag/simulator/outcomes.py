@@ -16,12 +16,12 @@ from fairtag.base.errors import DataError
 from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import coerce
 from fairtag.simulator.catalogue import Floats
-from fairtag.simulator.simulation import Market, MarketSize, simulate_market
+from fairtag.simulator.simulation import ShopSize, SimulatedShop, simulate_shop
 
 MEAN_DELAY = pd.Timedelta(hours=2)  # from a quote to its order
 
 
-def market_again(metadata: dict[str, Any]) -> Market:
+def simulate_again(metadata: dict[str, Any]) -> SimulatedShop:
     """The shop whose tables carry this metadata, with the truth behind them.
 
     Raises:
@@ -31,12 +31,12 @@ def market_again(metadata: dict[str, Any]) -> Market:
         raise DataError(
             f"tables of {metadata.get('dataset')!r} have no planted demand; outcomes are simulated for synthetic alone"
         )
-    return simulate_market(MarketSize(**metadata["size"]), seed=int(metadata["seed"]))
+    return simulate_shop(ShopSize(**metadata["size"]), seed=int(metadata["seed"]))
 
 
 def simulated_outcomes(
     quotes: pd.DataFrame,
-    market: Market,
+    shop: SimulatedShop,
     secret: bytes,
     *,
     seed: int,
@@ -51,7 +51,7 @@ def simulated_outcomes(
 
     Args:
         quotes: Rows of schema.QUOTES; a page is a ``quote_id``.
-        market: The shop, or one whose planted demand was changed.
+        shop: The shop, or one whose planted demand was changed.
         secret: Of the pseudonyms in ``quotes``.
         seed: Of the draws; equal arguments give equal outcomes.
         until: The present: no purchase is dated later, so that none is lost to a window that ends there.
@@ -65,7 +65,7 @@ def simulated_outcomes(
     """
     rows = quotes.reset_index(drop=True)
     rng = np.random.default_rng(seed)
-    utility = _utilities(rows, market, secret) + rng.gumbel(size=len(rows))
+    utility = _utilities(rows, shop, secret) + rng.gumbel(size=len(rows))
     page, pages = pd.factorize(rows[schema.QUOTE_ID])
     order = np.lexsort((-utility, page))
     best = order[np.unique(page[order], return_index=True)[1]]  # the best item of each page
@@ -84,29 +84,27 @@ def simulated_outcomes(
     return coerce(pd.DataFrame(outcomes), schema.OUTCOMES)
 
 
-def _utilities(rows: pd.DataFrame, market: Market, secret: bytes) -> Floats:
+def _utilities(rows: pd.DataFrame, shop: SimulatedShop, secret: bytes) -> Floats:
     """Planted utility of each quoted item at its price, -inf where it is out of stock, shape (rows,)."""
-    items = market.tables.latest_items()
+    items = shop.tables.latest_items()
     item = pd.Index(items[schema.ITEM_ID]).get_indexer(pd.Index(rows[schema.ITEM_ID]))
     if (item < 0).any():
         strange = rows[schema.ITEM_ID][item < 0].iloc[0]
         raise DataError(f"quotes: item {strange} is not of this shop; the outcomes need the shop that was quoted")
-    similarity = _relevance(rows, item, market)
-    a, b = market.planted.page(
-        item[:, None], similarity[:, None], _behaviour(rows, market.tables.latest_users(), secret)
-    )
+    similarity = _relevance(rows, item, shop)
+    a, b = shop.planted.page(item[:, None], similarity[:, None], _behaviour(rows, shop.tables.latest_users(), secret))
     ratio = rows[schema.PRICE_MINOR].to_numpy(np.float64) / rows[schema.LIST_PRICE_MINOR].to_numpy(np.float64)
     available = items[schema.STOCK].to_numpy(np.float64)[item] > 0
     utility: Floats = np.where(available, (a - b * ratio[:, None])[:, 0], -np.inf)
     return utility
 
 
-def _relevance(rows: pd.DataFrame, item: np.ndarray[Any, Any], market: Market) -> Floats:
-    known = pd.Index(market.planted.wishes.text)
+def _relevance(rows: pd.DataFrame, item: np.ndarray[Any, Any], shop: SimulatedShop) -> Floats:
+    known = pd.Index(shop.planted.wishes.text)
     code, distinct = pd.factorize(rows[schema.QUERY].where(rows[schema.QUERY].isin(known)))
     if not len(distinct):
         return np.zeros(len(rows))
-    latent = market.planted.relevance(list(distinct))
+    latent = shop.planted.relevance(list(distinct))
     return np.where(code >= 0, latent[code, item], 0.0)
 
 

@@ -54,7 +54,7 @@ class Effects:
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedDemand:
     """The truth of a simulated shop: parameters, the latent variables of each impression, and the oracle.
 
     Args:
@@ -169,7 +169,9 @@ def choice_probabilities(utility: Floats, in_stock: NDArray[np.bool_] | None = N
     return q
 
 
-def plant(catalogue: Catalogue, wishes: Wishes, effects: Effects, page_size: int, rng: np.random.Generator) -> Planted:
+def plant(
+    catalogue: Catalogue, wishes: Wishes, effects: Effects, page_size: int, rng: np.random.Generator
+) -> PlantedDemand:
     """Draw the parameters of a shop; the impressions' latent variables are empty until pages are drawn.
 
     Slopes rise from ``beta_low`` to ``beta_high`` over the categories in random order. Utilities are set so that a
@@ -182,7 +184,7 @@ def plant(catalogue: Catalogue, wishes: Wishes, effects: Effects, page_size: int
     beta_item = effects.tier_beta * (1.0 - tier) + rng.normal(0, effects.beta_noise, len(catalogue))
     alpha_item = -USUAL_RATIO * effects.tier_beta * (tier - 1.0) + rng.normal(0, effects.alpha_noise, len(catalogue))
     none_f, none_i = np.zeros(0), np.zeros(0, dtype=np.int64)
-    return Planted(
+    return PlantedDemand(
         alpha_category=level - effects.kappa + (beta + effects.beta_s) * USUAL_RATIO,
         beta_category=beta,
         alpha_item=_centred(alpha_item, catalogue.category, n_categories),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
-from fairtag.simulator.planted_demand import USUAL_RATIO, Planted
+from fairtag.simulator.planted_demand import USUAL_RATIO, PlantedDemand
 
 MONEY = (
     *(schema.LIST_PRICE_MINOR, schema.PRICE_MINOR, schema.REFERENCE_PRICE_MINOR, schema.LOW_MINOR, schema.HIGH_MINOR),
@@ -53,7 +53,7 @@ def vocabulary_change(frame: pd.DataFrame, share: float, seed: int, key: str = s
     return frame.assign(**{schema.QUERY: frame[schema.QUERY].mask(changed, frame[key].map(words))})
 
 
-def elasticity_change(planted: Planted, factor: float, pivot: float = USUAL_RATIO) -> Planted:
+def elasticity_change(planted: PlantedDemand, factor: float, pivot: float = USUAL_RATIO) -> PlantedDemand:
     """(c) Every price slope times ``factor``, demand at the price ratio ``pivot`` unchanged: only the response moves.
 
     Utilities gain ``(factor - 1) b pivot``, part by part, so that ``a - b y`` is unchanged at ``y = pivot``. Slopes at

@@ -11,7 +11,7 @@ LEAST_ITEMS = 64  # one of each product type
 
 
 @dataclass(frozen=True)
-class MarketSize:
+class ShopSize:
     """How large a shop to simulate.
 
     Args:
@@ -46,13 +46,13 @@ class MarketSize:
         return self.impressions // self.page_size
 
 
-TINY = MarketSize(items=128, users=120, impressions=2_400, page_size=12, wishes=150, judgements=600)
-SMALL = MarketSize(items=400, users=600, impressions=24_000, page_size=24, wishes=400, judgements=2_000)
-DEFAULT = MarketSize()
+TINY = ShopSize(items=128, users=120, impressions=2_400, page_size=12, wishes=150, judgements=600)
+SMALL = ShopSize(items=400, users=600, impressions=24_000, page_size=24, wishes=400, judgements=2_000)
+DEFAULT = ShopSize()
 
 
 @dataclass(frozen=True)
-class MarketDesign:
+class ShopDesign:
     """What is planted.
 
     Args:

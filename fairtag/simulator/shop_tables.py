@@ -12,7 +12,7 @@ from fairtag.base.tables import coerce
 from fairtag.simulator.catalogue import Catalogue, Floats, Texts
 from fairtag.simulator.customers import Customers, Purchases, histories_at
 from fairtag.simulator.queries import Wishes, judge, relevance
-from fairtag.simulator.shop_design import MarketDesign, MarketSize
+from fairtag.simulator.shop_design import ShopDesign, ShopSize
 from fairtag.simulator.traffic import MENU, Pages, Snapshot
 
 START = pd.Timestamp("2026-01-01", tz="UTC")  # day 0
@@ -130,7 +130,7 @@ def judgements_table(catalogue: Catalogue, wishes: Wishes, wanted: int, rng: np.
     return coerce(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True), schema.JUDGEMENTS)
 
 
-def metadata(seed: int, size: MarketSize, design: MarketDesign) -> dict[str, Any]:
+def metadata(seed: int, size: ShopSize, design: ShopDesign) -> dict[str, Any]:
     """What a reader of the tables must know: all of it is simulated."""
     logged = "set by cost, competitor and an unobserved shock" if design.endogenous else "drawn from a 5-point menu"
     note = f"simulated shop, seed {seed}: no customer, product or price is real"

@@ -16,9 +16,9 @@ from fairtag.base import schema
 from fairtag.base.tables import Tables, coerce
 from fairtag.simulator.catalogue import make_catalogue
 from fairtag.simulator.customers import Purchases, make_customers
-from fairtag.simulator.planted_demand import Effects, Planted, plant
+from fairtag.simulator.planted_demand import Effects, PlantedDemand, plant
 from fairtag.simulator.queries import make_wishes
-from fairtag.simulator.shop_design import DEFAULT, SMALL, TINY, MarketDesign, MarketSize
+from fairtag.simulator.shop_design import DEFAULT, SMALL, TINY, ShopDesign, ShopSize
 from fairtag.simulator.shop_tables import (
     impressions_table,
     items_table,
@@ -29,18 +29,28 @@ from fairtag.simulator.shop_tables import (
 )
 from fairtag.simulator.traffic import Pages, Traffic
 
-__all__ = ["DEFAULT", "SMALL", "TINY", "Effects", "Market", "MarketDesign", "MarketSize", "Planted", "simulate_market"]
+__all__ = [
+    "DEFAULT",
+    "SMALL",
+    "TINY",
+    "Effects",
+    "PlantedDemand",
+    "ShopDesign",
+    "ShopSize",
+    "SimulatedShop",
+    "simulate_shop",
+]
 
 
 @dataclass(frozen=True)
-class Market:
+class SimulatedShop:
     """A simulated shop: its tables and the truth behind them."""
 
     tables: Tables
-    planted: Planted
+    planted: PlantedDemand
 
 
-def simulate_market(size: MarketSize = DEFAULT, *, seed: int = 0, design: MarketDesign | None = None) -> Market:
+def simulate_shop(size: ShopSize = DEFAULT, *, seed: int = 0, design: ShopDesign | None = None) -> SimulatedShop:
     """Simulate a shop; equal arguments give equal tables.
 
     Args:
@@ -52,7 +62,7 @@ def simulate_market(size: MarketSize = DEFAULT, *, seed: int = 0, design: Market
         The tables, all labelled simulated, and the planted truth, whose impression arrays follow the rows of
         ``tables.impressions`` and whose item arrays follow the rows of ``tables.latest_items()``.
     """
-    design = design or MarketDesign()
+    design = design or ShopDesign()
     rng = np.random.default_rng(seed)
     catalogue = make_catalogue(size.items, rng)
     wishes = make_wishes(catalogue.words, size.wishes, rng)
@@ -70,10 +80,10 @@ def simulate_market(size: MarketSize = DEFAULT, *, seed: int = 0, design: Market
         audit_groups=coerce(customers.audit_table(), schema.AUDIT_GROUPS),
         metadata=metadata(seed, size, design),
     )
-    return Market(tables, _with_truth(planted, pages))
+    return SimulatedShop(tables, _with_truth(planted, pages))
 
 
-def _with_truth(planted: Planted, pages: Pages) -> Planted:
+def _with_truth(planted: PlantedDemand, pages: Pages) -> PlantedDemand:
     return replace(
         planted,
         item_row=pages.items.ravel(),

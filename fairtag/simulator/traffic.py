@@ -22,9 +22,9 @@ from fairtag.simulator.customers import (
     choose_rows,
     other_purchases,
 )
-from fairtag.simulator.planted_demand import Planted
+from fairtag.simulator.planted_demand import PlantedDemand
 from fairtag.simulator.queries import relevance
-from fairtag.simulator.shop_design import MarketDesign, MarketSize
+from fairtag.simulator.shop_design import ShopDesign, ShopSize
 
 PERIODS, PERIOD_DAYS = 6, 30
 BATCHES = 10
@@ -75,7 +75,7 @@ class Pages:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of the market on a day: money and units by item, features by customer."""
+    """The state of the shop on a day: money and units by item, features by customer."""
 
     day: float
     unit_cost: Floats
@@ -88,11 +88,11 @@ class Snapshot:
 class Traffic:
     """One run of a shop. After :meth:`run`, ``snapshots``, ``bought`` and the returned pages tell all of it."""
 
-    size: MarketSize
-    design: MarketDesign
+    size: ShopSize
+    design: ShopDesign
     catalogue: Catalogue
     customers: Customers
-    planted: Planted
+    planted: PlantedDemand
     rng: np.random.Generator
     bought: list[Purchases] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -174,7 +174,7 @@ class Traffic:
     def _priced(self, pages: Pages) -> Pages:
         state = self.snapshots[-1]
         pages = replace(pages, behaviour=state.behaviour[pages.user])
-        return self._market_prices(pages, state) if self.design.endogenous else self._menu_prices(pages, state)
+        return self._endogenous_prices(pages, state) if self.design.endogenous else self._menu_prices(pages, state)
 
     def _menu_prices(self, pages: Pages, state: Snapshot) -> Pages:
         """Draw each price from the menu points that cost and minimum advertised price allow; list always is."""
@@ -187,7 +187,7 @@ class Traffic:
         point = (self.rng.random((*pages.items.shape, 1)) >= cumulative).sum(axis=-1).clip(0, len(MENU) - 1)
         return replace(pages, price=grid[pages.items, point], propensity=weight[pages.items, point])
 
-    def _market_prices(self, pages: Pages, state: Snapshot) -> Pages:
+    def _endogenous_prices(self, pages: Pages, state: Snapshot) -> Pages:
         """Prices that a shop sets by cost, competitor and what it knows of demand: the shock is what it knows.
 
         The shock is what is left of the shown ratio after cost and competitor, cents and bounds included, so that

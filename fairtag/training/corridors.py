@@ -1,8 +1,8 @@
-"""Where each item's corridor stands under a fitted demand model, for customers as the log has them.
+"""Places each item's fairness corridor under a fitted demand model, for customers as the log has them.
 
-A sample of logged pages stands for the population: what its customer is like, how near the page was to the intent, and
-how attractive the rest of the page was. Every item of the catalogue is put in the place of one item of each sampled
-page, and its corridor is placed where the mean profit is largest (:mod:`fairtag.fairness.corridor`).
+A sample of logged pages stands for the population: what each customer is like, how close the page was to their intent,
+and how attractive the rest of the page was. Every catalogue item takes the place of one item on each sampled page, and
+its corridor lies where mean profit is largest (:mod:`fairtag.fairness.corridor`; docs/pricing-model.md, section 7).
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.fairness.corridor import Population, optimal_corridor, population
+from fairtag.policy.context import MarketContext
+from fairtag.policy.guardrails import price_bounds
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.price_model.price_model import reference_price
 from fairtag.solver.page_solver import solve_pages
+from fairtag.stock.shadow_prices import counted_cost, floor_cost
+from fairtag.training.stock import StockValue
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-PAGES = 200  # sampled customers; the optimum of a mean over 200 is known well within a price ending
+PAGES = 200  # sampled customers: enough to know the optimum of their mean well within a price ending
 CHUNK_ITEMS = 2_048  # items placed at a time: 200 x 2,048 float64 is 3 MiB an array
 
 
@@ -40,7 +47,7 @@ class Shoppers:
 
 
 def sample_shoppers(demand: DemandModel, data: DemandData, *, pages: int = PAGES, seed: int = 0) -> Shoppers:
-    """Draw pages without replacement, and one item's place on each."""
+    """Draw pages without replacement, and the place of one item on each."""
     rng = np.random.default_rng(seed)
     ends = np.append(data.starts[1:], len(data.item))
     drawn = rng.choice(len(data.starts), size=min(pages, len(data.starts)), replace=False)
@@ -63,17 +70,17 @@ def fit_corridor(
     hi: Floats,
     rho: float,
 ) -> Floats:
-    """Lowest price ``l_i`` of every catalogue row, money, shape (I,); the highest is ``rho l_i``.
+    """Lowest price ``l_i`` of each catalogue row, money, shape (I,); the highest is ``rho l_i``.
 
     Args:
         demand: The fitted model.
         shoppers: The population.
         reference: r of each row, money.
         cost: Unit cost, money.
-        lo: Lowest price the guardrails allow without the corridor, money.
-        hi: Highest price, money. Where ``lo > hi``, and where the category is not to be priced, the corridor ends at
-            ``hi``: the one price the item will have.
-        rho: Width.
+        lo: Lowest price that the guardrails allow without the corridor, money.
+        hi: Highest such price, money. Where ``lo > hi``, or where the category may not be priced, the corridor ends at
+            ``hi``, the only price that the item will have.
+        rho: Width of the corridor, the ratio of its ends.
     """
     low = hi / rho
     rows = np.flatnonzero((lo <= hi) & demand.priceable(np.arange(len(reference))))
@@ -83,6 +90,40 @@ def fit_corridor(
         sample = _population(demand, shoppers, part, cost[part] / unit)
         low[part] = optimal_corridor(sample, rho, lo=lo[part] / unit, hi=hi[part] / unit).low * unit
     return low
+
+
+def corridor_low(
+    catalogue: pd.DataFrame,
+    f: Floats,
+    stock: StockValue,
+    demand: DemandModel,
+    data: DemandData,
+    policy: PricingPolicy,
+    seed: int,
+) -> Floats:
+    """Lowest price of each catalogue row's corridor under the shop's policy, money (N,).
+
+    The guardrails hold every price inside the corridor, the fallback to list included.
+    """
+    market = MarketContext.of(catalogue)
+    cost, ageing = counted_cost(market, stock.sales_rate)
+    bounds = price_bounds(
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=floor_cost(cost, ageing),
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+    )
+    return fit_corridor(
+        demand,
+        sample_shoppers(demand, data, seed=seed),
+        reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
+        cost=cost,
+        lo=bounds.lo,
+        hi=bounds.hi,
+        rho=policy.limits.corridor_ratio,
+    )
 
 
 def _population(demand: DemandModel, shoppers: Shoppers, rows: Ints, cost: Floats) -> Population:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.base.text import item_text, item_texts, normalise
 from fairtag.data.splits import QUERY_SALT, held_out
+from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import TextEncoder
 from fairtag.encoder.folder import EncoderDescription
 from fairtag.encoder.out_of_fold import unseen_cosine
@@ -83,13 +83,13 @@ def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.Da
     On pairs that the encoder was taught its cosine is worth more than on a customer's query, and the re-ranker would
     trust it too much. After a cross-validation the encoder that ships has learnt from all of them.
     """
-    settings: dict[str, Any] = description.document["config"]
+    config = EncoderConfig.from_folder(description)
     usable = ~held_out(judgements[schema.QUERY], QUERY_SALT)
-    if settings["method"] != "none" and settings["max_steps"] != 0:
-        if settings.get("folds"):
+    if config.tuning.method != "none" and config.schedule.max_steps != 0:
+        if config.validation.folds:
             return judgements.iloc[:0].reset_index(drop=True)
         queries = [normalise(query) for query in judgements[schema.QUERY]]
-        usable &= held_out(queries, ENCODER_SALT, settings["holdout_share"])
+        usable &= held_out(queries, ENCODER_SALT, config.validation.holdout_share)
     return judgements[usable].reset_index(drop=True)
 
 

@@ -7,9 +7,9 @@ from components.adapters import feast
 from components.adapters.great_expectations import validate_tables
 from fairtag.base import schema
 from fairtag.data import load
-from fairtag.simulator.simulation import MarketSize
+from fairtag.simulator.simulation import ShopSize
 
-shop = load("synthetic", None, seed=0, size=MarketSize(items=120, users=150, impressions=4_800))
+shop = load("synthetic", None, seed=0, size=ShopSize(items=120, users=150, impressions=4_800))
 with tempfile.TemporaryDirectory() as scratch:
     folder = Path(scratch)
     accepted, report = validate_tables(shop.frames(), folder / "validation")

@@ -14,7 +14,7 @@ from fairtag.base.types import Status
 from fairtag.fairness import fixed_effects
 from fairtag.fairness.audit import CROSS, AuditReport, Finding
 from fairtag.fairness.audit_limits import AuditLimits
-from fairtag.fairness.group_measures import Side
+from fairtag.fairness.group_measures import AuditSample
 from fairtag.fairness.invariants import InvariantCheck, check_invariants
 from fairtag.policy.disclosure import read_disclosures
 from monitoring.detect.checks import Judge, Question
@@ -147,24 +147,24 @@ def _questions(
     report: AuditReport, fresh: pd.DataFrame | None, groups: pd.DataFrame, limits: AuditLimits
 ) -> list[Question]:
     """The gap of each finding over the quotes that the detectors have not seen."""
-    sides: dict[str, Side] = {}
+    sides: dict[str, AuditSample] = {}
     if fresh is not None:
         known = fresh[fresh[schema.USER_KEY].notna()]
         tables = dict(iter(groups.groupby(schema.ATTRIBUTE, observed=True)))
         found = {
             str(name): known[known[schema.USER_KEY].isin(table[schema.USER_KEY])] for name, table in tables.items()
         }
-        sides = {name: Side.of(rows, tables[name]) for name, rows in found.items() if len(rows)}
+        sides = {name: AuditSample.of(rows, tables[name]) for name, rows in found.items() if len(rows)}
     return [_question(finding, sides.get(finding.attribute), limits) for finding in report.findings]
 
 
-def _question(finding: Finding, side: Side | None, limits: AuditLimits) -> Question:
+def _question(finding: Finding, side: AuditSample | None, limits: AuditLimits) -> Question:
     window = _change(finding.gap, finding.standard_error, finding.users)
     fresh = None if side is None else gap_of(side, finding.group)
     return gap_question(finding.attribute, finding.group, window, fresh, finding.rows, finding.why, limits)
 
 
-def gap_of(side: Side, group: str) -> Change:
+def gap_of(side: AuditSample, group: str) -> Change:
     """The gap of a group over the quotes of a side, with the customers behind it."""
     estimate = fixed_effects.gap(side.prices, side.member == group)
     return _change(estimate.value, estimate.standard_error, int(np.count_nonzero(estimate.weight)))

@@ -15,7 +15,7 @@ def test_the_planted_choices_are_those_of_the_model_that_is_timed():
 def test_every_figure_is_measured(monkeypatch):
     for name, value in {"LARGE": 4_000, "SMALL": 400, "PARAMETERS": 6, "FEW": 3, "CALLS": 5}.items():
         monkeypatch.setattr(demand, name, value)
-    monkeypatch.setattr(demand, "SHOP", demand.MarketSize(items=1_000, users=50, impressions=4_800, wishes=60))
+    monkeypatch.setattr(demand, "SHOP", demand.ShopSize(items=1_000, users=50, impressions=4_800, wishes=60))
     rows = {row.metric: row.value for row in demand.run().rows}
     assert all(np.isfinite(value) for value in rows.values())
     assert rows["largest_coefficient_gap"] < 1e-6

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.studies import fairness as study
-from fairtag.simulator.simulation import TINY, simulate_market
+from fairtag.simulator.simulation import TINY, simulate_shop
 
 
 def figures(rows):
@@ -11,7 +11,7 @@ def figures(rows):
 
 
 def test_a_wider_corridor_keeps_more_of_the_uplift():
-    rows = figures(study.trade_off_rows(simulate_market(TINY, seed=1).planted, customers=60, items=20))
+    rows = figures(study.trade_off_rows(simulate_shop(TINY, seed=1).planted, customers=60, items=20))
     kept = [rows[f"kept_rho_{rho:.2f}"] for rho in study.RHOS]
     assert kept == sorted(kept)
     assert 0 < kept[0] < kept[-1] <= 1 + 1e-9

@@ -12,7 +12,7 @@ from components import torchrun
 from fairtag.base.tables import write_tables
 from fairtag.data import load
 from fairtag.encoder.config import preset
-from fairtag.simulator.simulation import MarketSize
+from fairtag.simulator.simulation import ShopSize
 from pipelines.endpoint import free_port
 
 
@@ -27,7 +27,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_group_trains_into_the_folder_where_the_pipeline_looks_first(
     alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = load("synthetic", None, seed=0, size=MarketSize(items=120, users=150, impressions=4_800))
+    shop = load("synthetic", None, seed=0, size=ShopSize(items=120, users=150, impressions=4_800))
     write_tables(shop, tmp_path / "tables")
     seen: list[tuple[Path, bool]] = []
 
@@ -39,7 +39,7 @@ def test_the_group_trains_into_the_folder_where_the_pipeline_looks_first(
     monkeypatch.setattr(torchrun, "train_encoder", train)
     line = ["--tables", str(tmp_path / "tables"), "--checkpoints", str(tmp_path / "work"), "--preset", "demo"]
     assert torchrun.main(line) == 0
-    config = preset("demo", seed=0)
+    config = preset("demo", {"seed": 0})
     step = tmp_path / "work" / config.fingerprint()[:12] / shop.fingerprint()[:12]
     assert seen == [(step, True)]
     assert not distributed.is_initialized()
@@ -48,7 +48,7 @@ def test_the_group_trains_into_the_folder_where_the_pipeline_looks_first(
 
 
 def test_a_failed_training_leaves_no_group_behind(alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop = load("synthetic", None, seed=0, size=MarketSize(items=120, users=150, impressions=4_800))
+    shop = load("synthetic", None, seed=0, size=ShopSize(items=120, users=150, impressions=4_800))
     write_tables(shop, tmp_path / "tables")
 
     def fail(*_: Any, **__: Any) -> None:

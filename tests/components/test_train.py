@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
+from fairtag.base.settings import layered
 from fairtag.base.tables import Tables, write_tables
 
+QUICK = {"schedule": {"max_steps": 3}, "validation": {"holdout_share": 0.25}, "export": "none"}
 COLOURS = ("blue", "red", "green", "white", "black", "grey", "brown", "pink")
 
 
@@ -65,7 +67,7 @@ def _train(tables: Path, out: Path, settings: dict[str, Any], **more: str) -> di
         encoder=SimpleNamespace(path=str(out)),
         metrics=SimpleNamespace(log_metric=logged.__setitem__),
         preset="demo",
-        settings=json.dumps({"max_steps": 3, "holdout_share": 0.25, "export": "none", **settings}),
+        settings=json.dumps(layered(QUICK, settings)),
         **more,
     )
     return logged
@@ -74,7 +76,7 @@ def _train(tables: Path, out: Path, settings: dict[str, Any], **more: str) -> di
 def test_a_student_is_logged_and_printed_beside_its_teacher(
     base: str, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    logged = _train(tables, tmp_path / "e", {"base": base, "student_layers": 1, "student_steps": 3})
+    logged = _train(tables, tmp_path / "e", {"base": base, "student": {"layers": 1, "steps": 3}})
     for who in ("teacher", "student"):
         assert {f"{who}_ndcg10", f"{who}_relevance_rmse", f"{who}_milliseconds"} <= logged.keys()
     printed = capsys.readouterr().out
@@ -86,7 +88,7 @@ def test_a_student_is_logged_and_printed_beside_its_teacher(
 def test_folds_are_logged_and_printed_with_their_spread_and_a_second_run_takes_them_from_the_checkpoints(
     base: str, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = {"base": base, "folds": 2, "mined_negatives": 1}
+    settings = {"base": base, "validation": {"folds": 2}, "batch": {"mined_negatives": 1}}
     first = _train(tables, tmp_path / "a", settings, checkpoints=str(tmp_path / "kept"))
     assert {"folds_ndcg10", "folds_ndcg10_deviation", "folds_price_rmsle"} <= first.keys()
     printed = capsys.readouterr().out

@@ -24,15 +24,15 @@ from fairtag.base.types import Status
 from fairtag.model.decision import read_decision
 from fairtag.model.manifest import read_manifest
 from fairtag.simulator.outcomes import simulated_outcomes
-from fairtag.simulator.simulation import Effects, Market, MarketDesign, MarketSize, simulate_market
+from fairtag.simulator.simulation import Effects, ShopDesign, ShopSize, SimulatedShop, simulate_shop
 from monitoring.__main__ import main
 from monitoring.detect.window import LogReader, Window
 from monitoring.runner import read_verdict
 from monitoring.trigger.ledger import Ledger
 from monitoring.trigger.trigger import LEDGER
 from pipelines.endpoint import MODEL, serve
-from pipelines.replay import held_out_requests, replay
-from pipelines.settings import RunLayout
+from pipelines.run_folder import RunFolder
+from pipelines.traffic import held_out_requests, replay
 from serving.protocol.client import RestClient
 
 pytestmark = [
@@ -40,13 +40,13 @@ pytestmark = [
     pytest.mark.timeout(3_600),  # three pipelines of nine processes each, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
-SIZE = MarketSize(items=200, users=400, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
+SIZE = ShopSize(items=200, users=400, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
 PAGES = 700
-UNTUNED = {"max_steps": 0, "export": "none"}
+UNTUNED = {"schedule": {"max_steps": 0}, "export": "none"}
 NO_WAITING = {"FAIRTAG_WATCH_SECONDS": "0.5", "FAIRTAG_QUOTE_LOG_SECONDS": "1"}
 
 
-def world(steepness: float) -> Market:
+def world(steepness: float) -> SimulatedShop:
     """The shop, its price slopes times ``steepness`` around the usual price: all else is the same, draw by draw."""
     usual = Effects()
     effects = replace(
@@ -56,7 +56,7 @@ def world(steepness: float) -> Market:
         beta_s=usual.beta_s * steepness,
         omega=tuple(omega * steepness for omega in usual.omega),
     )
-    return simulate_market(SIZE, seed=4, design=MarketDesign(effects=effects))
+    return simulate_shop(SIZE, seed=4, design=ShopDesign(effects=effects))
 
 
 def blind_encoder(folder: Path, words: list[str]) -> Path:
@@ -83,8 +83,8 @@ class Deployment:
     root: Path
 
     @property
-    def layout(self) -> RunLayout:
-        return RunLayout(self.root / "run")
+    def layout(self) -> RunFolder:
+        return RunFolder(self.root / "run")
 
     @property
     def reports(self) -> Path:
@@ -100,7 +100,7 @@ class Deployment:
 
         return str(Registry.local(self.layout.registry).champion().number)
 
-    def shop_has(self, market: Market) -> None:
+    def shop_has(self, market: SimulatedShop) -> None:
         """The shop's tables as its own export: a log whose prices nobody says were drawn, and no audit groups."""
         metadata = {key: value for key, value in market.tables.metadata.items() if key != "price_menu"}
         write_tables(replace(market.tables, audit_groups=None, metadata=metadata), self.root / "tables")
@@ -127,7 +127,7 @@ class Deployment:
     def entries(self) -> list:
         return list(Ledger(self.root / "ledger" / LEDGER).entries())
 
-    def traffic(self, client: RestClient, market: Market, name: str) -> tuple[datetime, datetime]:
+    def traffic(self, client: RestClient, market: SimulatedShop, name: str) -> tuple[datetime, datetime]:
         """Held-out pages asked for again, and what the customers of a world make of them."""
         start = datetime.now(UTC)
         requests = held_out_requests(self.layout.root / "training_set.parquet", "US-NY", PAGES)[:PAGES]
@@ -197,7 +197,7 @@ def close_the_loop(shop: Deployment) -> None:
 
         shop.shop_has(moved)  # what the shop recorded meanwhile
         words = sorted({word for text in moved.tables.judgements[schema.QUERY] for word in text.split()})
-        shop.trigger({**UNTUNED, "base": str(blind_encoder(shop.root / "blind", words)), "max_length": 32})
+        shop.trigger({**UNTUNED, "base": {"name": str(blind_encoder(shop.root / "blind", words)), "max_length": 32}})
         *_, started, finished = shop.entries()
         assert (started.event, finished.event) == ("started", "finished")
         assert finished.reason.startswith("rejected; the champion stays")

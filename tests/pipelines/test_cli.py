@@ -56,18 +56,34 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("run", "--preset", "moon"), 2, "'moon' is refused; it must be one of demo, standard, gpu"),
-        (("run", "--max-quarantined", "2"), 2, "it is a share"),
-        (("run", "--encoder", "{"), 2, "no JSON object"),
-        (("run", "--encoder", "[1]"), 2, "must be a JSON object"),
+        (("run", "--preset", "moon"), 2, "--preset: 'moon' is refused; it must be 'demo', 'standard' or 'gpu'"),
+        (
+            ("run", "--max-quarantined", "2"),
+            2,
+            "--max-quarantined: 2.0 is refused; it must be less than 1 (Largest share",
+        ),
+        (("run", "--items", "0"), 2, "--items: 0 is refused; it must be greater than or equal to 1"),
+        (("run", "--encoder", "{"), 2, "--encoder: '{' is neither JSON nor YAML"),
+        (("run", "--encoder", "[1]"), 2, "it must be an object of settings"),
+        (("run", "--encoder", '{"epoch": 3}'), 2, "epoch is not a setting"),
+        (("run", "--encoder", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read (No such file or directory)"),
+        (("run", "--evaluation", '{"launch": {"ess": -1}}'), 2, "evaluation.launch.ess: -1 is refused; it must be"),
+        (("run", "--policy", '{"limits": {"max_discount": 2}}'), 2, "policy.limits: max_discount is 2.0; it must be"),
+        (("run", "--demand", '{"round": 2}'), 2, "demand.round is not a setting"),
+        (("run", "--settings", "nowhere.yaml"), 2, "--settings: nowhere.yaml: cannot be read"),
         (("run", "--dataset", "csv", "--data", "/nowhere"), 3, "/nowhere: no such folder"),
         (("run", "--dataset", "complete-journey"), 3, "name it with --data"),
         (("quote",), 2, "either a query or"),
         (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
         (("study", "moon"), 2, "study 'moon' is unknown"),
-        (("compile", "--image", "moon=x"), 2, "role=image"),
-        (("submit", "-p", "moon=1"), 2, "write name=value with a name of dataset"),
-        (("submit", "-p", "seed=x"), 2, "seed is of type int"),
+        (
+            ("compile", "--image", "moon=x"),
+            2,
+            "--image: moon=x is refused; write role=image with a role of data, train",
+        ),
+        (("submit", "-p", "moon=1"), 2, "write name=value with a name of seed, dataset"),
+        (("submit", "-p", "seed=x"), 2, "--seed: 'x' is refused; it must be a valid integer"),
+        (("submit", "--gpus", "-1"), 2, "--gpus: -1 is refused; it must be greater than or equal to 0"),
         (("submit", "--host", "http://127.0.0.1:1"), 7, "did not answer"),
         (("nonsense",), 2, "No such command"),
         (("run", "--seed", "one"), 2, "a valid integer"),
@@ -184,32 +200,32 @@ def test_run_state_that_speaks_of_an_altered_model_folder_stops_the_run(tmp_path
     from fairtag.model.decision import GateResult, make_decision, write_decision
     from fairtag.model.manifest import write_manifest
     from pipelines.loop import _finished
-    from pipelines.settings import RunLayout
+    from pipelines.run_folder import RunFolder
 
-    layout = RunLayout(tmp_path)
-    for folder in (layout.model_folder, layout.live):
-        folder.mkdir()
-        (folder / "weights").write_text("weights")
-        manifest = write_manifest(folder, {})
+    folder = RunFolder(tmp_path)
+    for made in (folder.model_folder, folder.live):
+        made.mkdir()
+        (made / "weights").write_text("weights")
+        manifest = write_manifest(made, {})
     challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     gate = GateResult("relevance", 1.0, "any", "pass")
     write_decision(
-        layout.decision,
+        folder.decision,
         make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={}),
     )
-    layout.state.write_text(json.dumps({"key": "k", "verdict": "accepted"}))
-    assert _finished(layout, "k")
-    assert not _finished(layout, "another")
-    (layout.live / "weights").write_text("wicked")
+    folder.state.write_text(json.dumps({"key": "k", "end": "accepted"}))
+    assert _finished(folder, "k")
+    assert not _finished(folder, "another")
+    (folder.live / "weights").write_text("wicked")
     with pytest.raises(DigestMismatch, match="weights"):
-        _finished(layout, "k")
+        _finished(folder, "k")
 
 
 def test_the_loop_leaves_its_snapshots_where_make_monitor_ui_looks(tmp_path: Path) -> None:
     from pipelines.loop import monitoring_options
-    from pipelines.settings import RunLayout
+    from pipelines.run_folder import RunFolder
 
-    options = monitoring_options(RunLayout(tmp_path / "runs" / "demo"), "drift", "24h")
+    options = monitoring_options(RunFolder(tmp_path / "runs" / "demo"), "drift", "24h")
     workspace = options[options.index("--workspace") + 1]
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     assert f"WORKSPACE ?= {Path(workspace).relative_to(tmp_path)}" in makefile

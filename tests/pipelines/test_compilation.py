@@ -13,25 +13,21 @@ import yaml
 from components.images import SPARK_IMAGE
 from fairtag.base.errors import ConfigError
 from pipelines.compilation import (
-    SECRET,
     SECRET_KEYS,
     SPARK_STEPS,
-    Target,
     compile_pipeline,
-    image_map,
-    label_map,
-    toleration_list,
 )
+from pipelines.settings import SECRET, Platform, image_map, label_map, toleration_list
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas" / "pipelines.kubeflow.org"
 STEPS = {"ingest", "validate", "training-set", "materialise", "train", "fit", "evaluate", "register", "deploy"}
 
 
-def _compiled(path: Path, target: Target | None = None) -> dict[str, Any]:
+def _compiled(path: Path, target: Platform | None = None) -> dict[str, Any]:
     return _documents(path, target)[0]
 
 
-def _documents(path: Path, target: Target | None = None) -> list[dict[str, Any]]:
+def _documents(path: Path, target: Platform | None = None) -> list[dict[str, Any]]:
     """The pipeline's specification and the platform's."""
     return list(yaml.safe_load_all(compile_pipeline(path / "pipeline.yaml", target).read_text()))
 
@@ -83,7 +79,7 @@ def test_descriptions_reach_the_form_that_kubeflow_shows(tmp_path: Path) -> None
 
 
 def test_a_platform_chooses_images_and_accelerators(tmp_path: Path) -> None:
-    target = Target(images={"train": "example.org/train-python@sha256:0"}, gpus=2, gpu_type="example.org/gpu")
+    target = Platform(images={"train": "example.org/train-python@sha256:0"}, gpus=2, gpu_type="example.org/gpu")
     executors = _compiled(tmp_path, target)["deploymentSpec"]["executors"]
     containers = {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
     assert {containers[name]["image"] for name in ("train", "fit", "evaluate", "register", "deploy")} == {
@@ -98,12 +94,12 @@ def test_a_platform_chooses_images_and_accelerators(tmp_path: Path) -> None:
 
 def test_a_choice_for_one_compilation_does_not_reach_the_next(tmp_path: Path) -> None:
     plain = _documents(tmp_path)
-    _documents(tmp_path, Target(images={"data": "example.org/data-python:1", "train": "example.org/t:1"}, gpus=1))
+    _documents(tmp_path, Platform(images={"data": "example.org/data-python:1", "train": "example.org/t:1"}, gpus=1))
     assert _documents(tmp_path) == plain
 
 
 def test_every_step_is_held_to_processor_memory_and_time(tmp_path: Path) -> None:
-    pipeline, platform = _documents(tmp_path, Target(cpu=2, memory=6))
+    pipeline, platform = _documents(tmp_path, Platform(cpu=2, memory=6))
     for executor in pipeline["deploymentSpec"]["executors"].values():
         resources = executor["container"]["resources"]
         assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("500m", "2")
@@ -121,7 +117,7 @@ def test_only_the_steps_that_talk_to_the_stores_see_the_secret(tmp_path: Path) -
     }
     assert seen == {name: set(keys) for name, keys in SECRET_KEYS.items()}
     assert {secret["secretName"] for each in steps.values() for secret in each.get("secretAsEnv", [])} == {SECRET}
-    without = _steps_on_kubernetes(_documents(tmp_path, Target(secret=""))[1])
+    without = _steps_on_kubernetes(_documents(tmp_path, Platform(secret=""))[1])
     assert not any("secretAsEnv" in each for each in without.values())
 
 
@@ -135,7 +131,7 @@ def test_the_script_that_makes_the_secret_writes_every_key_that_a_step_reads() -
 def test_the_training_step_alone_goes_to_the_nodes_with_accelerators(tmp_path: Path) -> None:
     tolerations = toleration_list(["nvidia.com/gpu:NoSchedule", "pool=gpu:NoExecute"])
     steps = _steps_on_kubernetes(
-        _documents(tmp_path, Target(node_selector={"pool": "gpu"}, tolerations=tolerations))[1]
+        _documents(tmp_path, Platform(node_selector={"pool": "gpu"}, tolerations=tolerations))[1]
     )
     assert {name for name, each in steps.items() if "nodeSelector" in each or "tolerations" in each} == {"train"}
     assert steps["train"]["nodeSelector"] == {"labels": {"pool": "gpu"}}
@@ -146,12 +142,12 @@ def test_the_training_step_alone_goes_to_the_nodes_with_accelerators(tmp_path: P
 
 
 def test_the_steps_on_tables_alone_go_to_spark_in_the_image_that_holds_it(tmp_path: Path) -> None:
-    executors = _compiled(tmp_path, Target(spark="spark://spark:7077"))["deploymentSpec"]["executors"]
+    executors = _compiled(tmp_path, Platform(spark="spark://spark:7077"))["deploymentSpec"]["executors"]
     containers = {name.removeprefix("exec-"): executor["container"] for name, executor in executors.items()}
     told = {name: each["env"] for name, each in containers.items() if "env" in each}
     assert told == {name: [{"name": "FAIRTAG_SPARK", "value": "spark://spark:7077"}] for name in SPARK_STEPS}
     assert {name for name, each in containers.items() if each["image"] == SPARK_IMAGE} == set(SPARK_STEPS)
-    ours = _compiled(tmp_path, Target(spark="local[4]", images={"data": "example.org/d-python:1"}))
+    ours = _compiled(tmp_path, Platform(spark="local[4]", images={"data": "example.org/d-python:1"}))
     assert ours["deploymentSpec"]["executors"]["exec-validate"]["container"]["image"] == "example.org/d-python:1"
 
 
@@ -184,7 +180,7 @@ def test_a_taint_that_nobody_could_have_set_is_refused(text: str) -> None:
 def test_a_label_without_a_value_and_a_negative_size_are_refused() -> None:
     with pytest.raises(ConfigError, match="label=value"):
         label_map(["pool"])
-    with pytest.raises(ConfigError, match="--gpus -1"):
-        Target(gpus=-1)
-    with pytest.raises(ConfigError, match="--memory 0"):
-        Target(memory=0)
+    with pytest.raises(ConfigError, match="gpus: -1 is refused; it must be greater than or equal to 0"):
+        Platform(gpus=-1)
+    with pytest.raises(ConfigError, match="memory: 0 is refused; it must be greater than or equal to 1"):
+        Platform(memory=0)

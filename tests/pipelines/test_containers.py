@@ -12,7 +12,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from components.images import IMAGES
 from fairtag.base.errors import ConfigError, UnavailableError
 from pipelines.containers import docker_runner
-from pipelines.fingerprint import code_version
+from pipelines.run_folder import code_version
 
 PLAIN = {"data": "", "redis": "", "registry": "/run/registry"}  # as RunSettings.arguments names them
 

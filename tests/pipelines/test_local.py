@@ -17,7 +17,7 @@ from fairtag.base.tables import Tables
 from fairtag.data import load
 from fairtag.model.decision import read_decision
 from fairtag.model.manifest import read_manifest, verify_files
-from fairtag.simulator.simulation import MarketSize
+from fairtag.simulator.simulation import ShopSize
 from pipelines.local import COLOUR, PUBLISHED, _Watcher, publish
 
 # An encoder as it came and without export: seconds; what is tried here is the pipeline, not what it learns.
@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
-SIZE = MarketSize(items=120, users=150, impressions=4_800)
+SIZE = ShopSize(items=120, users=150, impressions=4_800)
 
 
 def command(*arguments: str) -> list[str]:
@@ -174,7 +174,8 @@ def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(tmp_path: Path) -> None:
-    settings = '{"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30, "export": "none"}'
+    rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30}
+    settings = json.dumps({"optimiser": rates, "export": "none"})
     out = tmp_path / "run"
     done = fairtag("run", "--out", str(out), *SMALL, "--max-steps", "6", "--encoder", settings)
     assert done.returncode == 4, done.stdout + done.stderr

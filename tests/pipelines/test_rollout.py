@@ -14,8 +14,7 @@ from rich.console import Console
 from components.adapters.inference_service import InferenceService
 from fairtag.base.errors import UnavailableError
 from fairtag.model.decision import GateResult, GateStatus, make_decision, write_decision
-from pipelines.rollout import change, newest_model
-from pipelines.smoke import SmokeFailed, Trial, answers, try_out
+from pipelines.rollout import Trial, TrialFailed, change, newest_model, require_page, try_out
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"  # mlflow's use of SQLAlchemy
@@ -161,19 +160,19 @@ def test_a_canary_that_fails_is_taken_away_and_the_stable_model_never_moved(
 
 def test_a_quote_that_checkout_would_refuse_fails_the_trial(shop: FakeShop) -> None:
     shop.honours = False
-    with pytest.raises(SmokeFailed, match=r"quote of model first is not honoured: not signed by us"):
+    with pytest.raises(TrialFailed, match=r"quote of model first is not honoured: not signed by us"):
         try_out(Trial(shop.url, pages=1))
 
 
 def test_a_model_that_is_too_slow_fails_the_trial(shop: FakeShop) -> None:
     ticks = iter(range(100))
-    with pytest.raises(SmokeFailed, match=r"p95 2000 ms.*slower than 1000 ms"):
+    with pytest.raises(TrialFailed, match=r"p95 2000 ms.*slower than 1000 ms"):
         try_out(Trial(shop.url, pages=3), clock=lambda: 2.0 * next(ticks))
 
 
 def test_a_model_that_never_answers_fails_the_trial(shop: FakeShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.smoke.MOST_PAGES", 6)
-    with pytest.raises(SmokeFailed, match="model second answered 0 of 6 pages"):
+    monkeypatch.setattr("pipelines.rollout.MOST_PAGES", 6)
+    with pytest.raises(TrialFailed, match="model second answered 0 of 6 pages"):
         try_out(Trial(shop.url), "second")
 
 
@@ -188,7 +187,7 @@ def test_nothing_is_changed_where_a_trial_could_say_nothing(
 
 
 def test_an_address_that_answers_can_be_tried(shop: FakeShop) -> None:
-    answers(Trial(shop.url))
+    require_page(Trial(shop.url))
     assert shop.asked == 1
 
 

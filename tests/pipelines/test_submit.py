@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fairtag.base.errors import ConfigError, TrainingError, UnavailableError
-from pipelines.compilation import Target
+from pipelines.settings import Platform
 from pipelines.submit import Kubeflow
 
 PREFIX = "/apis/v2beta1"
@@ -94,7 +94,7 @@ def api(listen: Callable[[FakeKubeflow], FakeKubeflow]) -> FakeKubeflow:
 
 
 def test_a_run_starts_with_the_parameters_on_an_uploaded_version(api: FakeKubeflow) -> None:
-    sent = Kubeflow(api.url).submit({"dataset": "synthetic", "seed": 3}, Target())
+    sent = Kubeflow(api.url).submit({"dataset": "synthetic", "seed": 3}, Platform())
     assert sent.created
     assert sent.url == f"{api.url}/#/runs/details/{sent.run_id}"
     run = api.runs[0]
@@ -106,32 +106,32 @@ def test_a_run_starts_with_the_parameters_on_an_uploaded_version(api: FakeKubefl
 
 
 def test_the_same_submission_again_finds_the_run_and_uploads_nothing(api: FakeKubeflow) -> None:
-    first = Kubeflow(api.url).submit({"seed": 3}, Target())
+    first = Kubeflow(api.url).submit({"seed": 3}, Platform())
     uploads = len(api.packages)
-    again = Kubeflow(api.url).submit({"seed": 3}, Target())
+    again = Kubeflow(api.url).submit({"seed": 3}, Platform())
     assert (again.run_id, again.created) == (first.run_id, False)
     assert (len(api.runs), len(api.packages)) == (1, uploads)
-    assert Kubeflow(api.url).submit({"seed": 4}, Target()).created
+    assert Kubeflow(api.url).submit({"seed": 4}, Platform()).created
     assert len(api.packages) == uploads
 
 
 def test_a_failed_run_may_be_tried_again(api: FakeKubeflow) -> None:
-    Kubeflow(api.url).submit({}, Target())
+    Kubeflow(api.url).submit({}, Platform())
     api.runs[0]["state"] = "FAILED"
-    assert Kubeflow(api.url).submit({}, Target()).created
+    assert Kubeflow(api.url).submit({}, Platform()).created
     assert len(api.runs) == 2
 
 
 def test_another_platform_makes_another_version(api: FakeKubeflow) -> None:
-    Kubeflow(api.url).submit({}, Target())
-    Kubeflow(api.url).submit({}, Target(gpus=1))
+    Kubeflow(api.url).submit({}, Platform())
+    Kubeflow(api.url).submit({}, Platform(gpus=1))
     assert len({version["display_name"] for version in api.versions}) == 2
     assert b"nvidia.com/gpu" in api.packages[-1]
 
 
 def test_a_schedule_never_runs_twice_at_once_and_is_made_once(api: FakeKubeflow) -> None:
-    sent = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Target())
-    again = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Target())
+    sent = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Platform())
+    again = Kubeflow(api.url).schedule("0 0 3 * * *", {"seed": 1}, Platform())
     assert (sent.created, again.created, len(api.schedules)) == (True, False, 1)
     job = api.schedules[0]
     assert (job["trigger"]["cron_schedule"]["cron"], job["max_concurrency"], job["no_catchup"]) == (
@@ -140,7 +140,7 @@ def test_a_schedule_never_runs_twice_at_once_and_is_made_once(api: FakeKubeflow)
         True,
     )
     with pytest.raises(ConfigError, match="six fields"):
-        Kubeflow(api.url).schedule("0 3 * * *", {}, Target())
+        Kubeflow(api.url).schedule("0 3 * * *", {}, Platform())
 
 
 def test_waiting_shows_each_change_once_and_ends_with_success(api: FakeKubeflow) -> None:
@@ -171,7 +171,7 @@ def test_a_refusal_is_told_with_its_status(api: FakeKubeflow, status: int, messa
     kubeflow = Kubeflow(api.url)
     api.status = status
     with pytest.raises(UnavailableError, match=message):
-        kubeflow.submit({}, Target())
+        kubeflow.submit({}, Platform())
 
 
 def test_an_api_that_is_not_there_is_an_error_of_ours() -> None:

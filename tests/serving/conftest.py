@@ -24,7 +24,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from fairtag.base.tables import Tables, read_tables
-from fairtag.simulator.shop_design import MarketSize
+from fairtag.simulator.shop_design import ShopSize
 from serving.metrics import Metrics
 from serving.protocol.client import RestClient
 from serving.settings import FeatureSettings, Limits, ServingSettings
@@ -200,7 +200,7 @@ def materialised() -> Callable[..., Path]:
     return _materialised
 
 
-SHOP = MarketSize(items=120, users=150, impressions=6_000, page_size=12, wishes=100, judgements=1_000)
+SHOP = ShopSize(items=120, users=150, impressions=6_000, page_size=12, wishes=100, judgements=1_000)
 
 
 @dataclass(frozen=True)

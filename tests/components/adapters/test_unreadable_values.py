@@ -8,12 +8,12 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.tables import coerce, write_tables
 from fairtag.data import load
-from fairtag.simulator.simulation import TINY, simulate_market
+from fairtag.simulator.simulation import TINY, simulate_shop
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return simulate_market(TINY, seed=1).tables
+    return simulate_shop(TINY, seed=1).tables
 
 
 @pytest.fixture

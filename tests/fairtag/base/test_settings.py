@@ -1,11 +1,12 @@
 """Settings: a mistake is one ConfigError that names the field, the value, the rule and what the setting is."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
 import pytest
 
 from fairtag.base.errors import ConfigError
-from fairtag.base.settings import Field, Settings, differences, parse
+from fairtag.base.settings import Field, Settings, layered, leaves, parse, rule_of
 
 
 class Shop(Settings):
@@ -65,8 +66,53 @@ def test_a_json_text_is_read_and_what_is_none_is_refused():
         parse(Model, {"prior": {"rounds": "x"}}, "demand")
 
 
-def test_differences_hold_what_was_changed_and_make_the_same_settings_again():
-    assert differences(Run()) == {}
-    changed = Run(shop={"items": 5}, prior={"spreads": (1, 2)})
-    assert differences(changed) == {"shop": {"items": 5}, "prior": {"spreads": [1.0, 2.0]}}
-    assert parse(Run, differences(changed)) == changed
+class Rates(Settings):
+    peak: float = Field(0.1, gt=0)
+    "Peak rate. It falls later."
+    share: float = Field(0.5, ge=0, le=1)
+    steps: int | None = Field(None, ge=0)
+    kind: Literal["sgd", "adam"] = "adam"
+    fused: bool = True
+
+
+class Training(Settings):
+    RENAMED: ClassVar[dict[str, str]] = {"lr": "rates.peak"}
+
+    name: str = "first"
+    rates: Rates = Rates()
+
+
+class Job(Settings):
+    training: Training = Training()
+
+
+def test_a_former_name_is_refused_with_the_path_it_has_now_wherever_its_group_stands():
+    with pytest.raises(ConfigError, match=r'^x\.lr is not a setting; it is x\.rates\.peak now: write .*"peak": 1\}\}$'):
+        parse(Training, {"lr": 1}, "x")
+    with pytest.raises(ConfigError, match=r"^training\.lr is not a setting; it is training\.rates\.peak now"):
+        Job(training={"lr": 1})
+
+
+def test_a_description_is_the_string_below_a_field_and_a_message_holds_its_first_sentence():
+    with pytest.raises(ConfigError, match=r"rates\.peak: 0 is refused; .* \(Peak rate\.\)$"):
+        Training(rates={"peak": 0})
+
+
+def test_leaves_are_all_single_settings_with_what_they_may_be():
+    assert {path: rule_of(field) for path, field in leaves(Job)} == {
+        "training.name": "a text",
+        "training.rates.peak": "a number above 0",
+        "training.rates.share": "a number from 0 to 1",
+        "training.rates.steps": "a whole number of at least 0, or null",
+        "training.rates.kind": "one of sgd, adam",
+        "training.rates.fused": "true or false",
+    }
+
+
+def test_a_later_layer_replaces_single_values_and_leaves_the_earlier_one_as_it_was():
+    first = {"a": {"b": 1, "c": {"d": 2}}, "e": 3}
+    assert layered(first, {"a": {"c": {"d": 4}}}, {"a": {"c": {"f": 5}}, "e": {"g": 6}}) == {
+        "a": {"b": 1, "c": {"d": 4, "f": 5}},
+        "e": {"g": 6},
+    }
+    assert first == {"a": {"b": 1, "c": {"d": 2}}, "e": 3}

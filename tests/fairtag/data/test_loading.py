@@ -4,7 +4,7 @@ import pytest
 
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from fairtag.data import NAMES, load
-from fairtag.simulator.simulation import TINY, simulate_market
+from fairtag.simulator.simulation import TINY, simulate_shop
 
 
 def test_the_names_are_those_of_the_command_line():
@@ -13,7 +13,7 @@ def test_the_names_are_those_of_the_command_line():
 
 def test_the_simulated_shop_needs_no_folder_and_follows_its_seed_and_size():
     tables = load("synthetic", seed=3, size=TINY)
-    assert tables.fingerprint() == simulate_market(TINY, seed=3).tables.fingerprint()
+    assert tables.fingerprint() == simulate_shop(TINY, seed=3).tables.fingerprint()
     assert tables.metadata["observational"] is False
     assert all(text.startswith("simulated") for text in tables.metadata["provenance"].values())
 

@@ -1,4 +1,4 @@
-"""The likelihood of choices and its derivatives, against finite differences and written-out forms."""
+"""The likelihood of choices and its gradient, against finite differences and written-out forms."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,6 @@ from fairtag.base.errors import DataError
 from fairtag.demand.choices import (
     BLOCK_ROWS,
     Choices,
-    information,
-    information_times,
     log_likelihood,
     probabilities,
     score,
@@ -29,58 +27,6 @@ def test_the_gradient_equals_finite_differences(rng, groups, simulate):
     at, h = np.concatenate([theta, effects.ravel()]), 1e-5
     numeric = [(value(at + h * e) - value(at - h * e)) / (2 * h) for e in np.eye(at.size)]
     np.testing.assert_allclose(analytic, numeric, atol=2e-6)
-
-
-@pytest.mark.parametrize("groups", [0, 12])
-def test_the_hessian_equals_finite_differences_of_the_gradient(rng, groups, simulate, dense_information):
-    choices, _ = simulate(rng, pages=60, groups=groups, sizes=(1, 8))
-    at, h = rng.normal(size=3 + 2 * groups), 1e-5
-
-    def gradient(point):
-        effects = point[3:].reshape(groups, choices.n_loadings)
-        q, _ = probabilities(choices.utility(point[:3], effects), choices.starts, choices.page)
-        shared, own = score(choices, q)
-        return np.concatenate([shared, own.ravel()])
-
-    numeric = -np.array([(gradient(at + h * e) - gradient(at - h * e)) / (2 * h) for e in np.eye(at.size)])
-    q, _ = probabilities(
-        choices.utility(at[:3], at[3:].reshape(groups, choices.n_loadings)), choices.starts, choices.page
-    )
-    np.testing.assert_allclose(dense_information(choices, q), numeric, atol=1e-5)
-
-
-def test_the_arrow_form_holds_the_parts_of_the_full_hessian(rng, simulate, dense_information):
-    choices, _ = simulate(rng, pages=50, groups=9, sizes=(2, 8))
-    q, _ = probabilities(choices.X @ np.ones(3), choices.starts, choices.page)
-    full, arrow = dense_information(choices, q), information(choices, q)
-    np.testing.assert_allclose(arrow.shared, full[:3, :3], atol=1e-12)
-    np.testing.assert_allclose(arrow.border.reshape(18, 3), full[3:, :3], atol=1e-12)
-    for g in range(9):
-        block = slice(3 + 2 * g, 5 + 2 * g)
-        np.testing.assert_allclose(arrow.blocks[g], full[block, block], atol=1e-12)
-    majorised = full.copy()
-    majorised[3:, 3:] = 0.0
-    for g in range(9):
-        block = slice(3 + 2 * g, 5 + 2 * g)
-        majorised[block, block] = arrow.majorant[g]
-    assert np.linalg.eigvalsh(majorised - full)[0] > -1e-10
-    direction, own = rng.normal(size=3), rng.normal(size=(9, 2))
-    shared, groups = information_times(choices, q, direction, own)
-    expected = full @ np.concatenate([direction, own.ravel()])
-    np.testing.assert_allclose(np.concatenate([shared, groups.ravel()]), expected, atol=1e-10)
-
-
-def test_blocks_of_pages_add_up_to_the_whole(rng, monkeypatch, simulate):
-    choices, _ = simulate(rng, pages=100, groups=12, sizes=(1, 8))
-    q, _ = probabilities(choices.X @ np.ones(3), choices.starts, choices.page)
-    whole = information(choices, q)
-    monkeypatch.setattr("fairtag.demand.choices.BLOCK_ROWS", 10)
-    slices = list(choices.blocks())
-    assert len(slices) > 20
-    assert [rows.start for rows, _ in slices[1:]] == [rows.stop for rows, _ in slices[:-1]]
-    pieces = information(choices, q)
-    np.testing.assert_allclose(pieces.shared, whole.shared, rtol=1e-12)
-    np.testing.assert_allclose(pieces.border, whole.border, atol=1e-12)
 
 
 def test_a_page_larger_than_a_block_is_kept_whole():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError
-from fairtag.demand.demand_model import DemandModel, Reaction
+from fairtag.demand.demand_model import DemandModel, SlopeCorrection
 from fairtag.demand.features import Layout
 
 ITEMS = np.array([4, 0, 17, 33])
@@ -17,10 +17,10 @@ BEHAVIOUR = np.array([20.0, 4.0, 150.0, 0.7])
 def test_a_page_equals_the_formula_written_out(model):
     a, b = model.page(ITEMS, SIMILARITY, BEHAVIOUR)
     value = {name: entry["value"] for name, entry in model.coefficients().items()}
-    z = (BEHAVIOUR - model.standard.mean) / model.standard.scale
+    z = (BEHAVIOUR - model.scaling.mean) / model.scaling.scale
     for i, item in enumerate(ITEMS):
         category = model.categories[model.category[item]]
-        s = SIMILARITY[i] - model.standard.similarity
+        s = SIMILARITY[i] - model.scaling.similarity
         text, names = model.text[item], range(model.layout.n_text)
         expected_a = (
             value["alpha"] + value[f"alpha[{category}]"] + value["kappa"] * s + model.posterior.effects[item, 0]
@@ -67,12 +67,12 @@ def test_without_similarity_and_personal_terms_everybody_sees_the_same_demand(mo
 
 
 def test_switching_similarity_off_prices_at_its_mean(model):
-    at_mean = model.page(ITEMS, np.full(4, model.standard.similarity), BEHAVIOUR)
+    at_mean = model.page(ITEMS, np.full(4, model.scaling.similarity), BEHAVIOUR)
     np.testing.assert_allclose(model.without_similarity().page(ITEMS, SIMILARITY, BEHAVIOUR), at_mean, rtol=1e-12)
 
 
 def test_behaviour_beyond_what_was_seen_counts_as_the_edge(model):
-    high = model.page(ITEMS, SIMILARITY, model.standard.high)
+    high = model.page(ITEMS, SIMILARITY, model.scaling.high)
     np.testing.assert_array_equal(model.page(ITEMS, SIMILARITY, np.full(4, 1e300)), high)
 
 
@@ -104,9 +104,9 @@ def test_draws_have_the_mode_as_mean_and_the_posterior_as_spread(model):
     assert np.all(np.abs(b_draws.mean(axis=0) - b) < 5 * error)
     assert np.all(np.abs(a_draws.mean(axis=0) - a) < 5 * a_draws.std(axis=0) / np.sqrt(20_000))
     posterior, item, half = model.posterior, ITEMS[0], model.layout.half
-    z = model.standard.behaviour(BEHAVIOUR)
+    z = model.scaling.behaviour(BEHAVIOUR)
     row = model.layout.rows(
-        model.category[[item]], SIMILARITY[:1] - model.standard.similarity, z[None, :], model.text[[item]]
+        model.category[[item]], SIMILARITY[:1] - model.scaling.similarity, z[None, :], model.text[[item]]
     )[0]
     full = np.zeros(model.layout.size)
     full[half : 2 * half] = row
@@ -145,7 +145,9 @@ def test_a_model_of_another_format_or_allow_list_is_refused(model, change):
 
 
 def test_a_reaction_scales_the_slope_and_keeps_demand_at_the_usual_price(model):
-    scaled = model.with_reaction(Reaction(np.array([0.5, 1.0, 2.0]), np.ones(3, dtype=bool)), {"elasticity": []})
+    scaled = model.with_correction(
+        SlopeCorrection(np.array([0.5, 1.0, 2.0]), np.ones(3, dtype=bool)), {"elasticity": []}
+    )
     a, b = model.page(ITEMS, SIMILARITY, BEHAVIOUR)
     new_a, new_b = scaled.page(ITEMS, SIMILARITY, BEHAVIOUR)
     factor = np.array([0.5, 1.0, 2.0])[model.category[ITEMS]]
@@ -156,15 +158,15 @@ def test_a_reaction_scales_the_slope_and_keeps_demand_at_the_usual_price(model):
 
 
 def test_categories_that_may_not_be_priced_are_named_item_by_item(model):
-    closed = model.with_reaction(Reaction(np.ones(3), np.array([True, False, True])))
+    closed = model.with_correction(SlopeCorrection(np.ones(3), np.array([True, False, True])))
     np.testing.assert_array_equal(closed.priceable(ITEMS), model.category[ITEMS] != 1)
     assert model.priceable(ITEMS).all()
 
 
 @pytest.mark.parametrize("scale", [np.ones(2), np.array([1.0, 0.0, 1.0]), np.array([1.0, np.nan, 1.0])])
 def test_a_reaction_that_does_not_fit_is_refused(model, scale):
-    with pytest.raises(ConfigError, match="reaction"):
-        model.with_reaction(Reaction(scale, np.ones(3, dtype=bool)))
+    with pytest.raises(ConfigError, match="correction"):
+        model.with_correction(SlopeCorrection(scale, np.ones(3, dtype=bool)))
 
 
 def test_an_unknown_category_counts_as_the_mean_over_categories(model, shop):
@@ -198,12 +200,12 @@ def test_draws_have_the_moments_of_the_posterior(model):
     """``a_i, b_i`` are Gaussian: mean the mode, covariance ``J Sigma J' + C_i`` with ``J`` the row less the gain."""
     model = replace(model, b_min=-np.inf)
     items, n_draws = np.arange(5), 40_000
-    similarity = np.full(5, model.standard.similarity)
+    similarity = np.full(5, model.scaling.similarity)
     a, b = model.draws(items, similarity, n_draws=n_draws, seed=3)
     mode = model.page(items, similarity)
     posterior, half = model.posterior, model.layout.half
     sigma = posterior.factor @ posterior.factor.T
-    nobody = np.zeros((5, len(model.standard.mean)))
+    nobody = np.zeros((5, len(model.scaling.mean)))
     rows = model.layout.rows(model.category[items], np.zeros(5), nobody, model.text[items])
     for i in items:
         J = -posterior.gain[i]
@@ -227,7 +229,7 @@ def test_an_item_s_own_effect_gives_back_what_the_shared_slope_gains(model):
     still = np.zeros_like(model.posterior.conditional)
     model = replace(model, b_min=-np.inf, posterior=replace(model.posterior, factor=factor, conditional=still))
     items = np.arange(5)
-    similarity = np.full(5, model.standard.similarity)
+    similarity = np.full(5, model.scaling.similarity)
     a, b = (
         drawn - mode
         for drawn, mode in zip(

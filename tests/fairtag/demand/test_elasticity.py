@@ -7,14 +7,14 @@ import pytest
 
 from fairtag.base.errors import DataError
 from fairtag.demand.choices import probabilities
-from fairtag.demand.demand_model import Reaction
+from fairtag.demand.demand_model import SlopeCorrection
 from fairtag.demand.elasticity import (
     SCALE_RANGE,
+    _category_elasticity,
     _controls,
     _double_machine_learning,
-    _judge,
     check_elasticity,
-    cross_checked,
+    with_cross_check,
 )
 from fairtag.demand.fit import DemandConfig, fit_demand
 
@@ -48,8 +48,8 @@ def test_a_slope_that_is_wrong_is_rescaled_towards_the_truth(data, model):
         assert category.scale == pytest.approx(0.5, abs=0.2)
         assert category.priced
         assert "excludes" in category.reason
-    corrected = cross_checked(wrong, found)
-    similarity = np.full(model.n_items, model.standard.similarity)
+    corrected = with_cross_check(wrong, found)
+    similarity = np.full(model.n_items, model.scaling.similarity)
     _, true_b = model.page(np.arange(model.n_items), similarity)
     _, b = corrected.page(np.arange(model.n_items), similarity)
     assert np.median(np.abs(b / true_b - 1)) < 0.35
@@ -69,7 +69,7 @@ def test_a_category_whose_demand_does_not_fall_with_the_price_is_not_priced(shop
     assert [category.priced for category in found.categories] == [False, True, True]
     assert "list price" in found.categories[0].reason
     items = np.arange(6)
-    np.testing.assert_array_equal(cross_checked(model, found).priceable(items), model.category[items] != 0)
+    np.testing.assert_array_equal(with_cross_check(model, found).priceable(items), model.category[items] != 0)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_category_whose_demand_does_not_fall_with_the_price_is_not_priced(shop
     ],
 )
 def test_the_rule_for_one_category(low, high, own, scale, priced):
-    judged = _judge("sofas", 500, [(low + high) / 2, low, high, own])
+    judged = _category_elasticity("sofas", 500, [(low + high) / 2, low, high, own])
     assert judged.priced is priced
     assert judged.scale == pytest.approx(scale)
 
@@ -101,7 +101,7 @@ def test_a_category_with_too_few_purchases_is_not_priced(shop, data, model):
 
 def test_without_purchases_nothing_is_priced(data, model):
     found = check_elasticity(model, replace(data, bought=np.zeros(data.n_rows)))
-    assert not found.reaction.priced.any()
+    assert not found.correction.priced.any()
 
 
 def test_prices_that_never_vary_are_refused(data, model):
@@ -129,8 +129,10 @@ def test_large_data_are_sampled_by_whole_pages(data, model, monkeypatch):
 
 def test_a_check_that_changes_nothing_leaves_prices_as_they_were(data, model, checked):
     items, similarity = np.arange(9), np.full(9, 0.7)
-    np.testing.assert_array_equal(cross_checked(model, checked).page(items, similarity), model.page(items, similarity))
-    assert isinstance(checked.reaction, Reaction)
+    np.testing.assert_array_equal(
+        with_cross_check(model, checked).page(items, similarity), model.page(items, similarity)
+    )
+    assert isinstance(checked.correction, SlopeCorrection)
 
 
 def test_the_estimator_gives_the_figures_of_econml(data, model):

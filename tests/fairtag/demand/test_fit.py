@@ -17,7 +17,7 @@ SMALL = DemandConfig(components=3)
 def mean_slopes(model, draws=300):
     """Mean slope of each category's items at mean similarity and behaviour, with its posterior error."""
     items = np.arange(model.n_items)
-    similarity = np.full(items.size, model.standard.similarity)
+    similarity = np.full(items.size, model.scaling.similarity)
     _, b = model.page(items, similarity)
     _, sampled = model.draws(items, similarity, n_draws=draws, seed=1)
     groups = [model.category == k for k in range(len(model.categories))]
@@ -30,7 +30,7 @@ def test_planted_slopes_and_effects_lie_within_four_errors(shop, model):
     assert np.all(np.abs(found - planted) < 4 * error)
     assert np.all(error < 0.4)
     coefficients = model.coefficients()
-    unit = model.standard.scale[3] / 0.22
+    unit = model.scaling.scale[3] / 0.22
     for name, value, most in (("kappa", 1.5, 0.8), (f"omega[{schema.PROMOTION_RESPONSE}]", 0.8 * unit, 0.3)):
         estimate = coefficients[name]
         assert abs(estimate["value"] - value) < 4 * estimate["standard_error"]
@@ -48,7 +48,7 @@ def test_errors_cover_the_planted_slopes_of_single_items(shop, model, shops, wid
 def _covered(shop, model):
     """Share of items whose planted slope lies in the 95 % interval of its posterior."""
     items = np.arange(model.n_items)
-    similarity = np.full(items.size, model.standard.similarity)
+    similarity = np.full(items.size, model.scaling.similarity)
     _, b = model.page(items, similarity)
     _, sampled = model.draws(items, similarity, n_draws=400, seed=2)
     return np.mean(np.abs((b - shop.slope) / sampled.std(axis=0)) < 1.96)
@@ -76,12 +76,12 @@ def test_text_gives_items_that_were_never_shown_their_slope(shops, wide):
     shop = shops(items=90, never_shown=30, pages=4_000, omega=0.0)
     model = fit_demand(shop.data(), wide)
     unseen = np.arange(60, 90)
-    _, b = model.page(unseen, np.full(30, model.standard.similarity))
+    _, b = model.page(unseen, np.full(30, model.scaling.similarity))
     within = b - np.array([b[model.category[unseen] == c].mean() for c in model.category[unseen]])
     planted = shop.slope[unseen] - np.array([3.0, 5.0, 7.0])[model.category[unseen]]
     assert np.corrcoef(within, planted)[0, 1] > 0.8
     blind = fit_demand(shop.data(), DemandConfig(components=0))
-    _, without = blind.page(unseen, np.full(30, model.standard.similarity))
+    _, without = blind.page(unseen, np.full(30, model.scaling.similarity))
     assert np.abs(b - shop.slope[unseen]).mean() < 0.6 * np.abs(without - shop.slope[unseen]).mean()
     for k in range(3):
         _, new = model.cold_start(model.categories[k], shop.embeddings[unseen])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
-from fairtag.demand.intents import page_similarity
+from fairtag.demand.intents import impression_similarity
 from fairtag.search.similarity import intent, similarity, user_vector
 
 
@@ -40,7 +40,7 @@ def log() -> tuple[pd.DataFrame, dict[str, np.ndarray], np.ndarray, dict[str, in
 @pytest.mark.parametrize("with_history", [True, False])
 def test_each_row_equals_the_one_page_computation(log, with_history: bool, alpha: float) -> None:
     frame, queries, embeddings, row_of = log
-    found = page_similarity(frame, queries, embeddings, row_of, with_history=with_history, alpha=alpha)
+    found = impression_similarity(frame, queries, embeddings, row_of, with_history=with_history, alpha=alpha)
     for (_, row), s in zip(frame.iterrows(), found, strict=True):
         known = [
             (row_of[i], age) for i, age in zip(row.history_items, row.history_age_days, strict=True) if i in row_of
@@ -54,5 +54,5 @@ def test_each_row_equals_the_one_page_computation(log, with_history: bool, alpha
 def test_row_order_does_not_matter(log) -> None:
     frame, queries, embeddings, row_of = log
     shuffled = frame.sample(frac=1.0, random_state=3)
-    found = pd.Series(page_similarity(shuffled, queries, embeddings, row_of), index=shuffled.index).sort_index()
-    np.testing.assert_allclose(found.to_numpy(), page_similarity(frame, queries, embeddings, row_of), atol=1e-12)
+    found = pd.Series(impression_similarity(shuffled, queries, embeddings, row_of), index=shuffled.index).sort_index()
+    np.testing.assert_allclose(found.to_numpy(), impression_similarity(frame, queries, embeddings, row_of), atol=1e-12)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fairtag.base import schema
+from fairtag.base.settings import layered
 from fairtag.encoder.config import EncoderConfig
 
 NOUNS = ("drill", "lamp", "chair", "kettle", "rope", "paint", "mower", "mirror")
@@ -74,19 +75,15 @@ def impressions(items):
 def config(tiny_base):
     """Settings under which the tiny encoder learns in seconds."""
 
-    def make(**changes):
+    def make(*layers, **sections):
         settings = {
-            "base": str(tiny_base),
-            "max_length": 12,
-            "batch_queries": 4,
-            "max_steps": 6,
-            "learning_rate": 2e-3,
-            "head_learning_rate": 5e-3,
-            "batch_items": 8,
-            "batch_clicks": 8,
-            "holdout_share": 0.25,
+            "base": {"name": str(tiny_base), "max_length": 12},
+            "batch": {"queries": 4, "items": 8, "clicks": 8},
+            "optimiser": {"learning_rate": 2e-3, "head_learning_rate": 5e-3},
+            "schedule": {"max_steps": 6},
+            "validation": {"holdout_share": 0.25},
             "export": "none",
         }
-        return EncoderConfig(**{**settings, **changes})
+        return EncoderConfig.from_json(layered(settings, *layers, sections))
 
     return make

@@ -29,22 +29,24 @@ def test_a_step_is_the_same_whichever_steps_were_asked_before(config, data):
 
 
 def test_an_epoch_holds_every_judged_pair_once_and_the_next_is_in_another_order(config, data):
-    plan = BatchPlan(data, config(epochs=2, max_steps=None), 1)
+    plan = BatchPlan(data, config(schedule={"epochs": 2, "max_steps": None}), 1)
     seen = [row for batch in plan._epoch(0) for row in batch.tolist()]
     assert sorted(seen) == list(range(len(data.train)))
     assert [row for batch in plan._epoch(1) for row in batch.tolist()] != seen
 
 
 def test_steps_follow_epochs_accumulation_and_the_cap(config, data):
-    whole = BatchPlan(data, config(epochs=2, max_steps=None), 1)
+    whole = BatchPlan(data, config(schedule={"epochs": 2, "max_steps": None}), 1)
     assert whole.steps == 2 * whole.per_epoch
-    assert BatchPlan(data, config(epochs=2, max_steps=None), 3).steps == 2 * (len(whole._epoch(0)) // 3)
-    assert BatchPlan(data, config(epochs=2, max_steps=5), 1).steps == 5
+    assert BatchPlan(data, config(schedule={"epochs": 2, "max_steps": None}), 3).steps == 2 * (
+        len(whole._epoch(0)) // 3
+    )
+    assert BatchPlan(data, config(schedule={"epochs": 2, "max_steps": 5}), 1).steps == 5
 
 
 def test_prices_go_round_all_items_before_one_comes_again(config, data):
     plan = BatchPlan(data, config(), 1)
-    count, size = len(data.prices), config().batch_items
+    count, size = len(data.prices), config().batch.items
     seen = np.concatenate([plan._sample(count, size, number, 1) for number in range(-(-count // size))])
     assert set(seen.tolist()) == set(range(count))
 
@@ -58,7 +60,7 @@ def test_no_item_judged_better_than_irrelevant_is_a_negative_of_its_query(config
         judged = set(batch.items[batch.pair_item].tolist())
         for row, query in enumerate(batch.queries.tolist()):
             for column, item in enumerate(batch.items.tolist()):
-                expected = item in judged and grade.get((query, item), 0.0) <= config().negative_relevance
+                expected = item in judged and grade.get((query, item), 0.0) <= config().objective.negative_relevance
                 assert batch.negative[row, column] == expected
 
 
@@ -76,7 +78,7 @@ def test_places_point_at_the_texts_they_came_from(config, data):
 
 
 def test_rare_grades_weigh_as_much_as_frequent_ones_when_balanced_and_one_grade_weighs_nothing(config, data):
-    plan = BatchPlan(data, config(balance_classes=True), 1)
+    plan = BatchPlan(data, config(objective={"balance_classes": True}), 1)
     grades = np.round(data.train.relevance * 4)
     totals = [plan._weights[grades == grade].sum() for grade in np.unique(grades)]
     np.testing.assert_allclose(totals, totals[0], rtol=1e-5)
@@ -91,4 +93,4 @@ def encoder_data_of_one_grade(config):
 
     names = [schema.QUERY, schema.ITEM_ID, schema.TITLE, schema.RELEVANCE]
     table = pd.DataFrame([("drill", "1", "drill", 1.0), ("lamp", "2", "lamp", 1.0)], columns=names)
-    return encoder_data(table, None, None, config(holdout_share=0.0), tokenise)
+    return encoder_data(table, None, None, config(validation={"holdout_share": 0.0}), tokenise)

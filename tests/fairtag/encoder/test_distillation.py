@@ -1,7 +1,6 @@
 """A student: fewer layers, nearly the teacher's embeddings, the same for the same seed, exported like any encoder."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +24,9 @@ def test_the_kept_layers_are_spread_from_the_first_to_the_last(layers, wanted, k
 
 @pytest.mark.parametrize("wanted", [2, 7])
 def test_a_student_as_deep_as_its_teacher_is_refused_with_the_range(wanted):
-    with pytest.raises(ConfigError, match=r"student_layers is \d and the encoder has 2 layers; a student keeps 1 to 1"):
+    with pytest.raises(
+        ConfigError, match=r"student\.layers is \d and the encoder has 2 layers; a student keeps 1 to 1"
+    ):
         kept_layers(2, wanted)
 
 
@@ -56,7 +57,9 @@ def test_a_student_has_its_teachers_weights_in_the_layers_it_kept(family):
 
 @pytest.fixture(scope="module")
 def distilled(config, judgements, items, tmp_path_factory):
-    settings = config(student_layers=1, student_steps=60, student_learning_rate=2e-3, max_steps=20, export="auto")
+    settings = config(
+        student={"layers": 1, "steps": 60, "learning_rate": 2e-3}, schedule={"max_steps": 20}, export="auto"
+    )
     folder = tmp_path_factory.mktemp("distilled") / "e"
     told = []
     report = train_encoder(settings, judgements, items, folder, progress=told.append)
@@ -95,21 +98,23 @@ def test_the_student_is_what_ships(distilled):
 
 def test_the_same_seed_gives_the_same_student(distilled, config, judgements, items, tmp_path):
     settings, folder, _, _ = distilled
-    train_encoder(replace(settings, export="none"), judgements, items, tmp_path / "again")
+    train_encoder(settings.override({"export": "none"}), judgements, items, tmp_path / "again")
     for name in ("model/model.safetensors", "heads.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_adapters_are_merged_before_a_student_is_taken(config, judgements, items, tmp_path):
-    settings = config(method="lora", lora_rank=2, student_layers=1, student_steps=2, max_steps=2)
+    settings = config(
+        tuning={"method": "lora", "lora_rank": 2}, student={"layers": 1, "steps": 2}, schedule={"max_steps": 2}
+    )
     report = train_encoder(settings, judgements, items, tmp_path / "e")
     assert report.distillation["student"]["parameters"] < report.distillation["teacher"]["parameters"]
     assert load_encoder(tmp_path / "e").encode(["red drill"], "query").shape == (1, 32)
 
 
 def test_a_student_without_a_text_is_refused(config, tmp_path):
-    with pytest.raises(DataError, match="student_layers"):
-        train_encoder(config(method="none", student_layers=1), None, None, tmp_path / "e")
+    with pytest.raises(DataError, match=r"student\.layers"):
+        train_encoder(config(tuning={"method": "none"}, student={"layers": 1}), None, None, tmp_path / "e")
 
 
 def test_a_querys_time_is_the_median_by_the_given_clock():

@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_exported_is_served_by_torch_and_says_why(exporte
 
 
 def test_without_a_text_to_compare_on_no_export_serves_and_the_report_says_why(config, tmp_path):
-    report = train_encoder(config(method="none", export="auto"), None, None, tmp_path / "e")
+    report = train_encoder(config(tuning={"method": "none"}, export="auto"), None, None, tmp_path / "e")
     assert report.serving == "torch"
     assert [(way["name"], way["accepted"], way["mean_cosine"]) for way in report.exports[1:]] == [
         ("fp32", False, None),
@@ -126,7 +126,11 @@ def test_without_a_text_to_compare_on_no_export_serves_and_the_report_says_why(c
 
 def test_texts_that_are_given_are_compared_on_and_not_learnt(config, tmp_path):
     report = train_encoder(
-        config(method="none", export="auto"), None, None, tmp_path / "e", texts=[("item", text) for text in TEXTS]
+        config(tuning={"method": "none"}, export="auto"),
+        None,
+        None,
+        tmp_path / "e",
+        texts=[("item", text) for text in TEXTS],
     )
     assert report.serving != "torch"
     assert report.steps == 0
@@ -194,7 +198,7 @@ def test_texts_are_batched_by_length_and_padded_with_the_mask_off():
 @pytest.mark.slow
 def test_the_real_minilm_exports_within_the_gate_in_eight_bits_too_and_knows_a_drill(tmp_path, config):
     texts = ["power drill", "LED ceiling lamp, 12 W", "oak dining table for six", "garden hose 25 m", "lamp", "a"]
-    settings = config(base="minilm", method="none", max_length=64, export="auto")
+    settings = config(base={"name": "minilm", "max_length": 64}, tuning={"method": "none"}, export="auto")
     report = train_encoder(settings, None, None, tmp_path / "e", texts=[("item", text) for text in texts])
     by_name = {export["name"]: export for export in report.exports}
     assert by_name["fp32"]["mean_cosine"] > 0.9999

@@ -23,7 +23,7 @@ torch.set_num_threads(1)
 folder, rank, killed_at = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 store = torch.distributed.FileStore(str(folder / f"store-{killed_at}"), 2)
 torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
-config = EncoderConfig.from_mapping(json.loads((folder / "config.json").read_text()))
+config = EncoderConfig.from_json((folder / "config.json").read_text())
 judgements, items = pandas.read_parquet(folder / "j.parquet"), pandas.read_parquet(folder / "i.parquet")
 
 def progress(now):
@@ -68,12 +68,16 @@ def assert_alike(one, other):
 @pytest.fixture(scope="module")
 def alone(config, judgements, items, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone") / "e"
-    return folder, train_encoder(config(accumulation=2, max_steps=4, evaluate_every=2), judgements, items, folder)
+    return folder, train_encoder(
+        config(batch={"accumulation": 2}, schedule={"max_steps": 4}, validation={"every": 2}), judgements, items, folder
+    )
 
 
 @pytest.fixture(scope="module")
 def cut(config, judgements, items, tmp_path_factory):
-    settings = config(max_steps=4, evaluate_every=2, checkpoint_every=1, sharding="full")
+    settings = config(
+        schedule={"max_steps": 4, "checkpoint_every": 1}, validation={"every": 2}, hardware={"sharding": "full"}
+    )
     return as_group(tmp_path_factory.mktemp("cut"), settings, judgements, items)
 
 
@@ -88,7 +92,9 @@ def assert_same_training(folder, alone):
 
 
 def test_two_processes_with_a_micro_batch_each_are_one_that_accumulates_two(alone, config, judgements, items, tmp_path):
-    assert_same_training(as_group(tmp_path, config(max_steps=4, evaluate_every=2), judgements, items), alone)
+    assert_same_training(
+        as_group(tmp_path, config(schedule={"max_steps": 4}, validation={"every": 2}), judgements, items), alone
+    )
 
 
 def test_an_encoder_cut_over_two_processes_learns_what_a_whole_one_does(alone, cut):
@@ -96,14 +102,22 @@ def test_an_encoder_cut_over_two_processes_learns_what_a_whole_one_does(alone, c
 
 
 def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(config, judgements, items, tmp_path):
-    settings = {"method": "lora", "lora_rank": 2, "gradient_checkpointing": True, "max_steps": 3}
-    train_encoder(config(accumulation=4, **settings), judgements, items, tmp_path / "alone")
-    folder = as_group(tmp_path, config(accumulation=2, sharding="full", **settings), judgements, items)
+    settings = {
+        "tuning": {"method": "lora", "lora_rank": 2},
+        "schedule": {"max_steps": 3},
+        "hardware": {"gradient_checkpointing": True},
+    }
+    train_encoder(config(settings, batch={"accumulation": 4}), judgements, items, tmp_path / "alone")
+    folder = as_group(
+        tmp_path, config(settings, batch={"accumulation": 2}, hardware={"sharding": "full"}), judgements, items
+    )
     assert_alike(tmp_path / "alone", folder)
 
 
 def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(cut, config, judgements, items, tmp_path):
-    settings = config(max_steps=4, evaluate_every=2, checkpoint_every=1, sharding="full")
+    settings = config(
+        schedule={"max_steps": 4, "checkpoint_every": 1}, validation={"every": 2}, hardware={"sharding": "full"}
+    )
     as_group(tmp_path, settings, judgements, items, killed_at=3)
     assert [file.name for file in (tmp_path / ".group.training").glob("step-*")] == ["step-00000003"]
     again = as_group(tmp_path, settings, judgements, items)
@@ -113,7 +127,9 @@ def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(cut, config, judge
 
 def test_one_process_has_the_whole_encoder_whatever_the_setting(config, judgements, items, tmp_path):
     for sharding in ("none", "full"):
-        train_encoder(config(max_steps=2, sharding=sharding), judgements, items, tmp_path / sharding)
+        train_encoder(
+            config(schedule={"max_steps": 2}, hardware={"sharding": sharding}), judgements, items, tmp_path / sharding
+        )
     rows = [load_encoder(tmp_path / name, backend="torch").encode(TEXTS, "item") for name in ("none", "full")]
     np.testing.assert_array_equal(rows[1], rows[0])
 

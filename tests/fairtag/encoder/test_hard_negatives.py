@@ -59,7 +59,9 @@ def test_an_item_graded_above_irrelevant_is_never_mined_nor_is_its_catalogue_tex
         texts.extend(text for _, text in given)
         return tokenise(given)
 
-    data = encoder_data(judged, shop, None, config(mined_negatives=9, holdout_share=0.0), remember)
+    data = encoder_data(
+        judged, shop, None, config(batch={"mined_negatives": 9}, validation={"holdout_share": 0.0}), remember
+    )
     pairs = {(texts[q], texts[v]) for q, v in zip(data.mined.query, data.mined.item, strict=True)}
     mined = {item for query, item in pairs if query == "red drill"}
     assert {"red drill bit", "blue drill"} <= mined
@@ -70,13 +72,13 @@ def test_an_item_graded_above_irrelevant_is_never_mined_nor_is_its_catalogue_tex
 
 
 def test_nothing_is_mined_unless_asked_for(config, judged, shop):
-    data = encoder_data(judged, shop, None, config(holdout_share=0.0), tokenise)
+    data = encoder_data(judged, shop, None, config(validation={"holdout_share": 0.0}), tokenise)
     assert len(data.mined) == 0
     assert "mined_negatives" not in data.counts
 
 
 def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(config, judgements, items, impressions):
-    settings = config(mined_negatives=3)
+    settings = config(batch={"mined_negatives": 3})
     data = encoder_data(judgements, items, impressions, settings, tokenise)
     plain = encoder_data(judgements, items, impressions, config(), tokenise)
     assert not set(data.mined.query) & set(data.held_out.query)
@@ -96,7 +98,7 @@ def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(confi
 
 def test_an_encoder_learns_from_mined_negatives_too(config, judgements, items, tmp_path):
     plain = train_encoder(config(), judgements, items, tmp_path / "a")
-    mined = train_encoder(config(mined_negatives=2), judgements, items, tmp_path / "b")
+    mined = train_encoder(config(batch={"mined_negatives": 2}), judgements, items, tmp_path / "b")
     assert mined.data["mined_negatives"] > 0
     assert mined.tokens > plain.tokens
     assert mined.losses[0]["contrastive"] > plain.losses[0]["contrastive"]  # more against the same positives

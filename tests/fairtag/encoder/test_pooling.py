@@ -90,13 +90,13 @@ def test_a_hub_that_fails_is_not_taken_for_a_model_that_says_nothing(monkeypatch
         raise OSError("502 Bad Gateway")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    with pytest.raises(ConfigError, match=r"modules\.json could not be read; give encoder\.pooling"):
+    with pytest.raises(ConfigError, match=r"modules\.json could not be read; give encoder\.base\.pooling"):
         pooling_of("shop/encoder", None)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 def test_a_tuned_encoder_pools_alike_as_a_base_in_its_turn_and_in_sentence_transformers(pooling, config, tmp_path):
-    train_encoder(config(method="none", pooling=pooling), None, None, tmp_path / "e")
+    train_encoder(config(tuning={"method": "none"}, base={"pooling": pooling}), None, None, tmp_path / "e")
     folder = str(tmp_path / "e" / MODEL)
     assert load_base(folder)[0].pooling == pooling
     sentence_transformers = pytest.importorskip("sentence_transformers", reason="no sentence-transformers here")
@@ -107,7 +107,7 @@ def test_a_tuned_encoder_pools_alike_as_a_base_in_its_turn_and_in_sentence_trans
 
 
 def test_a_folder_whose_pooling_nobody_knows_is_refused(config, tmp_path):
-    train_encoder(config(method="none"), None, None, tmp_path / "e")
+    train_encoder(config(tuning={"method": "none"}), None, None, tmp_path / "e")
     file = tmp_path / "e" / DESCRIPTION
     file.write_text(json.dumps({**json.loads(file.read_text()), "pooling": "max"}))
     with pytest.raises(ModelFolderError, match="pooling is 'max'; it must be one of mean, cls, last"):

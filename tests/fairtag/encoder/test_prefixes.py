@@ -18,7 +18,7 @@ from fairtag.encoder.training_data import encoder_data
 
 E5 = Prefixes("query: ", "passage: ")
 QUERY, ITEM = "the ", "new "  # words that the tiny tokenizer knows
-WANTED = {"query_prefix": QUERY, "item_prefix": ITEM}
+WANTED = {"base": {"query_prefix": QUERY, "item_prefix": ITEM}}
 TEXTS = ["red drill", "", "a premium blue lamp with a mirror"]
 
 
@@ -96,7 +96,7 @@ def test_prompts_of_a_model_of_the_hub_are_read_and_a_hub_that_fails_is_not_take
         raise OSError("502 Bad Gateway")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    with pytest.raises(ConfigError, match=r"give encoder\.query_prefix and encoder\.item_prefix"):
+    with pytest.raises(ConfigError, match=r"give encoder\.base\.query_prefix and encoder\.base\.item_prefix"):
         prefixes_of("shop/encoder")
     assert prefixes_of("shop/encoder", query="", item="") == Prefixes()
 
@@ -117,7 +117,7 @@ def test_every_text_that_is_learnt_scored_or_mined_stands_behind_its_roles_words
         judgements,
         items,
         impressions,
-        config(mined_negatives=2),
+        config(batch={"mined_negatives": 2}),
         lambda texts: tokenise(tokenizer, texts, 12, Prefixes(QUERY, ITEM)),
     )
     folds = list(folds_of(data, 3, seed=0))
@@ -137,7 +137,7 @@ def test_a_text_that_is_asked_and_sold_is_two(config, tiny_base, judgements):
     def tokens(texts):
         return tokenise(tokenizer, texts, 12, Prefixes(QUERY, ITEM))
 
-    data = encoder_data(same, None, None, config(holdout_share=0.0), tokens)
+    data = encoder_data(same, None, None, config(validation={"holdout_share": 0.0}), tokens)
     for query, item in zip(data.train.query, data.train.item, strict=True):
         assert data.tokens[query][2:].tolist() == data.tokens[item][2:].tolist()
         assert data.tokens[query][1] != data.tokens[item][1]
@@ -146,7 +146,7 @@ def test_a_text_that_is_asked_and_sold_is_two(config, tiny_base, judgements):
 @pytest.fixture(scope="module")
 def folder(config, judgements, items, tmp_path_factory):
     out = tmp_path_factory.mktemp("prefixed") / "e"
-    train_encoder(config(**WANTED, max_length=16, export="fp32"), judgements, items, out)
+    train_encoder(config(WANTED, base={"max_length": 16}, export="fp32"), judgements, items, out)
     return out
 
 
@@ -184,9 +184,9 @@ def test_a_base_that_names_its_prompts_is_trained_with_them_and_its_student_too(
 ):
     base = shutil.copytree(tiny_base, tmp_path / "base")
     (base / PROMPTS).write_text(json.dumps({"prompts": {"query": QUERY, "document": ITEM}}))
-    named = config(base=str(base), student_layers=1, student_steps=2)
-    given = config(base=str(tiny_base), student_layers=1, student_steps=2, **WANTED)
-    for settings, name in ((named, "named"), (given, "given"), (config(student_layers=1, student_steps=2), "none")):
+    named = config(base={"name": str(base)}, student={"layers": 1, "steps": 2})
+    given = config(WANTED, base={"name": str(tiny_base)}, student={"layers": 1, "steps": 2})
+    for settings, name in ((named, "named"), (given, "given"), (config(student={"layers": 1, "steps": 2}), "none")):
         train_encoder(settings, judgements, items, tmp_path / name)
     rows = {name: load_encoder(tmp_path / name).encode(TEXTS, "query") for name in ("named", "given", "none")}
     np.testing.assert_array_equal(rows["named"], rows["given"])
@@ -196,13 +196,19 @@ def test_a_base_that_names_its_prompts_is_trained_with_them_and_its_student_too(
 
 def test_texts_tokenised_behind_other_words_are_not_read_from_the_cache(config, judgements, items, tmp_path):
     for name, changes in (("a", {}), ("b", {"query_prefix": QUERY}), ("c", {"item_prefix": QUERY})):
-        train_encoder(config(**changes, max_steps=0), judgements, items, tmp_path / name, cache=tmp_path / "cache")
+        train_encoder(
+            config(schedule={"max_steps": 0}, base=changes),
+            judgements,
+            items,
+            tmp_path / name,
+            cache=tmp_path / "cache",
+        )
     assert len(list((tmp_path / "cache").glob("tokens-*.npz"))) == 3
 
 
 def test_a_prefix_that_leaves_no_room_for_the_text_is_refused_with_the_length_it_needs(config, judgements, tmp_path):
     with pytest.raises(ConfigError, match=r"max_length is 12 tokens and the item prefix .* raise it to at least 15"):
-        train_encoder(config(item_prefix="for the new red drill"), judgements, None, tmp_path / "e")
+        train_encoder(config(base={"item_prefix": "for the new red drill"}), judgements, None, tmp_path / "e")
 
 
 def test_a_folder_of_the_time_of_one_prefix_puts_it_before_both_as_it_was_taught(folder, tmp_path):

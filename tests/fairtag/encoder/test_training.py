@@ -35,7 +35,12 @@ def test_training_beats_the_untuned_encoder_on_queries_and_prices_it_has_not_see
     config, judgements, items, impressions, tmp_path
 ):
     told = []
-    settings = config(max_steps=150, epochs=50, evaluate_every=25, batch_queries=8, click_weight=0.05)
+    settings = config(
+        schedule={"max_steps": 150, "epochs": 50},
+        validation={"every": 25},
+        batch={"queries": 8},
+        objective={"click_weight": 0.05},
+    )
     report = train_encoder(settings, judgements, items, tmp_path / "e", impressions=impressions, progress=told.append)
     first, best = report.evaluations[0], min(report.evaluations, key=lambda row: row["cosine_rmse"])
     assert best["ndcg10"] > first["ndcg10"] + 0.03
@@ -57,7 +62,7 @@ def test_training_beats_the_untuned_encoder_on_queries_and_prices_it_has_not_see
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(config, judgements, items, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        train_encoder(config(max_steps=3, seed=seed), judgements, items, tmp_path / name)
+        train_encoder(config(schedule={"max_steps": 3}, seed=seed), judgements, items, tmp_path / name)
     assert_equal_weights(tmp_path / "a", tmp_path / "b")
     with pytest.raises(AssertionError):
         assert_equal_weights(tmp_path / "a", tmp_path / "c")
@@ -65,7 +70,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(config, judge
 
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(method, config, judgements, items, tmp_path):
-    settings = config(method=method, max_steps=9, checkpoint_every=2, evaluate_every=3, augment=0.2)
+    settings = config(
+        tuning={"method": method},
+        schedule={"max_steps": 9, "checkpoint_every": 2},
+        validation={"every": 3},
+        batch={"augment": 0.2},
+    )
     judgements.to_parquet(tmp_path / "j.parquet")
     items.to_parquet(tmp_path / "i.parquet")
     (tmp_path / "config.json").write_text(json.dumps(settings.as_json()))
@@ -76,7 +86,7 @@ def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(metho
         from fairtag.encoder.training import train_encoder
         torch.set_num_threads(1)
         folder = pathlib.Path(sys.argv[1])
-        config = EncoderConfig.from_mapping(json.loads((folder / "config.json").read_text()))
+        config = EncoderConfig.from_json((folder / "config.json").read_text())
         def kill(now):
             if now.step == 5:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -104,10 +114,10 @@ def test_a_checkpoint_of_other_settings_or_data_is_not_resumed(config, judgement
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_encoder(config(checkpoint_every=1), judgements, items, tmp_path / "e", progress=stop)
+        train_encoder(config(schedule={"checkpoint_every": 1}), judgements, items, tmp_path / "e", progress=stop)
     steps = []
     train_encoder(
-        config(checkpoint_every=1, seed=5),
+        config(schedule={"checkpoint_every": 1}, seed=5),
         judgements,
         items,
         tmp_path / "e",
@@ -117,7 +127,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_not_resumed(config, judgement
 
 
 def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judgements, items, tmp_path, tiny_base):
-    report = train_encoder(config(method="lora", lora_rank=2), judgements, items, tmp_path / "e")
+    report = train_encoder(config(tuning={"method": "lora", "lora_rank": 2}), judgements, items, tmp_path / "e")
     assert report.trained_parameters < sum(value.size for value in weights(tmp_path / "e").values())
     names = weights(tmp_path / "e").keys()
     assert not [name for name in names if "lora" in name]
@@ -134,35 +144,45 @@ def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judge
 
 
 def test_patience_stops_early_and_the_best_weights_are_kept(config, judgements, items, tmp_path):
-    settings = config(max_steps=40, evaluate_every=1, patience=2, learning_rate=1e-9, head_learning_rate=1e-9)
+    settings = config(
+        schedule={"max_steps": 40},
+        validation={"every": 1, "patience": 2},
+        optimiser={"learning_rate": 1e-9, "head_learning_rate": 1e-9},
+    )
     report = train_encoder(settings, judgements, items, tmp_path / "e")
     assert report.stopped_early
     assert report.steps < 40
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_step_and_the_fix(config, judgements, items, tmp_path):
-    with pytest.raises(NonFiniteLoss, match=r"step \d of 6.*lower learning_rate"):
-        train_encoder(config(learning_rate=1e30, head_learning_rate=1e30), judgements, items, tmp_path / "e")
+    with pytest.raises(NonFiniteLoss, match=r"step \d of 6.*lower encoder.optimiser.learning_rate"):
+        train_encoder(
+            config(optimiser={"learning_rate": 1e30, "head_learning_rate": 1e30}), judgements, items, tmp_path / "e"
+        )
     assert not (tmp_path / "e").exists()
 
 
 def test_bf16_and_recomputed_activations_train_too(config, judgements, items, tmp_path):
     plain = train_encoder(config(), judgements, items, tmp_path / "a")
-    low = train_encoder(config(precision="bf16", gradient_checkpointing=True), judgements, items, tmp_path / "b")
+    low = train_encoder(
+        config(hardware={"precision": "bf16", "gradient_checkpointing": True}), judgements, items, tmp_path / "b"
+    )
     assert low.precision == "bf16"
     assert low.losses[-1]["loss"] == pytest.approx(plain.losses[-1]["loss"], rel=0.1)
 
 
 def test_recomputed_activations_change_memory_not_the_result(config, judgements, items, tmp_path):
-    train_encoder(config(max_steps=3), judgements, items, tmp_path / "a")
-    train_encoder(config(max_steps=3, gradient_checkpointing=True), judgements, items, tmp_path / "b")
+    train_encoder(config(schedule={"max_steps": 3}), judgements, items, tmp_path / "a")
+    train_encoder(
+        config(schedule={"max_steps": 3}, hardware={"gradient_checkpointing": True}), judgements, items, tmp_path / "b"
+    )
     first, second = weights(tmp_path / "a"), weights(tmp_path / "b")
     for name, value in first.items():
         np.testing.assert_allclose(second[name], value, atol=1e-5, err_msg=name)
 
 
 def test_method_none_ships_the_base_as_it_is(config, judgements, tmp_path, tiny_base):
-    report = train_encoder(config(method="none"), None, None, tmp_path / "e")
+    report = train_encoder(config(tuning={"method": "none"}), None, None, tmp_path / "e")
     assert report.steps == 0
     texts = ["red drill", "", "blue lamp for the chair"]
     np.testing.assert_allclose(
@@ -174,7 +194,7 @@ def test_method_none_ships_the_base_as_it_is(config, judgements, tmp_path, tiny_
 
 @pytest.mark.parametrize("pooling", ["cls", "last"])
 def test_other_poolings_ignore_padding(pooling, config, tmp_path):
-    train_encoder(config(method="none", pooling=pooling), None, None, tmp_path / "e")
+    train_encoder(config(tuning={"method": "none"}, base={"pooling": pooling}), None, None, tmp_path / "e")
     encoder = load_encoder(tmp_path / "e", backend="torch")
     together = encoder.encode(["red drill", "the new green chair with a mirror"], "query")
     np.testing.assert_allclose(together[0], encoder.encode(["red drill"], "query")[0], atol=1e-6)
@@ -184,13 +204,13 @@ def test_other_poolings_ignore_padding(pooling, config, tmp_path):
 def test_a_model_that_is_nowhere_says_what_to_do(config, judgements, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ConfigError, match=r"'minilm', which needs no network.*hf download nobody/nothing"):
-        train_encoder(config(base="nobody/nothing"), judgements, None, tmp_path / "e")
+        train_encoder(config(base={"name": "nobody/nothing"}), judgements, None, tmp_path / "e")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(config, judgements, tmp_path):
     with pytest.raises(ConfigError, match="CUDA"):
-        train_encoder(config(device="cuda"), judgements, None, tmp_path / "e")
+        train_encoder(config(hardware={"device": "cuda"}), judgements, None, tmp_path / "e")
 
 
 def test_an_empty_folder_is_no_encoder(tmp_path):
@@ -201,7 +221,9 @@ def test_an_empty_folder_is_no_encoder(tmp_path):
 def test_judgements_of_one_row_do_not_break_the_loop(config, tmp_path):
     names = [schema.QUERY, schema.ITEM_ID, schema.TITLE, schema.RELEVANCE]
     one = pd.DataFrame([("drill", "1", "red drill", 1.0)], columns=names)
-    report = train_encoder(config(max_steps=2, holdout_share=0.0), one, None, tmp_path / "e")
+    report = train_encoder(
+        config(schedule={"max_steps": 2}, validation={"holdout_share": 0.0}), one, None, tmp_path / "e"
+    )
     assert report.steps in (1, 2)
 
 
@@ -224,7 +246,12 @@ def test_a_decoder_of_the_qwen_class_is_tuned_by_its_last_token_and_exported(
         tmp_path / "base",
         lambda size: Qwen3Model(Qwen3Config(vocab_size=size, num_key_value_heads=1, head_dim=16, **small)),
     )
-    settings = config(base=base, pooling="last", method=method, lora_rank=2, max_steps=3, export="auto")
+    settings = config(
+        base={"name": base, "pooling": "last"},
+        tuning={"method": method, "lora_rank": 2},
+        schedule={"max_steps": 3},
+        export="auto",
+    )
     report = train_encoder(settings, judgements, items, tmp_path / "e")
     assert report.serving != "torch"
     encoder = load_encoder(tmp_path / "e", backend="torch")
@@ -243,7 +270,9 @@ def test_an_enormous_text_fits_an_encoder_whose_positions_begin_behind_the_paddi
             XLMRobertaConfig(vocab_size=size, pad_token_id=0, max_position_embeddings=24, **small)
         ),
     )
-    train_encoder(config(base=base, method="none", max_length=8192), None, None, tmp_path / "e")
+    train_encoder(
+        config(base={"name": base, "max_length": 8192}, tuning={"method": "none"}), None, None, tmp_path / "e"
+    )
     encoder = load_encoder(tmp_path / "e")
     assert describe_encoder(tmp_path / "e").max_length == 23
     long, longer = encoder.encode(["red drill " * 30, "red drill " * 300], "query")

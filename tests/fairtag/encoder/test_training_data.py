@@ -20,7 +20,7 @@ def judged(*rows):
 
 def test_a_pair_judged_twice_counts_once_with_the_mean_and_a_contradiction_is_counted(config):
     table = judged(("drill", "red drill", 1.0), ("drill ", "red\tdrill", 0.0), ("drill", "lamp", 0.0))
-    data = encoder_data(table, None, None, config(holdout_share=0.0), tokenise)
+    data = encoder_data(table, None, None, config(validation={"holdout_share": 0.0}), tokenise)
     assert sorted(data.train.relevance.tolist()) == [0.0, 0.5]
     assert data.counts["duplicates_merged"] == 1
     assert data.counts["contradictory_pairs"] == 1
@@ -30,7 +30,7 @@ def test_rows_without_a_text_or_with_a_grade_out_of_range_are_counted_not_learnt
     table = judged(
         ("drill", "drill", 1.0), ("", "lamp", 1.0), ("x", "<b></b>", 1.0), ("y", "z", 3.0), ("y", "w", np.nan)
     )
-    data = encoder_data(table, None, None, config(holdout_share=0.0), tokenise)
+    data = encoder_data(table, None, None, config(validation={"holdout_share": 0.0}), tokenise)
     assert (data.counts["judgements"], data.counts["unusable"], len(data.train)) == (5, 4, 1)
 
 
@@ -38,14 +38,18 @@ def test_texts_of_any_script_and_size_are_learnt_in_their_normal_form(config):
     table = judged(
         ("电钻", "电钻 18V \U0001f600", 1.0), ("אבג", "\u202eמקדחה", 0.5), ("<i>drill</i>", "w " * 10**6, 0.0)
     )
-    data = encoder_data(table, None, None, config(holdout_share=0.0), tokenise)
+    data = encoder_data(table, None, None, config(validation={"holdout_share": 0.0}), tokenise)
     assert len(data.train) == 3
     assert max(len(ids) for ids in data.tokens) <= 1002  # 2,000 characters are kept
 
 
 def test_labels_of_one_relevant_grade_still_teach_an_order(config):
     data = encoder_data(
-        judged(("drill", "drill", 1.0), ("lamp", "lamp", 1.0)), None, None, config(holdout_share=0.0), tokenise
+        judged(("drill", "drill", 1.0), ("lamp", "lamp", 1.0)),
+        None,
+        None,
+        config(validation={"holdout_share": 0.0}),
+        tokenise,
     )
     assert data.counts["one_class"] == 1
     assert data.tasks == ("relevance",)
@@ -71,7 +75,9 @@ def test_without_judgements_clicks_and_purchases_stand_in(config, items, impress
 
 def test_a_log_without_a_click_has_no_click_head(config, items, impressions):
     silent = impressions.assign(**{schema.CLICKED: False, schema.PURCHASED: False})
-    data = encoder_data(judged(("drill", "drill", 1.0)), items, silent, config(holdout_share=0.0), tokenise)
+    data = encoder_data(
+        judged(("drill", "drill", 1.0)), items, silent, config(validation={"holdout_share": 0.0}), tokenise
+    )
     assert "click" not in data.tasks
 
 

@@ -12,8 +12,8 @@ from fairtag.demand.calibration import Calibration, Estimate
 from fairtag.evaluation.calibration_gate import demand_gate
 from fairtag.evaluation.fairness_gate import gap_gate, price_by_group, promises_gate
 from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.fairness import fixed_effects as fe
 from fairtag.fairness.audit import AuditReport, Finding
-from fairtag.fairness.ratios import Ratio
 from fairtag.page.quote_rows import quote_frame
 from fairtag.policy.guardrails import GuardrailLimits
 
@@ -43,7 +43,7 @@ def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, sta
 
 
 def finding(group: str, status: Status, gap: float = 0.001) -> Finding:
-    ratio = Ratio(1.0, 0.9, 1.1)
+    ratio = fe.Estimate(1.0, 0.9, 1.1)
     return Finding(
         "age", group, status, "why", 2000, 100, 50, gap, gap - 0.001, gap + 0.001, 0.001, 0.5, 0.5, ratio, None, None
     )

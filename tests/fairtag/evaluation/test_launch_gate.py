@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fairtag.evaluation import off_policy as ope
-from fairtag.evaluation.launch_gate import LaunchLimits, launch_report
+from fairtag.evaluation.launch_gate import launch_report
+from fairtag.evaluation.limits import LaunchLimits
 from fairtag.model.decision import make_decision
 
 N, ACTIONS = 2_000, 5

@@ -17,7 +17,7 @@ def market(seed, *, users=300, strata=120, visits=8, effect=0.0, lasting=0.02, g
     tendency = rng.normal(0, lasting, users) * np.where(group, 2.0, 1.0)
     noise = rng.normal(0, 0.02, (users, strata))[user, stratum]  # a sticky price: seen twice, it is the same
     outcome = rng.normal(0, 1, strata)[stratum] + tendency[user] + noise + effect * group[user]
-    return fe.cells(user, stratum, outcome), group
+    return fe.panel(user, stratum, outcome), group
 
 
 def test_the_gap_equals_a_regression_on_one_dummy_a_stratum():
@@ -45,8 +45,8 @@ def test_each_score_is_the_exact_change_that_leaving_the_customer_out_makes():
 
 
 def test_repeated_rows_of_a_sticky_price_count_once():
-    once = fe.cells(np.array([0, 1, 2]), np.array([0, 0, 0]), np.array([1.0, 2.0, 3.0]))
-    often = fe.cells(np.array([0, 0, 0, 1, 2]), np.zeros(5, int), np.array([1.0, 1.0, 1.0, 2.0, 3.0]))
+    once = fe.panel(np.array([0, 1, 2]), np.array([0, 0, 0]), np.array([1.0, 2.0, 3.0]))
+    often = fe.panel(np.array([0, 0, 0, 1, 2]), np.zeros(5, int), np.array([1.0, 1.0, 1.0, 2.0, 3.0]))
     group = np.array([True, False, False])
     assert fe.gap(once, group).value == fe.gap(often, group).value == pytest.approx(-1.5)
     assert fe.gap(once, group).standard_error == fe.gap(often, group).standard_error
@@ -74,7 +74,7 @@ def test_rows_taken_for_independent_would_raise_false_alarms():
     alarms = 0
     for seed in range(100):
         data, group = market(seed, visits=30, strata=60)
-        alone = fe.Cells(np.arange(len(data.user)), data.stratum, data.outcome, data.rows, len(data.user), data.strata)
+        alone = fe.Panel(np.arange(len(data.user)), data.stratum, data.outcome, data.rows, len(data.user), data.strata)
         naive = fe.gap(alone, group[data.user])
         alarms += abs(naive.value) > 1.645 * naive.standard_error
     assert alarms > 30  # at a nominal 10
@@ -114,7 +114,7 @@ def test_labels_move_only_between_customers_of_equal_activity():
 
 
 def test_p_values_are_never_zero_and_count_ties():
-    data = fe.cells(np.arange(8), np.zeros(8, int), np.zeros(8))
+    data = fe.panel(np.arange(8), np.zeros(8, int), np.zeros(8))
     assert fe.permutation_p_value(data, np.arange(8) < 4, seed=0, permutations=19) == 1.0
     big, group = market(1, effect=1.0)
     assert fe.permutation_p_value(big, group, seed=0, permutations=19) == 1 / 20
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_answers():
 
 @pytest.mark.parametrize("group", [np.zeros(4, bool), np.ones(4, bool), np.array([True, True, False, False])])
 def test_no_stratum_with_both_sides_is_no_answer(group):
-    data = fe.cells(np.arange(4), np.array([0, 0, 1, 1]), np.arange(4.0))
+    data = fe.panel(np.arange(4), np.array([0, 0, 1, 1]), np.arange(4.0))
     estimate = fe.gap(data, group)
     assert np.isnan(estimate.value)
     assert np.isnan(estimate.standard_error)

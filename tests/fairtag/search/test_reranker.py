@@ -9,6 +9,7 @@ from fairtag.base import schema
 from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import tokens
 from fairtag.data.splits import QUERY_SALT, held_out
+from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.folder import EncoderDescription
 from fairtag.encoder.out_of_fold import COSINE
 from fairtag.search.dense_index import ExactIndex
@@ -210,9 +211,11 @@ class Letters:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-def description(**config):
-    settings = {"method": "full", "max_steps": None, "holdout_share": 0.3, **config}
-    return EncoderDescription("b", 26, 32, "mean", "", "", "torch", 0, "f", {"config": settings})
+def description(method="full", folds=0):
+    config = EncoderConfig.from_json(
+        {"tuning": {"method": method}, "validation": {"holdout_share": 0.3, "folds": folds}}
+    )
+    return EncoderDescription("b", 26, 32, "mean", "", "", "torch", 0, "f", {"config": config.as_json()})
 
 
 def catalogue(rows):

@@ -17,12 +17,12 @@ from fairtag.simulator.shocks import (
     season,
     vocabulary_change,
 )
-from fairtag.simulator.simulation import TINY, simulate_market
+from fairtag.simulator.simulation import TINY, simulate_shop
 
 
 @pytest.fixture(scope="module")
-def market():
-    return simulate_market(TINY, seed=2)
+def shop():
+    return simulate_shop(TINY, seed=2)
 
 
 @pytest.fixture
@@ -75,12 +75,12 @@ def test_new_words_reach_the_wanted_share_of_pages_whole(quotes):
     assert vocabulary_change(quotes, 0.0, seed=1).equals(quotes)
 
 
-def test_the_new_words_are_unknown_to_the_simulated_shop(market):
-    assert not set(market.planted.wishes.text) & set(NEW_WORDS)
+def test_the_new_words_are_unknown_to_the_simulated_shop(shop):
+    assert not set(shop.planted.wishes.text) & set(NEW_WORDS)
 
 
-def test_an_elasticity_change_leaves_demand_at_the_pivot_and_turns_the_slope(market):
-    planted, n = market.planted, TINY.page_size
+def test_an_elasticity_change_leaves_demand_at_the_pivot_and_turns_the_slope(shop):
+    planted, n = shop.planted, TINY.page_size
     items, s = planted.item_row.reshape(-1, n)[:50], planted.similarity.reshape(-1, n)[:50]
     steeper = elasticity_change(planted, 1.5)
     y = np.full(items.shape, USUAL_RATIO)

@@ -13,27 +13,27 @@ from fairtag.base.errors import ConfigError
 from fairtag.base.tables import read_tables, write_tables
 from fairtag.simulator.catalogue import make_catalogue
 from fairtag.simulator.planted_demand import choice_probabilities
-from fairtag.simulator.simulation import DEFAULT, SMALL, TINY, MarketDesign, MarketSize, simulate_market
+from fairtag.simulator.simulation import DEFAULT, SMALL, TINY, ShopDesign, ShopSize, simulate_shop
 from fairtag.simulator.traffic import MENU, PERIOD_DAYS
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    return simulate_market(TINY, seed=3)
+    return simulate_shop(TINY, seed=3)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return simulate_market(SMALL, seed=1)
+    return simulate_shop(SMALL, seed=1)
 
 
 def test_equal_seeds_give_equal_tables_and_other_seeds_do_not(tiny):
-    assert simulate_market(TINY, seed=3).tables.fingerprint() == tiny.tables.fingerprint()
-    assert simulate_market(TINY, seed=4).tables.fingerprint() != tiny.tables.fingerprint()
+    assert simulate_shop(TINY, seed=3).tables.fingerprint() == tiny.tables.fingerprint()
+    assert simulate_shop(TINY, seed=4).tables.fingerprint() != tiny.tables.fingerprint()
 
 
 def test_the_default_shop_has_the_promised_size():
-    tables = simulate_market(DEFAULT).tables
+    tables = simulate_shop(DEFAULT).tables
     assert tables.items[schema.ITEM_ID].nunique() == 3_000
     assert tables.users[schema.USER_ID].nunique() == 5_000
     assert 199_900 < len(tables.impressions) <= 200_000
@@ -132,9 +132,9 @@ def test_a_logged_price_is_never_below_cost_or_the_minimum_advertised_price(smal
     assert not (joined[schema.PRICE] < joined[schema.MAP_PRICE] - 1e-9).any()
 
 
-def fit(market, *, shock=True):
+def fit(shop, *, shock=True):
     """Maximum likelihood of the planted parameters by plain BFGS on the formula; item effects are given."""
-    planted, impressions = market.planted, market.tables.impressions
+    planted, impressions = shop.planted, shop.tables.impressions
     n_pages = planted.page_row.max() + 1
     n, c = len(impressions) // n_pages, len(planted.alpha_category)
     y = (impressions[schema.PRICE] / impressions[schema.LIST_PRICE]).to_numpy()
@@ -171,25 +171,25 @@ def unfloored(effects):
 
 
 def test_the_planted_parameters_are_recovered_by_a_direct_logit_fit():
-    design = MarketDesign(effects=unfloored(MarketDesign().effects))
-    market = simulate_market(dataclasses.replace(SMALL, impressions=48_000), seed=5, design=design)
-    theta, information = fit(market, shock=False)
-    gap = theta - truth(market.planted, shock=False)
+    design = ShopDesign(effects=unfloored(ShopDesign().effects))
+    shop = simulate_shop(dataclasses.replace(SMALL, impressions=48_000), seed=5, design=design)
+    theta, information = fit(shop, shock=False)
+    gap = theta - truth(shop.planted, shock=False)
     assert (np.abs(gap) < 4 * np.sqrt(np.diag(np.linalg.inv(information)))).all()
     distance = gap @ information @ gap  # chi-squared with 26 degrees of freedom: the whole vector, not only each part
     assert distance < 26 + 4 * np.sqrt(2 * 26)
 
 
 def test_endogenous_prices_bias_a_plain_fit_and_the_control_function_repairs_it():
-    design = MarketDesign(effects=unfloored(MarketDesign().effects), endogenous=True)
-    market = simulate_market(dataclasses.replace(SMALL, impressions=48_000), seed=6, design=design)
-    assert market.tables.impressions[schema.PROPENSITY].isna().all()
-    c = len(market.planted.beta_category)
-    planted = truth(market.planted)
-    theta, information = fit(market)
+    design = ShopDesign(effects=unfloored(ShopDesign().effects), endogenous=True)
+    shop = simulate_shop(dataclasses.replace(SMALL, impressions=48_000), seed=6, design=design)
+    assert shop.tables.impressions[schema.PROPENSITY].isna().all()
+    c = len(shop.planted.beta_category)
+    planted = truth(shop.planted)
+    theta, information = fit(shop)
     error = np.sqrt(np.diag(np.linalg.inv(information)))
     assert (np.abs(theta - planted) < 4 * error).all()
-    plain, _ = fit(market, shock=False)
+    plain, _ = fit(shop, shock=False)
     slopes = slice(c + 5, 2 * c + 5)
     assert (plain[slopes] - planted[slopes]).mean() < -1.0
 
@@ -248,10 +248,10 @@ def test_words_alone_do_not_give_relevance_away(small):
     assert np.corrcoef(judged[schema.RELEVANCE], latent_of(small, judged))[0, 1] > 0.9
 
 
-def latent_of(market, judged):
-    column = {item: i for i, item in enumerate(market.planted.catalogue.item_id)}
+def latent_of(shop, judged):
+    column = {item: i for i, item in enumerate(shop.planted.catalogue.item_id)}
     queries = judged[schema.QUERY].unique().tolist()
-    latent = market.planted.relevance(queries)
+    latent = shop.planted.relevance(queries)
     row = {query: i for i, query in enumerate(queries)}
     pairs = zip(judged[schema.QUERY], judged[schema.ITEM_ID], strict=True)
     return [latent[row[query], column[item]] for query, item in pairs]
@@ -281,10 +281,10 @@ def test_groups_live_in_the_audit_table_alone_and_income_leans_on_thrift(small):
 
 def test_the_season_moves_the_search_mix():
     def mix(season):
-        market = simulate_market(SMALL, seed=2, design=MarketDesign(season=season))
-        impressions = market.tables.impressions
+        shop = simulate_shop(SMALL, seed=2, design=ShopDesign(season=season))
+        impressions = shop.tables.impressions
         month = (impressions[schema.TS] - impressions[schema.TS].min()).dt.days // PERIOD_DAYS
-        fitness = market.planted.catalogue.category[market.planted.item_row] == 7
+        fitness = shop.planted.catalogue.category[shop.planted.item_row] == 7
         return pd.Series(fitness).groupby(month.to_numpy()).mean()
 
     swing, calm = mix(0.9), mix(0.0)
@@ -298,9 +298,9 @@ def test_the_season_moves_the_search_mix():
 )
 def test_a_size_that_cannot_be_is_refused(change, words):
     with pytest.raises(ConfigError, match=words):
-        MarketSize(**change)
+        ShopSize(**change)
 
 
 def test_a_design_outside_its_range_is_refused():
     with pytest.raises(ConfigError, match="season"):
-        MarketDesign(season=1.0)
+        ShopDesign(season=1.0)

@@ -14,16 +14,16 @@ from fairtag.encoder.training import train_encoder
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.pricing import retrieve
 from fairtag.policy.context import UserContext
-from fairtag.simulator.simulation import MarketSize, simulate_market
+from fairtag.simulator.simulation import ShopSize, simulate_shop
 from fairtag.training.model import Lineage, fit_model_folder
 
-SIZE = MarketSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
+SIZE = ShopSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
 PREFIXES = {"query_prefix": "query ", "item_prefix": "passage "}
 
 
 @pytest.fixture(scope="session")
 def market():
-    return simulate_market(SIZE, seed=4)
+    return simulate_shop(SIZE, seed=4)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,12 @@ def tiny_encoder(market, tiny_bert, tmp_path_factory):
     texts = [*item_texts(market.tables.latest_items()), *market.tables.judgements[schema.QUERY].unique()]
     words = sorted({word for text in [*texts, *PREFIXES.values()] for word in tokens(text)})
     tiny_bert(folder / "base", words, layers=1, positions=40)
-    config = EncoderConfig(base=str(folder / "base"), max_length=32, max_steps=0, checkpoint_every=0, **PREFIXES)
+    config = EncoderConfig.from_json(
+        {
+            "base": {"name": str(folder / "base"), "max_length": 32, **PREFIXES},
+            "schedule": {"max_steps": 0, "checkpoint_every": 0},
+        }
+    )
     train_encoder(config, market.tables.judgements, market.tables.latest_items(), folder / "encoder")
     return folder / "encoder"
 

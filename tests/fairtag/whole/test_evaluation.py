@@ -9,12 +9,12 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import DecisionError, DecisionRejected, ModelFolderError
-from fairtag.evaluation import EvaluationLimits, evaluate
 from fairtag.evaluation.behaviour_gate import behaviour_gates, requests
 from fairtag.evaluation.budget_gate import budget_gates
-from fairtag.evaluation.evaluate import _champion, _hold_out
+from fairtag.evaluation.evaluate import _champion, _hold_out, evaluate
 from fairtag.evaluation.fairness_gate import promises_gate, proxy_figures
 from fairtag.evaluation.held_out_demand import fit_judges, interval, judge, make_trial
+from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates
 from fairtag.evaluation.relevance_gate import Relevance, paired_interval, relevance_gate
 from fairtag.evaluation.value_gate import (
@@ -164,7 +164,7 @@ def test_a_policy_that_gives_everything_away_is_refused(judgement):
 
 def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(judgement):
     policy = PolicyPrices("list", judgement.trial.listed, judgement.trial.cost)
-    strict = replace(LIMITS, require_experiment=True)
+    strict = LIMITS.model_copy(update={"require_experiment": True})
     assert observational_gate(judgement, policy, strict, 0).status == "could not tell"
 
 
@@ -261,7 +261,7 @@ def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
 
 def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
     tried = requests(model, pages, vectors)
-    tight = replace(LIMITS, price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
+    tight = EvaluationLimits(price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
     assert {gate.status for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
 
 

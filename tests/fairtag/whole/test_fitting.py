@@ -17,7 +17,8 @@ from fairtag.model.pricing_model import EMBEDDINGS, REFERENCE, load_pricing_mode
 from fairtag.policy.guardrails import price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.profile.builder import Profile
-from fairtag.training.model import Lineage, cost_instrument, fit_model_folder, fit_part
+from fairtag.training.inputs import cost_instrument, fit_part
+from fairtag.training.model import Lineage, fit_model_folder
 from fairtag.training.stock import ordered_rate, value_stock
 from serving.page.core import ModelCore
 

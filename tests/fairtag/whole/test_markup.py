@@ -25,9 +25,9 @@ MARKUP = 0.10
 def marked_up(model):
     """The model under a policy with a markup, in a market where customers hardly mind the price."""
     limits = replace(model.policy.limits, discount_only=False, max_markup=MARKUP, corridor_ratio=2.0)
-    reaction = replace(model.demand.reaction, scale=model.demand.reaction.scale * 0.2)
+    correction = replace(model.demand.correction, scale=model.demand.correction.scale * 0.2)
     policy = replace(model.policy, limits=limits, exploration=0.0, confidence=0.0)
-    return replace(model, policy=policy, demand=replace(model.demand, reaction=reaction))
+    return replace(model, policy=policy, demand=replace(model.demand, correction=correction))
 
 
 @pytest.fixture(scope="module")

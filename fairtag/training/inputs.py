@@ -1,0 +1,61 @@
+"""What a fit may see: the impressions before the hold-out, and impressions as the demand model reads them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.data.splits import time_split
+from fairtag.demand.demand_data import Assortment, DemandData, demand_data
+from fairtag.demand.intents import impression_similarity
+from fairtag.encoder.encoder import TextEncoder
+from fairtag.policy.context import MarketContext
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.price_model.price_model import PriceModel, reference_price
+
+Floats = NDArray[np.float64]
+
+FIXED_SHARE = 0.02  # range of cost over list within which the one was made from the other, rounding to cents included
+
+
+def fit_part(training_set: pd.DataFrame) -> pd.DataFrame:
+    """The impressions that a fit may see: all before the hold-out."""
+    part: pd.DataFrame = training_set[time_split(training_set).part(training_set[schema.TS], "fit")]
+    return part
+
+
+def demand_inputs(
+    impressions: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    embeddings: NDArray[np.float32],
+    encoder: TextEncoder,
+    price_model: PriceModel,
+    policy: PricingPolicy,
+) -> DemandData:
+    """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them."""
+    row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
+    rows = impressions[impressions[schema.ITEM_ID].isin(row_of)]
+    queries = sorted({query for query in rows[schema.QUERY].dropna() if query})
+    vectors = dict(zip(queries, encoder.encode(queries, "query"), strict=True)) if queries else {}
+    market = MarketContext.of(rows)
+    f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
+    return demand_data(
+        rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
+        Assortment.of(catalogue, embeddings),
+        similarity=impression_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
+        reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
+    )
+
+
+def cost_instrument(rows: pd.DataFrame) -> Floats:
+    """Unit cost as an instrument of the price, money (n,): NaN throughout where it is a fixed share of the list price.
+
+    Such a cost was derived from the price by a stated margin; it would carry the price's own endogeneity back in.
+    """
+    cost = rows[schema.UNIT_COST].to_numpy(dtype=np.float64)
+    share = cost / rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+    if np.nanmax(share, initial=0.0) - np.nanmin(share, initial=np.inf) < FIXED_SHARE:
+        return np.full(cost.shape, np.nan)
+    return cost

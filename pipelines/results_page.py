@@ -1,0 +1,109 @@
+"""A priced page as a page that a person reads: titles, prices, discounts, reasons in plain words, the disclosure.
+
+    write_results_page(Path("page.html"), request, page, titles)
+
+The HTML stands alone: no script, no font, no image is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fairtag.base import schema
+from fairtag.base.files import write_text
+from fairtag.base.money import currency
+from fairtag.base.types import Reason
+
+REASONS: Mapping[str, str] = {
+    Reason.ANCHOR: "what an item like this usually costs",
+    Reason.DEMAND_HIGH_INTENT: "a close match: a smaller discount is enough",
+    Reason.DEMAND_PRICE_SENSITIVE: "a larger discount is worth it here",
+    Reason.STOCK_SCARCE: "few left in stock",
+    Reason.STOCK_AGEING: "must be sold soon",
+    Reason.COMPETITOR_CAP: "kept near a competitor's price",
+    Reason.COST_FLOOR: "no lower than cost and the smallest margin",
+    Reason.MAP_FLOOR: "the lowest price that the maker allows",
+    Reason.LIST_CEILING: "no higher than the list price",
+    Reason.CHANGE_LIMIT: "the largest discount or change allowed",
+    Reason.FAIRNESS_CORRIDOR: "kept close to what others pay",
+    Reason.PRICE_ENDING: "rounded to the shop's price endings",
+    Reason.LOW_CONFIDENCE_LIST: "list price: not sure that another is better",
+    Reason.OPTED_OUT: "the customer opted out of personal prices",
+    Reason.JURISDICTION_OFF: "personal prices are off in this place",
+    Reason.INFEASIBLE: "list price: no other meets every limit",
+    Reason.EXPLORATION: "drawn at random within the limits, to learn",
+}
+
+
+def reason_words(code: str) -> str:
+    """A reason code in plain words; the code itself where a newer endpoint sends one that is not known here."""
+    return REASONS.get(code, code)
+
+
+def discount(item: Mapping[str, Any]) -> str:
+    """How far a price lies below list, as it is shown; empty when it does not.
+
+    >>> discount({"price_minor": 7_500, "list_price_minor": 10_000})
+    '-25 %'
+    """
+    saved = item["list_price_minor"] - item["price_minor"]
+    return f"-{max(1, round(100 * saved / item['list_price_minor']))} %" if saved > 0 else ""
+
+
+def question(request: Mapping[str, Any]) -> str:
+    """What was asked for: the query, or how many items of the shop's own search."""
+    if request.get("query"):
+        return str(request["query"])
+    count = len(request.get("item_ids") or ())
+    return f"{count} item{'' if count == 1 else 's'} of the shop's own search"
+
+
+def read_titles(model_folder: Path) -> dict[str, str]:
+    """Title by item id from a model folder's catalogue; empty when there is none."""
+    catalogue = model_folder / "catalogue.parquet"
+    if not catalogue.is_file():
+        return {}
+    items = pd.read_parquet(catalogue, columns=[schema.ITEM_ID, schema.TITLE])
+    return dict(zip(items[schema.ITEM_ID], items[schema.TITLE], strict=True))
+
+
+def render(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+    """The page as HTML.
+
+    Args:
+        request: The request that it answers.
+        page: A page as the endpoint returns it.
+        titles: Title by item id; an item without one is shown by its id.
+    """
+    environment = Environment(
+        loader=PackageLoader("pipelines"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"reason": reason_words, "discount": discount}
+    return environment.get_template("results_page.html").render(
+        question=question(request),
+        customer=request.get("user_id"),
+        place=request.get("jurisdiction"),
+        opted_out=request.get("opted_out", False),
+        page=page,
+        titles=titles,
+        money=lambda minor, code: currency(code).text(minor),
+        until=datetime.fromisoformat(page["expires_at"]).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
+        lower=sum(item["price_minor"] < item["list_price_minor"] for item in page["items"]),
+    )
+
+
+def write_results_page(
+    path: Path, request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]
+) -> Path:
+    """Write the page as one HTML file that needs no network; see :func:`render`."""
+    return write_text(path, render(request, page, titles))
