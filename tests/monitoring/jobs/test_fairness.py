@@ -12,14 +12,14 @@ from fairtag.base.files import read_json
 from fairtag.base.pseudonym import user_key
 from fairtag.base.types import Status
 from monitoring.__main__ import main
-from monitoring.job_report import read_verdict
+from monitoring.job_report import read_report
 
 
 @pytest.mark.parametrize(("gap", "codes"), [(0.0, {0}), (0.04, {2})])
 def test_a_group_that_pays_more_is_found(shop, tmp_path, gap, codes):
     quotes, _ = shop.log(Shocks(group_gap=gap), pages=6_000)
     assert main(shop.fairness(quotes, tmp_path / "out")) in codes
-    found = next(c for c in read_verdict(tmp_path / "out" / "fairness.json").checks if c.component == "lower")
+    found = next(c for c in read_report(tmp_path / "out" / "fairness.json").checks if c.component == "lower")
     if gap:
         assert found.low < gap < found.high
 
@@ -84,7 +84,7 @@ def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
     options = shop.fairness(quotes, tmp_path / "out")
     options[options.index("--audit") + 1] = str(tmp_path / "audit.parquet")
     assert main(options) == 3
-    tiny = next(c for c in read_verdict(tmp_path / "out" / "fairness.json").checks if c.component == "tiny")
+    tiny = next(c for c in read_report(tmp_path / "out" / "fairness.json").checks if c.component == "tiny")
     assert tiny.status is Status.UNKNOWN
     assert (tiny.value, tiny.low, tiny.n, tiny.detail) == (None, None, 0, {})
 
@@ -102,7 +102,7 @@ def fairness_of(shop, tmp_path, quotes, *more):
     options = shop.fairness(quotes, tmp_path / "out", *more)
     options[options.index("--audit") + 1] = str(crossed_audit(shop, tmp_path))
     code = main(options)
-    return code, read_verdict(tmp_path / "out" / "fairness.json")
+    return code, read_report(tmp_path / "out" / "fairness.json")
 
 
 def test_a_crossing_that_is_too_small_is_listed_and_does_not_decide(shop, tmp_path):

@@ -10,8 +10,8 @@ from benchmarks.monitoring.quote_stream import QuoteStream
 from fairtag.base import schema
 from fairtag.base.types import Status
 from fairtag.profile.builder import Profile
-from monitoring.detect.checks import Judge
-from monitoring.jobs.feature_questions import absent_question
+from monitoring.detect.checks import ChangeDetector
+from monitoring.jobs.drift_checks import absent_comparison
 from monitoring.settings import Settings
 
 
@@ -24,11 +24,11 @@ def test_an_item_column_that_went_missing_is_named(missing, status):
     items = pd.DataFrame({schema.ITEM_ID: ids, schema.COMPETITOR_PRICE: price})
     known = {schema.COMPETITOR_PRICE: {"absent": 0.15, "n": 9_000}}
     profile = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame(), known)
-    question = absent_question(sample, items, profile, Settings())
-    found = Judge(Settings(), 1).answer(question)
+    comparison = absent_comparison(sample, items, profile, Settings())
+    found = ChangeDetector(Settings(), 1).check(comparison)
     assert found.status is status
-    assert found.summary.startswith("competitor_price is absent for")
-    lost = absent_question(sample, items[[schema.ITEM_ID]], profile, Settings())  # the column itself is optional
-    assert Judge(Settings(), 1).answer(lost).status is Status.URGENT
+    assert found.summary.startswith("competitor_price is absent in")
+    lost = absent_comparison(sample, items[[schema.ITEM_ID]], profile, Settings())  # the column itself is optional
+    assert ChangeDetector(Settings(), 1).check(lost).status is Status.URGENT
     bare = Profile((), pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-    assert absent_question(sample, items, bare, Settings()) is None
+    assert absent_comparison(sample, items, bare, Settings()) is None
