@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.chosen_prices import ChosenPrices, choose_prices
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.explanation import explain_problem
+from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, legal_locks, page_problem
 from fairtag.page.reason_codes import price_reasons
@@ -72,7 +72,7 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     return explain_problem(*_choose(model, replace(inputs, user=who)))
 
 
-def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, ChosenPrices]:
+def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:
     """The page's prices with every lock kept, and the problem that they solve."""
     corridor = inputs.corridor or own_corridor(model, inputs.rows)
     problem = page_problem(
@@ -92,8 +92,8 @@ def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, Chose
 
 
 def _keep_locks(
-    problem: PageProblem, chosen: ChosenPrices, inputs: PageInputs, corridor: DayCorridor
-) -> tuple[PageProblem, ChosenPrices]:
+    problem: PageProblem, chosen: PagePrices, inputs: PageInputs, corridor: DayCorridor
+) -> tuple[PageProblem, PagePrices]:
     """Impose the locks that the page would break and solve again; where that breaks others, impose all."""
     model, absent = problem.model, np.full(len(inputs.rows), np.nan)
     given = absent if inputs.locked_price is None else inputs.locked_price
@@ -127,7 +127,7 @@ def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureR
 
 
 def _items(
-    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, from_data: NDArray[np.bool_]
+    problem: PageProblem, chosen: PagePrices, refusal: Reason | None, from_data: NDArray[np.bool_]
 ) -> tuple[PricedItem, ...]:
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)
