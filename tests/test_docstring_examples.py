@@ -2,17 +2,19 @@
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+RUNNABLE = re.compile(r"^ *>>> (?!.*\+SKIP).*$", re.MULTILINE)
 PACKAGES = ("benchmarks", "components", "fairtag", "monitoring", "pipelines", "serving")
 WITH_EXAMPLES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for package in PACKAGES
     for path in (ROOT / package).rglob("*.py")
-    if ">>> " in path.read_text(encoding="utf-8")
+    if RUNNABLE.search(path.read_text(encoding="utf-8"))
 )
 
 
