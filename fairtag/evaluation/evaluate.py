@@ -20,7 +20,7 @@ from fairtag.base.tables import Tables
 from fairtag.data.splits import time_split
 from fairtag.demand.calibration import Calibration
 from fairtag.demand.demand_data import DemandData
-from fairtag.evaluation.behaviour_gate import behaviour_gates, page_requests
+from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
 from fairtag.evaluation.calibration_gate import (
     calibration_figures,
@@ -141,7 +141,7 @@ def evaluate(
     progress("audit shadow prices and test the model's behaviour")
     crossed = cross_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
     report = audit_quotes(crossed, tables.audit_groups, seed)
-    tried = page_requests(new, scored.pages, scored.vectors)
+    tried = page_inputs(new, scored.pages, scored.vectors)
     menu = _menu(tables)
     gates: list[GateResult] = [
         relevance_gate(scored.relevance, rival.relevance if rival else None, limits.relevance_margin, seed),

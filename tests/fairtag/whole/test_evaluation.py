@@ -9,7 +9,7 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import DecisionError, DecisionRejected, ModelFolderError
-from fairtag.evaluation.behaviour_gate import behaviour_gates, page_requests
+from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
 from fairtag.evaluation.evaluate import _champion, _hold_out, evaluate
 from fairtag.evaluation.fairness_gate import guarantees_gate, proxy_figures
@@ -251,7 +251,7 @@ def test_a_tampered_price_breaks_a_promise(pages, model):
 
 
 def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
-    tried = page_requests(model, pages, vectors)
+    tried = page_inputs(model, pages, vectors)
     shadow = pages[0]
     cheap = shadow.page.items[0]._replace(price_minor=1)
     broken = replace(shadow, page=replace(shadow.page, items=(cheap, *shadow.page.items[1:])))
@@ -260,7 +260,7 @@ def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
 
 
 def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
-    tried = page_requests(model, pages, vectors)
+    tried = page_inputs(model, pages, vectors)
     tight = EvaluationLimits(price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
     assert {gate.status for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
 
