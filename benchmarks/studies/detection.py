@@ -210,11 +210,11 @@ def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
     monitors = HourlyMonitors(world.profile, world.groups)
     counts = {Status.URGENT: 0, Status.WARN: 0}
     active: set[tuple[str, Status]] = set()
-    answers = untold = 0
+    answers = unknown = 0
     for at in range(24 * days):
         checks = monitors.look(*world.hour(at, pages))
         answers += len(checks)
-        untold += sum(check.status is Status.UNKNOWN for check in checks)
+        unknown += sum(check.status is Status.UNKNOWN for check in checks)
         now = {(check.name, check.status) for check in checks if check.status in counts}
         for _, status in now - active:
             counts[status] += 1
@@ -223,7 +223,7 @@ def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
     return [
         Row(f"quiet_urgent_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
         Row(f"quiet_warnings_{days}_days_{level}", counts[Status.WARN], *_poisson(counts[Status.WARN]), unit),
-        Row(f"quiet_untold_{days}_days_{level}", untold / answers, unit="share of answers that are unknown"),
+        Row(f"quiet_untold_{days}_days_{level}", unknown / answers, unit="share of answers that are unknown"),
     ]
 
 

@@ -38,7 +38,7 @@ class EpochCorridor:
 def own_corridor(model: PricingModel, rows: NDArray[np.int64]) -> EpochCorridor:
     """The corridor that a model fixes where it is the first of an epoch."""
     limits = model.policy.limits
-    return whole_corridor(model.reference.corridor_low[rows], limits.corridor_ratio, limits.minor_per_unit)
+    return whole_corridor(model.estimates.corridor_low[rows], limits.corridor_ratio, limits.minor_per_unit)
 
 
 def whole_corridor(low: Floats, ratio: float, unit: int) -> EpochCorridor:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.chosen_prices import ChosenPrices, choose_prices
 from fairtag.page.day_corridor import EpochCorridor
 from fairtag.page.explanation import explain_problem
+from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PricedItem, PricedPage
 from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, page_problem
 from fairtag.page.reason_codes import price_reasons
@@ -143,7 +143,7 @@ def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureR
 
 
 def _items(
-    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, from_data: NDArray[np.bool_]
+    problem: PageProblem, chosen: PagePrices, refusal: Reason | None, from_data: NDArray[np.bool_]
 ) -> tuple[PricedItem, ...]:
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)

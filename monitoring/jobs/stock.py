@@ -1,6 +1,6 @@
 """The stock job: which items are about to run out, and which do not sell.
 
-:mod:`fairtag.stock.warnings` decides when one item needs a warning; this job decides when the shop as a whole does.
+:mod:`fairtag.stock.replenishment` decides when one item needs a warning; this job decides when the shop as a whole does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fairtag.base.errors import DataError
 from fairtag.base.tables import read_tables
 from fairtag.base.types import Status
 from fairtag.stock.forecast import ForecastConfig, forecast_demand
-from fairtag.stock.warnings import (
+from fairtag.stock.replenishment import (
     COVER_DAYS,
     EXPECTED,
     ORDER,

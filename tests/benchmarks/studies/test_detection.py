@@ -30,7 +30,7 @@ def test_the_monitors_gather_the_evidence_of_hourly_jobs_on_a_log(tmp_path):
         monitors.look(quotes, outcomes)
         end = (DAY + pd.Timedelta(hours=k + 1)).isoformat()
         options = {"quotes": tmp_path / "quotes", "model-folder": tmp_path / "profile", "out": tmp_path / "out"}
-        line = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+        line = [str(part) for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
         main(["drift", *line, "--end", end, "--window", "1h", "--state", str(tmp_path / "state"), "--no-evidently"])
     written = read_json(tmp_path / "state" / "drift.json")["detectors"]
     assert len(written) == len(monitors.states["drift"].detectors) > 20

@@ -148,10 +148,10 @@ def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, q
 
 def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(model, rows, query, customer, prices):
     f = model.market.list_price[rows] * np.linspace(0.3, 1.3, len(rows))  # below, inside and above the bounds
-    reference = replace(model.reference, f=model.reference.f.copy())
-    reference.f[rows] = f
+    estimates = replace(model.estimates, f=model.estimates.f.copy())
+    estimates.f[rows] = f
     policy = replace(model.policy, margin_weight=0.0, anchor_weight=0.5, exploration=0.0)
-    anchored = replace(model, reference=reference, policy=policy)
+    anchored = replace(model, estimates=estimates, policy=policy)
     other = model.encoder.encode(["garden hose"], "query")[0]
     pages = [
         price_page(anchored, rows, z, user, epoch=EPOCH)

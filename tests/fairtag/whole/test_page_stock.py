@@ -51,9 +51,9 @@ def test_what_is_sold_out_carries_a_lawful_fallback_and_breaks_no_promise_about_
 
 
 def test_scarce_stock_raises_a_price_and_says_why(model, rows, query, certain):
-    shadow = model.reference.shadow.copy()
+    shadow = model.estimates.shadow.copy()
     shadow[rows[0]] = 0.1 * model.market.list_price[rows[0]]
-    scarce = replace(certain(model), reference=replace(model.reference, shadow=shadow))
+    scarce = replace(certain(model), estimates=replace(model.estimates, shadow=shadow))
     before = price_page(certain(model), rows, query, UserContext(), epoch=EPOCH).items[0]
     after = price_page(scarce, rows, query, UserContext(), epoch=EPOCH).items[0]
     assert after.price_minor >= before.price_minor
@@ -107,7 +107,7 @@ def test_ageing_stock_occurs_in_the_simulated_shop(model, certain):
     assert old.size
     items = price_page(certain(model), old, None, UserContext(), epoch=EPOCH).items
     coded = np.array([Reason.STOCK_AGEING in item.reasons for item in items])
-    market, rate = model.market.rows(old), model.reference.sales_rate[old]
+    market, rate = model.market.rows(old), model.estimates.sales_rate[old]
     due = (market.stock > rate * market.shelf_life_days) & (market.salvage_value < market.unit_cost)
     assert due.any()
     assert coded[due].all()

@@ -36,7 +36,7 @@ def models(model):
             model,
             policy=policy,
             manifest={**model.manifest, "version": name},
-            reference=replace(model.reference, corridor_low=share * listed),
+            estimates=replace(model.estimates, corridor_low=share * listed),
         )
         for name, share in (("cheap", 0.55), ("dear", 0.8))
     ]

@@ -117,7 +117,7 @@ def test_items_without_a_stock_level_warn_and_the_others_are_judged(tmp_path):
 
 def test_the_alarm_of_an_item_is_that_of_the_stock_policy(tmp_path):
     from fairtag.stock.forecast import forecast_demand
-    from fairtag.stock.warnings import WARNING, stock_report
+    from fairtag.stock.replenishment import WARNING, stock_report
 
     shop = tables(np.linspace(5.0, 40.0, 40))
     ids = shop.items[schema.ITEM_ID].to_numpy(dtype=object)

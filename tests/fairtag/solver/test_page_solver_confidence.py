@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from fairtag.solver.page_solver import page_value, solve_pages
-from fairtag.solver.posterior import probability_better
+from fairtag.solver.page_solver import page_value, probability_better, solve_pages
 
 
 def draws(seed=0, count=400, n=6, spread=0.1):

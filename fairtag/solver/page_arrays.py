@@ -1,6 +1,6 @@
-"""A page's numbers as clean arrays: shapes, broken inputs set aside, gain and attraction.
+"""Arrays of the page solver: shapes, broken inputs, gain and attraction.
 
-Everything is in units of the item's reference price r (docs/pricing-model.md, sections 4 and 5).
+Prices are in units of the item's reference price r (docs/pricing-model.md, section 5).
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Counts = NDArray[np.int64]
 
-LARGEST = 1e9  # a utility, or a price in units of r, beyond this is a broken input, as NaN is
-STEEPEST = 1e50  # the same for slopes and weights; products of these stay finite
-FAINTEST = 1e-50  # a weight below this is none
-UNSOLD = 750.0  # exp(-750) is 0 in float64: utility this far below the outside option never sells
+LARGEST = 1e9  # a larger utility or price (in units of r) is a broken input, like NaN
+STEEPEST = 1e50  # the same for slopes and weights; their products stay finite
+FAINTEST = 1e-50  # a smaller weight counts as 0
+UNSOLD = 750.0  # exp(-750) is 0 in float64: with a utility this low an item never sells
 
 
 class Pages(NamedTuple):
     """Pages as ``(P, n)`` arrays; ``w`` and ``lam`` are ``()`` or ``(P, n)``.
 
-    ``net`` is cost plus shadow price. ``menu`` is ``(P, n, m)``, ascending; its points from number ``first`` to number
-    ``last`` lie inside the bounds. ``start``, ``pull`` and ``curve`` are what the item step reuses in every iteration;
-    the solver fills them in.
+    ``net`` is cost plus shadow price. ``menu`` is ``(P, n, m)``, ascending; its points ``first`` to ``last`` lie inside
+    the bounds. ``start``, ``pull`` and ``curve`` are constants of the item step, which the solver fills in.
     """
 
     a: Floats
@@ -55,7 +54,7 @@ def gain(y: Floats, net: Floats, anchor: Floats, w: Floats, lam: Floats) -> Floa
 
 
 def attraction(utility: Floats) -> tuple[Floats, Floats, Floats]:
-    """``exp(u)`` of each item and ``1 + sum exp(u)`` of the page, both divided by ``exp(shift)``; the shift."""
+    """``(exp(u), 1 + sum exp(u), shift)`` of each page, the first two divided by ``exp(shift)``."""
     shift = np.maximum(utility.max(-1, keepdims=True, initial=-np.inf), 0.0)
     weight = np.exp(utility - shift)
     return weight, np.exp(-shift) + weight.sum(-1, keepdims=True), shift
@@ -74,7 +73,7 @@ def prepare(
     menu: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> tuple[Pages, Flags]:
-    """The pages as rows, and which items take part ``(..., n)``; the others get numbers that disturb no one.
+    """The pages as rows, and which items take part, ``(..., n)``; the others get neutral numbers.
 
     Raises:
         ValueError: The shapes do not broadcast.
@@ -107,7 +106,7 @@ def prepare(
 
 
 def up_to(menu: Floats, price: Floats) -> Counts:
-    """How many points of each menu are at most the price; NaN never is."""
+    """Number of points of each menu that are at most the price; NaN does not count."""
     count: Counts = np.add.reduce(menu <= price[..., None], axis=-1, dtype=np.int64)
     return count
 
@@ -122,12 +121,12 @@ def _usable(full: list[Floats], w: Floats, lam: Floats, mask: ArrayLike | None) 
     size = np.maximum(np.maximum(np.abs(a), np.abs(net)), np.abs(anchor))
     usable = (size <= LARGEST) & (lo <= hi) & (lo <= LARGEST) & (hi >= -LARGEST)
     usable &= (b >= 0) & (b <= STEEPEST) & (w >= 0) & (w <= STEEPEST) & (lam >= 0) & (lam <= STEEPEST)
-    usable &= (b > 0) | (hi <= LARGEST)  # demand that no price stops has no best price
+    usable &= (b > 0) | (hi <= LARGEST)  # with slope 0 demand never falls, and no price is best
     return usable if mask is None else usable & np.asarray(mask, bool)
 
 
 def _ascending(menu: Floats) -> Floats:
-    """The menu in ascending order, NaN last; as it is where it is so already."""
+    """The menu in ascending order, NaN last; not copied if it is so already."""
     ordered = (menu[..., :-1] <= menu[..., 1:]) | np.isnan(menu[..., 1:])
     return menu if ordered.all() else np.sort(menu, axis=-1)
 
@@ -139,7 +138,7 @@ def _neutral_menu(grid: Floats, priced: Flags) -> Floats:
 
 
 def _finite_top(full: list[Floats], pulled: bool) -> Floats:
-    """Upper bounds without infinities; past them the item sells with probability 0 in float64."""
+    """Finite upper bounds; beyond them an item sells with probability 0 in float64."""
     a, b, net, anchor, lo, hi = full
     if not pulled or hi.max(initial=0.0) <= LARGEST:
         return np.minimum(hi, LARGEST)

@@ -1,7 +1,4 @@
-"""The prices of a page: the solver's, or list where the posterior is not sure of them, or a draw to learn from.
-
-Knows a page problem; nothing of requests, documents or money's minor units.
-"""
+"""The prices of a page: the optimum, list where confidence is low, or a random draw for exploration."""
 
 from __future__ import annotations
 
@@ -10,27 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.page.exploration import Explored, exploration_menu, explore
+from fairtag.page.exploration import ExplorationDraw, exploration_menu, explore
 from fairtag.page.problem import Floats, PageProblem, best_prices
 from fairtag.policy.guardrails import snap
-from fairtag.solver.page_solver import page_value
-from fairtag.solver.posterior import probability_better
+from fairtag.solver.page_solver import page_value, probability_better
 
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ChosenPrices:
-    """Prices of a page before they become a document.
+class PagePrices:
+    """Prices of a page, and how they came about.
 
     Args:
         price: (n,) money.
         probability: (n,) purchase probabilities.
-        profit: Expected profit of the page, money; a unit of ageing stock counts at its salvage value.
-        confidence: Posterior probability of beating list.
-        at_list: (n,) items that carry the fallback because nothing better is known: for want of confidence, because
-            the page may only show list, or because there was nothing to optimise (out of stock, say).
-        explored: (n,) items whose price was drawn at random to learn.
+        profit: Expected profit of the page, money; a unit of ageing stock costs its salvage value.
+        confidence: Posterior probability that the optimum beats list; NaN where the question does not arise.
+        at_list: (n,) items at the fallback for want of a better price: low confidence, a page at list, or nothing to
+            optimise (an item out of stock, for example).
+        explored: (n,) items whose price was drawn at random.
         propensity: (n,) probability with which each price was chosen.
     """
 
@@ -43,13 +39,13 @@ class ChosenPrices:
     propensity: Floats
 
 
-def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) -> ChosenPrices:
-    """Solve the page; serve list unless the posterior is sure enough that the solution is better; explore a share.
+def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) -> PagePrices:
+    """Solve the page, fall back to list if confidence is low, and explore a share of the prices.
 
     Args:
         problem: The page.
-        seed: Of the posterior draws: the price epoch.
-        customer: Whom exploration draws for; None draws the same for everybody.
+        seed: The price day: seed of the posterior draws and part of the key of exploration.
+        customer: Customer for whom exploration draws; None draws the same for everybody.
     """
     policy = problem.model.policy
     free = np.isnan(problem.fixed)
@@ -60,21 +56,23 @@ def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) 
     confidence = _confidence(problem, best, fallback, seed)
     unsure = confidence < policy.confidence
     may_explore = free & ~problem.listed & problem.on_sale
-    drawn = _explored(problem, fallback if unsure else best, may_explore, seed, customer)
+    drawn = _draw_exploration(problem, fallback if unsure else best, may_explore, seed, customer)
     value, probability = _value(problem, drawn.price)
     at_list = free & problem.bounds.feasible & (problem.unpriced | unsure | ~solution.priced) & ~drawn.explored
-    return ChosenPrices(drawn.price, probability, value, confidence, at_list, drawn.explored, drawn.propensity)
+    return PagePrices(drawn.price, probability, value, confidence, at_list, drawn.explored, drawn.propensity)
 
 
-def _explored(problem: PageProblem, price: Floats, allowed: Flags, epoch: int, customer: str | None) -> Explored:
-    """Draw the share of prices that the policy gives to learning, on the price endings of the guardrails."""
+def _draw_exploration(
+    problem: PageProblem, price: Floats, allowed: Flags, epoch: int, customer: str | None
+) -> ExplorationDraw:
+    """Draw the share of prices that the policy gives to exploration, among the allowed price endings."""
     n, rate = len(price), problem.model.policy.exploration
-    drawn = Explored(price.copy(), np.zeros(n, dtype=np.int64), np.ones(n), np.zeros(n, dtype=bool))
+    drawn = ExplorationDraw(price.copy(), np.zeros(n, dtype=np.int64), np.ones(n), np.zeros(n, dtype=bool))
     at = np.flatnonzero(allowed)
     if rate == 0 or at.size == 0:
         return drawn
     low, high = problem.bounds.lo[at], problem.bounds.hi[at]
-    # A price in whole cents may miss its bound by a rounding error; the menu keeps the price itself all the same.
+    # A price in whole cents may miss its bound by a rounding error; the menu holds the price itself nevertheless.
     menu, chosen = exploration_menu(np.clip(price[at], low, high), low, high)
     ending = snap(menu, problem.menu[at])
     ending[np.arange(at.size), chosen] = price[at]
@@ -86,9 +84,9 @@ def _explored(problem: PageProblem, price: Floats, allowed: Flags, epoch: int, c
 
 
 def _confidence(problem: PageProblem, best: Floats, fallback: Floats, seed: int) -> float:
-    """Pr(U(best) > U(list)) over posterior draws; NaN, which is never too low, where demand has nothing to say.
+    """Pr(U(best) > U(list)) over posterior draws.
 
-    That is where the two are the same, and where prices follow f(v) alone.
+    NaN, which never counts as too low, if the two are equal or if prices follow f(v) alone.
     """
     policy = problem.model.policy
     if policy.anchored or np.array_equal(best, fallback):

@@ -7,7 +7,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.stock.forecast import GRID, DemandForecast, Spread
-from fairtag.stock.warnings import (
+from fairtag.stock.replenishment import (
     COVER_DAYS,
     EXPECTED,
     ORDER,

@@ -1,4 +1,7 @@
-"""Warnings before a shelf is empty or stock goes stale, and how much to order."""
+"""Replenishment: warnings before an item sells out or ages, and how much to order.
+
+report = stock_report(forecast, stock)
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.stock.forecast import DemandForecast
 
-# Columns of the warnings table, beside item_id and stock
+# Columns of the report, beside item_id and stock
 WARNING, PROBABILITY, EXPECTED, ORDER_UP_TO, ORDER, COVER_DAYS = (
     *("warning", "stock_out_probability", "expected_demand", "order_up_to", "order_units", "cover_days"),
 )
-ROUNDING = 1e-9  # a shelf filled exactly up to its level is not an alarm
+ROUNDING = 1e-9  # stock exactly at its target raises no warning
 
 
 class StockWarning(StrEnum):
-    """What is about to go wrong."""
+    """Kind of a stock warning."""
 
-    STOCK_OUT = "STOCK_OUT"  # demand over the lead time may well exceed stock
-    AGEING = "AGEING"  # at the rate it sells, stock lasts too long
+    STOCK_OUT = "STOCK_OUT"  # demand over the lead time is likely to exceed stock
+    AGEING = "AGEING"  # stock lasts too long at the expected rate of sales
 
 
 @dataclass(frozen=True)
 class StockPolicy:
-    """When to warn and what to order.
+    """When to warn, and how much to order.
 
     Args:
-        risk: Warn when demand over the lead time exceeds stock with more than this probability.
-        service: Probability with which an order-up-to level covers demand until the delivery after next.
-        ageing_days: Warn when stock lasts longer than this at the expected rate.
+        risk: Warn if demand over the lead time exceeds stock with a higher probability.
+        service: Probability with which the order-up-to level covers demand over the lead time.
+        ageing_days: Warn if stock lasts longer at the expected rate of sales.
     """
 
     risk: float = 0.05
@@ -43,16 +46,16 @@ class StockPolicy:
     def __post_init__(self) -> None:
         for name in ("risk", "service"):
             if not 0.0 < getattr(self, name) < 1.0:
-                raise ConfigError(f"{name}: {getattr(self, name)} is refused; it must lie between 0 and 1")
+                raise ConfigError(f"stock policy: {name} is {getattr(self, name)}; it must lie between 0 and 1")
         if not self.ageing_days > 0:
-            raise ConfigError(f"ageing_days: {self.ageing_days} is refused; it must be above 0")
+            raise ConfigError(f"stock policy: ageing_days is {self.ageing_days}; it must be above 0")
 
 
 def stock_report(forecast: DemandForecast, stock: pd.Series[float], policy: StockPolicy | None = None) -> pd.DataFrame:
-    """Every item with its risk, order and warning, the greatest risk first.
+    """Risk, order and warning of each item, highest risk first.
 
-    The order-up-to level is the ``service`` quantile of demand over the lead time: the position to order up to at
-    each review, when orders are placed once a lead time.
+    The order-up-to level is the ``service`` quantile of demand over the lead time, for orders placed once in a lead
+    time.
 
     Args:
         forecast: Demand over the lead time.
@@ -64,14 +67,14 @@ def stock_report(forecast: DemandForecast, stock: pd.Series[float], policy: Stoc
         ``expected_demand`` (units over the lead time), ``order_up_to``, ``order_units`` and ``cover_days``.
 
     Raises:
-        DataError: An item has no stock figure, or a negative one.
+        DataError: An item has no stock level, or a negative one.
     """
     policy = policy or StockPolicy()
     units = stock.reindex(forecast.item_id).to_numpy(dtype=np.float64)
     bad = ~(units >= 0)
     if bad.any():
         examples = list(forecast.item_id[bad][:3])
-        message = f"items.stock: {int(bad.sum())} items have no stock figure of at least 0, such as {examples}"
+        message = f"items.stock: {int(bad.sum())} items have no stock level of at least 0, such as {examples}"
         raise DataError(
             message, table="items", column=schema.STOCK, rule="at least 0", count=int(bad.sum()), examples=examples
         )
