@@ -553,8 +553,8 @@ GROUPS = (
                 "Pages a second with two worker processes over LitServe with two workers",
                 SERVED + ", 32 requests in flight",
                 "serving",
-                "{two_helpers_over_litserve_two_workers:.2f} times",
-                "memory {fairtag_two_helpers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
+                "{two_workers_over_litserve_two_workers:.2f} times",
+                "memory {fairtag_two_workers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
             ),
             Claim(
                 "Start of the endpoint until the first answer",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import EpochCorridor, own_corridor, whole_corridor
+from fairtag.page.day_corridor import SLACK, DayCorridor, own_corridor, whole_corridor
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.guardrails import Bounds, close_empty_menus, price_bounds, price_menu
 from fairtag.price_model.price_model import reference_price
@@ -35,10 +35,10 @@ class PageProblem:
         counted_cost: Unit cost, or the salvage value of stock that ages.
         ageing: Whether it is the salvage value.
         r: Reference price, the unit of y.
-        fixed: Price lock of this price day, NaN where there is none.
+        fixed: Price locks that are imposed, NaN where there is none.
         bounds: Bounds of each item.
         menu: (n, m) allowed prices, padded with NaN.
-        list_only: Whether every item without a price lock gets the fallback: list, inside the legal bounds.
+        list_only: Whether every item without an imposed lock gets the fallback: list, inside the legal bounds.
     """
 
     model: PricingModel
@@ -126,7 +126,7 @@ class PageProblem:
 def best_prices(
     solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
 ) -> Floats:
-    """Price of each item in money: its price lock, else the fallback where nothing was priced, else the optimum."""
+    """Price of each item in money: an imposed lock, else the fallback where nothing was priced, else the optimum."""
     optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r misses the menu by a rounding error
     best = np.where(solution.priced & ~listed, optimum, fallback)
     return np.where(np.isnan(fixed), best, fixed)
@@ -140,8 +140,7 @@ def page_problem(
     *,
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
-    fixed_price: Floats | None = None,
-    corridor: EpochCorridor | None = None,
+    corridor: DayCorridor | None = None,
     list_only: bool = False,
 ) -> PageProblem:
     """Set up the problem of a page.
@@ -153,7 +152,6 @@ def page_problem(
         user: The customer, without data that may not be used.
         market: Current money and stock of the items; the catalogue's when None.
         previous_price: (n,) price last shown to the customer, NaN where none.
-        fixed_price: (n,) price locks, NaN where none.
         corridor: The corridor of the price day; the model's own when None.
         list_only: Whether every item without a price lock gets the fallback.
     """
@@ -185,24 +183,26 @@ def page_problem(
         r=reference_price(
             model.estimates.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else _locks_in_corridor(model, corridor, fixed_price),
+        fixed=absent,
         bounds=bounds,
         menu=menu,
         list_only=list_only,
     )
 
 
-def _locks_in_corridor(model: PricingModel, corridor: EpochCorridor, fixed: Floats) -> Floats:
-    """Price locks, none above the corridor, which also holds for prices that another model locked.
+def legal_locks(model: PricingModel, corridor: DayCorridor, market: MarketContext, price: Floats) -> Floats:
+    """(n,) price locks, money, none above what list price and corridor allow today; NaN where there is none.
 
-    A lock below one minor unit counts as none (NaN), so that a broken store cannot give an item away.
+    The corridor also holds for prices that another model locked. A lock below one minor unit counts as none, so that a
+    broken store cannot give an item away.
     """
     limits = model.policy.limits
     unit = limits.minor_per_unit
-    fixed = np.where(np.isfinite(fixed) & (fixed * unit >= 1), fixed, np.nan)
+    price = np.where(np.isfinite(price) & (price * unit >= 1), price, np.nan)
     own_top = whole_corridor(corridor.low, limits.corridor_ratio, unit).high
-    top = np.fmin(own_top, corridor.high)
-    return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
+    listed = np.floor(market.list_price * (1.0 + limits.markup) * unit + SLACK) / unit
+    top = np.fmin(np.fmin(own_top, corridor.high), listed)
+    return np.asarray(np.where(price > top, top, price), dtype=np.float64)
 
 
 def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:

@@ -49,16 +49,16 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert (settings.http_port, settings.grpc_port) == (ports["http"], ports["grpc"])
     cores = container["resources"]["limits"]["cpu"]
-    assert settings.helpers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
+    assert settings.workers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
     read = {
-        "FAIRTAG_HELPERS": settings.helpers,
+        "FAIRTAG_WORKERS": settings.workers,
         "FAIRTAG_RUN_DIR": settings.run_dir,
         "FAIRTAG_QUOTE_LOG": settings.quote_log,
         "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
         "FAIRTAG_USER_KEY_FILE": settings.user_key_file,
         "FAIRTAG_API_KEYS_FILE": settings.api_keys_file,
         "FAIRTAG_FEATURE_REPO": settings.features.repo,
-        "FAIRTAG_PROMISES_URL": settings.promises_url,
+        "FAIRTAG_PRICE_LOCKS_URL": settings.price_locks_url,
     }
     given = {variable["name"]: variable.get("value", "redis://secret") for variable in container["env"]}
     feast = {"FAIRTAG_FEAST_REGISTRY", "FAIRTAG_REDIS"}

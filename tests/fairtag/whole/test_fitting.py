@@ -20,7 +20,7 @@ from fairtag.profile.builder import Profile
 from fairtag.training.inputs import cost_instrument, fit_part
 from fairtag.training.model import Lineage, fit_model_folder
 from fairtag.training.stock import ordered_rate, value_stock
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 
 def test_the_model_folder_holds_what_the_endpoint_needs(model, market):

@@ -9,7 +9,7 @@ from fairtag.base import schema
 from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.pricing import price_page
+from fairtag.page.pricing import PageInputs, price_page
 from fairtag.policy.context import UserContext
 
 EPOCH = 20_620
@@ -30,7 +30,7 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     nothing, dear = np.zeros(ROWS.size), np.full(ROWS.size, 1e3)
 
     def priced(by: PricingModel, user: UserContext, **given: object) -> PricedPage:
-        return price_page(by, ROWS, None, user, epoch=EPOCH, **given)
+        return price_page(by, PageInputs(ROWS, None, user, EPOCH, **given))
 
     posterior = model.demand.posterior
     vague = replace(posterior, factor=30 * posterior.factor, conditional=30 * posterior.conditional)

@@ -1,4 +1,4 @@
-"""An item's corridor belongs to the epoch: a model that comes in the middle of it prices inside the first one's."""
+"""An item's corridor belongs to the price day: a model swapped in during it prices inside the first one's."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fairtag.base.errors import UnavailableError
-from serving.page.corridors import EpochCorridors
 from serving.protocol.client import RestClient
-from serving.stores.price_locks import MemoryPromises
+from serving.stores.corridor_store import CorridorStore
+from serving.stores.price_locks import Ends, MemoryPriceLockStore
 
 ROWS = np.array([3, 7])
 ASK = {"task": "price", "item_ids": ["item-003", "item-007"], "jurisdiction": "DE"}
@@ -22,16 +22,16 @@ def prices(running: Any, **request: Any) -> list[int]:
         return [item["price_minor"] for item in client.pages([{**ASK, **request}])[0]["items"]]
 
 
-class SharedPromises(MemoryPromises):
+class SharedStore(MemoryPriceLockStore):
     """Stands for a store that several processes ask."""
 
     shared = True
 
 
 async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: Any) -> None:
-    promises = SharedPromises()
+    store = SharedStore()
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
-    one, canary = EpochCorridors(promises), EpochCorridors(promises)
+    one, canary = CorridorStore(store), CorridorStore(store)
     first = await one.fix(old, ROWS, 7, 60)
     later = await canary.fix(new, ROWS, 7, 60)
     assert first.low.tolist() == later.low.tolist() == [6.5, 8.5]
@@ -46,12 +46,12 @@ async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: 
 async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(handmade: Any) -> None:
     core, asked = handmade.HandMadeCore(lowest=0.5), []
 
-    class Counting(SharedPromises):
-        async def promise(self, key: str, prices: Mapping[str, int], seconds: int) -> dict[str, int]:
+    class Counting(SharedStore):
+        async def fix_corridors(self, key: str, corridors: Mapping[str, Ends], seconds: int) -> dict[str, Ends]:
             asked.append(key)
-            return await super().promise(key, prices, seconds)
+            return await super().fix_corridors(key, corridors, seconds)
 
-    corridors = EpochCorridors(Counting())
+    corridors = CorridorStore(Counting())
     assert corridors.known(core, ROWS, 1) is None
     await corridors.fix(core, ROWS, 1, 60)
     assert corridors.known(core, ROWS, 1) is not None
@@ -64,7 +64,7 @@ async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(ha
 
 async def test_an_item_without_a_corridor_is_kept_as_such_and_no_page_is_empty_handed(handmade: Any) -> None:
     core = handmade.HandMadeCore()
-    corridors = EpochCorridors(SharedPromises())
+    corridors = CorridorStore(SharedStore())
     assert np.isnan((await corridors.fix(core, ROWS, 1, 60)).low).all()
     known = corridors.known(core, ROWS, 1)
     assert known is not None
@@ -74,7 +74,7 @@ async def test_an_item_without_a_corridor_is_kept_as_such_and_no_page_is_empty_h
 
 def test_a_process_of_its_own_fixes_corridors_without_asking_anybody(handmade: Any) -> None:
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
-    corridors = EpochCorridors(MemoryPromises())
+    corridors = CorridorStore(MemoryPriceLockStore())
     first, later = corridors.known(old, ROWS, 7), corridors.known(new, np.array([3, 8]), 7)
     assert first is not None
     assert later is not None
@@ -105,15 +105,15 @@ def test_where_the_store_is_down_unknown_corridors_mean_list_and_known_ones_stan
     serve: Callable[..., Any], handmade: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(core=handmade.HandMadeCore(lowest=0.5)) as running, RestClient(running.http) as client:
-        monkeypatch.setattr(running.assembly.promises, "shared", True, raising=False)
+        monkeypatch.setattr(running.assembly.locks, "shared", True)
         whole = client.pages([ASK])[0]
 
-        async def down(*_: Any) -> dict[str, int]:
+        async def down(*_: Any) -> dict[str, Ends]:
             raise UnavailableError("down")
 
-        monkeypatch.setattr(running.assembly.promises, "promise", down)
+        monkeypatch.setattr(running.assembly.locks, "fix_corridors", down)
         again, other = client.pages([ASK])[0], client.pages([{**ASK, "item_ids": ["item-020"]}])[0]
     assert whole["degraded"] is again["degraded"] is None
     assert [item["price_minor"] for item in again["items"]] == [item["price_minor"] for item in whole["items"]]
-    assert other["degraded"] == "promised_prices_down"
+    assert other["degraded"] == "price_locks_down"
     assert other["items"][0]["price_minor"] == other["items"][0]["list_price_minor"]

@@ -11,7 +11,7 @@ import pytest
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.features import DOWN, SLOW, ItemFeatureCache, MemoryReader, UserFeatureClient, UserFeatures
+from serving.stores.feature_reads import DOWN, SLOW, ItemFeatureCache, MemoryReader, UserFeatureClient, UserFeatures
 
 ANNA = UserFeatures({"recency_days": 3.0})
 IDS = ["a", "b", "c"]

@@ -76,7 +76,7 @@ class MemoryReader:
 
 
 @dataclass(frozen=True)
-class Market:
+class MarketUpdate:
     """What a store says of some rows: columns of ``MARKET_COLUMNS`` aligned with them, NaN where it has no value."""
 
     rows: Rows
@@ -198,7 +198,7 @@ class ItemFeatureCache:
         self._columns = {name: np.array(getattr(catalogue, name), dtype=np.float64) for name in MARKET_COLUMNS}
         self._read_at = np.full(len(item_ids), -np.inf)
         self._wanted_at = np.full(len(item_ids), -np.inf)
-        self.tell: Callable[[Market], None] = lambda _news: None
+        self.tell: Callable[[MarketUpdate], None] = lambda _news: None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -249,13 +249,17 @@ class ItemFeatureCache:
                 known = ~np.isnan(values)
                 self._columns[name][rows[known]] = values[known]
             self._read_at[rows] = started
-        self.tell(Market(rows, columns))
+        self.tell(MarketUpdate(rows, columns))
 
-    def known(self) -> Market | None:
+    def known(self) -> MarketUpdate | None:
         """What has been read so far; None when nothing has been."""
         with self._lock:
             rows = np.flatnonzero(np.isfinite(self._read_at))
-            return Market(rows, {name: column[rows] for name, column in self._columns.items()}) if len(rows) else None
+            return (
+                MarketUpdate(rows, {name: column[rows] for name, column in self._columns.items()})
+                if len(rows)
+                else None
+            )
 
     def start(self) -> None:
         """Read as much as the warm-up allows, then keep reading in the background."""
