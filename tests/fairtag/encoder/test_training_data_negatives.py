@@ -6,9 +6,8 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.encoder.batches import BatchPlan
-from fairtag.encoder.hard_negatives import mined_negatives
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_data import encoder_data
+from fairtag.encoder.training_data import encoder_data, mine_negatives
 
 POOL = {10: "red drill", 11: "red drill bit set", 12: "blue lamp", 13: "drill", 14: "oak chair"}
 
@@ -18,18 +17,18 @@ def tokenise(texts):
 
 
 def test_the_best_items_by_words_that_are_not_relevant_are_mined_best_first():
-    queries, items = mined_negatives({1: "red drill"}, POOL, {1: {10}}, most=2)
+    queries, items = mine_negatives({1: "red drill"}, POOL, {1: {10}}, most=2)
     assert queries.tolist() == [1, 1]
     assert set(items.tolist()) == {11, 13}
-    without, ranked = mined_negatives({1: "red drill"}, POOL, {}, most=3)
+    without, ranked = mine_negatives({1: "red drill"}, POOL, {}, most=3)
     assert ranked[0] == 10
     assert len(without) == 3
 
 
 def test_only_items_that_share_a_word_are_mined_and_a_query_may_have_none():
-    queries, items = mined_negatives({1: "blue", 2: "kettle", 3: ""}, POOL, {}, most=5)
+    queries, items = mine_negatives({1: "blue", 2: "kettle", 3: ""}, POOL, {}, most=5)
     assert (queries.tolist(), items.tolist()) == ([1], [12])
-    none = mined_negatives({}, {}, {}, most=5)
+    none = mine_negatives({}, {}, {}, most=5)
     assert [part.shape for part in none] == [(0,), (0,)]
 
 
