@@ -41,7 +41,7 @@ def _finding(report: ValidationReport, table: str, column: str, rule: str) -> Fi
 
 def test_tables_that_keep_every_rule_pass_whole_and_unchanged(frames: Frames, tmp_path: Path) -> None:
     accepted, report = _check(frames, tmp_path)
-    assert [t.verdict for t in report.tables] == ["pass"] * 6
+    assert [t.status for t in report.tables] == ["pass"] * 6
     report.require_accepted()
     for name, frame in frames.items():
         pd.testing.assert_frame_equal(accepted[name], frame)
@@ -120,7 +120,7 @@ def test_rows_that_break_a_critical_rule_are_set_aside_counted_and_shown(
     kept = pd.read_parquet(out / "quarantine" / f"{table}.parquet")
     assert kept["broken_rules"].str.contains(f"{column}: {rule}", regex=False).sum() == len(values)
     outcome = report.table(table)
-    assert outcome.verdict == "quarantined"
+    assert outcome.status == "quarantined"
     assert len(accepted[table]) + len(kept) == outcome.rows
 
 
@@ -176,7 +176,7 @@ def test_a_missing_column_refuses_the_table(frames: Frames, tmp_path: Path) -> N
 
 def test_an_absent_optional_column_is_no_finding(frames: Frames, tmp_path: Path) -> None:
     frames["items"] = frames["items"].drop(columns=["map_price", "msrp"])
-    assert _check(frames, tmp_path)[1].table("items").verdict == "pass"
+    assert _check(frames, tmp_path)[1].table("items").status == "pass"
 
 
 def test_a_column_outside_the_contract_refuses_the_table(frames: Frames, tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(frames: Frames,
     assert "<td>title</td><td>not null</td>" in page
     assert (tmp_path / "validation" / "docs" / "index.html").is_file()
     written = json.loads((tmp_path / "validation" / "report.json").read_text())
-    assert [t["verdict"] for t in written["tables"]] == [t.verdict for t in report.tables]
+    assert [t["status"] for t in written["tables"]] == [t.status for t in report.tables]
 
 
 def test_every_rule_of_the_contract_has_a_check(frames: Frames, tmp_path: Path) -> None:
