@@ -1,1 +1,1 @@
-"""Every speed claim of the README as a runnable comparison: python -m benchmarks NAME."""
+"""Every speed claim and every study as a command: ``python -m benchmarks NAME`` or ``fairtag study NAME``."""

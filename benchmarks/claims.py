@@ -651,7 +651,7 @@ GROUPS = (
                 "the data: {data_memory:.0f} MB",
             ),
             Claim(
-                "Largest gap to statsmodels' coefficients at the same optimum",
+                "Largest gap to statsmodels' coefficients, both fits at their optimum",
                 "drawn choices, 12,000 rows of 10 parameters",
                 "demand",
                 "{largest_coefficient_gap:.0e}",

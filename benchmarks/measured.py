@@ -108,7 +108,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def placed(text: str, content: str) -> str:
+def replace_table(text: str, content: str) -> str:
     """A document with the content between the markers.
 
     Raises:
@@ -127,7 +127,7 @@ def main(
 ) -> None:
     """Bring README.md and docs/benchmarks.md up to the committed results."""
     try:
-        wanted = {README: placed(README.read_text(encoding="utf-8"), headline_table()), PAGE: page()}
+        wanted = {README: replace_table(README.read_text(encoding="utf-8"), headline_table()), PAGE: page()}
     except FairtagError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error

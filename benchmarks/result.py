@@ -23,7 +23,7 @@ class Row:
         low: Lower end of its interval, when it has one.
         high: Upper end of its interval, when it has one.
         unit: Unit of the figure.
-        reference: What it is held against: a planted value, a published figure, a bound.
+        reference: What it is compared with: a planted value, a published figure, a bound.
     """
 
     metric: str
@@ -40,12 +40,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """All rows of one run, with the command that made them and the notes a reader needs."""
+    """All rows of one run and the notes a reader needs.
 
-    name: str
-    command: str
+    Args:
+        rows: The figures.
+        notes: How to read them.
+        name: Study or benchmark; the registry fills it in.
+        command: Command that makes the result; the registry fills it in.
+    """
+
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
+    name: str = ""
+    command: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """``{"name", "command", "rows": [...], "notes": [...]}``."""
@@ -63,13 +70,17 @@ class Result:
     def show(self, console: Console) -> None:
         """Print the rows as a table and the notes under it."""
         table = Table(title=f"{self.name}: {self.command}", title_justify="left")
-        for heading in ("metric", "value", "low", "high", "unit", "reference"):
-            table.add_column(heading, justify="left" if heading in ("metric", "unit") else "right", no_wrap=True)
+        table.add_column("metric", overflow="fold")
+        table.add_column("value", justify="right", no_wrap=True)
+        table.add_column("interval", no_wrap=True)
+        table.add_column("unit")
+        table.add_column("compared with")
         for row in self.rows:
-            table.add_row(row.metric, *(_text(v) for v in (row.value, row.low, row.high, row.unit, row.reference)))
+            interval = "" if row.low is None and row.high is None else f"{_text(row.low)} to {_text(row.high)}"
+            table.add_row(row.metric, _text(row.value), interval, row.unit or "", _text(row.reference))
         console.print(table)
         for note in self.notes:
-            console.print(f"- {note}")
+            console.print(f"- {note}", markup=False)
 
 
 def share_row(metric: str, hits: int, trials: int, reference: float | str | None = None) -> Row:

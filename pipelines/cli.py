@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
+from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
 from pipelines.cli_cluster import add_commands
 from pipelines.options import spread
@@ -178,19 +179,7 @@ def report(
     replace_process([sys.executable, "-m", "monitoring", job, *options])
 
 
-@app.command()
-def study(
-    name: Annotated[str, typer.Argument(help="Name of a study: dominicks, complete-journey, home-depot, ...")],
-    data: Annotated[Path | None, typer.Option(help="Folder of the data sets.")] = None,
-    save: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
-) -> None:
-    """Reproduce the figures of a study, each with its interval and the figure it is compared with."""
-    from pipelines.studies import run_study
-
-    result = run_study(name, data)
-    result.show(console)
-    if save:
-        console.print(f"written to {result.save(save)}")
+app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""Servers of others around the same model, one a module: their packages need the classes where they can import them."""
+"""Other servers around the same model, each in a module that imports its packages, which are not ours."""

@@ -6,9 +6,9 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import bentoml  # type: ignore[import-not-found]  # of the peers' own environment
+import bentoml  # type: ignore[import-not-found]  # installed in the servers' own environment
 
-from benchmarks.serving_peers import BATCH, named_shop
+from benchmarks.peers.server import BATCH, named_shop
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60})
@@ -21,7 +21,7 @@ class Pricing:
 
     @bentoml.api(batchable=True, max_batch_size=BATCH, max_latency_ms=60_000, route="/price")  # type: ignore[untyped-decorator]
     def price(self, queries: list[str]) -> list[dict[str, Any]]:
-        """Their pages."""
+        """The pages of some queries."""
         return self.shop.pages(queries)
 
 

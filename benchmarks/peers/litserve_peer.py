@@ -1,13 +1,13 @@
 """LitServe with its own batching, as its documentation recommends.
 
-Annotations stay objects here: LitServe makes the body's schema of that of ``decode_request``.
+Annotations stay objects here: LitServe derives the body's schema from that of ``decode_request``.
 """
 
 from typing import Any
 
-import litserve  # type: ignore[import-not-found]  # of the peers' own environment
+import litserve  # type: ignore[import-not-found]  # installed in the servers' own environment
 
-from benchmarks.serving_peers import BATCH, WAIT_SECONDS, Shop, named_shop
+from benchmarks.peers.server import BATCH, WAIT_SECONDS, Shop, named_shop
 
 
 class Pricing(litserve.LitAPI):  # type: ignore[misc]
@@ -16,7 +16,7 @@ class Pricing(litserve.LitAPI):  # type: ignore[misc]
     shop: Shop
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
-        """Load in the worker's process."""
+        """Load the model in the worker's process."""
         self.shop = named_shop()
         self.shop.core.encode(["warm up"])
 
@@ -29,7 +29,7 @@ class Pricing(litserve.LitAPI):  # type: ignore[misc]
         return inputs
 
     def predict(self, inputs: list[str]) -> list[dict[str, Any]]:
-        """Their pages."""
+        """The pages of some queries."""
         return self.shop.pages(inputs)
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:

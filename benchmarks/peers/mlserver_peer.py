@@ -1,4 +1,4 @@
-"""MLServer with adaptive batching, its inference in its server's process."""
+"""MLServer with adaptive batching, inference in the server's process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlserver import MLModel, MLServer, ModelSettings, Settings  # type: ignore[
 from mlserver.codecs import StringCodec  # type: ignore[import-not-found]
 from mlserver.types import InferenceResponse  # type: ignore[import-not-found]
 
-from benchmarks.serving_peers import BATCH, WAIT_SECONDS, Shop, named_shop
+from benchmarks.peers.server import BATCH, WAIT_SECONDS, Shop, named_shop
 
 
 class Pricing(MLModel):  # type: ignore[misc]
@@ -25,7 +25,7 @@ class Pricing(MLModel):  # type: ignore[misc]
         return True
 
     async def predict(self, payload: Any) -> Any:
-        """Their pages, one text of JSON each."""
+        """The pages of some queries, one JSON text each."""
         queries = StringCodec.decode_input(payload.inputs[0])
         pages = await asyncio.to_thread(self.shop.pages, queries)
         output = StringCodec.encode_output("page", [json.dumps(page) for page in pages])

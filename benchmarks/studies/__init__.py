@@ -1,1 +1,1 @@
-"""What the models do on data, as runnable studies: fairtag study NAME."""
+"""What the models do on data, simulated and real: ``fairtag study NAME``."""

@@ -1,14 +1,13 @@
-"""A live test of learned prices against list prices, rehearsed on the simulated shop: how often is it right, how soon?
+"""Live tests of learned prices against list prices on the simulated shop: how often are they right, and how soon?
 
-Knows the planted demand, the learned policy and the reading of a live test; no real customer. Customers are assigned by
-hash, each is observed for a week from the first visit, and the test is read every day. A pricing team sees here what to
-expect of its own: how long until a gain of this size ships, and how seldom looking daily fools it.
+Customers are assigned by hash, each is observed for a week from the first visit, and the test is read every day. A
+pricing team sees what to expect of its own tests: how long until a gain of this size ships, and how rarely daily looks
+mislead.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +21,25 @@ from fairtag.simulator.planted_demand import choice_probabilities
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-TRAINING_ROWS = 20_000  # impressions that the treatment's prices were learned from
+TRAINING_ROWS = 20_000  # impressions from which the treatment's prices are learned
 SEED = 300
-TESTS = 200  # rehearsals of each kind
-CUSTOMERS, DAYS = 8_000, 28  # who enter over the days; a customer counts a week after entering
+TESTS = 200  # simulated tests of each kind
+CUSTOMERS, DAYS = 8_000, 28  # customers enter over these days; each counts a week after entering
 MORE_VISITS = 2.0  # mean visits in the week after the first
-SCALE = 0.1  # gain the test is built for, as a share of the control's mean
+SCALE = 0.1  # gain that the test is designed for, as a share of the control's mean
 MARGIN = 0.05  # largest tolerated fall of purchases, as a share of the control's
-LOST = 0.1  # share of the treatment's customers that a broken test loses
+LOST = 0.1  # share of the treatment's customers lost in a broken test
 Z95 = 1.96
 HALF = {"control": 0.5, "treatment": 0.5}
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a visit of each later page brings, by arm, control first.
+    """Purchases and profit of a visit to each later page, by arm, control first.
 
     Args:
-        chance: (2, pages, n + 1) cumulative probability of buying each item, and of buying none.
-        profit: (2, pages, n + 1) profit of it, money.
+        chance: (2, pages, n + 1) cumulative probability of buying each item, then nothing.
+        profit: (2, pages, n + 1) profit of that purchase, money.
     """
 
     chance: Floats
@@ -51,21 +50,20 @@ class Outcomes:
         return np.asarray((np.diff(self.chance, prepend=0.0) * self.profit).sum(axis=-1).mean(axis=-1))
 
 
-def quick(data: Path | None) -> Result:
-    """A tenth of the rehearsals."""
-    return run(data, TESTS // 10)
+def quick() -> Result:
+    """The same rows from a tenth of the tests."""
+    return run(TESTS // 10)
 
 
-def run(data: Path | None, tests: int = TESTS) -> Result:
-    """Rehearse tests without and with a difference, and ones that lose customers."""
-    del data  # everything is simulated
+def run(tests: int = TESTS) -> Result:
+    """Simulate tests without a difference, with one, and with customers lost on the way."""
     outcomes = outcomes_of(simulate(TRAINING_ROWS, seed=SEED))
     base, better = outcomes.expected()
     notes = (
-        f"{tests} rehearsals of each kind: {CUSTOMERS:,} customers over {DAYS} days, read daily at a nominal 5 %; the "
-        f"treatment is priced by a policy learned from {TRAINING_ROWS:,} impressions, the control at list.",
-        "A decision is SHIP or STOP at any look. fixed is the test for one look, repeated daily.",
-        "broken split: a tenth of the treatment's customers is lost on the way; share of tests that say so.",
+        f"{tests} tests of each kind: {CUSTOMERS:,} customers over {DAYS} days, read daily at a nominal 5 %. The "
+        f"treatment pays prices learned from {TRAINING_ROWS:,} impressions, the control list prices.",
+        "A decision is SHIP or STOP at any look. Rows *_fixed: the test for a single look, repeated daily.",
+        "broken_split_found: share of tests that notice that a tenth of the treatment's customers was lost.",
     )
     rows = (
         Row("true_gain", float(better / base - 1.0), unit="share of profit"),
@@ -73,11 +71,11 @@ def run(data: Path | None, tests: int = TESTS) -> Result:
         *power_rows(outcomes, tests),
         *split_rows(tests),
     )
-    return Result("ab-test", "fairtag study ab-test", rows, notes)
+    return Result(rows, notes)
 
 
 def outcomes_of(shop: Shop) -> Outcomes:
-    """List prices against the learned ones on the later pages, bought from as planted."""
+    """List prices and learned prices on the later pages, with purchases from the planted demand."""
     model = fit_demand(shop.data)
     shape = shop.items.shape
     behaviour = np.repeat(shop.behaviour, shape[1], axis=0)
@@ -94,14 +92,14 @@ def outcomes_of(shop: Shop) -> Outcomes:
 
 @dataclass(frozen=True)
 class Reading:
-    """How one rehearsal ended: the advice, its day (the last where it never came), and the fixed test's verdict."""
+    """How one test ended: the advice, its day (the last if it never came), and whether the fixed test rejected."""
 
     advice: Advice
     day: int
     fixed: bool
 
 
-def rehearse(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
+def simulate_test(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
     """One test, read daily until it decides; ``same`` gives both arms the control's prices."""
     rng = np.random.default_rng(seed)
     experiment = Experiment(f"rehearsal {seed}", HALF)
@@ -129,7 +127,7 @@ def rehearse(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
 
 
 def _customers(outcomes: Outcomes, treated: Flags, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Profit and purchases of each customer's week, (customers,) each; a customer keeps visiting like pages."""
+    """Profit and purchases of each customer's week, (customers,) each; a visit is to a random page."""
     visits = 1 + rng.poisson(MORE_VISITS, len(treated))
     customer = np.repeat(np.arange(len(treated)), visits)
     page = rng.integers(0, outcomes.chance.shape[1], len(customer))
@@ -143,8 +141,8 @@ def _customers(outcomes: Outcomes, treated: Flags, rng: np.random.Generator) -> 
 
 
 def false_alarm_rows(outcomes: Outcomes, tests: int) -> list[Row]:
-    """How often a test of two equal arms decides anything, by sequential reading and by a fixed test read daily."""
-    readings = [rehearse(outcomes, seed, same=True) for seed in range(tests)]
+    """How often a test of two equal arms decides anything: sequential, and a fixed test read daily."""
+    readings = [simulate_test(outcomes, seed, same=True) for seed in range(tests)]
     decided = sum(reading.advice is not Advice.CONTINUE for reading in readings)
     return [
         share_row("false_decision_sequential", decided, tests, reference="<= 0.05"),
@@ -154,19 +152,19 @@ def false_alarm_rows(outcomes: Outcomes, tests: int) -> list[Row]:
 
 def power_rows(outcomes: Outcomes, tests: int) -> list[Row]:
     """How often the better prices ship, how often they are stopped, and after how many days."""
-    readings = [rehearse(outcomes, 10_000 + seed, same=False) for seed in range(tests)]
+    readings = [simulate_test(outcomes, 10_000 + seed, same=False) for seed in range(tests)]
     shipped = [reading.day for reading in readings if reading.advice is Advice.SHIP]
     stopped = sum(reading.advice is Advice.STOP for reading in readings)
     low, middle, high = np.quantile(shipped, (0.1, 0.5, 0.9)) if shipped else (np.nan,) * 3
     return [
         share_row("better_prices_shipped", len(shipped), tests),
         share_row("better_prices_stopped", stopped, tests),
-        Row("days_to_ship", float(middle), float(low), float(high), unit="days, low and high 10 % and 90 %"),
+        Row("days_to_ship", float(middle), float(low), float(high), unit="days, interval 10 % to 90 %"),
     ]
 
 
 def split_rows(tests: int) -> list[Row]:
-    """How often a sound split is called broken over all daily looks, and one that loses customers is."""
+    """How often the daily check calls a sound split broken, and one that loses customers."""
     found = {0.0: 0, LOST: 0}
     for lost in found:
         for seed in range(tests):

@@ -1,8 +1,8 @@
-"""Study: real grocery receipts. Is held-out demand calibrated, and who paid and would pay how much?
+"""Real grocery receipts (Complete Journey): is held-out demand calibrated, and which groups pay more?
 
-Knows the Complete Journey receipts, the demand model, the page solver and the fairness audit. Everything is
-observational: derived pages (see the reader), prices set by the shop, a stated margin. Two fairness tables: the prices
-that households really paid, and the prices that the learned policy would have asked on the held-out weeks.
+Everything is observational: pages derived from receipts (see the reader), prices set by the shop, an assumed margin.
+Fairness is audited twice: on the prices that households paid, and on those that the learned policy would have asked in
+the held-out weeks.
 """
 
 from __future__ import annotations
@@ -34,41 +34,37 @@ from fairtag.solver.page_solver import solve_pages
 Flags = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
-TUNE_FROM, HOLD_OUT_FROM = 37, 43  # weeks of the data set; the last is 53
-PERIOD_WEEKS = 4  # of the table of paid prices: one item sells too rarely in a week to compare households in it
+TUNE_FROM, HOLD_OUT_FROM = 37, 43  # weeks; the data end with week 53
+PERIOD_WEEKS = 4  # of paid prices: an item sells too rarely in one week to compare households
 SEED = 0
 NOTES = (
-    "Derived pages: a page is the items of one product type on sale in one store and week, its query the type's words, "
-    "and a trip that bought none of them is the outside option. The data are a 7 % sample of receipt lines.",
-    "What is on sale, and at which price, is read from other receipts than the customer's own: of the store for the "
-    "item, of the chain and week for the price. A page of what sold in the store and week (rows sold_pages_*) shows an "
-    "item because it sold, nearly always once, whatever it cost: there the slope rests on its floor of 0.2.",
-    "Observational: the response is to loyalty-card prices with all that went with them, displays and mailings too. A "
-    "trip whose purchase no other receipt shows is left out; of trips without a purchase as large a share is kept as "
-    "of lines was sampled, so that probabilities are of purchases per trip.",
-    "Costs are not recorded, so none is an instrument here: the control function is switched off. Prices are means of "
-    "other receipts of the chain; stores that priced otherwise in that week blur them, which draws the slope to 0.",
-    "Calibration intervals 95 %, clustered by household. log_loss_items_no_price: the same model, one price for all.",
-    "gap_paid: mean log difference of the price paid by a group against all other households, same item, same four "
-    "weeks; it mixes coupons, stores and the choice of week. gap_policy: the same of the learned policy's prices for "
-    "the held-out pages, same item at the same shelf price in the same week (0 where the policy keeps list).",
-    "Intervals of gaps 90 %, clustered by household; their reference column is the audit's status.",
-    "A third of the households told their age, income and household size; the others are in no group.",
+    "A page holds the items of one product type on sale in one store and week; its query is the type's words, and a "
+    "trip that bought none of them chose the outside option. The data are a 7 % sample of receipt lines.",
+    "Which items were on sale is read from other customers' receipts of the store, their prices from other receipts of "
+    "the chain and week. Rows sold_pages_*: pages of what sold in the store and week instead. They show an item "
+    "because it sold, nearly always once, whatever it cost, so their slope stays at its floor of 0.2.",
+    "Observational: customers responded to loyalty-card prices and to the displays and mailings that came with them. "
+    "Trips whose purchase no other receipt shows are left out. Of trips without a purchase the same share is kept as "
+    "was sampled of lines, so that probabilities are of purchases per trip.",
+    "Costs are not recorded and cannot serve as an instrument: the control function is off. Prices are means over the "
+    "chain; stores with other prices in that week blur them, which pulls the slope towards 0.",
+    "Calibration intervals: 95 %, clustered by household. log_loss_items_no_price: the same model, one price for all.",
+    "gap_paid: mean log difference between the prices that a group paid and those of all other households, same item, "
+    "same four weeks; it mixes coupons, stores and the choice of week. gap_policy: the same for the learned policy's "
+    "prices of the held-out pages, same item, shelf price and week (0 where the policy keeps list).",
+    "Intervals of gaps: 90 %, clustered by household; the last column is the audit's status.",
+    "A third of the households stated their age, income and household size; the others are in no group.",
 )
 
 
-def run(data: Path | None) -> Result:
+def run(data: Path) -> Result:
     """Run the study on the receipts under ``data``.
 
     Raises:
-        MissingDataError: No folder was given, or it holds no receipts.
+        MissingDataError: ``data`` holds no receipts.
     """
-    if data is None:
-        raise MissingDataError(
-            "the study complete-journey reads the folder complete_journey; name its parent with --data"
-        )
-    tables, unseen = read_sold(data), read(data, seed=SEED)
-    shop = prepare(unseen)
+    tables, others = read_sold(data), read(data, seed=SEED)
+    shop = prepare(others)
     model = fit_demand(shop.train)
     found = calibrate(model, shop.held_out, shop.train)
     rows = [
@@ -84,7 +80,7 @@ def run(data: Path | None) -> Result:
     rows.append(Row("policy_share_below_list", below))
     rows += gap_rows("gap_paid", audit(paid, groups, seed=SEED))
     rows += gap_rows("gap_policy", audit(asked, groups, seed=SEED))
-    return Result("complete-journey", "fairtag study complete-journey --data DIR", tuple(rows), NOTES)
+    return Result(tuple(rows), NOTES)
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ class Shop:
 
     Args:
         train: Weeks before ``TUNE_FROM``.
-        tune: Weeks from there to ``HOLD_OUT_FROM``; nothing is left to tune, so that they are a second hold-out.
+        tune: Weeks from there to ``HOLD_OUT_FROM``; nothing is tuned, so they are a second hold-out.
         held_out: The weeks after.
         rows: Training-set rows of the held-out pages.
         week: Week of each of them.
@@ -107,7 +103,7 @@ class Shop:
 
 
 def prepare(tables: Tables) -> Shop:
-    """Join the features as of each page, and cut by week."""
+    """Join the features as of each page, and split by week."""
     rows = training_set(tables)
     catalogue = tables.latest_items()
     assortment = Assortment.of(catalogue, text_components(catalogue))
@@ -123,13 +119,13 @@ def prepare(tables: Tables) -> Shop:
 
 
 def _demand(rows: pd.DataFrame, assortment: Assortment) -> DemandData:
-    """Every item of a page is of the wanted type, so similarity is 1 for all; the control function is switched off."""
+    """Every item of a page has the wanted type, so its similarity is 1; the control function is off."""
     data = demand_data(rows, assortment, similarity=np.ones(len(rows)))
     return replace(data, first_stage=FirstStage(np.zeros(data.n_rows), 0.0, ()))
 
 
 def weeks_of(ts: pd.Series[pd.Timestamp], tables: Tables) -> Ints:
-    """Week of each instant, 1 the first: weeks begin where the item snapshots do."""
+    """Week of each time, from 1; weeks begin with the item snapshots."""
     starts = np.unique(_micros(tables.items[schema.UPDATED_AT]))
     return np.asarray(np.searchsorted(starts, _micros(ts), side="right"), dtype=np.int64)
 
@@ -139,13 +135,13 @@ def _micros(times: pd.Series[pd.Timestamp]) -> Ints:
 
 
 def without_price(shop: Shop) -> Calibration:
-    """The same model with every price at its reference: what items and customers alone foretell."""
+    """The same model with every price at its reference: what items and customers alone predict."""
     train, held_out = (replace(part, y=np.ones(part.n_rows)) for part in (shop.train, shop.held_out))
     return calibrate(fit_demand(train), held_out, train)
 
 
 def response_rows(prefix: str, model: DemandModel) -> list[Row]:
-    """The mean slope, about minus the elasticity of an item that few buy, with its 95 % interval."""
+    """The mean slope with its 95 % interval: about minus the elasticity of an item that few buy."""
     beta = model.coefficients()["beta"]
     reach = Z95 * beta["standard_error"]
     floor = "at its floor" if model.report["slope_at_floor"] else None
@@ -155,7 +151,7 @@ def response_rows(prefix: str, model: DemandModel) -> list[Row]:
 
 
 def sold_page_rows(tables: Tables) -> list[Row]:
-    """What pages of that which sold say of the same weeks: why they are not used."""
+    """The same weeks on pages of what sold, which shows why such pages are not used."""
     sold = prepare(tables)
     model = fit_demand(sold.train)
     found = slopes(calibrate(model, sold.held_out, sold.train))
@@ -166,12 +162,12 @@ def sold_page_rows(tables: Tables) -> list[Row]:
 
 
 def slopes(found: Calibration) -> list[Row]:
-    """The recalibration of all utility, and of its response to price."""
+    """Calibration slope of utility, and of its response to price."""
     return [_estimate("calibration_slope", found.slope, 1.0), _estimate("price_slope", found.price_slope, 1.0)]
 
 
 def calibration_rows(found: Calibration) -> list[Row]:
-    """The recalibration on the held-out weeks, and the loss against models without prices."""
+    """Calibration on the held-out weeks, and the log loss beside models without prices."""
     return [
         *slopes(found),
         _estimate("calibration_intercept", found.intercept, 0.0),
@@ -189,18 +185,20 @@ def _estimate(name: str, found: Estimate, calibrated: float) -> Row:
 
 
 def audit_groups(tables: Tables) -> pd.DataFrame:
-    """The audit groups, keyed as the price tables here are; nothing else of the study reads them.
+    """The audit groups, keyed like the price tables; nothing else in the study reads them.
 
     Raises:
         MissingDataError: The receipts have no demographics.
     """
     if tables.audit_groups is None:
-        raise MissingDataError("complete_journey: no demographics, so there is nothing to audit")
+        raise MissingDataError(
+            "complete_journey: no demographics, so there are no groups to audit; demographics.parquet holds them"
+        )
     return tables.audit_groups.rename(columns={schema.USER_ID: schema.USER_KEY})
 
 
 def paid_prices(tables: Tables) -> pd.DataFrame:
-    """What households paid a unit, with the item's shelf price of that week, as the audit reads prices."""
+    """Prices that households paid, with the item's shelf price of that week, as the audit reads prices."""
     listed = tables.items[[schema.ITEM_ID, schema.UPDATED_AT, schema.LIST_PRICE, schema.CATEGORY]]
     rows = pd.merge_asof(
         tables.orders.sort_values(schema.TS, kind="stable"),
@@ -214,7 +212,7 @@ def paid_prices(tables: Tables) -> pd.DataFrame:
 
 
 def policy_prices(model: DemandModel, shop: Shop, tables: Tables) -> pd.DataFrame:
-    """The learned policy's prices of the held-out pages of households in the audit, under the usual guardrails."""
+    """The learned policy's prices of audited households' held-out pages, under the default guardrails."""
     known = shop.rows[schema.USER_ID].isin(audit_groups(tables)[schema.USER_KEY]).to_numpy()
     rows, week = shop.rows[known].reset_index(drop=True), shop.week[known]
     limits = GuardrailLimits()
@@ -238,7 +236,7 @@ def policy_prices(model: DemandModel, shop: Shop, tables: Tables) -> pd.DataFram
 
 
 def _by_size(page_ids: pd.Series[str]) -> Iterator[Ints]:
-    """Rows of all pages of one size, shape (pages, size), for every size."""
+    """For every page size, the rows of its pages, shape (pages, size)."""
     codes = pd.factorize(page_ids)[0]
     order = np.argsort(codes, kind="stable")
     size = np.bincount(codes)
@@ -260,7 +258,7 @@ def _prices(rows: pd.DataFrame, price: NDArray[np.float64], epoch: Ints) -> pd.D
 
 
 def gap_rows(name: str, report: AuditReport) -> list[Row]:
-    """One row a group: its gap with interval, and the status."""
+    """One row for each group: its gap with interval, and the status of the audit."""
     return [
         Row(f"{name}_{f.attribute}_{f.group}", f.gap, f.low, f.high, unit="log price", reference=f.status.name)
         for f in report.findings

@@ -1,9 +1,9 @@
-"""What the drift questions say of two real shops, month by month and week by week. Nothing is planted or priced.
+"""What the drift job flags in two real shops, month by month and week by week; nothing is planted or priced.
 
-A receipt line stands for a quote that was taken: price paid, list price of its time, cost by the stated margin, the
-product's words as the query. The first part of each record is the training that a model would have had; every later
-stretch is one look, twice: at a model that is never trained again, and at one that is trained again on the stretches
-just gone whenever the monitors page, as the trigger does. What a person would say of it is in docs/operations.md.
+A receipt line stands for an accepted quote: price paid, list price at the time, cost by the assumed margin, and the
+product's words as the query. The first part of each record is the training data. Every later month or week is checked
+twice: against a model that is never retrained, and against one that is retrained after each urgent alert, as the
+trigger does. docs/operations.md says what happened in the flagged weeks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import pandas as pd
 
 from benchmarks.result import Result, Row
 from fairtag.base import schema
-from fairtag.base.errors import MissingDataError
 from fairtag.base.tables import Tables
 from fairtag.base.types import Status
 from fairtag.data import load
@@ -31,14 +30,14 @@ from monitoring.settings import Settings
 
 MINOR = 100
 IN_SAMPLE = (
-    "The cut-off of an item's move, the least effects and the tolerances were chosen with these two records in view: "
-    "the figures show that what is flagged is what happened, not how another shop's record would fare."
+    "The limits of an item's move, the smallest effects and the tolerances were chosen with these two records in view: "
+    "the figures show that what was flagged did happen, not how another shop's record would fare."
 )
 GUEST = "guest-"  # how the tables name a customer without an id
-OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # and there was none
-# Costs are a stated share of list, the reference price is list: their flags would repeat what list says.
+OF_A_MODEL = ("similarity", "purchase_probability", "reasons")  # constant here, as no model wrote them
+# Costs are an assumed share of list and the reference price is list: their flags would repeat those of list.
 OF_LIST = ("reference_price_level", "unit_cost_level", "recosted_items", "margin")
-# Of the online shop list is itself derived, as a high quantile of what was paid in the month.
+# The online shop's list price is derived: a high quantile of the prices paid in the month.
 LISTED = ("list_price_level", "price_to_list")
 FLAGS = (Status.URGENT, Status.WARN)
 
@@ -49,11 +48,11 @@ class Record:
 
     Args:
         dataset: Name of the data set.
-        training: Stretches that the reference is built from.
+        training: Stretches of training data.
         stretch: Length of a stretch, as pandas names periods: M or W.
-        known: Only customers with an id. Without one the online shop's lines are its own web channel, at nearly twice
-            the wholesale price for the same item, and its share moves from month to month.
-        recorded: Whether list prices are recorded and not derived from what was paid.
+        known: Keep only customers with an id. The online shop's other lines come from its own web channel, at nearly
+            twice the wholesale price of the same item, and their share changes from month to month.
+        recorded: Whether list prices are recorded; otherwise they are derived from prices paid.
     """
 
     dataset: str
@@ -69,7 +68,7 @@ class Record:
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Checks that the record has no figures for."""
+        """Checks for which the record has no figures."""
         return (*OF_A_MODEL, *OF_LIST, *(() if self.recorded else LISTED))
 
 
@@ -80,14 +79,12 @@ RECORDS = (
 )
 
 
-def run(data: Path | None) -> Result:
-    """Judge every stretch after training, and count what is flagged.
+def run(data: Path) -> Result:
+    """Check every stretch after training, and count what is flagged.
 
     Raises:
-        MissingDataError: The folder of the data sets was not given.
+        MissingDataError: ``data`` lacks one of the two data sets.
     """
-    if data is None:
-        raise MissingDataError("this study reads real data; name the folder of the data sets with --data")
     rows: list[Row] = []
     notes: list[str] = [IN_SAMPLE]
     for record in RECORDS:
@@ -95,14 +92,14 @@ def run(data: Path | None) -> Result:
         if record.known:
             quotes = quotes[~quotes[schema.USER_KEY].str.startswith(GUEST)]
         for name, again in ((record.name, False), (f"{record.name}_retrained", True)):
-            found = judged(quotes, record, again=again)
+            found = check_stretches(quotes, record, again=again)
             rows += counts(name, record, found)
-            notes += [f"{name} {when}: {said}" for when, checks in found.items() if (said := _said(checks))]
-    return Result("drift-real", "fairtag study drift-real --data DIR", tuple(rows), tuple(notes))
+            notes += [f"{name} {when}: {words}" for when, checks in found.items() if (words := _flags_in_words(checks))]
+    return Result(tuple(rows), tuple(notes))
 
 
 def receipts(tables: Tables) -> pd.DataFrame:
-    """Order lines as rows of schema.QUOTES; what only a model could have written is constant."""
+    """Order lines as rows of ``schema.QUOTES``; what only a model could have written is constant."""
     known = [schema.LIST_PRICE, schema.UNIT_COST, schema.CATEGORY, schema.TITLE]
     items = tables.items[[schema.ITEM_ID, schema.UPDATED_AT, *known]].sort_values(schema.UPDATED_AT)
     orders = tables.orders.sort_values(schema.TS)
@@ -137,34 +134,34 @@ def receipts(tables: Tables) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
-def judged(quotes: pd.DataFrame, record: Record, *, again: bool = False) -> dict[str, list[Check]]:
-    """Stretch -> the answers of every question, for each stretch after training that is whole.
+def check_stretches(quotes: pd.DataFrame, record: Record, *, again: bool = False) -> dict[str, list[Check]]:
+    """The checks of each complete stretch after training, by the date it begins.
 
     Args:
         quotes: The record as quotes.
         record: How it is cut.
-        again: After a stretch that pages, the next is held against a model of the stretches up to it.
+        again: Retrain after a stretch with an urgent alert, on the stretches up to it.
     """
     period = quotes[schema.TS].dt.tz_localize(None).dt.to_period(record.stretch)
     stretches = sorted(period.unique())
     whole = [
         stretch for stretch in stretches if quotes[schema.TS].max() >= stretch.end_time.tz_localize("UTC").floor("D")
     ]
-    profile = _trained(quotes[period.isin(stretches[: record.training])])
+    profile = _profile_of(quotes[period.isin(stretches[: record.training])])
     found = {}
     for k, stretch in enumerate(whole[record.training :], start=record.training + 1):
-        checks = _look(quotes[period == stretch], profile, record, stretch)
+        checks = _checks_of(quotes[period == stretch], profile, record, stretch)
         found[f"{stretch.start_time:%Y-%m-%d}"] = checks
         if again and any(check.status is Status.URGENT for check in checks):
-            profile = _trained(quotes[period.isin(stretches[k - record.training : k])])
+            profile = _profile_of(quotes[period.isin(stretches[k - record.training : k])])
     return found
 
 
-def _trained(quotes: pd.DataFrame) -> Profile:
+def _profile_of(quotes: pd.DataFrame) -> Profile:
     return build_profile(pd.DataFrame(), quotes)
 
 
-def _look(window: pd.DataFrame, profile: Profile, record: Record, stretch: pd.Period) -> list[Check]:
+def _checks_of(window: pd.DataFrame, profile: Profile, record: Record, stretch: pd.Period) -> list[Check]:
     settings = Settings()
     found = scan([window], profile, seed=settings.seed, sums_only=True)
     hours = (stretch.end_time - stretch.start_time).total_seconds() / 3600
@@ -196,7 +193,7 @@ def counts(name: str, record: Record, found: dict[str, list[Check]]) -> list[Row
     ]
 
 
-def _said(checks: list[Check]) -> str:
+def _flags_in_words(checks: list[Check]) -> str:
     """Each flag in its own words, the pages first."""
-    told = [check for status in FLAGS for check in checks if check.status is status]
-    return "; ".join(f"{check.status} {check.name}: {check.summary}" for check in told)
+    flagged = [check for status in FLAGS for check in checks if check.status is status]
+    return "; ".join(f"{check.status} {check.name}: {check.summary}" for check in flagged)

@@ -1,13 +1,9 @@
-"""What fairness costs and how well unfairness is seen: the corridor's trade-off, the audit's error rates, peeking.
-
-Everything is simulated, so that truth is known.
-"""
+"""What a price corridor costs and how well unfairness is detected, on simulated shops and logs whose truth is known."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,10 +21,10 @@ from fairtag.simulator.simulation import SMALL, PlantedDemand, simulate_shop
 from fairtag.solver.page_solver import solve_pages
 
 RHOS = (1.02, 1.05, 1.10, 1.15, 1.25, 1.50)
-CUSTOMERS, ITEMS = 400, 300  # of the simulated shop, in the trade-off
+CUSTOMERS, ITEMS = 400, 300  # of the simulated shop in the trade-off
 FLOOR, MARGIN = 0.7, 0.05  # lowest price over list and smallest margin of the default policy
-PAGE_REST = 2.0  # attraction of the outside option and of the rest of a page at usual prices
-LOGS, USERS, VISITS = 100, 400, 30  # simulated quote logs a planted gap, and their size
+PAGE_REST = 2.0  # attraction of the outside option and the rest of a page at usual prices
+LOGS, USERS, VISITS = 100, 400, 30  # simulated quote logs for each planted gap, and their size
 GAPS = (0.0, 0.01, 0.02, 0.04)
 STREAMS, HOURS, ALPHA = 200, 72, 0.05
 KILLS = 40
@@ -36,17 +32,16 @@ BIG_USERS, BIG_VISITS = 50_000, 20
 FAST = AuditLimits(replicates=299, permutations=199)
 
 
-def run(data: Path | None) -> Result:
-    """The corridor on planted demand, the audit on planted gaps, hourly looks, the kill test, a million quotes."""
-    del data  # everything is simulated
+def run() -> Result:
+    """The corridor on planted demand, the audit on planted gaps, hourly looks, the kill test, and a large audit."""
     notes = (
-        "Uplift is over the best single price an item, on the planted demand of the simulated shop; a real shop's "
-        "customers may differ less or more, and the curve moves with them.",
-        "kept: corridors placed by the offline search; under list: from list / rho to list, where no price is searched "
-        "for. Below 0 a corridor under list earns less than the best single price.",
-        f"Audit rates are over {LOGS} logs of {USERS} customers with {VISITS} quotes each, two groups; an alarm is "
-        "WARN (surely beyond 0.5 %) or PAGE (surely beyond 2 %, so hardly ever at 2 %).",
-        f"Peeking: {HOURS} hourly looks at a log without any gap, an alarm at any of them counts.",
+        "Uplift: profit over the best single price of each item, on the planted demand of the simulated shop. Real "
+        "customers may differ less or more, and the figures change with them.",
+        "kept_rho_R: share of the uplift kept by corridors whose highest price is R times the lowest, each placed by "
+        "search. 'under list': a corridor from list / R to list instead; below 0 it earns less than the single price.",
+        f"Audit rates: over {LOGS} logs of {USERS} customers with {VISITS} quotes each, in two groups. An alarm is a "
+        "warning (surely beyond 0.5 %) or urgent (surely beyond 2 %, so hardly ever at 2 %).",
+        f"Peeking: {HOURS} hourly looks at a log without a gap; an alarm at any of them counts.",
     )
     rows = (
         *trade_off_rows(simulate_shop(SMALL, seed=1).planted),
@@ -55,11 +50,11 @@ def run(data: Path | None) -> Result:
         *kill_rows(),
         audit_time_row(),
     )
-    return Result("fairness", "fairtag study fairness", rows, notes)
+    return Result(rows, notes)
 
 
 def trade_off_rows(planted: PlantedDemand, customers: int = CUSTOMERS, items: int = ITEMS) -> Iterator[Row]:
-    """Share of the uplift of personal prices that each width keeps: corridors placed at their best, and under list."""
+    """Share of the uplift of personal prices kept by each width: corridors placed by search, and those under list."""
     sample = demand_sample(planted, customers, items, seed=1)
     lo, hi = np.maximum(FLOOR, sample.cost / (1 - MARGIN)), np.ones(items)
     uniform = float(optimal_corridor(sample, 1.0, lo=lo, hi=hi).profit.sum())
@@ -72,7 +67,7 @@ def trade_off_rows(planted: PlantedDemand, customers: int = CUSTOMERS, items: in
 
 
 def demand_sample(planted: PlantedDemand, customers: int, items: int, seed: int) -> Population:
-    """Customers of simulated pages facing items of the catalogue one at a time, each with its best price."""
+    """Customers of simulated pages, each facing single items of the catalogue at their best price."""
     rng = np.random.default_rng(seed)
     behaviour = planted.behaviour[rng.choice(len(planted.behaviour), customers)]
     rows = rng.choice(len(planted.catalogue), items, replace=False)
@@ -85,7 +80,7 @@ def demand_sample(planted: PlantedDemand, customers: int, items: int, seed: int)
 
 
 def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
-    """How often a planted gap raises an alarm, and how often its interval holds it."""
+    """How often a planted gap raises an alarm, and how often its interval covers it."""
     alarms = pages = covered = 0
     for seed in range(logs):
         quotes, groups = quote_log(seed, gap, USERS, VISITS)
@@ -101,7 +96,7 @@ def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
 
 
 def quote_log(seed: int, gap: float, users: int, visits: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Quotes without discounts lost to rounding: customers with tendencies of their own, and a group that pays more."""
+    """Quotes of customers with discounts of their own, and of a group that pays more; prices too high for rounding."""
     rng = np.random.default_rng(seed)
     items = max(40, users // 25)
     member = rng.random(users) < 0.4
@@ -109,7 +104,9 @@ def quote_log(seed: int, gap: float, users: int, visits: int) -> tuple[pd.DataFr
     item = rng.integers(0, items, len(user))
     listed = rng.integers(20_000, 90_000, items)[item]
     own = rng.normal(0, 0.015, users)[user]
-    noise = rng.normal(0, 0.02, (items, users % 997 + 1))[item, user % (users % 997 + 1)]  # sticky by customer and item
+    noise = rng.normal(0, 0.02, (items, users % 997 + 1))[
+        item, user % (users % 997 + 1)
+    ]  # the same for a customer and item at every visit
     relative = -0.12 + own + noise + np.log1p(gap) * member[user]
     quotes = pd.DataFrame(
         {
@@ -126,7 +123,7 @@ def quote_log(seed: int, gap: float, users: int, visits: int) -> tuple[pd.DataFr
 
 
 def peeking_rows(streams: int = STREAMS) -> Iterator[Row]:
-    """False alarms of hourly looks, by the sequential test and by a fixed one repeated."""
+    """False alarms of hourly looks: the sequential test, and a fixed test repeated."""
     sequential = fixed = 0
     for seed in range(streams):
         state, peeked = SequentialState(), False
@@ -140,7 +137,7 @@ def peeking_rows(streams: int = STREAMS) -> Iterator[Row]:
 
 
 def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tuple[float, float]]:
-    """Running estimates of no gap at all, hour by hour, on customers who come back."""
+    """Running estimates of a gap that is zero, hour by hour, with returning customers."""
     rng = np.random.default_rng(seed)
     group = rng.random(users) < 0.4
     user = rng.integers(0, users, HOURS * an_hour)
@@ -153,14 +150,14 @@ def hourly_gaps(seed: int, users: int = 400, an_hour: int = 60) -> Iterator[tupl
 
 
 def kill_rows(seeds: int = KILLS) -> Iterator[Row]:
-    """How often the launch gate accepts a sound log of better prices, and catches a confounder left out of it."""
+    """How often the launch gate accepts a sound log of better prices, and notices a confounder left out of it."""
     results = [confounder_kill_test(seed=seed) for seed in range(seeds)]
     yield share_row("kill_test_sound_log_accepted", sum(result.complete.passes for result in results), seeds)
     yield share_row("kill_test_confounder_caught", sum(result.caught for result in results), seeds, reference=1.0)
 
 
 def audit_time_row(users: int = BIG_USERS, visits: int = BIG_VISITS) -> Row:
-    """Seconds to audit two groups on a large log with the default resamples."""
+    """Seconds to audit two groups on a large log with the default number of resamples."""
     quotes, groups = quote_log(0, 0.0, users, visits)
     start = time.perf_counter()
     audit(quotes, groups, seed=0)

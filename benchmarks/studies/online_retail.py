@@ -1,8 +1,7 @@
-"""Study: a year of real invoices. Is demand over the next week forecast better than by the seasonal naive rule?
+"""A year of real invoices: is next week's demand forecast better than by the seasonal naive rule?
 
-Knows the Online Retail invoices and the forecast. The newest weeks are held out: each is forecast from the weeks before
-it, and the spread of every method is learned on still earlier weeks, ours and the baseline's in the same way or, for
-the plain baseline, by the library's own intervals.
+The last weeks are held out, and each is forecast from the weeks before it. The spread of a forecast is learned on still
+earlier weeks, ours and the baseline's in the same way; a second baseline has the library's own intervals.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import pandas as pd
 
 from benchmarks.result import Result, Row
 from fairtag.base import schema
-from fairtag.base.errors import MissingDataError
 from fairtag.data import load
 from fairtag.stock.forecast import (
     BLOCK,
@@ -33,38 +31,36 @@ from fairtag.stock.forecast import (
 
 PROBABILITIES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 HELD_OUT_WEEKS = 8
-LAST_WHOLE_WEEK = pd.Timestamp("2011-12-05", tz="UTC")  # the Monday of the last, broken week
+LAST_WHOLE_WEEK = pd.Timestamp("2011-12-05", tz="UTC")  # Monday of the last week, which is incomplete
 DRAWS, SEED = 1_000, 0
 NOTES = (
-    "Pinball loss over seven quantiles in money (list price x units) over sales in money; lower is better. Intervals: "
-    "95 % bootstrap of items, the forecasts held fixed. Sales of an item count from its first sale on.",
-    "Seasonal naive: the week before, which is what the daily rule of the same weekday gives for a whole week. 'Same "
-    "spread' gives it our pooled conformal spread, so that only the level differs; 'library' its own intervals.",
-    "One year of data: no yearly season can be learned, and the held-out weeks run into Christmas. A wholesaler's bulk "
-    "orders cannot be foreseen from sales alone; the loss stays high for every method.",
+    "Pinball loss over seven quantiles in money (list price x units), over sales in money; lower is better. Intervals: "
+    "95 % bootstrap of items, the forecasts fixed. An item's sales count from its first sale on.",
+    "Seasonal naive: the sales of the week before. Rows *_same_spread give it our pooled conformal spread, so that "
+    "only the level differs; rows *_library give it the library's own intervals.",
+    "One year of data: no yearly season can be learned, and the held-out weeks run into Christmas. Sales alone cannot "
+    "foresee a wholesaler's bulk orders, so the loss stays high for every method.",
 )
 
 
-def run(data: Path | None) -> Result:
+def run(data: Path) -> Result:
     """Run the study on the invoices under ``data``.
 
     Raises:
-        MissingDataError: No folder was given, or it holds no invoices.
+        MissingDataError: ``data`` holds no invoices.
     """
-    if data is None:
-        raise MissingDataError("the study online-retail reads the folder online_retail; name its parent with --data")
     tables = load("online-retail", data)
     price = tables.latest_items().set_index(schema.ITEM_ID)[schema.LIST_PRICE]
     rows = forecast_rows(tables.orders, price, LAST_WHOLE_WEEK)
-    return Result("online-retail", "fairtag study online-retail --data DIR", tuple(rows), NOTES)
+    return Result(tuple(rows), NOTES)
 
 
 def forecast_rows(orders: pd.DataFrame, price: pd.Series[float], now: pd.Timestamp) -> list[Row]:
-    """Loss of our forecast and of both baselines on the held-out weeks, and how far ours is ahead.
+    """Loss of our forecast and of both baselines on the held-out weeks, and their ratios.
 
     Args:
         orders: Order lines.
-        price: Money a unit by item: the weight of an item's units.
+        price: Money per unit by item, the weight of its units.
         now: End of the last held-out week.
     """
     from statsforecast.models import SeasonalNaive
@@ -92,19 +88,19 @@ def forecast_rows(orders: pd.DataFrame, price: pd.Series[float], now: pd.Timesta
     rows += [
         Row(f"coverage_of_quantile_{p:g}", float(c), reference=p)
         for p, c in zip(PROBABILITIES, covered, strict=True)
-        if p >= 0.5  # below, most weeks of most items sell nothing, and zero is covered by every quantile
+        if p >= 0.5  # below, most items sell nothing in most weeks, and every quantile covers zero
     ]
     return [*rows, Row("item_weeks", float(len(scored))), Row("items", float(items.max() + 1))]
 
 
 def _conformal(tried: pd.DataFrame, held_out: np.ndarray[Any, Any], config: ForecastConfig) -> Floats:
-    """Quantiles of the held-out rows, the spread learned on the windows before them."""
+    """Quantiles of the held-out rows, with the spread of the windows before them."""
     learned = spread_of(tried[~held_out], config)
     return learned.quantiles(tried.loc[held_out, "level"].to_numpy(float), PROBABILITIES)
 
 
 def _library(blocks: pd.DataFrame, config: ForecastConfig, model: Any) -> Floats:
-    """Quantiles of the held-out weeks by the library's own intervals, cut at zero."""
+    """Quantiles of the held-out weeks from the library's own intervals, cut at zero."""
     levels = sorted({round(100 * abs(2 * p - 1)) for p in PROBABILITIES} - {0})
     kept = replace(config, windows=HELD_OUT_WEEKS, least_blocks=config.least_blocks + HELD_OUT_WEEKS)
     made = backtest(blocks, kept, model, levels=levels)
@@ -116,7 +112,7 @@ def _library(blocks: pd.DataFrame, config: ForecastConfig, model: Any) -> Floats
 
 
 def _ratio(name: str, ours: Floats, theirs: Floats, items: np.ndarray[Any, Any]) -> Row:
-    """Loss over loss with a bootstrap of items."""
+    """Ratio of two losses with a bootstrap over items."""
     sums = np.column_stack([np.bincount(items, weights=loss) for loss in (ours, theirs)])
     rng = np.random.default_rng(SEED)
     n = len(sums)

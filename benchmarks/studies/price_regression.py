@@ -1,7 +1,7 @@
-"""Study: real product texts and prices. Is f(v) nearer the price of products it has not seen than plain baselines?
+"""Real product texts and prices: is f(v) closer to the price of products it has not seen than simple baselines?
 
-Knows the listings of product_matching and the products of online_retail. In product_matching the same product is listed
-by two shops: all its listings are held out together, or the other shop's price would be the answer.
+The listings are those of product_matching and online_retail. In product_matching two shops list the same product: all
+its listings are held out together, because one shop's price would give away the other's.
 """
 
 from __future__ import annotations
@@ -36,22 +36,21 @@ PAIRS = {
 BASELINES = ("category_median", "tfidf_ridge", "frozen_embedding_ridge")
 DRAWS, SEED = 1000, 0
 NOTES = (
-    "RMSLE on held-out products (a fifth, by hash); f against each baseline on the same products, with a 95 % paired "
-    "bootstrap over products. In product_matching all listings of a product, by the labelled matches, share a side.",
-    "The words' ridge gets the penalty that is best on the held-out products themselves; f's settings are fixed. The "
-    "embeddings are the untuned MiniLM's: the gain shown is the price model's, not the fine-tuning's.",
+    "RMSLE on held-out products (a fifth, by hash). Gains: f against each baseline on the same products, 95 % paired "
+    "bootstrap over products. In product_matching all listings of a product, by its labelled matches, are held out "
+    "together or not at all.",
+    "The TF-IDF ridge has the penalty that is best on the held-out products themselves; the settings of f are fixed. "
+    "The embeddings are the untuned MiniLM's: the gain comes from the price model, not from fine-tuning.",
     "Coverage: share of held-out prices inside the 90 % interval.",
 )
 
 
-def run(data: Path | None) -> Result:
+def run(data: Path) -> Result:
     """Run the study on the listings and invoices under ``data``.
 
     Raises:
-        MissingDataError: No folder was given, or it holds neither set.
+        MissingDataError: ``data`` lacks one of the files.
     """
-    if data is None:
-        raise MissingDataError("the study price-regression reads product_matching and online_retail; give --data")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         config = EncoderConfig.from_json({"base": {"max_length": 48}, "tuning": {"method": "none"}, "export": "fp32"})
@@ -63,23 +62,23 @@ def run(data: Path | None) -> Result:
             embeddings = encoder.encode(item_texts(items), "item")
             report = price_report(embeddings, items, held_out=held_out(group, PRODUCT_SALT), product=group)
             rows.extend(rows_of(name, report))
-    return Result("price-regression", "fairtag study price-regression --data DIR", tuple(rows), NOTES)
+    return Result(tuple(rows), NOTES)
 
 
 def listings(data: Path) -> dict[str, tuple[pd.DataFrame, list[str]]]:
-    """The priced listings of each pair of shops, and the product each is of."""
+    """The priced listings of each pair of shops, and the product of each listing."""
     out = {}
     for name, columns in PAIRS.items():
         file = data / FOLDER / f"{name}.csv.gz"
         if not file.is_file():
-            raise MissingDataError(f"{file}: the study price-regression needs it", table=name)
+            raise MissingDataError(f"{file}: no such file; the study price-regression reads it", table=name)
         pairs = pd.read_csv(file)
         out[name] = _catalogue(pairs, columns)
     return out
 
 
 def _catalogue(pairs: pd.DataFrame, columns: dict[str, str]) -> tuple[pd.DataFrame, list[str]]:
-    """Distinct listings of both sides, and the product of each: listings that are labelled the same are one."""
+    """Distinct listings of both shops, and the product of each; listings labelled as matches are one product."""
     sides = []
     for side in ("left", "right"):
         part = pd.DataFrame({name: pairs[f"{side}_{column}"] for name, column in columns.items()})
@@ -101,14 +100,14 @@ def _catalogue(pairs: pd.DataFrame, columns: dict[str, str]) -> tuple[pd.DataFra
 
 
 def retail(data: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The products of the invoices; a product is its own group."""
+    """The products of the invoices, each its own group."""
     items = load("online-retail", data).latest_items()
     items = items[items[schema.LIST_PRICE] > 0].reset_index(drop=True)
-    return items, items[schema.TITLE].tolist()  # the same description under two codes is one product
+    return items, items[schema.TITLE].tolist()  # two codes with the same description are one product
 
 
 def rows_of(name: str, report: PriceReport) -> list[Row]:
-    """RMSLE of every predictor, f's gain over each baseline with its interval, and the coverage."""
+    """RMSLE of f and of every baseline, the gains of f with intervals, and the coverage."""
     rng = np.random.default_rng(SEED)
     drawn = rng.integers(0, report.held_out_items, (DRAWS, report.held_out_items))
     ours = _rmsle(report.squared_errors["f"], drawn)

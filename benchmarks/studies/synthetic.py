@@ -1,14 +1,13 @@
 """The simulated shop, whose truth is known: are planted parameters recovered, and what is the learned policy worth?
 
-Knows the planted demand, the estimator and the page solver. Guardrails, corridor and the confidence rule are left out,
-so that what is measured is the estimate. Similarity is the latent relevance that drove the choices: kappa and beta_s
-are planted on that scale, and an encoder's quality is another study. Item texts become TF-IDF components.
+Guardrails, corridor and the confidence rule are left out, so that only the estimate is measured. Similarity is the
+latent relevance that drove the choices, the scale on which kappa and beta_s are planted. Item texts become TF-IDF
+components, so the quality of an encoder plays no part.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -30,35 +29,34 @@ from fairtag.solver.page_solver import solve_pages
 RECOVERY_ROWS, POLICY_ROWS, SMALL_ROWS = 100_000, 20_000, 1_000
 RECOVERY_SEED = 1
 KILL_SEEDS = 20
-POLICY_SEEDS, SMALL_SEEDS = 10, 20  # of 1,000 impressions one draw says little: 125 pages
-PAGE, LONG_PAGE = 8, 24  # items on a page; a longer one has fewer choices in as many impressions
+POLICY_SEEDS, SMALL_SEEDS = 10, 20  # one draw of 1,000 impressions, 125 pages, says little
+PAGE, LONG_PAGE = 8, 24  # items on a page; as many impressions on longer pages hold fewer purchases
 ENOUGH_ROWS, ENOUGH_SEEDS = 90_000, 3  # impressions on long pages with as many purchases as POLICY_ROWS on short ones
-LATER_PAGES = 1_000  # priced under the truth, after the training pages in time
+LATER_PAGES = 1_000  # pages after the training pages, priced under the truth
 COMPONENTS = 16  # of the texts
-DRAWS = 400  # behind the standard error of an average over items
-UNIFORM = np.linspace(0.5, 1.0, 101)  # ratios among which the one price for all items is chosen
+DRAWS = 400  # posterior draws for the standard error of an average over items
+UNIFORM = np.linspace(0.5, 1.0, 101)  # price ratios tried for the one ratio of all items
 WITHIN = 4.0  # standard errors
 
 
-def quick(data: Path | None) -> Result:
-    """Recovery at a fifth of the impressions, and two shops where there are ten or twenty."""
-    return run(data, recovery=RECOVERY_ROWS // 5, seeds=2)
+def quick() -> Result:
+    """Recovery at a fifth of the impressions, and two shops instead of ten or twenty."""
+    return run(recovery=RECOVERY_ROWS // 5, seeds=2)
 
 
-def run(data: Path | None, *, recovery: int = RECOVERY_ROWS, seeds: int | None = None) -> Result:
-    """Recovery at 100,000 impressions, with and without endogenous prices; the policy at 20,000 and at 1,000."""
-    del data  # everything is simulated
+def run(*, recovery: int = RECOVERY_ROWS, seeds: int | None = None) -> Result:
+    """Recovery at 100,000 impressions, with random and endogenous prices; the policy at 20,000 and at 1,000."""
     many, few, some = seeds or SMALL_SEEDS, seeds or POLICY_SEEDS, seeds or ENOUGH_SEEDS
     notes = (
-        "The shop is simulated and its truth has the model's own form; real customers owe it nothing.",
-        "Uplift is expected profit under the planted demand over that of list prices, on 1,000 later pages; the oracle "
+        "The simulated shop's demand has the model's own form; real customers need not.",
+        "Uplift: expected profit under the planted demand over that of list prices, on 1,000 later pages. The oracle "
         "knows the planted demand.",
-        "Uniform is one price ratio for all: learned by a pooled logit from the same impressions, or best under the "
-        "truth. Intervals of parameters are 4 standard errors, of policies 95 % over seeds.",
-        f"Pages hold {PAGE} items unless a row says otherwise. What is learned rests on the purchases, which have "
-        f"rows of their own: {POLICY_ROWS:,} impressions hold a fourth as many on pages of {LONG_PAGE}. There it "
-        "is the data that limit the share, not the estimator: known_spreads is told the planted spreads of all "
-        f"effects and the mean slope, and {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
+        "Uniform: one price ratio for all items, learned by a pooled logit from the same impressions, or the best "
+        "under the truth. Intervals: 4 standard errors for parameters, 95 % over seeds for policies.",
+        f"Pages hold {PAGE} items unless a row says otherwise. Learning rests on the purchases, which have rows of "
+        f"their own: on pages of {LONG_PAGE}, {POLICY_ROWS:,} impressions hold a fourth as many. There the data limit "
+        "the share, not the estimator: rows *_known_spreads are told the planted spreads of all effects and the mean "
+        f"slope and gain little, while {ENOUGH_ROWS:,} impressions hold as many purchases as the shorter pages.",
     )
     rows = (
         *recovery_rows(recovery),
@@ -69,16 +67,16 @@ def run(data: Path | None, *, recovery: int = RECOVERY_ROWS, seeds: int | None =
         *policy_rows(SMALL_ROWS, many),
         *kill_test_rows(),
     )
-    return Result("synthetic", "fairtag study synthetic", rows, notes)
+    return Result(rows, notes)
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Impressions to learn from, and later pages to be priced, shape (pages, items of a page).
+    """Impressions to learn from, and later pages to price, shape (pages, items of a page).
 
     Args:
         planted: The truth.
-        data: The first pages.
+        data: The first pages, to learn from.
         items: Catalogue rows of the later pages.
         similarity: Their latent relevance.
         behaviour: (pages, k) of their customers.
@@ -95,7 +93,7 @@ class Shop:
     list_price: Floats
 
     def prices(self, a: Floats, b: Floats) -> Floats:
-        """Best price ratios of the later pages, between cost and list, for demand ``a - b y``."""
+        """Best price ratios of the later pages, between cost and list, for utility ``a - b y``."""
         return solve_pages(a, b, self.cost, 1.0, self.cost, 1.0, margin_weight=self.list_price).y
 
     def profit(self, y: Floats | float) -> float:
@@ -127,7 +125,7 @@ def simulate(rows: int, *, seed: int, endogenous: bool = False, page: int = PAGE
 
 
 def text_components(catalogue: pd.DataFrame) -> Floats:
-    """Leading TF-IDF components of the item texts, unit rows: an embedding that needs no trained encoder."""
+    """Leading TF-IDF components of the item texts, unit rows: embeddings without a trained encoder."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -138,25 +136,25 @@ def text_components(catalogue: pd.DataFrame) -> Floats:
 
 
 def recovery_rows(impressions: int = RECOVERY_ROWS) -> list[Row]:
-    """Planted parameters against estimates: random prices, endogenous ones, and the latter taken at face value."""
+    """Planted parameters and estimates: random prices, endogenous prices, and the latter without control function."""
     rows = []
     for name in ("exogenous", "endogenous"):
         shop = simulate(impressions, seed=RECOVERY_SEED, endogenous=name == "endogenous")
-        found = recovered(fit_demand(shop.data), shop)
+        found = compare_parameters(fit_demand(shop.data), shop)
         rows += [
             Row(f"{name}_{_plain(key)}", v, v - WITHIN * e, v + WITHIN * e, reference=t)
             for key, (v, e, t) in found.items()
         ]
         rows.append(_largest_error(name, found))
     naive = replace(shop.data, first_stage=FirstStage(np.zeros(shop.data.n_rows), 0.0, ()))
-    return [*rows, _largest_error("endogenous_without_control_function", recovered(fit_demand(naive), shop))]
+    return [*rows, _largest_error("endogenous_without_control_function", compare_parameters(fit_demand(naive), shop))]
 
 
-def recovered(model: DemandModel, shop: Shop) -> dict[str, tuple[float, float, float]]:
+def compare_parameters(model: DemandModel, shop: Shop) -> dict[str, tuple[float, float, float]]:
     """Parameter -> (estimate, standard error, planted value), on the planted scale.
 
-    Categories are compared by the mean utility at the usual price, and the mean slope, of their items at mean
-    relevance and behaviour: what a price is set on, whatever the split between category, text and item.
+    Categories are compared by their items' mean utility at the usual price and mean slope, at mean relevance and
+    behaviour: these set the price, however they are split between category, text and item.
     """
     truth, found = shop.planted, model.coefficients()
     pairs = {"kappa": (1.0, truth.kappa), "beta_s": (1.0, truth.beta_s)}
@@ -207,7 +205,7 @@ def policy_rows(rows: int, seeds: int, page: int = PAGE, *, known: bool = False)
         rows: Impressions to learn from.
         seeds: Shops.
         page: Items on a page.
-        known: Tell the estimator the planted spreads, which it otherwise has to find.
+        known: Tell the estimator the planted spreads, which it otherwise estimates.
     """
     shares, learned, best, purchases = [], [], [], []
     for seed in range(seeds):
@@ -227,7 +225,7 @@ def policy_rows(rows: int, seeds: int, page: int = PAGE, *, known: bool = False)
 
 
 def kill_test_rows() -> list[Row]:
-    """How often the evaluation before launch sees that a confounder was left out, and passes a whole log."""
+    """How often the evaluation before launch notices a confounder left out of the log, and passes a complete log."""
     tests = [confounder_kill_test(seed=seed) for seed in range(KILL_SEEDS)]
     return [
         Row("kill_test_omission_caught", float(np.mean([t.caught for t in tests])), unit="share", reference=1.0),
@@ -236,7 +234,7 @@ def kill_test_rows() -> list[Row]:
 
 
 def known_spreads(shop: Shop) -> DemandConfig:
-    """The priors of somebody who knows how much the planted effects vary, and the mean slope, but none of them."""
+    """Priors that know how much the planted effects vary, and the mean slope, but no single effect."""
     truth, data = shop.planted, shop.data
     pivot = float(data.y.mean())
     _, text = text_basis(data, DemandConfig().components)
@@ -270,7 +268,7 @@ def _profits(shop: Shop, config: DemandConfig) -> dict[str, float]:
 
 
 def _learned_uniform(shop: Shop) -> float:
-    """One price ratio for all items: the best for one utility and one slope, estimated under the model's own prior."""
+    """One price ratio for all items: the best for one utility and one slope, under the model's own prior."""
     data, config = shop.data, DemandConfig()
     X = np.column_stack([np.ones(data.n_rows), -data.y])
     spread = np.array([config.utility_spread, config.slope_spread])

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from benchmarks import measured
 from benchmarks.claims import GROUPS, HEADLINES, Claim, Group
-from benchmarks.measured import BEGIN, END, PAGE, README, RESULTS, app, headline_table, page, placed
-from benchmarks.registry import benchmark_names, study_names
+from benchmarks.measured import BEGIN, END, PAGE, README, RESULTS, app, headline_table, page, replace_table
+from benchmarks.registry import names
 from fairtag.base.errors import DataError, MissingDataError
 
 TWO = (
@@ -55,15 +55,15 @@ def test_a_missing_result_or_row_is_refused_with_what_to_do(results):
 
 def test_only_what_lies_between_the_markers_changes():
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert placed(text, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert placed(placed(text, "new"), "new") == placed(text, "new")
+    assert replace_table(text, "new") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert replace_table(replace_table(text, "new"), "new") == replace_table(text, "new")
     for broken in ("no marker", f"{END}\n{BEGIN}", f"{text}{text}"):
         with pytest.raises(DataError, match="needs exactly one line"):
-            placed(broken, "new")
+            replace_table(broken, "new")
 
 
 def test_every_claim_names_a_result_that_can_be_made_and_every_result_is_claimed():
-    assert {claim.result for claim in EVERY} <= {*benchmark_names(), *study_names()}
+    assert {claim.result for claim in EVERY} <= set(names())
     assert {claim.result for claim in EVERY} == {file.stem for file in RESULTS.glob("*.json")}
 
 
@@ -83,7 +83,7 @@ def test_every_line_can_be_read_by_itself():
 
 def test_the_documents_hold_the_tables_of_the_committed_results():
     text = README.read_text(encoding="utf-8")
-    assert placed(text, headline_table()) == text
+    assert replace_table(text, headline_table()) == text
     assert PAGE.read_text(encoding="utf-8") == page()
 
 

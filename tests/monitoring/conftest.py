@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream, Shocks
+from benchmarks.monitoring.quote_stream import QuoteStream, Shocks
 from fairtag.profile.builder import build_profile
 from monitoring.job_report import Check, read_verdict
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import Shocks
+from benchmarks.monitoring.quote_stream import Shocks
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.base.files import read_json, write_json

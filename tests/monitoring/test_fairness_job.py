@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import Shocks
+from benchmarks.monitoring.quote_stream import Shocks
 from fairtag.base import schema
 from fairtag.base.files import read_json
 from fairtag.base.pseudonym import user_key

@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 
-from benchmarks.quote_stream import Shocks
+from benchmarks.monitoring.quote_stream import Shocks
 from fairtag.base import schema
 from fairtag.base.files import read_json
 from fairtag.base.types import Status

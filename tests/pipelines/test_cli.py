@@ -75,7 +75,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("run", "--dataset", "complete-journey"), 3, "name it with --data"),
         (("quote",), 2, "either a query or"),
         (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
-        (("study", "moon"), 2, "study 'moon' is unknown"),
+        (("study", "moon"), 2, "'moon' is no study or benchmark"),
         (
             ("compile", "--image", "moon=x"),
             2,

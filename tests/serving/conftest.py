@@ -215,7 +215,7 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
-    from benchmarks.serving_model import small_shop
+    from benchmarks.serving.catalogue import small_shop
 
     folder = tmp_path_factory.mktemp("shop")
     model_folder = small_shop(folder, SHOP)

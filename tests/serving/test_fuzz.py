@@ -9,7 +9,7 @@ import grpc
 import httpx
 import pytest
 
-from benchmarks.serving_fuzz import PATIENCE_SECONDS, SURFACES, Target, known_items
+from benchmarks.serving.fuzz import PATIENCE_SECONDS, SURFACES, Target, known_items
 
 CASES = 25
 

@@ -35,7 +35,7 @@ def test_equal_arms_are_seldom_told_apart_and_a_fixed_test_read_daily_is_fooled_
 
 
 def test_better_prices_ship(outcomes):
-    reading = ab_test.rehearse(outcomes, 1, same=False)
+    reading = ab_test.simulate_test(outcomes, 1, same=False)
     assert reading.advice is Advice.SHIP
     assert 1 < reading.day <= ab_test.DAYS
     rows = {row.metric: row for row in ab_test.power_rows(outcomes, 5)}

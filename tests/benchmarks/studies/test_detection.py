@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream
+from benchmarks.monitoring.quote_stream import QuoteStream
 from benchmarks.result import Row
 from benchmarks.studies import detection
-from benchmarks.studies.detection_watch import Watch
+from benchmarks.studies.hourly_monitors import HourlyMonitors
 from fairtag.base.files import read_json
 from fairtag.profile.builder import build_profile
 from monitoring.__main__ import main
@@ -17,24 +17,24 @@ from monitoring.__main__ import main
 DAY = pd.Timestamp("2026-02-09", tz="UTC")
 
 
-def test_the_watch_gathers_the_evidence_of_hourly_jobs_on_a_log(tmp_path):
+def test_the_monitors_gather_the_evidence_of_hourly_jobs_on_a_log(tmp_path):
     stream = QuoteStream(items=60, users=400)
     training, _ = stream.draw(DAY - pd.Timedelta(days=14), 24 * 14, 3_000)
     profile = build_profile(pd.DataFrame(), training)
     profile.save(tmp_path / "profile")
-    watch = Watch(profile, stream.audit_groups(), jobs=("drift",))
+    monitors = HourlyMonitors(profile, stream.audit_groups(), jobs=("drift",))
     (tmp_path / "quotes").mkdir()
     for k in range(3):
         quotes, outcomes = stream.draw(DAY + pd.Timedelta(hours=k), 1.0, 300)
         quotes.to_parquet(tmp_path / "quotes" / f"{k}.parquet", index=False, coerce_timestamps="us")
-        watch.look(quotes, outcomes)
+        monitors.look(quotes, outcomes)
         end = (DAY + pd.Timedelta(hours=k + 1)).isoformat()
         options = {"quotes": tmp_path / "quotes", "model_folder": tmp_path / "profile", "out": tmp_path / "out"}
         line = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
         main(["drift", *line, "--end", end, "--window", "1h", "--state", str(tmp_path / "state"), "--no-evidently"])
     written = read_json(tmp_path / "state" / "drift.json")["detectors"]
-    assert len(written) == len(watch.states["drift"].detectors) > 20
-    for name, (labels, detector) in watch.states["drift"].detectors.items():
+    assert len(written) == len(monitors.states["drift"].detectors) > 20
+    for name, (labels, detector) in monitors.states["drift"].detectors.items():
         assert written[name]["components"] == list(labels)
         np.testing.assert_allclose(written[name]["log_wealth"], detector.log_wealth, atol=2e-3, err_msg=name)
 

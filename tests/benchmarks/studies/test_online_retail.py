@@ -6,7 +6,6 @@ import pytest
 
 from benchmarks.studies import online_retail as study
 from fairtag.base import schema
-from fairtag.base.errors import MissingDataError
 
 NOW = pd.Timestamp("2011-12-05", tz="UTC")
 
@@ -37,8 +36,3 @@ def test_ours_is_ahead_of_both_baselines_and_its_quantiles_hold(shop):
     for row in rows.values():
         if row.metric.startswith("coverage"):
             assert row.value == pytest.approx(row.reference, abs=0.05)
-
-
-def test_without_a_folder_the_study_says_what_it_needs():
-    with pytest.raises(MissingDataError, match="--data"):
-        study.run(None)

@@ -28,7 +28,7 @@ def test_the_oracle_is_beaten_by_no_other_prices(shop):
 
 
 def test_planted_parameters_lie_within_four_errors_of_a_small_fit(shop):
-    found = synthetic.recovered(fit_demand(shop.data), shop)
+    found = synthetic.compare_parameters(fit_demand(shop.data), shop)
     assert len(found) == 2 + 8 + 16
     assert all(abs(value - planted) < 4 * error for value, error, planted in found.values())
     assert all(error > 0 for _, error, _ in found.values())

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream, Shocks
+from benchmarks.monitoring.quote_stream import QuoteStream, Shocks
 from fairtag.base import schema
 from fairtag.base.errors import DataError, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import read_json, write_json

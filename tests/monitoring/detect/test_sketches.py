@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream
+from benchmarks.monitoring.quote_stream import QuoteStream
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
 from monitoring.detect.scan import Sample

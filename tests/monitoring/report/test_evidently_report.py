@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quote_stream import QuoteStream, Shocks
+from benchmarks.monitoring.quote_stream import QuoteStream, Shocks
 from fairtag.base import schema
 from monitoring.report import evidently_report as report
 

@@ -1,0 +1,1 @@
+"""Speed of the text encoder: answering and fine-tuning."""

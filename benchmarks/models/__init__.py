@@ -1,0 +1,1 @@
+"""Speed and exactness of the models: demand fit, page solver, nearest-neighbour index."""

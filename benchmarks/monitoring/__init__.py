@@ -1,0 +1,1 @@
+"""Speed of the drift job, and the simulated quote log that benchmarks, studies and tests share."""

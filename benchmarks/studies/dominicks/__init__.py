@@ -1,0 +1,1 @@
+"""Orange juice at Dominick's: known elasticities, and learned prices on held-out weeks."""
