@@ -1,11 +1,13 @@
-"""What stands in for the services around the code, on the loopback: an API whose answers the test gives, a Redis.
+"""Fixtures for every package: what is made once for all test processes, and stand-ins for the services around the code.
 
-The Redis is a real one, which a test may kill, freeze or reach over a slow road.
+The services listen on the loopback: an API whose answers the test gives, and a real Redis, which a test may kill,
+freeze or reach over a slow road.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -13,6 +15,7 @@ import socketserver
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +26,52 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from filelock import FileLock
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder that all processes of a run share: ``made_once("shop", make)`` calls ``make(folder)`` once.
+
+    The first test process that asks makes it, the others wait for it. Nobody writes into the folder afterwards: a test
+    that changes something copies it first.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each worker has a folder of its own below the run's
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = root / "made_once" / name, root / "made_once" / f"{name}.made"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that died while it made it
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def empty_registry(made_once: Callable[..., Path]) -> Callable[[Path], Path]:
+    """Puts an empty model registry into a folder: MLflow creates its tables once (2 s), and each test has a copy."""
+
+    def make(folder: Path) -> None:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+
+    def copy(folder: Path) -> Path:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a session fixture stands outside the tests' own exceptions
+            made = made_once("registry", make)
+        folder.mkdir(parents=True)
+        shutil.copy(made / "mlflow.db", folder)
+        return folder
+
+    return copy
 
 
 @dataclass(frozen=True)
