@@ -105,7 +105,7 @@ DRIFT = Claim(
     SHOP,
     "detection",
     "{power_price_2_percent_low[]:.0%} / {power_price_5_percent_low[]:.0%} of 12 runs (90 % intervals)",
-    "{quiet_pages_100_days:.0f} urgent alerts in 100 days without a change",
+    "{quiet_urgent_100_days:.0f} urgent alerts in 100 days without a change",
 )
 THROUGHPUT = Claim(
     "Endpoint with 32 requests in flight: priced pages a second",
@@ -409,7 +409,7 @@ GROUPS = (
                 "warnings",
                 SHOP + ", the worse of 100 and 400 pages an hour",
                 "detection",
-                "{quiet_pages_100_days[]:.0f} / {quiet_warnings_100_days[]:.0f} (90 % intervals)",
+                "{quiet_urgent_100_days[]:.0f} / {quiet_warnings_100_days[]:.0f} (90 % intervals)",
                 "at most 1 urgent alert",
             ),
             Claim(
@@ -464,15 +464,15 @@ GROUPS = (
                 "Weeks with an urgent drift alert",
                 "grocery receipts, 36 weeks",
                 "drift-real",
-                "{complete_journey_page:.0f}",
+                "{complete_journey_urgent:.0f}",
                 "{complete_journey_warn:.0f} weeks with a warning; docs/operations.md says what happened",
             ),
             Claim(
                 "Months with an urgent drift alert",
                 RETAIL + ", 8 months",
                 "drift-real",
-                "{online_retail_page:.0f}",
-                "{online_retail_retrained_page:.0f} when retrained after an alert; docs/operations.md says what "
+                "{online_retail_urgent:.0f}",
+                "{online_retail_retrained_urgent:.0f} when retrained after an alert; docs/operations.md says what "
                 "happened",
             ),
             Claim(
@@ -553,8 +553,8 @@ GROUPS = (
                 "Pages a second with two worker processes over LitServe with two workers",
                 SERVED + ", 32 requests in flight",
                 "serving",
-                "{two_helpers_over_litserve_two_workers:.2f} times",
-                "memory {fairtag_two_helpers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
+                "{two_workers_over_litserve_two_workers:.2f} times",
+                "memory {fairtag_two_workers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
             ),
             Claim(
                 "Start of the endpoint until the first answer",

@@ -31,11 +31,18 @@ def validate(
     from components.adapters.spark import MASTER, session
     from fairtag.base import schema
     from fairtag.base.files import write_text
+    from fairtag.base.money import currency
     from fairtag.base.tables import Tables, coerce, write_tables
 
     frames, metadata = read_raw(Path(raw.path))
     with session(os.environ.get(MASTER, "")) as spark:
-        accepted, found = validate_tables(frames, Path(details.path), max_quarantined=max_quarantined, spark=spark)
+        accepted, found = validate_tables(
+            frames,
+            Path(details.path),
+            max_quarantined=max_quarantined,
+            coin=currency(metadata.get("currency"), "metadata: currency"),
+            spark=spark,
+        )
     write_text(Path(report.path), (Path(details.path) / "report.html").read_text())
     for table in found.tables:
         metrics.log_metric(f"{table.table}_rows", table.rows)

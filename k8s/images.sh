@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The image of each role: images.sh build | smoke | licences.
-#   build     builds them, prints their sizes beside the goals, and fails where one has grown
-#   smoke     lets each do its job as a random uid, on a read-only root, without capabilities (k8s/smoke.sh)
-#   licences  lists the licences of what is installed in each, and fails on one that is not among the allowed
-# ROLES="data serve" takes some of them, ROLES=data-spark the one with Spark (docs/cluster.md); ACCELERATOR=cuda builds the training image for GPUs. pip's own variables
-# (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CONFIG_FILE) reach the build as a secret, which stays in no layer.
+#   build     builds the images, prints their sizes beside the goals, and fails if one has grown
+#   smoke     runs each image's job as a random uid, on a read-only root, without capabilities (k8s/smoke.sh)
+#   licences  lists the licences of the packages in each image, and fails on one that is not allowed
+# ROLES="data serve" selects images, ROLES=data-spark the one with Spark (docs/cluster.md). ACCELERATOR=cuda builds the
+# training image for GPUs. pip's variables
+# (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS, PIP_CONFIG_FILE) reach the build as a secret that no layer keeps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
@@ -20,7 +21,7 @@ name() { echo "fairtag/$1-python:$VERSION"; }
 command -v docker >/dev/null || fail "missing docker: install a Docker engine"
 docker info >/dev/null 2>&1 || fail "no Docker daemon answers: start it"
 
-# A build sees no folder of the host but its own: one of wheels is offered on the loopback as long as the build lasts.
+# A build sees only its own folder of the host, so a folder of wheels is served on the loopback during the build.
 serve_folder() {
     local ready=$scratch/port
     python3 - "$1" "$ready" <<'PYTHON' &

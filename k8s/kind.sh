@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A cluster on this machine from nothing to a priced page: kind.sh up | down | pin. Again does no harm.
+# A cluster on this machine, from nothing to a priced page: kind.sh up | down | pin. Safe to run again.
 # CLUSTER=minikube uses minikube. `pin` downloads the manifests of others once and records their checksums in
 # k8s/checksums.txt, which is reviewed and committed; `up` installs none that is not exactly what the file says.
 set -euo pipefail
@@ -31,7 +31,7 @@ download() {
     local file address
     while read -r file address; do
         [ -s "$CACHE/$file" ] && continue
-        # under another name until it is whole: one that broke off is no manifest
+        # under another name until it is complete, so that a broken download is never used
         curl --fail --silent --show-error --location --retry 3 -o "$CACHE/$file.part" "$address" ||
             fail "$address could not be downloaded"
         mv "$CACHE/$file.part" "$CACHE/$file"
@@ -61,7 +61,7 @@ prerequisites() {
     done
     docker info >/dev/null 2>&1 || fail "no Docker daemon answers: start it"
     command -v "$FAIRTAG" >/dev/null || fail "no $FAIRTAG: make install makes it (make kind does so first)"
-    # a second look at a cluster that is up finds its ports taken and its disk filled: by itself
+    # on a running cluster, doctor would report its own ports and disk use
     running || "$FAIRTAG" doctor --cluster "$CLUSTER" || fail "this machine lacks something: see above"
     [ -s "$SUMS" ] || unpinned "$SUMS, which holds the manifests' checksums, is not there"
     local file
@@ -108,7 +108,7 @@ platform() {
     apply -f "$CACHE/kserve.yaml"
     kubectl --namespace kserve wait deployment --all --for condition=Available --timeout 5m
     apply -f "$CACHE/kserve-resources.yaml"
-    # Standard mode; no gateway on kind, so that KServe waits for none
+    # Standard mode; kind has no gateway, so KServe must not wait for one
     kubectl --namespace kserve get configmap inferenceservice-config -o json | "$PYTHON" -c '
 import json, sys
 config = json.load(sys.stdin)
@@ -131,7 +131,7 @@ ours() {
     say "fairtag"
     apply -f k8s/base/common/namespace.yaml
     k8s/secrets.sh
-    # the model that is live stays live: the overlay knows only the first one
+    # keep the live model: the overlay names only the first one
     local live
     live=$(kube get inferenceservice fairtag -o 'jsonpath={.spec.predictor.model.storageUri}' 2>/dev/null || true)
     kubectl kustomize k8s/overlays/kind | sed "s#storageUri: s3://fairtag/models/first#storageUri: ${live:-s3://fairtag/models/first}#" | apply -f -

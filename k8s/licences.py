@@ -10,7 +10,7 @@ ALLOWED = re.compile(
     r"|historical permission|lgpl|lesser general",
     re.IGNORECASE,
 )
-# Whose metadata says nothing that can be read; looked up by hand in the project's own licence file.
+# Packages without readable licence metadata, looked up by hand in the project's licence file.
 KNOWN = {"huey": "MIT", "skops": "MIT"}
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes components/prometheus/prometheusrule-checks.yaml from the monitors' own table of checks. A test holds it current.
+# Writes components/prometheus/prometheusrule-checks.yaml from monitoring/runbook.yaml. A test keeps it current.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-.venv/bin/python}
@@ -9,7 +9,7 @@ trap 'rm -f "$rules"' EXIT
 "$PYTHON" -m monitoring rules --out "$rules" >/dev/null
 {
     cat <<'HEAD'
-# Written by k8s/rules.sh from the monitors' table of checks; do not edit.
+# Written by k8s/rules.sh from monitoring/runbook.yaml; do not edit.
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the secrets of an installation once, at random; what is there already stays. Prints none of them.
-# Production takes them from a vault instead: components/external-secrets names the same secrets and keys.
+# Creates the secrets of an installation at random; existing ones stay. Prints none of them.
+# Production reads them from a vault instead: components/external-secrets names the same secrets and keys.
 set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Each role does its job in its image as it would on a cluster: a random uid, a read-only root, no capabilities, no
-# network, a small /tmp. RUN names a finished run (make demo): the endpoint serves it and the monitors judge its quotes.
+# Runs each role's job in its image as on a cluster: a random uid, a read-only root, no capabilities, no
+# network, a small /tmp. RUN names a finished run (make demo): the endpoint serves it and the monitors check its quotes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)}
@@ -32,9 +32,9 @@ serve() {
     container=$(docker run --detach "${LOCKED[@]}" --env FAIRTAG_FEATURE_DEADLINE_MS=1000 \
         --volume "$(realpath "$RUN/live"):/mnt/models:ro" --volume "$features:/features:ro" \
         "$(name serve)" --model-folder=/mnt/models --feature-repo=/features --run-dir=/tmp/run --drain-seconds=0)
-    # shellcheck disable=SC2064 # the container of now
+    # shellcheck disable=SC2064 # expand now, not at exit
     trap "docker rm --force $container >/dev/null; rm -rf $features" EXIT
-    # the command that Docker itself asks by, and Kubernetes' probe in other words
+    # the image's own health check, the same as Kubernetes' probe
     until docker exec "$container" python -c "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/v2/models/fairtag/ready', timeout=2)" 2>/dev/null; do
         waited=$((($(date +%s%N) - began) / 1000000))
         if [ "$waited" -gt $((READY_SECONDS * 1000)) ] || [ "$(docker inspect --format '{{.State.Running}}' "$container")" != true ]; then
@@ -65,12 +65,12 @@ monitor() {
     chmod 777 "$out"
     docker run --rm "${LOCKED[@]}" --volume "$(realpath "$RUN/live"):/mnt/model:ro" --volume "$out:/out" \
         --volume "$(realpath "$RUN/serving/quotes"):/mnt/quotes:ro" "$(name monitor)" \
-        drift --quotes=/mnt/quotes --model-folder=/mnt/model --out=/out --window=365d >"$out/log" 2>&1 || true # 1 to 3 are verdicts too
+        drift --quotes=/mnt/quotes --model-folder=/mnt/model --out=/out --window=365d >"$out/log" 2>&1 || true # 1 to 3 are results too
     if [ ! -s "$out/drift.json" ] || grep -q Traceback "$out/log"; then
         tail -5 "$out/log" >&2
-        fail "the drift job wrote no verdict"
+        fail "the drift job wrote no report"
     fi
-    echo "monitor: a drift verdict:$(sed -n 's/^ *"status"//p' "$out/drift.json" | head -1)"
+    echo "monitor: status of the drift job:$(sed -n 's/^ *"status"//p' "$out/drift.json" | head -1)"
     rm -rf "$out"
 }
 

@@ -1,1 +1,1 @@
-"""Drift, performance and price-fairness jobs over the quote log."""
+"""Monitoring of a running shop: drift, performance, price fairness, log quality, stock, and the retraining trigger."""

@@ -1,10 +1,10 @@
-"""Watches the priced quotes of a shop: drift, performance, price fairness, log quality, stock; and the retrain trigger.
+"""Watches the quotes of a shop (drift, performance, price fairness, log quality, stock) and triggers retraining.
 
-Exit codes: 0 pass, 1 warn, 2 page, 3 could not tell. Whatever keeps a job from telling (a wrong option, a missing
-model folder, an unexpected error) ends with 3 as well: no failure can be read as a verdict.
+Exit codes: 0 pass, 1 warn, 2 urgent, 3 cannot tell. A wrong option, a missing model folder and an unexpected error end
+with 3 as well, so that no failure looks like a result.
 """
 
-# Parses, wires, calls; the clock and the environment are read here and nowhere else in the package.
+# The clock and the environment are read in this module and nowhere else in the package.
 from __future__ import annotations
 
 import argparse
@@ -23,9 +23,9 @@ from monitoring import runner
 from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
 from monitoring.job_report import JobReport, exit_code
-from monitoring.report.exporter import write_rules
-from monitoring.report.html_page import write_report
-from monitoring.settings import read_settings
+from monitoring.report.html_report import FILE, write_html_report
+from monitoring.report.prometheus import write_rules
+from monitoring.settings import read_settings, settings_table
 from monitoring.trigger.targets import target_of
 from monitoring.trigger.trigger import Trigger
 from monitoring.trigger.trigger_policy import read_policy
@@ -36,84 +36,108 @@ _COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.URGENT: "red", S
 
 
 def parse_length(text: str) -> timedelta:
-    """A length of time such as 90m, 24h, 7d or 2w.
+    """Parse a length of time such as 90m, 24h, 7d or 2w.
+
+    >>> parse_length("2w").days
+    14
 
     Raises:
-        ConfigError: The text is no such length, or it is zero.
+        ConfigError: The text has another form, or the length is zero.
     """
     match = _LENGTH.fullmatch(text.strip())
     if match is None or float(match.group(1)) == 0:
-        raise ConfigError(f"--window {text!r}: write a length such as 90m, 24h, 7d or 2w")
+        raise ConfigError(f"--window {text!r} is not a length of time; write for instance 90m, 24h, 7d or 2w")
     return timedelta(**{_UNITS[match.group(2)]: float(match.group(1))})
 
 
 def parse_time(text: str) -> datetime:
-    """An ISO time; without a zone it is UTC.
+    """Parse an ISO time; a time without a zone is UTC.
 
     Raises:
-        ConfigError: The text is no time.
+        ConfigError: The text is not an ISO time.
     """
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise ConfigError(f"{text!r} is no ISO time such as 2026-11-22T16:00:00Z") from error
+        raise ConfigError(f"--end {text!r} is not an ISO time; write for instance 2026-11-22T16:00:00Z") from error
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose usage errors end with 3: argparse's own 2 would read as a page."""
+    """A parser whose usage errors end with 3, because argparse's own 2 would mean urgent."""
 
     def error(self, message: str) -> NoReturn:
-        """Show the usage and the error, and exit."""
+        """Print the usage and the error, then exit."""
         self.print_usage(sys.stderr)
         self.exit(exit_code(Status.UNKNOWN), f"{self.prog}: {message}\n")
 
 
 def parser() -> Parser:
-    """The command line."""
+    """The parser of the command line."""
     top = Parser(prog="python -m monitoring", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = top.add_subparsers(dest="command", required=True, metavar="JOB", parser_class=Parser)
     for name, purpose in runner.PURPOSE.items():
         _job_options(commands.add_parser(name, help=purpose, description=purpose))
-    purpose = "Start a training run when verdicts ask for it: once, with a cooldown, on the record."
+    purpose = "Start a training run if the job reports call for one: once per finding, with a cooldown and a ledger."
     _trigger_options(commands.add_parser("trigger", help=purpose, description=purpose))
-    purpose = "Write the Prometheus alert rules of every check."
+    purpose = "Write the Prometheus alert rules for all checks."
     rules = commands.add_parser("rules", help=purpose, description=purpose)
     rules.add_argument("--out", required=True, type=Path, metavar="FILE", help="YAML file to write")
+    purpose = "Print all settings and default tolerances as Markdown tables."
+    commands.add_parser("settings", help=purpose, description=purpose)
     return top
 
 
 def _job_options(job: argparse.ArgumentParser) -> None:
     add = job.add_argument
     add("--quotes", required=True, metavar="URL", help="quote log: folder, file or fsspec URL")
-    add("--model-folder", required=True, type=Path, help="model folder that the window is held against")
-    add("--out", required=True, type=Path, help="folder for verdicts and reports")
+    add("--model-folder", required=True, type=Path, help="model folder to compare the window with")
+    add("--out", required=True, type=Path, help="folder for the reports")
+    add("--window", default="24h", metavar="LENGTH", help="length: 90m, 24h, 7d or 2w (default %(default)s)")
+    add("--end", metavar="TIME", help="end of the window as ISO time (default now)")
+    add("--outcomes", "--orders", metavar="URL", help="outcomes that the shop reported: folder, file or fsspec URL")
+    add("--audit", type=Path, metavar="FILE", help="parquet file of audit groups; only the fairness job reads it")
     add(
-        "--window", default="24h", metavar="LENGTH", help="length of the window: 90m, 24h, 7d, 2w (default %(default)s)"
+        "--secret",
+        type=Path,
+        metavar="FILE",
+        help="the endpoint's secret of the pseudonyms; only the fairness job reads it",
     )
-    add("--end", metavar="TIME", help="end of the window, ISO time (default now)")
-    add("--outcomes", "--orders", metavar="URL", help="outcomes that the shop reported, like --quotes")
-    add("--audit", type=Path, metavar="FILE", help="parquet file of audit groups, for fairness alone")
-    add("--secret", type=Path, metavar="FILE", help="secret of the pseudonyms, as the endpoint has it")
-    add("--tables", type=Path, metavar="DIR", help="folder of the shop's tables, for stock")
-    add("--state", type=Path, metavar="DIR", help="memory of hourly runs; without it the window is judged as one look")
-    add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that keeps a snapshot of each run")
-    add("--ledger", type=Path, metavar="DIR", help="folder of the trigger's ledger, shown on the report")
+    add("--tables", type=Path, metavar="DIR", help="folder of the shop's tables, for the stock job")
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="state of hourly runs; without it, each window is tested in a single look",
+    )
+    add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that gets a snapshot of each run")
+    add("--ledger", type=Path, metavar="DIR", help="folder of the trigger's ledger, to show on the report")
     add("--push", metavar="HOST:PORT", help="Prometheus push gateway")
-    add("--settings", type=Path, metavar="FILE", help="YAML file of settings")
-    add("--no-evidently", dest="evidently", action="store_false", help="make no Evidently reports")
+    add(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of settings; `python -m monitoring settings` lists them",
+    )
+    add("--no-evidently", dest="evidently", action="store_false", help="write no Evidently reports")
 
 
 def _trigger_options(job: argparse.ArgumentParser) -> None:
     add = job.add_argument
     add("--policy", required=True, type=Path, metavar="FILE", help="YAML file of the trigger policy")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder where the jobs wrote their verdicts")
-    add("--ledger", required=True, type=Path, metavar="DIR", help="folder of the ledger, the lock and the evidence")
-    add("--dry-run", action="store_true", help="decide and record, start nothing")
+    add("--out", required=True, type=Path, metavar="DIR", help="folder of the job reports")
+    add(
+        "--ledger",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="folder of the ledger, the lock and the evidence files",
+    )
+    add("--dry-run", action="store_true", help="decide and record the decision, but start nothing")
 
 
 def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
-    """What the options mean."""
+    """The inputs that the options name."""
     until = parse_time(options.end) if options.end else now
     return Inputs(
         options.quotes,
@@ -131,12 +155,12 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
     )
 
 
-def show(verdicts: tuple[JobReport, ...], console: Console) -> None:
-    """Print each verdict: the status, then what did not pass."""
-    for verdict in verdicts:
-        colour = _COLOURS[verdict.status]
-        console.print(f"[bold {colour}]{verdict.status.value.upper():8}[/] {verdict.job}", highlight=False)
-        for check in verdict.failing:
+def show(reports: tuple[JobReport, ...], console: Console) -> None:
+    """Print the status of each report, then its checks that did not pass."""
+    for report in reports:
+        colour = _COLOURS[report.status]
+        console.print(f"[bold {colour}]{report.status.value.upper():8}[/] {report.job}", highlight=False)
+        for check in report.failing:
             console.print(f"         [{_COLOURS[check.status]}]{check.status.value}[/] {check.name}: {check.summary}",
                           highlight=False, soft_wrap=True)  # fmt: skip
 
@@ -149,10 +173,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "rules":
             print(write_rules(options.out, read_settings().runbook))
             return exit_code(Status.PASS)
+        if options.command == "settings":
+            print(settings_table())
+            return exit_code(Status.PASS)
         return _trigger(options, now) if options.command == "trigger" else _jobs(options, now)
     except FairtagError as error:
-        print(f"could not tell: {error}", file=sys.stderr)
-    except Exception:  # an unexpected error must not end with 1, which would read as a warning
+        print(f"cannot tell: {error}", file=sys.stderr)
+    except Exception:  # an unexpected error must not end with 1, which means warn
         traceback.print_exc()
     return exit_code(Status.UNKNOWN)
 
@@ -160,24 +187,24 @@ def main(arguments: list[str] | None = None) -> int:
 def _jobs(options: argparse.Namespace, now: datetime) -> int:
     inputs = inputs_of(options, now)
     names = runner.jobs_for(inputs) if options.command == "all" else (options.command,)
-    verdicts = runner.run_jobs(names, inputs)
-    told = runner.publish(verdicts, inputs, ledger=options.ledger, push=options.push)
-    show(verdicts, Console())
-    for update in told:
-        print(f"alert {update.event}: {update.alert.key}: {update.alert.summary}")
-    print(f"report: {inputs.out / runner.REPORT}")
-    return exit_code(worst(verdict.status for verdict in verdicts))
+    reports = runner.run_jobs(names, inputs)
+    notifications = runner.publish(reports, inputs, ledger=options.ledger, push=options.push)
+    show(reports, Console())
+    for each in notifications:
+        print(f"alert {each.event}: {each.alert.key}: {each.alert.summary}")
+    print(f"report: {inputs.out / FILE}")
+    return exit_code(worst(report.status for report in reports))
 
 
 def _trigger(options: argparse.Namespace, now: datetime) -> int:
-    """0 when the decision was carried out, whatever it was; 3 when the target failed and the start is still due."""
+    """Decide once; 0 if the decision was carried out, 3 if the target failed and the start is still due."""
     policy = read_policy(options.policy)
     if options.dry_run:
         policy = policy.model_copy(update={"dry_run": True})
     trigger = Trigger(policy, options.ledger, target_of(policy.target))
-    verdicts = runner.read_verdicts(options.out)
-    decision = trigger.call(verdicts, now)
-    write_report(verdicts, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())
+    reports = runner.read_reports(options.out)
+    decision = trigger.call(reports, now)
+    write_html_report(reports, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())
     print(f"{decision.event}: {decision.reason}" + (f" -> {decision.run}" if decision.run else ""))
     return exit_code(Status.UNKNOWN if decision.event == "failed" else Status.PASS)
 

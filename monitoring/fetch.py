@@ -1,6 +1,6 @@
-"""Brings files to where the jobs read them: ``python -m monitoring.fetch URL=PATH ...``.
+"""Copies files to where the jobs read them: ``python -m monitoring.fetch URL=PATH ...``.
 
-A pod's first container runs it, so that the jobs themselves read plain folders and need no store of objects.
+An init container runs it, so that the jobs read plain folders and need no client of an object store.
 """
 
 from __future__ import annotations
@@ -12,27 +12,29 @@ from pathlib import Path
 import fsspec
 
 from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, UnavailableError
+from fairtag.base.types import Status
+from monitoring.job_report import exit_code
 
 
 def fetch(url: str, path: Path) -> int:
-    """Copy a file, or a folder with all below it.
+    """Copy a file, or a folder with everything below it.
 
     Args:
-        url: Any fsspec URL; a folder is copied whole.
-        path: Where it comes to lie; its parents are made.
+        url: Any fsspec URL.
+        path: Destination; missing parent folders are created.
 
     Returns:
         Number of files copied.
 
     Raises:
-        MissingDataError: There is nothing at the URL.
-        UnavailableError: The store did not answer, or refused.
+        MissingDataError: Nothing is stored at the URL.
+        UnavailableError: The store did not answer or refused access.
     """
     try:
         store, source = fsspec.url_to_fs(url)
         files = store.find(source)
         if not files:
-            raise MissingDataError(f"{url}: nothing is there")
+            raise MissingDataError(f"{url}: nothing is stored at this address")
         for file in files:
             target = path if file == source else path / Path(file).relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,21 +42,21 @@ def fetch(url: str, path: Path) -> int:
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, FairtagError):
             raise
-        raise UnavailableError(f"{url}: cannot be read ({type(error).__name__}: {error})") from error
+        raise UnavailableError(f"{url}: cannot read it ({type(error).__name__}: {error})") from error
     return len(files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fetch every ``URL=PATH``; the exit code is 3 where one cannot be had, as a job that could not tell."""
+    """Fetch every ``URL=PATH``; the exit code is 3 (cannot tell) if one cannot be fetched."""
     try:
         for pair in sys.argv[1:] if arguments is None else arguments:
             url, mark, path = pair.rpartition("=")
             if not (mark and url and path):
-                raise ConfigError(f"{pair!r} is refused; write URL=PATH")
+                raise ConfigError(f"{pair!r}: write URL=PATH")
             print(f"{url}: {fetch(url, Path(path))} files to {path}")
     except FairtagError as error:
-        print(f"could not tell: {error}", file=sys.stderr)
-        return 3
+        print(f"cannot tell: {error}", file=sys.stderr)
+        return exit_code(Status.UNKNOWN)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What every job needs: where things lie, the reference of the model, the step of the detectors."""
+"""What every job needs: the locations of its inputs, the reference profile of the model, and its state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monitoring.detect.state import State, locked_state
 from monitoring.detect.window import Window
 from monitoring.settings import Settings
 
-LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take a step a day even where there are few pages
+LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take at least one step a day, even with few pages
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ class Inputs:
 
     Args:
         quotes: fsspec URL of the quote log.
-        window: The stretch of time.
-        model_folder: Model folder, or a bare profile folder.
-        out: Folder of the verdicts and reports.
-        settings: Levels, tolerances, budgets.
-        outcomes: fsspec URL of the outcomes, for the performance job.
-        audit: Parquet file of the audit groups, for the fairness job alone.
-        secret: File with the secret of the pseudonyms, for the fairness job alone.
-        tables: Folder of the shop's tables, for the stock job.
-        state: Folder of the hourly detectors; None judges the window as one look.
+        window: The period to check.
+        model_folder: Model folder, or a profile folder alone.
+        out: Folder for the reports.
+        settings: Error levels, tolerances, budgets.
+        outcomes: fsspec URL of the outcomes; only the performance job reads it.
+        audit: Parquet file of the audit groups; only the fairness job reads it.
+        secret: File with the secret of the pseudonyms; only the fairness job reads it.
+        tables: Folder of the shop's tables; the stock job and the check of item columns read it.
+        state: Folder of the hourly detectors; None tests each window in a single look.
         workspace: Evidently workspace; None keeps no snapshots.
-        evidently: Whether to make Evidently's reports.
+        evidently: Whether to write Evidently's reports.
     """
 
     quotes: str
@@ -51,20 +51,20 @@ class Inputs:
     evidently: bool = True
 
     def need(self, name: str, job: str) -> Path:
-        """The path that a job cannot do without.
+        """The path of an input that a job requires.
 
         Raises:
-            ConfigError: It was not given.
+            ConfigError: The input was not given.
         """
         value: Path | None = getattr(self, name)
         if value is None:
-            raise ConfigError(f"the {job} job needs --{name}")
+            raise ConfigError(f"the {job} job needs the option --{name}")
         return value
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The model folder as monitoring needs it: its version, its profile, its folder."""
+    """A model folder as the jobs use it: its version, its profile, its path."""
 
     version: str
     profile: Profile
@@ -72,7 +72,7 @@ class Reference:
 
 
 def read_reference(path: Path) -> Reference:
-    """Read a model folder's version and profile; a bare profile folder serves too, under the version ``profile``.
+    """Read the version and profile of a model folder. A profile folder alone is accepted, as version ``profile``.
 
     Raises:
         ModelFolderMissing: There is no model folder, or it has no profile.
@@ -88,7 +88,7 @@ def read_reference(path: Path) -> Reference:
 
 @contextmanager
 def job_state(inputs: Inputs, job: str, version: str) -> Iterator[State | None]:
-    """The state of a job under its lock, or None where every window is one look."""
+    """The state of a job, locked; None if the run has no state folder."""
     if inputs.state is None:
         yield None
         return
@@ -97,21 +97,21 @@ def job_state(inputs: Inputs, job: str, version: str) -> Iterator[State | None]:
 
 
 def cursor_of(inputs: Inputs, state: State | None) -> datetime | None:
-    """Start of what the detectors have not seen; None where there are none."""
+    """Start of the quotes that the detectors have not seen; None without a state."""
     return None if state is None else max(state.cursor or inputs.window.start, inputs.window.start)
 
 
 def take_step(inputs: Inputs, pages: int, state: State | None, *, enough: bool = True) -> float | None:
-    """Hours of the detectors' next step, and the cursor moved; None where they wait or there are none.
+    """Move the cursor to the end of the window and return the hours of this step; None if the detectors wait.
 
-    They wait while there are few new pages, but no longer than a day; a window that ends before the cursor was seen.
+    They wait while there are few new pages, but no longer than a day. A window that ends before the cursor was seen
+    already.
 
     Args:
-        inputs: The window and how many pages make a step.
+        inputs: The window, and the number of pages that make a step.
         pages: New pages since the cursor.
-        state: The job's memory.
-        enough: Whether the new pages can be judged at all. While they cannot the cursor stays, so that what came in
-            counts once there is more of it.
+        state: The job's memory; None takes no step.
+        enough: Whether the new pages suffice for a test. If not, the cursor stays and they count in the next step.
     """
     if state is None or not enough:
         return None

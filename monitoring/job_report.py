@@ -1,4 +1,9 @@
-"""What a monitoring job concluded, as a frozen record and as versioned JSON."""
+"""The report of one monitoring job: its checks, its status and its versioned JSON form.
+
+>>> report = JobReport("drift", "2026-02-09T00:00:00+00:00", "2026-02-10T00:00:00+00:00", ())
+>>> report.status, exit_code(report.status)
+(<Status.UNKNOWN: 'unknown'>, 3)
+"""
 
 from __future__ import annotations
 
@@ -10,45 +15,47 @@ from fairtag.base.errors import DataError
 from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
 from fairtag.base.types import SEVERITY, Status, worst
 
-__all__ = ["EXIT_CODES", "SCHEMA", "SEVERITY", "Check", "JobReport", "Status", "exit_code", "read_verdict", "worst"]
-
-SCHEMA = "fairtag.verdict/1"
-
-
+SCHEMA = "fairtag.job-report/1"
 EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.URGENT: 2, Status.UNKNOWN: 3}
+
+# The drift job puts the changes of RELATED_LEVELS into the detail of a failing PRICE_LEVEL check, under RELATED_CHANGES
+# (name of a level -> its change in the same component); the HTML report reads them to say who moved the price.
+PRICE_LEVEL = "price_level"
+RELATED_LEVELS = ("list_price_level", "reference_price_level", "unit_cost_level")
+RELATED_CHANGES = "related_changes"
 
 
 def exit_code(status: Status) -> int:
-    """0 pass, 1 warn, 2 page, 3 could not tell."""
+    """Exit code of a status: 0 pass, 1 warn, 2 urgent, 3 unknown."""
     return EXIT_CODES[status]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question and its answer.
+    """One check of a job and its result.
 
     Args:
-        name: The question, stable across runs: alerts and the runbook are keyed by it.
-        component: Where the answer is worst (a category, an edge, a group), empty when there is one component.
-        status: The answer.
-        summary: The answer in one sentence for a person.
-        value: What was measured.
-        reference: What it is held against, in the unit of ``value``.
-        change: ``value - reference``; ``low`` and ``high`` are its 90 % interval.
-        low: Lower end of the interval of ``change``.
-        high: Upper end.
+        name: Name of the check, stable across runs: alerts and the runbook use it as a key.
+        status: Result.
+        summary: The result in one sentence.
+        component: The component with the worst result (a category, a group), empty when there is only one component.
+        value: Measured value.
+        reference: Value expected, in the unit of ``value``.
+        change: ``value - reference``.
+        low: Lower end of the 90 % interval of ``change``.
+        high: Upper end of the 90 % interval of ``change``.
         warn_at: Size of change that warns, 0 for an invariant.
-        page_at: Size of change that pages.
+        urgent_at: Size of change that is urgent.
         unit: Unit of the figures.
-        n: Rows behind the answer.
-        since: Start of the run of windows in which the check has not passed (ISO), set from the state.
-        examples: Rows, items or values that show it.
-        detail: Whatever else a reader may want, as JSON values.
-        decides: False for an unknown that is listed and leaves the verdict to the others: a crossing of attributes
-            with too few customers. Only an unknown can be left out; what is surely wrong never is.
+        n: Number of rows measured.
+        since: Start of the first of the consecutive windows in which the check has failed (ISO), taken from the state.
+        examples: Rows, items or values that show the problem.
+        detail: Further figures as JSON values.
+        decides: Whether the check counts towards the status of its job. Only an unknown check may be left out, for
+            instance a crossing of attributes with too few customers; a known failure always counts.
 
     Raises:
-        ValueError: A check that says something is left out of the verdict.
+        ValueError: ``decides`` is false and the status is not unknown.
     """
 
     name: str
@@ -61,7 +68,7 @@ class Check:
     low: float | None = None
     high: float | None = None
     warn_at: float | None = None
-    page_at: float | None = None
+    urgent_at: float | None = None
     unit: str = ""
     n: int = 0
     since: str | None = None
@@ -71,21 +78,21 @@ class Check:
 
     def __post_init__(self) -> None:
         if not self.decides and self.status is not Status.UNKNOWN:
-            raise ValueError(f"{self.name}: {self.status} decides; only what is unknown can be left out of a verdict")
+            raise ValueError(f"{self.name} is {self.status}: only an unknown check may be left out of the job's status")
 
 
 @dataclass(frozen=True)
 class JobReport:
-    """The conclusion of one job over one window.
+    """The result of one job for one window.
 
     Args:
         job: drift, performance, fairness, quality or stock.
         start: Start of the window (ISO).
         end: End of the window (ISO).
-        checks: All questions; the status is the worst of those that decide, unknown when there are none.
-        model_versions: Models that priced the window, and ``model_folder`` the one it is held against.
-        intake: What was found while reading (counts).
-        detail: Tables and series for the report.
+        checks: All checks of the job.
+        model_versions: Models that priced the window.
+        intake: Counts of what was read and what was wrong with it.
+        detail: Tables and series for the HTML report.
     """
 
     job: str
@@ -98,28 +105,28 @@ class JobReport:
 
     @property
     def status(self) -> Status:
-        """The worst status of the checks that decide."""
+        """The most severe status of the checks that decide; unknown if there is none."""
         return worst(check.status for check in self.checks if check.decides)
 
     @property
     def failing(self) -> tuple[Check, ...]:
-        """Checks that decide and did not pass, worst first, biggest change first."""
+        """Checks that decide and did not pass: the most severe first, then the largest change."""
         failing = [check for check in self.checks if check.decides and check.status is not Status.PASS]
         return tuple(sorted(failing, key=lambda c: (SEVERITY.index(c.status), -abs(c.change or 0), c.name)))
 
     @property
     def not_judged(self) -> tuple[Check, ...]:
-        """Checks that are listed and do not decide."""
+        """Checks that are listed but do not decide."""
         return tuple(check for check in self.checks if not check.decides)
 
     @property
     def fingerprint(self) -> str:
-        """Digest of what is wrong with which model: equal for the same finding in the next window."""
-        found = sorted((check.name, check.status.value) for check in self.failing)
-        return sha256_text(canonical_json([self.job, list(self.model_versions), found]))
+        """Digest of the failing checks and the models: the same finding in the next window has the same digest."""
+        failing = sorted((check.name, check.status.value) for check in self.failing)
+        return sha256_text(canonical_json([self.job, list(self.model_versions), failing]))
 
     def as_json(self) -> dict[str, Any]:
-        """The versioned document."""
+        """The report as a versioned JSON document."""
         return {
             "schema": SCHEMA,
             "job": self.job,
@@ -134,23 +141,25 @@ class JobReport:
         }
 
     def save(self, path: Path) -> Path:
-        """Write the document atomically."""
+        """Write the JSON document atomically."""
         return write_json(path, self.as_json())
 
 
-def read_verdict(path: Path) -> JobReport:
-    """Read a verdict back.
+def read_report(path: Path) -> JobReport:
+    """Read a report written by :meth:`JobReport.save`.
 
     Raises:
-        DataError: The file is absent, of another schema, or says a status that its checks do not bear out.
+        DataError: The file is absent, has another schema, or its status contradicts its checks.
     """
     try:
         document = read_json(path)
         if document.get("schema") != SCHEMA:
-            raise DataError(f"{path}: schema {document.get('schema')!r}; this version reads {SCHEMA}")
+            raise DataError(
+                f"{path}: schema {document.get('schema')!r}; this version reads {SCHEMA}: run the job again"
+            )
         checks = tuple(_check(entry) for entry in document["checks"])
         window = document["window"]
-        verdict = JobReport(
+        report = JobReport(
             document["job"],
             window["start"],
             window["end"],
@@ -162,15 +171,19 @@ def read_verdict(path: Path) -> JobReport:
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: no verdict can be read ({type(error).__name__}: {error})") from error
-    if verdict.status.value != document["status"]:
-        raise DataError(f"{path}: it says {document['status']}, its checks say {verdict.status}; the file was altered")
-    return verdict
+        raise DataError(f"{path}: not a readable job report ({type(error).__name__}: {error})") from error
+    if report.status.value != document["status"]:
+        raise DataError(
+            f"{path}: the status is {document['status']}, but the checks give {report.status}: the file was altered"
+        )
+    return report
 
 
 def _check_json(check: Check) -> dict[str, Any]:
-    kept = {name: value for name, value in asdict(check).items() if value not in (None, (), {})}
-    return kept if not check.decides else {name: value for name, value in kept.items() if name != "decides"}
+    entry = {name: value for name, value in asdict(check).items() if value not in (None, (), {})}
+    if check.decides:
+        del entry["decides"]
+    return entry
 
 
 def _check(entry: dict[str, Any]) -> Check:

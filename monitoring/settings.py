@@ -1,24 +1,29 @@
-"""What a person may set about monitoring, frozen, read from the environment or a file.
+"""Settings of the monitoring jobs, read from the environment and from a YAML file.
 
-Every default says where it comes from; a deployment changes them with ``FAIRTAG_MONITORING_<NAME>`` or a YAML file.
+``FAIRTAG_MONITORING_<NAME>`` or a line in the file of ``--settings`` replaces a default. Each field carries its own
+description; ``python -m monitoring settings`` prints them as the table in docs/operations.md.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairtag.base.errors import ConfigError
-from monitoring.detect.evidence import Tolerance
+from fairtag.base.settings import explain
 
+PREFIX = "FAIRTAG_MONITORING_"
 INFINITY = float("inf")
 
-# Changes that a shop would act on. Prices are tight: 1 % in a whole category is money. Mixes of categories and words
-# follow the season and the news, and page only when they move as far as an outage does.
+# Check -> change that warns, change that is urgent: changes that a shop would act on. Prices are tight, because 1 %
+# in a whole category is money. The mix of categories and of words follows the season and the news, so that only a
+# change as large as an outage is urgent. Shares are in points, levels are log ratios, the query embedding is in
+# standard deviations.
 DRIFT: dict[str, tuple[float, float]] = {
     "similarity": (0.05, 0.15),
     "price_to_list": (0.05, 0.15),
@@ -49,74 +54,99 @@ PERFORMANCE: dict[str, tuple[float, float]] = {
 }
 
 
-class Settings(BaseSettings):
-    """Settings of all monitoring jobs.
+@dataclass(frozen=True)
+class Tolerance:
+    """Sizes of change that warn and that are urgent, in the unit of the measure; ``urgent`` may be infinite.
 
-    Args:
-        min_pages: Pages below which a window is too small to be judged.
-        increment_pages: New pages that the hourly detectors wait for before they take a step.
-        level: Error level of one look (no state), over all its checks.
-        page_days: Mean days between false pages of a job, at least.
-        warn_days: Mean days between false warnings of a job, at least.
-        spread_warn: Training's own day-to-day standard deviations that are tolerated before a warning.
-        spread_page: The same before a page.
-        least_effect_warn: Change of the whole shop's price level below which a category's own warns nobody: the change
-            of a category times its share of training's quotes.
-        least_effect_page: The same before a page: a category of 2 % of the quotes pages nobody below 15 %.
-        drift: Tolerances by measure.
-        performance: Tolerances by check.
-        sample_rows: Rows an Evidently report reads.
-        text_rows: Queries an Evidently text classifier reads.
-        embed_queries: Distinct queries that are embedded a window.
-        maturity_hours: Hours after a quote within which its purchase is reported.
-        stale_feature_hours: Age of a customer's features beyond which they are yesterday's.
-        stale_stock_hours: Age of the stock levels beyond which nobody can tell what lies on the shelf.
-        corridor_rho: Width of the corridor, where the model folder has no policy to say it.
-        group_min_impressions: Priced impressions below which a group is not judged (docs/pricing-model.md, section 7).
-        cross_attributes: How many attributes are crossed: 1 none, 2 pairs.
-        privacy_epsilon: Differential-privacy budget of the group means that the fairness job writes for a wider circle
-            (``fairness-private.json``), spent once a window; None writes none.
-        privacy_rows: Most quotes of one customer that count there.
-        privacy_bound: Largest ``|log(price / list)|`` there, from the policy's deepest discount, never from the data.
-        seed: Seed of samples and bootstraps.
-        runbook: Address of the runbook; checks append their anchor.
+    Raises:
+        ValueError: ``urgent`` is below ``warn``, or ``warn`` is negative.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FAIRTAG_MONITORING_", frozen=True, extra="forbid")
+    warn: float
+    urgent: float
 
-    min_pages: int = Field(default=100, ge=1)
-    increment_pages: int = Field(default=100, ge=1)
-    level: float = Field(default=0.01, gt=0, lt=0.5)
-    page_days: float = Field(default=1000.0, gt=0)
-    warn_days: float = Field(default=60.0, gt=0)
-    spread_warn: float = Field(default=2.0, ge=0)
-    spread_page: float = Field(default=3.0, ge=0)
-    least_effect_warn: float = Field(default=0.0002, ge=0)
-    least_effect_page: float = Field(default=0.003, ge=0)
-    drift: dict[str, tuple[float, float]] = Field(default_factory=lambda: dict(DRIFT))
-    performance: dict[str, tuple[float, float]] = Field(default_factory=lambda: dict(PERFORMANCE))
-    sample_rows: int = Field(default=50_000, ge=100)
-    text_rows: int = Field(default=2_000, ge=100)
-    embed_queries: int = Field(default=2_000, ge=0)
-    maturity_hours: float = Field(default=24.0, ge=0)
-    stale_feature_hours: float = Field(default=24.0, gt=0)
-    stale_stock_hours: float = Field(default=48.0, gt=0)
-    corridor_rho: float = Field(default=1.25, ge=1)
-    group_min_impressions: int = Field(default=1_000, ge=1)
-    cross_attributes: int = Field(default=2, ge=1, le=3)
-    privacy_epsilon: float | None = Field(default=None, gt=0)
-    privacy_rows: int = Field(default=20, ge=1)
-    privacy_bound: float = Field(default=0.5, gt=0)
-    seed: int = 0
-    runbook: str = "docs/operations.md"
+    def __post_init__(self) -> None:
+        if not 0 <= self.warn <= self.urgent:
+            raise ValueError(f"a tolerance needs 0 <= warn <= urgent; got warn {self.warn}, urgent {self.urgent}")
+
+
+class Settings(BaseSettings):
+    """Settings of all monitoring jobs; each field's description is its documentation."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    RENAMED: ClassVar[dict[str, str]] = {  # read by explain: former name -> present name
+        "page_days": "urgent_days",
+        "spread_page": "spread_urgent",
+        "least_effect_page": "least_effect_urgent",
+    }
+
+    min_pages: int = Field(100, ge=1, description="Pages below which a window is too small to tell anything.")
+    increment_pages: int = Field(
+        100, ge=1, description="New pages that the hourly detectors wait for before they take a step."
+    )
+    level: float = Field(
+        0.01, gt=0, lt=0.5, description="Error level of a single look (no `--state`), shared by all checks of a job."
+    )
+    urgent_days: float = Field(1000.0, gt=0, description="Mean days between false urgent alerts of a job, at least.")
+    warn_days: float = Field(60.0, gt=0, description="Mean days between false warnings of a job, at least.")
+    spread_warn: float = Field(
+        2.0, ge=0, description="Day-to-day standard deviations of training that are tolerated before a warning."
+    )
+    spread_urgent: float = Field(3.0, ge=0, description="The same before an urgent alert.")
+    least_effect_warn: float = Field(
+        0.0002,
+        ge=0,
+        description="Least effect on the whole shop's price level for a category to warn: "
+        "the category's change times its share of training's quotes.",
+    )
+    least_effect_urgent: float = Field(
+        0.003, ge=0, description="The same for an urgent alert: a category of 2 % of the quotes needs a change of 15 %."
+    )
+    drift: dict[str, tuple[float, float]] = Field(
+        default_factory=lambda: dict(DRIFT), description="Tolerances of the drift checks: `check: [warn, urgent]`."
+    )
+    performance: dict[str, tuple[float, float]] = Field(
+        default_factory=lambda: dict(PERFORMANCE),
+        description="Tolerances of the performance checks: `check: [warn, urgent]`.",
+    )
+    sample_rows: int = Field(50_000, ge=100, description="Rows that an Evidently report reads.")
+    text_rows: int = Field(2_000, ge=100, description="Queries that Evidently's text classifier reads.")
+    embed_queries: int = Field(2_000, ge=0, description="Distinct queries that are embedded for each window.")
+    maturity_hours: float = Field(
+        24.0, ge=0, description="Hours after a quote within which the shop reports its purchase."
+    )
+    stale_feature_hours: float = Field(24.0, gt=0, description="Age in hours from which a customer's features are old.")
+    stale_stock_hours: float = Field(48.0, gt=0, description="Age in hours from which stock levels are too old to use.")
+    corridor_rho: float = Field(
+        1.25, ge=1, description="Width of the corridor if the model folder has no policy that states it."
+    )
+    group_min_impressions: int = Field(
+        1_000,
+        ge=1,
+        description="Priced impressions below which a group is not assessed (docs/pricing-model.md, section 7).",
+    )
+    cross_attributes: int = Field(2, ge=1, le=3, description="Attributes that are crossed: 1 none, 2 pairs, 3 triples.")
+    privacy_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="Differential-privacy budget of `fairness-private.json`, spent once a window; unset: no file.",
+    )
+    privacy_rows: int = Field(20, ge=1, description="Most quotes of one customer that count in that file.")
+    privacy_bound: float = Field(
+        0.5,
+        gt=0,
+        description="Largest absolute log(price / list) in that file, from the policy's deepest discount.",
+    )
+    seed: int = Field(0, description="Seed of samples and bootstraps.")
+    runbook: str = Field("docs/operations.md", description="Address of the runbook; alerts append their section.")
 
     @field_validator("drift", "performance")
     @classmethod
-    def _known(cls, value: dict[str, tuple[float, float]], info: Any) -> dict[str, tuple[float, float]]:
+    def _complete(cls, value: dict[str, tuple[float, float]], info: Any) -> dict[str, tuple[float, float]]:
         defaults = DRIFT if info.field_name == "drift" else PERFORMANCE
         unknown = sorted(set(value) - set(defaults))
         if unknown:
-            raise ValueError(f"no check is called {', '.join(unknown)}; there are {', '.join(defaults)}")
+            raise ValueError(f"there is no check {', '.join(unknown)}; use {', '.join(defaults)}")
         for name, pair in value.items():
             try:
                 Tolerance(*pair)
@@ -125,16 +155,16 @@ class Settings(BaseSettings):
         return {**defaults, **value}
 
     def tolerance(self, name: str) -> Tolerance:
-        """Tolerance of a drift or performance check; a check nobody set pages never and warns at 5 %."""
+        """Tolerance of a drift or performance check; any other check warns at 5 % and is never urgent."""
         pair = self.drift.get(name) or self.performance.get(name) or (0.05, INFINITY)
         return Tolerance(*pair)
 
 
 def read_settings(path: Path | None = None) -> Settings:
-    """Settings of the environment, with a YAML file over them.
+    """Read the settings from the environment and, with precedence, from a YAML file.
 
     Raises:
-        ConfigError: A setting is unknown or outside what it may be, or the file cannot be read.
+        ConfigError: A setting is unknown or out of range, or the file cannot be read.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) if path is not None else {}
@@ -142,8 +172,24 @@ def read_settings(path: Path | None = None) -> Settings:
             raise ConfigError(f"{path}: the settings must be a mapping of names to values")
         return Settings(**(values or {}))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: the settings cannot be read ({error})") from error
+        raise ConfigError(f"{path}: cannot read the settings ({error})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"monitoring setting {where}: {first['msg']}; got {first['input']!r}") from error
+        raise ConfigError(
+            f"monitoring settings: {explain(error, Settings)}; `python -m monitoring settings` lists them all"
+        ) from error
+
+
+def settings_table() -> str:
+    """All settings and the default tolerances as two Markdown tables."""
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    lines += [
+        f"| `{name}` | {'below' if field.default_factory else _plain(field.default)} | {field.description} |"
+        for name, field in Settings.model_fields.items()
+    ]
+    lines += ["", "| check | warns at | urgent at |", "| --- | --- | --- |"]
+    lines += [f"| `{name}` | {warn:g} | {urgent:g} |" for name, (warn, urgent) in {**DRIFT, **PERFORMANCE}.items()]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> str:
+    return "unset" if value is None else f"{value:,g}" if isinstance(value, (int, float)) else f"`{value}`"

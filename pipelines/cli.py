@@ -147,8 +147,8 @@ def verify(
     """Check that a quote promises this customer this item at this price. Exit code 9: it does not."""
     from pipelines.endpoint import MODEL
     from pipelines.run_folder import RunFolder
+    from serving.page.quotes import key_settings, verify_quote
     from serving.protocol.client import RestClient
-    from serving.protocol.verification import key_settings, verify_quote
 
     signed = sys.stdin.read().strip() if quote == "-" else quote
     if url is not None:

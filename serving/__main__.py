@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--host", help="address to listen on")
     options.add_argument("--http-port", type=int, help="HTTP port, 0 for any")
     options.add_argument("--grpc-port", type=int, help="gRPC port, 0 for any, -1 for none")
-    options.add_argument("--helpers", type=int, help="processes that price pages beside the server's")
+    options.add_argument("--workers", type=int, help="processes that price pages beside the server's")
     options.add_argument("--drain-seconds", type=float, help="how long to serve on after SIGTERM")
     options.add_argument("--watch-seconds", type=float, help="how often to look for a new model folder, 0 never")
     options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")

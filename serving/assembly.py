@@ -17,19 +17,16 @@ from fairtag.model.decision import read_decision, require_accepted
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
-from serving.page.core import Core
-from serving.page.endpoint import Endpoint
-from serving.page.model_core import ModelCore
+from serving.page.core import Core, ModelCore, warm_up
+from serving.page.page_endpoint import Endpoint, ServedModel
 from serving.page.quotes import QuoteBook
-from serving.page.served_model import Generation
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.features import FeatureReader, ItemFeatureCache, UserFeatureClient
-from serving.stores.price_locks import MemoryPromises, Promises, RedisPromises
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
-from serving.warm import warm
-from serving.workers.worker_pool import Helpers
+from serving.workers.worker_pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
@@ -105,15 +102,15 @@ class Assembly:
         if settings.otlp_endpoint is not None:
             tracer, self._tracing = tracer_to(settings.otlp_endpoint, core.version, exporter)
         self.log = self._open_log()
-        self.promises = self._open_promises()
+        self.locks = self._open_locks()
         self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
-            self._generation(core),
+            self._served(core),
             users=self.users,
             book=self.book,
             log=self.log,
-            promises=self.promises,
+            locks=self.locks,
             executor=self._threads,
             aside=self._aside,
             metrics=metrics,
@@ -121,7 +118,7 @@ class Assembly:
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
-        metrics.watch("fairtag_helpers", lambda: [("alive", "gauge", float(self.endpoint.generation.helpers.alive))])
+        metrics.watch("fairtag_workers", lambda: [("alive", "gauge", float(self.endpoint.served.workers.alive))])
 
     def reload(self) -> bool:
         """Load the model folder again and serve it; requests in flight finish with the model they began with.
@@ -130,17 +127,17 @@ class Assembly:
             Whether another model serves now. A model folder that cannot be loaded leaves the old one serving.
         """
         with self._reload_turn:
-            old = self.endpoint.generation
+            old = self.endpoint.served
             try:
                 core = self._load_core(self.settings)
                 if core.version == old.core.version:
                     return False
-                new = self._generation(core)
+                new = self._served(core)
             except (FairtagError, OSError, ValueError) as error:
                 self.metrics.reloads.labels("failed").inc()
                 logger.warning("the new model folder was not loaded, the old one serves on: %s", type(error).__name__)
                 return False
-            self.endpoint.generation = new
+            self.endpoint.served = new
             old.items.stop()
             self.metrics.model.labels(old.core.version).set(0)  # removal is not for processes where Feast is imported
             self.metrics.model.labels(core.version).set(1)
@@ -157,12 +154,12 @@ class Assembly:
 
     async def close(self) -> None:
         """Write what the log holds and let everything go; after the last request."""
-        self.endpoint.generation.items.stop()
-        await self.endpoint.generation.helpers.close()
+        self.endpoint.served.items.stop()
+        await self.endpoint.served.workers.close()
         self.users.close()
         if not self.log.stop():
             logger.error("the quote log did not finish in time; its journal keeps what was left")
-        await self.promises.close()
+        await self.locks.close()
         self._encode_thread.shutdown(wait=False)
         self._threads.shutdown(wait=False)
         self._aside.shutdown(wait=False, cancel_futures=True)
@@ -184,7 +181,7 @@ class Assembly:
             loaded.result()
         return (None if reader is None else reader.result()), core.result()
 
-    def _generation(self, core: Core) -> Generation:
+    def _served(self, core: Core) -> ServedModel:
         """A model with its caches, warm."""
         settings = self.settings
         items = ItemFeatureCache(
@@ -195,24 +192,24 @@ class Assembly:
             self._encode_thread,
             largest=settings.batch_size,
             cache=EmbeddingCache(settings.query_cache),
-            ahead=AHEAD * (settings.threads + settings.helpers),
+            ahead=AHEAD * (settings.threads + settings.workers),
             observe=self.metrics.batch.observe,
         )
         load = partial(self._load_core, settings)
-        outcomes = self.metrics.helpers
-        helpers = Helpers(
-            settings.helpers, load, core.version, items.known, lambda outcome: outcomes.labels(outcome).inc()
+        outcomes = self.metrics.workers
+        workers = WorkerPool(
+            settings.workers, load, core.version, items.known, lambda outcome: outcomes.labels(outcome).inc()
         )
-        items.tell = helpers.update
+        items.tell = workers.update
         started = time.perf_counter()
         self._warm(core)
         items.start()
         logger.info("model %s is warm after %.1f s", core.version, time.perf_counter() - started)
-        return Generation(core, items, batcher, helpers)
+        return ServedModel(core, items, batcher, workers)
 
     def _warm(self, core: Core) -> None:
-        """Touch every path once, so that the first customer does not pay for it."""
-        warm(core)
+        """Use every path once, so that the first customer does not wait for it."""
+        warm_up(core)
         if self._reader is not None:
             try:
                 self._reader.user(WARM_USER)
@@ -226,7 +223,7 @@ class Assembly:
         settings = self.settings
         log = QuoteLog(
             settings.quote_log or str(settings.run_dir / "quotes"),
-            spool_dir=settings.run_dir / "spool",
+            journal_dir=settings.run_dir / "journal",
             rows=settings.quote_log_rows,
             seconds=settings.quote_log_seconds,
             capacity=settings.quote_log_queue,
@@ -234,12 +231,13 @@ class Assembly:
         log.start()
         return log
 
-    def _open_promises(self) -> Promises:
+    def _open_locks(self) -> PriceLockStore:
         settings = self.settings
-        if settings.promises_url is None:
-            return MemoryPromises()
-        breaker = self._new_breaker("promises")
-        return RedisPromises(settings.promises_url, settings.features.deadline_ms / 1000, breaker)
+        if settings.price_locks_url is None:
+            return MemoryPriceLockStore()
+        breaker = self._new_breaker("price_locks")
+        seconds = settings.features.deadline_ms / 1000
+        return RedisPriceLockStore(settings.price_locks_url, seconds, breaker, self.metrics.malformed_locks.inc)
 
     def _new_breaker(self, store: str) -> CircuitBreaker:
         features = self.settings.features

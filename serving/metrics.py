@@ -38,14 +38,26 @@ class Metrics:
         self.breaker = Gauge("fairtag_breaker_open", "1 while a store is not asked", ["store"], registry=registry)
         self.verified = Counter("fairtag_verified_quotes", "Quotes verified", ["outcome"], registry=registry)
         self.reloads = Counter("fairtag_model_reloads", "Model reloads", ["outcome"], registry=registry)
-        self.helpers = Counter("fairtag_helper", "Pages of helpers, and helpers", ["outcome"], registry=registry)
+        self.workers = Counter("fairtag_worker", "Pages of workers, and ended workers", ["outcome"], registry=registry)
+        self.malformed_locks = Counter(
+            "fairtag_malformed_price_locks", "Values of the price-lock store that could not be read", registry=registry
+        )
         self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in work", registry=registry)
         self.model = Gauge(
             "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
         )
 
-    def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float) -> None:
-        """Count one answered page (the V1 prediction)."""
+    def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float, cached: bool | None = None) -> None:
+        """Count one answered page.
+
+        Args:
+            page: The V1 prediction.
+            protocol: By which it was asked for.
+            seconds: What it took.
+            cached: Whether the embedding of its query was known, None without a query.
+        """
+        if cached is not None:
+            self.cache.labels("hit" if cached else "miss").inc()
         self.pages.labels(page["task"], protocol).inc()
         self.page.labels(page["task"]).observe(seconds)
         if page["degraded"] is not None:

@@ -95,7 +95,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.http_port = listener.getsockname()[1]
         http = self._http()
         grpc = await self._grpc()
-        self.assembly.endpoint.generation.helpers.start()
+        self.assembly.endpoint.served.workers.start()
         self.listening.set()
         spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
@@ -185,14 +185,14 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.model_folder)["version"]))
         except (ModelFolderError, OSError):
             return  # between two renames; the next look sees it whole
-        if version != self.assembly.endpoint.generation.core.version:
+        if version != self.assembly.endpoint.served.core.version:
             await self._reload()
 
     async def _reload(self) -> None:
-        """Serve the model folder anew; helpers of the old model end, and their pages are priced here."""
-        old = self.assembly.endpoint.generation.helpers
+        """Serve the model folder anew; workers of the old model end, and their pages are priced here."""
+        old = self.assembly.endpoint.served.workers
         if await asyncio.to_thread(self.assembly.reload):
-            self.assembly.endpoint.generation.helpers.start()
+            self.assembly.endpoint.served.workers.start()
             await old.close()
 
     def _hang_up(self) -> None:

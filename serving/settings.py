@@ -32,7 +32,7 @@ class FeatureSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_FEATURE_", frozen=True)
 
     repo: Path | None = Field(default=None, description="Folder of feature_store.yaml; none prices without users.")
-    deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features; for promises too.")
+    deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features or price locks.")
     readers: int = Field(default=4, ge=1, description="Reads of user features in flight at once.")
     breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a store's breaker.")
     breaker_seconds: float = Field(default=5.0, gt=0, description="How long the breaker stays open before one trial.")
@@ -65,13 +65,15 @@ class ServingSettings(KeySettings):
     http_port: int = Field(default=8080, ge=0, le=65_535)
     grpc_port: int = Field(default=8081, ge=-1, le=65_535, description="-1 serves no gRPC.")
     threads: int = Field(default=1, ge=1, description="Threads that price pages; they share one interpreter.")
-    helpers: int = Field(default=0, ge=0, description="Processes that price pages beside the server's: cores less one.")
+    workers: int = Field(default=0, ge=0, description="Processes that price pages beside the server's: cores less one.")
     encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
     batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
     quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
     api_keys_file: Path | None = Field(default=None, description="One accepted bearer key a line; none asks for none.")
-    promises_url: str | None = Field(default=None, description="redis:// of promised prices; none keeps them here.")
+    price_locks_url: str | None = Field(
+        default=None, description="redis:// of the price locks that replicas share; none keeps them in this process."
+    )
     quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; default under run_dir.")
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")

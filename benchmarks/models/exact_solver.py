@@ -18,8 +18,8 @@ from scipy.optimize import minimize
 
 from benchmarks.result import Result, Row
 from fairtag.solver.anchor import adam
+from fairtag.solver.page_arrays import Floats
 from fairtag.solver.page_solver import CHUNK_ITEMS, page_value, solve_pages
-from fairtag.solver.pages import Floats
 
 PAGE = 24  # items on a page, the size that is served
 ANCHOR_WEIGHT = 0.5  # lambda of the anchored pages

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from fairtag.page.pricing import PricedPage
+from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import UserContext
 from serving.page.batching import EmbeddingCache, MicroBatcher
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 BATCHED = "batched_fastapi"  # FastAPI with the endpoint's micro-batching: shows what the rest of the endpoint costs
 PEERS = ("fastapi", "litserve", "bentoml", "mlserver")
@@ -57,7 +57,7 @@ class Shop:
     def priced(self, query: str, vector: Any) -> PricedPage:
         """The priced page of an encoded query."""
         rows = self.core.retrieve(vector, query, GUEST, PAGE, self.core.market.stock)
-        return self.core.price(rows, vector, GUEST, self.core.market.rows(rows), 20_000)
+        return self.core.price(PageInputs(rows, vector, GUEST, 20_000, market=self.core.market.rows(rows)))
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The priced page of an encoded query, as JSON."""

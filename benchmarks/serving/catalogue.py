@@ -24,7 +24,7 @@ from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.training import train_encoder
 from fairtag.model.manifest import read_manifest, write_manifest
-from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, REFERENCE, SEARCH
+from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, ESTIMATES, SEARCH
 from fairtag.search.dense_index import choose_index, spread
 from fairtag.search.search_part import TEXTS, WORDS
 from fairtag.search.text_table import KINDS, TextTable
@@ -78,7 +78,7 @@ def enlarge_catalogue(small: Path, out: Path, items: int, seed: int = 0) -> Path
         order = np.argsort(ids.to_numpy(dtype=str), kind="stable")
         larger.assign(**{schema.ITEM_ID: ids}).iloc[order].to_parquet(folder / CATALOGUE, index=False)
         _repeat_embeddings(folder, rows[order], turn[order] > 0, rng)
-        for name in (DEMAND, REFERENCE):
+        for name in (DEMAND, ESTIMATES):
             _repeat_arrays(folder, name, rows[order], len(catalogue))
         _repeat_search(folder / SEARCH, rows[order], larger.iloc[order])
         asked = spread(customer_queries(small.parent))

@@ -25,13 +25,14 @@ from benchmarks.result import Result, Row
 from benchmarks.serving.catalogue import customer_queries, enlarge_catalogue, small_shop
 from benchmarks.serving.feature_reads import feature_rows
 from benchmarks.serving.load import LoadResult, LoadSpec, run_load
-from benchmarks.serving.servers import HELPERS, OURS, OURS_TWO, Arm, endpoint, start_peer, suspend_all
+from benchmarks.serving.servers import OURS, OURS_TWO, WORKERS, Arm, endpoint, start_peer, suspend_all
 from fairtag.base.tables import read_tables
 from fairtag.model.pricing_model import SEARCH
+from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from fairtag.search.dense_index import CODES, CodeIndex, spread
 from fairtag.search.similarity import top_k
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 FEW, BUSIEST = 8, 32  # requests in flight; at few the endpoint runs alone, as even idle servers take time from it
 PAGES_A_TURN = 20  # pages of one catalogue before the other has its turn
@@ -79,7 +80,7 @@ def run(peers: Path | None = None, work: Path | None = None, *, plan: Plan = FUL
         "The endpoint also signs, locks and logs every price; its parts, its model alone and the other servers do not.",
         "batched_fastapi is a bare FastAPI route with the endpoint's own micro-batching: it shows what validation, "
         "signing, price locks, logging and metrics cost on top.",
-        f"The endpoint prices in its own process and in {HELPERS} worker process beside it, LitServe in one worker "
+        f"The endpoint prices in its own process and in {WORKERS} worker process beside it, LitServe in one worker "
         "beside its HTTP process, the others in one process, as each documents. Two worker processes are compared with "
         "two workers of LitServe in a row of their own.",
         "While one server is loaded the others are stopped (SIGSTOP): an idle one can take a third of a core.",
@@ -110,7 +111,7 @@ def _parts_and_servers(model_folder: Path, tables: Path, folder: Path, plan: Pla
         for peer in (BATCHED, *((*PEERS, LITSERVE_TWO) if python else PEERS[:1])):
             command = sys.executable if peer in (BATCHED, PEERS[0]) or python is None else python
             arms[peer] = stack.enter_context(start_peer(peer, command, model_folder, folder))
-        arms[OURS_TWO] = stack.enter_context(endpoint(model_folder, folder, helpers=2, name=OURS_TWO))
+        arms[OURS_TWO] = stack.enter_context(endpoint(model_folder, folder, workers=2, name=OURS_TWO))
         measured = single.loads | _side_by_side(arms, queries[30_000:], plan)
         yield Row("cold_start_seconds", arms[OURS].start_seconds, unit="s", reference=15.0)
         yield from (
@@ -133,7 +134,7 @@ def _comparison(measured: dict[tuple[str, int], LoadResult], single: SingleServe
     yield from (Row(f"throughput_over_{name}", ours.throughput / peer.throughput) for name, peer in peers.items())
     if (LITSERVE_TWO, BUSIEST) in measured:
         two, theirs = measured[OURS_TWO, BUSIEST], measured[LITSERVE_TWO, BUSIEST]
-        yield Row("two_helpers_over_litserve_two_workers", two.throughput / theirs.throughput)
+        yield Row("two_workers_over_litserve_two_workers", two.throughput / theirs.throughput)
     for (name, level), load in measured.items():
         yield Row(f"{name}_p50_ms_c{level}", load.p50, unit="ms")
         yield Row(f"{name}_p99_ms_c{level}", load.p99, unit="ms")
@@ -179,7 +180,7 @@ def _parts(core: ModelCore, queries: Sequence[str]) -> dict[str, float]:
         encoded = time.perf_counter()
         rows = core.retrieve(vector, query, user, PAGE, core.market.stock)
         found = time.perf_counter()
-        core.price(rows, vector, user, core.market.rows(rows), 20_000)
+        core.price(PageInputs(rows, vector, user, 20_000, market=core.market.rows(rows)))
         times["encode"].append(encoded - started)
         times["search"].append(found - encoded)
         times["solve"].append(time.perf_counter() - found)
@@ -277,7 +278,7 @@ def _median(loads: Sequence[LoadResult]) -> LoadResult:
 
 def _page(core: ModelCore, query: str, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
     rows = core.retrieve(vector, query, GUEST, PAGE, core.market.stock)
-    core.price(rows, vector, GUEST, core.market.rows(rows), 20_000)
+    core.price(PageInputs(rows, vector, GUEST, 20_000, market=core.market.rows(rows)))
 
 
 def _timed(work: object, *arguments: object) -> float:

@@ -15,10 +15,10 @@ from benchmarks.peers.server import PAGE
 from benchmarks.result import Row
 from fairtag.base import schema
 from fairtag.base.tables import Tables
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.features import FeatureReader, ItemFeatureCache
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache
 
 READS = 100
 

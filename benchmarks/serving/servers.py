@@ -20,8 +20,8 @@ import psutil  # type: ignore[import-untyped]  # its stubs are a package of thei
 from benchmarks.peers.server import PAGE, PATHS, body_of
 from fairtag.base.errors import UnavailableError
 
-OURS, OURS_TWO = "fairtag", "fairtag_two_helpers"
-HELPERS = max(0, (os.cpu_count() or 1) - 1)  # worker processes, as the endpoint's documentation recommends
+OURS, OURS_TWO = "fairtag", "fairtag_two_workers"
+WORKERS = max(0, (os.cpu_count() or 1) - 1)  # worker processes, as the endpoint's documentation recommends
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def suspend_all(arms: Sequence[Arm]) -> Iterator[None]:
 
 @contextmanager
 def endpoint(
-    model_folder: Path, folder: Path, *, grpc: bool = False, helpers: int = HELPERS, name: str = OURS
+    model_folder: Path, folder: Path, *, grpc: bool = False, workers: int = WORKERS, name: str = OURS
 ) -> Iterator[Arm]:
     """The endpoint with its own run folder and worker processes, until the end of the block."""
     port, grpc_port = _free_port(), _free_port() if grpc else -1
@@ -88,10 +88,10 @@ def endpoint(
         "--host": "127.0.0.1",
         "--http-port": port,
     }
-    options |= {"--grpc-port": grpc_port, "--helpers": helpers, "--drain-seconds": 0, "--log-level": "WARNING"}
+    options |= {"--grpc-port": grpc_port, "--workers": workers, "--drain-seconds": 0, "--log-level": "WARNING"}
     line = [sys.executable, "-m", "serving", *(str(part) for option in options.items() for part in option)]
     with _started(name, line, port, "/v1/models/fairtag:predict", folder) as arm:
-        while f"\nfairtag_helpers_alive {float(helpers)}\n" not in httpx.get(f"{arm.address}/metrics").text:
+        while f"\nfairtag_workers_alive {float(workers)}\n" not in httpx.get(f"{arm.address}/metrics").text:
             time.sleep(0.1)  # they join a server that already answers
         yield replace(arm, grpc=f"127.0.0.1:{grpc_port}")
 

@@ -16,7 +16,7 @@ from benchmarks.peers.server import PAGE
 from benchmarks.result import Result, Row
 from benchmarks.serving.catalogue import enlarge_catalogue, small_shop
 from benchmarks.serving.load import LoadSpec, run_load
-from benchmarks.serving.servers import HELPERS, Arm, endpoint
+from benchmarks.serving.servers import WORKERS, Arm, endpoint
 
 SECONDS = 60.0
 ITEMS = 20_000
@@ -50,7 +50,7 @@ def run(seconds: float = SECONDS, work: Path | None = None) -> Result:
         Row("memory_growth", last / settled - 1.0, reference="at most 0.05"),
     )
     notes = (
-        f"{ITEMS:,} items, {HELPERS} worker process, {IN_FLIGHT} requests in flight, load generator on the same cores.",
+        f"{ITEMS:,} items, {WORKERS} worker process, {IN_FLIGHT} requests in flight, load generator on the same cores.",
         "Memory is that of all processes.",
     )
     return Result(rows, notes)

@@ -210,20 +210,20 @@ def quiet_rows(world: World, level: str, pages: int, days: int) -> list[Row]:
     monitors = HourlyMonitors(world.profile, world.groups)
     counts = {Status.URGENT: 0, Status.WARN: 0}
     active: set[tuple[str, Status]] = set()
-    answers = untold = 0
+    answers = unknown = 0
     for at in range(24 * days):
         checks = monitors.look(*world.hour(at, pages))
         answers += len(checks)
-        untold += sum(check.status is Status.UNKNOWN for check in checks)
+        unknown += sum(check.status is Status.UNKNOWN for check in checks)
         now = {(check.name, check.status) for check in checks if check.status in counts}
         for _, status in now - active:
             counts[status] += 1
         active = now
     unit = f"alerts in {days} days of hourly looks"
     return [
-        Row(f"quiet_pages_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
+        Row(f"quiet_urgent_{days}_days_{level}", counts[Status.URGENT], *_poisson(counts[Status.URGENT]), unit, "<= 1"),
         Row(f"quiet_warnings_{days}_days_{level}", counts[Status.WARN], *_poisson(counts[Status.WARN]), unit),
-        Row(f"quiet_untold_{days}_days_{level}", untold / answers, unit="share of answers that are unknown"),
+        Row(f"quiet_untold_{days}_days_{level}", unknown / answers, unit="share of answers that are unknown"),
     ]
 
 
@@ -238,7 +238,7 @@ def shock_rows(world: World, scenario: Scenario, level: str, pages: int, replica
         Row(f"power_{scenario.name}_{level}", seen / replications, float(interval.low), float(interval.high),
             f"share within {scenario.within} h", scenario.reference),
         Row(f"hours_{scenario.name}_{level}", *_median(alarms), "hours to the first alarm", scenario.reference),
-        Row(f"hours_to_page_{scenario.name}_{level}", *_median(urgent), "hours to the first urgent alert",
+        Row(f"hours_to_urgent_{scenario.name}_{level}", *_median(urgent), "hours to the first urgent alert",
             scenario.reference),
     ]  # fmt: skip
 

@@ -22,10 +22,10 @@ from fairtag.base.tables import Tables
 from fairtag.base.types import Status
 from fairtag.data import load
 from fairtag.profile.builder import Profile, build_profile
-from monitoring.detect.checks import Judge
+from monitoring.detect.checks import ChangeDetector
 from monitoring.detect.scan import scan
 from monitoring.job_report import Check
-from monitoring.jobs import drift_questions
+from monitoring.jobs import drift_checks
 from monitoring.settings import Settings
 
 MINOR = 100
@@ -165,13 +165,13 @@ def _checks_of(window: pd.DataFrame, profile: Profile, record: Record, stretch: 
     settings = Settings()
     found = scan([window], profile, seed=settings.seed, sums_only=True)
     hours = (stretch.end_time - stretch.start_time).total_seconds() / 3600
-    asked = [
-        question
-        for question in drift_questions.questions(found, profile, settings, hours)
-        if question.name not in record.silent
+    comparisons = [
+        comparison
+        for comparison in drift_checks.comparisons(found, profile, settings, hours)
+        if comparison.name not in record.silent
     ]
-    judge = Judge(settings, len(asked))
-    return [judge.answer(question) for question in asked]
+    detector = ChangeDetector(settings, len(comparisons))
+    return [detector.check(comparison) for comparison in comparisons]
 
 
 def counts(name: str, record: Record, found: dict[str, list[Check]]) -> list[Row]:

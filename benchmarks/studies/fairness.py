@@ -81,17 +81,17 @@ def demand_sample(planted: PlantedDemand, customers: int, items: int, seed: int)
 
 def audit_rows(gap: float, logs: int = LOGS) -> Iterator[Row]:
     """How often a planted gap raises an alarm, and how often its interval covers it."""
-    alarms = pages = covered = 0
+    alarms = urgent = covered = 0
     for seed in range(logs):
         quotes, groups = quote_log(seed, gap, USERS, VISITS)
         findings = audit(quotes, groups, seed=seed, limits=FAST).findings
         member = next(finding for finding in findings if finding.group == "b")
         alarms += any(finding.status in (Status.WARN, Status.URGENT) for finding in findings)
-        pages += any(finding.status is Status.URGENT for finding in findings)
+        urgent += any(finding.status is Status.URGENT for finding in findings)
         covered += member.low <= np.log1p(gap) <= member.high
     label = f"{gap:.0%}".replace("%", "pct")
     yield share_row(f"audit_alarm_at_{label}", alarms, logs)
-    yield share_row(f"audit_page_at_{label}", pages, logs)
+    yield share_row(f"audit_urgent_at_{label}", urgent, logs)
     yield share_row(f"audit_coverage_at_{label}", covered, logs, reference=FAST.confidence)
 
 

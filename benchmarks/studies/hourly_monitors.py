@@ -12,14 +12,14 @@ from fairtag.base import schema
 from fairtag.fairness.audit_limits import AuditLimits
 from fairtag.fairness.group_measures import AuditSample
 from fairtag.profile.builder import Profile
-from monitoring.detect.checks import Judge
+from monitoring.detect.checks import ChangeDetector
 from monitoring.detect.scan import scan
 from monitoring.detect.state import State
 from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
 from monitoring.job_report import Check
-from monitoring.jobs import drift_questions, performance
-from monitoring.jobs.fairness_checks import gap_of, gap_question
+from monitoring.jobs import drift_checks, performance
+from monitoring.jobs.fairness_checks import gap_comparison, gap_of
 from monitoring.settings import Settings
 
 BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
@@ -56,12 +56,12 @@ class HourlyMonitors:
     def _drift(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
         del outcomes
         found = scan([quotes], self.profile, cursor=BEGINNING, sums_only=True)
-        asked = drift_questions.questions(found, self.profile, self.settings, 1.0)
-        judge = Judge(self.settings, len(asked), 1.0, self._state("drift"))
-        return [judge.answer(question) for question in asked]
+        comparisons = drift_checks.comparisons(found, self.profile, self.settings, 1.0)
+        detector = ChangeDetector(self.settings, len(comparisons), 1.0, self._state("drift"))
+        return [detector.check(comparison) for comparison in comparisons]
 
     def _performance(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
-        self.waiting.append(performance.join(quotes, outcomes).frame)
+        self.waiting.append(performance.join_outcomes(quotes, outcomes).frame)
         frame = pd.concat(self.waiting, ignore_index=True)
         if int((frame[schema.QUANTITY] > 0).sum()) < performance.STEP_PURCHASES:
             return []  # as the job itself waits for more
@@ -69,18 +69,18 @@ class HourlyMonitors:
         now = frame[schema.TS].max().to_pydatetime()
         window = Window(BEGINNING, now, now)
         inputs = Inputs("", window, Path(), Path(), self.settings)
-        asked = performance.questions(frame, frame, self.profile, inputs)
-        judge = Judge(self.settings, len(asked), 1.0, self._state("performance"))
-        return [judge.answer(question) for question in asked]
+        comparisons = performance.comparisons(frame, frame, self.profile, inputs)
+        detector = ChangeDetector(self.settings, len(comparisons), 1.0, self._state("performance"))
+        return [detector.check(comparison) for comparison in comparisons]
 
     def _fairness(self, quotes: pd.DataFrame, outcomes: pd.DataFrame) -> list[Check]:
         del outcomes
         side = AuditSample.of(quotes, self.groups)
         attribute = str(self.groups[schema.ATTRIBUTE].iloc[0])
         changes = {group: gap_of(side, group) for group in side.names}
-        judge = Judge(self.settings, len(changes), 1.0, self._state("fairness"))
-        asked = [
-            gap_question(attribute, group, change, change, side.rows, group, AuditLimits())
+        detector = ChangeDetector(self.settings, len(changes), 1.0, self._state("fairness"))
+        comparisons = [
+            gap_comparison(attribute, group, change, change, side.rows, group, AuditLimits())
             for group, change in changes.items()
         ]
-        return [judge.answer(question) for question in asked]
+        return [detector.check(comparison) for comparison in comparisons]

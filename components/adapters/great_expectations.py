@@ -19,7 +19,7 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from components.adapters.suites import ROW, UNIQUE_KEY, Prepared, prepare
+from components.adapters.suites import REFERENCE, ROW, UNIQUE_KEY, Prepared, prepare
 from components.adapters.validation_report import (
     KNOWN_COLUMN,
     NOT_EMPTY,
@@ -31,6 +31,7 @@ from components.adapters.validation_report import (
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
 from fairtag.base.files import directory_atomic, read_json, write_atomic
+from fairtag.base.money import Currency
 from fairtag.base.tables import METADATA
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
 BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
 SEPARATOR = "\x1f"
 MAX_QUARANTINED = 0.05  # share of a table's rows; more than this is a broken export rather than a few broken rows
+# Fewer broken rows refuse a table too, where they are no noise: one kind of mistake all over the table.
+SYSTEMATIC_ROWS = 10  # fewer are a few broken rows, whatever they have in common
+SYSTEMATIC_SHARE = 0.01  # of the rows broken by one rule ...
+SYSTEMATIC_KIND = 0.9  # ... that breaks nearly all rows that are broken at all
+SYSTEMATIC_GROUPS = 0.5  # of the pages, orders or items hit by one rule, where they have several rows each
+UNKNOWN_REFERENCES = 0.9  # of the rows pointing at nothing: the two tables name things differently
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
@@ -57,6 +64,7 @@ def validate_tables(
     out: Path,
     *,
     max_quarantined: float = MAX_QUARANTINED,
+    coin: Currency | None = None,
     spark: SparkSession | None = None,
 ) -> tuple[dict[str, pd.DataFrame], ValidationReport]:
     """Check raw tables against the contract and write what was found under ``out``.
@@ -65,7 +73,9 @@ def validate_tables(
         frames: Raw tables by name; types need not be set yet.
         out: Folder, replaced whole: ``report.html``, ``report.json``, ``quarantine/<table>.parquet`` and ``docs/``
             (Great Expectations' own pages).
-        max_quarantined: A table is refused when a greater share of its rows breaks a critical rule.
+        max_quarantined: A table is refused when a greater share of its rows breaks a critical rule, and with fewer
+            rows where they show one mistake made throughout.
+        coin: Currency of the shop, whose smallest coin every charged price must reach.
         spark: Session that the same suites are run on; in this process without. Values are read here in both cases.
 
     Returns:
@@ -79,7 +89,7 @@ def validate_tables(
             frame = frames.get(table.name)
             if frame is None and not table.required:
                 continue
-            checked = _check(context, table, _raw(frame, table), accepted, max_quarantined, spark)
+            checked = _check(context, table, _raw(frame, table), accepted, max_quarantined, coin, spark)
             accepted[table.name] = checked.accepted
             reports.append(checked.report)
             if len(checked.quarantine):
@@ -131,12 +141,14 @@ def _check(
     raw: pd.DataFrame,
     accepted: Mapping[str, pd.DataFrame],
     max_quarantined: float,
+    coin: Currency | None,
     spark: SparkSession | None,
 ) -> Checked:
-    prepared = prepare(table, raw, accepted, numbered=spark is not None)
+    prepared = prepare(table, raw, accepted, numbered=spark is not None, coin=coin)
     results = _run(context, table.name, prepared, spark).results
     broken: dict[int, list[str]] = {}
     findings: list[Finding] = []
+    systematic = ""
     for outcome in results:
         if outcome.success:
             continue
@@ -146,7 +158,11 @@ def _check(
         if finding.severity == "critical":
             for row in _without_first_copy(raw, rows, table.key) if finding.rule == UNIQUE_KEY else rows:
                 broken.setdefault(row, []).append(f"{finding.column}: {finding.rule}")
+            systematic = systematic or _everywhere(table, raw, finding, rows)
+        elif finding.rule.startswith(REFERENCE) and finding.count > UNKNOWN_REFERENCES * len(raw):
+            systematic = systematic or _mistake(table, finding, f"{finding.count:,} of {len(raw):,} rows")
     block = _block(table.name, findings, len(broken), len(raw), max_quarantined)
+    block = block or systematic or _one_kind(table, findings, len(broken), len(raw))
     report = TableReport(table.name, len(raw), len(results), len(broken), tuple(findings), block)
     good = raw.drop(index=list(broken)).reset_index(drop=True)
     return Checked(good, _labelled(raw, broken), report)
@@ -221,6 +237,33 @@ def _block(table: str, findings: list[Finding], bad: int, rows: int, max_quarant
             f"most of them ({worst.count:,}) break '{worst.rule}' of {worst.column}, such as {list(worst.examples)}"
         )
     return ""
+
+
+def _everywhere(table: schema.Table, raw: pd.DataFrame, finding: Finding, rows: list[int]) -> str:
+    """Why a critical rule that is broken on most pages, orders or items refuses the table; empty where it does not."""
+    group = table.key[0]
+    if finding.rule == UNIQUE_KEY or len(rows) < SYSTEMATIC_ROWS or group not in raw:
+        return ""
+    groups, hit = raw[group].nunique(), raw.loc[rows, group].nunique()
+    if groups == len(raw) or hit <= SYSTEMATIC_GROUPS * groups:
+        return ""
+    return _mistake(table, finding, f"{hit:,} of {groups:,} values of {group}")
+
+
+def _one_kind(table: schema.Table, findings: list[Finding], bad: int, rows: int) -> str:
+    """Why broken rows of nearly one kind refuse the table; empty where they are few or of several kinds."""
+    kinds = [f for f in findings if f.severity == "critical" and f.rule != UNIQUE_KEY]
+    worst = max(kinds, key=lambda f: f.count, default=None)
+    if worst is None or worst.count < max(SYSTEMATIC_ROWS, SYSTEMATIC_SHARE * rows, SYSTEMATIC_KIND * bad):
+        return ""
+    return _mistake(table, worst, f"{worst.count:,} of {rows:,} rows")
+
+
+def _mistake(table: schema.Table, finding: Finding, where: str) -> str:
+    return (
+        f"{table.name}: {finding.column} breaks '{finding.rule}' in {where}, such as {list(finding.examples)}: "
+        "one mistake made throughout, not a few broken rows; correct the export"
+    )
 
 
 def _labelled(raw: pd.DataFrame, broken: dict[int, list[str]]) -> pd.DataFrame:

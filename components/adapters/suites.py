@@ -26,11 +26,15 @@ from great_expectations.expectations.expectation import Expectation
 
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN
 from fairtag.base import schema
+from fairtag.base.money import Currency
 from fairtag.base.values import read_values
 
 UNIQUE_KEY = "unique key"
+REFERENCE = "exists in "  # begins the rule of a reference
+CHARGED = (schema.LIST_PRICE, schema.PRICE)  # what customers pay: at least one coin
 ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column
 LIST_KINDS = ("ids", "numbers")
+ROUNDING = 1e-9  # relative error of a coin in binary
 BOUNDED_KINDS = ("money", "number", "integer", "share")
 
 
@@ -53,7 +57,12 @@ class Prepared:
 
 
 def prepare(
-    table: schema.Table, raw: pd.DataFrame, accepted: Mapping[str, pd.DataFrame], *, numbered: bool
+    table: schema.Table,
+    raw: pd.DataFrame,
+    accepted: Mapping[str, pd.DataFrame],
+    *,
+    numbered: bool,
+    coin: Currency | None = None,
 ) -> Prepared:
     """The suite of a table and the columns it looks at.
 
@@ -62,6 +71,7 @@ def prepare(
         raw: The table as given.
         accepted: Tables checked before, with the rows that were accepted: a reference must point at one of them.
         numbered: Whether rows are numbered by the column :data:`ROW`.
+        coin: Currency of the shop: what customers pay is at least its smallest coin. Not checked when None.
     """
     prepared = Prepared(raw)
     if numbered:
@@ -72,6 +82,8 @@ def prepare(
     for name in map(str, raw.columns):
         if name in table.names:
             _expect_column(prepared, table.column(name))
+            if coin is not None and name in CHARGED:
+                _expect_coin(prepared, name, coin)
         else:
             prepared.columns[name] = raw[name].map(str)
     _expect_across(prepared, table, accepted)
@@ -123,6 +135,40 @@ def _expect_column(prepared: Prepared, column: schema.Column) -> None:
         )
 
 
+def _expect_coin(prepared: Prepared, name: str, coin: Currency) -> None:
+    """What customers pay is at least one coin: less would be rounded to nothing and given away."""
+    flag = f"{name} is at least a coin"
+    amount = prepared.columns[name]
+    prepared.columns[flag] = ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING)))
+    prepared.expect(
+        ExpectColumnValuesToBeInSet,
+        f">= {coin.smallest:g} {coin.code}, the smallest coin",
+        (name,),
+        column=flag,
+        value_set=[True],
+        severity="critical",
+    )
+
+
+def _expect_lengths(prepared: Prepared, table: schema.Table, pair: schema.SameLength) -> None:
+    flag = f"{pair.second} is as long as {pair.first}"
+    pairs = (prepared.raw[pair.first], prepared.raw[pair.second])
+    absent = pairs[0].isna() | pairs[1].isna()  # a rule of its own
+    first, second = (
+        read_values(raw, table.column(name))[0] for raw, name in zip(pairs, (pair.first, pair.second), strict=True)
+    )
+    same = [one is None or other is None or len(one) == len(other) for one, other in zip(first, second, strict=True)]
+    prepared.columns[flag] = absent | pd.Series(same, index=prepared.raw.index, dtype=bool)
+    prepared.expect(
+        ExpectColumnValuesToBeInSet,
+        f"same length as {pair.first}",
+        (pair.first, pair.second),
+        column=flag,
+        value_set=[True],
+        severity="critical",
+    )
+
+
 def _range(column: schema.Column) -> str:
     low = f"> {column.above:g}" if column.above is not None else ""
     low = low or (f">= {column.minimum:g}" if column.minimum is not None else "")
@@ -152,6 +198,9 @@ def _expect_across(prepared: Prepared, table: schema.Table, accepted: Mapping[st
                 ignore_row_if="either_value_is_missing",
                 severity=order.severity,
             )
+    for pair in table.lengths:
+        if present.issuperset((pair.first, pair.second)):
+            _expect_lengths(prepared, table, pair)
     for reference in table.references:
         if reference.column in present:
             _expect_reference(prepared, reference, accepted.get(reference.table, pd.DataFrame()))
@@ -166,7 +215,7 @@ def _expect_reference(prepared: Prepared, reference: schema.Reference, target: p
     prepared.columns[flag] = values.isin(known) | values.isna()
     prepared.expect(
         ExpectColumnValuesToBeInSet,
-        f"exists in {reference.table}",
+        f"{REFERENCE}{reference.table}",
         (reference.column,),
         column=flag,
         value_set=[True],

@@ -113,7 +113,8 @@ class ValidationReport:
             DataError: Too many rows break critical rules, or a column is outside the contract.
         """
         for table in self.blocked:
-            worst = max((f for f in table.findings if f.severity == "critical"), key=lambda f: f.count)
+            critical = [finding for finding in table.findings if finding.severity == "critical"]
+            worst = max(critical or table.findings, key=lambda f: f.count)
             error = MissingDataError if worst.rule in (REQUIRED_COLUMN, NOT_EMPTY) else DataError
             raise error(
                 table.block,

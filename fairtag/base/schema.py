@@ -117,6 +117,14 @@ class Order:
 
 
 @dataclass(frozen=True)
+class SameLength:
+    """Two lists of a row that belong together element by element."""
+
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
 class Reference:
     """A column whose values must exist in another table."""
 
@@ -135,6 +143,7 @@ class Table:
     orders: tuple[Order, ...] = ()
     references: tuple[Reference, ...] = ()
     required: bool = True
+    lengths: tuple[SameLength, ...] = ()
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError when the table has none."""
@@ -191,6 +200,7 @@ USERS = Table(
         Column(HISTORY_ITEMS, "ids"),
         Column(HISTORY_AGE_DAYS, "numbers", "days"),
     ),
+    lengths=(SameLength(HISTORY_ITEMS, HISTORY_AGE_DAYS),),
 )
 
 IMPRESSIONS = Table(

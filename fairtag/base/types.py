@@ -14,7 +14,7 @@ class Status(StrEnum):
 
     PASS = "pass"  # noqa: S105  # a status, not a password
     WARN = "warn"
-    URGENT = "page"
+    URGENT = "urgent"
     UNKNOWN = "unknown"
 
 

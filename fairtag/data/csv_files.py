@@ -47,6 +47,7 @@ _BOMS = (  # the longer first: that of UTF-32 begins with that of UTF-16
 )
 _SEP_LINE = re.compile(r"^sep=(.)\r?\n", re.IGNORECASE)
 _AMOUNT = re.compile(r"(?P<before>[^\d+\-.,]*)(?P<number>[-+]?\d[\d.,'\u00a0\u202f ]*)(?P<after>\D*)")
+STRAY = 0.02  # share of values with the other decimal sign that are stray rows, for validation to name
 _GROUPS = r"\d{{1,3}}(?:{mark}\d{{3}})+"
 
 
@@ -229,7 +230,7 @@ def _plain_numbers(
     written = {name: _amounts(frame[name]) for name in numbers}
     sign = decimal or _decimal_sign(path, written, separator)
     for name, amounts in written.items():
-        plain = {given: given if amount is None else _plain_number(amount, sign) for given, amount in amounts.items()}
+        plain = {given: _plain_number(given, amount, sign) for given, amount in amounts.items()}
         frame[name] = frame[name].map(plain).mask(frame[name].isna(), other=cast(Any, None))
     return frame, sign
 
@@ -253,27 +254,28 @@ def _decimal_sign(
     Raises:
         DataError: Each of the two signs is the only possible one somewhere, or all numbers can be read both ways.
     """
-    shown: dict[str, tuple[str, str]] = {}  # evidence for a sign: column and value
-    unclear: tuple[str, str] | None = None
+    shown: dict[str, list[tuple[str, str]]] = {".": [], ",": [], "?": []}  # column and value, by what they show
     for column, amounts in written.items():
         for given, amount in amounts.items():
             sign = _sign_of(amount or "")
             if sign == "?" and "." in (amount or "") and separator == ",":
                 sign = "."  # a comma for the fraction would have to stand in quotes in every row
-            if sign == "?":
-                unclear = unclear or (column, given)
-            elif sign:
-                shown.setdefault(sign, (column, given))
-    if len(shown) == 2:
-        (one, first), (_, second) = shown["."], shown[","]
-        message = f"{path}: {first!r} in {one} has a decimal point and {second!r} in {shown[','][0]} a decimal comma"
+            if sign:
+                shown[sign].append((column, given))
+    points, commas = len(shown["."]), len(shown[","])
+    if min(points, commas) > STRAY * max(points, commas):
+        (one, point), (other, comma) = shown["."][0], shown[","][0]
         raise DataError(
-            f"{message}; write one of them throughout", table=path.name, column=one, rule="one decimal sign"
+            f"{path}: {point!r} in {one} has a decimal point and {comma!r} in {other} a decimal comma; "
+            "write one of them throughout",
+            table=path.name,
+            column=one,
+            rule="one decimal sign",
         )
-    if shown:
-        return "." if "." in shown else ","
-    if unclear:
-        column, given = unclear
+    if points or commas:
+        return "." if points > commas else ","
+    if shown["?"]:
+        column, given = shown["?"][0]
         message = f"{path}: {given!r} in {column} can be a fraction or thousands, and no other number of the file tells"
         raise DataError(
             f'{message}; say which in metadata.json: {{"csv": {{"decimal": "."}}}} or {{"csv": {{"decimal": ","}}}}',
@@ -300,11 +302,11 @@ def _sign_of(amount: str) -> str:
     return "?" if grouped and not digits.startswith("0") else mark
 
 
-def _plain_number(amount: str, sign: Literal[".", ","] | None) -> str:
-    """A number with a decimal point and nothing between thousands."""
-    if sign is None or sign == ".":
-        return amount.replace(",", "")
-    return amount.replace(".", "").replace(",", ".")
+def _plain_number(given: str, amount: str | None, sign: Literal[".", ","] | None) -> str:
+    """A number with a decimal point and nothing between thousands; as given where it is none of the file's kind."""
+    if amount is None or _sign_of(amount) not in ("", "?", sign or "."):
+        return given
+    return amount.replace(".", "").replace(",", ".") if sign == "," else amount.replace(",", "")
 
 
 def _unreadable(path: Path, why: str) -> DataError:

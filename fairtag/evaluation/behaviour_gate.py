@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from fairtag.base import schema
 from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import ShadowPage, user_of
-from fairtag.page.pricing import price_page
+from fairtag.page.pricing import PageInputs, price_page
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import MarketContext, UserContext
 
@@ -20,25 +20,14 @@ PAGES = 60  # pages tried: each is solved five times
 COST_STEP = 1.1  # factor on one item's cost
 
 
-@dataclass(frozen=True)
-class Request:
-    """One page to try things on."""
-
-    rows: NDArray[np.int64]
-    vector: NDArray[np.float32] | None
-    user: UserContext
-    market: MarketContext
-    epoch: int
-
-
 def requests(
     model: PricingModel, pages: Sequence[ShadowPage], vectors: dict[str, NDArray[np.float32]]
-) -> list[Request]:
-    """The first pages as requests."""
+) -> list[PageInputs]:
+    """The inputs of the first pages, to be varied."""
     return [
-        Request(
+        PageInputs(
             rows=np.array([model.row_of[item] for item in shadow.logged[schema.ITEM_ID]], dtype=np.int64),
-            vector=vectors.get(shadow.query) if shadow.query else None,
+            embedding=vectors.get(shadow.query) if shadow.query else None,
             user=user_of(shadow.logged.iloc[0], shadow.page.jurisdiction),
             market=MarketContext.of(shadow.logged),
             epoch=shadow.page.epoch,
@@ -47,7 +36,7 @@ def requests(
     ]
 
 
-def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[Request]) -> list[GateResult]:
+def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[PageInputs]) -> list[GateResult]:
     """Within bounds; a dearer item is not made cheaper; one who opts out is priced as nobody in particular."""
     return [
         _none("within_bounds", "no price outside its bounds or above what list allows", _out_of_bounds(model, pages)),
@@ -75,32 +64,30 @@ def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[in
     return broken, len(items)
 
 
-def _cheaper_when_dearer(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+def _cheaper_when_dearer(model: PricingModel, tried: Sequence[PageInputs]) -> tuple[int, int]:
     broken = 0
     for number, request in enumerate(tried):
         place = number % len(request.rows)
-        before = _solved(model, request, request.market)[place]
-        cost = request.market.unit_cost.copy()
+        market = request.market or model.market.rows(request.rows)
+        before = _solved(model, request, market)[place]
+        cost = market.unit_cost.copy()
         cost[place] *= COST_STEP
-        after = _solved(model, request, replace(request.market, unit_cost=cost))[place]
+        after = _solved(model, request, replace(market, unit_cost=cost))[place]
         broken += bool(after < before - 1e-9)  # NaN, an item that left the menu for its list price, is no fall
     return broken, len(tried)
 
 
-def _solved(model: PricingModel, request: Request, market: MarketContext) -> NDArray[np.float64]:
-    problem = page_problem(model, request.rows, request.vector, request.user, market=market)
+def _solved(model: PricingModel, request: PageInputs, market: MarketContext) -> NDArray[np.float64]:
+    problem = page_problem(model, request.rows, request.embedding, request.user, market=market)
     return np.asarray(problem.solve().y * problem.r, dtype=np.float64)
 
 
-def _opt_out_gaps(model: PricingModel, tried: Sequence[Request]) -> tuple[int, int]:
+def _opt_out_gaps(model: PricingModel, tried: Sequence[PageInputs]) -> tuple[int, int]:
     broken, prices = 0, 0
     for request in tried:
         known = replace(request.user, opted_out=True)
         guest = UserContext(opted_out=True, jurisdiction=request.user.jurisdiction)
-        one, other = (
-            price_page(model, request.rows, request.vector, user, epoch=request.epoch, market=request.market)
-            for user in (known, guest)
-        )
+        one, other = (price_page(model, replace(request, user=user)) for user in (known, guest))
         broken += sum(a.price_minor != b.price_minor for a, b in zip(one.items, other.items, strict=True))
         prices += len(one.items)
     return broken, prices

@@ -8,21 +8,20 @@ from functools import partial
 
 import numpy as np
 
-from fairtag.evaluation.behaviour_gate import Request
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.model.decision import GateResult
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.pricing import price_page
+from fairtag.page.pricing import PageInputs, price_page
 
 REPEATS = 30  # queries encoded one by one
 
 
 def budget_gates(
-    model: PricingModel, tried: Sequence[Request], queries: Sequence[str], limits: EvaluationLimits
+    model: PricingModel, tried: Sequence[PageInputs], queries: Sequence[str], limits: EvaluationLimits
 ) -> list[GateResult]:
     """Time to price a page, time to encode a query, size of the model folder."""
     size = float(sum(entry["bytes"] for entry in model.manifest["files"].values()))
-    pages = [_milliseconds(partial(_price, model, request)) for request in tried]
+    pages = [_milliseconds(partial(price_page, model, request)) for request in tried]
     encodes = [_milliseconds(partial(model.encoder.encode, [query], "query")) for query in list(queries)[:REPEATS]]
     return [
         _below("page_milliseconds", "95th percentile of pricing a page", pages, 0.95, limits.price_milliseconds),
@@ -35,10 +34,6 @@ def budget_gates(
             threshold=limits.model_bytes,
         ),
     ]
-
-
-def _price(model: PricingModel, request: Request) -> object:
-    return price_page(model, request.rows, request.vector, request.user, epoch=request.epoch, market=request.market)
 
 
 def _milliseconds(work: Callable[[], object]) -> float:

@@ -23,8 +23,8 @@ from fairtag.fairness.proxy import proxy_check
 from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import JURISDICTION, sample_pages, until_lawful, user_of
-from fairtag.page.pricing import price_page
-from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.page.pricing import PageInputs, price_page
+from fairtag.page.quote_rows import Record, quote_frame, quote_record
 from fairtag.policy.context import MarketContext
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.policy.guardrails import GuardrailLimits
@@ -68,23 +68,27 @@ def crossed_quotes(
     users = users.sample(min(limits.audit_users, len(users)), random_state=seed)
     ts = pd.Timestamp(known[schema.TS].max()) + until_lawful(known[schema.TS], JURISDICTION)
     day = model.policy.epoch_of(ts.timestamp())
-    rows: list[dict[str, Any]] = []
+    records: list[Record] = []
     for number, (page_id, logged) in enumerate(pages.groupby(schema.PAGE_ID, sort=True)):
         query = logged[schema.QUERY].iloc[0] or None
         items = np.array([model.row_of[item] for item in logged[schema.ITEM_ID]], dtype=np.int64)
         market = MarketContext.of(logged)
         for _, user in users.iterrows():
-            page = price_page(
-                model,
-                items,
-                vectors.get(query) if query else None,
-                user_of(user, JURISDICTION),
-                market=market,
-                epoch=day + number,
+            inputs = PageInputs(
+                items, vectors.get(query) if query else None, user_of(user, JURISDICTION), day + number, market=market
             )
             who = str(user[schema.USER_ID])
-            rows += quote_rows(page, quote_id=f"{page_id}/{who}", ts=ts, task="search", user_key=who, query=query)
-    return quote_frame(rows)
+            records.append(
+                quote_record(
+                    price_page(model, inputs),
+                    quote_id=f"{page_id}/{who}",
+                    ts=ts.value // 1_000,
+                    task="search",
+                    user_key=who,
+                    query=query,
+                )
+            )
+    return quote_frame(records)
 
 
 def audit_shadow(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:

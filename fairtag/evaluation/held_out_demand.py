@@ -85,8 +85,8 @@ def make_trial(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
             rows, vectors, model.embeddings, model.row_of, alpha=model.policy.intent_alpha
         ),
         behaviour=rows[list(schema.USER_PRICING_FEATURES)].to_numpy(dtype=np.float64),
-        r=reference_price(model.reference.f[item], listed, competitor, model.policy.reference_weights),
-        cost=counted_cost(MarketContext.of(rows), model.reference.sales_rate[item])[0],
+        r=reference_price(model.estimates.f[item], listed, competitor, model.policy.reference_weights),
+        cost=counted_cost(MarketContext.of(rows), model.estimates.sales_rate[item])[0],
         on_sale=in_stock.to_numpy(dtype=bool),
         half=halves(rows[schema.USER_ID]),
         customer=pd.factorize(rows[schema.USER_ID])[0].astype(np.int64),

@@ -76,10 +76,8 @@ def score_prices(model: PricingModel) -> PriceAccuracy:
     medians = catalogue[~unseen].groupby(schema.CATEGORY)[schema.LIST_PRICE].median()
     overall = float(np.median(listed[~unseen])) if (~unseen).any() else float("nan")
     median = catalogue[schema.CATEGORY].map(medians).fillna(overall).to_numpy(dtype=np.float64)
-    reference = model.reference
-    return PriceAccuracy(
-        listed[unseen], reference.f[unseen], reference.f_low[unseen], reference.f_high[unseen], median[unseen]
-    )
+    found = model.estimates
+    return PriceAccuracy(listed[unseen], found.f[unseen], found.f_low[unseen], found.f_high[unseen], median[unseen])
 
 
 def price_gates(prices: PriceAccuracy, coverage: float, slack: float, seed: int) -> list[GateResult]:

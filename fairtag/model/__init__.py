@@ -1,1 +1,1 @@
-"""A trained model from its tables to one verified folder, and the decision about it."""
+"""The model folder, its manifest, and the decision about it."""

@@ -1,7 +1,7 @@
 """The decision document: may this model be registered, deployed and served?
 
-The document alone carries the safety property, in every mode of running: whatever moves a model calls
-:func:`require_accepted` with the model folder in hand, and the digests decide.
+Every step that moves a model calls :func:`require_accepted` with the document and the model folder. The document alone
+carries this safety property, however the pipeline is run.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ PASSING: tuple[GateStatus, ...] = ("pass", "not applicable")
 
 @dataclass(frozen=True)
 class GateResult:
-    """One condition a challenger must meet.
+    """Result of one gate, a condition that a challenger must meet.
 
     Args:
-        name: What is judged.
-        value: The measured figure, None when it could not be measured.
+        name: Name of the gate.
+        value: The measured figure; None if it could not be measured.
         rule: The condition in words, with its thresholds.
-        status: ``could not tell`` never passes; ``not applicable`` passes and its note says why.
-        threshold: The figure the value is held against.
+        status: ``could not tell`` does not pass; ``not applicable`` passes, and the note gives the reason.
+        threshold: The figure with which the value is compared.
         low: Lower end of the value's interval.
         high: Upper end of the value's interval.
-        note: What a reader must know about this figure.
+        note: What a reader must know about the figure.
     """
 
     name: str
@@ -53,20 +53,25 @@ def make_decision(
     gates: Sequence[GateResult],
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Build the document; it is accepted when every gate passes, and its hash covers all of it.
+    """Build the document: accepted if every gate passes, with a hash over all of it.
 
     Args:
         challenger: ``version`` and ``model_digest`` of the model on trial.
-        champion: The same of the model it was held against, None when there is none yet.
-        data_fingerprint: Fingerprint of the tables both were scored on.
+        champion: The same of the model that serves; None if there is none.
+        data_fingerprint: Fingerprint of the tables on which both were scored.
         gates: At least one.
         metrics: Figures of challenger and champion for the report; JSON values.
 
     Raises:
-        DecisionError: No gates were measured; an unmeasured model is not accepted by silence.
+        DecisionError: There is no gate.
+
+    >>> gate = GateResult("relevance", 0.93, "nDCG@10 at least 0.9", "pass", threshold=0.9)
+    >>> model = {"version": "5f2c", "model_digest": "5f2c"}
+    >>> make_decision(challenger=model, champion=None, data_fingerprint="", gates=[gate], metrics={})["accepted"]
+    True
     """
     if not gates:
-        raise DecisionError("a decision needs at least one gate; none was measured")
+        raise DecisionError("a decision needs at least one gate; none was evaluated")
     body: dict[str, Any] = {
         "schema": SCHEMA,
         "accepted": all(gate.status in PASSING for gate in gates),
@@ -80,7 +85,7 @@ def make_decision(
 
 
 def content_hash(decision: Mapping[str, Any]) -> str:
-    """Hex SHA-256 over everything in the document but its own hash."""
+    """SHA-256 (hex) of everything in the document except its own hash."""
     return sha256_text(canonical_json({key: value for key, value in decision.items() if key != "hash"}))
 
 
@@ -90,18 +95,20 @@ def write_decision(path: Path, decision: Mapping[str, Any]) -> Path:
 
 
 def read_decision(path: Path) -> dict[str, Any]:
-    """Read a document and check its hash and its schema.
+    """Read a document; check its schema and its hash.
 
     Raises:
         DecisionError: There is no readable document at the path.
-        DecisionMismatch: The document was altered, or is of another schema.
+        DecisionMismatch: The document was altered, or has another schema.
     """
     try:
         decision = read_json(path)
     except (OSError, ValueError) as error:
         raise DecisionError(f"{path}: no readable decision document ({error})") from error
     if decision.get("schema") != SCHEMA:
-        raise DecisionMismatch(f"{path}: schema {decision.get('schema')!r}, this code reads {SCHEMA!r}")
+        raise DecisionMismatch(
+            f"{path}: schema {decision.get('schema')!r}, this version reads {SCHEMA!r}; evaluate the model again"
+        )
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch(f"{path}: the document does not match its hash; it was altered after the evaluation")
     return decision
@@ -114,18 +121,27 @@ def reasons(decision: Mapping[str, Any]) -> list[str]:
 
 
 def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
-    """Refuse anything but an accepted decision about exactly this model folder.
+    """Raise unless the document is an accepted decision about exactly this model folder.
 
     Raises:
-        DecisionMismatch: The document was altered, or speaks of another model folder.
-        DecisionRejected: The document says rejected, or a gate in it did not pass.
+        DecisionMismatch: The document was altered, or is about another model folder.
+        DecisionRejected: The document says rejected, or one of its gates did not pass.
         ModelFolderError: The model folder has no readable manifest.
+
+    Example: a document that says accepted although a gate failed is refused before any file is read.
+
+        >>> gate = {"name": "relevance", "value": 0.4, "rule": "at least 0.9", "status": "fail"}
+        >>> forged = {"accepted": True, "gates": [gate]}
+        >>> require_accepted(forged | {"hash": content_hash(forged)}, Path("model"))
+        Traceback (most recent call last):
+        ...
+        fairtag.base.errors.DecisionRejected: the decision is rejected: relevance: fail (value 0.4, rule: at least 0.9)
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
     failed = reasons(decision)
     if not decision["accepted"] or failed:
-        raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'it says so'}")
+        raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'the document says so'}")
     digest = read_manifest(model_folder)["digest"]
     if decision["challenger"]["model_digest"] != digest:
         raise DecisionMismatch(

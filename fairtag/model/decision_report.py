@@ -1,4 +1,4 @@
-"""The decision document as one HTML page with pictures, readable offline."""
+"""The decision document as one HTML page with charts, readable offline."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MUTED = "#b9c2cf"
 
 
 def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
-    """Render the document to a self-contained HTML file: status, gates, pictures, figures."""
+    """Render the decision as one self-contained HTML file: result, gates, charts, figures."""
     environment = Environment(
         loader=PackageLoader("fairtag.model"),
         autoescape=select_autoescape(),
@@ -31,18 +31,18 @@ def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
     )
     environment.filters["figure"] = figure
     page = environment.get_template("decision.html.j2").render(
-        decision=decision, pictures=_pictures(decision["metrics"].get("charts", {})), figures=_figures(decision)
+        decision=decision, pictures=_charts(decision["metrics"].get("charts", {})), figures=_figures(decision)
     )
     return write_text(path, page)
 
 
-def _pictures(charts: Mapping[str, Any]) -> list[tuple[str, Markup]]:
-    """Title and inline SVG of each chart whose data is there."""
+def _charts(charts: Mapping[str, Any]) -> list[tuple[str, Markup]]:
+    """Title and inline SVG of each chart that has data."""
     known: dict[str, tuple[str, Callable[[Axes, Any], None]]] = {
         "calibration": ("Demand: predicted against observed purchase rate", _calibration),
-        "price_scatter": ("Price model: predicted against true price, unseen products", _price_scatter),
+        "price_scatter": ("Price model: predicted against true price, held-out products", _price_scatter),
         "price_by_group": ("Price over list price by audited group, with 95 % interval", _price_by_group),
-        "uplift": ("Gain over list prices per page, with interval", _uplift),
+        "uplift": ("Profit per page above list prices, with 95 % interval", _uplift),
     }
     return [(title, _svg(draw, charts[name])) for name, (title, draw) in known.items() if charts.get(name)]
 
@@ -108,7 +108,7 @@ def _intervals(axes: Axes, labels: Sequence[str], rows: Sequence[Mapping[str, An
 
 
 def _figures(decision: Mapping[str, Any]) -> list[tuple[str, object, object]]:
-    """Flat rows of name, challenger's figure, champion's figure."""
+    """Rows of (name, challenger's figure, champion's figure)."""
     metrics = decision["metrics"]
     challenger = dict(_flat(metrics.get("challenger") or {}))
     champion = dict(_flat(metrics.get("champion") or {}))

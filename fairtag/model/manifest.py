@@ -1,4 +1,4 @@
-"""What a model folder holds, file by file, and the digest that names it."""
+"""The manifest of a model folder: its files with their SHA-256, and the digest that names the model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from fairtag.base.errors import DigestMismatch, ModelFolderError, ModelFolderMis
 from fairtag.base.files import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
-SCHEMA = "fairtag.model/1"
+SCHEMA = "fairtag.model/2"
 
 
 def write_manifest(model_folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """List every file of the folder with size and SHA-256, add the facts, and write ``manifest.json`` last.
+    """Write ``manifest.json``: every file of the folder with its size and SHA-256, and the facts.
 
-    The model folder's digest covers the files alone, so the same model built twice has the same digest and version.
+    The digest covers the files alone, so that the same model built twice has the same digest and version.
+
+    Args:
+        model_folder: The folder, complete but for the manifest.
+        facts: Further entries, such as the data fingerprint; JSON values.
     """
     files = {
         file.relative_to(model_folder).as_posix(): {"sha256": sha256_file(file), "bytes": file.stat().st_size}
@@ -30,29 +34,31 @@ def write_manifest(model_folder: Path, facts: Mapping[str, Any]) -> dict[str, An
 
 
 def read_manifest(model_folder: Path) -> dict[str, Any]:
-    """Read the manifest and check that its digest fits its list of files.
+    """Read the manifest and check that its digest matches its list of files.
 
     Raises:
         ModelFolderMissing: There is no manifest at the path.
         ModelFolderError: It is not JSON, or of another schema.
-        DigestMismatch: The manifest's digest does not fit its list of files.
+        DigestMismatch: The digest does not match the list of files.
     """
     path = model_folder / MANIFEST
     if not path.is_file():
-        raise ModelFolderMissing(f"{model_folder}: no model folder there (no {MANIFEST}); the fit step makes one")
+        raise ModelFolderMissing(
+            f"{model_folder}: no model folder there (it has no {MANIFEST}); the fit step writes one"
+        )
     try:
         manifest = read_json(path)
     except ValueError as error:
-        raise ModelFolderError(f"{path}: not readable as JSON ({error})") from error
+        raise ModelFolderError(f"{path}: not valid JSON ({error}); fetch the model folder again") from error
     if manifest.get("schema") != SCHEMA:
-        raise ModelFolderError(f"{path}: schema {manifest.get('schema')!r}, this code reads {SCHEMA!r}")
+        raise ModelFolderError(f"{path}: schema {manifest.get('schema')!r}, this version reads {SCHEMA!r}; train again")
     if sha256_text(canonical_json(manifest["files"])) != manifest["digest"]:
-        raise DigestMismatch(f"{path}: the digest does not fit the list of files; the manifest was altered")
+        raise DigestMismatch(f"{path}: the digest does not match the list of files; the manifest was altered")
     return manifest
 
 
 def verify_files(model_folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Check every file against the manifest; a file more or less is a mismatch too.
+    """Check every file against the manifest; a missing or extra file is a mismatch, too.
 
     Raises:
         DigestMismatch: A file is missing, extra, or differs.
@@ -62,13 +68,13 @@ def verify_files(model_folder: Path, manifest: Mapping[str, Any]) -> None:
         MANIFEST
     }
     if missing := sorted(set(listed) - present):
-        raise DigestMismatch(f"{model_folder}: {', '.join(missing[:3])} is in the manifest and not on disk")
+        raise DigestMismatch(f"{model_folder}: {', '.join(missing[:3])} is in the manifest but not on disk")
     if extra := sorted(present - set(listed)):
-        raise DigestMismatch(f"{model_folder}: {', '.join(extra[:3])} is on disk and not in the manifest")
+        raise DigestMismatch(f"{model_folder}: {', '.join(extra[:3])} is on disk but not in the manifest")
     for name, facts in listed.items():
         found = sha256_file(model_folder / name)
         if found != facts["sha256"]:
             raise DigestMismatch(
                 f"{model_folder / name}: digest {found[:12]}, the manifest says {facts['sha256'][:12]}; "
-                "the model folder was altered or not copied whole: fetch it again"
+                "the model folder was altered or not copied whole; fetch it again"
             )

@@ -1,9 +1,17 @@
 """A trained model as one folder: written whole, verified by digest, loaded without a network.
 
-``encoder/`` texts to vectors; ``embeddings.npy`` the catalogue's rows, memory-mapped; ``catalogue.parquet``;
-``demand.*`` and ``price_model.*``; ``reference.*`` what follows from them for each item; ``policy.json``;
-``search/`` index of the embeddings, word index, hashed titles and re-ranker; ``profile/`` what monitoring holds the
-live traffic against; ``manifest.json`` the digests.
+    model = load_pricing_model(Path("model"))
+
+| file | content |
+|---|---|
+| ``encoder/`` | the text encoder |
+| ``catalogue.parquet``, ``embeddings.npy`` | items and their embeddings, row by row |
+| ``demand.*``, ``price_model.*`` | the fitted models |
+| ``estimates.*`` | f(v), corridor, shadow price and sales rate of each item |
+| ``policy.json`` | the pricing policy |
+| ``search/`` | dense index, word index, texts, re-ranker |
+| ``profile/`` | the reference profile for monitoring |
+| ``manifest.json`` | digests of all files |
 """
 
 from __future__ import annotations
@@ -38,22 +46,22 @@ EMBEDDINGS = "embeddings.npy"
 CATALOGUE = "catalogue.parquet"
 DEMAND = "demand"
 PRICE_MODEL = "price_model"
-REFERENCE = "reference"
+ESTIMATES = "estimates"
 POLICY = "policy.json"
 PROFILE = "profile"
 SEARCH = "search"
 
 
 @dataclass(frozen=True)
-class ItemReference:
-    """What the model says of each catalogue item before any request, arrays (N,) in money unless stated.
+class ItemEstimates:
+    """Estimates for each catalogue item that no request changes; arrays (N,), money unless stated.
 
     Args:
         f: Price predicted from text and structure.
         f_low: Lower end of its 90 % interval.
         f_high: Upper end.
-        corridor_low: Lowest price any customer may see; the highest is ``policy.corridor_rho`` times it.
-        shadow: Shadow price of stock, in money, 0 where stock is no constraint.
+        corridor_low: Lowest price in the corridor; the highest is ``policy.limits.corridor_ratio`` times it.
+        shadow: Shadow price of stock; 0 where stock does not limit sales.
         sales_rate: Units that sell a day at prices set on the unit cost.
     """
 
@@ -72,13 +80,13 @@ class PricingModel:
     Args:
         path: The folder it was read from.
         manifest: Digest, version, data fingerprint, code version, currency.
-        policy: How prices are chosen and bounded.
-        encoder: Texts to unit vectors.
-        catalogue: Items, row i is embedding row i.
+        policy: The pricing policy.
+        encoder: The text encoder.
+        catalogue: Items; row i belongs to row i of the embeddings.
         embeddings: (N, d) float32 unit rows, memory-mapped.
         demand: The demand model over the same rows.
         price_model: f(v) for items that are not in the catalogue.
-        reference: f, corridor and shadow price of each row.
+        estimates: f, corridor, shadow price and sales rate of each row.
     """
 
     path: Path
@@ -89,7 +97,7 @@ class PricingModel:
     embeddings: NDArray[np.float32]
     demand: DemandModel
     price_model: PriceModel
-    reference: ItemReference
+    estimates: ItemEstimates
 
     @property
     def version(self) -> str:
@@ -98,12 +106,12 @@ class PricingModel:
 
     @cached_property
     def item_ids(self) -> tuple[str, ...]:
-        """Item of each row."""
+        """Item id of each row."""
         return tuple(self.catalogue[schema.ITEM_ID])
 
     @cached_property
     def row_of(self) -> dict[str, int]:
-        """Row of each item."""
+        """Row of each item id."""
         return {item: row for row, item in enumerate(self.item_ids)}
 
     @cached_property
@@ -113,12 +121,12 @@ class PricingModel:
 
     @cached_property
     def market(self) -> MarketContext:
-        """Money and stock of each row as the catalogue had them at training."""
+        """Money and stock of each row at training time."""
         return MarketContext.of(self.catalogue)
 
     @cached_property
     def search(self) -> SearchPart:
-        """What finds items and orders them; opened when first asked, as monitors never search."""
+        """The search indexes; loaded on first use, as monitors never search."""
         from fairtag.search.search_part import SearchPart
 
         return SearchPart.load(self.path / SEARCH)
@@ -131,24 +139,19 @@ class PricingModel:
         part, rows = self.search, self.embeddings
         return Retriever(part.dense.over(rows), part.words, part.reranker, rows, part.texts)
 
-    @property
-    def profile_path(self) -> Path:
-        """Folder of the reference profile."""
-        return self.path / PROFILE
-
 
 def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> PricingModel:
     """Load a model folder.
 
     Args:
         path: The model folder.
-        verify: Check every file against its digest first; false only where the caller has just done so.
-        threads: CPU threads of one call of the encoder.
+        verify: Check every file against its digest first; false only if the caller has just done so.
+        threads: CPU threads of the encoder.
 
     Raises:
-        ModelFolderMissing: There is no model folder, or a file of it is absent.
+        ModelFolderMissing: There is no model folder, or one of its files is absent.
         DigestMismatch: A file was altered.
-        ModelFolderError: The parts do not fit each other.
+        ModelFolderError: The parts do not match.
     """
     manifest = read_manifest(path)
     if verify:
@@ -156,14 +159,12 @@ def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> 
     catalogue = pd.read_parquet(path / CATALOGUE)
     embeddings = np.asarray(np.load(path / EMBEDDINGS, mmap_mode="r", allow_pickle=False))  # a view, still mapped
     if len(embeddings) != len(catalogue):
-        raise ModelFolderError(
-            f"{path}: {len(catalogue)} items and {len(embeddings)} embeddings; build the model folder again"
-        )
-    arrays, _ = load_arrays(path, REFERENCE)
+        raise ModelFolderError(f"{path}: {len(catalogue)} items but {len(embeddings)} embeddings; train again")
+    arrays, _ = load_arrays(path, ESTIMATES)
     encoder = load_encoder(path / ENCODER, threads=threads)
     if encoder.dimension != embeddings.shape[1]:
         raise ModelFolderError(
-            f"{path}: the encoder has {encoder.dimension} dimensions, the items {embeddings.shape[1]}"
+            f"{path}: the encoder has {encoder.dimension} dimensions, the embeddings {embeddings.shape[1]}; train again"
         )
     return PricingModel(
         path=path,
@@ -174,14 +175,14 @@ def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> 
         embeddings=embeddings,
         demand=DemandModel.from_arrays(*load_arrays(path, DEMAND)),
         price_model=PriceModel.from_arrays(*load_arrays(path, PRICE_MODEL)),
-        reference=_reference(path, arrays),
+        estimates=_estimates(path, arrays),
     )
 
 
-def _reference(path: Path, arrays: dict[str, Floats]) -> ItemReference:
-    names = {entry.name for entry in fields(ItemReference)}
+def _estimates(path: Path, arrays: dict[str, Floats]) -> ItemEstimates:
+    names = {entry.name for entry in fields(ItemEstimates)}
     if set(arrays) != names:
         raise ModelFolderError(
-            f"{path}: {REFERENCE} holds {sorted(arrays)}, this version reads {sorted(names)}: train again"
+            f"{path}: {ESTIMATES} holds {sorted(arrays)}, this version reads {sorted(names)}: train again"
         )
-    return ItemReference(**arrays)
+    return ItemEstimates(**arrays)

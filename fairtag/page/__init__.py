@@ -1,1 +1,1 @@
-"""The exact prices of one page: problem, solver, guardrails, reasons (docs/pricing-model.md, sections 5 and 6)."""
+"""One priced page: problem, prices, reason codes, explanation (docs/pricing-model.md, sections 5, 6 and 11)."""

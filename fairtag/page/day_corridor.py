@@ -23,7 +23,7 @@ SLACK = 1e-6  # minor units: what is whole but for a rounding error is whole
 
 
 @dataclass(frozen=True)
-class EpochCorridor:
+class DayCorridor:
     """The corridor in force for the items of a page.
 
     Args:
@@ -35,13 +35,13 @@ class EpochCorridor:
     high: Floats
 
 
-def own_corridor(model: PricingModel, rows: NDArray[np.int64]) -> EpochCorridor:
+def own_corridor(model: PricingModel, rows: NDArray[np.int64]) -> DayCorridor:
     """The corridor that a model fixes where it is the first of an epoch."""
     limits = model.policy.limits
-    return whole_corridor(model.reference.corridor_low[rows], limits.corridor_ratio, limits.minor_per_unit)
+    return whole_corridor(model.estimates.corridor_low[rows], limits.corridor_ratio, limits.minor_per_unit)
 
 
-def whole_corridor(low: Floats, ratio: float, unit: int) -> EpochCorridor:
+def whole_corridor(low: Floats, ratio: float, unit: int) -> DayCorridor:
     """``[l, rho l]`` in whole minor units, both ends rounded inwards so that their ratio is at most rho.
 
     >>> corridor = whole_corridor(np.array([7.999]), 1.25, 100)
@@ -49,4 +49,4 @@ def whole_corridor(low: Floats, ratio: float, unit: int) -> EpochCorridor:
     ([8.0], [10.0])
     """
     lowest = np.ceil(np.where(low > 0, low, np.nan) * unit - SLACK)
-    return EpochCorridor(lowest / unit, np.floor(lowest * ratio + SLACK) / unit)
+    return DayCorridor(lowest / unit, np.floor(lowest * ratio + SLACK) / unit)

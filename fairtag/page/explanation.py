@@ -1,4 +1,4 @@
-"""A priced page taken apart into its drivers, and what each adds to a price."""
+"""Explanation of a page's prices: the exact Shapley value of each driver (docs/pricing-model.md, section 11)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base.errors import ConfigError
-from fairtag.page.chosen_prices import ChosenPrices
+from fairtag.page.page_prices import PagePrices
 from fairtag.page.problem import PageProblem, Rows
 from fairtag.policy.guardrails import Bounds, GuardrailLimits, nearest_ending, project, snap
+from fairtag.solver.page_arrays import Flags, Floats
 from fairtag.solver.page_solver import solve_pages
-from fairtag.solver.pages import Flags, Floats
 
 
-def explain_problem(problem: PageProblem, chosen: ChosenPrices) -> list[dict[str, Any]]:
-    """Exact Shapley values of the drivers of each price, minor units, in page order."""
+def explain_problem(problem: PageProblem, chosen: PagePrices) -> list[dict[str, Any]]:
+    """Exact Shapley values of the drivers of each price, in minor units and page order."""
     unit = problem.model.policy.limits.minor_per_unit
     on_sale = np.flatnonzero(problem.on_sale)
     parts: dict[int, dict[str, float]] = {}
@@ -29,7 +29,7 @@ def explain_problem(problem: PageProblem, chosen: ChosenPrices) -> list[dict[str
     return [
         {
             "item_id": problem.model.item_ids[row],
-            "base_minor": float(problem.model.reference.f[row] * unit),
+            "base_minor": float(problem.model.estimates.f[row] * unit),
             "price_minor": float(np.rint(chosen.price[place] * unit)),  # 19.99 * 100 is 1998.9999999999998
             "contributions_minor": {name: value * unit for name, value in parts.get(place, {}).items()},
         }
@@ -38,7 +38,7 @@ def explain_problem(problem: PageProblem, chosen: ChosenPrices) -> list[dict[str
 
 
 def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
-    """The numbers of some of the page's items, split by who brings them: the market, the query, the customer."""
+    """Inputs of some of the page's items, split by their source: market, query, customer."""
     model = problem.model
     rows, similarity = problem.rows[places], problem.similarity[places]
     usual = np.full(places.size, model.demand.scaling.similarity)
@@ -47,7 +47,7 @@ def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
     a_all, b_all = model.demand.page(rows, similarity, problem.behaviour)
     cost = problem.market.unit_cost[places]
     return PageDrivers(
-        f=model.reference.f[rows],
+        f=model.estimates.f[rows],
         reference=problem.r[places],
         a=a,
         b=b,
@@ -56,7 +56,7 @@ def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
         a_behaviour=a_all - a_query,
         b_behaviour=b_all - b_query,
         cost=cost,
-        stock_cost=problem.counted_cost[places] + model.reference.shadow[rows],
+        stock_cost=problem.counted_cost[places] + model.estimates.shadow[rows],
         bounds=_of(problem.bounds, places),
         menu=problem.menu[places],
         limits=model.policy.limits,
@@ -80,17 +80,17 @@ DECISION = "decision"
 
 @dataclass(frozen=True)
 class PageDrivers:
-    """One priced page taken apart; arrays ``(n,)``, money where it says so.
+    """Inputs of a page's prices, split by driver; arrays ``(n,)``.
 
     Args:
         f: The price model's price, money.
         reference: r, money.
-        a: Utility at price zero without intent or behaviour (typical similarity, no user terms).
-        b: Price slope without them, in units of 1/r.
-        a_intent: What the query adds to ``a``.
-        b_intent: What the query adds to ``b``.
-        a_behaviour: What the customer's behaviour adds to ``a``.
-        b_behaviour: What it adds to ``b``.
+        a: Utility at price 0 at mean similarity and without behaviour.
+        b: Price slope likewise, in units of 1/r.
+        a_intent: Contribution of the query to ``a``.
+        b_intent: Contribution of the query to ``b``.
+        a_behaviour: Contribution of the customer's behaviour to ``a``.
+        b_behaviour: Contribution of the customer's behaviour to ``b``.
         cost: Unit cost, money.
         stock_cost: Cost with the shadow price of stock, or with the salvage value of ageing stock, money.
         bounds: The guardrails of the page.
@@ -123,9 +123,9 @@ def explain_prices(page: PageDrivers, served: Floats | None = None) -> Explanati
     """Exact Shapley values, in money, of the drivers of a page's prices.
 
     Args:
-        page: The page taken apart; items that are out of stock left out, as the solver leaves them out.
-        served: Prices the customer got, where the solver did not have the last word (list for want of confidence, a
-            price promised before, exploration): their difference is an eighth driver, ``decision``.
+        page: The page's inputs, without items that are out of stock.
+        served: Prices that the customer got. Where they are not the optimum (low confidence, a price lock,
+            exploration), the difference is an eighth driver, ``decision``.
     """
     explanation = explain(lambda at_work: coalition_prices(page, at_work), DRIVERS)
     if served is None:
@@ -135,11 +135,11 @@ def explain_prices(page: PageDrivers, served: Floats | None = None) -> Explanati
 
 
 def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
-    """Prices in money ``(S, n)`` of each coalition ``(S, 7)``, columns in the order of ``DRIVERS``."""
+    """Prices in money, ``(S, n)``, under each coalition of drivers ``(S, 7)`` in the order of ``DRIVERS``."""
     on = dict(zip(DRIVERS, at_work.T, strict=True))
-    alone = _solved(page, {name: np.zeros(1, bool) for name in DRIVERS})  # f goes with this price level
-    price: Floats = _solved(page, on) * switch(on["market"], page.reference, page.f / alone[0])
-    # With the market at work the solver met bounds and endings itself; else they act on the price, as they do last.
+    alone = _solve_coalitions(page, {name: np.zeros(1, bool) for name in DRIVERS})  # the price level of f
+    price: Floats = _solve_coalitions(page, on) * switch(on["market"], page.reference, page.f / alone[0])
+    # With market and bounds in the coalition the solver met bounds and endings itself; else they act on the price.
     for row in np.flatnonzero(~(on["market"] & on["bounds"])):
         if on["bounds"][row]:
             price[row] = project(price[row], page.bounds)
@@ -148,8 +148,8 @@ def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
     return price
 
 
-def _solved(page: PageDrivers, on: dict[str, Flags]) -> Floats:
-    """Prices in units of r, ``(S, n)``."""
+def _solve_coalitions(page: PageDrivers, on: dict[str, Flags]) -> Floats:
+    """Prices in units of r, ``(S, n)``, under each coalition."""
     a = page.a + switch(on["intent"], page.a_intent, 0.0) + switch(on["behaviour"], page.a_behaviour, 0.0)
     b = page.b + switch(on["intent"], page.b_intent, 0.0) + switch(on["behaviour"], page.b_behaviour, 0.0)
     cost = switch(on["stock"], page.stock_cost, page.cost) / page.reference
@@ -177,20 +177,20 @@ def _solve_rows(page: PageDrivers, terms: list[Floats], menu: Floats | None, *, 
     return solve_pages(*terms, margin_weight=weights[0], anchor_weight=weights[1], menu=grid).y.reshape(shape)
 
 
-MOST_DRIVERS = 8  # 256 prices of the page; a solve costs microseconds, but the count doubles with each driver
+MOST_DRIVERS = 8  # 256 solves of the page; the number doubles with each driver
 
 PriceOf = Callable[[Flags], Floats]
-"""From coalitions ``(2^k, k)``, True where a driver is at work, to prices ``(2^k, n)``."""
+"""Function from coalitions ``(2^k, k)``, True where a driver takes part, to prices ``(2^k, n)``."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why ``n`` prices are what they are.
+    """Contribution of each driver to ``n`` prices.
 
     Args:
         drivers: Names of the ``k`` driver groups.
-        base: Prices with no driver at work, f, ``(n,)``.
-        price: Prices with all at work, ``(n,)``.
+        base: Prices without any driver, f, ``(n,)``.
+        price: Prices with all drivers, ``(n,)``.
         contributions: ``(k, n)``, same unit; the columns sum to ``price - base``.
     """
 
@@ -205,25 +205,33 @@ class Explanation:
 
 
 def explain(price_of: PriceOf, drivers: Sequence[str]) -> Explanation:
-    """Explain the prices that ``price_of`` gives when all drivers are at work.
+    """Explain the prices that ``price_of`` gives with all drivers.
 
     Raises:
-        ConfigError: No driver, more than eight, or two of one name.
+        ConfigError: There is no driver, more than eight, or a name twice.
+
+    Example: demand adds 2, and a bound takes 1 of it away again.
+
+        >>> def price_of(at_work):
+        ...     demand, bound = at_work.T
+        ...     return (10.0 + 2.0 * demand - 1.0 * (demand & bound))[:, None]
+        >>> explain(price_of, ["demand", "bound"]).of(0)
+        {'demand': 1.5, 'bound': -0.5}
     """
     names = tuple(drivers)
     if not 0 < len(names) <= MOST_DRIVERS or len(set(names)) < len(names):
-        raise ConfigError(f"drivers {names}: from 1 to {MOST_DRIVERS} different names can be explained exactly")
+        raise ConfigError(f"drivers {names} are refused; give 1 to {MOST_DRIVERS} different names")
     prices = np.asarray(price_of(coalitions(len(names))), float)
     return Explanation(names, prices[0], prices[-1], shapley_values(prices))
 
 
 def coalitions(k: int) -> Flags:
-    """All subsets of ``k`` players, ``(2^k, k)``; row number and set share their bits, player 0 the lowest."""
+    """All subsets of ``k`` players, ``(2^k, k)``; the bits of a row's number are its members, player 0 the lowest."""
     return (np.arange(2**k)[:, None] >> np.arange(k) & 1).astype(bool)
 
 
 def shapley_values(worth: Floats) -> Floats:
-    """Shapley values ``(k, ...)`` of a game given by the worth of all :func:`coalitions`, ``(2^k, ...)``.
+    """Shapley values ``(k, ...)`` from the worth ``(2^k, ...)`` of all :func:`coalitions`.
 
     ``phi_i = sum_S |S|! (k - |S| - 1)! / k! (v(S + i) - v(S))`` over the sets S without i (Shapley, 1953).
     """
@@ -240,6 +248,6 @@ def shapley_values(worth: Floats) -> Floats:
 
 
 def switch(on: Flags, actual: Floats, neutral: Floats | float) -> Floats:
-    """One input of a page in every coalition, ``(S, n)``: the actual ``(n,)`` where its driver is at work."""
+    """One input under every coalition, ``(S, n)``: the actual ``(n,)`` where its driver takes part."""
     chosen: NDArray[np.float64] = np.where(on[:, None], actual, neutral)
     return chosen

@@ -1,9 +1,8 @@
-"""Prices drawn at random on purpose, so that a log can judge prices nobody has chosen yet.
+"""Exploration: prices drawn at random, so that the log can evaluate prices that no policy has chosen yet.
 
-A five-point menu spans what the guardrails and the corridor allow an item. With probability ``1 - rate`` the chosen
-price stays; otherwise each point of the menu is equally likely. The draw is a hash of customer, item, epoch and model:
-the same customer sees the same price all epoch long, and the price can be replayed from the log. The propensity of what
-was drawn is logged with it (docs/pricing-model.md, sections 6 and 10).
+A five-point menu spans the bounds of an item. With probability ``1 - rate`` the chosen price stays, otherwise each
+point is equally likely. The draw is a hash of customer, item, price day and model: a customer sees the same price all
+day, and the draw can be repeated. Its propensity is logged (docs/pricing-model.md, sections 6 and 10).
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 POINTS = 5
-UNIT = 2.0**-53  # 53 random bits make every float64 of a uniform draw
+UNIT = 2.0**-53  # a uniform float64 has 53 random bits
 
 
-class Explored(NamedTuple):
-    """What was drawn for each item.
+class ExplorationDraw(NamedTuple):
+    """The draw for each item.
 
     Args:
-        price: Shape (n,).
-        point: Position in the menu, shape (n,).
-        propensity: Probability of the shown price, shape (n,).
-        explored: Whether the draw was made at random rather than left at the chosen price, shape (n,).
+        price: Price to show, shape (n,).
+        point: Its position in the menu, shape (n,).
+        propensity: Probability of showing it, shape (n,).
+        explored: Whether it was drawn at random, rather than left at the chosen price, shape (n,).
     """
 
     price: Floats
@@ -42,10 +41,7 @@ class Explored(NamedTuple):
 
 
 def exploration_menu(chosen: ArrayLike, low: ArrayLike, high: ArrayLike, points: int = POINTS) -> tuple[Floats, Ints]:
-    """A menu an item over its bounds, with the chosen price as one of the points.
-
-    Evenly spaced from ``low`` to ``high``; the point nearest to the chosen price gives way to it. Where the bounds
-    meet, all points are one price.
+    """A menu for each item, evenly spaced over its bounds; the chosen price replaces the point nearest to it.
 
     Args:
         chosen: Chosen prices, shape (n,).
@@ -61,13 +57,14 @@ def exploration_menu(chosen: ArrayLike, low: ArrayLike, high: ArrayLike, points:
         DataError: A chosen price lies outside its bounds, or something is not finite.
     """
     if points < 2:
-        raise ConfigError(f"a menu of {points} points explores nothing; at least 2")
+        raise ConfigError(f"exploration: a menu of {points} points explores nothing; it needs at least 2")
     y, lo, hi = (np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (chosen, low, high))
     broken = ~((lo <= y) & (y <= hi) & np.isfinite(y + lo + hi))
     if broken.any():
         rows = np.flatnonzero(broken)[:3]
         raise DataError(
-            f"{int(broken.sum())} chosen prices lie outside their bounds, such as {y[rows]} in {lo[rows]} to {hi[rows]}"
+            f"exploration: {int(broken.sum())} chosen prices lie outside their bounds, "
+            f"such as {y[rows]} in {lo[rows]} to {hi[rows]}"
         )
     menu = lo[:, None] + (hi - lo)[:, None] * np.linspace(0.0, 1.0, points)
     index = np.abs(menu - y[:, None]).argmin(axis=1)
@@ -76,12 +73,15 @@ def exploration_menu(chosen: ArrayLike, low: ArrayLike, high: ArrayLike, points:
 
 
 def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
-    """Probability of each point: ``rate / points`` each, and ``1 - rate`` more on the chosen one, shape (n, points).
+    """Propensity (n, points) of each point: ``rate / points``, and ``1 - rate`` more for the chosen one.
 
-    Points of equal price share their probability, because the log cannot tell them apart: each carries the sum.
+    The log cannot tell points of equal price apart, so each of them carries the sum of their probabilities.
 
     Raises:
         ConfigError: The rate is not in [0, 1].
+
+    >>> propensities([[7.0, 8.0, 9.0, 10.0]], chosen=[1], rate=0.2).round(2).tolist()
+    [[0.05, 0.85, 0.05, 0.05]]
     """
     if not 0 <= rate <= 1:
         raise ConfigError(f"exploration rate {rate} must be in [0, 1]")
@@ -93,47 +93,50 @@ def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
     return result
 
 
-def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequence[str | int]]) -> Explored:
+def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequence[str | int]]) -> ExplorationDraw:
     """Draw a price for each item.
 
     Args:
         menu: Menus, shape (n, points).
         chosen: Index of the chosen price, shape (n,).
-        rate: Share of draws made at random.
-        keys: For each item what the draw depends on: customer, item, epoch and model version.
+        rate: Probability of a random draw.
+        keys: What the draw of each item depends on: customer, item, price day and model version.
 
     Raises:
-        DataError: Not one key an item.
+        DataError: There is not one key for each item.
     """
     grid, at = np.asarray(menu, dtype=np.float64), np.asarray(chosen, dtype=np.int64)
     if len(keys) != len(grid):
-        raise DataError(f"{len(keys)} keys for {len(grid)} items; one each")
+        raise DataError(f"exploration: {len(keys)} keys for {len(grid)} items; it needs one for each")
     probability = propensities(grid, at, rate)
     coin = uniforms(keys, "explore")
     random = coin < rate
     point = at.copy()
-    for row in np.flatnonzero(random).tolist():  # few: a hash for every item was a tenth of a page's time
+    for row in np.flatnonzero(random).tolist():  # hashes for all items would take a tenth of a page's time
         point[row] = int(uniform(keys[row], "point") * grid.shape[1])
     rows = np.arange(len(grid))
-    return Explored(grid[rows, point], point, probability[rows, point], random)
+    return ExplorationDraw(grid[rows, point], point, probability[rows, point], random)
 
 
 def uniform(key: Sequence[str | int], purpose: str) -> float:
-    """A uniform draw in [0, 1) that is a function of the key: the first 53 bits of a SHA-256.
+    """A uniform number in [0, 1) as a function of the key: the first 53 bits of its SHA-256.
 
-    Parts are written with their lengths, so that ("ab", "c") and ("a", "bc") are different keys.
+    Parts are hashed with their lengths, so that ("ab", "c") and ("a", "bc") are different keys.
+
+    >>> uniform(("customer-7", "mug", 20500), "explore") == uniform(("customer-7", "mug", 20500), "explore")
+    True
     """
     return float(uniforms([key], purpose)[0])
 
 
 def uniforms(keys: Sequence[Sequence[str | int]], purpose: str) -> Floats:
-    """The draw of each key, shape (n,); keys of one page share most of their parts, which are written once."""
-    head, written = _written(purpose), {part: _written(str(part)) for key in keys for part in key}
-    texts = [head + b"".join([written[part] for part in key]) for key in keys]
+    """:func:`uniform` of each key, shape (n,); parts that keys share are encoded once."""
+    head, encoded = _encoded(purpose), {part: _encoded(str(part)) for key in keys for part in key}
+    texts = [head + b"".join([encoded[part] for part in key]) for key in keys]
     bits = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 11 for text in texts]
     return np.array(bits, dtype=np.float64) * UNIT
 
 
-def _written(part: str) -> bytes:
+def _encoded(part: str) -> bytes:
     text = part.encode()
     return b"%d:%b" % (len(text), text)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.pricing import price_page
-from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.page.pricing import PageInputs, price_page
+from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.disclosure import read_disclosures
 
@@ -91,24 +91,24 @@ def shadow_pages(
     """
     known = impressions[impressions[schema.ITEM_ID].isin(model.row_of)].sort_values(schema.TS, kind="stable")
     later = until_lawful(known[schema.TS], jurisdiction)
-    promised: dict[tuple[str, str, int], float] = {}
+    locked: dict[tuple[str, str, int], float] = {}
     for page_id, rows in known.groupby(schema.PAGE_ID, sort=False):
         first = rows.iloc[0]
         ts = pd.Timestamp(first[schema.TS]) + later
         query = first[schema.QUERY] or None
         epoch = model.policy.epoch_of(ts.timestamp())
         keys = [(str(first[schema.USER_ID]), item, epoch) for item in rows[schema.ITEM_ID]]
-        page = price_page(
-            model,
-            np.array([model.row_of[item] for item in rows[schema.ITEM_ID]], dtype=np.int64),
-            vectors.get(query) if query else None,
-            user_of(first, jurisdiction),
-            market=MarketContext.of(rows),
-            fixed_price=np.array([promised.get(key, np.nan) for key in keys]),
+        inputs = PageInputs(
+            rows=np.array([model.row_of[item] for item in rows[schema.ITEM_ID]], dtype=np.int64),
+            embedding=vectors.get(query) if query else None,
+            user=user_of(first, jurisdiction),
             epoch=epoch,
+            market=MarketContext.of(rows),
+            locked_price=np.array([locked.get(key, np.nan) for key in keys]),
         )
+        page = price_page(model, inputs)
         unit = model.policy.limits.minor_per_unit
-        promised.update({key: item.price_minor / unit for key, item in zip(keys, page.items, strict=True)})
+        locked.update({key: item.price_minor / unit for key, item in zip(keys, page.items, strict=True)})
         yield ShadowPage(str(page_id), str(first[schema.USER_ID]), ts, query, rows, page)
 
 
@@ -131,16 +131,15 @@ def shadow_quotes(pages: list[ShadowPage], *, with_users: bool = False) -> pd.Da
         pages: The pages.
         with_users: Put the user id where the log has a keyed hash, for an audit that never leaves the process.
     """
-    rows = [
-        row
-        for shadow in pages
-        for row in quote_rows(
+    records = [
+        quote_record(
             shadow.page,
             quote_id=shadow.page_id,
-            ts=shadow.ts,
+            ts=shadow.ts.value // 1_000,
             task="search",
             user_key=shadow.user_id if with_users else None,
             query=shadow.query,
         )
+        for shadow in pages
     ]
-    return quote_frame(rows)
+    return quote_frame(records)

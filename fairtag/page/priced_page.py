@@ -1,11 +1,56 @@
-"""A priced page as a document: items, prices in minor units, reasons, disclosure."""
+"""A page before and after pricing: what its prices depend on, and the priced document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fairtag.base.types import Reason
+from fairtag.page.day_corridor import DayCorridor
+from fairtag.policy.context import MarketContext, UserContext
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PageInputs:
+    """What the prices of a page depend on, besides the model folder. Arrays are aligned with ``rows``.
+
+    A price lock is a price that the customer has seen in this price day. It is kept, and it is imposed only where the
+    page would show another price: a page asked for again is the same page, with the same reasons and propensities.
+
+    Args:
+        rows: (n,) catalogue rows in page order, each at most once.
+        embedding: (d,) unit vector of the query, None when there is no query.
+        user: The customer; whether their data is used follows from consent, jurisdiction and policy.
+        epoch: Price day of the request, ``policy.epoch_of(now)``.
+        market: Fresh money and stock of the items; the catalogue's when None.
+        previous_price: (n,) price last shown to the customer, money, NaN where none.
+        locked_price: (n,) price locks, money, NaN where there is none. A lock above what list price and corridor allow
+            today is lowered to that; one below a minor unit is ignored.
+        locked_personal: (n,) whether the customer's data made the locked price. An imposed lock of that kind is
+            personal and disclosed, although the data may not be here now.
+        price_ceiling: (n,) most that an item without a lock may cost, money, NaN where there is no such limit.
+        corridor: (n,) corridor of the price day, where an earlier price fixed it; the model's own when None.
+        list_only: Every item without a lock shows its list price, held inside the legal bounds: for a page whose
+            features are missing.
+    """
+
+    rows: Rows
+    embedding: NDArray[np.float32] | None
+    user: UserContext
+    epoch: int
+    market: MarketContext | None = None
+    previous_price: Floats | None = None
+    locked_price: Floats | None = None
+    locked_personal: NDArray[np.bool_] | None = None
+    price_ceiling: Floats | None = None
+    corridor: DayCorridor | None = None
+    list_only: bool = False
 
 
 class PricedItem(NamedTuple):

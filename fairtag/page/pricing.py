@@ -1,10 +1,13 @@
-"""A page of search results with a price for this customer: the one function behind endpoint, evaluation and monitors.
+"""A page of search results with a price for this customer: one function for the endpoint, evaluation and monitoring.
 
-Knows the model folder and the request; nothing of HTTP, feature stores, clocks or logs.
+>>> page = price_page(model, PageInputs(rows, embedding, user, epoch))  # doctest: +SKIP
+
+The caller brings the features, the price locks and the time; nothing here reads a store, a clock or a log.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,71 +16,34 @@ from numpy.typing import NDArray
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.chosen_prices import ChosenPrices, choose_prices
-from fairtag.page.day_corridor import EpochCorridor
+from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.explanation import explain_problem
-from fairtag.page.priced_page import PricedItem, PricedPage
-from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, page_problem
+from fairtag.page.page_prices import PagePrices, choose_prices
+from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
+from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, legal_locks, page_problem
 from fairtag.page.reason_codes import price_reasons
-from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DisclosureRule, read_disclosures
 from fairtag.policy.guardrails import to_minor
 from fairtag.policy.pricing_policy import PricingPolicy
 
-__all__ = ["PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
+__all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
 
 
-def price_page(
-    model: PricingModel,
-    rows: Rows,
-    query_embedding: NDArray[np.float32] | None,
-    user: UserContext,
-    *,
-    epoch: int,
-    market: MarketContext | None = None,
-    previous_price: Floats | None = None,
-    fixed_price: Floats | None = None,
-    fixed_personal: bool = False,
-    corridor: EpochCorridor | None = None,
-    list_only: bool = False,
-) -> PricedPage:
+def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     """Price the items of a page together.
-
-    Args:
-        model: The model folder.
-        rows: (n,) catalogue rows in page order, each at most once.
-        query_embedding: (d,) unit vector of the query, None when there is no query.
-        user: The customer; whether their data is used follows from consent, jurisdiction and policy.
-        epoch: Price epoch of the request, ``policy.epoch_of(now)``.
-        market: Fresh money and stock of the items; the catalogue's when None.
-        previous_price: (n,) price last shown to the customer, NaN where none.
-        fixed_price: (n,) price promised to the customer for this epoch, NaN where none; it is kept.
-        fixed_personal: The promises were made from the customer's data: such a price is personal and is disclosed,
-            although the data themselves are not here now.
-        corridor: (n,) the corridor of the epoch, where a price of it was given before; the model's own when None.
-        list_only: Every item without a promise carries list, held inside the legal bounds: a page whose features are
-            missing.
 
     Returns:
         One priced item for each row. An empty page for no rows.
     """
-    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(epoch))
+    user = inputs.user
+    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = why_not_personal(model.policy, user, rule)
     who = _consented(user, refusal)
-    problem = page_problem(
-        model,
-        rows,
-        query_embedding,
-        who,
-        market=market,
-        previous_price=previous_price,
-        fixed_price=fixed_price,
-        corridor=corridor,
-        list_only=list_only,
-    )
-    chosen = choose_prices(problem, epoch, who.user_id)
-    used_data = problem.behaviour is not None or bool(who.history_items)
-    from_data = used_data | (fixed_personal & ~np.isnan(problem.fixed))
+    problem, chosen = _choose(model, replace(inputs, user=who))
+    from_data = np.full(len(inputs.rows), problem.behaviour is not None or bool(who.history_items))
+    if inputs.locked_personal is not None:
+        from_data |= inputs.locked_personal & ~np.isnan(problem.fixed)
     items = _items(problem, chosen, refusal, from_data & (refusal is None))
     personalised = any(item.personalised for item in items)
     return PricedPage(
@@ -87,45 +53,63 @@ def price_page(
         jurisdiction=rule.jurisdiction,
         expected_profit=chosen.profit,
         confidence=chosen.confidence,
-        epoch=epoch,
+        epoch=inputs.epoch,
         model_version=model.version,
         currency=model.policy.currency,
     )
 
 
-def explain_page(
-    model: PricingModel,
-    rows: Rows,
-    query_embedding: NDArray[np.float32] | None,
-    user: UserContext,
-    *,
-    epoch: int,
-    market: MarketContext | None = None,
-    previous_price: Floats | None = None,
-    fixed_price: Floats | None = None,
-    corridor: EpochCorridor | None = None,
-    list_only: bool = False,
-) -> list[dict[str, Any]]:
-    """Why each price of :func:`price_page` with the same arguments is what it is, in page order.
+def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]]:
+    """Why each price of :func:`price_page` with the same inputs is what it is, in page order.
 
     Returns:
         For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
         the contributions sum to ``price - base``. An item out of stock is not priced, and has none.
     """
-    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(epoch))
+    user = inputs.user
+    rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     who = _consented(user, why_not_personal(model.policy, user, rule))
+    return explain_problem(*_choose(model, replace(inputs, user=who)))
+
+
+def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:
+    """The page's prices with every lock kept, and the problem that they solve."""
+    corridor = inputs.corridor or own_corridor(model, inputs.rows)
     problem = page_problem(
         model,
-        rows,
-        query_embedding,
-        who,
-        market=market,
-        previous_price=previous_price,
-        fixed_price=fixed_price,
+        inputs.rows,
+        inputs.embedding,
+        inputs.user,
+        market=inputs.market,
+        previous_price=inputs.previous_price,
         corridor=corridor,
-        list_only=list_only,
+        list_only=inputs.list_only,
     )
-    return explain_problem(problem, choose_prices(problem, epoch, who.user_id))
+    chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id)
+    if inputs.locked_price is None and inputs.price_ceiling is None:
+        return problem, chosen
+    return _keep_locks(problem, chosen, inputs, corridor)
+
+
+def _keep_locks(
+    problem: PageProblem, chosen: PagePrices, inputs: PageInputs, corridor: DayCorridor
+) -> tuple[PageProblem, PagePrices]:
+    """Impose the locks that the page would break and solve again; where that breaks others, impose all."""
+    model, absent = problem.model, np.full(len(inputs.rows), np.nan)
+    given = absent if inputs.locked_price is None else inputs.locked_price
+    ceiling = absent if inputs.price_ceiling is None else inputs.price_ceiling
+    lock, capped = (legal_locks(model, corridor, problem.market, money) for money in (given, ceiling))
+    half = 0.5 / model.policy.limits.minor_per_unit
+    for every in (False, True):
+        price = chosen.price
+        due = np.where(np.isnan(lock), np.where(price > ceiling + half, capped, np.nan), lock)
+        broken = np.abs(price - due) > half
+        if not broken.any():
+            break
+        stays = np.where(np.isnan(due) & ~np.isnan(capped), price, due)  # a price below its ceiling may not rise
+        problem = replace(problem, fixed=stays if every else np.where(broken, due, np.nan))
+        chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id)
+    return problem, chosen
 
 
 def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
@@ -143,7 +127,7 @@ def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureR
 
 
 def _items(
-    problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None, from_data: NDArray[np.bool_]
+    problem: PageProblem, chosen: PagePrices, refusal: Reason | None, from_data: NDArray[np.bool_]
 ) -> tuple[PricedItem, ...]:
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)

@@ -1,4 +1,4 @@
-"""One page as numbers for the solver: demand, costs, bounds, menu, in money and in units of r."""
+"""The pricing problem of one page: demand, costs, bounds and menu, in money and in units of r."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import EpochCorridor, own_corridor, whole_corridor
+from fairtag.page.day_corridor import SLACK, DayCorridor, own_corridor, whole_corridor
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.guardrails import Bounds, close_empty_menus, price_bounds, price_menu
 from fairtag.price_model.price_model import reference_price
@@ -33,12 +33,12 @@ class PageProblem:
         behaviour: Raw allow-listed behaviour, None where prices are not personal.
         market: Money and stock of each item.
         counted_cost: Unit cost, or the salvage value of stock that ages.
-        ageing: Where it is the salvage value.
+        ageing: Whether it is the salvage value.
         r: Reference price, the unit of y.
-        fixed: Price already promised in this epoch, NaN where there is none.
-        bounds: Interval of each item.
-        menu: (n, m) allowed prices, NaN padded.
-        list_only: Whether every item without a promise carries the fallback: list, inside the legal bounds.
+        fixed: Price locks that are imposed, NaN where there is none.
+        bounds: Bounds of each item.
+        menu: (n, m) allowed prices, padded with NaN.
+        list_only: Whether every item without an imposed lock gets the fallback: list, inside the legal bounds.
     """
 
     model: PricingModel
@@ -56,7 +56,7 @@ class PageProblem:
 
     @cached_property
     def unpriced(self) -> NDArray[np.bool_]:
-        """Items that demand may not price: a category not to be priced, or a page at list."""
+        """Items that demand may not price: their category stays at list, or the page does."""
         return ~self.model.demand.priceable(self.rows) | self.list_only
 
     @cached_property
@@ -66,39 +66,39 @@ class PageProblem:
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
-        """Items that carry the fallback whatever demand says: no feasible price, or none to be set."""
+        """Items that get the fallback whatever demand says: infeasible or unpriced."""
         return ~self.bounds.feasible | self.unpriced
 
     @cached_property
     def on_sale(self) -> NDArray[np.bool_]:
-        """Items that can be bought; one known to be out of stock takes no demand from the others."""
+        """Items that can be bought; an item known to be out of stock takes no demand from the others."""
         return ~(self.market.stock <= 0)
 
     @cached_property
     def weight(self) -> Floats:
-        """What a unit of r is worth on this page: r over its mean, so that the page earns money, not ratios."""
+        """R over its mean on the page: weights with which the objective counts money rather than ratios."""
         return np.asarray(self.r / self.r.mean() if self.r.size else self.r, dtype=np.float64)
 
     @cached_property
     def shadow(self) -> Floats:
         """Shadow price of stock, in units of r."""
-        return np.asarray(self.model.reference.shadow[self.rows] / self.r, dtype=np.float64)
+        return np.asarray(self.model.estimates.shadow[self.rows] / self.r, dtype=np.float64)
 
     @cached_property
     def cost(self) -> Floats:
-        """What a sold unit counts as, in units of r."""
+        """Cost of a sold unit, in units of r."""
         return np.asarray(self.counted_cost / self.r, dtype=np.float64)
 
     @cached_property
     def anchor(self) -> Floats:
         """f(v) in units of r."""
-        return np.asarray(self.model.reference.f[self.rows] / self.r, dtype=np.float64)
+        return np.asarray(self.model.estimates.f[self.rows] / self.r, dtype=np.float64)
 
-    def solver_inputs(self) -> dict[str, NDArray[Any]]:
-        """Arguments of :func:`fairtag.solver.page_solver.solve_pages`, in r; a fixed or listed item has one price."""
+    def _solver_inputs(self) -> dict[str, NDArray[Any]]:
+        """Arguments of :func:`fairtag.solver.page_solver.solve_pages`; a fixed or listed item has a single price."""
         a, b = self.demand
         policy = self.model.policy
-        if policy.anchored:  # without a slope the solver leaves f for no one: with one, a price that few pay loses less
+        if policy.anchored:  # with slope 0 the optimum is f; otherwise a price that few pay would lose less
             b = np.zeros_like(b)
         pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
         menu = self.menu.copy()
@@ -119,15 +119,15 @@ class PageProblem:
         }
 
     def solve(self) -> PageSolution:
-        """The best price of each item, given all others on the page."""
-        return solve_pages(**self.solver_inputs())
+        """The optimal prices of the page."""
+        return solve_pages(**self._solver_inputs())
 
 
 def best_prices(
     solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
 ) -> Floats:
-    """Money asked for each item: a promise first, the fallback where nothing was priced, else the solution."""
-    optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r leaves the menu by rounding errors
+    """Price of each item in money: an imposed lock, else the fallback where nothing was priced, else the optimum."""
+    optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r misses the menu by a rounding error
     best = np.where(solution.priced & ~listed, optimum, fallback)
     return np.where(np.isnan(fixed), best, fixed)
 
@@ -140,14 +140,24 @@ def page_problem(
     *,
     market: MarketContext | None = None,
     previous_price: Floats | None = None,
-    fixed_price: Floats | None = None,
-    corridor: EpochCorridor | None = None,
+    corridor: DayCorridor | None = None,
     list_only: bool = False,
 ) -> PageProblem:
-    """Set the page up; whether the customer's data may be used is decided before, in ``user``."""
+    """Set up the problem of a page.
+
+    Args:
+        model: The model folder.
+        rows: (n,) catalogue rows of the page's items.
+        query_embedding: (d,) unit vector of the query; None without a query.
+        user: The customer, without data that may not be used.
+        market: Current money and stock of the items; the catalogue's when None.
+        previous_price: (n,) price last shown to the customer, NaN where none.
+        corridor: The corridor of the price day; the model's own when None.
+        list_only: Whether every item without a price lock gets the fallback.
+    """
     catalogue = model.market.rows(rows)
     market = market.filled(catalogue) if market else catalogue
-    cost, ageing = counted_cost(market, model.reference.sales_rate[rows])
+    cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)
     bounds = price_bounds(
@@ -171,30 +181,32 @@ def page_problem(
         counted_cost=cost,
         ageing=ageing,
         r=reference_price(
-            model.reference.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
+            model.estimates.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights
         ),
-        fixed=absent if fixed_price is None else _in_corridor(model, corridor, fixed_price),
+        fixed=absent,
         bounds=bounds,
         menu=menu,
         list_only=list_only,
     )
 
 
-def _in_corridor(model: PricingModel, corridor: EpochCorridor, fixed: Floats) -> Floats:
-    """Given prices, none above the corridor: what another model promised is held inside it too.
+def legal_locks(model: PricingModel, corridor: DayCorridor, market: MarketContext, price: Floats) -> Floats:
+    """(n,) price locks, money, none above what list price and corridor allow today; NaN where there is none.
 
-    What is no amount of at least one minor unit is no promise (NaN): a broken store must not give an item away.
+    The corridor also holds for prices that another model locked. A lock below one minor unit counts as none, so that a
+    broken store cannot give an item away.
     """
     limits = model.policy.limits
     unit = limits.minor_per_unit
-    fixed = np.where(np.isfinite(fixed) & (fixed * unit >= 1), fixed, np.nan)
+    price = np.where(np.isfinite(price) & (price * unit >= 1), price, np.nan)
     own_top = whole_corridor(corridor.low, limits.corridor_ratio, unit).high
-    top = np.fmin(own_top, corridor.high)
-    return np.asarray(np.where(fixed > top, top, fixed), dtype=np.float64)
+    listed = np.floor(market.list_price * (1.0 + limits.markup) * unit + SLACK) / unit
+    top = np.fmin(np.fmin(own_top, corridor.high), listed)
+    return np.asarray(np.where(price > top, top, price), dtype=np.float64)
 
 
 def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:
-    """The intent ``z`` of the request: query and history joined; None when there is neither."""
+    """The intent ``z`` of a request, which mixes query and history; None if there is neither."""
     known = [
         (model.row_of[item], age)
         for item, age in zip(user.history_items, user.history_age_days, strict=True)
@@ -207,7 +219,7 @@ def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, 
 def page_similarity(
     model: PricingModel, rows: Rows, query_embedding: NDArray[np.float32] | None, user: UserContext
 ) -> Floats:
-    """The similarity ``s`` of each item; the training mean where there is neither query nor history."""
+    """The similarity ``s`` of each item; the training mean if there is neither query nor history."""
     z = intent_of(model, query_embedding, user)
     if z is None:
         return np.full(len(rows), model.demand.scaling.similarity)

@@ -1,6 +1,6 @@
-"""The reason codes of a page's prices: consent first, then what moved each price, then what bounded it.
+"""The reason codes of a page's prices (docs/pricing-model.md, section 11).
 
-Reads a priced problem; decides no price.
+Consent comes first, then what moved a price, then the bounds it lies on.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ from itertools import compress
 import numpy as np
 
 from fairtag.base.types import Reason
-from fairtag.page.chosen_prices import ChosenPrices
+from fairtag.page.page_prices import PagePrices
 from fairtag.page.problem import PageProblem
 from fairtag.policy.guardrails import binding_reasons
 
-SLOPE_MOVED = 0.01  # relative change of the slope past which the customer, not the market, explains the price
+SLOPE_MOVED = 0.01  # relative change of the slope above which the customer explains part of the price
 
 
-def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | None) -> list[tuple[Reason, ...]]:
-    """Consent first, then what moved the price, then what bounded it."""
+def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | None) -> list[tuple[Reason, ...]]:
+    """Reason codes of each item.
+
+    Args:
+        problem: The page.
+        chosen: Its prices.
+        refusal: Why the customer's data were not used, None if they were.
+    """
     first = () if refusal is None else (refusal,)
     moved = movers(problem)
     bounding = binding_reasons(chosen.price, problem.bounds)
@@ -31,7 +37,7 @@ def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | 
             row = (*first, Reason.INFEASIBLE)
         elif explored:
             row = (*first, Reason.EXPLORATION, *bound)
-        elif at_list:  # list itself, or list held in the law
+        elif at_list:  # list, or list moved inside the legal bounds
             row = (*first, Reason.LOW_CONFIDENCE_LIST, *(() if is_list else bound))
         else:
             row = (*first, *why, *(bound or (Reason.PRICE_ENDING,)))
@@ -40,9 +46,9 @@ def price_reasons(problem: PageProblem, chosen: ChosenPrices, refusal: Reason | 
 
 
 def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
-    """Demand against the same items for nobody in particular; stock; the anchor."""
+    """What moved each price: demand, compared with an unknown customer's; stock; the anchor."""
     model = problem.model
-    if model.policy.anchored:  # neither demand nor stock has a say
+    if model.policy.anchored:  # neither demand nor stock plays a part
         return [(Reason.ANCHOR,)] * len(problem.rows)
     usual = np.full(len(problem.rows), model.demand.scaling.similarity)
     _, slope = problem.demand

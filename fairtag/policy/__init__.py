@@ -1,1 +1,1 @@
-"""What the shop allows: limits, guardrails, disclosure."""
+"""What the shop allows: the pricing policy, guardrails, disclosure (docs/pricing-model.md, section 6)."""

@@ -1,4 +1,4 @@
-"""What is known about one request when a page is priced: the customer and the market."""
+"""Inputs of one request: the customer, and money and stock of the items."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class UserContext:
 
     Args:
         user_id: The shop's id, None for a guest.
-        behaviour: Value of each of ``schema.USER_PRICING_FEATURES`` that is known; None when none is.
+        behaviour: Known values of ``schema.USER_PRICING_FEATURES``; None if there is none.
         history_items: Items viewed or bought, any order.
         history_age_days: Days since each of them.
-        opted_out: The customer refused personal prices.
-        jurisdiction: Where the customer is, as in ``EU`` or ``US-NY``; None when unknown.
+        opted_out: Whether the customer refused personal prices.
+        jurisdiction: Where the customer is, such as ``EU`` or ``US-NY``; None if unknown.
     """
 
     user_id: str | None = None
@@ -36,7 +36,7 @@ class UserContext:
     jurisdiction: str | None = None
 
     def behaviour_vector(self) -> Floats | None:
-        """Values in the order of the allow-list, NaN where unknown; None when nothing is known."""
+        """Values in the order of the allow-list, NaN where unknown; None if none is known."""
         if self.behaviour is None:
             return None
         return np.array([self.behaviour.get(name, np.nan) for name in schema.USER_PRICING_FEATURES], dtype=np.float64)
@@ -50,11 +50,11 @@ class MarketContext:
         list_price: Currency units, above 0.
         unit_cost: Currency units.
         map_price: Minimum advertised price.
-        msrp: Maker's suggested price.
+        msrp: Manufacturer's suggested price.
         competitor_price: A competitor's price of the same product.
         stock: Units.
-        salvage_value: What a unit fetches that is left when its life ends; may be negative.
-        shelf_life_days: Days until what is in stock must be gone.
+        salvage_value: What an unsold unit fetches when its shelf life ends; may be negative (disposal).
+        shelf_life_days: Days until the stock must be sold.
     """
 
     list_price: Floats
@@ -68,13 +68,13 @@ class MarketContext:
 
     @classmethod
     def of(cls, items: pd.DataFrame) -> MarketContext:
-        """From rows of the items table; an optional column that is absent is NaN throughout."""
+        """Read rows of the items table; an absent optional column is NaN throughout."""
         absent = np.full(len(items), np.nan)
         names = MARKET_COLUMNS
         return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
 
     def filled(self, catalogue: MarketContext) -> MarketContext:
-        """The same with the catalogue's list price and cost where the live value is not a usable amount of money."""
+        """The same, with the catalogue's list price and cost where a live value is not a valid amount of money."""
         listed, cost = self.list_price, self.unit_cost
         return replace(
             self,

@@ -1,8 +1,11 @@
-"""What a customer must be told, and where personal prices are off: a dated table read as data.
+"""Disclosure: where personal prices are allowed, and what the customer must be told.
 
-The table is ``data/disclosure.json``; each row carries its source and what counsel still has to confirm. Doubt is
-resolved towards the customer: a place the table does not know, or a day before any rule of the place, has no personal
-prices (reason code JURISDICTION_OFF).
+    rule = read_disclosures().rule("US-NY", date.today())
+    rule.personalisation, rule.text
+
+The rules are a dated table, ``disclosure.json``; each row carries its source and what counsel has yet to confirm. In
+doubt there are no personal prices: in a place that the table does not know, and on a day before a place's first rule
+(reason code JURISDICTION_OFF).
 """
 
 from __future__ import annotations
@@ -26,17 +29,17 @@ _SEPARATORS = re.compile(r"[^A-Z0-9]+")
 
 @dataclass(frozen=True)
 class DisclosureRule:
-    """What holds in one place from one day on.
+    """The rule of one place from one day on.
 
     Args:
         jurisdiction: ``EU``, an ISO 3166 code such as ``US-NY``, or ``default``.
         effective: First day on which the rule holds.
-        until: First day on which it no longer holds, None while it is in force.
-        personalisation: Whether prices may depend on the customer at all.
-        text: What stands next to a personal price, byte for byte; None where prices are not personal.
-        text_is_statutory: Whether the law gives the wording, so that no one may edit it.
-        source: Where the rule comes from.
-        counsel: What a lawyer must confirm before the row is relied on; empty when nothing is open.
+        until: First day on which it no longer holds; None if no end is known.
+        personalisation: Whether personal prices are allowed.
+        text: Text to be shown beside a personal price, byte for byte; None where prices are not personal.
+        text_is_statutory: Whether the law gives the wording, so that nobody may edit it.
+        source: Source of the rule.
+        counsel: What a lawyer must confirm before the rule is relied on; empty if nothing is open.
     """
 
     jurisdiction: str
@@ -49,18 +52,18 @@ class DisclosureRule:
     counsel: str
 
     def in_force(self, on: date) -> bool:
-        """Whether the rule holds on a day."""
+        """Whether the rule holds on the day."""
         return self.effective <= on and (self.until is None or on < self.until)
 
 
 @dataclass(frozen=True)
 class DisclosureTable:
-    """All rules of one version of the table.
+    """One version of the table.
 
     Args:
-        version: Version of the table, written into reports.
-        rules: Every row.
-        aliases: Other spellings and member states, normalised, to the jurisdiction whose rule they take.
+        version: Version, which reports show.
+        rules: All rules.
+        aliases: Jurisdiction by alias: other spellings and member states, normalised.
     """
 
     version: str
@@ -68,10 +71,14 @@ class DisclosureTable:
     aliases: Mapping[str, str]
 
     def resolve(self, jurisdiction: str | None) -> str:
-        """The row a place belongs to; ``default`` for a place the table does not know, and for no place at all.
+        """Jurisdiction of a place; ``default`` if the place is unknown or None.
 
-        A subdivision takes its country's row (``DE-BY`` the EU's, ``GB-SCT`` that of ``GB``); a state of the United
-        States has a row of its own or none.
+        A subdivision takes the rule of its country (``DE-BY`` that of the EU, ``GB-SCT`` that of ``GB``); a state of
+        the United States has its own rule or none.
+
+        >>> table = read_disclosures()
+        >>> table.resolve("de-by"), table.resolve("US-NY"), table.resolve("atlantis")
+        ('EU', 'US-NY', 'default')
         """
         code = _normal(jurisdiction)
         known = {rule.jurisdiction for rule in self.rules} - {DEFAULT}
@@ -84,7 +91,14 @@ class DisclosureTable:
         return DEFAULT
 
     def rule(self, jurisdiction: str | None, on: date) -> DisclosureRule:
-        """The rule for a place on a day; the default rule where none of the place's own is in force."""
+        """Rule of a place on a day; the default rule if the place has none in force.
+
+        >>> table = read_disclosures()
+        >>> table.rule("US-NY", date(2026, 3, 1)).text
+        'THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA'
+        >>> table.rule("atlantis", date(2026, 3, 1)).personalisation
+        False
+        """
         place = self.resolve(jurisdiction)
         current = [rule for rule in self.rules if rule.jurisdiction == place and rule.in_force(on)]
         if current:
@@ -92,9 +106,9 @@ class DisclosureTable:
         return next(rule for rule in self.rules if rule.jurisdiction == DEFAULT)
 
     def rule_between(self, jurisdiction: str | None, first: date, last: date) -> DisclosureRule:
-        """The rule for a place on all days from ``first`` to ``last``; the default rule where it changes between.
+        """Rule of a place that holds on all days from ``first`` to ``last``; the default rule if it changes in between.
 
-        A price promised for these days can carry one notice, and no notice is right before and after a change.
+        A price lock over these days carries one text, and no text is right before and after a change.
         """
         days = {rule.effective for rule in self.rules} | {rule.until for rule in self.rules if rule.until is not None}
         found = {self.rule(jurisdiction, day) for day in (first, last, *(day for day in days if first < day < last))}
@@ -102,10 +116,10 @@ class DisclosureTable:
 
 
 def read_disclosures(path: Path | None = None) -> DisclosureTable:
-    """Read a table, by default the one in the package.
+    """Read a table; by default the one in the package.
 
     Raises:
-        ConfigError: The file is of another schema, or a row contradicts itself.
+        ConfigError: The file has another schema, or a row contradicts itself.
     """
     return _packaged() if path is None else _parse(read_json(path), str(path))
 
@@ -122,14 +136,14 @@ def _normal(jurisdiction: str | None) -> str:
 
 def _parse(document: Mapping[str, Any], name: str) -> DisclosureTable:
     if document.get("schema") != SCHEMA:
-        raise ConfigError(f"{name}: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
+        raise ConfigError(f"{name}: schema {document.get('schema')!r}, this version reads {SCHEMA!r}")
     rules = tuple(_rule(row, name) for row in document["rules"])
     if [rule.jurisdiction for rule in rules].count(DEFAULT) != 1:
-        raise ConfigError(f"{name}: exactly one row must be for {DEFAULT!r}")
+        raise ConfigError(f"{name}: there must be exactly one rule for {DEFAULT!r}")
     aliases = {_normal(alias): place for place, names in document["aliases"].items() for alias in names}
     unknown = set(aliases.values()) - {rule.jurisdiction for rule in rules}
     if unknown:
-        raise ConfigError(f"{name}: aliases for {', '.join(sorted(unknown))}, which has no row")
+        raise ConfigError(f"{name}: aliases for {', '.join(sorted(unknown))}, which has no rule")
     return DisclosureTable(str(document["version"]), rules, aliases)
 
 
@@ -146,14 +160,14 @@ def _rule(row: Mapping[str, Any], name: str) -> DisclosureRule:
             counsel=row["counsel"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: no rule can be read from a row ({type(error).__name__}: {error})") from error
+        raise ConfigError(f"{name}: a rule cannot be read ({type(error).__name__}: {error})") from error
     where = f"{name}: {rule.jurisdiction} from {rule.effective}"
     if not isinstance(rule.personalisation, bool):  # the text "false" would count as true
         raise ConfigError(f"{where}: personalisation is {rule.personalisation!r}; it must be true or false")
     if rule.personalisation and not rule.text:
-        raise ConfigError(f"{where}: personal prices need a text that says so")
+        raise ConfigError(f"{where}: personal prices need a disclosure text")
     if rule.jurisdiction == DEFAULT and rule.personalisation:
         raise ConfigError(f"{where}: personal prices must be off where the law is unknown")
     if rule.until is not None and rule.until <= rule.effective:
-        raise ConfigError(f"{where}: it ends on {rule.until}, before it begins")
+        raise ConfigError(f"{where}: the rule ends on {rule.until}, before it begins")
     return rule

@@ -23,34 +23,39 @@ from fairtag.base.types import Reason
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-Reasons = NDArray[Any]  # of Reason or None; numpy has no narrower dtype for them
+Reasons = NDArray[Any]  # of Reason or None, for which numpy has no dtype
 
 MOST_MONEY = 1e13  # minor units below 2^53 are exact in float64
-SLACK = 1e-6  # minor units: 19.99 * 100 is 1998.9999999999998, and still 1999
+SLACK = 1e-6  # minor units: 19.99 * 100 is 1998.9999999999998 and counts as 1999
 
 
 @dataclass(frozen=True)
 class GuardrailLimits:
-    """What the shop allows itself; every share is a fraction, None switches the bound off.
+    """Limits that the shop sets. Shares are fractions; None switches a bound off.
 
     Args:
         min_margin: m_min, smallest margin as a share of the price, in [0, 1).
         max_discount: D_max, largest discount from list, in [0, 1].
-        discount_only: Never above list: the ceiling of every price is the list price.
-        max_markup: U_max, largest markup on list, where ``discount_only`` is false; there ``list (1 + U_max)`` is the
-            ceiling that every check holds a price against.
+        discount_only: Whether list is the ceiling of every price.
+        max_markup: U_max, largest markup on list if ``discount_only`` is false; the ceiling is then
+            ``list (1 + U_max)``, for every check.
         max_decrease: d-, largest fall from the previous price, in [0, 1].
         max_increase: d+, largest rise from the previous price.
         competitor_below: k-, how far below the competitor, in [0, 1].
         competitor_above: k+, how far above the competitor.
-        corridor_ratio: rho >= 1, largest ratio between two customers' prices of an item in an epoch.
-        endings: Allowed last minor units of a price, for example 49 and 99 of 100; empty for any minor unit.
-        ending_period: What ``endings`` are the remainder of, in minor units.
-        menu_size: Most points in a menu; evenly thinned beyond that, keeping both ends.
+        corridor_ratio: rho >= 1, largest ratio between two customers' prices of an item on a price day.
+        endings: Allowed remainders of a price, in minor units, such as 49 and 99 for a period of 100; empty for any.
+        ending_period: Period of the endings, in minor units.
+        menu_size: Largest number of points in a menu; more are thinned evenly, and both ends stay.
         minor_per_unit: Minor units in a currency unit: 100 for USD and EUR, 1 for JPY.
 
     Raises:
         ConfigError: A limit is outside its range.
+
+    >>> GuardrailLimits(max_discount=1.2)
+    Traceback (most recent call last):
+    ...
+    fairtag.base.errors.ConfigError: max_discount is 1.2; it must be a share from 0 to 1.0
     """
 
     min_margin: float = 0.05
@@ -68,7 +73,7 @@ class GuardrailLimits:
     minor_per_unit: int = 100
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check all limits."""
         for name, value, most in (
             ("max_discount", self.max_discount, 1.0),
             ("max_markup", self.max_markup, np.inf),
@@ -85,8 +90,8 @@ class GuardrailLimits:
             raise ConfigError(f"corridor_ratio is {self.corridor_ratio}; the ratio of two prices is at least 1")
         if self.discount_only and self.max_markup > 0:
             raise ConfigError(
-                f"discount_only with max_markup {self.max_markup}: one promises that nobody pays more than list, the "
-                "other allows it; set discount_only to false, or max_markup to 0"
+                f"discount_only with max_markup {self.max_markup}: the two contradict each other; "
+                "set discount_only to false, or max_markup to 0"
             )
         if self.menu_size < 2 or self.minor_per_unit < 1 or self.ending_period < 1:
             raise ConfigError("menu_size must be at least 2, minor_per_unit and ending_period at least 1")
@@ -101,16 +106,16 @@ class GuardrailLimits:
 
 @dataclass(frozen=True)
 class Bounds:
-    """The interval of each item, whole minor units at both ends, ``(n,)``.
+    """Bounds of each item, ``(n,)``; both ends are whole minor units.
 
     Args:
         lo: Lower bound, money.
         hi: Upper bound, money.
-        lo_reason: Reason of the bound that binds below; None where no bound was given.
-        hi_reason: Reason of the bound that binds above.
-        feasible: False where no price meets the bounds or the item cannot be priced (no usable list price or cost);
-            there ``lo = hi = fallback`` and both reasons are INFEASIBLE.
-        fallback: The list price; inside the legal bounds where those leave something and list is not in them. NaN
+        lo_reason: Reason of the lower bound; None if none was given.
+        hi_reason: Reason of the upper bound.
+        feasible: False where no price meets the bounds, or list price or cost is unusable; then ``lo = hi = fallback``
+            and both reasons are INFEASIBLE.
+        fallback: The list price, moved inside the legal bounds where these leave something. NaN
             where the list price itself is unusable: nothing can be served.
     """
 
@@ -134,11 +139,17 @@ def price_bounds(
     corridor_low: ArrayLike = np.nan,
     corridor_high: ArrayLike = np.nan,
 ) -> Bounds:
-    """The bounds of each item; every argument is money ``(n,)``, NaN where absent.
+    """Bounds of each item; every argument is money ``(n,)``, NaN where absent.
 
-    The corridor ends at ``rho corridor_low``, or at ``corridor_high`` where another model fixed a narrower one.
-    A MAP, MSRP, competitor, previous or corridor price that is not a positive number counts as absent. Never raises
-    on numbers.
+    The corridor ends at ``rho corridor_low``, or at ``corridor_high`` where another model fixed a narrower one. A MAP,
+    MSRP, competitor, previous or corridor price that is not a positive number counts as absent. No number raises an
+    error.
+
+    Example: list 20, cost 12, MAP 15. The MAP binds below, list above.
+
+        >>> bounds = price_bounds(GuardrailLimits(), list_price=[20.0], unit_cost=[12.0], map_price=[15.0])
+        >>> bounds.lo.tolist(), bounds.hi.tolist(), bounds.lo_reason[0].value, bounds.hi_reason[0].value
+        ([15.0], [20.0], 'MAP_FLOOR', 'LIST_CEILING')
     """
     given = (list_price, unit_cost, map_price, msrp, competitor_price, previous_price, corridor_low, corridor_high)
     money = np.empty((len(given), *np.broadcast_shapes((1,), *(np.shape(x) for x in given))))
@@ -151,14 +162,14 @@ def price_bounds(
     ceiling = listed * (1 + limits.markup)
     unit = limits.minor_per_unit
     floor = _tightest(
-        _Side(np.full(listed.shape, 1 / unit), np.full(listed.shape, None)),  # the smallest price there is
+        _Binding(np.full(listed.shape, 1 / unit), np.full(listed.shape, None)),  # the smallest price there is
         (cost / (1 - limits.min_margin), Reason.COST_FLOOR),
         (maps, Reason.MAP_FLOOR),
         (corridor, Reason.FAIRNESS_CORRIDOR),
         whole=partial(_ceil_minor, unit=unit),
     )
     top = _tightest(
-        _Side(np.full(listed.shape, -MOST_MONEY), np.full(listed.shape, None)),
+        _Binding(np.full(listed.shape, -MOST_MONEY), np.full(listed.shape, None)),
         (-msrps, Reason.LIST_CEILING),
         (-ceiling, Reason.LIST_CEILING),
         (-corridor * limits.corridor_ratio, Reason.FAIRNESS_CORRIDOR),
@@ -186,13 +197,13 @@ def price_bounds(
 
 
 def project(price: ArrayLike, bounds: Bounds) -> Floats:
-    """The nearest price inside the bounds; idempotent, monotone, the fallback where the price is not a number."""
+    """The nearest price inside the bounds, idempotent and monotone; the fallback where the price is NaN."""
     inside = np.minimum(np.maximum(np.asarray(price, float), bounds.lo), bounds.hi)
     return np.where(np.isnan(inside), bounds.fallback, inside)
 
 
 def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
-    """The price endings inside the bounds, ascending, ``(n, menu_size)`` money padded with NaN.
+    """Prices with an allowed ending inside the bounds, ascending, ``(n, menu_size)`` money, padded with NaN.
 
     A row is all NaN where no ending lies inside (see :func:`close_empty_menus`), and holds only the fallback where the
     bounds are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
@@ -200,7 +211,9 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
     endings = np.array(sorted(set(limits.endings)) or [0], dtype=np.int64)
     lo, hi = (to_minor(np.where(bounds.feasible, x, 0.0), unit) for x in (bounds.lo, bounds.hi))
-    first = lo // period * len(endings) + np.searchsorted(endings, lo % period)  # endings are numbered from price 0
+    first = lo // period * len(endings) + np.searchsorted(
+        endings, lo % period
+    )  # number of an ending, counted from price 0
     last = hi // period * len(endings) + np.searchsorted(endings, hi % period, side="right") - 1
     steps = np.maximum(last - first, 0)[:, None]
     column = np.arange(limits.menu_size)
@@ -213,7 +226,7 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
 
 
 def close_empty_menus(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
-    """Bounds and menu after the rows without a price ending have become infeasible: the fallback alone."""
+    """Make rows without any price ending infeasible: bounds and menu hold only the fallback."""
     empty = bounds.feasible & np.isnan(menu).all(-1)
     menu = menu.copy()
     menu[empty, 0] = bounds.fallback[empty]
@@ -221,9 +234,9 @@ def close_empty_menus(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
 
 
 def snap(price: ArrayLike, menu: Floats) -> Floats:
-    """The nearest point of each menu row (n, m) to its price (n,), or to each of its prices (n, k); NaN pads a menu.
+    """Nearest point of each menu (n, m) to its price (n,), or to each of its prices (n, k).
 
-    The lower of two equally near; idempotent and monotone.
+    The lower of two equally near points; idempotent and monotone. NaN pads a menu.
     """
     wanted = np.asarray(price, float)
     each = wanted.reshape(len(menu), -1)
@@ -234,7 +247,7 @@ def snap(price: ArrayLike, menu: Floats) -> Floats:
 
 
 def nearest_ending(price: ArrayLike, limits: GuardrailLimits) -> Floats:
-    """The nearest price ending to each price, the lower of two equally near; bounds are not looked at."""
+    """Nearest price with an allowed ending, the lower of two equally near ones; bounds are ignored."""
     unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
     endings = np.array(sorted(set(limits.endings)) or [0])
     minor = np.asarray(price, float)[:, None] * unit
@@ -244,7 +257,7 @@ def nearest_ending(price: ArrayLike, limits: GuardrailLimits) -> Floats:
 
 
 def binding_reasons(price: ArrayLike, bounds: Bounds) -> list[tuple[Reason, ...]]:
-    """The bounds each price sits on, the lower one first; INFEASIBLE once."""
+    """Reasons of the bounds on which each price lies, the lower bound first; INFEASIBLE only once."""
     at = np.asarray(price, float)
     below, above = (at <= bounds.lo).tolist(), (at >= bounds.hi).tolist()
     sides = zip(below, bounds.lo_reason, above, bounds.hi_reason, strict=True)
@@ -253,16 +266,19 @@ def binding_reasons(price: ArrayLike, bounds: Bounds) -> list[tuple[Reason, ...]
 
 
 def to_minor(money: ArrayLike, minor_per_unit: int = 100) -> NDArray[np.int64]:
-    """Money in integer minor units, nearest, halves to even.
+    """Money in integer minor units, rounded to nearest, halves to even.
 
     Raises:
-        DataError: An amount is not a finite number; such an item must have left the page before.
+        DataError: An amount is not finite; an item without a usable price must leave the page before.
+
+    >>> to_minor([19.99, 20.0]).tolist()
+    [1999, 2000]
     """
     amount = np.asarray(money, float) * minor_per_unit
     broken = ~np.isfinite(amount)
     if broken.any():
         raise DataError(
-            f"{int(broken.sum())} prices are not finite numbers and cannot leave as minor units; "
+            f"prices: {int(broken.sum())} are not finite and have no minor units; "
             "serve only items with a usable list price",
             rule="finite price",
             count=int(broken.sum()),
@@ -275,30 +291,30 @@ def _share(value: float | None) -> float:
 
 
 def _ceil_minor(money: Floats, unit: int) -> Floats:
-    """The next whole minor unit; of a negated upper bound, the one below it."""
+    """Round up to whole minor units; a negated upper bound is thereby rounded down."""
     minor = money * unit
     return np.ceil(minor - SLACK - 1e-15 * np.abs(minor)) / unit
 
 
-class _Side(NamedTuple):
-    """Bounds of one side ``(n,)``, upper ones negated so that the greatest always binds, and their reasons."""
+class _Binding(NamedTuple):
+    """The binding bound of one side and its reason, ``(n,)``; upper bounds are negated, so that the greatest binds."""
 
     bound: Floats
     reason: Reasons
 
 
-def _tightest(start: _Side, *given: tuple[Floats, Reason], whole: Callable[[Floats], Floats]) -> _Side:
-    """The greatest of the bounds in order; the first of equal ones gives the reason, NaN is no bound."""
+def _tightest(start: _Binding, *given: tuple[Floats, Reason], whole: Callable[[Floats], Floats]) -> _Binding:
+    """The greatest of several bounds; the first of equal ones gives the reason, and NaN is no bound."""
     stacked = whole(np.array([start.bound, *(bound for bound, _ in given)]))
     stacked[np.isnan(stacked)] = -np.inf
     winner = stacked.argmax(0)
     names = np.array([None, *(reason for _, reason in given)], dtype=object)[winner]
-    # Plain indexing: take_along_axis needs five times as long on a page.
-    return _Side(stacked[winner, np.arange(winner.size)], np.where(winner == 0, start.reason, names))
+    # take_along_axis needs five times as long on one page.
+    return _Binding(stacked[winner, np.arange(winner.size)], np.where(winner == 0, start.reason, names))
 
 
 def _close(bounds: Bounds) -> Bounds:
-    """Shut infeasible rows on their fallback."""
+    """Set both bounds of infeasible rows to their fallback."""
     shut = ~bounds.feasible
     if not shut.any():
         return bounds

@@ -1,4 +1,4 @@
-"""How prices are chosen and bounded: one frozen document that travels in the model folder."""
+"""The pricing policy: how prices are chosen and bounded, as a frozen document in the model folder."""
 
 from __future__ import annotations
 
@@ -26,17 +26,25 @@ class PricingPolicy:
         anchor_weight: lambda, pull towards f(v).
         reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
         intent_alpha: Share of the query in the intent; the rest is the customer's history.
-        personalise: Whether behaviour and history may move prices at all.
-        similarity_in_price: Whether similarity may move prices, or only ranks.
-        confidence: Serve list unless the chosen prices beat it with this posterior probability.
-        posterior_draws: Draws behind that probability.
-        exploration: Share of prices drawn at random inside the bounds, so that the log can judge the next model.
-        epoch_hours: Hours for which a price, once quoted, stays.
-        stock_horizon_days: Days until stock is replenished: demand over them must fit the stock.
-        currency: ISO 4217 code; ``limits.minor_per_unit`` fits it.
+        personalise: Whether behaviour and history may move prices.
+        similarity_in_price: Whether similarity may move prices, or only ranks items.
+        confidence: List is served unless the chosen prices beat it with this posterior probability.
+        posterior_draws: Number of draws that estimate that probability.
+        exploration: Share of prices drawn at random inside the bounds, so that the log can evaluate the next model.
+        epoch_hours: Length of a price day in hours; a quoted price stays for it.
+        stock_horizon_days: Days until stock is replenished; demand over them must fit the stock.
+        currency: ISO 4217 code, to which ``limits.minor_per_unit`` belongs.
 
     Raises:
         ConfigError: A setting is outside its range.
+
+    >>> policy = PricingPolicy(limits=GuardrailLimits(max_discount=0.2), exploration=0.0)
+    >>> policy == PricingPolicy.from_json(policy.to_json())
+    True
+    >>> PricingPolicy(confidence=1.5)
+    Traceback (most recent call last):
+    ...
+    fairtag.base.errors.ConfigError: confidence is 1.5; it must be in [0, 1]
     """
 
     limits: GuardrailLimits = field(default_factory=GuardrailLimits)
@@ -54,7 +62,7 @@ class PricingPolicy:
     currency: str = "USD"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Check all settings."""
         for name, value in (
             ("intent_alpha", self.intent_alpha),
             ("confidence", self.confidence),
@@ -77,19 +85,23 @@ class PricingPolicy:
 
     @property
     def anchored(self) -> bool:
-        """Whether prices follow f(v) alone, whatever demand says (``objective="anchor"``)."""
+        """Whether prices follow f(v) alone, whatever demand says (the anchor objective)."""
         return self.margin_weight == 0
 
     def epoch_of(self, seconds: float) -> int:
-        """The price epoch of an instant, given in seconds since 1970."""
+        """Number of the price day of an instant, given in seconds since 1970.
+
+        >>> PricingPolicy().epoch_of(86_400.0)
+        1
+        """
         return int(seconds // (self.epoch_hours * 3600))
 
     def day_of(self, epoch: int) -> date:
-        """The day on which an epoch begins, UTC."""
+        """The date on which a price day begins, UTC."""
         return EPOCH_ZERO + timedelta(hours=epoch * self.epoch_hours)
 
     def days_of(self, epoch: int) -> tuple[date, date]:
-        """The first and the last day of an epoch, UTC: the days whose law holds for its quotes."""
+        """First and last date of a price day, UTC; the law of these dates holds for its quotes."""
         last = datetime.combine(EPOCH_ZERO, time()) + timedelta(hours=(epoch + 1) * self.epoch_hours, seconds=-1)
         return self.day_of(epoch), last.date()
 
@@ -99,27 +111,27 @@ class PricingPolicy:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> PricingPolicy:
-        """Read the document; a name it does not know is refused.
+        """Read the document.
 
         Raises:
-            ConfigError: The schema or a name is unknown, or a value is none that the policy may hold.
+            ConfigError: The schema or a name is unknown, or a value is not allowed.
         """
         if document.get("schema") != SCHEMA:
-            raise ConfigError(f"policy: schema {document.get('schema')!r}, this code reads {SCHEMA!r}")
+            raise ConfigError(f"policy: schema {document.get('schema')!r}, this version reads {SCHEMA!r}")
         values = {name: value for name, value in document.items() if name != "schema"}
         limits = {**values.pop("limits", {})}
-        _known(values, cls, "policy")
-        _known(limits, GuardrailLimits, "policy.limits")
+        _check_names(values, cls, "policy")
+        _check_names(limits, GuardrailLimits, "policy.limits")
         try:
             for where, name in ((limits, "endings"), (values, "reference_weights")):
                 if name in where:
                     where[name] = tuple(where[name])
             return cls(limits=GuardrailLimits(**limits), **values)
         except TypeError as error:
-            raise ConfigError(f"policy: a value is of the wrong kind ({error})") from error
+            raise ConfigError(f"policy: a value has the wrong type ({error})") from error
 
 
-def _known(values: Mapping[str, Any], kind: type[Any], where: str) -> None:
+def _check_names(values: Mapping[str, Any], kind: type[Any], where: str) -> None:
     names = {entry.name for entry in fields(kind)}
     if unknown := sorted(set(values) - names):
-        raise ConfigError(f"{where}: {', '.join(unknown)} is unknown; it may hold {', '.join(sorted(names))}")
+        raise ConfigError(f"{where}: {', '.join(unknown)} is unknown; the names are {', '.join(sorted(names))}")

@@ -1,4 +1,4 @@
-"""How good the price model is on products it has not seen, beside plain baselines."""
+"""Accuracy of the price model on held-out products, beside plain baselines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fairtag.price_model.design import fit_design
 from fairtag.price_model.learners import PriceModelConfig
 from fairtag.price_model.price_model import Floats, fit_price_model
 
-PENALTIES = tuple(np.logspace(-2, 3, 11))  # tried by leave-one-out for the embedding baseline
-WORD_PENALTIES = (0.1, 0.3, 1.0, 3.0)  # the words' baseline gets the best of these on the held-out products themselves
-MIN_CATEGORY = 30  # held-out products of a category below which its coverage is noise
+PENALTIES = tuple(np.logspace(-2, 3, 11))  # of the embedding baseline, chosen by leave-one-out
+WORD_PENALTIES = (0.1, 0.3, 1.0, 3.0)  # of the word baseline, which gets the best on the held-out products themselves
+MIN_CATEGORY = 30  # held-out products of a category needed to report its coverage
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class PriceScore:
 
     Args:
         name: Predictor.
-        rmsle: Root mean squared error of log(1 + price).
+        rmsle: Root mean squared error of ``log(1 + price)``.
         mae: Mean absolute error, money.
-        r2: Of the log price.
+        r2: Coefficient of determination of the log price.
     """
 
     name: str
@@ -41,15 +41,15 @@ class PriceScore:
 
 @dataclass(frozen=True)
 class PriceReport:
-    """Scores of ``f`` and its baselines on held-out products.
+    """Scores of ``f`` and of its baselines on held-out products.
 
     Args:
-        train_items: Products fitted on.
-        held_out_items: Products scored.
+        train_items: Number of products in the fit.
+        held_out_items: Number of products scored.
         scores: ``f`` first, then the baselines.
         coverage: Share of held-out prices inside the interval.
-        coverage_by_category: The same for categories with enough of them.
-        median_width: Median of high over low.
+        coverage_by_category: The same for categories with at least 30 products.
+        median_width: Median of upper over lower end.
         squared_errors: (held-out,) squared log errors by predictor, for paired intervals.
     """
 
@@ -62,11 +62,11 @@ class PriceReport:
     squared_errors: dict[str, Floats]
 
     def score(self, name: str) -> PriceScore:
-        """The scores of one predictor; KeyError when there is none of the name."""
+        """The scores of one predictor; KeyError if there is none of that name."""
         return {score.name: score for score in self.scores}[name]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as a JSON object, without the errors of each product."""
+        """The report as a JSON object, without the errors of single products."""
         return {name: value for name, value in asdict(self).items() if name != "squared_errors"}
 
 
@@ -79,15 +79,15 @@ def price_report(
     held_out: NDArray[np.bool_] | None = None,
     product: Sequence[str] | None = None,
 ) -> PriceReport:
-    """Fit on the other products, score the held-out ones.
+    """Fit on some products, score the others.
 
     Args:
-        embeddings: (n, d) unit rows by the encoder that ships.
-        items: Their table, all priced.
+        embeddings: (n, d) unit embeddings by the fine-tuned encoder.
+        items: Their rows, all with a list price.
         config: Settings of the price model.
-        frozen: (n, e) rows by the encoder before fine-tuning, for its baseline; ``embeddings`` when absent.
-        held_out: Products to score; by hash of the item id when absent.
-        product: (n,) product of each item, where its listings are held out together; see :func:`fit_price_model`.
+        frozen: (n, e) embeddings by the encoder before fine-tuning, for its baseline; ``embeddings`` by default.
+        held_out: Items to score; chosen by hash of the item id by default.
+        product: (n,) product of each item, whose listings are held out together; see :func:`fit_price_model`.
     """
     config = config or PriceModelConfig()
     test = splits.held_out(items[schema.ITEM_ID].astype(str), splits.PRODUCT_SALT) if held_out is None else held_out

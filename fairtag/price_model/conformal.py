@@ -1,8 +1,8 @@
-"""Intervals that hold what they promise on new items: conformalised quantile regression by group.
+"""Prediction intervals with valid coverage on new items: conformalised quantile regression by group.
 
 Romano, Patterson and Candes, "Conformalized Quantile Regression", NeurIPS 2019, in the relative form of Sesia and
-Candes (2020): a group stretches the width by a factor, so that the ends cannot cross. By group as in Vovk's Mondrian
-predictors, and on cross-fitted residuals, so that no row is set aside.
+Candes (2020): each group stretches the width by a factor, so that the ends cannot cross. Groups are calibrated by
+themselves, as in Vovk's Mondrian predictors. Residuals are cross-fitted, so that no row is set aside.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from sklearn.linear_model import QuantileRegressor
 
 Floats = NDArray[np.float64]
 
-MIN_GROUP = 40  # rows below which a group's own tail is too few to have a 5 % quantile; it takes the pooled one
-MOST_ROWS = 3000  # rows of one quantile regression: a linear programme, and 3 coefficients need no more
-NARROWEST = 0.05  # of the pooled width: the least half-width, where lines meet outside the data
-POOLED = ""  # name of the group of everything
+MIN_GROUP = 40  # smaller groups have too few rows for a 5 % quantile and use the pooled stretch
+MOST_ROWS = 3000  # rows of one quantile regression, a linear programme; few coefficients need no more
+NARROWEST = 0.05  # smallest half-width, as a share of the pooled width; quantile lines may cross outside the data
+POOLED = ""  # name of the group of all rows
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Ends of a residual given its features: median -+ stretch[group] times the way to the quantile.
+    """Interval of a residual given its features: median -+ stretch[group] times the distance to the quantile.
 
     Args:
-        coefficients: (3, k + 1) intercept first, of the lower quantile, the median and the upper quantile.
-        groups: Groups with a stretch of their own; the pooled one first.
+        coefficients: (3, k + 1) of the lower quantile, the median and the upper quantile; intercept first.
+        groups: Groups with their own stretch; the pooled group first.
         corrections: (groups, 2) stretch of the lower and of the upper side.
-        narrowest: Least way from the median to a quantile, where the lines meet or cross.
+        narrowest: Smallest distance from the median to a quantile.
     """
 
     coefficients: Floats
@@ -39,7 +39,7 @@ class Intervals:
     narrowest: float
 
     def ends(self, features: Floats, groups: Sequence[str]) -> tuple[Floats, Floats]:
-        """Lower and upper end (n,) of the residual of rows with features (n, k); the lower is never above the upper."""
+        """Lower and upper end, each (n,), of the residuals of rows with features (n, k); they never cross."""
         place = {name: row for row, name in enumerate(self.groups)}
         stretch = self.corrections[[place.get(name, 0) for name in groups]]
         middle, down, up = _sides(self.coefficients, features, self.narrowest)
@@ -50,16 +50,16 @@ class Intervals:
 def fit_intervals(
     residuals: Floats, features: Floats, groups: Sequence[str], coverage: float = 0.9, seed: int = 0
 ) -> Intervals:
-    """Quantile lines of cross-fitted residuals, stretched until each group holds its share.
+    """Quantile lines of cross-fitted residuals, stretched until each group has its coverage.
 
-    The stretches come from rows that the line they are measured against was not fitted on (two halves, both ways).
+    The stretches come from rows on which the lines were not fitted (two halves, each way).
 
     Args:
-        residuals: (n,) truth minus a prediction that had not seen the row.
-        features: (n, k) what the spread may depend on.
+        residuals: (n,) truth minus an out-of-fold prediction.
+        features: (n, k) features on which the spread may depend.
         groups: (n,) group of each row.
-        coverage: Share of new rows the interval must hold; each tail gets half of the rest.
-        seed: Of the halves.
+        coverage: Share of new rows that the interval should hold; each tail gets half of the rest.
+        seed: Seed of the halves.
     """
     tail = (1.0 - coverage) / 2.0
     rng = np.random.default_rng(seed)
@@ -90,13 +90,13 @@ def _quantile_lines(residuals: Floats, features: Floats, tail: float, rng: np.ra
 
 
 def _sides(coefficients: Floats, features: Floats, narrowest: float) -> tuple[Floats, Floats, Floats]:
-    """Median (n,) and the ways down and up to the quantiles, each at least ``narrowest``."""
+    """Median (n,), and its distances to the two quantiles, each at least ``narrowest``."""
     low, middle, high = coefficients[:, :1] + coefficients[:, 1:] @ features.T
     return middle, np.maximum(middle - low, narrowest), np.maximum(high - middle, narrowest)
 
 
 def _conformal_quantile(scores: Floats, level: float) -> float:
-    """The ceil((n + 1) level)-th smallest score, the largest where there are too few."""
+    """The ceil((n + 1) level)-th smallest score; the largest if there are fewer."""
     ordered = np.sort(scores)
     rank = int(np.ceil((len(ordered) + 1) * level))
     return float(ordered[min(rank, len(ordered)) - 1])

@@ -1,6 +1,6 @@
-"""What the price model sees of an item: its embedding, its words, its category and brand.
+"""Features of the price model: an item's embedding, words, category, brand and further numbers.
 
-The design is fitted once and is plain arrays and lists afterwards, so that it can be stored without pickle.
+A fitted design is plain arrays and lists, so that it can be stored without pickle.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from fairtag.base.text import item_texts, tokens
 
 Floats = NDArray[np.float64]
 
-GROUP_SCALE = 0.3  # of a category's or brand's indicator against a unit embedding: chosen on product_matching
-MOST_CATEGORIES, MOST_BRANDS, MOST_WORDS = 100, 200, 20_000  # the most frequent ones have an effect of their own
-MIN_WORD_ITEMS = 2  # a word of one item alone tells nothing of another
+GROUP_SCALE = 0.3  # size of a category's or brand's indicator beside a unit embedding; chosen on product_matching
+MOST_CATEGORIES, MOST_BRANDS, MOST_WORDS = 100, 200, 20_000  # only the most frequent get a column
+MIN_WORD_ITEMS = 2  # a word that only one item has tells nothing about others
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Design:
     numeric_scale: Floats
 
     def dense(self, embeddings: NDArray[np.float32], items: pd.DataFrame) -> Floats:
-        """(n, p) embedding, indicators, and each numeric column standardised beside a flag of its absence."""
+        """(n, p) embedding, indicators, and standardised numeric columns, each with a flag for missing values."""
         return np.hstack([np.asarray(embeddings, dtype=np.float64), self._indicators(items), self._numbers(items)])
 
     def sparse(self, items: pd.DataFrame) -> sp.csr_matrix:
-        """(n, q) tf-idf of words and word pairs, with the indicators."""
+        """(n, q) TF-IDF of words and word pairs, and the indicators."""
         if not self.words:
             return sp.csr_matrix(self._indicators(items))
         return sp.csr_matrix(sp.hstack([self._vectoriser().transform(item_texts(items)), self._indicators(items)]))
@@ -73,7 +73,7 @@ class Design:
 
 
 def fit_design(items: pd.DataFrame, numeric: Sequence[str] = ()) -> Design:
-    """Choose categories, brands and words by how many items carry them."""
+    """Choose categories, brands and words by how many items have them."""
     words: tuple[str, ...] = ()
     weights = np.zeros(0)
     try:
@@ -81,7 +81,7 @@ def fit_design(items: pd.DataFrame, numeric: Sequence[str] = ()) -> Design:
             analyzer=grams, min_df=MIN_WORD_ITEMS, max_features=MOST_WORDS, sublinear_tf=True
         ).fit(item_texts(items))
         words, weights = tuple(vectoriser.get_feature_names_out().tolist()), vectoriser.idf_
-    except ValueError:  # scikit-learn's word for "no word is left": every text differs wholly from every other
+    except ValueError:  # raised by scikit-learn if no word is left: no two texts share one
         pass
     values = _numeric(items, numeric)
     with np.errstate(invalid="ignore"):
@@ -106,7 +106,7 @@ def grams(text: str) -> list[str]:
 
 
 def log_competitor(items: pd.DataFrame) -> Floats:
-    """Log of the competitor's price, NaN where there is none."""
+    """Log of the competitor's price; NaN where there is none."""
     if schema.COMPETITOR_PRICE not in items.columns:
         return np.full(len(items), np.nan)
     price = items[schema.COMPETITOR_PRICE].to_numpy(dtype=np.float64)

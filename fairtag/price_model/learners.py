@@ -1,6 +1,6 @@
-"""The readings of an item that the price model combines: embedding, words, neighbours, market.
+"""The learners that the price model combines: embedding, words, neighbours, market.
 
-Each is a plain line or table, so that it can be stored without pickle.
+Each is a plain array or table, so that it can be stored without pickle.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from fairtag.price_model.design import Design, fit_design, log_competitor
 Floats = NDArray[np.float64]
 
 LEARNERS = ("embedding", "words", "neighbours", "market")
-SAME = 1.0 - 1e-6  # cosine above which a neighbour is the item itself, which would tell its own price
-MEMORY = 20_000  # items kept as neighbours: 30 MB at 384 dimensions
+SAME = 1.0 - 1e-6  # cosine above which a neighbour counts as the item itself, and is left out
+MEMORY = 20_000  # items stored as neighbours: 30 MB at 384 dimensions
 _BLOCK = 2048  # rows compared with the memory at a time
 
 
@@ -28,14 +28,14 @@ class PriceModelConfig:
     """Settings of the price model.
 
     Args:
-        coverage: Share of new items whose price the interval must hold.
+        coverage: Share of new items whose price the interval should hold.
         folds: Folds of the cross-fitting.
-        embedding_penalty: Ridge penalty of the embedding and indicators; chosen on product_matching, as is the next.
+        embedding_penalty: Ridge penalty of embedding and indicators; chosen on product_matching, like the next.
         word_penalty: Ridge penalty of the words.
-        neighbours: Nearest items averaged.
-        sharpness: Weight exp(sharpness * cosine) of a neighbour.
+        neighbours: Number of nearest items averaged.
+        sharpness: A neighbour weighs ``exp(sharpness * cosine)``.
         numeric: Further numeric columns of the items, such as season or promotion.
-        seed: Of the folds.
+        seed: Seed of the folds.
     """
 
     coverage: float = 0.9
@@ -52,20 +52,24 @@ class PriceModelConfig:
             raise ConfigError(f"price model: coverage is {self.coverage}; it must be within [0.5, 1)")
         for name in ("folds", "neighbours"):
             if getattr(self, name) < (2 if name == "folds" else 1):
-                raise ConfigError(f"price model: {name} is {getattr(self, name)}; it is too small")
+                raise ConfigError(
+                    f"price model: {name} is {getattr(self, name)}; it must be at least {2 if name == 'folds' else 1}"
+                )
         if min(self.embedding_penalty, self.word_penalty) <= 0:
-            raise ConfigError("price model: a penalty must be above 0")
+            raise ConfigError(
+                f"price model: penalties {self.embedding_penalty} and {self.word_penalty} must be above 0"
+            )
 
 
 @dataclass(frozen=True)
 class Learners:
-    """The fitted readings.
+    """The fitted learners.
 
     Args:
-        design: Columns.
-        embedding_line: Intercept and coefficients over the dense columns.
-        word_line: Intercept and coefficients over the sparse columns.
-        memory: (m, d) embeddings of neighbours.
+        design: Columns of the regressions.
+        embedding_line: Intercept and coefficients of the dense columns.
+        word_line: Intercept and coefficients of the sparse columns.
+        memory: (m, d) embeddings of the stored neighbours.
         memory_log_price: (m,) their log prices.
         market_offset: Mean of log list - log competitor.
     """
@@ -77,10 +81,10 @@ class Learners:
     memory_log_price: Floats
     market_offset: float
 
-    def votes(
+    def predictions(
         self, embeddings: NDArray[np.float32], items: pd.DataFrame, config: PriceModelConfig
     ) -> tuple[Floats, Floats]:
-        """Log price by each reading (n, 4), NaN where there is none; and the nearest item's cosine (n,)."""
+        """Log price by each learner (n, 4), NaN where it has none; and the cosine of the nearest item (n,)."""
         embedding = self.embedding_line[0] + self.design.dense(embeddings, items) @ self.embedding_line[1:]
         words = self.word_line[0] + self.design.sparse(items) @ self.word_line[1:]
         near, nearness = neighbours(embeddings, self.memory, self.memory_log_price, config)
@@ -90,7 +94,7 @@ class Learners:
 def fit_learners(
     embeddings: NDArray[np.float32], items: pd.DataFrame, log_price: Floats, config: PriceModelConfig
 ) -> Learners:
-    """Fit the readings on items and their log prices."""
+    """Fit the learners on items and their log prices."""
     design = fit_design(items, config.numeric)
     dense = Ridge(alpha=config.embedding_penalty).fit(design.dense(embeddings, items), log_price)
     sparse = Ridge(alpha=config.word_penalty, solver="sparse_cg", tol=1e-5).fit(design.sparse(items), log_price)
@@ -110,7 +114,7 @@ def fit_learners(
 def neighbours(
     embeddings: NDArray[np.float32], memory: NDArray[np.float32], log_price: Floats, config: PriceModelConfig
 ) -> tuple[Floats, Floats]:
-    """Mean log price of the nearest items, and the cosine of the nearest; the item itself does not count."""
+    """Mean log price of the nearest items, and the cosine of the nearest; the item itself is left out."""
     k = min(config.neighbours, len(memory))
     means, nearest = np.zeros(len(embeddings)), np.zeros(len(embeddings))
     for start in range(0, len(embeddings), _BLOCK):

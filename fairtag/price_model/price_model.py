@@ -26,13 +26,13 @@ from fairtag.price_model.learners import LEARNERS, Learners, PriceModelConfig, f
 
 Floats = NDArray[np.float64]
 
-MIN_ITEMS = 20  # priced items below which nothing can be cross-fitted
-MIN_MARKET = 40  # items with a competitor's price below which the market has no weights of its own
+MIN_ITEMS = 20  # priced items needed for cross-fitting
+MIN_MARKET = 40  # items with a competitor's price needed for weights of their own
 
 
 @dataclass(frozen=True)
-class ReferencePrices:
-    """Prices in currency units, (n,) each: the estimate and the ends of its interval."""
+class PriceEstimates:
+    """f(v) with its interval, each (n,), in currency units."""
 
     price: Floats
     low: Floats
@@ -41,16 +41,15 @@ class ReferencePrices:
 
 @dataclass(frozen=True)
 class PriceModel:
-    """A fitted ``f``; plain arrays and lists.
+    """A fitted price model; plain arrays and lists.
 
     Args:
         config: Settings.
-        learners: The readings of an item.
-        mean: Mean log price, about which the learners are combined.
-        weights: (2, 4) weights of the learners without and with a competitor's price.
-        intervals: Of the residual.
-        catalogue: Cross-fitted prices of the items fitted on: each predicted by a model that had not seen it.
-            Not stored; what a catalogue is referred to, as the model itself has seen its prices.
+        learners: The fitted learners.
+        mean: Mean log price, around which the learners are combined.
+        weights: (2, 4) weights of the learners, without and with a competitor's price.
+        intervals: Intervals of the residual.
+        catalogue: Out-of-fold estimates for the items of the fit, which the model itself has seen. Not stored.
     """
 
     config: PriceModelConfig
@@ -58,24 +57,24 @@ class PriceModel:
     mean: float
     weights: Floats
     intervals: Intervals
-    catalogue: ReferencePrices | None = None
+    catalogue: PriceEstimates | None = None
 
-    def predict(self, embeddings: NDArray[np.float32], items: pd.DataFrame) -> ReferencePrices:
-        """Prices of items.
+    def predict(self, embeddings: NDArray[np.float32], items: pd.DataFrame) -> PriceEstimates:
+        """f(v) of items, with its interval.
 
         Args:
-            embeddings: (n, d) unit rows of the items.
-            items: Their table; the list price is not looked at.
+            embeddings: (n, d) unit embeddings of the items.
+            items: Their rows; the list price is not read.
         """
         if not len(items):
             empty = np.zeros(0)
-            return ReferencePrices(empty, empty, empty)
-        votes, nearness = self.learners.votes(embeddings, items, self.config)
-        log_price = _combine(votes, self.mean, self.weights)
+            return PriceEstimates(empty, empty, empty)
+        predictions, nearness = self.learners.predictions(embeddings, items, self.config)
+        log_price = _combine(predictions, self.mean, self.weights)
         return _prices(self.intervals, log_price, nearness, items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """What is stored as arrays."""
+        """The arrays of the model, for storage."""
         return {
             "embedding_line": self.learners.embedding_line,
             "word_line": self.learners.word_line,
@@ -89,7 +88,7 @@ class PriceModel:
         }
 
     def metadata(self) -> dict[str, Any]:
-        """What is stored as JSON."""
+        """All else of the model, as JSON."""
         return {
             "config": asdict(self.config),
             "categories": list(self.learners.design.categories),
@@ -103,7 +102,7 @@ class PriceModel:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> PriceModel:
-        """The model that :meth:`arrays` and :meth:`metadata` came from."""
+        """The model that :meth:`arrays` and :meth:`metadata` describe."""
         config = PriceModelConfig(**{**metadata["config"], "numeric": tuple(metadata["config"]["numeric"])})
         design = Design(
             categories=tuple(metadata["categories"]),
@@ -139,12 +138,11 @@ def fit_price_model(
     """Fit ``f`` on the items that have a list price.
 
     Args:
-        embeddings: (n, d) unit rows of the items.
-        items: Their table.
+        embeddings: (n, d) unit embeddings of the items.
+        items: Their rows.
         config: Settings.
-        product: (n,) product that each item is a listing of. Where what is to be priced is a product of which nothing
-            was seen, its listings must leave the cross-fitting together too, or the residuals that set the interval
-            are those of products half known. Each item is its own product when absent.
+        product: (n,) product of which each item is a listing; by default each item is its own. Listings of one product
+            stay in one fold, so that the interval is that of new products and not of half-known ones.
 
     Raises:
         DataError: Fewer than 20 items have a list price above 0.
@@ -154,7 +152,7 @@ def fit_price_model(
     priced = np.isfinite(price) & (price > 0)
     if priced.sum() < MIN_ITEMS:
         raise DataError(
-            f"items: {int(priced.sum())} have a list price above 0; the price model needs {MIN_ITEMS}",
+            f"items: {int(priced.sum())} have a list price above 0; the price model needs at least {MIN_ITEMS}",
             table="items",
             column=schema.LIST_PRICE,
             rule=f"at least {MIN_ITEMS} prices",
@@ -163,33 +161,36 @@ def fit_price_model(
     rows, table = np.asarray(embeddings)[priced], items[priced]
     log_price = np.log(price[priced])
     whole = np.arange(len(rows)) if product is None else np.asarray(product, dtype=np.str_)[priced]
-    votes, nearness = _cross_fitted(rows, table, log_price, whole, config)
+    predictions, nearness = _cross_fitted(rows, table, log_price, whole, config)
     mean = float(log_price.mean())
-    weights = _weights(votes, log_price, mean)
-    estimate = _combine(votes, mean, weights)
+    weights = _weights(predictions, log_price, mean)
+    estimate = _combine(predictions, mean, weights)
     features = _spread_features(estimate, nearness, table)
     intervals = fit_intervals(log_price - estimate, features, _groups(table), config.coverage, config.seed)
     learners = fit_learners(rows, table, log_price, config)
-    catalogue = _spread_out(_prices(intervals, estimate, nearness, table), priced)
+    catalogue = _at_priced(_prices(intervals, estimate, nearness, table), priced)
     return PriceModel(config, learners, mean, weights, intervals, catalogue)
 
 
 def reference_price(
     f: Floats, list_price: Floats, competitor: Floats, weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
 ) -> Floats:
-    """``log r = w_f log f + w_l log list + w_c log competitor``.
+    """Reference price ``r``: ``log r = w_f log f + w_l log list + w_c log competitor``.
 
-    Where a price is absent (NaN) its weight goes to the others in proportion, and to the list price where they have
-    none.
+    The weight of an absent price (NaN) goes to the others in proportion, or to list if they have none.
 
     Args:
         f: Model price (n,), money.
         list_price: (n,), money.
         competitor: (n,), money, NaN where there is none.
-        weights: Of f, list and competitor; >= 0, sum 1.
+        weights: Weights of f, list and competitor; >= 0, sum 1.
 
     Raises:
-        ConfigError: A weight is negative or they do not sum to 1.
+        ConfigError: A weight is negative, or they do not sum to 1.
+
+    >>> f, listed, competitor = np.array([9.0, 9.0]), np.array([16.0, 16.0]), np.array([4.0, np.nan])
+    >>> reference_price(f, listed, competitor, weights=(0.0, 0.5, 0.5)).round(6).tolist()
+    [8.0, 16.0]
     """
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (3,) or not (w >= 0).all() or abs(w.sum() - 1.0) > 1e-9:
@@ -210,35 +211,35 @@ def _cross_fitted(
     product: NDArray[Any],
     config: PriceModelConfig,
 ) -> tuple[Floats, Floats]:
-    """Votes (n, 4) and nearness (n,) of each item by learners that had not seen its product."""
-    votes, nearness = np.zeros((len(items), len(LEARNERS))), np.zeros(len(items))
+    """Out-of-fold predictions (n, 4) and nearness (n,) of each item."""
+    predictions, nearness = np.zeros((len(items), len(LEARNERS))), np.zeros(len(items))
     products, place = np.unique(product, return_inverse=True)
     folds = KFold(config.folds, shuffle=True, random_state=config.seed)
     for _, held in folds.split(products):
         out = np.isin(place, held)
         train, test = np.flatnonzero(~out), np.flatnonzero(out)
         learners = fit_learners(embeddings[train], items.iloc[train], log_price[train], config)
-        votes[test], nearness[test] = learners.votes(embeddings[test], items.iloc[test], config)
-    return votes, nearness
+        predictions[test], nearness[test] = learners.predictions(embeddings[test], items.iloc[test], config)
+    return predictions, nearness
 
 
-def _weights(votes: Floats, log_price: Floats, mean: float) -> Floats:
-    """Non-negative least squares of the log price on the votes, without and with the market's."""
-    texts = nnls(votes[:, :3] - mean, log_price - mean)[0]
-    market = np.isfinite(votes[:, 3])
+def _weights(predictions: Floats, log_price: Floats, mean: float) -> Floats:
+    """Non-negative least squares of the log price on the predictions, without and with the competitor's."""
+    texts = nnls(predictions[:, :3] - mean, log_price - mean)[0]
+    market = np.isfinite(predictions[:, 3])
     if market.sum() < MIN_MARKET:
         return np.stack([np.append(texts, 0.0), np.append(texts, 0.0)])
-    return np.stack([np.append(texts, 0.0), nnls(votes[market] - mean, log_price[market] - mean)[0]])
+    return np.stack([np.append(texts, 0.0), nnls(predictions[market] - mean, log_price[market] - mean)[0]])
 
 
-def _combine(votes: Floats, mean: float, weights: Floats) -> Floats:
-    market = np.isfinite(votes[:, 3])
-    centred = np.where(np.isfinite(votes), votes - mean, 0.0)
+def _combine(predictions: Floats, mean: float, weights: Floats) -> Floats:
+    market = np.isfinite(predictions[:, 3])
+    centred = np.where(np.isfinite(predictions), predictions - mean, 0.0)
     return np.asarray(mean + (centred * weights[market.astype(np.int64)]).sum(1), dtype=np.float64)
 
 
 def _spread_features(estimate: Floats, nearness: Floats, items: pd.DataFrame) -> Floats:
-    """What the spread depends on: the price's height, how near the nearest item is, whether the market is known."""
+    """Features of the interval: price level, cosine of the nearest item, whether a competitor's price is known."""
     return np.stack([estimate, nearness, np.isfinite(log_competitor(items)).astype(np.float64)], axis=1)
 
 
@@ -246,16 +247,16 @@ def _groups(items: pd.DataFrame) -> list[str]:
     return [normalise(value) for value in items[schema.CATEGORY]] if schema.CATEGORY in items else [""] * len(items)
 
 
-def _prices(intervals: Intervals, estimate: Floats, nearness: Floats, items: pd.DataFrame) -> ReferencePrices:
+def _prices(intervals: Intervals, estimate: Floats, nearness: Floats, items: pd.DataFrame) -> PriceEstimates:
     low, high = intervals.ends(_spread_features(estimate, nearness, items), _groups(items))
-    return ReferencePrices(np.exp(estimate), np.exp(estimate + low), np.exp(estimate + high))
+    return PriceEstimates(np.exp(estimate), np.exp(estimate + low), np.exp(estimate + high))
 
 
-def _spread_out(prices: ReferencePrices, priced: NDArray[np.bool_]) -> ReferencePrices:
-    """The priced rows' values at their places, NaN elsewhere."""
+def _at_priced(prices: PriceEstimates, priced: NDArray[np.bool_]) -> PriceEstimates:
+    """Estimates of the priced rows at their places, NaN elsewhere."""
     columns = []
     for values in (prices.price, prices.low, prices.high):
         full = np.full(len(priced), np.nan)
         full[priced] = values
         columns.append(full)
-    return ReferencePrices(*columns)
+    return PriceEstimates(*columns)

@@ -1,1 +1,1 @@
-"""What quotes looked like when the model was trained: sums that merge."""
+"""The reference profile: what quotes looked like in training."""

@@ -1,9 +1,11 @@
-"""The reference profile: what quotes looked like when the model was trained.
+"""Builds the reference profile: what quotes looked like in training.
 
-The profile travels in the model folder. It holds, for each measure of :mod:`fairtag.profile.measures`, the training
-value, its standard error and how much training's own days and hours moved it (so that a season the model has seen is
-no drift), the items' own price levels, the vocabulary of the queries, the subspace of their embeddings, and a seeded
-sample of rows for reports. No customer, not even pseudonymous, is in it.
+    build_profile(training_set, quotes, query_embeddings).save(folder / "profile")
+
+For each measure of :mod:`fairtag.profile.measures` the profile holds the training value, its standard error, and how
+much training's own days and hours moved it, so that a season that the model has seen is no drift. It also holds each
+item's price levels, the vocabulary and the subspace of the queries, and a sample of rows for reports. It holds no
+customer, not even a pseudonym.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ __all__ = ["Profile", "QuerySpace", "Reference", "build_profile", "stratified_sa
 NUMERIC = (schema.SIMILARITY, PRICE_TO_LIST, MARGIN, schema.PURCHASE_PROBABILITY)
 FEATURES = (*schema.USER_PRICING_FEATURES, schema.STOCK, schema.COMPETITOR_PRICE, schema.UNIT_COST, schema.LIST_PRICE)
 DECILES = tuple(round(0.1 * k, 1) for k in range(1, 10))
-SAMPLE_ROWS = 50_000  # what an Evidently report reads in seconds
-VOCABULARY = 100_000  # words kept; the mass beyond counts as unknown in the reference, too
+SAMPLE_ROWS = 50_000  # an Evidently report reads these in seconds
+VOCABULARY = 100_000  # words stored; the rest counts as unknown in training as well
 FREQUENT_WORDS = 100
-DIRECTIONS = 8  # principal directions of the query embeddings that are watched
-BLOCK_PAGES = 30  # pages a day below which weeks are the blocks that show what a season does
-# A row of the sample keeps what a chart needs and nothing that points at a person.
+DIRECTIONS = 8  # principal directions of the query embeddings that are monitored
+BLOCK_PAGES = 30  # with fewer pages a day, weeks instead of days are the blocks that show seasonal variation
+# Columns of the sample: what a chart needs, and nothing that identifies a person.
 SAMPLE_COLUMNS = (
     schema.TS,
     schema.QUERY,
@@ -71,20 +73,22 @@ def build_profile(
     seed: int = 0,
     sample_rows: int = SAMPLE_ROWS,
 ) -> Profile:
-    """Profile training pages as the model prices them.
+    """Profile the training pages as the model prices them.
 
     Args:
-        impressions: The training set (PRICING features as point-in-time columns), for the feature quantiles.
-        quotes: Rows of schema.QUOTES, the model's own prices on the training pages.
-        query_embeddings: (m, d) embeddings of the training pages' queries, one row a page or a sample of pages.
+        impressions: The training set, with its point-in-time features.
+        quotes: Rows of schema.QUOTES: the model's own prices on the training pages.
+        query_embeddings: (m, d) embeddings of training queries, one for each page or for a sample of pages.
         seed: Seed of the sample.
-        sample_rows: Most rows kept for reports.
+        sample_rows: Largest number of rows in the sample for reports.
 
     Raises:
         DataError: There are no quotes.
     """
     if quotes.empty:
-        raise DataError("the reference profile needs priced training pages; got none", table=schema.QUOTES.name)
+        raise DataError(
+            "reference profile: there are no quotes; it needs priced training pages", table=schema.QUOTES.name
+        )
     items = _items(quotes)
     vocabulary, unseen = _vocabulary(quotes)
     profile = Profile((), items, vocabulary, pd.DataFrame())
@@ -103,18 +107,18 @@ def build_profile(
 
 
 def stratified_sample(frame: pd.DataFrame, column: str, rows: int, seed: int) -> pd.DataFrame:
-    """At most ``rows`` rows with each stratum in proportion and none lost; the same seed gives the same rows."""
+    """At most ``rows`` rows, each stratum in proportion and none lost; equal seeds give equal rows."""
     if len(frame) <= rows:
         return frame
     draw = np.random.default_rng(seed).random(len(frame))
     strata = pd.Series(draw).groupby(frame[column].to_numpy(), sort=False, dropna=False)
-    # Systematic within strata: the smallest draws of each, its very smallest before all others.
+    # Within strata the rows with the smallest draws; the smallest of each stratum comes before all others.
     order = strata.rank(method="first", pct=True).where(strata.rank(method="first") > 1, 0.0).to_numpy()
     return frame.iloc[np.sort(np.argsort(order, kind="stable")[:rows])]
 
 
 def queried_pages(sample: pd.DataFrame, rows: int, seed: int) -> pd.DataFrame:
-    """One row of each page with a query, at most ``rows`` drawn over the whole of the sample, in its order."""
+    """One row of each page with a query, at most ``rows`` of them, drawn at random, in the order of the sample."""
     pages = sample[(sample[schema.RANK] == 1) & sample[schema.QUERY].notna()]
     drawn = pages.sample(min(rows, len(pages)), random_state=seed).sort_index()
     return drawn.reset_index(drop=True)
@@ -143,7 +147,7 @@ def _numeric(quotes: pd.DataFrame, column: str) -> Measure:
     values = derived(quotes, column)
     values = values[np.isfinite(values)]
     edges = np.unique(np.quantile(values, DECILES, method="inverted_cdf")) if len(values) else np.empty(0)
-    edges = edges[edges < values.max()] if len(values) else edges  # at the maximum the share is 1 whatever happens
+    edges = edges[edges < values.max()] if len(values) else edges  # at the maximum the share is always 1
     return Measure(column, "numeric", column, tuple(f"<= {edge:.4g}" for edge in edges), tuple(map(float, edges)))
 
 
@@ -159,7 +163,7 @@ def _refer(
 
 
 def _finite(pooled: Estimate) -> Float:
-    # One customer alone has no error to estimate: the widest share there is keeps such a reference from judging.
+    # The error of a single customer cannot be estimated; with the largest possible one nothing counts as drift.
     return np.where(np.isfinite(pooled.se), pooled.se, 0.5)
 
 
@@ -181,7 +185,7 @@ def _items(quotes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _vocabulary(quotes: pd.DataFrame) -> tuple[pd.DataFrame, Reference]:
-    """Words by count, and the share of *new* words that a fresh query of the same source is expected to hold."""
+    """Words by count, and the share of *new* words expected in further queries of the same source."""
     rows, found = page_words(quotes)
     counts = pd.Series(found, dtype=object).value_counts(sort=True)
     counts = counts.sort_index().sort_values(ascending=False, kind="stable")
@@ -194,16 +198,17 @@ def _vocabulary(quotes: pd.DataFrame) -> tuple[pd.DataFrame, Reference]:
 
 
 def _unknown_items(quotes: pd.DataFrame) -> Reference:
-    """The share of items not among these quotes that fresh pages of the same source are expected to show."""
+    """The share of items absent from these quotes that is expected on further pages of the same source."""
     counts = quotes[schema.ITEM_ID].value_counts()
     measure = Measure("unknown_items", "known_items", schema.ITEM_ID, ("unknown",))
     return _unseen(measure, int((counts == 1).sum()), len(quotes), int(quotes[schema.QUOTE_ID].nunique()))
 
 
 def _unseen(measure: Measure, once: int, total: int, pages: int) -> Reference:
-    """Reference of a share of things never seen: what N draws have not shown has probability mass about N1 / N.
+    """Training value of a share of unseen things: N draws leave a probability of about N1 / N unseen.
 
-    N1 is the number seen once (Good, Biometrika 40, 1953). The error counts pages, as what is on a page comes together.
+    N1 is the number of things seen once (Good, Biometrika 40, 1953). The error counts pages, as the things on a page
+    come together.
     """
     share = once / total if total else float("nan")
     se = float(np.sqrt(max(share, 1 / total) / max(1, pages))) if total else 0.5

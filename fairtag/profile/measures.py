@@ -1,10 +1,12 @@
-"""Measures of quoted prices as sums that merge, with errors that respect customers.
+"""Measures of quotes as sums that merge, with standard errors clustered by customer.
 
-A measure is a vector of shares or means over quote rows. It is kept as sums per *cluster* of customers (a hash bucket),
-so a window of any size needs the same memory, two windows merge by addition, and the standard error of the ratio
-``r_j = sum_c x_cj / sum_c w_cj`` is the linearised, cluster-robust one,
-``se_j^2 = C/(C-1) sum_c (x_cj - r_j w_cj)^2 / (sum_c w_cj)^2`` (Cochran, Sampling Techniques, 3rd ed., section 9A).
-A customer who reloads a page all day is one voice.
+A measure is a vector of shares or means over quote rows. It is stored as sums by *cluster*, a hash bucket of customers:
+a window of any size needs the same memory, and two windows merge by addition. The standard error of a ratio
+``r_j = sum_c x_cj / sum_c w_cj`` is linearised and cluster-robust (Cochran, Sampling Techniques, 3rd ed., section 9A):
+
+    se_j^2 = C / (C - 1) sum_c (x_cj - r_j w_cj)^2 / (sum_c w_cj)^2
+
+A customer who reloads a page all day counts once.
 """
 
 from __future__ import annotations
@@ -25,19 +27,17 @@ Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 Kind = Literal["numeric", "categorical", "reasons", "level", "repriced", "known_items", "words", "known_words"]
 
-CLUSTERS = (
-    256  # hash buckets of customers; enough for a t with > 200 degrees of freedom, small enough to keep per measure
-)
+CLUSTERS = 256  # hash buckets of customers: enough degrees of freedom, and little memory for each measure
 NEW = "(new)"  # a level that training never saw
 ALL = "(all)"  # the component of a price level that is over every category
-# An item whose price lies further than this log ratio from its own in training was repriced, or is broken. It counts as
-# such; to its category's level it adds no more than this, so that a clearance of a few items is no level of them all.
+# An item whose price differs from its own in training by more than this log ratio was repriced, or is broken. It counts
+# as such; to the level of its category it adds no more than this, so that a clearance of a few items moves it little.
 REPRICED = 0.2
-SEEN = 5  # quotes of an item in training below which its own mean is too chancy to call another price a new one
+SEEN = 5  # quotes of an item in training needed to call another price a new one
 MISSING = "(missing)"
 PRICE_TO_LIST = "price_to_list"
 MARGIN = "margin"
-# Reasons that depend on who calls and not on the model: their mix is no drift.
+# Reasons that depend on the caller, not on the model; their mix is no drift.
 CALLER_REASONS = (Reason.OPTED_OUT.value, Reason.JURISDICTION_OFF.value, Reason.EXPLORATION.value)
 
 
@@ -46,7 +46,7 @@ class Measure:
     """One vector of shares or means over quote rows.
 
     Args:
-        name: Unique name; verdicts and the runbook use it.
+        name: Unique name, used by job reports and the runbook.
         kind: How rows become sums: ``numeric`` (share of rows at or below each edge), ``categorical`` and ``reasons``
             (share of each level), ``level`` (mean log ratio to the item's own training value, cut off at plus and minus
             :data:`REPRICED`, by category and over all), ``repriced`` (share of rows beyond it), ``known_items`` and
@@ -67,10 +67,10 @@ class Measure:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the measures compare with: the items and the words of training.
+    """Items and words of training, with which the measures compare.
 
     Args:
-        items: item_id -> row of ``logs``.
+        items: Item ids; position i is row i of ``logs``.
         logs: (n_items, k) mean log of each column of ``log_columns``, money in minor units.
         vocabulary: Words seen in training.
         seen: (n_items,) quotes of each item in training.
@@ -95,7 +95,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measure's value with its error, all (J,): NaN where empty; ``clusters`` counts those with any weight."""
+    """A measure's value, standard error, weight and number of clusters with any weight, all (J,); NaN if empty."""
 
     value: Float
     se: Float
@@ -137,8 +137,8 @@ def tally(
         lookup: Items and words of training.
         cluster: Cluster of each row, 0 to ``n_clusters`` - 1.
         n_clusters: Number of clusters.
-        training: The rows are those that the lookup was made of: ``repriced`` holds each against its item's others, as
-            a later quote is held against quotes that it is none of.
+        training: Whether the rows are those of the lookup. ``repriced`` then compares each with its item's other rows,
+            as a later quote is compared with rows that do not include it.
     """
     if measure.kind == "numeric":
         values = derived(frame, measure.column)
@@ -156,7 +156,7 @@ def tally(
         return Tally(counts[:, 1:], counts.sum(axis=1, keepdims=True))
     rows, codes = _codes(measure, frame, lookup)
     counts = _sum(cluster[rows], codes, n_clusters, len(measure.components) + 1)
-    if measure.kind == "reasons":  # several a row: the denominator is rows
+    if measure.kind == "reasons":  # a row may have several; the denominator counts rows
         total = np.bincount(cluster, minlength=n_clusters).astype(np.float64)[:, None]
         return Tally(counts[:, :-1], total)
     return Tally(counts[:, : len(measure.components)], counts.sum(axis=1, keepdims=True))
@@ -180,7 +180,7 @@ def between_sd(sums: Tally, se: Float) -> Float:
 
     Args:
         sums: The measure with *time blocks* as clusters.
-        se: Standard error (J,) of the pooled estimate, from customers as clusters; it says what sampling alone gives.
+        se: Standard error (J,) of the pooled estimate with customers as clusters, which is due to sampling alone.
 
     ``tau^2 = max(0, sum_k w_k ((r_k - r)^2 - v_k) / sum_k w_k)`` with ``v_k = se^2 w / w_k`` (DerSimonian and Laird).
     """
@@ -195,7 +195,7 @@ def between_sd(sums: Tally, se: Float) -> Float:
 
 
 def page_words(frame: pd.DataFrame) -> tuple[Int, npt.NDArray[np.object_]]:
-    """The words of each page's query, once a page: (row of ``frame`` of each word, words)."""
+    """Words of each page's query: (row of ``frame`` of each word, words)."""
     first = np.flatnonzero((frame[schema.RANK].to_numpy() == 1) & frame[schema.QUERY].notna().to_numpy())
     queries = frame[schema.QUERY].to_numpy(dtype=object)[first]
     distinct, inverse = np.unique(queries.astype(str), return_inverse=True)
@@ -213,7 +213,7 @@ def tally_values(values: Float, cluster: Int, n_clusters: int = CLUSTERS) -> Tal
 
 
 def _codes(measure: Measure, frame: pd.DataFrame, lookup: Lookup) -> tuple[Int, Int]:
-    """(row, code) pairs; the code after the last component is what none of them names."""
+    """(row, code) pairs; a value without a component gets the code after the last."""
     if measure.kind in ("words", "known_words"):
         rows, found = page_words(frame)
         if measure.kind == "known_words":

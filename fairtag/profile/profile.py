@@ -1,4 +1,4 @@
-"""The reference profile as a record and as a folder of JSON, parquet and npz."""
+"""The reference profile, in memory and as a folder of JSON, parquet and npz."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from fairtag.base.files import directory_atomic, read_json, write_json
 from fairtag.profile.measures import Float, Lookup, Measure
 
 SCHEMA = "fairtag.profile/1"
-FOLDER = "profile"  # where a model folder keeps it
-# Prices whose level each item remembers, in minor units.
+FOLDER = "profile"  # name in a model folder
+# Columns whose mean log is stored for each item, in minor units.
 LEVELS = (schema.PRICE_MINOR, schema.LIST_PRICE_MINOR, schema.REFERENCE_PRICE_MINOR, schema.UNIT_COST_MINOR)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """A measure's value in training.
+    """Training value of a measure.
 
     Args:
         measure: The measure.
         value: (J,) training value.
         se: (J,) its standard error.
-        day_sd: (J,) how far training's days (or weeks) spread beyond sampling.
-        hour_sd: (J,) the same for the hours of the day.
+        day_sd: (J,) standard deviation between days (or weeks) beyond sampling.
+        hour_sd: (J,) the same between hours of the day.
         weight: (J,) rows or words behind the value.
     """
 
@@ -43,9 +43,9 @@ class Reference:
 
 @dataclass(frozen=True)
 class QuerySpace:
-    """Where training's queries lie: ``mean`` (d,), ``directions`` (k, d) unit rows, ``scale`` (k,) standard deviations.
+    """Subspace of the training queries: ``mean`` (d,), ``directions`` (k, d) unit rows, ``scale`` (k,), ``n`` queries.
 
-    ``project`` gives coordinates with mean 0 and standard deviation 1 on the training queries; ``n`` of them were seen.
+    :meth:`project` gives coordinates with mean 0 and standard deviation 1 on the training queries.
     """
 
     mean: Float
@@ -61,16 +61,16 @@ class QuerySpace:
 
 @dataclass(frozen=True)
 class Profile:
-    """The reference of one model.
+    """The reference profile of a model.
 
     Args:
-        references: Each measure with its training value.
-        items: One row an item: item_id, category, n and the mean log of each price column (minor units).
+        references: Training value of each measure.
+        items: One row for each item: item_id, category, n and the mean log of each price column (minor units).
         vocabulary: Words of the queries and their counts, most frequent first.
         sample: Seeded sample of training rows, stratified by category (``SAMPLE_COLUMNS``).
-        features: Deciles, mean, standard deviation and share of absent values of each training feature.
-        queries: Subspace of the query embeddings; None when none were given.
-        metadata: Rows, pages, first and last time, currency.
+        features: Deciles, mean, standard deviation and share of missing values of each training feature.
+        queries: Subspace of the query embeddings; None if there are none.
+        metadata: Rows, pages, first and last time, currencies.
     """
 
     references: tuple[Reference, ...]
@@ -83,7 +83,7 @@ class Profile:
 
     @property
     def lookup(self) -> Lookup:
-        """Items and words as the measures look them up."""
+        """Items and words of training, as the measures need them."""
         return Lookup(
             pd.Index(self.items[schema.ITEM_ID]),
             self.items[list(LEVELS)],
@@ -92,7 +92,7 @@ class Profile:
         )
 
     def save(self, path: Path) -> Path:
-        """Write the profile as a folder of JSON, parquet and npz; the folder is replaced whole."""
+        """Write the profile as a folder, replacing an older one atomically."""
         with directory_atomic(path) as folder:
             write_json(folder / "profile.json", self._document())
             for name in ("items", "vocabulary", "sample"):
@@ -109,15 +109,15 @@ class Profile:
 
         Raises:
             ModelFolderMissing: There is no profile at the path.
-            ModelFolderError: It is of another schema or a file of it cannot be read.
+            ModelFolderError: It has another schema, or one of its files cannot be read.
         """
         if not (path / "profile.json").is_file():
-            raise ModelFolderMissing(
-                f"{path}: no reference profile; train with this version, or rebuild the model folder"
-            )
+            raise ModelFolderMissing(f"{path}: no reference profile; train again with this version")
         document = read_json(path / "profile.json")
         if document.get("schema") != SCHEMA:
-            raise ModelFolderError(f"{path}: profile schema {document.get('schema')!r}; this version reads {SCHEMA}")
+            raise ModelFolderError(
+                f"{path}: profile schema {document.get('schema')!r}, this version reads {SCHEMA!r}; train again"
+            )
         try:
             frames = {name: pd.read_parquet(path / f"{name}.parquet") for name in ("items", "vocabulary", "sample")}
             queries = _load_queries(path, document["queries"])

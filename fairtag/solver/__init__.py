@@ -1,1 +1,1 @@
-"""The exact prices of a page under logit demand (docs/pricing-model.md)."""
+"""The exact page solver (docs/pricing-model.md, section 5)."""

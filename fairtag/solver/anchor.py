@@ -1,7 +1,9 @@
-"""The objective the product began with, kept exactly: pay for leaving f(v), pay for distance.
+"""The anchor objective: the squared distance of each price to f(v), plus the distance to the query.
 
-``L(p) = sum_i lambda (f_i - p_i)^2 + gamma d_i``. As d does not depend on p, the minimiser is the reference price
-clipped to its bounds: the objective ranks items, it does not personalise prices (docs/pricing-model.md, section 1).
+    L(p) = sum_i lambda (f_i - p_i)^2 + gamma d_i
+
+``d`` does not depend on ``p``, so the minimiser is f(v), clipped to its bounds: the objective ranks items, it does not
+personalise prices (docs/pricing-model.md, section 1).
 """
 
 from __future__ import annotations
@@ -13,15 +15,23 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-LAMBDA, GAMMA = 0.5, 0.3  # the weights of the source documents
+LAMBDA, GAMMA = 0.5, 0.3  # the weights of the first design
 
 
 def anchor_loss(
     price: ArrayLike, f: ArrayLike, distance: ArrayLike, *, lam: float = LAMBDA, gamma: float = GAMMA
 ) -> Floats:
-    """``L`` summed over the last axis; prices and ``f`` in one unit, ``distance`` 0 for a perfect match.
+    """``L``, summed over the last axis.
 
-    The documents' example: f .8, d 1 gives .3 at p .8 and .32 at p 1.
+    Args:
+        price: Prices, ``(..., n)``.
+        f: Predicted prices in the same unit.
+        distance: Distance of each item to the query, 0 for a perfect match.
+        lam: lambda.
+        gamma: gamma.
+
+    >>> float(anchor_loss([0.8], [0.8], [1.0])), round(float(anchor_loss([1.0], [0.8], [1.0])), 6)
+    (0.3, 0.32)
     """
     return np.asarray(item_losses(price, f, distance, lam=lam, gamma=gamma).sum(-1))
 
@@ -29,21 +39,28 @@ def anchor_loss(
 def item_losses(
     price: ArrayLike, f: ArrayLike, distance: ArrayLike, *, lam: float = LAMBDA, gamma: float = GAMMA
 ) -> Floats:
-    """The summands of ``L``, ``(..., n)``."""
+    """The terms of ``L``, ``(..., n)``."""
     away = np.atleast_1d(np.asarray(f, float) - np.asarray(price, float))
     return np.asarray(lam * away**2 + gamma * np.asarray(distance, float))
 
 
 def anchor_prices(f: ArrayLike, lo: ArrayLike = -np.inf, hi: ArrayLike = np.inf) -> Floats:
-    """The exact minimiser for any lambda > 0: the nearest point to f inside the bounds."""
+    """The exact minimiser for every lambda > 0: f, clipped to the bounds.
+
+    >>> anchor_prices([0.8, 1.3], lo=0.9, hi=1.2).tolist()
+    [0.9, 1.2]
+    """
     return np.asarray(np.minimum(np.maximum(np.asarray(f, float), lo), hi))
 
 
 def anchor_ranking(f: ArrayLike, distance: ArrayLike, *, gamma: float = GAMMA) -> NDArray[np.int64]:
-    """Items by minimised loss, best first, ties in the given order.
+    """Items by minimised loss, best first; ties keep their order.
 
-    ``distance`` must be a distance. With a similarity in its place the least similar item would come first; turn one
-    into the other before (``1 - s``), or give ``gamma`` the opposite sign.
+    ``distance`` must be a distance: with a similarity ``s`` in its place the least similar item would rank first. Pass
+    ``1 - s``, or a negative ``gamma``.
+
+    >>> anchor_ranking(f=[0.8, 0.8, 0.8], distance=[0.9, 0.1, 0.4]).tolist()
+    [1, 2, 0]
     """
     return np.argsort(item_losses(f, f, distance, gamma=gamma), axis=-1, kind="stable")
 
@@ -58,7 +75,7 @@ def adam_anchor_prices(
     steps: int = 2_000,
     rate: float = 0.01,
 ) -> Floats:
-    """The documents' own solver, Adam on the prices, as a cross-check of :func:`anchor_prices`."""
+    """Adam on the prices, the solver of the first design; a cross-check of :func:`anchor_prices`."""
     target = np.asarray(f, float)
     first = np.broadcast_to(np.asarray(start, float), target.shape)
     return adam(lambda price: 2 * lam * (price - target), first, lo, hi, steps=steps, rate=rate)

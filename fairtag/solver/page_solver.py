@@ -1,10 +1,12 @@
-"""The exact prices of a whole page under logit demand, for one page or a million.
+"""The exact page solver: profit-maximising prices of a whole page under logit demand, for one page or a million.
 
-Everything is in units of the item's reference price r. The page's value is a ratio, expected gain over the total
-attraction of the page, so Dinkelbach's iteration turns it into one small problem an item, each solved in closed form
-(an interval) or by enumeration (a menu). The iteration is Newton's method on a convex function and stops at the global
-optimum, with unequal slopes, bounds and menus (Dinkelbach, Management Science 13, 1967; docs/pricing-model.md,
-section 5).
+    solution = solve_pages(a, b, cost, anchor, lo, hi, menu=menu)
+    solution.y, solution.value
+
+The value of a page is a ratio, expected gain over total attraction. Dinkelbach's iteration (Management Science 13,
+1967) turns it into a small problem for each item, solved in closed form (interval) or by search (menu). It is Newton's
+method on a convex function and ends at the global optimum, for unequal slopes, bounds and menus alike
+(docs/pricing-model.md, section 5).
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fairtag.solver.pages import Counts, Flags, Floats, Pages, attraction, gain, prepare, up_to
+from fairtag.solver.page_arrays import Counts, Flags, Floats, Pages, attraction, gain, prepare, up_to
 
-TOLERANCE = 1e-12  # change of the page's value at which it is solved, relative to max(w, |value|)
+TOLERANCE = 1e-12  # change of the value at which a page is solved, relative to max(w, |value|)
 MAX_ITERATIONS = 60  # it takes 3 to 8
-PLAIN_STEPS = 7  # a page that is not solved after these crawls, and is helped along
-CHUNK_ITEMS = 16_384  # items solved at a time: the dozen working arrays of a chunk fit a core's cache
+PLAIN_STEPS = 7  # a page that is not solved after these converges slowly and takes Newton steps
+CHUNK_ITEMS = 16_384  # items solved at a time: the dozen working arrays of a chunk fit into a core's cache
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,9 @@ class PageSolution:
         value: ``sum_i q_i g_i(y_i)`` of each page, shape ``(...)``.
         iterations: Dinkelbach steps of each page.
         converged: Whether each page reached the tolerance.
-        priced: False where an item is masked; has an input that is not a number, is beyond 1e9 (slopes and weights:
-            1e50) or a negative slope or weight; ``lo > hi``; no menu point inside its bounds; or slope 0 without an
-            upper bound. Such an item takes no part in the page.
+        priced: False where an item takes no part in the page: it is masked; an input is NaN, beyond 1e9 (slopes and
+            weights: 1e50), or a negative slope or weight; ``lo > hi``; no menu point lies inside the bounds; or the
+            slope is 0 and there is no upper bound.
     """
 
     y: Floats
@@ -63,26 +65,36 @@ def solve_pages(
     """Maximise ``U(y) = sum_i q_i g_i(y_i)`` over ``y_i`` in ``[lo_i, hi_i]`` or the menu points inside it.
 
     ``q_i = exp(a_i - b_i y_i) / (1 + sum_j exp(a_j - b_j y_j))`` and
-    ``g_i(y) = w (y - cost_i - shadow_i) - lambda (y - anchor_i)^2``. Equal values go to the lower price. A page solved
-    alone and in a batch gives the same bits. Never raises on numbers: see ``PageSolution.priced``.
+    ``g_i(y) = w (y - cost_i - shadow_i) - lambda (y - anchor_i)^2``. Ties go to the lower price. A page gets the same
+    bits alone and in a batch. No number raises an error; see ``PageSolution.priced``.
 
     Args:
         a: Utilities at price zero, ``(..., n)``; every other argument broadcasts with it.
         b: Price slopes, >= 0.
         cost: Unit costs.
-        anchor: f, the price the anchor term pulls to; not read where ``anchor_weight`` is 0 throughout.
+        anchor: f, the price that the anchor term pulls to; ignored if ``anchor_weight`` is 0 throughout.
         lo: Lower bounds; ``-inf`` for none.
-        hi: Upper bounds; ``inf`` for none, read as the price at which the item no longer sells.
+        hi: Upper bounds; ``inf`` for none, which counts as the price at which the item no longer sells.
         shadow: mu, shadow price of stock, added to the cost.
         margin_weight: w >= 0.
         anchor_weight: lambda >= 0. With w = 0, or lambda without limit, y = f wherever f is inside its bounds.
-        menu: Allowed prices, ``(..., n, m)`` padded with NaN, in any order; points outside [lo, hi] do not count.
+        menu: Allowed prices, ``(..., n, m)``, padded with NaN, in any order; points outside [lo, hi] are ignored.
         mask: True where an item is on the page.
 
     Raises:
         ValueError: The shapes do not broadcast.
+
+    Example: two items that compete; the second has a price menu and an upper bound.
+
+        >>> nan = np.nan
+        >>> menu = [[0.9, 0.95, 1.0, 1.05], [0.9, 0.95, 1.0, nan]]
+        >>> free = solve_pages([4.0, 3.5], [5.0, 5.0], cost=0.6, anchor=1.0, lo=0.0, hi=[2.0, 1.0])
+        >>> free.y.round(4).tolist(), round(float(free.value), 4)
+        ([0.951, 0.951], 0.151)
+        >>> solve_pages([4.0, 3.5], [5.0, 5.0], cost=0.6, anchor=1.0, lo=0.0, hi=[2.0, 1.0], menu=menu).y.tolist()
+        [0.95, 0.95]
     """
-    with np.errstate(all="ignore"):  # overflow and 0/0 of broken inputs end in ``priced``, not in a warning
+    with np.errstate(all="ignore"):  # overflow and 0/0 of broken inputs show in ``priced``, not as warnings
         pages, priced = prepare(a, b, cost, anchor, lo, hi, shadow, margin_weight, anchor_weight, menu, mask)
         solved = _solve_in_chunks(pages) if priced.size else _empty(*pages.a.shape)
     lead = priced.shape[:-1]
@@ -113,7 +125,7 @@ def page_value(
     y, a, b, cost, anchor, shadow, w, lam = (
         np.asarray(x, float) for x in (y, a, b, cost, anchor, shadow, margin_weight, anchor_weight)
     )
-    with np.errstate(all="ignore"):  # numbers that are not finite give a value that is not
+    with np.errstate(all="ignore"):  # inputs that are not finite give a value that is not finite
         worth, utility = gain(y, cost + shadow, anchor, w, lam), a - b * y
         if mask is not None:
             worth, utility = np.where(mask, worth, 0.0), np.where(mask, utility, -np.inf)
@@ -121,7 +133,49 @@ def page_value(
         return np.asarray((weight * worth).sum(-1) / total[..., 0]), weight / total
 
 
-class _Solved(NamedTuple):
+def probability_better(
+    a: ArrayLike,
+    b: ArrayLike,
+    chosen: ArrayLike,
+    other: ArrayLike,
+    cost: ArrayLike,
+    anchor: ArrayLike = 0.0,
+    *,
+    shadow: ArrayLike = 0.0,
+    margin_weight: ArrayLike = 1.0,
+    anchor_weight: ArrayLike = 0.0,
+    mask: ArrayLike | None = None,
+) -> float:
+    """Share of posterior draws under which the page is worth strictly more at ``chosen`` than at ``other``.
+
+    List is served unless ``Pr(U(chosen) > U(list))`` reaches the policy's confidence (docs/pricing-model.md,
+    section 6).
+
+    Args:
+        a: (D, n) draws of the utilities.
+        b: (D, n) draws of the slopes.
+        chosen: (n,) prices in units of r.
+        other: (n,) prices in units of r.
+        cost: (n,) unit costs in units of r.
+        anchor: (n,) f in units of r.
+        shadow: (n,) shadow prices in units of r.
+        margin_weight: w.
+        anchor_weight: lambda.
+        mask: (n,) items that can be bought.
+
+    Returns:
+        In [0, 1]; a draw whose value is not a number counts as not better.
+    """
+    best, list_value = (
+        page_value(
+            y, a, b, cost, anchor, shadow=shadow, margin_weight=margin_weight, anchor_weight=anchor_weight, mask=mask
+        )[0]
+        for y in (chosen, other)
+    )
+    return float(np.mean(best > list_value))
+
+
+class _Batch(NamedTuple):
     y: Floats
     q: Floats
     value: Floats
@@ -130,7 +184,7 @@ class _Solved(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One evaluation of the pages at a trial R, ``(P, n)`` and ``(P, 1)``; ``low`` and ``high`` bracket the optimum."""
+    """Pages evaluated at a trial value R; ``(P, n)`` or ``(P, 1)``; ``low`` and ``high`` bracket the optimum."""
 
     prices: Floats
     weight: Floats
@@ -142,24 +196,24 @@ class _Step(NamedTuple):
     high: Floats
 
 
-def _empty(pages: int, n: int) -> _Solved:
-    """Room for a solution; as it stands, that of pages without an item."""
-    return _Solved(
+def _empty(pages: int, n: int) -> _Batch:
+    """Arrays for a solution; unfilled, the solution of pages without items."""
+    return _Batch(
         np.zeros((pages, n)), np.zeros((pages, n)), np.zeros(pages), np.zeros(pages, np.int64), np.ones(pages, bool)
     )
 
 
-def _solve_in_chunks(pages: Pages) -> _Solved:
+def _solve_in_chunks(pages: Pages) -> _Batch:
     count, n = pages.a.shape
     step = max(1, CHUNK_ITEMS // n)
     if count <= step:
         return _solve(_with_constants(pages))
     parts = [_solve(_with_constants(pages.rows(slice(i, i + step)))) for i in range(0, count, step)]
-    return _Solved._make(np.concatenate(part) for part in zip(*parts, strict=True))
+    return _Batch._make(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
-def _solve(pages: Pages) -> _Solved:
-    """Dinkelbach's iteration over pages that leave as they converge, so that none depends on its neighbours."""
+def _solve(pages: Pages) -> _Batch:
+    """Dinkelbach's iteration; a page leaves when it converges, so that no page depends on the others."""
     solved = _empty(*pages.a.shape)
     rows = np.arange(len(solved.y))
     rate, low, high = np.zeros((len(rows), 1)), np.full((len(rows), 1), -np.inf), np.full((len(rows), 1), np.inf)
@@ -189,7 +243,7 @@ def _evaluate(pages: Pages, rate: Floats, low: Floats, high: Floats) -> _Step:
     return _Step(prices, weight, total, shift, rate, reached, low, high)
 
 
-def _record(solved: _Solved, rows: NDArray[np.int64], iteration: int, converged: Flags, step: _Step) -> None:
+def _record(solved: _Batch, rows: NDArray[np.int64], iteration: int, converged: Flags, step: _Step) -> None:
     solved.y[rows], solved.q[rows] = step.prices, step.weight / step.total
     solved.value[rows], solved.iterations[rows], solved.converged[rows] = step.reached[:, 0], iteration, converged
 
@@ -199,11 +253,11 @@ def _margin_scale(w: Floats) -> Floats:
 
 
 def _leap(pages: Pages, step: _Step, *, plain: bool) -> tuple[Floats, Floats, Floats]:
-    """The next R, and the bracket, of pages where the plain step gains only about 1/b: nearly all who see them buy.
+    """Next R and its bracket for slowly converging pages: nearly every visitor buys, a plain step gains about 1/b.
 
-    There ``log sum e (g - R)`` is close to linear in R, so Newton's method on its difference from ``log R`` leaps.
-    Where that leaves the bracket (best value attained, least R known to be too high), or R has no logarithm and it is
-    not the turn of the plain step, the bracket is halved.
+    There ``log sum e (g - R)`` is almost linear in R, so a Newton step on its difference from ``log R`` goes far. The
+    bracket (best value reached, least R known to be too high) is halved where that step leaves it, or where R has no
+    logarithm and ``plain`` is false.
     """
     above = step.reached < step.rate
     known = np.maximum(step.low, np.where(above, -np.inf, step.rate))
@@ -218,7 +272,7 @@ def _leap(pages: Pages, step: _Step, *, plain: bool) -> tuple[Floats, Floats, Fl
 
 
 def _highest_gain(pages: Pages) -> Floats:
-    """The greatest g inside the bounds of a page, which no average of them exceeds."""
+    """Largest g inside the bounds of a page's items; the value of the page cannot exceed it."""
     peak = np.where(pages.lam > 0, pages.anchor + pages.w / (2 * pages.lam), pages.hi)
     peak = np.minimum(np.maximum(peak, pages.lo), pages.hi)
     best = gain(peak, pages.net, pages.anchor, pages.w, pages.lam)
@@ -227,7 +281,7 @@ def _highest_gain(pages: Pages) -> Floats:
 
 
 def _with_constants(pages: Pages) -> Pages:
-    """Add what the item step reuses in every iteration."""
+    """Add the constants of the item step."""
     if not pages.lam.any():
         # d/dy (w (y - net) - R) exp(-b y) = 0 at y = net + 1/b + R/w; w = 0: every price is worth 0, take the lowest
         start = np.where(pages.w > 0, pages.net + 1 / pages.b, -np.inf)
@@ -240,11 +294,11 @@ def _with_constants(pages: Pages) -> Pages:
 
 
 def _choose(pages: Pages, rate: Floats) -> Floats:
-    """``argmax (g(y) - R) exp(-b y)`` of each item, the lowest where several are equal.
+    """``argmax (g(y) - R) exp(-b y)`` of each item; ties go to the lower price.
 
-    It rises to the smaller root of its derivative, falls to the larger one and rises again. So the best of an interval
-    is the point nearest to the smaller root or the upper bound, the best of a menu a point beside that root or the
-    last point. Without a real root it rises throughout, and the comparison with the upper end finds that by itself.
+    The function rises to the smaller root of its derivative, falls to the larger root, and rises again. The optimum on
+    an interval is the point nearest to the smaller root, or the upper bound; on a menu it is a neighbour of that root,
+    or the last point. Without a real root the function rises throughout, so the upper bound wins the comparison.
     """
     assert pages.start is not None
     assert pages.pull is not None
@@ -263,7 +317,7 @@ def _clip(pages: Pages, y: Floats) -> Floats:
 
 
 def _beside(pages: Pages, rate: Floats, root: Floats) -> Floats:
-    """The better of the menu points on either side of the root."""
+    """The better of the two menu points around the root."""
     assert pages.menu is not None
     assert pages.first is not None
     assert pages.last is not None
@@ -274,12 +328,12 @@ def _beside(pages: Pages, rate: Floats, root: Floats) -> Floats:
 
 def _point(menu: Floats, number: Counts) -> Floats:
     start = np.arange(0, menu.size, menu.shape[-1]).reshape(number.shape)
-    point: Floats = menu.reshape(-1)[start + number]  # a fifth of the time that take_along_axis needs on one page
+    point: Floats = menu.reshape(-1)[start + number]  # take_along_axis needs five times as long on one page
     return point
 
 
 def _better(pages: Pages, rate: Floats, low: Floats, high: Floats) -> Floats:
-    """Of two prices, ``low <= high``, the one worth more; the lower where they are equal."""
+    """The better of two prices, ``low <= high``; the lower one if they are equal."""
     at_low = gain(low, pages.net, pages.anchor, pages.w, pages.lam) - rate
     at_high = gain(high, pages.net, pages.anchor, pages.w, pages.lam) - rate
     return np.where(at_high * np.exp(-pages.b * (high - low)) > at_low, high, low)

@@ -1,1 +1,1 @@
-"""What stock is worth and how long it lasts."""
+"""Stock: demand forecast, shadow prices, replenishment (docs/pricing-model.md, section 8)."""

@@ -1,9 +1,12 @@
-"""How much of each item will sell over the lead time: quantiles from past orders.
+"""Forecast of each item's demand over the lead time: quantiles from past orders.
 
-Sales are summed over blocks as long as the lead time, counted back from now, so that the forecast is of the very
-quantity a stock decision needs and no sum of daily quantiles has to be guessed. The level comes from a library's
-exponential smoothing; the spread is conformal: ratios of what sold to what was forecast in the newest blocks, pooled
-over items of similar level, so that items that sell once a month get an honest distribution with its mass at zero.
+    forecast = forecast_demand(orders, items, now)
+    forecast.quantiles(0.95), forecast.exceeds(stock)
+
+Sales are summed over blocks as long as the lead time, counted back from now: the quantity that a stock decision needs.
+The level comes from statsforecast's exponential smoothing. The spread is conformal: ratios of sales to forecast in the
+newest blocks, pooled over items of similar level, so that an item that sells once a month gets a distribution with most
+of its mass at 0.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 
 Floats = NDArray[np.float64]
-SERIES, BLOCK, UNITS = "unique_id", "ds", "y"  # the names that statsforecast wants
+SERIES, BLOCK, UNITS = "unique_id", "ds", "y"  # column names of statsforecast
 SMOOTHING = 0.2  # weight of the newest block
 SOFTENER = 0.5  # units added to a forecast before dividing by it
 GRID = np.linspace(0.0, 1.0, 201)  # probabilities at which the ratio distribution is kept
@@ -28,14 +31,14 @@ GRID = np.linspace(0.0, 1.0, 201)  # probabilities at which the ratio distributi
 
 @dataclass(frozen=True)
 class ForecastConfig:
-    """How demand is forecast.
+    """Settings of the forecast.
 
     Args:
-        lead_days: Days from ordering to delivery; the forecast is of the sales in that time.
-        windows: Newest blocks that are forecast from what came before them, to learn the spread.
-        least_blocks: Blocks that an item must have before the first window to help in that.
-        classes: Most levels between which the spread may differ.
-        class_size: Fewest forecasts a level may rest on.
+        lead_days: Days from order to delivery; the forecast is of the sales in that time.
+        windows: Number of newest blocks that are forecast from earlier ones to learn the spread.
+        least_blocks: Blocks that an item must have before the first of them to take part.
+        classes: Largest number of classes of level with a spread of their own.
+        class_size: Smallest number of forecasts in a class.
     """
 
     lead_days: int = 7
@@ -47,7 +50,7 @@ class ForecastConfig:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 1:
-                raise ConfigError(f"{name}: {value} is refused; it must be at least 1")
+                raise ConfigError(f"forecast: {name} is {value}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class Spread:
     """How demand scatters around its smoothed level.
 
     Args:
-        edges: (classes - 1,) levels at which one class ends.
-        ratios: (classes, len(GRID)) quantiles of demand over softened level.
+        edges: (classes - 1,) upper levels of all classes but the last.
+        ratios: (classes, len(GRID)) quantiles of demand over ``level + SOFTENER``.
     """
 
     edges: Floats
@@ -67,14 +70,14 @@ class Spread:
         return np.searchsorted(self.edges, level).astype(np.int64)
 
     def quantiles(self, level: Floats, probabilities: ArrayLike) -> Floats:
-        """Demand that is not exceeded with each probability at levels (n,), shape (n, len(probabilities))."""
+        """Quantiles (n, len(probabilities)) of demand at levels (n,)."""
         wanted = np.atleast_1d(np.asarray(probabilities, dtype=np.float64))
         by_class = np.array([np.interp(wanted, GRID, row) for row in self.ratios])
         demand: Floats = (level[:, None] + SOFTENER) * by_class[self.member(level)]
         return demand
 
     def below(self, level: Floats, units: Floats) -> Floats:
-        """(n,) probability that demand at each level (n,) is at most some units (n,)."""
+        """(n,) probability that demand at levels (n,) is at most ``units`` (n,)."""
         ratio, member = units / (level + SOFTENER), self.member(level)
         below = np.ones_like(ratio)
         for k, quantiles in enumerate(self.ratios):
@@ -84,13 +87,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class DemandForecast:
-    """Demand over the lead time, by item.
+    """Demand of each item over the lead time.
 
     Args:
-        item_id: (n,) items in the order asked for.
+        item_id: (n,) items in the order of the request.
         level: (n,) smoothed demand in units; 0 for an item that never sold.
         spread: How demand scatters around it.
-        lead_days: Days that the demand is of.
+        lead_days: Days of the lead time.
     """
 
     item_id: NDArray[np.object_]
@@ -99,13 +102,13 @@ class DemandForecast:
     lead_days: int
 
     def quantiles(self, probabilities: ArrayLike) -> Floats:
-        """Demand that is not exceeded with each probability, shape (n, len(probabilities))."""
+        """Quantiles of demand, shape (n, len(probabilities))."""
         return np.where(self.level[:, None] > 0, self.spread.quantiles(self.level, probabilities), 0.0)
 
     def exceeds(self, units: ArrayLike) -> Floats:
-        """Probability that demand over the lead time is above some units an item, shape (n,).
+        """(n,) probability that demand over the lead time exceeds ``units``.
 
-        Between whole units it is interpolated, so that of slow items it errs towards warning.
+        It is interpolated between whole units, so that slow items are warned about too early rather than too late.
         """
         below = self.spread.below(self.level, np.asarray(units, dtype=np.float64))
         return np.where(self.level > 0, 1.0 - below, 0.0)
@@ -119,7 +122,7 @@ class DemandForecast:
 
 
 def _increasing(quantiles: Floats) -> tuple[Floats, Floats]:
-    """Distinct quantiles and the probability of at most each: the largest where several probabilities share one."""
+    """Distinct quantiles, and the probability of at most each."""
     value, last = np.unique(quantiles[::-1], return_index=True)
     return value, GRID[::-1][last]
 
@@ -130,13 +133,13 @@ def forecast_demand(
     """Forecast the demand of items over the lead time that begins now.
 
     Args:
-        orders: Order lines (columns of ORDERS); those at or after ``now`` are not read.
+        orders: Order lines (columns of ORDERS); those at or after ``now`` are ignored.
         items: Item ids.
-        now: The instant, in UTC.
-        config: How.
+        now: The present, in UTC.
+        config: Settings.
 
     Raises:
-        DataError: The orders before ``now`` are too few to learn a spread from.
+        DataError: There are too few orders before ``now`` to learn a spread.
     """
     config = config or ForecastConfig()
     ids = np.asarray(items, dtype=object)
@@ -147,13 +150,15 @@ def forecast_demand(
 
 
 def demand_blocks(orders: pd.DataFrame, now: pd.Timestamp, lead_days: int) -> pd.DataFrame:
-    """Units sold by item and block, the newest block -1 ending at ``now``; zeros filled in since the first sale."""
+    """Units sold by item and block; block -1 ends at ``now``, and blocks without sales since the first are 0."""
     past = orders[orders[schema.TS] < now]
     block = ((past[schema.TS] - now) // pd.Timedelta(days=lead_days)).astype(np.int64)
     sold = past.groupby([past[schema.ITEM_ID], block.rename(BLOCK)])[schema.QUANTITY].sum()
     wide = sold.unstack(BLOCK, fill_value=0)
     if wide.empty:
-        raise DataError(f"orders: none before {now}; a forecast needs past sales", table="orders", rule="not empty")
+        raise DataError(
+            f"orders: there are none before {now}; a forecast needs past sales", table="orders", rule="not empty"
+        )
     wide = wide.reindex(columns=range(int(block.min()), 0), fill_value=0.0)
     sold_before = wide.to_numpy().cumsum(axis=1) > 0
     item, column = np.nonzero(sold_before)
@@ -169,13 +174,13 @@ def demand_blocks(orders: pd.DataFrame, now: pd.Timestamp, lead_days: int) -> pd
 def backtest(
     blocks: pd.DataFrame, config: ForecastConfig, model: Any = None, *, levels: Sequence[int] = ()
 ) -> pd.DataFrame:
-    """The newest blocks forecast one at a time from those before: columns series, block, units and ``level``.
+    """Forecast each of the newest blocks from those before it: columns series, block, units and ``level``.
 
     Args:
-        blocks: From :func:`demand_blocks`.
-        config: How many windows, and which items take part.
+        blocks: Result of :func:`demand_blocks`.
+        config: Number of windows, and which items take part.
         model: A model of statsforecast; exponential smoothing when None.
-        levels: Percent of the model's own central intervals, as further columns ``lo-90`` and ``hi-90``.
+        levels: Levels (per cent) of the model's own intervals, as further columns such as ``lo-90`` and ``hi-90``.
 
     Raises:
         DataError: No item has enough blocks.
@@ -186,8 +191,8 @@ def backtest(
     size = blocks.groupby(SERIES)[UNITS].transform("size")
     used = blocks[size >= least]
     if used.empty:
-        message = f"orders: no item has {least} blocks of sales; shorten the lead time or use fewer windows"
-        raise DataError(message, table="orders", rule=f"{least} blocks an item")
+        message = f"orders: no item has {least} blocks of sales; shorten the lead time, or use fewer windows"
+        raise DataError(message, table="orders", rule=f"{least} blocks for an item")
     model = model or _smoother()
     engine = StatsForecast(models=[model], freq=1, n_jobs=1)
     wanted: dict[str, Any] = {"level": list(levels)} if levels else {}
@@ -211,7 +216,7 @@ def _smoother() -> Any:
 
 
 def _smoothed(blocks: pd.DataFrame) -> pd.Series[float]:
-    """The level of each item after its newest block."""
+    """Level of each item after its newest block."""
     from statsforecast import StatsForecast
 
     made = StatsForecast(models=[_smoother()], freq=1, n_jobs=1).forecast(df=blocks, h=1)
@@ -220,7 +225,7 @@ def _smoothed(blocks: pd.DataFrame) -> pd.Series[float]:
 
 
 def spread_of(tried: pd.DataFrame, config: ForecastConfig) -> Spread:
-    """Classes of level, and the distribution of demand over level in each, from a :func:`backtest`."""
+    """Learn classes of level, and the distribution of demand in each, from a :func:`backtest`."""
     level, ratio = tried["level"].to_numpy(), (tried[UNITS] / (tried["level"] + SOFTENER)).to_numpy()
     classes = int(np.clip(len(tried) // config.class_size, 1, config.classes))
     edges = np.unique(np.quantile(level, np.linspace(0, 1, classes + 1)[1:-1]))
@@ -231,12 +236,15 @@ def spread_of(tried: pd.DataFrame, config: ForecastConfig) -> Spread:
 
 
 def pinball(demand: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike) -> Floats:
-    """Mean pinball loss of each row over the quantiles: ``mean_t max(t (y - q_t), (t - 1) (y - q_t))``.
+    """Pinball loss (n,), mean over the quantiles: ``mean_t max(t (y - q_t), (t - 1) (y - q_t))``.
 
     Args:
-        demand: (n,) what sold.
+        demand: (n,) units sold.
         quantiles: (n, k) forecast quantiles.
         probabilities: (k,) their probabilities.
+
+    >>> pinball([10.0], [[8.0, 12.0]], [0.5, 0.9]).round(2).tolist()
+    [0.6]
     """
     t = np.asarray(probabilities, dtype=np.float64)
     gap = np.asarray(demand, dtype=np.float64)[:, None] - np.asarray(quantiles, dtype=np.float64)
@@ -245,7 +253,7 @@ def pinball(demand: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike) -
 
 
 def weighted_pinball(demand: ArrayLike, quantiles: ArrayLike, probabilities: ArrayLike, weight: ArrayLike) -> float:
-    """Pinball loss in money over sales in money: ``sum w L / sum w y``; ``weight`` (n,) is a price a unit."""
+    """Pinball loss in money over sales in money, ``sum w L / sum w y``; ``weight`` (n,) is the price of a unit."""
     w = np.asarray(weight, dtype=np.float64)
     sold = float((w * np.asarray(demand, dtype=np.float64)).sum())
     return float((w * pinball(demand, quantiles, probabilities)).sum()) / sold

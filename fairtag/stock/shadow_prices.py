@@ -1,6 +1,7 @@
-"""What a unit of stock is worth: shadow prices of scarce stock, salvage value of ageing stock.
+"""The value of a unit of stock: shadow prices of scarce stock, salvage value of ageing stock.
 
-Prices and shadow prices are in units of the item's reference price r, stock and demand in units sold over the horizon.
+Prices and shadow prices are in units of the item's reference price r, stock and demand in units over the horizon
+(docs/pricing-model.md, section 8).
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from fairtag.policy.context import MarketContext
+from fairtag.solver.page_arrays import Flags, Floats
 from fairtag.solver.page_solver import PageSolution, solve_pages
-from fairtag.solver.pages import Flags, Floats
 
 SLACKNESS = 1e-6  # |mu * slack| and excess demand stay below this share of the stock
-TARGET = 1e-9  # what the iteration aims for
+TARGET = 1e-9  # at which the iteration stops
 MAX_STEPS = 60  # Newton steps; it takes 4 to 12
-FLAT = 1e-12  # relative change of the dual that float64 does not resolve
+FLAT = 1e-12  # relative change of the dual below float64's resolution
 FIRST_DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-4, 1e-10, 1e9  # of a Newton step, as shares of its own curvature
 
 
 @dataclass(frozen=True)
 class ShadowPrices:
-    """The price of a unit of stock of each of ``N`` items.
+    """Shadow price of a unit of stock of each of ``N`` items.
 
     Args:
-        mu: Shadow prices >= 0, to be passed to the page solver as ``shadow``.
-        demand: Expected units sold over the horizon at the prices ``mu`` leads to.
+        mu: Shadow prices, >= 0; the page solver takes them as ``shadow``.
+        demand: Expected units sold over the horizon at the prices to which ``mu`` leads.
         slack: ``stock - demand``; infinite where stock is not limited.
-        short: True where demand exceeds stock even though ``mu`` takes all the margin of the highest price allowed:
-            no price sells less, so units must be withheld.
+        short: True where demand exceeds stock although ``mu`` takes all the margin of the highest allowed price. No
+            price sells less, so units must be withheld.
         iterations: Newton steps.
-        converged: Whether ``|mu * slack| < 1e-6 stock`` and ``demand <= stock (1 + 1e-6)`` hold wherever not short.
+        converged: Whether ``|mu * slack| < 1e-6 stock`` and ``demand <= stock (1 + 1e-6)`` hold where not short.
     """
 
     mu: Floats
@@ -59,26 +60,34 @@ def shadow_prices(
     margin_weight: ArrayLike = 1.0,
     anchor_weight: float = 0.0,
 ) -> ShadowPrices:
-    """The mu at which expected demand meets stock, over all pages of a horizon at once.
+    """Shadow prices at which expected demand meets stock, over all pages of a horizon at once.
 
     The Lagrangian dual ``D(mu) = sum_p traffic_p U_p(mu) + sum_i w_i mu_i stock_i`` is convex with slope
-    ``w (stock - demand)``; it is minimised over ``0 <= mu <= hi - cost`` by projected Newton steps with the exact
-    curvature of the page optimum, damped until D falls. Menus are left out: demand would jump and no mu meet the
-    stock. A large ``anchor_weight`` can make it jump too (an item is priced out at ``hi``); ``converged`` is then false
-    and mu does not protect the stock.
+    ``w (stock - demand)``. It is minimised over ``0 <= mu <= hi - cost`` by projected, damped Newton steps with the
+    exact curvature of the page optimum. Prices are taken from intervals: on menus demand would jump, and no mu would
+    meet the stock. With a large ``anchor_weight`` it can jump as well (an item is priced out at ``hi``); ``converged``
+    is then false, and mu does not protect the stock.
 
     Args:
-        a: Utilities, ``(P, n)``, as :func:`fairtag.solver.page_solver.solve_pages` takes them, like b to hi.
+        a: Utilities, ``(P, n)``; as in :func:`fairtag.solver.page_solver.solve_pages`, like ``b`` to ``hi``.
         b: Price slopes.
         cost: Unit costs.
-        anchor: Prices the anchor term pulls to.
+        anchor: Prices that the anchor term pulls to.
         lo: Lower bounds.
         hi: Upper bounds, finite.
         items: ``(P, n)``, number of the item in each place, -1 for an empty place.
-        stock: ``(N,)`` units. NaN or infinite: not limited. 0 or less: sold out, the item is not shown.
+        stock: ``(N,)`` units. NaN or infinity: not limited. 0 or less: sold out, and the item is not shown.
         traffic: ``(P,)``, how often each page is shown over the horizon.
-        margin_weight: w, one for all or ``(N,)``.
+        margin_weight: w, one for all items or ``(N,)``.
         anchor_weight: lambda.
+
+    Example: one page, shown 100 times, with one item of which 10 units are left.
+
+        >>> stock = shadow_prices(
+        ...     [[4.0]], [[5.0]], 0.6, 1.0, 0.0, 2.0, items=np.array([[0]]), stock=[10.0], traffic=[100.0]
+        ... )
+        >>> stock.mu.round(3).tolist(), stock.demand.round(3).tolist(), stock.converged
+        ([0.417], [10.0], True)
     """
     supply = np.where(np.isnan(np.asarray(stock, float)), np.inf, stock)
     market = _Market(
@@ -105,17 +114,21 @@ def shadow_prices(
 def ageing_cost(
     unit_cost: ArrayLike, salvage: ArrayLike, stock: ArrayLike, demand: ArrayLike
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """The cost that pricing should count for each item, and where it is the salvage value.
+    """Cost that pricing counts for each item, and whether it is the salvage value.
 
-    A unit that will not sell before its life ends costs what it would still fetch, not what it was bought for. With
-    stock that will not be replenished this is exact: ``p - salvage - mu`` is the gain of a sale, mu from
-    :func:`shadow_prices`. Pass the result to the guardrails too, or the cost floor keeps the old price up.
+    A unit that will not sell before its life ends costs what it would still fetch, not what it was bought for. This is
+    exact for stock that is not replenished: the gain of a sale is ``p - salvage - mu``, with mu from
+    :func:`shadow_prices`. The guardrails must use the same cost, or the cost floor keeps the price up.
 
     Args:
         unit_cost: Money or units of r.
-        salvage: What an unsold unit fetches, same unit; NaN where unknown, may be negative (disposal).
-        stock: Units on hand that age.
+        salvage: What an unsold unit fetches, in the same unit; NaN where unknown, negative for disposal.
+        stock: Units on hand.
         demand: Units expected to sell before they expire, at prices set on ``unit_cost``.
+
+    >>> cost, ageing = ageing_cost([5.0, 5.0], salvage=[1.0, 1.0], stock=[20.0, 20.0], demand=[30.0, 8.0])
+    >>> cost.tolist(), ageing.tolist()
+    ([5.0, 1.0], [False, True])
     """
     cost, rest = np.asarray(unit_cost, float), np.asarray(salvage, float)
     ageing = (np.asarray(stock, float) > np.asarray(demand, float)) & (rest < cost)
@@ -133,7 +146,7 @@ class _Market(NamedTuple):
 
 
 class _State(NamedTuple):
-    """The market at given prices of stock ``nu = w mu``, in units of the objective."""
+    """Demand and dual at shadow prices ``nu = w mu``, in units of the objective."""
 
     nu: Floats
     solution: PageSolution
@@ -165,7 +178,7 @@ def _limited(market: _Market) -> Flags:
 
 
 def _cap(market: _Market) -> Floats:
-    """The w mu that takes all the margin of an item's highest price."""
+    """The ``w mu`` that takes all the margin of an item's highest price."""
     _, _, cost, _, _, hi = market.terms
     cap = np.zeros(len(market.stock))
     room = np.where(market.mask & np.isfinite(hi - cost), np.maximum(hi - cost, 0.0), 0.0)
@@ -174,17 +187,17 @@ def _cap(market: _Market) -> Floats:
 
 
 def _violation(market: _Market, state: _State, cap: Floats) -> float:
-    """Largest breach of the optimality conditions, as a share of the stock."""
+    """Largest violation of the optimality conditions, as a share of the stock."""
     scale = np.where(_limited(market), market.stock, 1.0)
     projected = state.nu - np.clip(state.nu - state.slope / scale, 0.0, cap)
     return float(np.abs(projected).max(initial=0.0))
 
 
 def _newton_step(market: _Market, state: _State, cap: Floats, damping: float) -> tuple[_State, float] | None:
-    """The state after one projected Newton step that lowers the dual, and the next damping.
+    """State after one projected Newton step that lowers the dual, and the next damping; None if no step lowers it.
 
-    Damping (Levenberg-Marquardt) rather than halving: an item whose price sits on a bound has no curvature and would
-    run away with the step. None when rounding, or a jump of demand, leaves no better state.
+    Damping (Levenberg-Marquardt) rather than halving: an item whose price lies on a bound has no curvature and would
+    dominate the step. No step lowers the dual if rounding or a jump of demand is in the way.
     """
     pinned = ((state.nu <= 0) & (state.slope >= 0)) | ((state.nu >= cap) & (state.slope <= 0))
     free = np.flatnonzero(~pinned)
@@ -206,12 +219,12 @@ def _newton_step(market: _Market, state: _State, cap: Floats, damping: float) ->
 
 
 def _curvature(market: _Market, state: _State, free: NDArray[np.int64]) -> Any:
-    """Second derivative of the dual for the free items, sparse: the sum over pages of the page's demand reaction.
+    """Second derivative of the dual for the free items, sparse: the sum over pages of their demand responses.
 
     At the page optimum ``dR = -sum q dnu`` (envelope) and ``d log e = -s (dnu + dR)``, where ``s = b dy/dK`` and
     ``K = R + nu``; hence a page adds ``diag(qs) - (qs) q' - q (qs)' + q q' sum(qs)``.
     """
-    q, reaction = state.solution.q, state.solution.q * _reaction(market, state)
+    q, reaction = state.solution.q, state.solution.q * _price_response(market, state)
     place = np.full(len(state.nu), -1)
     place[free] = np.arange(len(free))
     column = np.where(market.mask, place[market.items], -1)
@@ -232,8 +245,8 @@ def _solve_spd(matrix: Any, right: Floats) -> Floats:
     return np.asarray(sparse.linalg.spsolve(matrix, right))
 
 
-def _reaction(market: _Market, state: _State) -> Floats:
-    """``b dy/dK``: how fast log attraction falls with the price of stock; 0 where a bound holds the price."""
+def _price_response(market: _Market, state: _State) -> Floats:
+    """``b dy/dK``: how fast log attraction falls with the shadow price; 0 where a bound holds the price."""
     _, b, _, anchor, lo, hi = market.terms
     y, w, lam = state.solution.y, market.weight[market.items], market.lam
     moving = (y > lo) & (y < hi)
@@ -254,19 +267,19 @@ def _report(market: _Market, state: _State, cap: Floats, steps: int) -> ShadowPr
 
 
 def counted_cost(market: MarketContext, sales_rate: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The cost to price with, money (n,), and where it is the salvage value because the stock ages.
+    """Cost that pricing counts, money (n,), and whether it is the salvage value.
 
-    Stock ages where more is on hand than will sell before its life ends. An item without a salvage value or a shelf
-    life never does. What is left has to be got rid of, so that a negative salvage value (disposal) counts as well.
+    Stock ages if more is on hand than will sell before its life ends; never without a salvage value or a shelf life. A
+    negative salvage value is the cost of disposal.
 
     Args:
         market: Money, stock and life of the items.
-        sales_rate: (n,) units that sell a day at prices set on the unit cost.
+        sales_rate: (n,) units sold in a day at prices set on the unit cost.
     """
     in_time = sales_rate * market.shelf_life_days
     return ageing_cost(market.unit_cost, market.salvage_value, market.stock, in_time)
 
 
 def floor_cost(cost: Floats, ageing: NDArray[np.bool_]) -> Floats:
-    """The cost that the margin floor stands on: never below 0, where every price earns more than disposal does."""
+    """Cost for the margin floor: at least 0, as every price earns more than disposal."""
     return np.where(ageing, np.maximum(cost, 0.0), cost)

@@ -33,10 +33,10 @@ from fairtag.model.pricing_model import (
     DEMAND,
     EMBEDDINGS,
     ENCODER,
+    ESTIMATES,
     POLICY,
     PRICE_MODEL,
     PROFILE,
-    REFERENCE,
     SEARCH,
     load_pricing_model,
 )
@@ -121,7 +121,7 @@ def fit_model_folder(
         model = model.without_similarity()
     progress("price the stock until it is replenished")
     stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
-    reference = {
+    estimates = {
         "f": prices.price,
         "f_low": prices.low,
         "f_high": prices.high,
@@ -141,7 +141,7 @@ def fit_model_folder(
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, model.arrays(), model.metadata())
         save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
-        save_arrays(folder, REFERENCE, reference, {})
+        save_arrays(folder, ESTIMATES, estimates, {})
         search.save(folder / SEARCH)
         write_json(folder / POLICY, policy.to_json())
         write_manifest(folder, facts)

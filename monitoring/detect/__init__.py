@@ -1,1 +1,1 @@
-"""How a job reads a window of quotes and decides that something changed."""
+"""How a job reads a window of a log and decides whether something changed."""

@@ -1,4 +1,10 @@
-"""Turns a change and its tolerance into a check, for one look or with hourly detectors."""
+"""Turns comparisons into checks, in a single look or with hourly detectors, and the two checks that every job has.
+
+A job builds one :class:`Comparison` per check and passes it to a :class:`ChangeDetector`::
+
+    detector = ChangeDetector(settings, len(comparisons), hours, state)
+    checks = [detector.check(comparison) for comparison in comparisons]
+"""
 
 from __future__ import annotations
 
@@ -10,31 +16,34 @@ import numpy as np
 import numpy.typing as npt
 
 from fairtag.base.types import Status
-from monitoring.detect.evidence import MIN_CLUSTERS, Z90, Change, Detector, normal_scores, p_values
+from monitoring.detect.evidence import MIN_CLUSTERS, Z90, Change, EDetector, normal_scores, p_values
 from monitoring.detect.state import State
+from monitoring.detect.window import LATE, SKEW, Intake
 from monitoring.job_report import Check
 from monitoring.settings import Settings
 
 Float = npt.NDArray[np.float64]
-Say = Callable[[int], str]
+Describe = Callable[[int], str]
+
+MAX_BROKEN = 0.001  # share of broken rows above which the remaining rows are not trusted either
 
 
 @dataclass(frozen=True)
-class Question:
-    """One check before it is answered; arrays are (J,).
+class Comparison:
+    """A measured change and the tolerance it is tested against, for J components; arrays are (J,).
 
     Args:
         name: Name of the check.
         components: Labels.
-        change: Change over the window, for the report and for one look.
-        fresh: Change over what the detectors have not seen; None leaves them as they are.
-        value: What was measured.
-        reference: What it is held against.
+        change: Change over the window, for the report and for a single look.
+        fresh: Change over the rows that the detectors have not seen; None leaves the detectors as they are.
+        value: Measured value.
+        reference: Value expected.
         warn: Change that warns.
-        page: Change that pages; infinite where it never does.
+        urgent: Change that is urgent; infinite if the check is never urgent.
         rows: Rows behind each component.
         unit: Unit of the figures.
-        say: Sentence about a component.
+        describe: Returns the sentence for a component.
     """
 
     name: str
@@ -44,20 +53,20 @@ class Question:
     value: Float
     reference: Float
     warn: Float
-    page: Float
+    urgent: Float
     rows: Float
     unit: str
-    say: Say
+    describe: Describe
 
 
-class Judge:
-    """Answers the questions of one job.
+class ChangeDetector:
+    """Tests the comparisons of one job.
 
     Args:
-        settings: Levels and mean times between false alarms.
-        checks: Number of questions the job asks; they share the false-alarm budget.
-        hours: Hours of new quotes in this run; None judges the window as one look.
-        state: The job's detectors; None judges the window as one look.
+        settings: Error level, and mean times between false alarms.
+        checks: Number of comparisons of the job; they share the false-alarm budget.
+        hours: Hours of new quotes in this run; None tests the window in a single look.
+        state: The job's detectors; None tests the window in a single look.
     """
 
     def __init__(self, settings: Settings, checks: int, hours: float | None = None, state: State | None = None) -> None:
@@ -66,44 +75,37 @@ class Judge:
         self._hours = hours
         self._state = state
 
-    def answer(self, question: Question) -> Check:
-        """The check, with the worst component told."""
-        if not question.change.judged.any():
-            return self._cannot_tell(question)
+    def check(self, comparison: Comparison) -> Check:
+        """The check of a comparison, for its worst component."""
+        if not comparison.change.testable.any():
+            return _too_few_customers(comparison)
         if self._state is None:
-            status, worst, detail = self._one_look(question)
+            status, worst, detail = self._test_once(comparison)
         else:
-            status, worst, detail = self._detect(question, self._state)
-        return _check(question, status, worst, detail)
+            status, worst, detail = self._test_hourly(comparison, self._state)
+        return _check(comparison, status, worst, detail)
 
-    def _cannot_tell(self, question: Question) -> Check:
-        most = int(np.max(question.change.clusters, initial=0))
-        summary = f"cannot be told: {most} customers in the window, {MIN_CLUSTERS} are needed"
-        return Check(
-            question.name, Status.UNKNOWN, summary, unit=question.unit, n=int(np.max(question.rows, initial=0))
-        )
-
-    def _one_look(self, question: Question) -> tuple[Status, int, dict[str, float]]:
-        factor = int(question.change.judged.sum()) * self._checks  # Bonferroni
-        found = {
-            Status.URGENT: p_values(question.change, question.page) * factor,
-            Status.WARN: p_values(question.change, question.warn) * factor,
+    def _test_once(self, comparison: Comparison) -> tuple[Status, int, dict[str, float]]:
+        factor = int(comparison.change.testable.sum()) * self._checks  # Bonferroni
+        p_by_status = {
+            Status.URGENT: p_values(comparison.change, comparison.urgent) * factor,
+            Status.WARN: p_values(comparison.change, comparison.warn) * factor,
         }
-        status = next((s for s, p in found.items() if p.min() <= self._settings.level), Status.PASS)
-        # among equally clear components the biggest change is the one to look at
-        p = found[Status.URGENT if status is Status.URGENT else Status.WARN]
-        clear = p <= self._settings.level if status is not Status.PASS else question.change.judged
-        worst = int(np.argmax(np.where(clear, np.abs(question.change.value), -1.0)))
+        status = next((s for s, p in p_by_status.items() if p.min() <= self._settings.level), Status.PASS)
+        # among equally clear components the largest change is the one to look at
+        p = p_by_status[Status.URGENT if status is Status.URGENT else Status.WARN]
+        clear = p <= self._settings.level if status is not Status.PASS else comparison.change.testable
+        worst = int(np.argmax(np.where(clear, np.abs(comparison.change.value), -1.0)))
         return status, worst, {"p_value": float(min(1.0, p[worst]))}
 
-    def _detect(self, question: Question, state: State) -> tuple[Status, int, dict[str, float]]:
-        status, worst = Status.PASS, _biggest(question.change)
+    def _test_hourly(self, comparison: Comparison, state: State) -> tuple[Status, int, dict[str, float]]:
+        status, worst = Status.PASS, _largest(comparison.change)
         detail: dict[str, float] = {}
         for level, margin, days in (
-            (Status.WARN, question.warn, self._settings.warn_days),
-            (Status.URGENT, question.page, self._settings.page_days),
+            (Status.WARN, comparison.warn, self._settings.warn_days),
+            (Status.URGENT, comparison.urgent, self._settings.urgent_days),
         ):
-            detector, threshold = self._step(question, state, level, margin, days)
+            detector, threshold = self._step(comparison, state, level, margin, days)
             evidence = detector.evidence
             detail[f"evidence_{level}"] = round(evidence / threshold, 3)
             if evidence >= threshold:
@@ -111,50 +113,97 @@ class Judge:
         return status, worst, detail
 
     def _step(
-        self, question: Question, state: State, level: Status, margin: Float, days: float
-    ) -> tuple[Detector, float]:
+        self, comparison: Comparison, state: State, level: Status, margin: Float, days: float
+    ) -> tuple[EDetector, float]:
         looks = days * 24 / max(self._hours or 1.0, 1e-9)  # one look an hour, or as often as the job runs
         threshold = math.log(max(looks, 2.0) * self._checks)
-        key = f"{question.name}/{level}"
-        detector = state.detector(key, question.components)
-        if question.fresh is not None:
-            detector = detector.update(normal_scores(question.fresh, margin), threshold)
-            state.detectors[key] = (question.components, detector)
+        key = f"{comparison.name}/{level}"
+        detector = state.detector(key, comparison.components)
+        if comparison.fresh is not None:
+            detector = detector.update(normal_scores(comparison.fresh, margin), threshold)
+            state.detectors[key] = (comparison.components, detector)
         return detector, threshold
 
 
-def _biggest(change: Change) -> int:
-    return int(np.argmax(np.where(change.judged, np.abs(change.value), -1.0)))
+def _too_few_customers(comparison: Comparison) -> Check:
+    most = int(np.max(comparison.change.clusters, initial=0))
+    summary = f"cannot tell: {most} customers in the window, {MIN_CLUSTERS} needed"
+    rows = int(np.max(comparison.rows, initial=0))
+    return Check(comparison.name, Status.UNKNOWN, summary, unit=comparison.unit, n=rows)
 
 
-def _check(question: Question, status: Status, worst: int, detail: dict[str, float]) -> Check:
-    change, se = float(question.change.value[worst]), float(question.change.se[worst])
+def _largest(change: Change) -> int:
+    return int(np.argmax(np.where(change.testable, np.abs(change.value), -1.0)))
+
+
+def _check(comparison: Comparison, status: Status, worst: int, detail: dict[str, float]) -> Check:
+    change, se = float(comparison.change.value[worst]), float(comparison.change.se[worst])
     return Check(
-        question.name,
+        comparison.name,
         status,
-        question.say(worst),
-        component=question.components[worst] if len(question.components) > 1 else "",
-        value=float(question.value[worst]),
-        reference=float(question.reference[worst]),
+        comparison.describe(worst),
+        component=comparison.components[worst] if len(comparison.components) > 1 else "",
+        value=float(comparison.value[worst]),
+        reference=float(comparison.reference[worst]),
         change=change,
         low=change - Z90 * se,
         high=change + Z90 * se,
-        warn_at=float(question.warn[worst]),
-        page_at=float(question.page[worst]) if np.isfinite(question.page[worst]) else None,
-        unit=question.unit,
-        n=int(question.rows[worst]),
+        warn_at=float(comparison.warn[worst]),
+        urgent_at=float(comparison.urgent[worst]) if np.isfinite(comparison.urgent[worst]) else None,
+        unit=comparison.unit,
+        n=int(comparison.rows[worst]),
         detail=dict(detail),
     )
 
 
 def remember_since(checks: tuple[Check, ...], start: str, state: State | None) -> tuple[Check, ...]:
-    """Set since when each check has not passed, and forget those that pass again."""
+    """Add to each check the time since which it has failed, and forget the checks that pass again.
+
+    Args:
+        checks: Checks of this window.
+        start: Start of the window (ISO).
+        state: The job's memory; None leaves the checks as they are.
+    """
     if state is None:
         return checks
     failing = {check.name for check in checks if check.status is not Status.PASS}
-    state.since = {name: state.since.get(name, start) for name in sorted(failing)}
-    return tuple(_since(check, state.since.get(check.name)) for check in checks)
+    since = {name: state.since.get(name, start) for name in sorted(failing)}
+    state.since = since
+    return tuple(replace(check, since=since.get(check.name)) for check in checks)
 
 
-def _since(check: Check, since: str | None) -> Check:
-    return replace(check, since=since)
+def log_check(intake: Intake, log: str = "quotes") -> Check:
+    """Whether a log can be trusted; every job that reads one has this check.
+
+    Unknown if a file cannot be read, a row is dated in the future, or more than one row in a thousand is broken.
+    Repeated, late and single broken rows have been dealt with, so that they only warn.
+    """
+    broken = sum(intake.broken.values())
+    problems = [
+        (len(intake.unreadable), f"{len(intake.unreadable)} unreadable files", True),
+        (intake.future, f"{intake.future:,} rows more than {SKEW.seconds // 60} minutes in the future", True),
+        (broken, f"{broken:,} rows break the contract", broken > MAX_BROKEN * max(1, intake.rows)),
+        (intake.duplicates, f"{intake.duplicates:,} repeated rows", False),
+        (intake.late, f"{intake.late:,} rows more than {LATE.seconds // 3600} h late", False),
+    ]
+    present = [(text, untrusted) for count, text, untrusted in problems if count]
+    status = Status.PASS if not present else Status.WARN
+    if any(untrusted for _, untrusted in present):
+        status = Status.UNKNOWN
+    examples = (*intake.unreadable[:2], *(f"{rule} (e.g. {value})" for rule, value in intake.examples.items()))
+    summary = "; ".join(text for text, _ in present) or f"{intake.rows:,} rows in {intake.files} files, all good"
+    return Check(f"log_of_{log}", status, summary, n=intake.rows, unit="rows", examples=examples[:3])
+
+
+def traffic_check(pages: int, rows: int, least: int) -> Check:
+    """Whether the window holds enough pages to tell anything.
+
+    Args:
+        pages: Pages of the window.
+        rows: Quotes of the window.
+        least: Pages needed.
+    """
+    enough = pages >= least
+    summary = f"{pages:,} pages, {rows:,} quotes" if enough else f"{pages:,} pages in the window, {least:,} needed"
+    status = Status.PASS if enough else Status.UNKNOWN
+    return Check("traffic", status, summary, value=float(pages), reference=float(least), unit="pages", n=rows)

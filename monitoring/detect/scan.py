@@ -1,4 +1,4 @@
-"""One pass over a window of quotes: sums of every measure, sketches, a seeded sample."""
+"""One pass over a window of quotes, for the sums of every measure, the sketches and a seeded sample."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fairtag.profile.measures import CLUSTERS, Float, Lookup, Measure, Tally, cl
 from monitoring.detect.sketches import Sketches
 
 SAMPLE_ROWS = 50_000
-STRATUM_ROWS = 200  # rows of each category that the sample keeps whatever its share
+STRATUM_ROWS = 200  # rows of each category that the sample keeps, however small its share
 
 
 class Sample:
-    """A seeded bottom-k sample of a stream: the rows with the smallest hashes, and some of every category.
+    """A seeded bottom-k sample of a stream: the rows with the smallest hashes, plus some of every category.
 
-    The same rows give the same sample in whatever order and however split they arrive.
+    The same rows give the same sample in any order and in any batches.
 
     Args:
-        rows: Rows kept over all categories.
+        rows: Rows over all categories.
         seed: Seed of the hashes.
     """
 
@@ -35,14 +35,14 @@ class Sample:
         self._key = f"{seed:016d}"[:16]
         self._kept: list[pd.DataFrame] = []
         self._count = 0
-        self._limit = np.uint64(np.iinfo(np.uint64).max)  # a row with a larger hash is in no sample of all categories
-        self._limits: dict[object, np.uint64] = {}  # nor in its category's, beyond these
+        self._limit = np.uint64(np.iinfo(np.uint64).max)  # largest hash that can enter the overall sample
+        self._limits: dict[object, np.uint64] = {}  # and the sample of each category
 
     def add(self, frame: pd.DataFrame) -> None:
         """Offer rows of schema.QUOTES."""
         key = frame[[schema.QUOTE_ID, schema.ITEM_ID]]
         priority = pd.util.hash_pandas_object(key, index=False, hash_key=self._key).to_numpy()
-        if self._limits:  # most rows cannot come into the sample any more, and are not copied
+        if self._limits:  # by now most rows cannot enter the sample: do not copy them
             codes, categories = pd.factorize(frame[schema.CATEGORY])
             most = np.iinfo(np.uint64).max
             limits = np.array([self._limits.get(each, most) for each in categories] + [most], dtype=np.uint64)
@@ -54,7 +54,7 @@ class Sample:
             self._prune()
 
     def frame(self) -> pd.DataFrame:
-        """The sample, in order of time."""
+        """The sample in order of time."""
         self._prune()
         if not self._kept:
             return pd.DataFrame(columns=list(schema.QUOTES.names))
@@ -77,17 +77,17 @@ class Sample:
 
 @dataclass
 class Scan:
-    """What one pass found.
+    """The result of one pass.
 
     Args:
-        measures: What is summed.
+        measures: Measures to sum.
         lookup: Items and words of training.
-        cursor: Rows from here on also go to ``increment``, the stretch not yet seen by the hourly detectors.
+        cursor: Rows from here on also count in ``increment``: the hourly detectors have not seen them.
         whole: Sums over the window.
         increment: Sums since the cursor.
         sketches: Sketches of the window.
         sample: Seeded sample of the window.
-        sums_only: Fill neither sketches nor sample: the judges need the sums alone.
+        sums_only: Leave sketches and sample empty; the detectors need only the sums.
     """
 
     measures: tuple[Measure, ...]
@@ -105,7 +105,7 @@ class Scan:
     increment_pages: int = 0
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Take in rows of schema.QUOTES."""
+        """Add rows of schema.QUOTES."""
         clusters = clusters_of(frame)
         fresh = self._fresh(frame)
         for measure in self.measures:
@@ -138,14 +138,14 @@ def scan(
     seed: int = 0,
     sums_only: bool = False,
 ) -> Scan:
-    """Read all batches once.
+    """Read all batches in one pass.
 
     Args:
         batches: Frames of schema.QUOTES.
         profile: Reference of the model: its measures and lookups.
-        cursor: Start of what the detectors have not seen.
+        cursor: Start of the rows that the detectors have not seen.
         seed: Seed of the sample.
-        sums_only: Fill neither sketches nor sample.
+        sums_only: Leave sketches and sample empty.
     """
     measures = tuple(reference.measure for reference in profile.references)
     found = Scan(measures, profile.lookup, cursor, sample=Sample(seed=seed), sums_only=sums_only)

@@ -1,7 +1,7 @@
-"""Mergeable sketches of the full stream of quotes: quantiles, frequent values, distinct customers.
+"""Mergeable sketches of all quotes of a window: quantiles, frequent values, distinct customers.
 
-Apache DataSketches: KLL for quantiles (rank error 1.3 % at k = 200), frequent items, HyperLogLog. A day is the merge of
-its hours, a week of its days; the size does not grow with the rows.
+They are Apache DataSketches: KLL for quantiles (rank error 1.3 % at k = 200), frequent items, and HyperLogLog. The
+sketch of a day is the merge of its hours; the size does not grow with the number of rows.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _distinct() -> dict[str, Any]:
 
 @dataclass
 class Sketches:
-    """One sketch a column; ``rows`` were seen."""
+    """One sketch for each column, and the number of rows added."""
 
     quantiles: dict[str, Any] = field(default_factory=_kll)
     frequent: dict[str, Any] = field(default_factory=_frequent)
@@ -71,7 +71,7 @@ class Sketches:
                 sketch.update(str(value))
 
     def merge(self, other: Sketches) -> Sketches:
-        """The sketches of both streams; neither is changed."""
+        """The sketches of both streams together, as a new object."""
         merged = Sketches(rows=self.rows + other.rows)
         for source in (self, other):
             for name, sketch in merged.quantiles.items():
@@ -87,11 +87,11 @@ class Sketches:
 
     @property
     def size(self) -> int:
-        """Bytes of all sketches when written."""
+        """Size in bytes of all sketches on disk."""
         return sum(len(blob) for blob in self._blobs().values())
 
     def summary(self, top: int = 10) -> dict[str, Any]:
-        """Quantiles, the most frequent values with bounds, distinct counts with bounds, as JSON values."""
+        """Quantiles, the most frequent values and the distinct counts, as JSON values."""
         kind = datasketches.frequent_items_error_type.NO_FALSE_POSITIVES
         return {
             "rows": self.rows,
@@ -111,7 +111,7 @@ class Sketches:
         }
 
     def save(self, path: Path) -> Path:
-        """Write each sketch in its library's own portable format; the folder is replaced whole."""
+        """Write each sketch in the portable format of DataSketches; the folder is replaced atomically."""
         with directory_atomic(path) as folder:
             write_json(folder / "sketches.json", {"schema": "fairtag.sketches/1", "rows": self.rows})
             for name, blob in self._blobs().items():
@@ -123,10 +123,10 @@ class Sketches:
         """Read a folder written by :meth:`save`.
 
         Raises:
-            MissingDataError: There are no sketches at the path.
+            MissingDataError: The folder holds no sketches.
         """
         if not (path / "sketches.json").is_file():
-            raise MissingDataError(f"{path}: no sketches; a monitoring job writes them")
+            raise MissingDataError(f"{path}: no sketches here; the drift job writes them")
         loaded = cls(rows=int(read_json(path / "sketches.json")["rows"]))
         for name in NUMERIC:
             loaded.quantiles[name] = datasketches.kll_doubles_sketch.deserialize((path / f"{name}.kll").read_bytes())

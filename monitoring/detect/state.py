@@ -1,7 +1,7 @@
-"""What hourly runs remember of each other: how far they read and what their detectors hold.
+"""The memory of hourly runs: how far the log was read and what the detectors hold.
 
-The state is one JSON file a job, replaced whole; two runs at once are kept apart by a lock beside it. A run that reads
-no further than the cursor changes nothing, so that a job that is run twice counts its evidence once.
+Each job has one JSON file, replaced atomically under a lock. A run that reads no further than the cursor changes
+nothing, so that running a job twice counts its evidence once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 
 from fairtag.base.errors import DataError, UnavailableError
 from fairtag.base.files import read_json, write_json
-from monitoring.detect.evidence import Detector
+from monitoring.detect.evidence import EDetector
 
-SCHEMA = "fairtag.monitoring-state/1"
+SCHEMA = "fairtag.monitoring-state/2"  # 2: the detectors' keys end in "urgent" instead of "page"
 LOCK_SECONDS = 60.0
 
 
@@ -28,24 +28,24 @@ class State:
     """Memory of one job.
 
     Args:
-        cursor: End of the last stretch that the detectors saw.
-        model_folder: Digest or version of the model folder they compare with; another model folder starts them afresh.
-        detectors: "check/warn" and "check/page" -> (labels of the components, detector).
-        since: check -> start of the run of windows in which it has not passed.
+        cursor: End of the last stretch of quotes that the detectors saw.
+        model_folder: Version of the model folder they compare with; another version starts new detectors.
+        detectors: "check/warn" and "check/urgent" -> (labels of the components, detector).
+        since: Check -> start of the first of the consecutive windows in which it has failed.
     """
 
     cursor: datetime | None = None
     model_folder: str = ""
-    detectors: dict[str, tuple[tuple[str, ...], Detector]] = field(default_factory=dict)
+    detectors: dict[str, tuple[tuple[str, ...], EDetector]] = field(default_factory=dict)
     since: dict[str, str] = field(default_factory=dict)
 
-    def detector(self, key: str, components: tuple[str, ...]) -> Detector:
-        """The detector of a check; a fresh one when its components changed."""
+    def detector(self, key: str, components: tuple[str, ...]) -> EDetector:
+        """The detector of a check; a new one if the components changed."""
         labels, detector = self.detectors.get(key, ((), None))
-        return detector if detector is not None and labels == components else Detector.fresh(len(components))
+        return detector if detector is not None and labels == components else EDetector.fresh(len(components))
 
     def as_json(self) -> dict[str, Any]:
-        """The versioned document."""
+        """The state as a versioned JSON document."""
         return {
             "schema": SCHEMA,
             "cursor": self.cursor.isoformat() if self.cursor else None,
@@ -59,21 +59,23 @@ class State:
 
 
 def read_state(path: Path, model_folder: str) -> State:
-    """The state at a path; a fresh one when there is none or it belongs to another model folder.
+    """Read the state; a new one if there is no file or it belongs to another model folder.
 
     Raises:
-        DataError: The file is no state of this version.
+        DataError: The file has another schema or is damaged.
     """
     if not path.is_file():
         return State(model_folder=model_folder)
     try:
         document = read_json(path)
         if document["schema"] != SCHEMA:
-            raise DataError(f"{path}: schema {document['schema']!r}; this version reads {SCHEMA}")
+            raise DataError(
+                f"{path}: schema {document['schema']!r}, this version reads {SCHEMA}; remove the file to start afresh"
+            )
         if document["model_folder"] != model_folder:
             return State(model_folder=model_folder)
         detectors = {
-            key: (tuple(entry["components"]), Detector.from_json(entry["log_wealth"]))
+            key: (tuple(entry["components"]), EDetector.from_json(entry["log_wealth"]))
             for key, entry in document["detectors"].items()
         }
         cursor = datetime.fromisoformat(document["cursor"]) if document["cursor"] else None
@@ -81,15 +83,15 @@ def read_state(path: Path, model_folder: str) -> State:
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: the monitoring state is damaged ({error}); remove it to start afresh") from error
+        raise DataError(f"{path}: the state is damaged ({error}); remove the file to start afresh") from error
 
 
 @contextmanager
 def locked_state(path: Path, model_folder: str) -> Iterator[State]:
-    """Hold the lock, yield the state, write it back when the body succeeds.
+    """Hold the lock, yield the state, and write it back if the body succeeds.
 
     Raises:
-        UnavailableError: Another run holds the lock for a minute.
+        UnavailableError: Another run has held the lock for :data:`LOCK_SECONDS`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -98,4 +100,6 @@ def locked_state(path: Path, model_folder: str) -> Iterator[State]:
             yield state
             write_json(path, state.as_json())
     except Timeout as error:
-        raise UnavailableError(f"{path}: another monitoring run holds the state for {LOCK_SECONDS:.0f} s") from error
+        raise UnavailableError(
+            f"{path}: another run has held the state for {LOCK_SECONDS:.0f} s; try again when it has ended"
+        ) from error

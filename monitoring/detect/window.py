@@ -1,8 +1,13 @@
-"""Reads a window of a log, batch by batch, and counts everything that is wrong with it.
+"""Reads one window of a quote or outcome log in batches and counts everything that is wrong with it.
 
-A log is parquet files under an fsspec URL, as the endpoint writes them. A file that cannot be read is named and
-counted; a row that breaks the contract, repeats an earlier one, lies in the future or came late is counted by its rule.
-Nothing is lost silently, and memory is one batch plus eight bytes a row for the duplicates.
+A log is a set of parquet files under an fsspec URL, as the endpoint writes them. Unreadable files are counted and
+named. Rows that break the contract, repeat an earlier row, are dated in the future or came late are counted by rule.
+Nothing is dropped silently. Memory is one batch plus eight bytes for each row, to find duplicates.
+
+    reader = LogReader("s3://fairtag/quotes", schema.QUOTES, window)
+    for frame in reader.batches():
+        ...
+    print(reader.intake.as_json())
 """
 
 from __future__ import annotations
@@ -26,26 +31,29 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 
 BATCH_ROWS = 200_000
-SKEW = timedelta(minutes=5)  # clocks of well-kept machines differ by less
+SKEW = timedelta(minutes=5)  # synchronised clocks differ by less
 LATE = timedelta(hours=1)  # the endpoint flushes within a minute; an hour behind its neighbours is late
-OPENED_BEFORE = timedelta(hours=6)  # a file opened so long before the window cannot hold a row of it
-OPENED_AFTER = timedelta(days=2)  # rows that arrive later than this after the window are not waited for
+OPENED_BEFORE = timedelta(hours=6)  # a file opened earlier than this before the window holds none of its rows
+OPENED_AFTER = timedelta(days=2)  # rows that arrive later than this after the window are not read
 EXACT_ROWS = 50_000_000  # rows whose duplicates are found exactly (8 bytes each, so at most 400 MB)
-_OPENED = re.compile(r"(\d{8}T\d{6})")  # the time a file was opened, in its name
+_OPENED = re.compile(r"(\d{8}T\d{6})")  # time at which the file was opened, in its name
 
 
 @dataclass(frozen=True)
 class Window:
-    """Half-open stretch of time [start, end), both aware; ``now`` bounds what may already have happened."""
+    """A half-open period [start, end) and the present; all three carry a time zone.
+
+    Raises:
+        ConfigError: A time has no zone, or the start is not before the end.
+    """
 
     start: datetime
     end: datetime
     now: datetime
 
     def __post_init__(self) -> None:
-        """Refuse naive times and windows that end before they start."""
         if any(time.tzinfo is None for time in (self.start, self.end, self.now)):
-            raise ConfigError("a window needs aware times; append Z or +00:00")
+            raise ConfigError("the times of a window need a time zone; append Z or +00:00")
         if not self.start < self.end:
             raise ConfigError(f"window {self.start:%F %T} to {self.end:%F %T}: the start must come before the end")
 
@@ -57,21 +65,21 @@ class Window:
 
 @dataclass
 class Intake:
-    """What was found while reading.
+    """Counts of what was read.
 
     Args:
-        files: Files that were read.
-        older: Whether the log was there before the window: a file is older than it by its name, or has no time in it.
-        unreadable: Files that were not, each with the reason.
-        rows: Rows of the window that were read, bad ones included.
-        kept: Rows that the statistics see.
-        duplicates: Rows that repeat an earlier (quote, item).
-        late: Rows that stand behind a row of the same file that is more than ``LATE`` newer; they are kept.
-        future: Rows more than ``SKEW`` after ``now``; they are not kept.
-        broken: Rows that break a rule of the contract, by "column: rule"; they are not kept.
+        files: Number of files read.
+        older: Whether the log existed before the window: the name of a file has an earlier time, or no time.
+        unreadable: Unreadable files, each with the reason.
+        rows: Rows of the window, bad ones included.
+        kept: Rows that count in the statistics.
+        duplicates: Rows that repeat an earlier (quote, item); they are dropped.
+        late: Rows more than ``LATE`` older than an earlier row of the same file; they are kept.
+        future: Rows dated more than ``SKEW`` after ``now``; they are dropped.
+        broken: Rows that break a rule of the contract, by "column: rule"; they are dropped.
         examples: One value for each broken rule.
-        first: Earliest kept time.
-        last: Latest kept time.
+        first: Time of the earliest kept row.
+        last: Time of the latest kept row.
     """
 
     files: int = 0
@@ -110,7 +118,7 @@ class LogReader:
     Args:
         url: Folder or file, any fsspec URL.
         table: Contract of the rows, schema.QUOTES or schema.OUTCOMES.
-        window: The stretch of time.
+        window: The period to read.
         storage_options: Options of the file system.
     """
 
@@ -121,15 +129,15 @@ class LogReader:
         self._table = table
         self._window = window
         self._fs, self._root = fsspec.core.url_to_fs(url, **(storage_options or {}))
-        self._seen = _Seen()
+        self._keys = _KeySet()
 
     def frame(self) -> pd.DataFrame:
-        """All rows of the window at once; an empty frame with the columns when there are none."""
+        """All good rows of the window in one frame; an empty frame with the columns if there are none."""
         frames = list(self.batches())
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(self._table.names))
 
     def batches(self) -> Iterator[pd.DataFrame]:
-        """Frames of good rows of the window, at most ``BATCH_ROWS`` each."""
+        """Frames of good rows of the window, each of at most ``BATCH_ROWS`` rows."""
         for path in self._paths():
             try:
                 yield from self._file(path)
@@ -138,7 +146,7 @@ class LogReader:
 
     def _paths(self) -> list[str]:
         if not self._fs.exists(self._root):
-            raise ConfigError(f"{self._root}: there is no {self._table.name} log at this address")
+            raise ConfigError(f"{self._root}: no {self._table.name} log here; check the address")
         if self._fs.isfile(self._root):
             self.intake.older = True
             return [self._root]
@@ -185,7 +193,7 @@ class LogReader:
     def _overlaps(self, file: pq.ParquetFile, group: int) -> bool:
         span = self._statistics(file, group)
         future = self._window.now + SKEW
-        # a group in the future is read as well: its rows are counted, not kept
+        # read a group in the future too: its rows are counted and dropped
         return span is None or (span[1] >= self._window.start and span[0] < self._window.end) or span[1] > future
 
     def _rows(self, batch: pa.RecordBatch) -> pd.DataFrame:
@@ -196,12 +204,12 @@ class LogReader:
             pc.greater_equal(times, pa.scalar(self._window.start, times.type)),
             pc.less(times, pa.scalar(self._window.end, times.type)),
         )
-        # a row without a time belongs nowhere: it is kept here to be counted as broken
+        # keep a row without a time here, so that it is counted as broken
         frame = batch.filter(pc.and_(pc.fill_null(inside, True), pc.invert(future))).to_pandas(ignore_metadata=True)
         self.intake.rows += len(frame)
         good = self._good(frame)
         frame = frame[good] if not good.all() else frame
-        new = self._seen.new(frame, self._table.key)
+        new = self._keys.add_new(frame, self._table.key)
         self.intake.duplicates += int((~new).sum())
         frame = frame[new] if not new.all() else frame
         rows: pd.DataFrame = frame.reset_index(drop=True)
@@ -216,7 +224,7 @@ class LogReader:
         return good
 
     def _note(self, frame: pd.DataFrame, newest: int) -> int:
-        """Count the rows and those that came late; returns the newest time of the file so far, in microseconds."""
+        """Count the rows and the late ones; return the newest time of the file so far, in microseconds."""
         times = frame[schema.TS]
         first, last = times.min().to_pydatetime(), times.max().to_pydatetime()
         self.intake.kept += len(frame)
@@ -224,13 +232,13 @@ class LogReader:
         self.intake.last = max(self.intake.last or last, last)
         instants = times.dt.tz_localize(None).to_numpy().astype("datetime64[us]").astype(np.int64)
         seen = np.maximum(np.maximum.accumulate(instants), newest)
-        if self._table is schema.QUOTES:  # what a shop reports comes in any order
+        if self._table is schema.QUOTES:  # a shop may report outcomes in any order
             self.intake.late += int((instants < seen - LATE // timedelta(microseconds=1)).sum())
         return int(seen[-1])
 
 
 def violations(frame: pd.DataFrame, table: schema.Table) -> Iterator[tuple[str, npt.NDArray[np.bool_], str]]:
-    """(rule, bad rows, one bad value) for each rule of the contract's columns that is broken."""
+    """Yield (rule, mask of bad rows, one bad value) for each broken rule of the contract."""
     for column in table.columns:
         if column.name not in frame.columns:
             continue
@@ -258,14 +266,14 @@ def _out_of_range(
             yield f"{column.name}: {rule}", bad, str(numbers[int(np.argmax(bad))])
 
 
-class _Seen:
-    """64-bit hashes of the keys seen, in sorted runs whose sizes double; two different keys collide once in 10^19."""
+class _KeySet:
+    """A set of 64-bit hashes of keys, in sorted runs of doubling size; two different keys collide once in 10^19."""
 
     def __init__(self) -> None:
         self._runs: list[npt.NDArray[np.uint64]] = []
 
-    def new(self, frame: pd.DataFrame, key: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        """Whether each row's key was not seen before; remembers them."""
+    def add_new(self, frame: pd.DataFrame, key: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        """Add the keys of a frame; return for each row whether its key is new."""
         if frame.empty:
             return np.ones(0, dtype=bool)
         hashes = pd.util.hash_pandas_object(frame[list(key)], index=False).to_numpy().astype(np.uint64)
@@ -277,11 +285,11 @@ class _Seen:
         return new
 
     def _contains(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        known = np.zeros(len(hashes), dtype=bool)
+        present = np.zeros(len(hashes), dtype=bool)
         for run in self._runs:
             position = np.minimum(np.searchsorted(run, hashes), len(run) - 1)
-            known |= run[position] == hashes
-        return known
+            present |= run[position] == hashes
+        return present
 
     def _add(self, run: npt.NDArray[np.uint64]) -> None:
         if not len(run):

@@ -1,1 +1,1 @@
-"""The jobs: drift, performance, price fairness, quality and stock."""
+"""The monitoring jobs: drift, performance, price fairness, log quality and stock; each has a ``run(inputs)``."""

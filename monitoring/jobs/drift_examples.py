@@ -1,7 +1,4 @@
-"""What stands beside a finding of the drift job: items, words and queries that show it, prices that moved with it.
-
-It judges nothing.
-"""
+"""Adds examples to failing drift checks: items, words and queries that show the change, and related prices."""
 
 from __future__ import annotations
 
@@ -16,21 +13,19 @@ from fairtag.base import schema
 from fairtag.base.types import Status
 from fairtag.profile.builder import Profile
 from fairtag.profile.measures import ALL, Kind, Measure, page_words
-from monitoring.detect.checks import Question
-from monitoring.job_report import Check
+from monitoring.detect.checks import Comparison
+from monitoring.job_report import PRICE_LEVEL, RELATED_CHANGES, RELATED_LEVELS, Check
 
-PRICE_LEVEL, COMPANY = "price_level", ("list_price_level", "reference_price_level", "unit_cost_level")
-MOVED_WITH = "moved_with"  # in a check's detail: name of a level -> its change in the same component
-SHOWN = 3
-OFTEN = 3  # what was typed fewer times may be about one person, and is not shown
-Found = Callable[[Check, Measure, pd.DataFrame, Profile], tuple[str, ...]]
+EXAMPLES = 3
+MIN_COUNT = 3  # a word or query typed less often may identify one person, and is not shown
+ExampleFinder = Callable[[Check, Measure, pd.DataFrame, Profile], tuple[str, ...]]
 
 
 def with_examples(checks: Sequence[Check], sample: pd.DataFrame, profile: Profile) -> tuple[Check, ...]:
-    """The checks, with what shows it beside each that did not pass.
+    """Add examples to each check that did not pass.
 
     Args:
-        checks: Answers of the drift job.
+        checks: Checks of the drift job.
         sample: Sampled rows of schema.QUOTES.
         profile: Reference of the model.
     """
@@ -38,25 +33,25 @@ def with_examples(checks: Sequence[Check], sample: pd.DataFrame, profile: Profil
     return tuple(_with_examples(check, measures.get(check.name), sample, profile) for check in checks)
 
 
-def with_company(checks: Sequence[Check], asked: Sequence[Question]) -> tuple[Check, ...]:
-    """The checks; a price level that did not pass says how far list price and cost moved where it is worst.
+def with_related_changes(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> tuple[Check, ...]:
+    """Add to a failing price level how far list price, reference price and cost moved in the same component.
 
-    That is the first thing a person would look up: where list price moved too the shop did it, else the model did.
+    It is the first thing to look up: if the list price moved too, the shop changed the price; if not, the model did.
 
     Args:
-        checks: Answers of the drift job.
-        asked: The questions behind them.
+        checks: Checks of the drift job.
+        comparisons: The comparisons behind them.
     """
-    levels = {question.name: question for question in asked if question.unit == "log ratio"}
-    return tuple(_with_company(check, levels) if check.name == PRICE_LEVEL else check for check in checks)
+    levels = {comparison.name: comparison for comparison in comparisons if comparison.unit == "log ratio"}
+    return tuple(_with_related_changes(check, levels) if check.name == PRICE_LEVEL else check for check in checks)
 
 
-def _with_company(check: Check, levels: dict[str, Question]) -> Check:
+def _with_related_changes(check: Check, levels: dict[str, Comparison]) -> Check:
     if check.status is Status.PASS or check.component not in levels[PRICE_LEVEL].components:
         return check
     place = levels[PRICE_LEVEL].components.index(check.component)
-    moved = {name: float(levels[name].change.value[place]) for name in COMPANY if name in levels}
-    return replace(check, detail={**check.detail, MOVED_WITH: moved})
+    changes = {name: float(levels[name].change.value[place]) for name in RELATED_LEVELS if name in levels}
+    return replace(check, detail={**check.detail, RELATED_CHANGES: changes})
 
 
 def _with_examples(check: Check, measure: Measure | None, sample: pd.DataFrame, profile: Profile) -> Check:
@@ -70,7 +65,7 @@ def _with_examples(check: Check, measure: Measure | None, sample: pd.DataFrame, 
 
 
 def _moved_items(check: Check, measure: Measure, sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
-    """Items that move the figure most: by how far, and how often they are quoted."""
+    """The items that contribute most to the change: their own change and their number of quotes."""
     here = sample[schema.CATEGORY].astype(str) == check.component
     rows = sample[here] if measure.kind == "level" and check.component not in ("", ALL) else sample
     lookup = profile.lookup
@@ -82,41 +77,42 @@ def _moved_items(check: Check, measure: Measure, sample: pd.DataFrame, profile: 
     pull = (by_item["mean"] * by_item["size"]).abs().sort_values(ascending=False, kind="stable")
     return tuple(
         f"{item}: {100 * np.expm1(change):+.1f} % in {count:,.0f} quotes of the sample"
-        for item, (change, count) in by_item.loc[pull.index[:SHOWN]].iterrows()
+        for item, (change, count) in by_item.loc[pull.index[:EXAMPLES]].iterrows()
     )
 
 
-def _unknown_items(_: Check, __: Measure, sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
-    unknown = profile.lookup.items.get_indexer(pd.Index(sample[schema.ITEM_ID])) < 0
-    return _counted(sample[schema.ITEM_ID][unknown], "quotes of the sample")
+def _new_items(_: Check, __: Measure, sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
+    new = profile.lookup.items.get_indexer(pd.Index(sample[schema.ITEM_ID])) < 0
+    return _most_frequent(sample[schema.ITEM_ID][new], "quotes of the sample")
 
 
-def _unknown_words(_: Check, __: Measure, sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
+def _new_words(_: Check, __: Measure, sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
     words = page_words(sample)[1]
-    unseen = words[profile.lookup.vocabulary.get_indexer(pd.Index(words)) < 0]
-    return _counted(pd.Series(unseen, dtype=object), "times in the sample", OFTEN)
+    new = words[profile.lookup.vocabulary.get_indexer(pd.Index(words)) < 0]
+    return _most_frequent(pd.Series(new, dtype=object), "times in the sample", MIN_COUNT)
 
 
 def _queries(check: Check, _: Measure, sample: pd.DataFrame, __: Profile) -> tuple[str, ...]:
-    """Queries that hold the word."""
+    """Frequent queries that contain the word."""
     place, words = page_words(sample)
-    return _counted(sample[schema.QUERY].iloc[place[words == check.component]], "pages of the sample", OFTEN)
+    return _most_frequent(sample[schema.QUERY].iloc[place[words == check.component]], "pages of the sample", MIN_COUNT)
 
 
 def _new_categories(sample: pd.DataFrame, profile: Profile) -> tuple[str, ...]:
-    found = sample[schema.CATEGORY].astype(str)
-    return _counted(found[~found.isin(set(profile.items[schema.CATEGORY].astype(str)))], "quotes of the sample")
+    quoted = sample[schema.CATEGORY].astype(str)
+    new = quoted[~quoted.isin(set(profile.items[schema.CATEGORY].astype(str)))]
+    return _most_frequent(new, "quotes of the sample")
 
 
-def _counted(values: pd.Series[Any], what: str, least: int = 1) -> tuple[str, ...]:
+def _most_frequent(values: pd.Series[Any], unit: str, least: int = 1) -> tuple[str, ...]:
     counts = values.value_counts()
-    return tuple(f"{value}: {count:,} {what}" for value, count in counts[counts >= least].head(SHOWN).items())
+    return tuple(f"{value}: {count:,} {unit}" for value, count in counts[counts >= least].head(EXAMPLES).items())
 
 
-_FINDERS: dict[Kind, Found] = {
+_FINDERS: dict[Kind, ExampleFinder] = {
     "level": _moved_items,
     "repriced": _moved_items,
-    "known_items": _unknown_items,
-    "known_words": _unknown_words,
+    "known_items": _new_items,
+    "known_words": _new_words,
     "words": _queries,
 }

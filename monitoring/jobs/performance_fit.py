@@ -1,7 +1,8 @@
-"""What purchases say about the demand model: totals, calibration, elasticity, with errors by customer.
+"""Fits purchases against the demand model's predictions: totals, calibration, log loss, elasticity.
 
-Predicted purchase probabilities ``q`` are held against outcomes ``y`` (bought or not). Errors are cluster-robust over
-customers, so that a page's items, of which one at most is bought, and a customer's pages are one voice.
+Predicted purchase probabilities ``q`` are compared with outcomes ``y`` (bought or not). Standard errors are
+cluster-robust over customers, because the items of one page (at most one is bought) and the pages of one customer are
+not independent.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from fairtag.profile.measures import CLUSTERS, Estimate, Tally, estimate
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
 
-EDGE = 1e-6  # probabilities are kept this far from 0 and 1, where a logit is infinite
+EDGE = 1e-6  # least distance of a probability from 0 and 1, where its logit is infinite
 NEWTON_STEPS = 8
 
 
 @dataclass(frozen=True)
-class Outcomes:
-    """One row a quoted item whose time to be bought has passed; arrays (n,).
+class PurchaseData:
+    """One row for each quoted item whose purchase has had time to be reported; arrays (n,).
 
     Args:
         probability: Predicted probability of purchase.
-        bought: 1 where it was bought.
+        bought: 1 if the item was bought, else 0.
         units: Units bought.
         price: Price in minor units.
-        deviation: log of price over reference price, less the item's own mean of it in training; 0 for new items.
+        deviation: log(price / reference price) minus the item's mean in training; 0 for new items.
         cluster: Customer bucket, 0 to CLUSTERS - 1.
     """
 
@@ -46,11 +47,11 @@ class Outcomes:
 
 
 def log_observed_to_expected(observed: Float, expected: Float, cluster: Int, group: Int, groups: int) -> Estimate:
-    """log(sum observed / sum expected) of each group (J,), by the delta method.
+    """log(sum observed / sum expected) of each group (J,), with the delta method.
 
     Args:
-        observed: What happened, per row.
-        expected: What was predicted, per row.
+        observed: Observed value of each row.
+        expected: Predicted value of each row.
         cluster: Customer bucket of each row.
         group: Group of each row, 0 to ``groups`` - 1.
         groups: Number of groups.
@@ -61,13 +62,13 @@ def log_observed_to_expected(observed: Float, expected: Float, cluster: Int, gro
     return Estimate(np.where(ratio.value > 0, value, np.nan), se, ratio.weight, ratio.clusters)
 
 
-def calibration_slope(data: Outcomes) -> Estimate:
-    """Slope of the logistic regression of purchases on the predicted logit; 1 is calibrated, (1,)."""
+def calibration_slope(data: PurchaseData) -> Estimate:
+    """(1,) slope of the logistic regression of purchases on the predicted logit; 1 is calibrated."""
     return _logistic(data, _logit(data.probability), offset=np.zeros(len(data)))
 
 
-def log_loss_ratio(data: Outcomes) -> Estimate:
-    """log(observed log loss / the log loss expected if the predictions were right), (1,)."""
+def log_loss_ratio(data: PurchaseData) -> Estimate:
+    """(1,) log(observed log loss / log loss expected if the predictions were right)."""
     q = np.clip(data.probability, EDGE, 1 - EDGE)
     seen = -(data.bought * np.log(q) + (1 - data.bought) * np.log1p(-q))
     expected = -(q * np.log(q) + (1 - q) * np.log1p(-q))
@@ -75,20 +76,20 @@ def log_loss_ratio(data: Outcomes) -> Estimate:
     return log_observed_to_expected(seen, expected, data.cluster, nothing, 1)
 
 
-def elasticity_change(data: Outcomes) -> Estimate:
-    """Realised less predicted price elasticity, (1,): the slope on log price that the predicted logit leaves open.
+def elasticity_change(data: PurchaseData) -> Estimate:
+    """(1,) realised minus predicted price elasticity: the slope on log price with the predicted logit as offset.
 
-    Prices are taken as deviations from the item's own mean in training, so that an item's quality does not pass for its
-    price, and so that an hour with one quote an item still speaks; only variation of the price of one item counts
-    (exploration, personal prices, price changes).
+    Prices are deviations from the item's mean in training. Only variation in the price of the same item counts
+    (exploration, personal prices, price changes), so that quality is not mistaken for price, and an hour with a single
+    quote of an item still counts.
     """
     if np.square(data.deviation - data.deviation.mean()).sum() < EDGE:
         return Estimate(*(np.array([np.nan]) for _ in range(4)))
     return _logistic(data, data.deviation, offset=_logit(data.probability))
 
 
-def _logistic(data: Outcomes, regressor: Float, *, offset: Float) -> Estimate:
-    """Intercept and slope by Newton's method; the slope with its sandwich error over customers."""
+def _logistic(data: PurchaseData, regressor: Float, *, offset: Float) -> Estimate:
+    """(1,) slope of a logistic regression, by Newton's method, with its sandwich error over customers."""
     X = np.stack([np.ones(len(data)), regressor], axis=1)
     theta = np.zeros(2)
     if not offset.any():
@@ -97,7 +98,7 @@ def _logistic(data: Outcomes, regressor: Float, *, offset: Float) -> Estimate:
         mean = 1 / (1 + np.exp(-np.clip(offset + X @ theta, -30, 30)))
         information = (X * (mean * (1 - mean))[:, None]).T @ X
         step = np.linalg.solve(information + EDGE * np.eye(2), X.T @ (data.bought - mean))
-        theta = theta + np.clip(step, -5, 5)  # separation would send it to infinity
+        theta = theta + np.clip(step, -5, 5)  # under separation the step would be infinite
     mean = 1 / (1 + np.exp(-np.clip(offset + X @ theta, -30, 30)))
     inverse = np.linalg.inv((X * (mean * (1 - mean))[:, None]).T @ X + EDGE * np.eye(2))
     residual = data.bought - mean

@@ -1,6 +1,7 @@
-"""The stock job: which items are about to run out, and which lie too long.
+"""The stock job: which items are about to run out, and which do not sell.
 
-What makes an item a warning is :mod:`fairtag.stock.warnings`'s business; here is what makes a shop's night.
+:mod:`fairtag.stock.replenishment` decides when one item needs a warning; this job decides when the shop as a whole
+does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from fairtag.base.errors import DataError
 from fairtag.base.tables import read_tables
 from fairtag.base.types import Status
 from fairtag.stock.forecast import ForecastConfig, forecast_demand
-from fairtag.stock.warnings import (
+from fairtag.stock.replenishment import (
     COVER_DAYS,
     EXPECTED,
     ORDER,
@@ -26,19 +27,21 @@ from monitoring.inputs import Inputs
 from monitoring.job_report import Check, JobReport
 
 JOB = "stock"
-LIKELY = 0.5  # chance at which running out is to be expected
-PAGE_SHARE = 0.10  # share of expected demand that may be likely to run out before someone is woken
-AGEING_SHARE = 0.25  # share of the stock's value that may age before it is worth a warning
+LIKELY = 0.5  # probability from which an item is likely to run out
+URGENT_SHARE = 0.10  # share of expected demand, on items likely to run out, above which the check is urgent
+AGEING_SHARE = 0.25  # share of the stock's value in ageing items above which the check warns
 EXAMPLES = 5
 
 
 def run(inputs: Inputs) -> JobReport:
-    """Hold the stock of every item against the demand forecast over the lead time."""
+    """Compare the stock of every item with its demand forecast over the lead time."""
     tables = read_tables(inputs.need("tables", JOB))
     items, window = tables.latest_items().set_index(schema.ITEM_ID), inputs.window
-    counted = min(pd.Timestamp(window.end), items[schema.UPDATED_AT].max())  # what sold later is not off the shelf yet
+    counted = min(
+        pd.Timestamp(window.end), items[schema.UPDATED_AT].max()
+    )  # later sales are not yet in the stock levels
     config, policy = ForecastConfig(), StockPolicy()
-    checks: tuple[Check, ...] = (_current(counted, inputs), _known(items[schema.STOCK]))
+    checks: tuple[Check, ...] = (_stock_age(counted, inputs), _stock_levels(items[schema.STOCK]))
     known = items[items[schema.STOCK] >= 0]
     try:
         forecast = forecast_demand(tables.orders, known.index.to_numpy(dtype=object), counted, config)
@@ -52,34 +55,34 @@ def run(inputs: Inputs) -> JobReport:
     return JobReport(JOB, window.start.isoformat(), window.end.isoformat(), checks, detail=detail)
 
 
-def _current(counted: pd.Timestamp, inputs: Inputs) -> Check:
-    """Old stock levels say nothing of tomorrow's shelf."""
+def _stock_age(counted: pd.Timestamp, inputs: Inputs) -> Check:
+    """Whether the stock levels are recent enough; if not, nothing can be told."""
     hours = (pd.Timestamp(inputs.window.end) - counted).total_seconds() / 3600
     allowed = inputs.settings.stale_stock_hours
     status = Status.PASS if hours <= allowed else Status.UNKNOWN
-    said = f"stock was counted on {counted:%Y-%m-%d %H:%M}, {hours:,.0f} h before the end of the window"
-    return Check("stock_age", status, said, value=hours, reference=0.0, change=hours, warn_at=allowed, unit="hours")
+    summary = f"stock was counted on {counted:%Y-%m-%d %H:%M}, {hours:,.0f} h before the end of the window"
+    return Check("stock_age", status, summary, value=hours, reference=0.0, change=hours, warn_at=allowed, unit="hours")
 
 
-def _known(stock: pd.Series[float]) -> Check:
+def _stock_levels(stock: pd.Series[float]) -> Check:
     missing = int((~(stock >= 0)).sum())
     status = Status.PASS if not missing else Status.WARN if missing < len(stock) else Status.UNKNOWN
-    said = f"{missing:,} of {len(stock):,} items have no stock level" if missing else f"{len(stock):,} items"
-    return Check("stock_levels", status, said, n=len(stock), unit="items")
+    summary = f"{missing:,} of {len(stock):,} items have no stock level" if missing else f"{len(stock):,} items"
+    return Check("stock_levels", status, summary, n=len(stock), unit="items")
 
 
 def _stock_out(frame: pd.DataFrame, lead_days: int) -> Check:
     at_risk = frame[frame[WARNING] == StockWarning.STOCK_OUT.value]
     demand = frame[EXPECTED]
     likely = float(demand[frame[PROBABILITY] > LIKELY].sum() / max(demand.sum(), 1e-9))
-    status = Status.URGENT if likely > PAGE_SHARE else Status.WARN if len(at_risk) else Status.PASS
+    status = Status.URGENT if likely > URGENT_SHARE else Status.WARN if len(at_risk) else Status.PASS
     summary = (
         f"{len(at_risk):,} of {len(frame):,} items may run out within {lead_days} days; "
-        f"{100 * likely:.1f} % of expected demand is likely to"
+        f"{100 * likely:.1f} % of expected demand is on items that are likely to"
     )
     examples = tuple(
         f"{row[schema.ITEM_ID]} {row[schema.TITLE]}: {row[schema.STOCK]:.0f} in stock, {row[EXPECTED]:.0f} expected, "
-        f"chance {100 * row[PROBABILITY]:.0f} %, order {row[ORDER]:.0f}"
+        f"probability {100 * row[PROBABILITY]:.0f} %, order {row[ORDER]:.0f}"
         for _, row in at_risk.head(EXAMPLES).iterrows()
     )
     return Check(
@@ -90,7 +93,7 @@ def _stock_out(frame: pd.DataFrame, lead_days: int) -> Check:
         reference=0.0,
         change=likely,
         warn_at=0.0,
-        page_at=PAGE_SHARE,
+        urgent_at=URGENT_SHARE,
         unit="share",
         n=len(frame),
         examples=examples,

@@ -1,1 +1,1 @@
-"""What people and machines read of a job: the report page, alerts, metrics, Evidently."""
+"""What people and machines read of the jobs: the HTML report, alerts, Prometheus metrics and rules, Evidently."""

@@ -1,13 +1,13 @@
-"""Alerts out of verdicts: each problem told once, again when it gets worse or stays, and when it ends.
+"""Alerts from job reports: a problem is notified once, daily while it lasts, when it gets worse, and at its end.
 
-The state is a JSON file; the caller sends what :func:`tell` returns. The Prometheus rules are made from the same
-table of checks, so that every alert has its runbook entry.
+The open alerts are a JSON file. :func:`update_alert_file` brings it up to date and returns the notifications; the
+caller sends them. The Prometheus rules in :mod:`monitoring.report.prometheus` come from the same table of checks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,143 +16,145 @@ from filelock import FileLock, Timeout
 
 from fairtag.base.errors import DataError, UnavailableError
 from fairtag.base.files import read_json, write_json
-from fairtag.base.types import Status
-from monitoring.job_report import SEVERITY, Check, JobReport
-from monitoring.report.knowledge import knowledge
+from fairtag.base.types import SEVERITY, Status
+from monitoring.job_report import Check, JobReport
+from monitoring.runbook import runbook_entry
 
-SCHEMA = "fairtag.alerts/1"
-REPEAT = timedelta(hours=24)  # an alert that stays is told again once a day
+SCHEMA = "fairtag.alerts/2"  # 2: status "urgent" instead of "page"; notified_at, quiet_windows, section
+REPEAT = timedelta(hours=24)  # an open alert is notified again once a day
 LOCK_SECONDS = 60.0
-QUIET_WINDOWS = 3  # windows without the finding after which it has ended: one good hour is no recovery
+QUIET_WINDOWS = 3  # windows without the problem after which the alert ends: one good hour is not a recovery
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One problem over its life.
+    """One problem from its first window to its last.
 
     Args:
-        key: job/check, the identity over windows.
-        status: Present severity.
-        summary: The latest sentence about it.
-        since: When it was first seen (ISO).
-        told: When it was last told (ISO).
-        quiet: Windows in a row without it.
-        runbook: Entry of the runbook.
+        key: "job/check", the same in every window.
+        status: Worst status so far.
+        summary: Latest summary of the check.
+        since: Time of the first window with the problem (ISO).
+        notified_at: Time of the last notification (ISO).
+        quiet_windows: Consecutive windows without the problem.
+        section: Section of the runbook.
     """
 
     key: str
     status: Status
     summary: str
     since: str
-    told: str
-    quiet: int = 0
-    runbook: str = ""
+    notified_at: str
+    quiet_windows: int = 0
+    section: str = ""
 
 
 @dataclass(frozen=True)
-class Update:
-    """What is to be told now: ``event`` is ``new``, ``worse``, ``still`` or ``ended``."""
+class Notification:
+    """An alert to send now; ``event`` is ``new``, ``worse``, ``still`` or ``ended``."""
 
     event: str
     alert: Alert
 
 
 def read_alerts(path: Path) -> dict[str, Alert]:
-    """Open alerts by key; none when there is no file.
+    """Read the open alerts by key; empty if there is no file.
 
     Raises:
-        DataError: The file is of another schema or damaged.
+        DataError: The file has another schema or is damaged.
     """
     if not path.is_file():
         return {}
     try:
         document = read_json(path)
         if document["schema"] != SCHEMA:
-            raise DataError(f"{path}: schema {document['schema']!r}; this version reads {SCHEMA}")
+            raise DataError(
+                f"{path}: schema {document['schema']!r}, this version reads {SCHEMA}; remove the file to start afresh"
+            )
         alerts = [Alert(**{**entry, "status": Status(entry["status"])}) for entry in document["alerts"]]
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: the open alerts cannot be read ({error}); remove the file to start afresh") from error
+        raise DataError(f"{path}: the open alerts are damaged ({error}); remove the file to start afresh") from error
     return {alert.key: alert for alert in alerts}
 
 
 def write_alerts(alerts: dict[str, Alert], path: Path) -> Path:
-    """Write the open alerts."""
+    """Write the open alerts atomically."""
     entries: list[dict[str, Any]] = [asdict(alert) for _, alert in sorted(alerts.items())]
     return write_json(path, {"schema": SCHEMA, "alerts": entries})
 
 
-def tell(path: Path, verdicts: Sequence[JobReport], now: datetime) -> list[Update]:
-    """Bring the open alerts of a file up to date and return what is to be told; jobs that end at once take turns.
+def update_alert_file(path: Path, reports: Sequence[JobReport], now: datetime) -> list[Notification]:
+    """Bring the file of open alerts up to date, under a lock, and return the notifications to send.
 
     Args:
         path: The file of the open alerts.
-        verdicts: The verdicts of this run.
-        now: The present, aware.
+        reports: The reports of this run.
+        now: The present, with a time zone.
 
     Raises:
-        DataError: The file is of another schema or damaged.
-        UnavailableError: Another run holds it for a minute.
+        DataError: The file has another schema or is damaged.
+        UnavailableError: Another run has held the file for :data:`LOCK_SECONDS`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{path}.lock", timeout=LOCK_SECONDS):
-            alerts, told = update(read_alerts(path), verdicts, now)
+            alerts, notifications = update_alerts(read_alerts(path), reports, now)
             write_alerts(alerts, path)
     except Timeout as error:
-        raise UnavailableError(f"{path}: another run holds the open alerts for {LOCK_SECONDS:.0f} s") from error
-    return told
+        raise UnavailableError(
+            f"{path}: another run has held the open alerts for {LOCK_SECONDS:.0f} s; try again when it has ended"
+        ) from error
+    return notifications
 
 
-def update(
-    open_alerts: dict[str, Alert], verdicts: Sequence[JobReport], now: datetime
-) -> tuple[dict[str, Alert], list[Update]]:
-    """The alerts after one more run of the jobs, and what is to be told.
+def update_alerts(
+    open_alerts: dict[str, Alert], reports: Sequence[JobReport], now: datetime
+) -> tuple[dict[str, Alert], list[Notification]]:
+    """The open alerts after one more run of the jobs, and the notifications to send.
 
-    An alert of a job that did not run is left as it is.
+    An alert of a job that did not run stays as it is.
 
     Args:
-        open_alerts: Alerts before.
-        verdicts: The verdicts of this run.
-        now: The present, aware.
+        open_alerts: Open alerts before the run.
+        reports: The reports of this run.
+        now: The present, with a time zone.
     """
     after = dict(open_alerts)
-    told: list[Update] = []
-    for verdict in verdicts:
-        found = _worst_by_key(verdict)
-        for key, check in found.items():
-            alert, event = _seen(open_alerts.get(key), key, check, now)
+    notifications: list[Notification] = []
+    for report in reports:
+        failing = _worst_by_key(report)
+        for key, check in failing.items():
+            alert, event = _continue(open_alerts.get(key), key, check, now)
             after[key] = alert
             if event:
-                told.append(Update(event, alert))
-        for key in [key for key in open_alerts if key.startswith(f"{verdict.job}/") and key not in found]:
-            alert = _unseen(open_alerts[key])
+                notifications.append(Notification(event, alert))
+        for key in [key for key in open_alerts if key.startswith(f"{report.job}/") and key not in failing]:
+            alert = replace(open_alerts[key], quiet_windows=open_alerts[key].quiet_windows + 1)
             after[key] = alert
-            if alert.quiet >= QUIET_WINDOWS:
+            if alert.quiet_windows >= QUIET_WINDOWS:
                 del after[key]
-                told.append(Update("ended", alert))
-    return after, told
+                notifications.append(Notification("ended", alert))
+    return after, notifications
 
 
-def _worst_by_key(verdict: JobReport) -> dict[str, Check]:
-    found: dict[str, Check] = {}
-    for check in verdict.failing:  # worst first
-        found.setdefault(f"{verdict.job}/{check.name}", check)
-    return found
+def _worst_by_key(report: JobReport) -> dict[str, Check]:
+    worst: dict[str, Check] = {}
+    for check in report.failing:  # worst first
+        worst.setdefault(f"{report.job}/{check.name}", check)
+    return worst
 
 
-def _seen(known: Alert | None, key: str, check: Check, now: datetime) -> tuple[Alert, str]:
-    entry = knowledge(check.name).entry
-    if known is None:
-        return Alert(key, check.status, check.summary, now.isoformat(), now.isoformat(), 0, entry), "new"
-    worse = SEVERITY.index(check.status) < SEVERITY.index(known.status)
-    due = now - datetime.fromisoformat(known.told) >= REPEAT
-    told = now.isoformat() if worse or due else known.told
-    # within its life an alert keeps its worst severity, so that a flapping one is not new each time
-    status = check.status if worse else known.status
-    return Alert(key, status, check.summary, known.since, told, 0, entry), "worse" if worse else "still" if due else ""
-
-
-def _unseen(known: Alert) -> Alert:
-    return Alert(known.key, known.status, known.summary, known.since, known.told, known.quiet + 1, known.runbook)
+def _continue(alert: Alert | None, key: str, check: Check, now: datetime) -> tuple[Alert, str]:
+    """The alert after one more window with the problem, and the event to notify, empty for none."""
+    section = runbook_entry(check.name).section
+    if alert is None:
+        return Alert(key, check.status, check.summary, now.isoformat(), now.isoformat(), 0, section), "new"
+    worse = SEVERITY.index(check.status) < SEVERITY.index(alert.status)
+    due = now - datetime.fromisoformat(alert.notified_at) >= REPEAT
+    event = "worse" if worse else "still" if due else ""
+    # an alert keeps its worst status to its end, so that a flapping problem is not notified each time
+    status = check.status if worse else alert.status
+    notified_at = now.isoformat() if event else alert.notified_at
+    return Alert(key, status, check.summary, alert.since, notified_at, 0, section), event

@@ -1,4 +1,7 @@
-"""Price parity as an Evidently metric: what the library does not measure by itself."""
+"""Price parity as an Evidently metric, which the library lacks.
+
+A module of its own, because its classes need Evidently at import, and only a run with Evidently's reports loads it.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from evidently.core.metric_types import SingleValue, SingleValueCalculation, Sin
 
 
 class PriceParity(SingleValueMetric):  # type: ignore[misc]  # Evidently ships no types
-    """Mean price of one group against everyone else's for the same item, as a relative difference.
+    """Relative difference between one group's mean price and everyone else's, for the same item.
 
     Args:
         group_column: Column with the group of each row.
-        group: The group that is compared.
-        item_column: Column with the item (and epoch) that prices are compared within.
-        price_column: Column with the price, any positive unit.
+        group: The group to compare.
+        item_column: Column with the item and price day within which prices are compared.
+        price_column: Column with the price, in any positive unit.
     """
 
     group_column: str
@@ -26,10 +29,10 @@ class PriceParity(SingleValueMetric):  # type: ignore[misc]  # Evidently ships n
 
 
 class PriceParityCalculation(SingleValueCalculation[PriceParity]):  # type: ignore[misc]  # Evidently ships no types
-    """Within-item difference of log prices, each item weighted by its overlap ``n1 n0 / (n1 + n0)``."""
+    """Within-item difference of log prices; each item has the weight of its overlap, ``n1 n0 / (n1 + n0)``."""
 
-    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> tuple[SingleValue, None]:  # noqa: ARG002
-        """The parity of the current rows; there is none in the reference, which carries no group."""
+    def calculate(self, context: Any, current_data: Any, reference_data: Any) -> tuple[SingleValue, None]:  # noqa: ARG002  # Evidently's signature
+        """The parity of the current rows; the reference has no groups."""
         metric = self.metric
         columns = (metric.group_column, metric.item_column, metric.price_column)
         frame = pd.DataFrame({name: current_data.column(name).data.to_numpy() for name in columns})
@@ -37,12 +40,12 @@ class PriceParityCalculation(SingleValueCalculation[PriceParity]):  # type: igno
         return self.result(gap), None
 
     def display_name(self) -> str:
-        """Heading of the widget."""
-        return f"Price of {self.metric.group} against the others, same item ({self.metric.group_column})"
+        """Title of the widget."""
+        return f"Price for {self.metric.group} against all others, same item ({self.metric.group_column})"
 
 
 def within_item_gap(frame: pd.DataFrame, group_column: str, group: str, item_column: str, price_column: str) -> float:
-    """Relative difference of the group's mean log price within items, weighted by overlap; NaN without any overlap."""
+    """Relative difference of the group's mean log price within items, weighted by overlap; NaN without overlap."""
     member = (frame[group_column] == group).to_numpy()
     logs = np.log(frame[price_column].to_numpy(dtype=np.float64))
     codes, items = pd.factorize(frame[item_column])

@@ -1,8 +1,8 @@
-"""Evidently's own report on a bounded sample, as one HTML page and as a snapshot in a workspace.
+"""Evidently's own reports on a bounded sample, as HTML pages and as snapshots in a workspace.
 
-Evidently reads rows one by one, so it gets a seeded, stratified sample of fixed size; the verdict itself comes from
-the sums over every row. Methods are chosen by type and size and named in the report: tests of significance while they
-still can fail to find something, distances once everything is significant.
+Evidently reads rows one by one, so that it gets a seeded, stratified sample of fixed size; the status of a job comes
+from the sums over all rows. The drift method depends on type and size and is named in the report: a significance test
+for small samples, a distance for large ones, where every difference is significant.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from fairtag.profile.measures import MARGIN, PRICE_TO_LIST, derived
 
 NUMERIC = (schema.SIMILARITY, PRICE_TO_LIST, MARGIN, schema.PURCHASE_PROBABILITY, schema.PRICE_MINOR)
 CATEGORICAL = (schema.CATEGORY,)
-SMALL = 1_000  # rows up to which a test of significance still says something about size
+SMALL = 1_000  # rows up to which a significance test still says something about the size of a change
 PROJECT = "Fairtag"
-ITEM_EPOCH = "item_epoch"  # the same item in the same price epoch
-PARITY_LIMIT = 0.02  # the gap that pages (docs/pricing-model.md, section 7)
+ITEM_EPOCH = "item_epoch"  # the same item on the same price day
+PARITY_LIMIT = 0.02  # the gap that is urgent (docs/pricing-model.md, section 7)
 
 
 def method(kind: str, rows: int) -> tuple[str, float]:
@@ -36,14 +36,14 @@ def method(kind: str, rows: int) -> tuple[str, float]:
         rows: Rows of the smaller sample.
     """
     if kind == "text":
-        return "perc_text_content_drift", 0.95  # a classifier that tells the two apart better than 95 % of random ones
+        return "perc_text_content_drift", 0.95  # a classifier that separates the two better than 95 % of random ones
     if rows <= SMALL:
         return ("ks", 0.01) if kind == "numeric" else ("chisquare", 0.01)
     return ("wasserstein", 0.1) if kind == "numeric" else ("jensenshannon", 0.1)
 
 
 def drift_report(current: pd.DataFrame, reference: pd.DataFrame) -> Any:
-    """Snapshot of the drift of each numeric and categorical column.
+    """Drift of each numeric and categorical column, as an Evidently snapshot.
 
     Args:
         current: Sampled rows of schema.QUOTES.
@@ -62,13 +62,13 @@ def drift_report(current: pd.DataFrame, reference: pd.DataFrame) -> Any:
 
 
 def text_report(current: pd.DataFrame, reference: pd.DataFrame, rows: int, seed: int = 0) -> Any | None:
-    """Snapshot of the drift of the queries' words, one row a page; None when a side has too few queries.
+    """Drift of the words of queries, one row for each page, as a snapshot; None if a side has too few queries.
 
     Args:
         current: Sampled rows of schema.QUOTES.
         reference: The profile's sample.
-        rows: Queries that the classifier reads of each side; it is by far the slowest method.
-        seed: Of which queries they are.
+        rows: Queries of each side that the classifier reads; it is by far the slowest method.
+        seed: Seed of the sample of queries.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.metrics import ValueDrift
@@ -78,17 +78,17 @@ def text_report(current: pd.DataFrame, reference: pd.DataFrame, rows: int, seed:
         return None
     definition = DataDefinition(text_columns=[schema.QUERY])
     metric = _drift(ValueDrift, schema.QUERY, "text", min(map(len, sides)))
-    with warnings.catch_warnings():  # the classifier stops after a fixed number of passes; its score is all we read
+    with warnings.catch_warnings():  # the classifier warns that it stops after a fixed number of passes
         warnings.simplefilter("ignore")
         return Report([metric]).run(*(Dataset.from_pandas(side, definition) for side in sides))
 
 
 def parity_report(current: pd.DataFrame, attributes: Mapping[str, Sequence[str]]) -> Any:
-    """Snapshot of the price parity of each group, with a test each.
+    """Price parity of each group with its test, as a snapshot.
 
     Args:
-        current: Sampled quotes with one column an attribute; rows without a known group hold None there.
-        attributes: Attribute -> groups with enough rows to be shown.
+        current: Sampled quotes with one column for each attribute.
+        attributes: Attribute -> groups with enough rows to show.
     """
     from evidently import DataDefinition, Dataset, Report
     from evidently.tests import gte, lte
@@ -114,30 +114,30 @@ def parity_report(current: pd.DataFrame, attributes: Mapping[str, Sequence[str]]
 
 
 def save_html(snapshot: Any, path: Path) -> Path:
-    """Write the self-contained page; a reader never sees half of one."""
+    """Write a snapshot as one HTML page, atomically."""
     return write_atomic(path, lambda temporary: snapshot.save_html(str(temporary)))
 
 
 def add_to_workspace(snapshot: Any, workspace: Path, job: str, window_end: pd.Timestamp) -> str:
-    """Add a snapshot to the project of the job in a workspace; returns the snapshot's id."""
+    """Add a snapshot to the job's project in a workspace; return the id of the snapshot."""
     from evidently.ui.workspace import Workspace
 
     workspace.mkdir(parents=True, exist_ok=True)
     store = Workspace(str(workspace))
     name = f"{PROJECT} {job}"
-    found = [project for project in store.list_projects() if project.name == name]
-    project = found[0] if found else store.create_project(name)
+    projects = [project for project in store.list_projects() if project.name == name]
+    project = projects[0] if projects else store.create_project(name)
     return str(store.add_run(project.id, snapshot, name=f"{job} until {window_end:%Y-%m-%d %H:%M}").id)
 
 
 def scores(snapshot: Any) -> dict[str, float]:
-    """Column -> drift score of a drift snapshot."""
-    found = {}
+    """Column -> drift score of a snapshot."""
+    scored = {}
     for metric in snapshot.dict()["metrics"]:
         column = metric["config"].get("column")
         if column is not None and np.isfinite(float(metric["value"])):
-            found[column] = float(metric["value"])
-    return found
+            scored[column] = float(metric["value"])
+    return scored
 
 
 def _drift(metric: Any, column: str, kind: str, rows: int) -> Any:
@@ -151,5 +151,5 @@ def _columns(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _filled(now: pd.DataFrame, then: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    # Evidently fails on a column without values and on one value alone; such a column is told by the sums
+    # Evidently fails on a column without values; the sums cover such a column
     return [name for name in names if now[name].notna().any() and then[name].notna().any()]

@@ -1,1 +1,1 @@
-"""When a report starts a training run, where it runs, and the ledger of every decision."""
+"""The retraining trigger: its policy, its targets, and the ledger of every decision."""

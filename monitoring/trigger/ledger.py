@@ -1,4 +1,4 @@
-"""What the trigger decided and why, in a file that only grows and that shows when it was altered."""
+"""The trigger's ledger: every decision with its reason, in an append-only file with a hash chain."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Entry:
     """One line of the ledger.
 
     Args:
-        at: When (ISO).
+        at: Time (ISO).
         event: ``skipped``, ``due`` (a start was decided), ``started``, ``failed`` (it will be tried again),
-            ``would_start`` (dry run), ``finished`` (what became of a run).
-        request: Identifies the start that ``due``, ``started``, ``failed`` and ``finished`` speak of.
-        reason: In words.
-        fingerprints: Findings behind it.
-        checks: job -> checks that asked.
-        run: The target's name of the run.
-        detail: Whatever else should be known.
+            ``would_start`` (dry run) or ``finished`` (the outcome of a run).
+        request: Name of the run request that ``due``, ``started``, ``failed`` and ``finished`` belong to.
+        reason: Reason in words.
+        fingerprints: Fingerprints of the job reports behind the entry.
+        checks: Job -> checks that called for a run.
+        run: Name of the run at its target.
+        detail: The evidence, as JSON values.
     """
 
     at: str
@@ -44,22 +44,22 @@ class Entry:
 
     @property
     def time(self) -> datetime:
-        """When, as a time."""
+        """The time of the entry."""
         return datetime.fromisoformat(self.at)
 
 
 class Ledger:
-    """An append-only file of JSON lines, each carrying the digest of the one before it.
+    """An append-only file of JSON lines, each with the digest of the line before.
 
     Args:
-        path: The file; it is made with the first entry.
+        path: The file; the first entry creates it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, entry: Entry) -> Entry:
-        """Add an entry and make it safe on disk before returning."""
+        """Append an entry; it is on disk when the call returns."""
         body = {"schema": SCHEMA, **asdict(entry), "previous": self._last_digest()}
         line = canonical_json({**body, "digest": sha256_text(canonical_json(body))})
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,9 @@ class Ledger:
         return entry
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, oldest first, after checking the chain.
+        """All entries, oldest first, after a check of the hash chain.
 
-        A last line that was cut off by a crash is dropped from the file's meaning, not from the file.
+        A last line that a crash cut off is ignored; the next :meth:`append` removes it.
 
         Raises:
             DataError: A line was altered, removed or inserted.
@@ -92,12 +92,16 @@ class Ledger:
             try:
                 document = json.loads(line)
             except ValueError as error:
-                if number == len(lines):  # no newline after it: the process died while writing
+                if number == len(lines):  # no newline at the end: the process died while writing
                     return
-                raise DataError(f"{self._path}: line {number} is not readable; the ledger was altered") from error
+                raise DataError(
+                    f"{self._path}: line {number} is not JSON: the ledger was altered; restore it"
+                ) from error
             body = {key: value for key, value in document.items() if key != "digest"}
             if document.get("previous") != previous or document.get("digest") != sha256_text(canonical_json(body)):
-                raise DataError(f"{self._path}: line {number} does not follow from the one before; it was altered")
+                raise DataError(
+                    f"{self._path}: line {number} does not continue the hash chain: the ledger was altered; restore it"
+                )
             previous = document["digest"]
             yield document
 
@@ -109,7 +113,7 @@ class Ledger:
         return digest
 
     def _heal(self) -> None:
-        """End a line that a crash cut off by removing it: it was never acknowledged."""
+        """Remove a last line that a crash cut off; its append never returned."""
         if not self._path.is_file():
             return
         content = self._path.read_bytes()

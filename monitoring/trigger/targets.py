@@ -1,7 +1,7 @@
 """Where a triggered run goes: a command on this machine, or Kubeflow Pipelines.
 
-Every target records the reason and the evidence on the run itself: a file and arguments locally, parameters, name and
-description on Kubeflow.
+Each target records the reason and the evidence on the run: a local run gets a file and arguments; a Kubeflow run gets
+parameters, a name and a description.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from fairtag.base.errors import UnavailableError
 from fairtag.base.files import canonical_json, sha256_text, write_json
 from monitoring.trigger.trigger_policy import KubeflowTarget, LocalTarget
 
-TAIL = 2_000  # characters of a failed command's output that are kept
-DESCRIPTION = 1_000  # characters of a run's description
+TAIL = 2_000  # characters kept of a command's output
+DESCRIPTION = 1_000  # longest description of a run, in characters
 
 
 @dataclass(frozen=True)
-class Request:
-    """One run to be started.
+class RunRequest:
+    """A request to start one run.
 
     Args:
-        name: Name of the run, unique: the target may be asked twice after a crash.
-        reason: Why, in a sentence.
-        evidence: Verdicts and decision, as JSON.
-        folder: Where the evidence file is written.
+        name: Unique name of the run, so that a second request after a crash starts no second run.
+        reason: Reason in one sentence.
+        evidence: Reports and decision, as JSON values.
+        folder: Folder of the evidence file.
     """
 
     name: str
@@ -42,14 +42,14 @@ class Request:
 
     @property
     def description(self) -> str:
-        """Reason, checks and the digest of the evidence, for the run's own page."""
+        """Reason, checks and digest of the evidence, for the page of the run."""
         digest = sha256_text(canonical_json(self.evidence))
         checks = "; ".join(f"{job}: {', '.join(names)}" for job, names in self.evidence.get("checks", {}).items())
-        said = f"{self.reason}. Checks: {checks or 'none'}. Evidence sha256:{digest}, {self.file.name} of the trigger"
-        return said[:DESCRIPTION]
+        text = f"{self.reason}. Checks: {checks or 'none'}. Evidence sha256:{digest}, {self.file.name} of the trigger"
+        return text[:DESCRIPTION]
 
     def fill(self, text: str) -> str:
-        """A text with the placeholders replaced."""
+        """The text with its placeholders filled in."""
         values = {"{run_name}": self.name, "{reason}": self.reason, "{evidence}": str(self.file)}
         for placeholder, value in values.items():
             text = text.replace(placeholder, value)
@@ -57,40 +57,40 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Started:
-    """A run that was started.
+class Run:
+    """A run at its target.
 
     Args:
-        run: The target's own name of it.
-        outcome: ``accepted`` or ``rejected`` where the target waited for the decision, empty where it did not.
-        note: What the run said last, for a rejected one.
+        name: The target's own name of the run.
+        outcome: ``accepted`` or ``rejected`` if the target waited for the decision, else empty.
+        note: The end of the output, for a rejected run.
     """
 
-    run: str
+    name: str
     outcome: str = ""
     note: str = ""
 
 
 class Target(Protocol):
-    """Anything that starts a run."""
+    """Starts runs."""
 
-    def start(self, request: Request) -> Started:
-        """Start the run.
+    def start(self, request: RunRequest) -> Run:
+        """Start the requested run.
 
         Raises:
-            UnavailableError: It could not be started, or it failed.
+            UnavailableError: The run could not be started, or it failed.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Local:
-    """Runs a command and waits for it."""
+    """Runs a command and waits for its end."""
 
     settings: LocalTarget
 
-    def start(self, request: Request) -> Started:
-        """Run the command: 0 is an accepted model, one of ``rejected_codes`` a rejected one, the rest failure."""
+    def start(self, request: RunRequest) -> Run:
+        """Run the command: exit code 0 means accepted, one of ``rejected_codes`` rejected, any other code failed."""
         write_json(request.file, request.evidence)
         arguments = [request.fill(argument) for argument in self.settings.command]
         try:
@@ -101,30 +101,30 @@ class Local:
             raise UnavailableError(f"{arguments[0]}: {error}") from error
         tail = (done.stderr or done.stdout)[-TAIL:].strip()
         if done.returncode in self.settings.rejected_codes:
-            return Started(request.name, "rejected", tail)
+            return Run(request.name, "rejected", tail)
         if done.returncode != 0:
             raise UnavailableError(f"{arguments[0]} ended with {done.returncode}: {tail}")
-        return Started(request.name, "accepted")
+        return Run(request.name, "accepted")
 
 
 @dataclass(frozen=True)
 class Kubeflow:
-    """Submits the newest version of an uploaded pipeline; an existing run of the same name is not started twice."""
+    """Submits the newest version of an uploaded pipeline; a name that already has a run is not submitted again."""
 
     settings: KubeflowTarget
     client: Any = None
 
-    def start(self, request: Request) -> Started:
-        """Submit the run; its decision is made on the cluster, later."""
+    def start(self, request: RunRequest) -> Run:
+        """Submit the run; the cluster decides on the model later."""
         write_json(request.file, request.evidence)
         try:
             client = self.client if self.client is not None else self._connect()
             experiment = client.create_experiment(self.settings.experiment, namespace=self.settings.namespace)
-            found = self._existing(client, experiment.experiment_id, request.name)
-            return Started(found if found is not None else self._submit(client, experiment.experiment_id, request))
+            existing = self._existing(client, experiment.experiment_id, request.name)
+            return Run(existing or self._submit(client, experiment.experiment_id, request))
         except UnavailableError:
             raise
-        except Exception as error:  # the client raises its own, urllib3's and plain ValueErrors alike
+        except Exception as error:  # the client raises its own errors, urllib3's and ValueError
             raise UnavailableError(f"Kubeflow at {self.settings.host}: {type(error).__name__}: {error}") from error
 
     def _connect(self) -> Any:
@@ -138,19 +138,23 @@ class Kubeflow:
         listed = client.list_runs(experiment_id=experiment, page_size=100, sort_by="created_at desc")
         return next((str(run.run_id) for run in listed.runs or [] if run.display_name == name), None)
 
-    def _submit(self, client: Any, experiment: str, request: Request) -> str:
+    def _submit(self, client: Any, experiment: str, request: RunRequest) -> str:
         pipeline = client.get_pipeline_id(self.settings.pipeline)
         if pipeline is None:
-            raise UnavailableError(f"Kubeflow has no pipeline {self.settings.pipeline!r}; upload it first")
+            raise UnavailableError(
+                f"Kubeflow has no pipeline {self.settings.pipeline!r}; upload it with `fairtag submit`"
+            )
         versions = client.list_pipeline_versions(pipeline, page_size=1, sort_by="created_at desc").pipeline_versions
         if not versions:
-            raise UnavailableError(f"the pipeline {self.settings.pipeline!r} has no version; upload one")
-        run = client._run_api.run_service_create_run(  # run_pipeline has no place for a description
+            raise UnavailableError(
+                f"the pipeline {self.settings.pipeline!r} has no version; upload one with `fairtag submit`"
+            )
+        run = client._run_api.run_service_create_run(  # run_pipeline takes no description
             run=self._body(pipeline, str(versions[0].pipeline_version_id), experiment, request)
         )
         return str(run.run_id)
 
-    def _body(self, pipeline: str, version: str, experiment: str, request: Request) -> Any:
+    def _body(self, pipeline: str, version: str, experiment: str, request: RunRequest) -> Any:
         from kfp_server_api import (  # type: ignore[import-untyped]  # kfp ships no types
             V2beta1PipelineVersionReference,
             V2beta1Run,
@@ -170,5 +174,5 @@ class Kubeflow:
 
 
 def target_of(settings: LocalTarget | KubeflowTarget) -> Target:
-    """The target that the policy names."""
+    """The target that a policy names."""
     return Local(settings) if isinstance(settings, LocalTarget) else Kubeflow(settings)

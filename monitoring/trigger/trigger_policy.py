@@ -1,4 +1,4 @@
-"""When a verdict starts a training run: the policy file, frozen and checked."""
+"""The trigger policy: a YAML file that says when a job report starts a training run, and where."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fairtag.base.errors import ConfigError
+from fairtag.base.settings import explain
 from fairtag.base.types import Status
 from monitoring.job_report import JobReport
-from monitoring.report.knowledge import check_names
+from monitoring.runbook import check_names
 
 SCHEMA = "fairtag.trigger-policy/1"
 
@@ -23,12 +24,12 @@ class _Frozen(BaseModel):
 
 
 class QuietHours(_Frozen):
-    """Hours in which nothing is started; what is due then waits.
+    """Hours in which no run starts; a run that is due waits.
 
     Args:
         start: Local time at which they begin.
-        end: Local time at which they end; before ``start`` they span midnight.
-        timezone: IANA name of the zone.
+        end: Local time at which they end; if it is before ``start``, they span midnight.
+        timezone: IANA name of the time zone.
     """
 
     start: time
@@ -41,11 +42,11 @@ class QuietHours(_Frozen):
         try:
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{value!r} is no IANA time zone such as Europe/Berlin") from error
+            raise ValueError(f"{value!r} is not an IANA time zone; write for instance Europe/Berlin") from error
         return value
 
     def hold(self, now: datetime) -> bool:
-        """Whether an instant lies in the quiet hours."""
+        """Whether a time lies in the quiet hours."""
         local = now.astimezone(ZoneInfo(self.timezone)).time()
         if self.start <= self.end:
             return self.start <= local < self.end
@@ -57,8 +58,8 @@ class LocalTarget(_Frozen):
 
     Args:
         command: Arguments of the command; ``{run_name}``, ``{reason}`` and ``{evidence}`` (a JSON file) are filled in.
-        timeout_hours: Time after which it counts as failed.
-        rejected_codes: Exit codes of a run that went well and whose model was rejected (``fairtag run`` ends with 5).
+        timeout_hours: Hours after which the run counts as failed.
+        rejected_codes: Exit codes of a complete run whose model was rejected (5 for ``fairtag run``).
     """
 
     kind: Literal["local"] = "local"
@@ -75,7 +76,7 @@ class KubeflowTarget(_Frozen):
         pipeline: Name of the uploaded pipeline; its newest version runs.
         experiment: Experiment of the run.
         parameters: Parameters of the pipeline; the placeholders of :class:`LocalTarget` are filled in.
-        namespace: Namespace on a multi-user installation.
+        namespace: Namespace in a multi-user installation.
     """
 
     kind: Literal["kubeflow"] = "kubeflow"
@@ -93,17 +94,17 @@ class TriggerPolicy(_Frozen):
     """What starts a run, how often, and where.
 
     Args:
-        when: Job, or job/check, which goes before its job, -> statuses that ask for a run. Fairness is not there by
-            default: a model that breaks the corridor is rolled back first (docs/operations.md), not retrained on its
-            own output.
-        ignore_checks: Checks that never ask for a run.
+        when: Job or "job/check" -> statuses that call for a run; a check takes precedence over its job. Fairness is
+            not among the defaults: a model that breaks the corridor is rolled back first (docs/operations.md), not
+            retrained on its own prices.
+        ignore_checks: Checks that never call for a run.
         cooldown_hours: Least time between two starts.
         max_per_day: Most starts in any 24 hours.
-        quiet_hours: Hours in which nothing starts.
-        repeat_after_hours: Time after which the same finding may start another run.
-        max_age_hours: Age of a verdict's window beyond which it asks for nothing: the shop has moved on.
-        dry_run: Decide and record, start nothing.
-        attempts: Tries of the target before the start counts as failed; the next call tries again.
+        quiet_hours: Hours in which no run starts.
+        repeat_after_hours: Hours after which the same finding may start another run.
+        max_age_hours: Age of a report's window from which it no longer calls for a run.
+        dry_run: Decide and record, but start nothing.
+        attempts: Attempts at the target before the start counts as failed; the next call tries again.
         target: Where the run goes.
     """
 
@@ -124,39 +125,37 @@ class TriggerPolicy(_Frozen):
         for job, statuses in self.when.items():
             _, _, check = job.partition("/")
             if check and check not in check_names():
-                raise ValueError(f"when.{job}: no check is called {check}; docs/operations.md has an entry for each")
+                raise ValueError(f"when.{job}: there is no check {check}; docs/operations.md lists all checks")
             wrong = {status for status in statuses if status in (Status.PASS, Status.UNKNOWN)}
             if wrong:
-                raise ValueError(f"when.{job}: {', '.join(sorted(wrong))} cannot ask for a run; use warn or page")
+                raise ValueError(f"when.{job}: {', '.join(sorted(wrong))} cannot call for a run; use warn or urgent")
         return self
 
-    def recent(self, verdict: JobReport, now: datetime) -> bool:
-        """Whether a verdict's window ended recently enough to act on."""
-        return now - datetime.fromisoformat(verdict.end) <= timedelta(hours=self.max_age_hours)
+    def recent(self, report: JobReport, now: datetime) -> bool:
+        """Whether the window of a report ended recently enough to act on it."""
+        return now - datetime.fromisoformat(report.end) <= timedelta(hours=self.max_age_hours)
 
-    def calls(self, verdict: JobReport) -> tuple[str, ...]:
-        """Names of the checks of a verdict that ask for a run."""
-        usual = self.when.get(verdict.job, ())
-        asking = {
+    def calls(self, report: JobReport) -> tuple[str, ...]:
+        """Names of the checks of a report that call for a run."""
+        of_job = self.when.get(report.job, ())
+        calling = {
             check.name
-            for check in verdict.failing
-            if check.status in self.when.get(f"{verdict.job}/{check.name.partition(':')[0]}", usual)
+            for check in report.failing
+            if check.status in self.when.get(f"{report.job}/{check.name.partition(':')[0]}", of_job)
         }
-        return tuple(sorted(asking - set(self.ignore_checks)))
+        return tuple(sorted(calling - set(self.ignore_checks)))
 
 
 def read_policy(path: Path) -> TriggerPolicy:
     """Read a policy from a YAML file.
 
     Raises:
-        ConfigError: The file cannot be read, or a setting is unknown or outside its range.
+        ConfigError: The file cannot be read, or a setting is unknown or out of range.
     """
     try:
         document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
         return TriggerPolicy.model_validate(document)
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: the trigger policy cannot be read ({error})") from error
+        raise ConfigError(f"{path}: cannot read the trigger policy ({error})") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "policy"
-        raise ConfigError(f"{path}: {where}: {first['msg']}; got {first['input']!r}") from error
+        raise ConfigError(f"{path}: {explain(error, TriggerPolicy)}") from error

@@ -100,21 +100,24 @@ class MicroBatcher:
         self._page_done = asyncio.Event()
 
     @contextmanager
-    def page(self) -> Iterator[None]:
-        """Count a page as in work while the body runs, which encodes one text at most."""
+    def page(self, text: str | None = None) -> Iterator[bool]:
+        """Count a page as in work while the body runs.
+
+        Args:
+            text: The one text that the body encodes, None for a page without one.
+
+        Yields:
+            Whether the text is new and nothing else is in work: then :meth:`encode_here` may encode it.
+        """
         self._pages += 1
         try:
-            yield
+            yield text is not None and self._pages == 1 and not self._in_flight and text not in self._cache
         finally:
             self._pages -= 1
             self._page_done.set()
 
-    def alone(self, text: str) -> bool:
-        """Whether a text new to the cache, whose page is counted as in work already, is the only one in work."""
-        return self._pages <= 1 and not self._in_flight and text not in self._cache
-
     def encode_here(self, text: str) -> Vector:
-        """The embedding (d,) of one text, encoded in the caller's thread; for a page :meth:`alone`.
+        """The embedding (d,) of one text, encoded in the caller's thread; for a page that is alone.
 
         Raises:
             Exception: What the encoder raised.

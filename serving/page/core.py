@@ -1,43 +1,27 @@
-"""What the endpoint needs of a model."""
+"""What the endpoint needs of a model: :class:`Core`, and a model folder as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from fairtag.page.day_corridor import EpochCorridor
+from fairtag.page.day_corridor import DayCorridor, own_corridor
+from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
 
 if TYPE_CHECKING:
-    from fairtag.page.pricing import PricedPage
+    from fairtag.model.pricing_model import PricingModel
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Vector = NDArray[np.float32]
 
-
-@dataclass(frozen=True)
-class Settled:
-    """What is settled about a page's prices before it is priced.
-
-    Args:
-        prices: (n,) money promised to the customer, aligned with the rows, NaN where nothing was; None for nothing.
-        personal: The promises were made from the customer's data.
-        list_only: Every item without a promise carries list, held inside the legal bounds.
-        corridor: The corridor of the epoch; the model's own when None.
-    """
-
-    prices: Floats | None = None
-    personal: bool = False
-    list_only: bool = False
-    corridor: EpochCorridor | None = None
-
-
-OPEN = Settled()
+WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 
 
 class Core(Protocol):
@@ -45,7 +29,7 @@ class Core(Protocol):
 
     @property
     def version(self) -> str:
-        """What names the model."""
+        """The model's version."""
         ...
 
     @property
@@ -59,11 +43,6 @@ class Core(Protocol):
         ...
 
     @property
-    def markup(self) -> float:
-        """How far above list a price may lie, as a share of list; 0 where nobody pays more than list."""
-        ...
-
-    @property
     def item_ids(self) -> Sequence[str]:
         """Item of each row."""
         ...
@@ -73,21 +52,21 @@ class Core(Protocol):
         """Money and stock of every row as the catalogue had them."""
         ...
 
-    def epoch_of(self, seconds: float) -> int:
-        """The price epoch of a Unix time."""
-        ...
-
     @property
     def epoch_seconds(self) -> int:
-        """How long a price epoch is."""
+        """Length of a price day."""
         ...
 
-    def corridor(self, rows: Rows) -> EpochCorridor:
-        """The corridor of these rows that the model stands for where it is the first to price them in an epoch."""
+    def epoch_of(self, seconds: float) -> int:
+        """The price day of a Unix time."""
+        ...
+
+    def corridor(self, rows: Rows) -> DayCorridor:
+        """The corridor of these rows that the model fixes where it is the first to price them in a price day."""
         ...
 
     def place_of(self, jurisdiction: str | None) -> str:
-        """The jurisdiction whose rule a place takes; prices are promised within it."""
+        """The jurisdiction whose rule applies to a place; price locks hold within it."""
         ...
 
     def encode(self, queries: Sequence[str]) -> Vector:
@@ -110,35 +89,120 @@ class Core(Protocol):
         """
         ...
 
-    def price(
-        self,
-        rows: Rows,
-        embedding: Vector | None,
-        user: UserContext,
-        market: MarketContext,
-        epoch: int,
-        settled: Settled = OPEN,
-    ) -> PricedPage:
-        """The priced page of these rows.
+    def price(self, inputs: PageInputs) -> PricedPage:
+        """The priced page of some rows."""
+        ...
+
+    def explain(self, inputs: PageInputs) -> list[dict[str, Any]]:
+        """Why each price of :meth:`price` with the same inputs is what it is, in the order of its ranks."""
+        ...
+
+
+class ModelCore(Core):
+    """A model folder as a :class:`Core`.
+
+    Args:
+        model: The loaded model folder.
+    """
+
+    def __init__(self, model: PricingModel) -> None:
+        self.model = model
+
+    @classmethod
+    def load(cls, path: Path, threads: int) -> ModelCore:
+        """Load and verify a model folder.
 
         Args:
-            rows: (n,) catalogue rows, in the page's order.
-            embedding: (d,) of the query, None without one.
-            user: The customer.
-            market: Money and stock of the rows now.
-            epoch: Price epoch.
-            settled: What is promised, and whether all else is at list.
-        """
-        ...
+            path: The model folder.
+            threads: CPU threads of one encode.
 
-    def explain(
-        self,
-        rows: Rows,
-        embedding: Vector | None,
-        user: UserContext,
-        market: MarketContext,
-        epoch: int,
-        settled: Settled = OPEN,
-    ) -> list[dict[str, Any]]:
-        """Why each price of :meth:`price` with the same arguments is what it is, in the order of its ranks."""
-        ...
+        Raises:
+            ModelFolderError: It is absent, altered, or does not fit together.
+        """
+        from fairtag.model.pricing_model import load_pricing_model
+
+        model = load_pricing_model(path, threads=threads)
+        _ = model.retriever  # opened now: the first search must not wait for it
+        return cls(model)
+
+    @property
+    @override
+    def version(self) -> str:
+        return self.model.version
+
+    @property
+    @override
+    def currency(self) -> str:
+        return self.model.policy.currency
+
+    @property
+    @override
+    def minor_per_unit(self) -> int:
+        return self.model.policy.limits.minor_per_unit
+
+    @property
+    @override
+    def item_ids(self) -> Sequence[str]:
+        return self.model.item_ids
+
+    @property
+    @override
+    def market(self) -> MarketContext:
+        return self.model.market
+
+    @property
+    @override
+    def epoch_seconds(self) -> int:
+        return self.model.policy.epoch_hours * 3600
+
+    @override
+    def epoch_of(self, seconds: float) -> int:
+        return self.model.policy.epoch_of(seconds)
+
+    @override
+    def corridor(self, rows: Rows) -> DayCorridor:
+        return own_corridor(self.model, rows)
+
+    @override
+    def place_of(self, jurisdiction: str | None) -> str:
+        from fairtag.policy.disclosure import read_disclosures
+
+        return read_disclosures().resolve(jurisdiction)
+
+    @override
+    def encode(self, queries: Sequence[str]) -> Vector:
+        return np.asarray(self.model.encoder.encode(list(queries), "query"), dtype=np.float32)
+
+    @override
+    def rows_of(self, item_ids: Sequence[str]) -> tuple[Rows, list[str]]:
+        row_of = self.model.row_of
+        known = [row_of[item_id] for item_id in item_ids if item_id in row_of]
+        return np.array(known, dtype=np.int64), [item_id for item_id in item_ids if item_id not in row_of]
+
+    @override
+    def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
+        from fairtag.page.pricing import retrieve
+
+        return retrieve(self.model, embedding, query, user, k, stock=stock)
+
+    @override
+    def price(self, inputs: PageInputs) -> PricedPage:
+        from fairtag.page.pricing import price_page
+
+        return price_page(self.model, inputs)
+
+    @override
+    def explain(self, inputs: PageInputs) -> list[dict[str, Any]]:
+        from fairtag.page.pricing import explain_page
+
+        return explain_page(self.model, inputs)
+
+
+def warm_up(core: Core) -> None:
+    """Encode, find and price a few pages for nobody, so that the first customer waits for no import or cold memory."""
+    nobody, epoch = UserContext(), core.epoch_of(0.0)
+    for query in WARM_QUERIES:
+        (embedding,) = core.encode([query])
+        rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)), core.market.stock)
+        core.price(PageInputs(rows, embedding, nobody, epoch, market=core.market.rows(rows)))
+    core.price(PageInputs(rows[:1], None, nobody, epoch, market=core.market.rows(np.asarray(rows[:1]))))

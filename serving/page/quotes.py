@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -23,7 +24,8 @@ from fairtag.base.errors import (
     QuoteWrongUser,
 )
 from fairtag.base.pseudonym import user_key
-from serving.keys import QuoteKeys
+from serving.keys import QUOTE_KEYS, USER_KEY, QuoteKeys, quote_keys, user_secret
+from serving.settings import KeySettings
 
 ALGORITHM = "HS256"
 ISSUER = "fairtag"
@@ -43,7 +45,7 @@ class VerifiedQuote:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as the endpoint shows them."""
-        return {**asdict(self), "expires_at": self.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return {**asdict(self), "expires_at": rfc3339(self.expires_at.timestamp())}
 
 
 class QuoteBook:
@@ -146,3 +148,42 @@ class QuoteBook:
         if not isinstance(claims["itm"], dict):
             raise QuoteTampered("the quote carries no prices")
         return claims
+
+
+def rfc3339(seconds: float) -> str:
+    """A Unix time as text, to the second, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def key_settings(run_dir: Path | None = None) -> KeySettings:
+    """Where the keys are: files or texts that the environment names, else those of an endpoint's run folder.
+
+    Args:
+        run_dir: The folder; what is not there is not used.
+    """
+    named = KeySettings()
+    found = {"quote_keys_file": QUOTE_KEYS, "user_key_file": USER_KEY}
+    if run_dir is None or named.quote_keys is not None or named.quote_keys_file is not None:
+        return named
+    return named.model_copy(update={name: run_dir / path for name, path in found.items() if (run_dir / path).is_file()})
+
+
+def verify_quote(
+    token: str, item_id: str, *, user_id: str | None, price_minor: int | None, settings: KeySettings
+) -> VerifiedQuote:
+    """What a quote promises for an item.
+
+    Args:
+        token: The ``quote`` of a page.
+        item_id: Item at checkout.
+        user_id: Customer at checkout, None if the page had none: then no user key is needed.
+        price_minor: Price at checkout in minor units, None to ask for it.
+        settings: Where the keys are.
+
+    Raises:
+        ConfigError: There are no keys, or they cannot be read.
+        QuoteError: The quote is not honoured; the subclass says why.
+    """
+    secret = b"" if user_id is None else user_secret(settings)
+    book = QuoteBook(quote_keys(settings), secret, lifetime=0, skew=settings.clock_skew_seconds)
+    return book.verify(token, item_id=item_id, user_id=user_id, price_minor=price_minor)

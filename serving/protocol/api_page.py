@@ -20,17 +20,17 @@ from serving.protocol.openapi import REFUSALS, document
 from serving.protocol.payload import Page, PageItem, PageRequest, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS
 from serving.settings import FeatureSettings, Limits, ServingSettings
-from serving.stores import price_locks as promises
-from serving.stores.features import DOWN, SLOW, STALE
+from serving.stores import price_locks
+from serving.stores.feature_reads import DOWN, SLOW, STALE
 
 MODEL = "fairtag"
 
 PAGE = """# The endpoint
 
-Made from the code by `python -m serving.protocol.api_page docs/api.md`. Examples assume an endpoint on port 8080:
-`python -m serving --model-folder DIR --feature-repo DIR`.
+`python -m serving.protocol.api_page docs/api.md` writes this page from the code. The examples assume an endpoint on
+port 8080: `python -m serving --model-folder DIR --feature-repo DIR`.
 
-One function answers V1 JSON, V2 JSON, V2 with binary tensors, and gRPC: the pages are the same.
+V1 JSON, V2 JSON, V2 with binary tensors and gRPC are answered by one function, so their pages are the same.
 
 ## Ask for a priced page
 
@@ -42,7 +42,7 @@ curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: applic
                        "jurisdiction": "DE", "page_size": 6}}]}}'
 ```
 
-Price what your own search found, in its order:
+Price the items that your own search found, in its order:
 
 ```bash
 curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: application/json' \\
@@ -61,7 +61,8 @@ with RestClient("http://localhost:8080") as shop:
         print(item["item_id"], item["list_price_minor"], item["price_minor"], item["reasons"])
 ```
 
-Show `disclosure` beside the prices whenever it is not null. Charge `price_minor`, in integer minor units of `currency`.
+Whenever `disclosure` is not null, show it beside the prices. Charge `price_minor`, an integer in minor units of
+`currency`.
 
 ### Request
 
@@ -79,10 +80,10 @@ Reason codes: {reasons}.
 
 ## Honour a quote at checkout
 
-`quote` promises every price of its page to that customer until `expires_at`. It verifies without a look-up, here or,
-with the same keys, anywhere: `fairtag verify QUOTE --item ID --user ID --price MINOR` reads them from
-`FAIRTAG_QUOTE_KEYS_FILE` and `FAIRTAG_USER_KEY_FILE`, or from a run, and
-`serving.protocol.verification.verify_quote` is the same in Python.
+`quote` guarantees that customer every price of its page until `expires_at`. Verifying it needs no look-up: the endpoint
+can do it, and so can anybody who has the keys. `fairtag verify QUOTE --item ID --user ID --price MINOR` takes them from
+`FAIRTAG_QUOTE_KEYS_FILE` and `FAIRTAG_USER_KEY_FILE`, or from a run; `serving.page.quotes.verify_quote` does the same
+in Python.
 
 ```python
 from serving.protocol.client import RestClient
@@ -96,7 +97,7 @@ with RestClient("http://localhost:8080") as shop:
 
 {verify}
 
-| not honoured because | status |
+| refused as | status |
 |---|---|
 {quote_errors}
 
@@ -107,12 +108,13 @@ curl -s http://localhost:8080/v1/models/fairtag:explain -H 'content-type: applic
   -d '{{"instances": [{{"query": "cordless drill", "user_id": "u-17", "jurisdiction": "DE", "page_size": 3}}]}}'
 ```
 
-For each item the price without any driver (`base_minor`), the price, and what each driver adds between them.
+The answer gives, for each item, the price without any driver (`base_minor`), the price, and what each driver adds on
+the way from one to the other.
 
 ## V2 and gRPC
 
-The first axis is the page; the second, where there is one, the item. Short pages are padded and `item_count` says
-where they end; an empty text stands for an absent one.
+The first axis of a tensor is the page, the second the item. Short pages are padded, and `item_count` says where each
+ends. An empty text means that there is none.
 
 ```bash
 curl -s http://localhost:8080/v2/models/fairtag/infer -H 'content-type: application/json' \\
@@ -129,16 +131,16 @@ curl -s http://localhost:8080/v2/models/fairtag/infer -H 'content-type: applicat
 
 ## What may go wrong
 
-An error is JSON, `{{"error": "field: value is refused; rule", "field": ..., "rule": ...}}`. Over gRPC the same text
-comes with the status that means it.
+An error is JSON: `{{"error": "field: value is refused; rule", "field": ..., "rule": ...}}`. Over gRPC the same text
+comes with the matching gRPC status.
 
 | status | meaning |
 |---|---|
 {refusals}
 
-A page with `degraded` set is complete and may be shown. An item that the customer was promised a price for keeps it;
-every other is at its list price, held inside the legal bounds and the fairness corridor. Such a page promises that the
-price will not rise within the epoch: a later page may be lower. It is degraded because
+A page with `degraded` set is complete and may be shown. An item keeps the price that the customer has already seen
+in this price day; every other item shows its list price, held inside the legal bounds and the fairness corridor. Later
+pages of the price day may be lower than such a page, never higher. The causes are
 
 | `degraded` | meaning |
 |---|---|
@@ -146,10 +148,10 @@ price will not rise within the epoch: a later page may be lower. It is degraded 
 
 ## Limits and settings
 
-Environment variables, read once at the start; `python -m serving --help` lists the options that stand for some of them.
-A setting out of its range, a model folder or decision that is refused, or a feature folder that does not open ends the
-start with one line that says why and the exit code of its kind, as `fairtag --help` lists them: 6 for an altered model
-folder, say.
+Settings are environment variables, read once at the start. Some have a command-line option too, which
+`python -m serving --help` lists. The endpoint does not start with a setting out of range, a model folder or decision
+that is refused, or a feature folder that does not open: it prints one line with the reason and exits with the code that
+`fairtag --help` lists for it, such as 6 for an altered model folder.
 
 | limit | default | |
 |---|---|---|
@@ -163,9 +165,17 @@ folder, say.
 |---|---|---|
 {settings}
 
+## Renamed
+
+If you run an earlier version, change these names:
+
+| was | is |
+|---|---|
+{renamed}
+
 ## OpenAPI
 
-The server gives this document as `/openapi.json`.
+The server also serves this document at `/openapi.json`.
 
 <details><summary>OpenAPI 3.1</summary>
 
@@ -176,11 +186,21 @@ The server gives this document as `/openapi.json`.
 </details>
 """
 
+RENAMED = {
+    "setting `FAIRTAG_HELPERS`, option `--helpers`": "`FAIRTAG_WORKERS`, `--workers`",
+    "setting `FAIRTAG_PROMISES_URL`": "`FAIRTAG_PRICE_LOCKS_URL`",
+    "metric `fairtag_helper_total`": "`fairtag_worker_total`",
+    "metric `fairtag_helpers_alive`": "`fairtag_workers_alive`",
+    '`fairtag_breaker_open{store="promises"}`': '`fairtag_breaker_open{store="price_locks"}`',
+    '`fairtag_stage_seconds{stage="help"}`': '`fairtag_stage_seconds{stage="worker"}`',
+    "`degraded` cause `promised_prices_down`": "`price_locks_down`",
+    "folder `spool` of a run": "`journal`",
+}
 DEGRADED = {
     SLOW: "the feature store did not answer in time",
     DOWN: "the feature store refuses, or its circuit breaker is open",
-    STALE: "an item's cost or stock is older than allowed",
-    promises.DOWN: "prices promised before, or the corridor of the epoch, cannot be looked up in time",
+    STALE: "an item's cost or stock was read too long ago",
+    price_locks.DOWN: "the price locks or corridors of the price day cannot be read in time",
 }
 
 
@@ -200,6 +220,7 @@ def api_page() -> str:
         limits=_settings(Limits),
         features=_settings(FeatureSettings),
         settings=_settings(ServingSettings),
+        renamed="\n".join(f"| {old} | {new} |" for old, new in RENAMED.items()),
         openapi=json.dumps(document(MODEL, Limits.model_construct()), indent=1),
     )
 

@@ -27,7 +27,7 @@ ERROR = {
         "error": {"type": "string", "description": "What was wrong: field, value, rule."},
         "field": {"type": "string"},
         "rule": {"type": "string"},
-        "code": {"type": "string", "description": "Of a quote that is not honoured."},
+        "code": {"type": "string", "description": "The kind of refusal of a quote."},
     },
 }
 REFUSALS = {
@@ -37,8 +37,8 @@ REFUSALS = {
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The content type is not JSON.",
-    422: "The request carries a protected attribute, or is no V2 request at all.",
-    429: "Too many requests of one client.",
+    422: "The request carries a protected attribute, or is not a V2 request.",
+    429: "One client sent too many requests.",
     501: "The task is not served yet.",
     503: "The server is starting, stopping or full.",
 }
@@ -77,8 +77,8 @@ def document(model_name: str, limits: Limits) -> dict[str, Any]:
 
 
 _VERIFY_REFUSALS = {
-    403: "QuoteWrongUser: issued to somebody else.",
-    409: "QuoteWrongItem or QuoteWrongPrice: it promises something else.",
+    403: "QuoteWrongUser: it was issued to somebody else.",
+    409: "QuoteWrongItem or QuoteWrongPrice: the quote is for another item or price.",
     410: "QuoteExpired.",
 }
 

@@ -37,18 +37,18 @@ class PageRequest(BaseModel):
 
     task: Annotated[
         Literal["search", "price"],
-        Field(description="`search` finds items for a query; `price` prices items your own search found."),
+        Field(description="`search` finds items for a query; `price` prices items that your own search found."),
     ] = "search"
     query: Annotated[str | None, Field(description="What the customer typed; required for `search`.")] = None
     item_ids: Annotated[
         tuple[str, ...] | None, Field(description="Items in the order of your search; required for `price`.")
     ] = None
-    user_id: Annotated[str | None, Field(description="Your id of the customer; none asks for no personal price.")] = (
+    user_id: Annotated[str | None, Field(description="Your id of the customer; without one no price is personal.")] = (
         None
     )
     jurisdiction: Annotated[
         str | None,
-        Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; none or unknown turns personal prices off."),
+        Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; without a known one no price is personal."),
     ] = None
     opted_out: Annotated[bool, Field(description="The customer refused personal prices.")] = False
     page_size: Annotated[int, Field(ge=1, description="Most items on the page."), WHOLE] = DEFAULT_PAGE_SIZE
@@ -76,20 +76,20 @@ class Page(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), title="Page")
 
     quote_id: str
-    quote: Annotated[str, Field(description="Signed promise of every price on the page; send it to `:verify`.")]
+    quote: Annotated[str, Field(description="Signed prices of the page; send it to `:verify` at checkout.")]
     task: Literal["search", "price"]
     issued_at: Annotated[str, Field(description="RFC 3339, UTC.")]
     expires_at: Annotated[str, Field(description="RFC 3339, UTC: the prices hold until then.")]
-    epoch: Annotated[int, Field(description="Price epoch: within it a customer sees one price of an item.")]
+    epoch: Annotated[int, Field(description="Price day: within it a customer sees one price of an item.")]
     currency: str
     model_version: str
     personalised: Annotated[bool, Field(description="Whether any price on the page is personal.")]
     disclosure: Annotated[str | None, Field(description="Text that must be shown with the prices.")]
     feature_age_seconds: Annotated[float | None, Field(description="Age of the oldest feature used.")]
     degraded: Annotated[
-        str | None, Field(description="Why all but promised prices are list prices; null when it is whole.")
+        str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
     ]
-    unknown_items: Annotated[list[str], Field(description="Asked-for items that the model's catalogue lacks.")]
+    unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
     items: list[PageItem]
 
 
@@ -100,14 +100,14 @@ class VerifyRequest(BaseModel):
 
     quote: Annotated[str, Field(min_length=1, max_length=65_536, description="The page's `quote`.")]
     item_id: Annotated[str, Field(description="Item at checkout.")]
-    user_id: Annotated[str | None, Field(description="Customer at checkout; none if the page had none.")] = None
+    user_id: Annotated[str | None, Field(description="Customer at checkout; leave it out if the page had none.")] = None
     price_minor: Annotated[
-        int | None, Field(ge=0, description="Price at checkout; none asks for the price."), WHOLE
+        int | None, Field(ge=0, description="Price at checkout; leave it out to ask for the price."), WHOLE
     ] = None
 
 
 class VerifiedQuote(BaseModel):
-    """What an honoured quote promises."""
+    """The price that an honoured quote guarantees."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), title="VerifiedQuote")
 

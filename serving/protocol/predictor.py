@@ -10,7 +10,7 @@ from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
 from kserve.protocol.infer_type import deserialize_bytes_tensor, to_http_parameters
 
 from fairtag.base.errors import RequestError, UnavailableError
-from serving.page.endpoint import Endpoint
+from serving.page.page_endpoint import Endpoint
 from serving.protocol import tensors
 from serving.protocol.payload import parse_instances
 from serving.protocol.tensors import Tensor

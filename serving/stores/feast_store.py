@@ -1,4 +1,4 @@
-"""Feast's online store behind :class:`serving.stores.features.FeatureReader`.
+"""Feast's online store behind :class:`serving.stores.feature_reads.FeatureReader`.
 
 Importing Feast takes seconds: nothing but :func:`open_reader` does it. The offline store is never opened.
 """
@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, UnavailableError
 from fairtag.policy.context import MARKET_COLUMNS
-from serving.stores.features import UserFeatures
+from serving.stores.feature_reads import UserFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore

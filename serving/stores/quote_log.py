@@ -26,29 +26,16 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from fairtag.base import schema
-from serving.stores import journal as spool
+from fairtag.page.quote_rows import Record, quote_table
+from serving.stores.journal import SUFFIX, Segment, orphans
 from serving.stores.mailbox import Mailbox
 
 logger = logging.getLogger(__name__)
 
-_KINDS: dict[str, pa.DataType] = {
-    "id": pa.string(),
-    "text": pa.string(),
-    "category": pa.string(),
-    "integer": pa.int64(),
-    "number": pa.float64(),
-    "share": pa.float64(),
-    "flag": pa.bool_(),
-    "time": pa.timestamp("us", tz="UTC"),
-    "ids": pa.list_(pa.string()),
-}
-SCHEMA = pa.schema([pa.field(c.name, _KINDS[c.kind], nullable=c.nullable) for c in schema.QUOTES.columns])
 RETRY_SECONDS = 1.0  # first wait after a failed write; doubled up to a minute
 LONGEST_RETRY_SECONDS = 60.0
 PAGES_AT_A_TIME = 32
 FILES_WAITING = 4  # behind the one that is being written; then a file gathers twice its rows, then pages wait
-
-Record = dict[str, Any]  # column -> one value for the page, or a list with one value an item
 
 
 @dataclass
@@ -72,7 +59,7 @@ class _Batch:
     opened: float
     records: list[Record] = field(default_factory=list)
     rows: int = 0
-    journal: spool.Segment | None = None
+    journal: Segment | None = None
 
     def add(self, record: Record) -> None:
         self.records.append(record)
@@ -91,7 +78,7 @@ class QuoteLog:
 
     Args:
         url: fsspec URL of the folder; files lie in a folder a day.
-        spool_dir: Local folder of the journal, None keeps none.
+        journal_dir: Local folder of the journal, None keeps none.
         rows: Rows that close a file.
         seconds: Age that closes a file.
         capacity: Pages that may wait.
@@ -103,7 +90,7 @@ class QuoteLog:
         self,
         url: str,
         *,
-        spool_dir: Path | None = None,
+        journal_dir: Path | None = None,
         rows: int = 20_000,
         seconds: float = 30.0,
         capacity: int = 2_000,
@@ -113,7 +100,7 @@ class QuoteLog:
         self.counts = LogCounts()
         self._fs, root = fsspec.core.url_to_fs(url, **(storage_options or {}))
         self._root = PurePosixPath(root)
-        self._spool_dir = spool_dir
+        self._journal_dir = journal_dir
         self._rows = rows
         self._seconds = seconds
         self._clock = clock
@@ -131,8 +118,8 @@ class QuoteLog:
 
     def start(self) -> None:
         """Read back what a dead process left, then write in the background."""
-        if self._spool_dir is not None:
-            self._recover(self._spool_dir)
+        if self._journal_dir is not None:
+            self._recover(self._journal_dir)
         self._filer.start()
         self._writer.start()
 
@@ -197,9 +184,9 @@ class QuoteLog:
     def _open(self) -> _Batch:
         name = f"quotes-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:12]}"
         journal = None
-        if self._spool_dir is not None:
+        if self._journal_dir is not None:
             try:
-                journal = spool.Segment(self._spool_dir / f"{name}{spool.SUFFIX}")
+                journal = Segment(self._journal_dir / f"{name}{SUFFIX}")
             except OSError as error:
                 logger.warning("the quote journal is off for a file: %s", error.strerror)
         return _Batch(name, self._clock(), journal=journal)
@@ -219,7 +206,7 @@ class QuoteLog:
         return True
 
     def _write(self, name: str, records: Sequence[Record]) -> None:
-        table = to_table(records)
+        table = quote_table(records)
         folder = self._root / name[7:11] / f"{name[11:13]}-{name[13:15]}"
         target = str(folder / f"{name}.parquet")
         self._fs.makedirs(str(folder), exist_ok=True)
@@ -232,7 +219,7 @@ class QuoteLog:
         self.counts.rows += table.num_rows
 
     def _recover(self, folder: Path) -> None:
-        for path, records, torn in spool.orphans(folder):
+        for path, records, torn in orphans(folder):
             self.counts.torn_pages += torn
             try:
                 if records:  # the name is the segment's, so that a file already written is only written again
@@ -244,17 +231,6 @@ class QuoteLog:
             self.counts.recovered_pages += len(records)
             path.unlink(missing_ok=True)
             logger.warning("read back %d quoted pages of a process that died; %d torn", len(records), torn)
-
-
-def to_table(records: Sequence[Record]) -> pa.Table:
-    """Quoted pages as rows of :data:`SCHEMA`; a value of the page is repeated for each of its items."""
-    columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
-    for record in records:
-        count = len(record[schema.ITEM_ID])
-        for name, column in columns.items():
-            value = record[name]
-            column.extend(value if isinstance(value, list) else [value] * count)
-    return pa.table({name: pa.array(column, SCHEMA.field(name).type) for name, column in columns.items()}, SCHEMA)
 
 
 def _write_local(table: pa.Table, target: Path) -> None:

@@ -1,7 +1,4 @@
-"""Whose turn it is to price the next page: this process's, or that of one of its helpers.
-
-To be used from one event loop.
-"""
+"""Decides who prices the next page: this process or one of its workers. To be used from one event loop."""
 
 from __future__ import annotations
 
@@ -13,47 +10,47 @@ from typing import Generic, TypeVar
 
 W = TypeVar("W")
 
-QUEUED = 4  # pages given to a helper at a time: while it prices one, the next are there already
+QUEUED = 4  # pages given to a worker at a time: while it prices one, the next are there already
 
 
-class Turns(Generic[W]):
-    """Gives pages out in the order of their asking.
+class Scheduler(Generic[W]):
+    """Gives pages out in the order they come.
 
-    A page that is alone is priced in this process: that is where it is soonest done. Of several the next goes to the
-    helper with the least to do, and waits where all have enough: this process has connections to see to, and a thread
-    that prices beside them would hold both up.
+    A page alone is priced in this process, where it is done soonest. Of several, the next goes to the worker with the
+    least to do, and waits where all have enough: this process has connections to serve, and a thread that priced
+    beside them would slow both.
     """
 
     def __init__(self) -> None:
-        self._given: dict[W, int] = {}  # helper -> pages given to it and not done
-        self._here = False
+        self._given: dict[W, int] = {}  # worker -> pages given to it and not done
+        self._here = False  # whether this process is pricing a page
         self._waiting: deque[asyncio.Future[W | None]] = deque()
 
     @property
-    def helpers(self) -> tuple[W, ...]:
+    def workers(self) -> tuple[W, ...]:
         """Those that take part."""
         return tuple(self._given)
 
-    def join(self, helper: W) -> None:
-        """Let a helper take part."""
-        self._given[helper] = 0
-        self._call()
+    def join(self, worker: W) -> None:
+        """Let a worker take part."""
+        self._given[worker] = 0
+        self._hand_out()
 
-    def leave(self, helper: W) -> None:
-        """Give a helper no more pages; what it was given is its own to return."""
-        self._given.pop(helper, None)
-        self._call()  # where it was the last, this process prices again
+    def leave(self, worker: W) -> None:
+        """Give a worker no more pages; those it has are for their callers to price elsewhere."""
+        self._given.pop(worker, None)
+        self._hand_out()  # where it was the last, this process prices again
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[W | None]:
-        """A helper to price a page by, or None for this process; held until the block ends."""
-        who = await self._taken()
+        """A worker to price a page by, or None for this process; held until the block ends."""
+        who = await self._next()
         try:
             yield who
         finally:
             self._release(who)
 
-    async def _taken(self) -> W | None:
+    async def _next(self) -> W | None:
         free = None if self._waiting else self._take()
         if free is not None:
             return free[0]
@@ -62,30 +59,30 @@ class Turns(Generic[W]):
         try:
             return await waiting
         except asyncio.CancelledError:
-            if waiting.done() and not waiting.cancelled():  # called up and given up in one breath
+            if waiting.done() and not waiting.cancelled():  # given a turn and cancelled at once
                 self._release(waiting.result())
             raise
 
     def _take(self) -> tuple[W | None] | None:
-        """Who is free, counted as at work from now on; None where nobody is."""
+        """Who is free, counted as busy from now on; None where nobody is."""
         if not self._here and not any(self._given.values()):
             self._here = True
             return (None,)
-        helper = min(self._given, key=self._given.__getitem__, default=None)
-        if helper is None or self._given[helper] >= QUEUED:
+        worker = min(self._given, key=self._given.__getitem__, default=None)
+        if worker is None or self._given[worker] >= QUEUED:
             return None
-        self._given[helper] += 1
-        return (helper,)
+        self._given[worker] += 1
+        return (worker,)
 
     def _release(self, who: W | None) -> None:
         if who is None:
             self._here = False
         elif who in self._given:
             self._given[who] -= 1
-        self._call()
+        self._hand_out()
 
-    def _call(self) -> None:
-        """Call up those who wait, as far as somebody is free."""
+    def _hand_out(self) -> None:
+        """Give turns to those who wait, as far as somebody is free."""
         while self._waiting:
             if self._waiting[0].done():  # its caller has left
                 self._waiting.popleft()

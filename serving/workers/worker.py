@@ -1,98 +1,81 @@
-"""A process beside the server that finds and prices pages, and what the two say to each other.
+"""A process beside the server that finds and prices pages, and the messages between the two.
 
-A page is a function of what is asked, of the model and of the market as the server last read it. So a helper holds the
-model and a copy of the market, and whatever it fails to answer is asked of another or of the server itself.
+A page is a function of its task, of the model and of the market as the server last read it. So a worker holds the model
+and a copy of the market, and whatever it fails to answer is priced by the server itself.
 
-Messages are length-prefixed pickles over a socket pair: the server's own words to a process that it started itself.
-Nothing that comes from outside is ever unpickled.
+Messages are length-prefixed pickles over a socket pair, from a process to its own child and back. Nothing that comes
+from outside is ever unpickled.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import pickle  # between a process and its own child
 import signal
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fairtag.base import schema
+from fairtag.page.day_corridor import DayCorridor
+from fairtag.page.priced_page import PricedPage
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
-from serving.page.core import Core, Rows
-from serving.page.corridors import Ends, corridor_of, own_ends
-from serving.page.page_state import Found, Known, priced
-from serving.stores.features import Market
-from serving.warm import warm
-
-if TYPE_CHECKING:
-    from fairtag.page.pricing import PricedPage
+from serving.page.core import Core, Floats, Rows, Vector, warm_up
+from serving.page.page_task import PageTask, find_and_price
+from serving.stores.feature_reads import MarketUpdate
 
 Load = Callable[[], Core]
-NOTHING: Rows = np.zeros(0, dtype=np.int64)
 
 _LENGTH = struct.Struct("!I")
 _READ = 1 << 16
 
 
 @dataclass(frozen=True)
-class Ask:
-    """A page wanted.
-
-    Args:
-        number: Of the question; its answer carries it.
-        rows: Catalogue rows to price, None to find them first.
-        page_size: Rows to find.
-        query: Words to find them by.
-        known: What is known of the customer and of the query.
-        epoch: Price epoch.
-    """
+class Question:
+    """A task, and the number that its reply carries."""
 
     number: int
-    rows: Rows | None
-    page_size: int
-    query: str
-    known: Known
-    epoch: int
+    task: PageTask
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A page; none where asking failed.
-
-    Args:
-        number: Of the question.
-        rows: Catalogue rows.
-        page: Priced inside the model's own corridors.
-        ends: The ends of those, as they were taken, minor units.
-    """
+class Reply:
+    """A page of some catalogue rows, priced inside the model's own corridors."""
 
     number: int
-    rows: Rows = field(default_factory=lambda: NOTHING)
-    page: PricedPage | None = None
-    ends: Sequence[Ends] = ()
+    rows: Rows
+    page: PricedPage
+    corridor: DayCorridor
 
 
 @dataclass(frozen=True)
-class Ready:
-    """The first words of a helper: the version of its model, or why it has none."""
+class Failure:
+    """The reply to a question that failed."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A worker's first message: the version of its model, or why it has none."""
 
     version: str | None
     error: str = ""
 
 
-def framed(message: object) -> bytes:
+def encoded(message: object) -> bytes:
     """A message as it travels."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return _LENGTH.pack(len(body)) + body
 
 
-class Frames:
-    """Cuts a stream of bytes into the messages that :func:`framed` made."""
+class Decoder:
+    """Cuts a stream of bytes into the messages that :func:`encoded` made."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -110,62 +93,74 @@ class Frames:
             yield message
 
 
-class Helper:
-    """Answers questions with a model.
+class MarketCopy:
+    """The market as the server last read it. It is never too old: the server judges that.
 
     Args:
-        core: The model.
+        catalogue: The model's own values.
     """
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._columns = {name: np.array(getattr(core.market, name), dtype=np.float64) for name in MARKET_COLUMNS}
+    def __init__(self, catalogue: MarketContext) -> None:
+        self._columns = {name: np.array(getattr(catalogue, name), dtype=np.float64) for name in MARKET_COLUMNS}
 
-    def update(self, news: Market) -> None:
+    @property
+    def stock(self) -> Floats:
+        """(N,) units of every catalogue row, NaN where unknown."""
+        return self._columns[schema.STOCK]
+
+    def rows(self, rows: Rows) -> tuple[MarketContext, None]:
+        """The market of some rows."""
+        return MarketContext(**{name: column[rows] for name, column in self._columns.items()}), None
+
+    def too_old(self, rows: Rows) -> Rows:
+        """None of them."""
+        return rows[:0]
+
+    def update(self, news: MarketUpdate) -> None:
         """Take over what the server has read."""
         for name, values in news.columns.items():
             known = ~np.isnan(values)
             self._columns[name][news.rows[known]] = values[known]
 
-    def answer(self, ask: Ask) -> Answer:
-        """The page; without one where anything went wrong: the server asks again and sees the error itself."""
-        try:
-            rows = self._found(ask) if ask.rows is None else ask.rows
-            market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
-            ends = own_ends(self._core, rows)
-            found = Found(rows, [], market, None, NOTHING, corridor_of(ends, self._core.minor_per_unit))
-            return Answer(ask.number, rows, priced(self._core, ask.known, found, ask.epoch)[0], ends)
-        except Exception:
-            return Answer(ask.number)
 
-    def _found(self, ask: Ask) -> Rows:
-        assert ask.known.embedding is not None, "a search has a query"
-        stock = self._columns[schema.STOCK]
-        return self._core.retrieve(ask.known.embedding, ask.query, ask.known.user, ask.page_size, stock)
+def reply_to(question: Question, core: Core, market: MarketCopy) -> Reply | Failure:
+    """The page of a question. Where anything goes wrong the server prices it again and meets the error itself."""
+
+    def encode(query: str) -> Vector:
+        (embedding,) = core.encode([query])
+        return np.asarray(embedding, dtype=np.float32)
+
+    try:
+        result = find_and_price(core, question.task, market, core.corridor, encode, lambda _stage: nullcontext())
+    except Exception:
+        return Failure(question.number)
+    assert result.page is not None, "a worker looks nothing up"
+    assert result.corridor is not None, "a model has corridors"
+    return Reply(question.number, result.rows, result.page, result.corridor)
 
 
 def serve(link: socket.socket, load: Load) -> None:
-    """Answer questions until the server hangs up: the whole life of a helper.
+    """Answer questions until the server hangs up: the whole life of a worker process.
 
     Args:
         link: To the server.
         load: Loads the model; something that a new process can import.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is the server that stops helpers
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all: it is the server that stops workers
+    with suppress(BrokenPipeError, ConnectionResetError):
         try:
             core = load()
-            warm(core)
+            warm_up(core)
         except Exception as error:
-            link.sendall(framed(Ready(None, f"{type(error).__name__}: {error}")))
+            link.sendall(encoded(Hello(None, f"{type(error).__name__}: {error}")))
             return
-        helper, frames = Helper(core), Frames()
+        market, decoder = MarketCopy(core.market), Decoder()
         gc.collect()
         gc.freeze()
-        link.sendall(framed(Ready(core.version)))
+        link.sendall(encoded(Hello(core.version)))
         while data := link.recv(_READ):
-            for message in frames.feed(data):
-                if isinstance(message, Ask):
-                    link.sendall(framed(helper.answer(message)))
+            for message in decoder.feed(data):
+                if isinstance(message, Question):
+                    link.sendall(encoded(reply_to(message, core, market)))
                 else:
-                    helper.update(message)
+                    market.update(message)

@@ -18,7 +18,7 @@ from fairtag.base.types import Status
 from monitoring.__main__ import inputs_of
 from monitoring.__main__ import parser as monitoring_parser
 from monitoring.job_report import Check, JobReport
-from monitoring.report.exporter import registry
+from monitoring.report.prometheus import registry
 from monitoring.runner import JOBS
 from monitoring.trigger.trigger_policy import read_policy
 from serving.__main__ import parser as serving_parser
@@ -49,16 +49,16 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert (settings.http_port, settings.grpc_port) == (ports["http"], ports["grpc"])
     cores = container["resources"]["limits"]["cpu"]
-    assert settings.helpers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
+    assert settings.workers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
     read = {
-        "FAIRTAG_HELPERS": settings.helpers,
+        "FAIRTAG_WORKERS": settings.workers,
         "FAIRTAG_RUN_DIR": settings.run_dir,
         "FAIRTAG_QUOTE_LOG": settings.quote_log,
         "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
         "FAIRTAG_USER_KEY_FILE": settings.user_key_file,
         "FAIRTAG_API_KEYS_FILE": settings.api_keys_file,
         "FAIRTAG_FEATURE_REPO": settings.features.repo,
-        "FAIRTAG_PROMISES_URL": settings.promises_url,
+        "FAIRTAG_PRICE_LOCKS_URL": settings.price_locks_url,
     }
     given = {variable["name"]: variable.get("value", "redis://secret") for variable in container["env"]}
     feast = {"FAIRTAG_FEAST_REGISTRY", "FAIRTAG_REDIS"}
@@ -177,11 +177,11 @@ def exported():
     watched = [(name, kind, 0.0) for name, kind in figures]
     endpoint_metrics.watch("fairtag_quote_log", lambda: watched)
     check = Check("price_level", Status.PASS, "fine", change=0.1, low=0.0, high=0.2)
-    verdict = JobReport("drift", NOW.isoformat(), NOW.isoformat(), (check,))
+    report = JobReport("drift", NOW.isoformat(), NOW.isoformat(), (check,))
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     return {
         family.name + suffix
-        for metrics in (served, registry([verdict], NOW))
+        for metrics in (served, registry([report], NOW))
         for family in metrics.collect()
         for suffix in suffixes[family.type]
     }
@@ -207,7 +207,7 @@ def test_every_query_asks_for_metrics_that_are_exported(built, exported):
 
 def test_every_alert_leads_to_an_entry_of_the_runbook(built):
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    entries = set(re.findall(r"^## (\S+)$", text, re.MULTILINE))
+    entries = set(re.findall(r"^### (\S+)$", text, re.MULTILINE))
     rules = [
         rule
         for each in built["production"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.monitoring.quote_stream import QuoteStream, Shocks
+from fairtag.base.types import Status
 from fairtag.profile.builder import build_profile
-from monitoring.job_report import Check, read_verdict
+from monitoring.__main__ import main
+from monitoring.job_report import Check, JobReport, read_report
 
 TRAINING = pd.Timestamp("2026-01-05", tz="UTC")
 DAY = pd.Timestamp("2026-02-09", tz="UTC")
@@ -49,9 +50,15 @@ class Shop:
         needed = ("--audit", str(self.audit), "--secret", str(self.secret))
         return self.options(quotes, out, *needed, *more, job="fairness")
 
+    def run_hour(self, root: Path, k: int, quotes: Path, *more: str, job: str = "drift", window: str = "24h") -> int:
+        """Run a job at the end of hour ``k`` of the day, as the hourly CronJob does; returns its exit code."""
+        end = (self.day + pd.Timedelta(hours=k)).isoformat()
+        state = ("--state", str(root / "state"), "--window", window)
+        return main(self.options(quotes, root / "out", *state, *more, job=job, end=end))
+
     def checks(self, out: Path, job: str = "drift") -> dict[str, Check]:
         """The checks that a job wrote, by name."""
-        return {check.name: check for check in read_verdict(out / f"{job}.json").checks}
+        return {check.name: check for check in read_report(out / f"{job}.json").checks}
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +79,20 @@ def shop(_trained, tmp_path):
 
 
 @pytest.fixture
-def evidently_warnings():
-    """Evidently and what it calls warn about their own future; the tests of our code are not about that."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def report():
+    """A function that makes the report of a job over one day from its checks."""
+
+    def report(*checks, job="drift"):
+        start, end = "2026-02-09T12:00:00+00:00", "2026-02-10T12:00:00+00:00"
+        return JobReport(job, start, end, checks, ("v1",), {"rows": 10, "kept": 9})
+
+    return report
+
+
+@pytest.fixture
+def up():
+    """An urgent rise of the price of shoes."""
+    return Check(
+        "price_level", Status.URGENT, "price of shoes: +6.2 % against training", "shoes",
+        1.06, 1.0, 0.06, 0.05, 0.07, 0.01, 0.03, "log ratio", 9_000,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ from fairtag.model.manifest import write_manifest
 from fairtag.profile.builder import build_profile
 from monitoring import __main__ as cli
 from monitoring.__main__ import main, parse_length
-from monitoring.job_report import read_verdict
+from monitoring.job_report import read_report
 
 
 def bad_empty(shop):
@@ -116,8 +116,8 @@ def test_in_all_a_job_that_cannot_run_does_not_silence_the_others(shop, tmp_path
     options = shop.fairness(quotes, tmp_path / "out")
     options[options.index("--audit") + 1] = str(tmp_path / "absent.parquet")
     assert main(["all", *options[1:]]) == 2
-    assert read_verdict(tmp_path / "out" / "fairness.json").status is Status.UNKNOWN
-    assert read_verdict(tmp_path / "out" / "drift.json").status is Status.URGENT
+    assert read_report(tmp_path / "out" / "fairness.json").status is Status.UNKNOWN
+    assert read_report(tmp_path / "out" / "drift.json").status is Status.URGENT
 
 
 @pytest.mark.parametrize("arguments", [[], ["drift"], ["nonsense"], ["drift", "--quotes"]])
@@ -152,4 +152,4 @@ def test_a_verdict_that_was_altered_is_refused(shop, tmp_path):
     document = read_json(tmp_path / "out" / "drift.json")
     write_json(tmp_path / "forged.json", {**document, "status": "pass"})
     with pytest.raises(DataError, match="altered"):
-        read_verdict(tmp_path / "forged.json")
+        read_report(tmp_path / "forged.json")

@@ -27,7 +27,7 @@ from fairtag.simulator.outcomes import simulated_outcomes
 from fairtag.simulator.simulation import Effects, ShopDesign, ShopSize, SimulatedShop, simulate_shop
 from monitoring.__main__ import main
 from monitoring.detect.window import LogReader, Window
-from monitoring.runner import read_verdict
+from monitoring.job_report import read_report
 from monitoring.trigger.ledger import Ledger
 from monitoring.trigger.trigger import LEDGER
 from pipelines.endpoint import MODEL, serve
@@ -78,7 +78,7 @@ def blind_encoder(folder: Path, words: list[str]) -> Path:
 
 @dataclass
 class Deployment:
-    """One deployment in a folder: data, run, quotes, verdicts, ledger."""
+    """One deployment in a folder: data, run, quotes, reports, ledger."""
 
     root: Path
 
@@ -112,7 +112,7 @@ class Deployment:
         return [sys.executable, "-m", "pipelines.cli", "run", "--train-only", *line, "--encoder", json.dumps(encoder)]
 
     def trigger(self, encoder: dict[str, object]) -> None:
-        """Let the trigger look at the verdicts that the jobs left."""
+        """Let the trigger look at the reports that the jobs left."""
         policy = {
             "schema": "fairtag.trigger-policy/1",
             "cooldown_hours": 0,
@@ -181,7 +181,7 @@ def wait_for(client: RestClient, request: dict, version: str) -> None:
 
 
 def close_the_loop(shop: Deployment) -> None:
-    """From a live champion through drift, a refused model and an accepted one, back to a passing verdict."""
+    """From a live champion through drift, a refused model and an accepted one, back to a passing report."""
     usual, moved = world(1.0), world(2.0)
     first = shop.version
     assert shop.champion() == "1"
@@ -192,7 +192,7 @@ def close_the_loop(shop: Deployment) -> None:
     ):
         assert shop.performance(shop.traffic(client, usual, "quiet")) == 0  # the world that the model knows
         assert shop.performance(shop.traffic(client, moved, "moved")) == 2  # and the one that it does not
-        found = read_verdict(shop.reports / "performance.json")
+        found = read_report(shop.reports / "performance.json")
         assert "calibration_slope" in {check.name for check in found.failing if check.status is Status.URGENT}
 
         shop.shop_has(moved)  # what the shop recorded meanwhile
@@ -201,7 +201,7 @@ def close_the_loop(shop: Deployment) -> None:
         *_, started, finished = shop.entries()
         assert (started.event, finished.event) == ("started", "finished")
         assert finished.reason.startswith("rejected; the champion stays")
-        assert "performance says page" in started.reason
+        assert "performance is urgent" in started.reason
         assert not read_decision(shop.layout.decision)["accepted"]
         assert (shop.version, shop.champion()) == (first, "1")
         assert client.pages([request])[0]["model_version"] == first

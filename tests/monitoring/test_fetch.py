@@ -28,7 +28,7 @@ def test_a_file_takes_the_name_it_is_given(store, tmp_path):
 
 
 def test_nothing_at_the_url_is_an_error(tmp_path):
-    with pytest.raises(MissingDataError, match="nothing is there"):
+    with pytest.raises(MissingDataError, match="nothing is stored"):
         fetch(str(tmp_path / "absent"), tmp_path / "out")
 
 

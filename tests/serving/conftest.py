@@ -28,7 +28,7 @@ from fairtag.simulator.shop_design import ShopSize
 from serving.metrics import Metrics
 from serving.protocol.client import RestClient
 from serving.settings import FeatureSettings, Limits, ServingSettings
-from serving.stores.features import FeatureReader
+from serving.stores.feature_reads import FeatureReader
 
 HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()
@@ -266,7 +266,7 @@ def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable
             return readers[0]
 
         assembly = Assembly(made, Metrics(CollectorRegistry()), open_reader=open_moody)
-        with _running(assembly, assembly.endpoint.generation.core, run_dir) as running:
+        with _running(assembly, assembly.endpoint.served.core, run_dir) as running:
             yield running, readers[0]
 
     return run

@@ -18,12 +18,11 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.base.types import Reason
-from fairtag.page.day_corridor import EpochCorridor, whole_corridor
-from fairtag.page.pricing import PricedItem, PricedPage
+from fairtag.page.day_corridor import DayCorridor, whole_corridor
+from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
-from serving.page.core import OPEN, Settled
 from serving.settings import ServingSettings
-from serving.stores.features import FeatureReader, MemoryReader, UserFeatures
+from serving.stores.feature_reads import FeatureReader, MemoryReader, UserFeatures
 
 N = 60
 SECRET = bytes(range(32)).hex()
@@ -36,7 +35,6 @@ class HandMadeCore:
     version: str = "handmade00001"
     currency: str = "EUR"
     minor_per_unit: int = 100
-    markup: float = 0.0
     item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
     encoded: list[list[str]] = field(default_factory=list)
     slow: float = 0.0
@@ -53,7 +51,7 @@ class HandMadeCore:
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)
 
-    def corridor(self, rows: np.ndarray) -> EpochCorridor:
+    def corridor(self, rows: np.ndarray) -> DayCorridor:
         return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)
 
     def place_of(self, jurisdiction: str | None) -> str:
@@ -74,26 +72,23 @@ class HandMadeCore:
         rows = [(start + i) % N for i in range(N)]
         return np.array([row for row in rows if not stock[row] <= 0][:k], dtype=np.int64)
 
-    def price(
-        self,
-        rows: np.ndarray,
-        embedding: np.ndarray | None,
-        user: UserContext,
-        market: MarketContext,
-        epoch: int,
-        settled: Settled = OPEN,
-    ) -> PricedPage:
+    def price(self, inputs: PageInputs) -> PricedPage:
         time.sleep(self.slow)
+        rows, user = inputs.rows, inputs.user
+        market = inputs.market or self.market.rows(rows)
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
         personal = user.behaviour is not None and not user.opted_out
-        # The page itself moves prices a little, so that keeping promises is work and not luck.
+        # The page itself moves prices a little, so that keeping locks is work and not luck.
         factor = self.share * (0.9 if hunter else 1.0) - 0.001 * len(rows)
-        price = market.list_price if settled.list_only else np.round(market.list_price * factor, 2)
-        if settled.corridor is not None:
-            price = np.fmin(np.fmax(price, settled.corridor.low), settled.corridor.high)
-        promised = np.full(len(rows), np.nan) if settled.prices is None else settled.prices
-        price = np.where(np.isnan(promised), price, promised)
-        from_data = personal | (settled.personal & ~np.isnan(promised))
+        price = market.list_price if inputs.list_only else np.round(market.list_price * factor, 2)
+        if inputs.corridor is not None:
+            price = np.fmin(np.fmax(price, inputs.corridor.low), inputs.corridor.high)
+        from_data = np.full(len(rows), personal)
+        if inputs.locked_price is not None:
+            locked = np.minimum(inputs.locked_price, market.list_price)  # NaN where there is none
+            imposed = np.abs(price - locked) > 0.005
+            price = np.fmin(np.where(imposed, locked, price), inputs.price_ceiling)
+            from_data |= inputs.locked_personal & imposed
         items = tuple(
             PricedItem(
                 item_id=self.item_ids[row],
@@ -107,7 +102,7 @@ class HandMadeCore:
                 low_minor=0,
                 high_minor=round(market.list_price[place] * 100),
                 purchase_probability=0.1 / (place + 1),
-                personalised=bool(np.broadcast_to(from_data, len(rows))[place]),
+                personalised=bool(from_data[place]),
                 reasons=(Reason.DEMAND_PRICE_SENSITIVE,) if hunter else (Reason.PRICE_ENDING,),
             )
             for place, row in enumerate(rows)
@@ -119,13 +114,13 @@ class HandMadeCore:
             user.jurisdiction or "default",
             0.0,
             1.0,
-            epoch,
+            inputs.epoch,
             self.version,
             "EUR",
         )
 
-    def explain(self, rows: np.ndarray, *_: Any) -> list[dict[str, Any]]:
-        return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in rows]
+    def explain(self, inputs: PageInputs) -> list[dict[str, Any]]:
+        return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in inputs.rows]
 
 
 HUNTER = UserFeatures(
@@ -152,7 +147,7 @@ def tables() -> Tables:
 
 
 def load(settings: ServingSettings) -> HandMadeCore:
-    """The model of the server and of its helpers; a file VERSION in the model folder names it."""
+    """The model of the server and of its workers; a file VERSION in the model folder names it."""
     file = settings.model_folder / "VERSION"
     version = file.read_text() if file.is_file() else HandMadeCore.version
     return HandMadeCore(version=version, slow=float(os.environ.get("TEST_SLOW", "0")))

@@ -85,7 +85,7 @@ def logged(run_dir: Path) -> set[str]:
 
 def journalled(run_dir: Path) -> set[str]:
     """Quote ids in the journal of a process that died; its last line may be torn."""
-    pages = [page for _, pages, _ in orphans(run_dir / "spool") for page in pages]
+    pages = [page for _, pages, _ in orphans(run_dir / "journal") for page in pages]
     return {page[schema.QUOTE_ID] for page in pages}
 
 
@@ -128,7 +128,7 @@ def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(
     lost = {quote: came - killed for quote, came in load.quotes.items() if quote not in after}
     # The journal is a pause of its thread behind; a busy machine gives the thread its turn late.
     assert all(came > -1.0 for came in lost.values()), f"{lost}: quoted long before, and not in the journal"
-    assert not list((again.run_dir / "spool").iterdir())
+    assert not list((again.run_dir / "journal").iterdir())
 
 
 def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any], until: Callable[..., None]) -> None:
@@ -144,7 +144,7 @@ def test_a_full_disk_under_the_log_fails_no_request(
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "spool").symlink_to("/dev/full")  # neither journal nor log can be written
+    (tmp_path / "run" / "journal").symlink_to("/dev/full")  # neither journal nor log can be written
     (tmp_path / "run" / "quotes").symlink_to("/dev/full")
     server = spawn(FAIRTAG_QUOTE_LOG_SECONDS="0.1", FAIRTAG_QUOTE_LOG_ROWS="50")
     with Load(server.http) as load:
@@ -246,7 +246,7 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
         harmed = time.monotonic()
         until(lambda: causes(load, harmed) >= {"user_features_slow", "user_features_down"})
         until(lambda: breaker_open(server, "features"))
-        without = page_of(server, "user-5")  # whom no page was promised before
+        without = page_of(server, "user-5")  # who has no price lock yet
         assert without["degraded"] in ("user_features_slow", "user_features_down")
         assert not without["personalised"]
         assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
@@ -260,11 +260,11 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
 
 
 @pytest.mark.slow
-def test_promised_prices_that_answer_late_cost_a_page_its_own_prices_and_are_kept_when_they_are_back(
+def test_price_locks_that_answer_late_cost_a_page_its_own_prices_and_are_kept_when_they_are_back(
     spawn: Callable[..., Any], road: Any, until: Callable[..., None]
 ) -> None:
     server = spawn(
-        FAIRTAG_PROMISES_URL=f"redis://{road.address}/0",
+        FAIRTAG_PRICE_LOCKS_URL=f"redis://{road.address}/0",
         FAIRTAG_FEATURE_BREAKER_SECONDS="0.5",
         FAIRTAG_FEATURE_DEADLINE_MS="100",
     )
@@ -273,13 +273,13 @@ def test_promised_prices_that_answer_late_cost_a_page_its_own_prices_and_are_kep
         before = {item["item_id"]: item["price_minor"] for item in page_of(server, "hunter")["items"]}
         road.slow(1.5)
         harmed = time.monotonic()
-        until(lambda: breaker_open(server, "promises"))
+        until(lambda: breaker_open(server, "price_locks"))
         connections, pages = road.connections, len(load.quotes)
         until(lambda: len(load.quotes) >= pages + 50)
         assert road.connections - connections < 10, "once the breaker is open pages ask no more, a trial now and then"
-        assert causes(load, harmed) >= {"promised_prices_down"}
+        assert causes(load, harmed) >= {"price_locks_down"}
         without = page_of(server, "hunter")
-        assert without["degraded"] == "promised_prices_down"
+        assert without["degraded"] == "price_locks_down"
         assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
         road.quick()
         until(lambda: causes(load, time.monotonic() - 0.5) == {None})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.stores.features import MemoryReader
+from serving.stores.feature_reads import MemoryReader
 
 SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 
@@ -121,7 +121,7 @@ def test_a_search_shows_nothing_that_is_sold_out_now(
 def test_items_that_were_never_read_are_read_on_the_way(
     serve: Callable[..., Any], handmade: Any, monkeypatch: pytest.MonkeyPatch, patient: Callable[..., Any]
 ) -> None:
-    monkeypatch.setattr("serving.page.endpoint.READ_THROUGH_SECONDS", 60.0)
+    monkeypatch.setattr("serving.page.page_endpoint.READ_THROUGH_SECONDS", 60.0)
     features = patient(warm_seconds=0, refresh_seconds=3600)
     reader = handmade.MemoryReader(market={f"item-{i:03d}": {"list_price": 500.0} for i in range(60)})
     with serve(reader=reader, features=features) as running:

@@ -95,14 +95,14 @@ def test_a_page_that_comes_meanwhile_is_not_alone_and_both_are_right(
 ) -> None:
     with serve(core=core, threads=4) as running, ThreadPoolExecutor(2) as pool:
         alone = {query: prices(running.page(query=query, jurisdiction="DE")) for query in ("drill", "saw")}
-        running.assembly.endpoint.generation.batcher._cache._vectors.clear()
+        running.assembly.endpoint.served.batcher._cache._vectors.clear()
         for note in core.threads.values():
             note.clear()
         core.door.clear()
         first = pool.submit(running.page, query="drill", jurisdiction="DE")
         until(lambda: len(core.threads["encode"]) == 1)
         second = pool.submit(running.page, query="saw", jurisdiction="DE")
-        until(lambda: running.assembly.endpoint.generation.batcher._pages == 2)
+        until(lambda: running.assembly.endpoint.served.batcher._pages == 2)
         core.door.set()
         together = {"drill": prices(first.result(60)), "saw": prices(second.result(60))}
     assert together == alone

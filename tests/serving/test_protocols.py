@@ -26,7 +26,7 @@ from fairtag.model.pricing_model import ENCODER, load_pricing_model
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.search.similarity import similarity
 from pipelines.endpoint import serve as endpoint
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 from serving.protocol.client import GrpcClient, RestClient
 from serving.protocol.payload import Page
 from serving.protocol.tensors import Tensor, request_tensors, tensor_pages

@@ -21,7 +21,7 @@ def test_a_wider_corridor_keeps_more_of_the_uplift():
 @pytest.mark.parametrize(("gap", "least", "most"), [(0.0, 0, 1 / 6), (0.04, 5 / 6, 1)])
 def test_the_audit_is_silent_without_a_gap_and_loud_with_one(gap, least, most):
     rows = figures(study.audit_rows(gap, logs=6))
-    alarm = next(value for name, value in rows.items() if name.startswith("audit_page_at"))
+    alarm = next(value for name, value in rows.items() if name.startswith("audit_urgent_at"))
     assert least <= alarm <= most
 
 

@@ -15,15 +15,18 @@ import pytest
 from components.adapters.validation_report import Finding, ValidationReport
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.money import Currency, currency
 
 Frames = dict[str, pd.DataFrame]
 
 
-def validate_tables(frames: Frames, out: Path, *, max_quarantined: float = 0.05) -> tuple[Frames, ValidationReport]:
+def validate_tables(
+    frames: Frames, out: Path, *, max_quarantined: float = 0.05, coin: Currency | None = None
+) -> tuple[Frames, ValidationReport]:
     # The library warns while it is imported; in a test its exceptions hold, at collection they would not.
     from components.adapters import great_expectations
 
-    return great_expectations.validate_tables(frames, out, max_quarantined=max_quarantined)
+    return great_expectations.validate_tables(frames, out, max_quarantined=max_quarantined, coin=coin)
 
 
 def _check(frames: Frames, out: Path) -> tuple[Frames, ValidationReport]:
@@ -234,6 +237,61 @@ def test_more_bad_rows_than_the_stated_share_refuse_the_table(frames: Frames, tm
     assert len(accepted["items"]) == 37
 
 
+def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_rows(
+    make_shop: Callable[..., Frames], tmp_path: Path
+) -> None:
+    frames = make_shop(pages=60)
+    frames["impressions"]["rank"] -= 1  # counted from 0: the first item of every page
+    _, report = validate_tables(frames, tmp_path / "v", max_quarantined=0.5)
+    with pytest.raises(DataError, match=r"rank breaks '>= 1' in 60 of 60 values of page_id.*made throughout"):
+        report.require_accepted()
+
+
+def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
+    frames = make_shop(pages=400)
+    _set(frames, "orders", "ts", *["05/07/2025"] * 12)
+    _, report = validate_tables(frames, tmp_path / "v")  # 3 %, under the share that refuses a table
+    with pytest.raises(DataError, match=r"ts breaks 'readable as time' in 12 of 400 rows.*made throughout"):
+        report.require_accepted()
+
+
+def test_broken_rows_of_several_kinds_are_set_aside(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
+    frames = make_shop(pages=400)
+    _set(frames, "orders", "ts", *["05/07/2025"] * 6)
+    _set(frames, "orders", "quantity", *[-1.0] * 6, row=20)
+    _, report = validate_tables(frames, tmp_path / "v")
+    assert (report.table("orders").block, report.table("orders").quarantined) == ("", 12)
+
+
+def test_users_that_are_nearly_all_unknown_refuse_the_table(frames: Frames, tmp_path: Path) -> None:
+    frames["impressions"]["user_id"] = "guest-" + frames["impressions"]["user_id"].astype(str)
+    _, report = _check(frames, tmp_path)
+    with pytest.raises(DataError, match=r"user_id breaks 'exists in users' in 200 of 200 rows"):
+        report.require_accepted()
+
+
+def test_histories_whose_lists_differ_in_length_are_set_aside(frames: Frames, tmp_path: Path) -> None:
+    frames["users"].at[3, "history_age_days"] = [1.0]
+    accepted, report = _check(frames, tmp_path)
+    finding = _finding(report, "users", "history_items, history_age_days", "same length as history_items")
+    assert (finding.count, finding.severity) == (1, "critical")
+    assert "u3" not in set(accepted["users"]["user_id"])
+
+
+@pytest.mark.parametrize(("code", "price", "refused"), [("USD", 0.004, True), ("USD", 0.01, False), ("JPY", 0.5, True)])
+def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
+    frames: Frames, tmp_path: Path, code: str, price: float, refused: bool
+) -> None:
+    frames = {name: frames[name] for name in ("items", "users", "impressions", "orders")}
+    _set(frames, "items", "list_price", price)
+    _, report = validate_tables(frames, tmp_path / "v", max_quarantined=1.0, coin=currency(code))
+    rules = {finding.rule: finding for finding in report.table("items").findings}
+    rule = f">= {currency(code).smallest:g} {code}, the smallest coin"
+    assert (rule in rules) is refused
+    if refused:
+        assert rules[rule].examples[0]["item_id"] == "i0"
+
+
 def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(broken: Validated) -> None:
     _, _, report, out = broken
     page = (out / "report.html").read_text()
@@ -256,5 +314,6 @@ def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
             + bounded
             + len(table.orders)
             + len(table.references)
+            + len(table.lengths)
         )
         assert report.table(table.name).checks == expected

@@ -73,6 +73,14 @@ def test_two_decimal_signs_in_one_file_are_refused(read):
         read(SEMICOLONS + "a;2025-01-01;T;c;1.50;2,25;3\n")
 
 
+def test_a_stray_value_with_the_other_decimal_sign_stays_for_validation_to_name(read):
+    rows = [f"i{k};2025-01-01;T;c;{k},50;9{k},25;3\n" for k in range(100)]
+    frame, dialect = read(SEMICOLONS + "".join(rows) + "x;2025-01-01;T;c;1.5;12.75;3\n")
+    assert dialect.decimal == ","
+    assert values(frame, "unit_cost")[-1] == "1.5"
+    assert values(frame, "unit_cost")[0] == "0.50"
+
+
 def test_three_decimals_behind_a_point_are_a_fraction_where_commas_separate(read):
     assert values(read(HEADER + "a,2025-01-01,T,c,1.234,2.250,3\n")[0], "unit_cost") == ["1.234"]
 

@@ -98,5 +98,5 @@ def test_bad_input_is_refused():
         exploration_menu([0.9], [0.8], [1.0], points=1)
     with pytest.raises(ConfigError, match="rate"):
         propensities([[1.0, 2.0]], [0], 1.5)
-    with pytest.raises(DataError, match="one each"):
+    with pytest.raises(DataError, match="one for each"):
         explore([[1.0, 2.0]], [0], 0.5, [])

@@ -110,15 +110,15 @@ def test_a_span_of_days_in_which_the_rule_changes_has_no_personal_prices(tmp_pat
     ("rules", "changes", "message"),
     [
         ([OFF], {"schema": "other/1"}, "schema"),
-        ([row()], {}, "exactly one row"),
-        ([OFF, OFF], {}, "exactly one row"),
-        ([OFF, row(text=None)], {}, "need a text"),
+        ([row()], {}, "exactly one rule"),
+        ([OFF, OFF], {}, "exactly one rule"),
+        ([OFF, row(text=None)], {}, "need a disclosure text"),
         ([row(jurisdiction="default")], {}, "must be off"),
         ([OFF, row(until="2019-01-01")], {}, "before it begins"),
-        ([OFF], {"aliases": {"US-ZZ": ["ZED"]}}, "has no row"),
+        ([OFF], {"aliases": {"US-ZZ": ["ZED"]}}, "has no rule"),
         ([OFF, row(personalisation="false")], {}, "true or false"),
-        ([OFF, row(effective="soon")], {}, "can be read"),
-        ([OFF, {"jurisdiction": "EU"}], {}, "can be read"),
+        ([OFF, row(effective="soon")], {}, "cannot be read"),
+        ([OFF, {"jurisdiction": "EU"}], {}, "cannot be read"),
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(tmp_path, rules, changes, message):

@@ -133,7 +133,7 @@ def test_without_a_usable_list_price_nothing_can_be_served(list_price):
     bounds = price_bounds(OPEN, list_price=list_price, unit_cost=1.0)
     assert not bounds.feasible[0]
     assert np.isnan(bounds.fallback[0])
-    with pytest.raises(DataError, match="1 prices are not finite"):
+    with pytest.raises(DataError, match="prices: 1 are not finite"):
         to_minor(bounds.fallback)
 
 

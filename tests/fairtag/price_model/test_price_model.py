@@ -137,7 +137,7 @@ def test_items_without_a_price_are_not_learnt_from_and_too_few_are_refused():
     assert len(model.learners.memory) == 50
     assert np.isnan(model.catalogue.price[:10]).all()
     assert np.isfinite(model.catalogue.price[10:]).all()
-    with pytest.raises(DataError, match="needs 20") as caught:
+    with pytest.raises(DataError, match="needs at least 20") as caught:
         fit_price_model(rows[:25], items[:25])
     assert caught.value.count == 15
 

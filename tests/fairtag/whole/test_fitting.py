@@ -13,14 +13,14 @@ from fairtag.base.text import item_texts
 from fairtag.data.splits import time_split
 from fairtag.evaluation.calibration_gate import inputs_of
 from fairtag.model.manifest import read_manifest, write_manifest
-from fairtag.model.pricing_model import EMBEDDINGS, REFERENCE, load_pricing_model
+from fairtag.model.pricing_model import EMBEDDINGS, ESTIMATES, PROFILE, load_pricing_model
 from fairtag.policy.guardrails import price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.profile.builder import Profile
 from fairtag.training.inputs import cost_instrument, fit_part
 from fairtag.training.model import Lineage, fit_model_folder
 from fairtag.training.stock import ordered_rate, value_stock
-from serving.page.model_core import ModelCore
+from serving.page.core import ModelCore
 
 
 def test_the_model_folder_holds_what_the_endpoint_needs(model, market):
@@ -28,10 +28,10 @@ def test_the_model_folder_holds_what_the_endpoint_needs(model, market):
     assert list(model.item_ids) == items[schema.ITEM_ID].tolist()
     assert model.embeddings.shape == (len(items), model.encoder.dimension)
     np.testing.assert_allclose(np.linalg.norm(model.embeddings, axis=1), 1.0, atol=1e-5)
-    assert (model.reference.f_low <= model.reference.f).all()
-    assert (model.reference.f <= model.reference.f_high).all()
+    assert (model.estimates.f_low <= model.estimates.f).all()
+    assert (model.estimates.f <= model.estimates.f_high).all()
     assert model.manifest["data_fingerprint"] == market.tables.fingerprint()
-    Profile.load(model.profile_path)
+    Profile.load(model.path / PROFILE)
 
 
 def test_items_lie_in_the_model_folder_behind_their_own_prefix_and_queries_are_embedded_behind_theirs(model, market):
@@ -45,7 +45,7 @@ def test_items_lie_in_the_model_folder_behind_their_own_prefix_and_queries_are_e
 
 
 def test_the_corridor_lies_between_the_guardrails(model):
-    low, rho = model.reference.corridor_low, model.policy.limits.corridor_ratio
+    low, rho = model.estimates.corridor_low, model.policy.limits.corridor_ratio
     market = model.market
     bounds = price_bounds(model.policy.limits, list_price=market.list_price, unit_cost=market.unit_cost)
     feasible = bounds.lo <= bounds.hi
@@ -103,7 +103,7 @@ def test_stock_that_outlasts_demand_is_free_and_stock_that_does_not_has_a_price(
     data = inputs_of(model, known)
     plenty = model.catalogue.assign(**{schema.STOCK: 1e6})
     scarce = model.catalogue.assign(**{schema.STOCK: 0.05})
-    given = (model.reference.f, PricingPolicy(), market.tables.orders)
+    given = (model.estimates.f, PricingPolicy(), market.tables.orders)
     assert (value_stock(known, data, model.demand, plenty, *given).shadow == 0).all()
     mu = value_stock(known, data, model.demand, scarce, *given).shadow
     assert (mu > 0).mean() > 0.3
@@ -137,15 +137,15 @@ def test_items_sell_at_least_as_fast_as_they_were_ordered_lately(model, market):
     ordered = ordered_rate(market.tables.orders, model.catalogue[schema.ITEM_ID])
     assert (ordered >= 0).all()
     assert ordered.sum() > 0
-    assert (model.reference.sales_rate >= ordered - 1e-12).all()
+    assert (model.estimates.sales_rate >= ordered - 1e-12).all()
     assert not ordered_rate(market.tables.orders.iloc[:0], model.catalogue[schema.ITEM_ID]).any()
 
 
 def test_a_model_folder_of_another_version_is_refused(model_folder, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(model_folder, copy)
-    arrays, facts = load_arrays(copy, REFERENCE)
-    save_arrays(copy, REFERENCE, {name: values for name, values in arrays.items() if name != "sales_rate"}, facts)
+    arrays, facts = load_arrays(copy, ESTIMATES)
+    save_arrays(copy, ESTIMATES, {name: values for name, values in arrays.items() if name != "sales_rate"}, facts)
     write_manifest(copy, {})
     with pytest.raises(ModelFolderError, match="train again"):
         load_pricing_model(copy)

@@ -12,8 +12,8 @@ from fairtag.evaluation.fairness_gate import promises_gate
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import ShadowPage
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.pricing import price_page, retrieve
-from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.page.pricing import PageInputs, price_page, retrieve
+from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import UserContext
 
 EPOCH = 20_620
@@ -34,7 +34,7 @@ def marked_up(model):
 def page(marked_up: PricingModel):
     query = marked_up.encoder.encode(["oak bookcase white"], "query")[0]
     rows = retrieve(marked_up, query, "oak bookcase white", UserContext(), 12)
-    return price_page(marked_up, rows, query, UserContext(), epoch=EPOCH)
+    return price_page(marked_up, PageInputs(rows, query, UserContext(), EPOCH))
 
 
 def shadow(page: PricedPage) -> ShadowPage:
@@ -42,7 +42,7 @@ def shadow(page: PricedPage) -> ShadowPage:
 
 
 def log(page: PricedPage) -> pd.DataFrame:
-    return quote_frame(quote_rows(page, quote_id="q", ts=TS, task="search", user_key="k"))
+    return quote_frame([quote_record(page, quote_id="q", ts=TS.value // 1_000, task="search", user_key="k")])
 
 
 def test_prices_rise_above_list_and_never_above_the_markup(page):

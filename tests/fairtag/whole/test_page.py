@@ -8,7 +8,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.types import Reason
 from fairtag.page.day_corridor import own_corridor
-from fairtag.page.pricing import explain_page, price_page, retrieve
+from fairtag.page.pricing import PageInputs, explain_page, price_page, retrieve
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import read_disclosures
@@ -25,12 +25,12 @@ BEHAVIOUR = {
 
 
 def test_the_same_request_gives_the_same_page(model, rows, query, customer):
-    pages = [price_page(model, rows, query, customer(model), epoch=EPOCH) for _ in range(2)]
+    pages = [price_page(model, PageInputs(rows, query, customer(model), EPOCH)) for _ in range(2)]
     assert pages[0] == pages[1]
 
 
 def test_every_price_is_inside_its_bounds_and_never_above_list(model, rows, query, customer):
-    for item in price_page(model, rows, query, customer(model), epoch=EPOCH).items:
+    for item in price_page(model, PageInputs(rows, query, customer(model), EPOCH)).items:
         assert item.low_minor <= item.price_minor <= item.high_minor
         assert item.price_minor <= item.list_price_minor
         assert item.reasons
@@ -39,9 +39,9 @@ def test_every_price_is_inside_its_bounds_and_never_above_list(model, rows, quer
 
 def test_behaviour_moves_prices_and_new_york_is_told_byte_for_byte(model, rows, query, customer, certain, prices):
     sure = certain(model)
-    eager = price_page(sure, rows, query, customer(model), epoch=EPOCH)
+    eager = price_page(sure, PageInputs(rows, query, customer(model), EPOCH))
     thrifty = price_page(
-        sure, rows, query, customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0}), epoch=EPOCH
+        sure, PageInputs(rows, query, customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0}), EPOCH)
     )
     assert prices(eager) != prices(thrifty)
     assert eager.personalised
@@ -49,8 +49,8 @@ def test_behaviour_moves_prices_and_new_york_is_told_byte_for_byte(model, rows, 
 
 
 def test_who_opts_out_is_priced_as_a_guest_and_told_so(model, rows, query, customer, prices):
-    known = price_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH)
-    guest = price_page(model, rows, query, UserContext(opted_out=True, jurisdiction="US-NY"), epoch=EPOCH)
+    known = price_page(model, PageInputs(rows, query, customer(model, opted_out=True), EPOCH))
+    guest = price_page(model, PageInputs(rows, query, UserContext(opted_out=True, jurisdiction="US-NY"), EPOCH))
     assert prices(known) == prices(guest)
     assert all(item.reasons[0] is Reason.OPTED_OUT and not item.personalised for item in known.items)
     assert known.disclosure is None
@@ -59,7 +59,7 @@ def test_who_opts_out_is_priced_as_a_guest_and_told_so(model, rows, query, custo
 @pytest.mark.parametrize("jurisdiction", [None, "XX", "CN"])
 def test_where_personal_prices_are_not_known_to_be_lawful_they_are_off(model, rows, query, jurisdiction, customer):
     allowed = read_disclosures().rule(jurisdiction, model.policy.day_of(EPOCH)).personalisation
-    page = price_page(model, rows, query, customer(model, jurisdiction=jurisdiction), epoch=EPOCH)
+    page = price_page(model, PageInputs(rows, query, customer(model, jurisdiction=jurisdiction), EPOCH))
     if allowed:
         assert page.disclosure
     else:
@@ -67,31 +67,66 @@ def test_where_personal_prices_are_not_known_to_be_lawful_they_are_off(model, ro
         assert not page.personalised
 
 
-def test_a_promised_price_is_kept(model, rows, query, customer):
-    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+def test_a_locked_price_is_kept(model, rows, query, customer):
+    first = price_page(model, PageInputs(rows, query, customer(model), EPOCH))
     fixed = np.full(len(rows), np.nan)
     fixed[2] = first.items[2].price_minor / 100
     other = customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0})
-    again = price_page(model, rows, query, other, epoch=EPOCH, fixed_price=fixed)
+    again = price_page(model, PageInputs(rows, query, other, EPOCH, locked_price=fixed))
     assert again.items[2].price_minor == first.items[2].price_minor
+
+
+def test_a_page_asked_for_again_is_the_same_page_with_the_same_reasons_and_propensities(model, rows, query, customer):
+    curious = replace(model, policy=replace(model.policy, exploration=0.5))
+    inputs = PageInputs(rows, query, customer(model), EPOCH)
+    first = price_page(curious, inputs)
+    locked = np.array([item.price_minor for item in first.items]) / 100
+    assert price_page(curious, replace(inputs, locked_price=locked)) == first
+    assert price_page(curious, replace(inputs, price_ceiling=locked)) == first
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 1.0])
+def test_every_lock_stands_on_another_page_and_no_price_passes_its_ceiling(model, rows, query, customer, share):
+    rng = np.random.default_rng(7)
+    other = customer(model, behaviour={**BEHAVIOUR, schema.PROMOTION_RESPONSE: 0.0})
+    seen = price_page(model, PageInputs(rows, query, customer(model), EPOCH))
+    prices = np.array([item.price_minor for item in seen.items]) / 100
+    locked = np.where(rng.random(len(rows)) < share, prices, np.nan)
+    ceiling = np.where(np.isnan(locked), prices * 0.97, np.nan)
+    page = price_page(model, PageInputs(rows, query, other, EPOCH, locked_price=locked, price_ceiling=ceiling))
+    for item, lock, most in zip(page.items, locked, ceiling, strict=True):
+        if np.isnan(lock):
+            assert item.price_minor / 100 <= most + 0.005 + 1e-9
+        else:
+            assert item.price_minor == round(lock * 100)
 
 
 def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows, query, prices):
     listed = model.market.list_price[rows]
-    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, fixed_price=listed)
+    page = price_page(model, PageInputs(rows, query, UserContext(), EPOCH, locked_price=listed))
     top = own_corridor(model, rows).high
     assert (np.array(prices(page)) / 100 <= top + 1e-6).all()
     assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
 
 
-def test_a_page_at_list_keeps_promises_and_holds_all_else_inside_the_law(model, rows, query, customer):
-    first = price_page(model, rows, query, customer(model), epoch=EPOCH)
+def test_a_page_at_list_keeps_locks_and_holds_all_else_inside_the_law(model, rows, query, customer):
+    first = price_page(model, PageInputs(rows, query, customer(model), EPOCH))
     fixed = np.full(len(rows), np.nan)
     fixed[2] = first.items[2].price_minor / 100
     market = replace(model.market.rows(rows), msrp=model.market.list_price[rows] * 0.95)
     guest = UserContext(user_id="c1", jurisdiction="DE")
     page = price_page(
-        model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, fixed_personal=True, list_only=True
+        model,
+        PageInputs(
+            rows,
+            query,
+            guest,
+            EPOCH,
+            market=market,
+            locked_price=fixed,
+            locked_personal=np.full(len(rows), True),
+            list_only=True,
+        ),
     )
     assert page.items[2].price_minor == first.items[2].price_minor
     top = own_corridor(model, rows).high
@@ -101,8 +136,10 @@ def test_a_page_at_list_keeps_promises_and_holds_all_else_inside_the_law(model, 
         assert Reason.LOW_CONFIDENCE_LIST in item.reasons
         assert item.price_minor / 100 == pytest.approx(min(market.msrp[place], top[place]), abs=0.011)
     assert [item.item_id for item in page.items if item.personalised] == [page.items[2].item_id]
-    assert page.disclosure, "a promise made from the customer's data is told, whenever it is shown"
-    drivers = explain_page(model, rows, query, guest, epoch=EPOCH, market=market, fixed_price=fixed, list_only=True)
+    assert page.disclosure, "a lock made from the customer's data is disclosed whenever it is shown"
+    drivers = explain_page(
+        model, PageInputs(rows, query, guest, EPOCH, market=market, locked_price=fixed, list_only=True)
+    )
     for item, why in zip(page.items, drivers, strict=True):
         assert why["price_minor"] == pytest.approx(item.price_minor)
         if why["contributions_minor"]:
@@ -120,7 +157,7 @@ def test_a_search_shows_what_is_in_stock_now(model, query):
 
 def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query, customer):
     doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
-    page = price_page(doubtful, rows, query, customer(model), epoch=EPOCH)
+    page = price_page(doubtful, PageInputs(rows, query, customer(model), EPOCH))
     if page.confidence < 1.0:
         assert all(item.price_minor == item.high_minor for item in page.items)  # list, where the corridor reaches it
         assert all(Reason.LOW_CONFIDENCE_LIST in item.reasons for item in page.items)
@@ -130,7 +167,7 @@ def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model,
 
 def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, rows, query, customer):
     curious = replace(model, policy=replace(model.policy, exploration=1.0, confidence=0.0))
-    page = price_page(curious, rows, query, customer(model), epoch=EPOCH)
+    page = price_page(curious, PageInputs(rows, query, customer(model), EPOCH))
     explored = [item for item in page.items if Reason.EXPLORATION in item.reasons]
     assert explored
     assert all(0 < item.propensity <= 1 for item in page.items)
@@ -142,19 +179,19 @@ def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, q
     flat = replace(certain(model, personalise=False), demand=model.demand.without_similarity())
     other = model.encoder.encode(["garden hose"], "query")[0]
     users = [customer(model), customer(model, behaviour=None, history_items=(), history_age_days=()), UserContext()]
-    pages = [price_page(flat, rows, z, user, epoch=EPOCH) for z in (query, other, None) for user in users]
+    pages = [price_page(flat, PageInputs(rows, z, user, EPOCH)) for z in (query, other, None) for user in users]
     assert len({tuple(prices(page)) for page in pages}) == 1
 
 
 def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(model, rows, query, customer, prices):
     f = model.market.list_price[rows] * np.linspace(0.3, 1.3, len(rows))  # below, inside and above the bounds
-    reference = replace(model.reference, f=model.reference.f.copy())
-    reference.f[rows] = f
+    estimates = replace(model.estimates, f=model.estimates.f.copy())
+    estimates.f[rows] = f
     policy = replace(model.policy, margin_weight=0.0, anchor_weight=0.5, exploration=0.0)
-    anchored = replace(model, reference=reference, policy=policy)
+    anchored = replace(model, estimates=estimates, policy=policy)
     other = model.encoder.encode(["garden hose"], "query")[0]
     pages = [
-        price_page(anchored, rows, z, user, epoch=EPOCH)
+        price_page(anchored, PageInputs(rows, z, user, EPOCH))
         for z in (query, other)
         for user in (UserContext(), customer(model))
     ]
@@ -164,15 +201,15 @@ def test_the_anchor_objective_asks_the_allowed_price_nearest_to_f_of_everybody(m
     problem = page_problem(anchored, rows, query, UserContext())
     assert prices(pages[0]) == np.rint(100 * snap(f, problem.menu)).astype(int).tolist()
     steep = replace(model.demand, b_min=40.0)  # nobody would pay more: a price nobody pays costs the objective least
-    assert prices(price_page(replace(anchored, demand=steep), rows, query, UserContext(), epoch=EPOCH)) == prices(
+    assert prices(price_page(replace(anchored, demand=steep), PageInputs(rows, query, UserContext(), EPOCH))) == prices(
         pages[0]
     )
 
 
 def test_an_explanation_adds_up_to_the_price_that_was_served(model, rows, query, customer):
     user = customer(model)
-    page = price_page(model, rows, query, user, epoch=EPOCH)
-    for item, why in zip(page.items, explain_page(model, rows, query, user, epoch=EPOCH), strict=True):
+    page = price_page(model, PageInputs(rows, query, user, EPOCH))
+    for item, why in zip(page.items, explain_page(model, PageInputs(rows, query, user, EPOCH)), strict=True):
         assert why["item_id"] == item.item_id
         assert why["price_minor"] == pytest.approx(item.price_minor, abs=1e-9)
         total = why["base_minor"] + sum(why["contributions_minor"].values())
@@ -180,5 +217,5 @@ def test_an_explanation_adds_up_to_the_price_that_was_served(model, rows, query,
 
 
 def test_an_opt_out_s_explanation_names_no_behaviour(model, rows, query, customer):
-    for why in explain_page(model, rows, query, customer(model, opted_out=True), epoch=EPOCH):
+    for why in explain_page(model, PageInputs(rows, query, customer(model, opted_out=True), EPOCH)):
         assert why["contributions_minor"].get("behaviour", 0.0) == pytest.approx(0.0, abs=1e-9)

@@ -8,7 +8,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
-from fairtag.page.pricing import price_page, retrieve
+from fairtag.page.pricing import PageInputs, price_page, retrieve
 from fairtag.policy.context import UserContext
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
@@ -26,22 +26,24 @@ def test_live_money_that_cannot_be_meant_is_the_catalogue_s(model, rows, query, 
     market = model.market.rows(rows)
     values = getattr(market, name).copy()
     values[0] = broken
-    page = price_page(model, rows, query, customer(model), epoch=EPOCH, market=replace(market, **{name: values}))
-    assert page == price_page(model, rows, query, customer(model), epoch=EPOCH)
+    page = price_page(model, PageInputs(rows, query, customer(model), EPOCH, market=replace(market, **{name: values})))
+    assert page == price_page(model, PageInputs(rows, query, customer(model), EPOCH))
 
 
 @pytest.mark.parametrize("broken", [np.inf, -np.inf, np.nan, -1.0, 0.0, 0.004])
-def test_a_promise_that_is_no_price_is_none(model, rows, query, broken, customer):
+def test_a_lock_that_is_no_price_is_ignored(model, rows, query, broken, customer):
     fixed = np.full(len(rows), np.nan)
     fixed[0] = broken
-    page = price_page(model, rows, query, customer(model), epoch=EPOCH, fixed_price=fixed)
-    assert page == price_page(model, rows, query, customer(model), epoch=EPOCH)
+    page = price_page(model, PageInputs(rows, query, customer(model), EPOCH, locked_price=fixed))
+    assert page == price_page(model, PageInputs(rows, query, customer(model), EPOCH))
 
 
 @pytest.mark.parametrize("broken", [np.inf, -np.inf])
 def test_behaviour_that_is_infinite_prices_as_unknown_behaviour(model, rows, query, broken, customer):
     pages = [
-        price_page(model, rows, query, customer(model, behaviour={**BEHAVIOUR, schema.SPEND_90D: value}), epoch=EPOCH)
+        price_page(
+            model, PageInputs(rows, query, customer(model, behaviour={**BEHAVIOUR, schema.SPEND_90D: value}), EPOCH)
+        )
         for value in (broken, np.nan)
     ]
     assert pages[0] == pages[1]
@@ -52,17 +54,21 @@ def test_an_embedding_that_is_no_number_is_no_query(model, rows, query, broken):
     vector = query.copy()
     vector[0] = broken
     guest = UserContext(user_id="u1", jurisdiction="US-NY")
-    assert price_page(model, rows, vector, guest, epoch=EPOCH) == price_page(model, rows, None, guest, epoch=EPOCH)
+    assert price_page(model, PageInputs(rows, vector, guest, EPOCH)) == price_page(
+        model, PageInputs(rows, None, guest, EPOCH)
+    )
 
 
 def test_the_same_item_twice_on_a_page_has_one_price(model, rows, query, customer):
-    page = price_page(model, rows[[3, 0, 3]], query, customer(model), epoch=EPOCH)
+    page = price_page(model, PageInputs(rows[[3, 0, 3]], query, customer(model), EPOCH))
     assert page.items[0].price_minor == page.items[2].price_minor
     assert page.items[0].reasons == page.items[2].reasons
 
 
 def test_a_page_of_ten_thousand_items_is_priced_inside_its_bounds(model, query, customer):
-    page = price_page(model, np.resize(np.arange(len(model.item_ids)), 10_000), query, customer(model), epoch=EPOCH)
+    page = price_page(
+        model, PageInputs(np.resize(np.arange(len(model.item_ids)), 10_000), query, customer(model), EPOCH)
+    )
     assert len(page.items) == 10_000
     assert all(item.low_minor <= item.price_minor <= item.high_minor for item in page.items)
     assert sum(item.purchase_probability for item in page.items) <= 1.0 + 1e-9
@@ -72,7 +78,7 @@ def test_a_cost_above_list_is_infeasible_and_served_at_list(model, rows, query):
     market = model.market.rows(rows)
     cost = market.unit_cost.copy()
     cost[1] = 2 * market.list_price[1]
-    page = price_page(model, rows, query, UserContext(), epoch=EPOCH, market=replace(market, unit_cost=cost))
+    page = price_page(model, PageInputs(rows, query, UserContext(), EPOCH, market=replace(market, unit_cost=cost)))
     assert Reason.INFEASIBLE in page.items[1].reasons
     assert page.items[1].price_minor == page.items[1].list_price_minor
 
@@ -80,14 +86,14 @@ def test_a_cost_above_list_is_infeasible_and_served_at_list(model, rows, query):
 def test_a_broken_live_price_falls_back_to_the_catalogue(model, rows, query):
     market = model.market.rows(rows)
     broken = replace(market, list_price=np.full(len(rows), np.nan), unit_cost=np.full(len(rows), np.nan))
-    assert price_page(model, rows, query, UserContext(), epoch=EPOCH, market=broken) == price_page(
-        model, rows, query, UserContext(), epoch=EPOCH
+    assert price_page(model, PageInputs(rows, query, UserContext(), EPOCH, market=broken)) == price_page(
+        model, PageInputs(rows, query, UserContext(), EPOCH)
     )
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_pages_of_no_item_and_of_one_are_priced(model, rows, query, count, customer):
-    page = price_page(model, rows[:count], query, customer(model), epoch=EPOCH)
+    page = price_page(model, PageInputs(rows[:count], query, customer(model), EPOCH))
     assert len(page.items) == count
 
 

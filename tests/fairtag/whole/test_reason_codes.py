@@ -9,7 +9,7 @@ from fairtag.base import schema
 from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.pricing import price_page
+from fairtag.page.pricing import PageInputs, price_page
 from fairtag.policy.context import UserContext
 
 EPOCH = 20_620
@@ -30,7 +30,7 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     nothing, dear = np.zeros(ROWS.size), np.full(ROWS.size, 1e3)
 
     def priced(by: PricingModel, user: UserContext, **given: object) -> PricedPage:
-        return price_page(by, ROWS, None, user, epoch=EPOCH, **given)
+        return price_page(by, PageInputs(ROWS, None, user, EPOCH, **given))
 
     posterior = model.demand.posterior
     vague = replace(posterior, factor=30 * posterior.factor, conditional=30 * posterior.conditional)
@@ -43,19 +43,19 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     yield priced(with_policy(model, exploration=1.0), thrifty)
     yield priced(doubtful, thrifty)
     yield priced(with_policy(model, anchor_weight=5.0), thrifty)
-    rival = replace(market, competitor_price=1.1 * model.reference.corridor_low[ROWS])
+    rival = replace(market, competitor_price=1.1 * model.estimates.corridor_low[ROWS])
     yield priced(with_policy(model, competitor_above=0.02, competitor_below=0.02), keen, market=rival)
-    shown = 1.1 * model.reference.corridor_low[ROWS]
+    shown = 1.1 * model.estimates.corridor_low[ROWS]
     yield priced(with_policy(model, max_increase=0.02, max_decrease=0.02), keen, previous_price=shown)
     yield priced(with_policy(model, competitor_above=0.0), keen)
     yield priced(with_policy(model, max_discount=1.0, min_margin=0.5, corridor_ratio=9.0), thrifty)
-    cheap = replace(market, unit_cost=0.4 * 1.1 * model.reference.corridor_low[ROWS])
+    cheap = replace(market, unit_cost=0.4 * 1.1 * model.estimates.corridor_low[ROWS])
     yield priced(with_policy(model, max_discount=1.0, min_margin=0.6), thrifty, market=cheap)
     yield priced(
         with_policy(model, max_discount=1.0), thrifty, market=replace(market, map_price=0.9 * market.list_price)
     )
     yield priced(sure, keen, market=replace(market, unit_cost=2 * market.list_price))
-    scarce = replace(sure, reference=replace(model.reference, shadow=0.2 * model.market.list_price))
+    scarce = replace(sure, estimates=replace(model.estimates, shadow=0.2 * model.market.list_price))
     yield priced(scarce, keen)
     yield priced(sure, keen, market=replace(market, stock=dear, salvage_value=nothing, shelf_life_days=nothing + 1))
 

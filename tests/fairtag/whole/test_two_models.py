@@ -10,8 +10,8 @@ import pytest
 from fairtag.base import schema
 from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.page.day_corridor import own_corridor
-from fairtag.page.pricing import explain_page, price_page
-from fairtag.page.quote_rows import quote_frame, quote_rows
+from fairtag.page.pricing import PageInputs, explain_page, price_page
+from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import read_disclosures
 
@@ -36,7 +36,7 @@ def models(model):
             model,
             policy=policy,
             manifest={**model.manifest, "version": name},
-            reference=replace(model.reference, corridor_low=share * listed),
+            estimates=replace(model.estimates, corridor_low=share * listed),
         )
         for name, share in (("cheap", 0.55), ("dear", 0.8))
     ]
@@ -48,8 +48,10 @@ def log_of(models, rows, corridor):
     for number in range(12):
         model = models[number % 2]
         who = UserContext(user_id=f"u{number}", jurisdiction="US-NY")
-        page = price_page(model, rows, None, who, epoch=EPOCH, corridor=corridor)
-        quotes += quote_rows(page, quote_id=f"q{number}", ts=TS, task="search", user_key=f"k{number}")
+        page = price_page(model, PageInputs(rows, None, who, EPOCH, corridor=corridor))
+        quotes.append(
+            quote_record(page, quote_id=f"q{number}", ts=TS.value // 1_000, task="search", user_key=f"k{number}")
+        )
     return quote_frame(quotes)
 
 
@@ -78,16 +80,16 @@ def test_each_in_its_own_they_break_it_and_the_monitors_say_so(models, rows):
     assert corridor_breaches(log) == {"corridor"}
 
 
-def test_a_promise_from_before_the_corridor_was_fixed_is_held_inside_it(models, rows):
+def test_a_lock_from_before_the_corridor_was_fixed_is_held_inside_it(models, rows):
     cheap, dear = models
     corridor = own_corridor(cheap, rows)
-    promised = dear.market.list_price[rows].copy()
-    page = price_page(dear, rows, None, UserContext(), epoch=EPOCH, corridor=corridor, fixed_price=promised)
+    locked = dear.market.list_price[rows].copy()
+    page = price_page(dear, PageInputs(rows, None, UserContext(), EPOCH, corridor=corridor, locked_price=locked))
     assert [item.price_minor for item in page.items] == np.rint(100 * corridor.high).astype(int).tolist()
 
 
 def test_an_explanation_under_the_corridor_of_the_epoch_adds_up_to_its_price(models, rows):
     corridor = own_corridor(models[0], rows)
-    page = price_page(models[1], rows, None, UserContext(), epoch=EPOCH, corridor=corridor)
-    told = explain_page(models[1], rows, None, UserContext(), epoch=EPOCH, corridor=corridor)
+    page = price_page(models[1], PageInputs(rows, None, UserContext(), EPOCH, corridor=corridor))
+    told = explain_page(models[1], PageInputs(rows, None, UserContext(), EPOCH, corridor=corridor))
     assert [entry["price_minor"] for entry in told] == [item.price_minor for item in page.items]

@@ -9,7 +9,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.types import Status
 from monitoring.__main__ import main
-from monitoring.job_report import read_verdict
+from monitoring.job_report import read_report
 
 DAY = pd.Timestamp("2026-02-09", tz="UTC")
 
@@ -22,7 +22,7 @@ def quotes(shop):
 def judge(shop, frame, tmp_path, *more, name="log"):
     folder = shop.write(frame, name)
     code = main(["quality", *shop.options(folder, tmp_path / "out", *more)[1:]])
-    return code, {check.name: check for check in read_verdict(tmp_path / "out" / "quality.json").checks}
+    return code, {check.name: check for check in read_report(tmp_path / "out" / "quality.json").checks}
 
 
 def test_a_whole_log_passes(shop, quotes, tmp_path):
@@ -108,6 +108,6 @@ def test_prices_explored_less_or_more_than_the_log_says_are_found(shop, quotes, 
 def test_a_shop_that_does_not_explore_is_not_judged_by_its_propensities(shop, quotes, tmp_path):
     _, checks = judge(shop, quotes, tmp_path)
     assert checks["propensity"].status is Status.PASS
-    assert "nothing, or too little, is explored" in checks["propensity"].summary
+    assert "too few prices are explored" in checks["propensity"].summary
     _, checks = judge(shop, quotes.assign(**{schema.PROPENSITY: 0.2}), tmp_path, name="randomised")
     assert checks["propensity"].status is Status.PASS

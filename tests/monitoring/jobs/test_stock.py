@@ -12,7 +12,7 @@ from fairtag.base import schema
 from fairtag.base.tables import Tables, write_tables
 from fairtag.base.types import Status
 from monitoring.__main__ import main
-from monitoring.job_report import read_verdict
+from monitoring.job_report import read_report
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def run(tmp_path, shop):
         END.isoformat(),
     ]
     code = main(["stock", *arguments, "--tables", str(tmp_path / "tables")])
-    return code, {check.name: check for check in read_verdict(tmp_path / "out" / "stock.json").checks}
+    return code, {check.name: check for check in read_report(tmp_path / "out" / "stock.json").checks}
 
 
 def test_enough_stock_of_everything_passes(tmp_path):
@@ -117,7 +117,7 @@ def test_items_without_a_stock_level_warn_and_the_others_are_judged(tmp_path):
 
 def test_the_alarm_of_an_item_is_that_of_the_stock_policy(tmp_path):
     from fairtag.stock.forecast import forecast_demand
-    from fairtag.stock.warnings import WARNING, stock_report
+    from fairtag.stock.replenishment import WARNING, stock_report
 
     shop = tables(np.linspace(5.0, 40.0, 40))
     ids = shop.items[schema.ITEM_ID].to_numpy(dtype=object)

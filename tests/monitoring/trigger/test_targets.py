@@ -9,19 +9,19 @@ import pytest
 
 from fairtag.base.errors import UnavailableError
 from fairtag.base.files import canonical_json, read_json, sha256_text
-from monitoring.trigger.targets import Kubeflow, Local, Request, Started
+from monitoring.trigger.targets import Kubeflow, Local, Run, RunRequest
 from monitoring.trigger.trigger_policy import KubeflowTarget, LocalTarget
 
 
 def request(tmp_path):
-    return Request("retrain-1", "drift says page", {"why": 1}, tmp_path)
+    return RunRequest("retrain-1", "drift is urgent", {"why": 1}, tmp_path)
 
 
 def test_the_local_target_runs_the_command_with_reason_and_evidence(tmp_path):
     script = "import sys, json, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.argv[2] + open(sys.argv[3]).read())"
     command = (sys.executable, "-c", script, str(tmp_path / "ran"), "{run_name}: {reason} ", "{evidence}")
-    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == Started("retrain-1", "accepted")
-    assert (tmp_path / "ran").read_text().startswith("retrain-1: drift says page {")
+    assert Local(LocalTarget(command=command)).start(request(tmp_path)) == Run("retrain-1", "accepted")
+    assert (tmp_path / "ran").read_text().startswith("retrain-1: drift is urgent {")
 
 
 @pytest.mark.parametrize("command", [(sys.executable, "-c", "import sys; sys.exit('no disk')"), ("/no/such/program",)])
@@ -63,12 +63,12 @@ KUBEFLOW = KubeflowTarget(host="http://kfp", pipeline="fairtag", parameters={"re
 
 def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_path):
     client = FakeKubeflow()
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-7")
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Run("run-7")
     submitted = client.submitted[0]
     assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
     assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
-    assert submitted.runtime_config.parameters == {"reason": "drift says page"}
-    assert submitted.description.startswith("drift says page. Checks: none. Evidence sha256:")
+    assert submitted.runtime_config.parameters == {"reason": "drift is urgent"}
+    assert submitted.description.startswith("drift is urgent. Checks: none. Evidence sha256:")
     assert "retrain-1.json" in submitted.description
 
 
@@ -81,7 +81,7 @@ def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_name
 
 def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
     client = FakeKubeflow(runs=[("run-3", "retrain-1")])
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Started("run-3")
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Run("run-3")
     assert not client.submitted
 
 

@@ -17,9 +17,10 @@ from monitoring.trigger.trigger_policy import QuietHours, TriggerPolicy, read_po
     ("changes", "message"),
     [
         ({"cooldown_hours": -1}, "cooldown_hours"),
-        ({"when": {"drift": ["unknown"]}}, "cannot ask for a run"),
-        ({"when": {"drift/weather": ["warn"]}}, "no check is called weather"),
-        ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "no IANA time zone"),
+        ({"when": {"drift": ["unknown"]}}, "cannot call for a run"),
+        ({"when": {"drift": ["page"]}}, "when.drift.0: 'page' is refused; it must be .*'urgent'"),  # its name before
+        ({"when": {"drift/weather": ["warn"]}}, "there is no check weather; docs/operations.md lists all checks$"),
+        ({"quiet_hours": {"start": "22:00", "end": "06:00", "timezone": "Mars"}}, "not an IANA time zone"),
         ({"target": {"kind": "local", "command": []}}, "command"),
         ({"surprise": 1}, "surprise"),
     ],
@@ -33,17 +34,17 @@ def test_policies_that_cannot_be_meant_are_refused_by_name(tmp_path, changes, me
 
 def test_a_check_may_ask_by_itself_and_goes_before_its_job():
     found = [Check(name, Status.WARN, "said") for name in ("unknown_items", "price_level")]
-    verdict = JobReport("drift", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", tuple(found))
+    report = JobReport("drift", "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", tuple(found))
     document = {"schema": "fairtag.trigger-policy/1", "target": {"kind": "local", "command": ["true"]}}
     asks = {
-        "page": {"drift": ["page"]},
-        "one": {"drift": ["page"], "drift/unknown_items": ["warn", "page"]},
-        "all but one": {"drift": ["warn"], "drift/price_level": ["page"]},
+        "urgent": {"drift": ["urgent"]},
+        "one": {"drift": ["urgent"], "drift/unknown_items": ["warn", "urgent"]},
+        "all but one": {"drift": ["warn"], "drift/price_level": ["urgent"]},
     }
     called = {
-        name: TriggerPolicy.model_validate({**document, "when": when}).calls(verdict) for name, when in asks.items()
+        name: TriggerPolicy.model_validate({**document, "when": when}).calls(report) for name, when in asks.items()
     }
-    assert called == {"page": (), "one": ("unknown_items",), "all but one": ("unknown_items",)}
+    assert called == {"urgent": (), "one": ("unknown_items",), "all but one": ("unknown_items",)}
 
 
 def test_quiet_hours_span_midnight_and_follow_the_zone():

@@ -192,18 +192,23 @@ async def test_pages_that_leave_or_fail_hold_no_batch_up(pool) -> None:
 async def test_a_text_is_alone_until_another_page_or_text_is_in_work(pool) -> None:
     encoder = Encoder()
     batcher = MicroBatcher(encoder, pool, largest=8, cache=EmbeddingCache(8))
-    with batcher.page():
-        assert batcher.alone("one")
-        with batcher.page():
-            assert not batcher.alone("one")
-        encoder.door.clear()
-        other = asyncio.create_task(batcher.encode("two"))
-        await until(lambda: len(encoder.batches) == 1)
-        assert not batcher.alone("one")
-        encoder.door.set()
-        await other
-        assert batcher.alone("one")
-        assert not batcher.alone("two"), "known already"
+
+    def alone(text: str | None) -> bool:
+        with batcher.page(text) as answer:
+            return answer
+
+    assert alone("one")
+    assert not alone(None), "a page without a text encodes nothing"
+    with batcher.page("one"):
+        assert not alone("two")
+    encoder.door.clear()
+    other = asyncio.create_task(batcher.encode("two"))
+    await until(lambda: len(encoder.batches) == 1)
+    assert not alone("one")
+    encoder.door.set()
+    await other
+    assert alone("one")
+    assert not alone("two"), "known already"
 
 
 async def test_a_text_encoded_in_its_callers_thread_is_remembered_and_waits_for_a_batch(pool) -> None:

@@ -9,8 +9,7 @@ import pytest
 
 from fairtag.base.errors import ConfigError, QuoteKeyUnknown, QuoteWrongPrice, QuoteWrongUser
 from serving.keys import quote_keys, user_secret
-from serving.page.quotes import QuoteBook
-from serving.protocol.verification import key_settings, verify_quote
+from serving.page.quotes import QuoteBook, key_settings, verify_quote
 from serving.settings import ServingSettings
 
 

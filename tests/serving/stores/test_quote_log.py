@@ -13,8 +13,9 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.tables import coerce
-from serving.stores import journal as spool
-from serving.stores.quote_log import FILES_WAITING, SCHEMA, QuoteLog, to_table
+from fairtag.page.quote_rows import SCHEMA, quote_table
+from serving.stores.journal import Segment
+from serving.stores.quote_log import FILES_WAITING, QuoteLog
 
 
 def record(number: int, items: int = 3) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 
 def test_a_row_is_what_the_contract_says() -> None:
-    frame = coerce(to_table([record(1), record(2, items=1)]).to_pandas(), schema.QUOTES)
+    frame = coerce(quote_table([record(1), record(2, items=1)]).to_pandas(), schema.QUOTES)
     assert list(frame.columns) == list(schema.QUOTES.names)
     assert frame[schema.QUOTE_ID].tolist() == ["q1", "q1", "q1", "q2"]
     assert frame[schema.TS].iat[0] == pd.Timestamp(1_700_000_000_000_001, unit="us", tz="UTC")
@@ -61,13 +62,13 @@ def test_a_row_is_what_the_contract_says() -> None:
 
 
 def test_everything_put_is_there_after_stop(tmp_path: Path) -> None:
-    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
     log.start()
     for number in range(50):
         assert log.put(record(number))
     assert log.stop()
     assert set(read(tmp_path / "log")[schema.QUOTE_ID]) == {f"q{n}" for n in range(50)}
-    assert not list((tmp_path / "spool").iterdir())
+    assert not list((tmp_path / "journal").iterdir())
 
 
 def test_a_file_closes_at_its_size(tmp_path: Path) -> None:
@@ -143,12 +144,12 @@ def test_a_disk_that_stays_full_is_given_up_and_left_to_the_journal(
 
     with monkeypatch.context() as patch:
         patch.setattr(QuoteLog, "_write", refusing)
-        log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+        log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
         log.start()
         log.put(record(1))
         assert log.stop()
     assert read(tmp_path / "log").empty
-    again = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    again = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
     again.start()
     again.stop()
     assert set(read(tmp_path / "log")[schema.QUOTE_ID]) == {"q1"}
@@ -173,13 +174,13 @@ def test_memory_stays_bounded_while_the_disk_refuses(
 
 
 def test_what_a_dead_process_journalled_is_read_back_once(tmp_path: Path) -> None:
-    segment = spool.Segment(tmp_path / "spool" / "quotes-20261122T120000-abc.jsonl")
+    segment = Segment(tmp_path / "journal" / "quotes-20261122T120000-abc.jsonl")
     segment.append(record(1))
     segment.append(record(2))
     segment._file.write(b'{"quote_id": "to')  # killed in the middle of a line
     segment.leave()
     for expected in (2, 0):
-        log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+        log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
         log.start()
         log.stop()
         assert log.counts.recovered_pages == expected
@@ -188,9 +189,9 @@ def test_what_a_dead_process_journalled_is_read_back_once(tmp_path: Path) -> Non
 
 
 def test_the_journal_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
-    segment = spool.Segment(tmp_path / "spool" / "quotes-20261122T120000-abc.jsonl")
+    segment = Segment(tmp_path / "journal" / "quotes-20261122T120000-abc.jsonl")
     segment.append(record(1))
-    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
     log.start()
     log.stop()
     assert log.counts.recovered_pages == 0
@@ -199,8 +200,8 @@ def test_the_journal_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_kept_does_not_stop_the_log(tmp_path: Path) -> None:
-    (tmp_path / "spool").write_text("a file where a folder should be")
-    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool")
+    (tmp_path / "journal").write_text("a file where a folder should be")
+    log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal")
     log.start()
     log.put(record(1))
     assert log.stop()
@@ -218,13 +219,13 @@ def test_pages_reach_the_journal_while_a_file_is_being_written(
         write(log, *arguments)
 
     monkeypatch.setattr(QuoteLog, "_write", slow)
-    log = QuoteLog(str(tmp_path / "log"), spool_dir=tmp_path / "spool", rows=9)
+    log = QuoteLog(str(tmp_path / "log"), journal_dir=tmp_path / "journal", rows=9)
     log.start()
     for number in range(8):
         log.put(record(number))
     assert begun.wait(60)
-    until(lambda: sum(file.read_bytes().count(b"\n") for file in (tmp_path / "spool").iterdir()) == 8)
+    until(lambda: sum(file.read_bytes().count(b"\n") for file in (tmp_path / "journal").iterdir()) == 8)
     opened.set()
     assert log.stop()
     assert log.counts.rows == 24
-    assert not list((tmp_path / "spool").iterdir())
+    assert not list((tmp_path / "journal").iterdir())

@@ -1,0 +1,99 @@
+"""A priced page as the answer that the shop gets, signed, and as the record that the quote log gets."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from fairtag.page.priced_page import PricedPage
+from fairtag.page.quote_rows import quote_record, reason_codes
+from serving.page.page_task import PageResult
+from serving.page.quotes import QuoteBook, rfc3339
+from serving.protocol.payload import PageRequest
+from serving.stores.quote_log import QuoteLog
+
+
+def page_answer(
+    result: PageResult,
+    request: PageRequest,
+    book: QuoteBook,
+    subject: str,
+    now: float,
+    *,
+    user_age: float | None,
+    unknown: list[str],
+) -> dict[str, Any]:
+    """The V1 prediction (:class:`serving.protocol.payload.Page`) of a priced page, signed.
+
+    Args:
+        result: The page.
+        request: What was asked for.
+        book: Signs the quote.
+        subject: Keyed hash of the user, empty for nobody.
+        now: Unix time in seconds.
+        user_age: Age of the customer's features, seconds; None where there are none.
+        unknown: Items asked for that the catalogue lacks.
+    """
+    page = result.page
+    assert page is not None, "a page is priced before it is answered"
+    age = max((a for a in (result.age, user_age) if a is not None and math.isfinite(a)), default=None)
+    quote_id = uuid.uuid4().hex
+    prices = {item.item_id: item.price_minor for item in page.items}
+    quote = book.sign(quote_id, subject, prices, currency=page.currency, model_version=page.model_version, now=now)
+    return {
+        "quote_id": quote_id,
+        "quote": quote,
+        "task": request.task,
+        "issued_at": rfc3339(now),
+        "expires_at": rfc3339(book.expiry(now)),
+        "epoch": page.epoch,
+        "currency": page.currency,
+        "model_version": page.model_version,
+        "personalised": page.personalised,
+        "disclosure": page.disclosure,
+        "feature_age_seconds": None if age is None else round(age, 3),
+        "degraded": result.task.cause,
+        "unknown_items": unknown,
+        "items": [
+            {
+                "item_id": item.item_id,
+                "rank": item.rank,
+                "similarity": item.similarity,
+                "list_price_minor": item.list_price_minor,
+                "price_minor": item.price_minor,
+                "currency": page.currency,
+                "personalised": item.personalised,
+                "reasons": reason_codes(item.reasons),
+                "purchase_probability": item.purchase_probability,
+            }
+            for item in page.items
+        ],
+    }
+
+
+def log_page(
+    log: QuoteLog, page: PricedPage, answer: Mapping[str, Any], request: PageRequest, subject: str, now: float
+) -> None:
+    """Hand an answered page to the quote log.
+
+    Args:
+        log: Takes it without waiting.
+        page: The page.
+        answer: Its answer.
+        request: What was asked for.
+        subject: Keyed hash of the user, empty for nobody.
+        now: Unix time of the request in seconds.
+    """
+    record = quote_record(
+        page,
+        quote_id=answer["quote_id"],
+        ts=int(now * 1_000_000),
+        task=request.task,
+        user_key=subject or None,
+        query=request.query,
+        degraded=answer["degraded"],
+        feature_age_seconds=answer["feature_age_seconds"],
+    )
+    log.put(record)

@@ -1,0 +1,258 @@
+"""One priced page from request to answer. Every protocol calls :meth:`Endpoint.answer`, so that all answer alike.
+
+:meth:`Endpoint._page` is the path:
+
+1. read the customer's features and price locks while the query is encoded;
+2. find the candidates and price them, in one visit to a thread of this process or to a worker process;
+3. lock the prices for the price day;
+4. sign and answer;
+5. log and count, once the answer is on its way.
+
+A page is priced once. It is priced again where the first price was given on wrong terms: another page of the same
+customer locked a price meanwhile, or a worker did not know of a corridor or of a feature that is out of date.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from fairtag.base.errors import RequestError, UnavailableError
+from serving.metrics import Metrics
+from serving.page.batching import MicroBatcher
+from serving.page.core import Core, Rows
+from serving.page.customers import Customer, CustomerReader, lock_key, user_context
+from serving.page.page_answer import log_page, page_answer
+from serving.page.page_task import PageResult, PageTask, find_and_price
+from serving.page.quotes import QuoteBook
+from serving.protocol.payload import SEARCH, PageRequest
+from serving.stores.corridor_store import CorridorStore
+from serving.stores.feature_reads import STALE, ItemFeatureCache, UserFeatureClient
+from serving.stores.price_locks import DOWN, PriceLock, PriceLockStore
+from serving.stores.quote_log import QuoteLog
+from serving.tracing import Stages
+from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
+
+T = TypeVar("T")
+READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
+LOCK_DAYS = 2  # price days for which a lock is kept: past the end of its own; its key names the day
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model and what was built around it; swapped whole, so that a request finishes with the model it began with."""
+
+    core: Core
+    items: ItemFeatureCache
+    batcher: MicroBatcher
+    workers: WorkerPool
+
+
+class Endpoint:
+    """Answers page requests.
+
+    Args:
+        served: The model that serves; assign another to swap it.
+        users: Reads a user's features.
+        book: Signs quotes.
+        log: Takes every quoted page.
+        locks: Prices that stand for a price day.
+        executor: Where this process finds and prices pages.
+        aside: Threads for work that no page may wait behind: explanations, and reads of a store that may hang.
+        metrics: What is counted.
+        stages: What is timed.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        served: ServedModel,
+        *,
+        users: UserFeatureClient,
+        book: QuoteBook,
+        log: QuoteLog | None,
+        locks: PriceLockStore,
+        executor: ThreadPoolExecutor,
+        aside: ThreadPoolExecutor,
+        metrics: Metrics,
+        stages: Stages,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.served = served
+        self.book = book
+        self._customers = CustomerReader(users, locks, stages)
+        self._log = log
+        self._locks = locks
+        self._corridors = CorridorStore(locks)
+        self._executor = executor
+        self._aside = aside
+        self._metrics = metrics
+        self._stages = stages
+        self._clock = clock
+
+    async def answer(
+        self, requests: Sequence[PageRequest], protocol: str, headers: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
+        """The pages (V1 predictions) of some requests, in their order.
+
+        Raises:
+            RequestError: No item of a request is in the catalogue.
+        """
+        with self._stages.request("page", dict(headers or {})):
+            if len(requests) == 1:  # the rule; a task of its own would only cost
+                return [await self._page(requests[0], protocol)]
+            return list(await asyncio.gather(*(self._page(request, protocol) for request in requests)))
+
+    async def explain(self, requests: Sequence[PageRequest]) -> list[dict[str, Any]]:
+        """Why the prices of some pages would be what they are; locks and logs nothing."""
+        return [await self._explanation(request) for request in requests]
+
+    async def _page(self, request: PageRequest, protocol: str) -> dict[str, Any]:
+        started, now, served = time.perf_counter(), self._clock(), self.served
+        core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
+        key = lock_key(core, request, epoch, subject)
+        rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
+        with served.batcher.page(request.query) as alone:
+            # 1. The customer, while the query is encoded. A guest's page that is alone is encoded where it is priced:
+            #    it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
+            reading = None if key is None else asyncio.create_task(self._customers.read(request, key, now))
+            embedding, cached = None, None if request.query is None else False
+            try:
+                if request.query is not None and not (alone and reading is None):
+                    with self._stages.stage("encode"):
+                        embedding, cached = await served.batcher.encode(request.query)
+                customer = Customer(user_context(request)) if reading is None else await reading
+            finally:
+                if reading is not None:
+                    reading.cancel()  # the encoder failed or the client has gone; one that is done stays as it is
+            # 2. Candidates and prices.
+            task = PageTask(
+                request.query, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
+            )
+            result = await self._find_and_price(served, task)
+            if result.page is None:
+                result = await self._price_again(core, await self._look_up(served, result))
+            # 3. Price locks.
+            if key is not None and (standing := await self._lock(core, key, result)) is not None:
+                result = await self._price_again(core, replace(result, task=standing))
+        # 4. The answer.
+        assert result.page is not None, "a page is priced by now"
+        with self._stages.stage("answer"):
+            answer = page_answer(result, request, self.book, subject, now, user_age=customer.age, unknown=unknown)
+        # 5. The log and the counters, once the answer is on its way and before its client can ask again.
+        seconds, loop = time.perf_counter() - started, asyncio.get_running_loop()
+        if self._log is not None:
+            loop.call_soon(log_page, self._log, result.page, answer, request, subject, now)
+        loop.call_soon(self._metrics.observe_page, answer, protocol, seconds, cached)
+        return answer
+
+    async def _explanation(self, request: PageRequest) -> dict[str, Any]:
+        now, served = self._clock(), self.served
+        core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
+        key = lock_key(core, request, epoch, subject)
+        rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
+        embedding = None if request.query is None else (await served.batcher.encode(request.query))[0]
+        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key, now)
+        task = PageTask(
+            request.query, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
+        )
+        result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
+        with self._stages.stage("explain"):
+            items = await self._run(self._aside, core.explain, result.inputs(core))
+        cause = result.task.cause
+        return {"model_version": core.version, "degraded": cause, "unknown_items": unknown, "items": items}
+
+    async def _find_and_price(self, served: ServedModel, task: PageTask) -> PageResult:
+        """Both in one visit to whoever is free; no page where something must be looked up before it is priced."""
+        async with served.workers.turn() as worker:
+            if worker is not None:
+                with contextlib.suppress(WorkerLost):  # then this process does it
+                    return await self._by_worker(served, worker, task)
+            return await self._run(self._executor, self._here, served, task)
+
+    def _here(self, served: ServedModel, task: PageTask) -> PageResult:
+        """A page of this process; blocks."""
+        core, batcher = served.core, served.batcher
+        corridor_of = partial(self._corridors.known, core, epoch=task.epoch)
+        return find_and_price(core, task, served.items, corridor_of, batcher.encode_here, self._stages.stage)
+
+    async def _by_worker(self, served: ServedModel, worker: Link, task: PageTask) -> PageResult:
+        """A worker's page; none where it did not know a corridor or that a feature is too old."""
+        with self._stages.stage("worker"):
+            reply = await served.workers.ask(worker, task)
+        agreed = self._corridors.agree(served.core, reply.rows, task.epoch, reply.corridor)
+        result = self._found(served, task, reply.rows)
+        return replace(result, page=reply.page) if agreed and not len(result.old) else result
+
+    def _found(self, served: ServedModel, task: PageTask, rows: Rows) -> PageResult:
+        """What is known of some rows now."""
+        market, age = served.items.rows(rows)
+        corridor = self._corridors.known(served.core, rows, task.epoch)
+        return PageResult(task, rows, market, age, served.items.too_old(rows), corridor)
+
+    async def _look_up(self, served: ServedModel, result: PageResult) -> PageResult:
+        """Fresh features and the corridors of the price day; where they cannot be had, the cause."""
+        task, rows = result.task, result.rows
+        if len(result.old) and served.items.may_ask():
+            with self._stages.stage("item_features"), contextlib.suppress(Exception):  # the page names the cause
+                reading = self._run(self._aside, served.items.read, result.old)
+                await asyncio.wait_for(reading, READ_THROUGH_SECONDS)
+            result = self._found(served, task, rows)
+        cause = task.cause or (STALE if len(result.old) else None)
+        if (corridor := result.corridor) is None:
+            try:
+                seconds = LOCK_DAYS * served.core.epoch_seconds
+                corridor = await self._corridors.fix(served.core, rows, task.epoch, seconds)
+            except UnavailableError:
+                cause = DOWN
+        return replace(result, task=replace(task, cause=cause), corridor=corridor)
+
+    async def _price_again(self, core: Core, result: PageResult) -> PageResult:
+        return await self._run(self._executor, self._priced, core, result)
+
+    def _priced(self, core: Core, result: PageResult) -> PageResult:
+        with self._stages.stage("price"):
+            return replace(result, page=core.price(result.inputs(core)))
+
+    async def _lock(self, core: Core, key: str, result: PageResult) -> PageTask | None:
+        """Lock a page's prices; None where the page stands, else the task to price it by again."""
+        task, page = result.task, result.page
+        if task.cause == DOWN or page is None:
+            return None
+        seconds = LOCK_DAYS * core.epoch_seconds
+        fresh = [item for item in page.items if item.item_id not in task.locks.prices]
+        try:
+            if task.cause is not None:
+                await self._locks.cap(key, {item.item_id: item.price_minor for item in fresh}, seconds)
+                return None
+            mine = {item.item_id: PriceLock(item.price_minor, item.personalised) for item in fresh}
+            other = await self._locks.lock(key, mine, seconds)
+        except UnavailableError:
+            return replace(task, cause=DOWN) if task.cause is None else None
+        if not other:
+            return None
+        # A page of the same customer came in between, here or in another replica: its prices stand, and so do ours.
+        return replace(task, locks=replace(task.locks, prices={**task.locks.prices, **mine, **other}))
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
+        context = contextvars.copy_context()  # the thread's spans belong to this request's trace
+        return await asyncio.get_running_loop().run_in_executor(executor, context.run, work, *arguments)
+
+
+def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
+    """The rows of the items of a ``price`` request, and the ids that the catalogue lacks.
+
+    Raises:
+        RequestError: None of the items is in the catalogue.
+    """
+    rows, unknown = core.rows_of(request.item_ids or ())
+    if not len(rows):
+        raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
+    return rows[: request.page_size], unknown

@@ -1,0 +1,150 @@
+"""A page to find and price. A thread of the server runs it, or a worker process, with the same function.
+
+:func:`find_and_price` takes a :class:`PageTask` and gives a :class:`PageResult`; both travel between processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from fairtag.page.day_corridor import DayCorridor
+from fairtag.page.priced_page import PageInputs, PricedPage
+from fairtag.policy.context import MarketContext, UserContext
+from serving.page.core import Core, Floats, Rows, Vector
+from serving.stores.price_locks import PriceLocks
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class PageTask:
+    """What is known of a page before an item is looked for.
+
+    Args:
+        query: What was asked, None for a page of given rows.
+        rows: (n,) catalogue rows to price, None to find them by the query.
+        page_size: Rows to find.
+        embedding: (d,) of the query; None without one, or where it is not encoded yet.
+        user: The customer.
+        locks: The customer's price locks.
+        cause: Why all but locked prices are list prices, None when there is no reason.
+        epoch: Price day.
+    """
+
+    query: str | None
+    rows: Rows | None
+    page_size: int
+    embedding: Vector | None
+    user: UserContext
+    locks: PriceLocks
+    cause: str | None
+    epoch: int
+
+
+@dataclass(frozen=True)
+class PageResult:
+    """The candidates of a page, what is known of them, and their prices.
+
+    Args:
+        task: What was asked for, its query encoded.
+        rows: (n,) catalogue rows.
+        market: Money and stock of the rows.
+        age: Age of their oldest feature, seconds; None where there is no feature store.
+        old: Rows whose features are too old to price on.
+        corridor: Corridor of the price day; None where another process may have fixed one that is not known here.
+        page: The priced page; None where features or corridors must be looked up first.
+    """
+
+    task: PageTask
+    rows: Rows
+    market: MarketContext
+    age: float | None
+    old: Rows
+    corridor: DayCorridor | None
+    page: PricedPage | None = None
+
+    def inputs(self, core: Core) -> PageInputs:
+        """What the prices depend on; with a cause, no data of the customer."""
+        task, user, locks = self.task, self.task.user, self.task.locks
+        if task.cause is not None:
+            user = UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
+        inputs = PageInputs(
+            self.rows,
+            task.embedding,
+            user,
+            task.epoch,
+            market=self.market,
+            corridor=self.corridor,
+            list_only=task.cause is not None,
+        )
+        if not locks:
+            return inputs
+        items = [core.item_ids[row] for row in self.rows.tolist()]
+        found = [locks.prices.get(item) for item in items]
+        price = np.array([np.nan if lock is None else lock.price_minor for lock in found])
+        ceiling = np.array([locks.ceilings.get(item, np.nan) for item in items])
+        return replace(
+            inputs,
+            locked_price=price / core.minor_per_unit,
+            locked_personal=np.array([lock is not None and lock.personal for lock in found], dtype=bool),
+            price_ceiling=ceiling / core.minor_per_unit,
+        )
+
+
+class MarketView(Protocol):
+    """The market as a process has read it."""
+
+    @property
+    def stock(self) -> Floats:
+        """(N,) units of every catalogue row, NaN where unknown."""
+        ...
+
+    def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
+        """The market of some rows, and the age in seconds of its oldest feature."""
+        ...
+
+    def too_old(self, rows: Rows) -> Rows:
+        """Those of the rows that may not be priced on as they are."""
+        ...
+
+
+def find_and_price(
+    core: Core,
+    task: PageTask,
+    market: MarketView,
+    corridor_of: Callable[[Rows], DayCorridor | None],
+    encode: Callable[[str], Vector],
+    stage: Stage,
+) -> PageResult:
+    """Encode the query where that is still to be done, find the candidates and price them; blocks.
+
+    Args:
+        core: The model.
+        task: The page.
+        market: Money and stock.
+        corridor_of: The corridors of some rows, None where they are not known.
+        encode: A query's embedding (d,).
+        stage: Times a named stage.
+
+    Returns:
+        The page; without prices where features are too old or a corridor is not known.
+    """
+    if task.query is not None and task.embedding is None:
+        with stage("encode"):
+            task = replace(task, embedding=encode(task.query))
+    rows = task.rows
+    if rows is None:
+        assert task.embedding is not None, "a search has a query"
+        with stage("retrieve"):
+            rows = core.retrieve(task.embedding, task.query or "", task.user, task.page_size, market.stock)
+    now, age = market.rows(rows)
+    result = PageResult(task, rows, now, age, market.too_old(rows), corridor_of(rows))
+    if len(result.old) or result.corridor is None:
+        return result
+    with stage("price"):
+        return replace(result, page=core.price(result.inputs(core)))

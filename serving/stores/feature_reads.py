@@ -1,0 +1,304 @@
+"""Features at request time: a user's under a deadline, items' from a cache that is refreshed behind the requests.
+
+Whatever happens to the store, a caller gets an answer in time: features, or the cause of their absence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fairtag.base import schema
+from fairtag.policy.context import MARKET_COLUMNS, MarketContext
+from serving.settings import FeatureSettings
+from serving.stores.breaker import CircuitBreaker
+
+Rows = NDArray[np.int64]
+
+SLOW = "user_features_slow"
+DOWN = "user_features_down"
+STALE = "item_features_stale"
+
+
+@dataclass(frozen=True)
+class UserFeatures:
+    """What the store knows of a user.
+
+    Args:
+        behaviour: Value by name, of ``schema.USER_PRICING_FEATURES``; those unknown are absent.
+        history_items: Items viewed or bought.
+        history_age_days: Days since each of them.
+        observed_at: Unix time of the observation, None when the store does not say.
+    """
+
+    behaviour: Mapping[str, float]
+    history_items: Sequence[str] = ()
+    history_age_days: Sequence[float] = ()
+    observed_at: float | None = None
+
+
+class FeatureReader(Protocol):
+    """A feature store, read by blocking calls from several threads; any exception means that it did not answer."""
+
+    def user(self, user_id: str) -> UserFeatures | None:
+        """The features of a user, None when the store does not know the user."""
+        ...
+
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
+        """Columns of ``MARKET_COLUMNS`` the store has, aligned with the ids; NaN where it has no value."""
+        ...
+
+
+@dataclass
+class MemoryReader:
+    """Features held in memory: for tests, and for shops that push rather than store."""
+
+    users: dict[str, UserFeatures] = field(default_factory=dict)
+    market: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def user(self, user_id: str) -> UserFeatures | None:
+        """The features of a user, None when unknown."""
+        return self.users.get(user_id)
+
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
+        """Every market column, aligned with the ids."""
+        rows = [self.market.get(item_id, {}) for item_id in item_ids]
+        return {name: np.array([row.get(name, np.nan) for row in rows]) for name in MARKET_COLUMNS}
+
+
+@dataclass(frozen=True)
+class MarketUpdate:
+    """What a store says of some rows: columns of ``MARKET_COLUMNS`` aligned with them, NaN where it has no value."""
+
+    rows: Rows
+    columns: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class UserRead:
+    """The outcome of reading a user: features, or none because the user is unknown, or a cause."""
+
+    features: UserFeatures | None = None
+    cause: str | None = None
+
+
+class UserFeatureClient:
+    """Reads a user's features within a deadline.
+
+    Args:
+        reader: The store, None when there is none: then every user is unknown.
+        settings: Deadline, readers and breaker.
+        breaker: Shared with the reads of items.
+        observe: Told the outcome of each read.
+    """
+
+    def __init__(
+        self,
+        reader: FeatureReader | None,
+        settings: FeatureSettings,
+        breaker: CircuitBreaker,
+        observe: Callable[[str], None] = lambda _outcome: None,
+    ) -> None:
+        self._reader = reader
+        self._deadline = settings.deadline_ms / 1000
+        self._most = settings.readers
+        self._breaker = breaker
+        self._observe = observe
+        self._pool = ThreadPoolExecutor(settings.readers, thread_name_prefix="user-features")
+        self._hanging = 0  # readers whose caller has left; touched by the event loop alone
+
+    async def read(self, user_id: str | None) -> UserRead:
+        """The user's features, or the cause of their absence, within the deadline."""
+        if user_id is None or self._reader is None:
+            return UserRead()
+        if self._hanging >= self._most:  # queueing behind readers that all hang cannot be in time
+            return self._absent(SLOW)
+        if not self._breaker.allow():
+            return self._absent(DOWN)
+        submitted = self._pool.submit(self._reader.user, user_id)
+        try:
+            features = await asyncio.wait_for(asyncio.wrap_future(submitted), self._deadline)
+        except TimeoutError:
+            self._breaker.failure()
+            self._left_behind(submitted)
+            return self._absent(SLOW)
+        except Exception:  # a store's own error, of whatever client library
+            self._breaker.failure()
+            return self._absent(DOWN)
+        self._breaker.success()
+        self._observe("unknown" if features is None else "read")
+        return UserRead(features)
+
+    def close(self) -> None:
+        """Let the readers go; one that hangs is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _left_behind(self, submitted: Future[UserFeatures | None]) -> None:
+        """Count a reader that goes on without its caller until it returns; one still queued was cancelled."""
+        if submitted.cancelled():
+            return
+        self._hanging += 1
+        loop = asyncio.get_running_loop()
+
+        def landed(_done: Future[UserFeatures | None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
+                loop.call_soon_threadsafe(self._returned)
+
+        submitted.add_done_callback(landed)
+
+    def _returned(self) -> None:
+        self._hanging -= 1
+
+    def _absent(self, cause: str) -> UserRead:
+        self._observe(cause)
+        return UserRead(cause=cause)
+
+
+class ItemFeatureCache:
+    """The market's columns for the whole catalogue, each row as old as its last read from the store.
+
+    The catalogue's own values stand in where there is no store, or where the store has no value.
+
+    Args:
+        reader: The store, None when there is none: then the catalogue is the truth and never stale.
+        item_ids: Item of each row.
+        catalogue: The model folder's values.
+        settings: Refresh and staleness.
+        breaker: Shared with the reads of users.
+        observe: Told the outcome of each read.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reader: FeatureReader | None,
+        item_ids: Sequence[str],
+        catalogue: MarketContext,
+        settings: FeatureSettings,
+        breaker: CircuitBreaker,
+        observe: Callable[[str], None] = lambda _outcome: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reader = reader
+        self._ids = item_ids
+        self._settings = settings
+        self._breaker = breaker
+        self._observe = observe
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._columns = {name: np.array(getattr(catalogue, name), dtype=np.float64) for name in MARKET_COLUMNS}
+        self._read_at = np.full(len(item_ids), -np.inf)
+        self._wanted_at = np.full(len(item_ids), -np.inf)
+        self.tell: Callable[[MarketUpdate], None] = lambda _news: None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stock(self) -> NDArray[np.float64]:
+        """Units of every row as last read, NaN where unknown; it changes under the reader's eyes."""
+        return self._columns[schema.STOCK]
+
+    def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
+        """The market of some rows, and the age in seconds of the oldest; None where there is no store."""
+        with self._lock:
+            market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
+            if self._reader is None:
+                return market, None
+            now = self._clock()
+            self._wanted_at[rows] = now
+            return market, float(now - self._read_at[rows].min()) if len(rows) else 0.0
+
+    def too_old(self, rows: Rows) -> Rows:
+        """Those of the rows that may not be priced on as they are."""
+        if self._reader is None:
+            return rows[:0]
+        return rows[self._clock() - self._read_at[rows] > self._settings.stale_seconds]
+
+    def may_ask(self) -> bool:
+        """Whether the store may be asked now; while the breaker is open, one call a period may."""
+        return self._breaker.allow()
+
+    def read(self, rows: Rows) -> None:
+        """Read rows from the store now.
+
+        Raises:
+            Exception: The store did not answer.
+        """
+        if self._reader is None or not len(rows):
+            return
+        started = self._clock()
+        try:
+            columns = self._reader.items([self._ids[row] for row in rows])
+        except Exception:
+            self._breaker.failure()
+            self._observe("failed")
+            raise
+        self._breaker.success()
+        self._observe("read")
+        with self._lock:
+            for name, values in columns.items():
+                known = ~np.isnan(values)
+                self._columns[name][rows[known]] = values[known]
+            self._read_at[rows] = started
+        self.tell(MarketUpdate(rows, columns))
+
+    def known(self) -> MarketUpdate | None:
+        """What has been read so far; None when nothing has been."""
+        with self._lock:
+            rows = np.flatnonzero(np.isfinite(self._read_at))
+            return (
+                MarketUpdate(rows, {name: column[rows] for name, column in self._columns.items()})
+                if len(rows)
+                else None
+            )
+
+    def start(self) -> None:
+        """Read as much as the warm-up allows, then keep reading in the background."""
+        if self._reader is None:
+            return
+        deadline = self._clock() + self._settings.warm_seconds
+        while self._clock() < deadline and len(rows := self._due()):
+            try:
+                self.read(rows)
+            except Exception:  # not there yet: pages say so, and the background goes on trying
+                break
+        self._thread = threading.Thread(target=self._run, name="item-features", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop reading; a read that hangs is not waited for."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            rows = self._due()
+            if not len(rows) or not self.may_ask():
+                pause = min(1.0, self._settings.refresh_seconds / 4)
+                continue
+            started = self._clock()
+            try:
+                self.read(rows)
+            except Exception:  # counted by read; the breaker decides when to try again
+                pause = 0.2
+                continue
+            pause = 9 * (self._clock() - started)  # a tenth of one core at most, the rest is the requests'
+
+    def _due(self) -> Rows:
+        """The rows to read next: those due, the ones asked for last first."""
+        due = np.flatnonzero(self._clock() - self._read_at >= self._settings.refresh_seconds)
+        if len(due) > self._settings.chunk:
+            newest = np.argpartition(-self._wanted_at[due], self._settings.chunk)[: self._settings.chunk]
+            due = due[newest]
+        return due.astype(np.int64)

@@ -1,0 +1,28 @@
+"""All jobs in one run: a quiet day passes, and jobs that run one at a time share their report and metrics."""
+
+from __future__ import annotations
+
+from monitoring.__main__ import main
+from monitoring.job_report import read_report
+
+
+def test_a_quiet_day_passes_every_job(shop, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("maturity_hours: 2\n")
+    quotes, outcomes = shop.log(pages=6_000)
+    more = ("--outcomes", str(outcomes), "--settings", str(settings))
+    out = tmp_path / "out"
+    options = [*shop.fairness(quotes, out, *more)]
+    assert main(["all", *options[1:]]) == 0, [c for j in ("drift", "performance", "fairness", "quality")
+                                              for c in read_report(out / f"{j}.json").failing]  # fmt: skip
+    assert "All quiet" in (out / "report.html").read_text()
+    assert 'fairtag_monitoring_status{job="drift"} 0.0' in (out / "metrics.prom").read_text()
+
+
+def test_one_job_at_a_time_leaves_the_report_and_the_metrics_of_all(shop, tmp_path):
+    quotes, _ = shop.log()
+    main(shop.options(quotes, tmp_path / "out"))
+    main(["quality", *shop.options(quotes, tmp_path / "out")[1:]])
+    assert all(f'id="job-{job}"' in (tmp_path / "out" / "report.html").read_text() for job in ("drift", "quality"))
+    metrics = (tmp_path / "out" / "metrics.prom").read_text()
+    assert all(f'fairtag_monitoring_status{{job="{job}"}}' in metrics for job in ("drift", "quality"))

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from fairtag.policy.context import MARKET_COLUMNS, MarketContext
+from serving.settings import FeatureSettings
+from serving.stores.breaker import CircuitBreaker
+from serving.stores.feature_reads import DOWN, SLOW, ItemFeatureCache, MemoryReader, UserFeatureClient, UserFeatures
+
+ANNA = UserFeatures({"recency_days": 3.0})
+IDS = ["a", "b", "c"]
+PRICES = np.array([10.0, 20.0, 30.0])
+CATALOGUE = MarketContext(*(PRICES + place for place in range(len(MARKET_COLUMNS))))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Store(MemoryReader):
+    """A store that can be slow or down."""
+
+    def __init__(self) -> None:
+        super().__init__(users={"anna": ANNA}, market={"a": {"list_price": 11.0}})
+        self.down = False
+        self.door = threading.Event()
+        self.door.set()
+        self.calls = 0
+
+    def user(self, user_id: str) -> UserFeatures | None:
+        self.calls += 1
+        assert self.door.wait(60)
+        if self.down:
+            raise ConnectionError("refused")
+        return super().user(user_id)
+
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, np.ndarray]:
+        self.calls += 1
+        if self.down:
+            raise ConnectionError("refused")
+        return super().items(item_ids)
+
+
+def client(store: Store | None, **changes: float) -> tuple[UserFeatureClient, CircuitBreaker, Clock]:
+    settings = FeatureSettings(
+        **{"deadline_ms": 50, "breaker_failures": 3, "breaker_seconds": 5, "readers": 2, **changes}
+    )
+    clock = Clock()
+    breaker = CircuitBreaker(settings.breaker_failures, settings.breaker_seconds, clock)
+    return UserFeatureClient(store, settings, breaker), breaker, clock
+
+
+async def test_a_known_user_is_read_and_an_unknown_one_is_no_failure() -> None:
+    users, breaker, _ = client(Store())
+    assert (await users.read("anna")).features == ANNA
+    unknown = await users.read("bert")
+    assert (unknown.features, unknown.cause, breaker.open) == (None, None, False)
+    users.close()
+
+
+async def test_nobody_and_no_store_cost_nothing() -> None:
+    store = Store()
+    users, _, _ = client(store)
+    assert (await users.read(None)).cause is None
+    assert store.calls == 0
+    none, _, _ = client(None)
+    assert (await none.read("anna")).cause is None
+
+
+async def test_a_slow_store_is_not_waited_for() -> None:
+    store = Store()
+    store.door.clear()
+    users, _, _ = client(store)
+    assert (await users.read("anna")).cause == SLOW
+    assert store.calls == 1, "the store was asked, and has still not answered"
+    store.door.set()
+    users.close()
+
+
+async def test_failures_in_a_row_open_the_breaker_and_one_trial_closes_it() -> None:
+    store = Store()
+    store.down = True
+    users, breaker, clock = client(store)
+    for _ in range(3):
+        assert (await users.read("anna")).cause == DOWN
+    assert breaker.open
+    calls = store.calls
+    assert (await users.read("anna")).cause == DOWN
+    assert store.calls == calls  # nobody was asked
+    store.down = False
+    clock.now = 5.1
+    assert (await users.read("anna")).features == ANNA
+    assert not breaker.open
+    users.close()
+
+
+async def test_a_failed_trial_keeps_the_breaker_open_for_another_period() -> None:
+    store = Store()
+    store.down = True
+    users, breaker, clock = client(store)
+    for _ in range(3):
+        await users.read("anna")
+    clock.now = 5.1
+    await users.read("anna")
+    calls = store.calls
+    clock.now = 9.0
+    await users.read("anna")
+    assert store.calls == calls
+    assert breaker.open
+    users.close()
+
+
+async def test_readers_that_hang_are_not_queued_behind() -> None:
+    store = Store()
+    store.door.clear()
+    users, _, _ = client(store, breaker_failures=100)
+    await asyncio.gather(*(users.read("anna") for _ in range(8)))
+    read = asyncio.create_task(users.read("anna"))
+    await asyncio.sleep(0)  # the task runs once: one that waited for anything would not be done
+    assert read.done()
+    assert (await read).cause == SLOW
+    store.door.set()
+    users.close()
+
+
+def cache(store: Store | None, **changes: float) -> tuple[ItemFeatureCache, Clock]:
+    settings = FeatureSettings(**{"refresh_seconds": 60, "stale_seconds": 900, "warm_seconds": 1, **changes})
+    clock = Clock()
+    return ItemFeatureCache(store, IDS, CATALOGUE, settings, CircuitBreaker(3, 5, clock), clock=clock), clock
+
+
+ROWS = np.array([0, 2])
+
+
+def test_without_a_store_the_catalogue_is_the_truth() -> None:
+    items, _ = cache(None)
+    market, age = items.rows(ROWS)
+    assert age is None
+    assert market.list_price.tolist() == [10.0, 30.0]
+    assert not len(items.too_old(ROWS))
+
+
+def test_a_row_that_was_never_read_is_too_old() -> None:
+    items, _ = cache(Store())
+    assert items.too_old(ROWS).tolist() == [0, 2]
+
+
+def test_a_read_row_takes_the_stores_values_and_keeps_the_catalogues_where_it_has_none() -> None:
+    items, clock = cache(Store())
+    items.read(ROWS)
+    clock.now = 7.0
+    market, age = items.rows(ROWS)
+    assert market.list_price.tolist() == [11.0, 30.0]
+    assert market.unit_cost.tolist() == [11.0, 31.0]
+    assert age == 7.0
+
+
+def test_a_row_past_the_bound_is_too_old_again() -> None:
+    items, clock = cache(Store())
+    items.read(ROWS)
+    clock.now = 900.0
+    assert not len(items.too_old(ROWS))
+    clock.now = 900.1
+    assert items.too_old(ROWS).tolist() == [0, 2]
+
+
+def test_a_store_that_is_down_leaves_the_last_values_and_their_age() -> None:
+    store = Store()
+    items, clock = cache(store)
+    items.read(ROWS)
+    store.down = True
+    clock.now = 100.0
+    with pytest.raises(ConnectionError):
+        items.read(ROWS)
+    market, age = items.rows(ROWS)
+    assert market.list_price.tolist() == [11.0, 30.0]
+    assert age == 100.0
+
+
+def test_the_background_reads_what_is_due_with_the_wanted_first() -> None:
+    store = Store()
+    settings = FeatureSettings(refresh_seconds=60, chunk=1)
+    items = ItemFeatureCache(store, IDS, CATALOGUE, settings, CircuitBreaker(3, 5), clock=(clock := Clock()))
+    items.rows(np.array([1]))
+    assert items._due().tolist() == [1]
+    items.read(np.array([1]))
+    assert 1 not in items._due()
+    clock.now = 60.0
+    items.rows(np.array([2]))
+    assert items._due().tolist() == [2]
+
+
+def test_warm_up_reads_everything_and_the_background_keeps_it_fresh() -> None:
+    store = Store()
+    settings = FeatureSettings(refresh_seconds=0.05, warm_seconds=1)
+    items = ItemFeatureCache(store, IDS, CATALOGUE, settings, CircuitBreaker(3, 5))
+    items.start()
+    assert not len(items.too_old(np.arange(3)))
+    store.market["a"]["list_price"] = 99.0
+    end = time.monotonic() + 60
+    while items.rows(ROWS)[0].list_price[0] != 99.0:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    items.stop()
+    assert threading.active_count() < 50
+
+
+def test_a_store_that_comes_up_later_is_found() -> None:
+    store = Store()
+    store.down = True
+    settings = FeatureSettings(refresh_seconds=0.05, warm_seconds=0.2)
+    items = ItemFeatureCache(store, IDS, CATALOGUE, settings, CircuitBreaker(2, 0.05))
+    items.start()
+    assert len(items.too_old(ROWS)) == 2
+    store.down = False
+    end = time.monotonic() + 60
+    while len(items.too_old(ROWS)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    items.stop()
+
+
+def test_the_memory_reader_has_every_market_column() -> None:
+    columns = MemoryReader(market={"a": {"stock": 3.0}}).items(["a", "b"])
+    assert set(columns) == set(MARKET_COLUMNS)
+    assert columns["stock"][0] == 3.0
+    assert np.isnan(columns["stock"][1])
