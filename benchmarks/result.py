@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -69,12 +70,12 @@ class Result:
 
     def show(self, console: Console) -> None:
         """Print the rows as a table and the notes under it."""
-        table = Table(title=f"{self.name}: {self.command}", title_justify="left")
+        table = Table(title=f"{self.name}: {self.command}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("metric", overflow="fold")
         table.add_column("value", justify="right", no_wrap=True)
         table.add_column("interval", no_wrap=True)
-        table.add_column("unit")
-        table.add_column("compared with")
+        table.add_column("unit", max_width=14)
+        table.add_column("compared with", max_width=14)
         for row in self.rows:
             interval = "" if row.low is None and row.high is None else f"{_text(row.low)} to {_text(row.high)}"
             table.add_row(row.metric, _text(row.value), interval, row.unit or "", _text(row.reference))

@@ -1,4 +1,4 @@
-"""The validation step: what keeps the contract goes on, what breaks it is set aside or refused."""
+"""The validation step: rows that keep the contract go on; rows that break it are set aside, or refuse their table."""
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
@@ -14,15 +14,15 @@ def validate(
     metrics: Output[Metrics],
     max_quarantined: float = 0.05,
 ) -> None:
-    """Check the tables against the contract; a refused table ends the run with table, column, rule and examples.
+    """Check the tables against the contract; a refused table ends the run with its column, rule and examples.
 
     Args:
         raw: Folder of tables as they were read.
         tables: Folder of the rows that go on.
-        report: What was found, on one page.
-        details: Folder with the report as JSON, the rows set aside and Great Expectations' own pages.
-        metrics: Rows read and set aside by table.
-        max_quarantined: Share of a table's rows above which broken rows refuse the table.
+        report: Every broken rule with examples, on one page.
+        details: Folder with the report as JSON, the rows that were set aside and Great Expectations' own pages.
+        metrics: Number of rows read and set aside, by table.
+        max_quarantined: Largest share of a table's rows that may break a critical rule; above it the table is refused.
     """
     import os
     from pathlib import Path
@@ -47,7 +47,7 @@ def validate(
     for table in found.tables:
         metrics.log_metric(f"{table.table}_rows", table.rows)
         metrics.log_metric(f"{table.table}_quarantined", table.quarantined)
-        print(f"validate: {table.table} {table.verdict}: {table.accepted:,} of {table.rows:,} rows go on")
+        print(f"validate: {table.table} {table.status}: {table.accepted:,} of {table.rows:,} rows go on")
     found.require_accepted()
     typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
     write_tables(Tables(**typed, metadata=metadata), Path(tables.path))

@@ -33,10 +33,10 @@ REASONS: Mapping[str, str] = {
     Reason.CHANGE_LIMIT: "the largest discount or change allowed",
     Reason.FAIRNESS_CORRIDOR: "kept close to what others pay",
     Reason.PRICE_ENDING: "rounded to the shop's price endings",
-    Reason.LOW_CONFIDENCE_LIST: "list price: not sure that another is better",
+    Reason.LOW_CONFIDENCE_LIST: "the standard price: not sure that another is better",
     Reason.OPTED_OUT: "the customer opted out of personal prices",
     Reason.JURISDICTION_OFF: "personal prices are off in this place",
-    Reason.INFEASIBLE: "list price: no other meets every limit",
+    Reason.INFEASIBLE: "the standard price: no other meets every limit",
     Reason.EXPLORATION: "drawn at random within the limits, to learn",
 }
 

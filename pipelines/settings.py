@@ -7,7 +7,7 @@ use.
 
 >>> RunSettings(data={"items": 500}).data.items
 500
->>> RunSettings(data={"items": 0})
+>>> RunSettings(data={"items": 0})  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
 fairtag.base.errors.ConfigError: data.items: 0 is refused; it must be greater than or equal to 1 (Products of the ...)

@@ -1,4 +1,4 @@
-"""What validation found, as a frozen report, JSON and one HTML page."""
+"""The report of a validation: as an object, as JSON and as one HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.files import write_json, write_text
 from fairtag.base.schema import Severity
 
-Verdict = Literal["pass", "warn", "quarantined", "blocked"]
+TableStatus = Literal["pass", "warn", "quarantined", "blocked"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Finding:
         table: Name of the table.
         column: Name of the column, or several joined by ", ".
         rule: The rule, in words.
-        severity: ``critical`` quarantines or blocks, ``warning`` is only told.
+        severity: ``critical`` sets rows aside or refuses the table; ``warning`` is only reported.
         count: Rows that break the rule; 0 for a rule about the whole table.
-        examples: At most three of those rows: their key and the columns of the rule.
+        examples: At most three of those rows, with their key and the columns of the rule.
     """
 
     table: str
@@ -38,15 +38,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class TableReport:
-    """One table's outcome.
+    """The outcome of one table.
 
     Args:
         table: Name of the table.
         rows: Rows read.
         checks: Rules checked.
-        quarantined: Rows set aside because they break a critical rule.
+        quarantined: Rows that are set aside because they break a critical rule.
         findings: The broken rules.
-        block: Why the whole table is refused, empty when it is not.
+        block: Why the whole table is refused; empty when it is not.
     """
 
     table: str
@@ -62,7 +62,7 @@ class TableReport:
         return 0 if self.block else self.rows - self.quarantined
 
     @property
-    def verdict(self) -> Verdict:
+    def status(self) -> TableStatus:
         """The worst that happened to the table."""
         if self.block:
             return "blocked"
@@ -73,7 +73,7 @@ class TableReport:
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """All tables' outcomes, and the rule by which a table is refused."""
+    """The outcomes of all tables, and the share of broken rows above which a table is refused."""
 
     tables: tuple[TableReport, ...]
     max_quarantined: float
@@ -84,15 +84,15 @@ class ValidationReport:
         return tuple(table for table in self.tables if table.block)
 
     def table(self, name: str) -> TableReport:
-        """The outcome of that table; KeyError when it was not checked."""
+        """The outcome of the table; KeyError when it was not checked."""
         for table in self.tables:
             if table.table == name:
                 return table
         raise KeyError(name)
 
     def as_json(self) -> dict[str, Any]:
-        """The report with each table's verdict and accepted rows spelled out."""
-        tables = [{**asdict(t), "accepted": t.accepted, "verdict": t.verdict} for t in self.tables]
+        """The report as JSON values, with each table's status and number of accepted rows."""
+        tables = [{**asdict(t), "accepted": t.accepted, "status": t.status} for t in self.tables]
         return {"max_quarantined": self.max_quarantined, "blocked": bool(self.blocked), "tables": tables}
 
     def save(self, folder: Path) -> Path:
@@ -106,7 +106,7 @@ class ValidationReport:
         return write_text(folder / "report.html", template.render(report=self))
 
     def require_accepted(self) -> None:
-        """Raise for the first refused table, naming table, column, rule, count and examples.
+        """Raise for the first refused table, with its table, column, rule, count and examples.
 
         Raises:
             MissingDataError: The table is empty or lacks a column.

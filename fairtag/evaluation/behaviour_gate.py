@@ -1,4 +1,4 @@
-"""Does the model behave? Bounds, cost, and nothing but allowed data, tried on real pages."""
+"""Does the model behave? Bounds, response to cost, and opt-outs, tested on held-out pages."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fairtag.page.pricing import PageInputs, price_page
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import MarketContext, UserContext
 
-PAGES = 60  # pages tried: each is solved five times
+PAGES = 60  # pages tested: each is solved five times
 COST_STEP = 1.1  # factor on one item's cost
 
 
-def requests(
+def page_inputs(
     model: PricingModel, pages: Sequence[ShadowPage], vectors: dict[str, NDArray[np.float32]]
 ) -> list[PageInputs]:
-    """The inputs of the first pages, to be varied."""
+    """The inputs of the first held-out pages, to be varied."""
     return [
         PageInputs(
             rows=np.array([model.row_of[item] for item in shadow.logged[schema.ITEM_ID]], dtype=np.int64),
@@ -37,20 +37,24 @@ def requests(
 
 
 def behaviour_gates(model: PricingModel, pages: Sequence[ShadowPage], tried: Sequence[PageInputs]) -> list[GateResult]:
-    """Within bounds; a dearer item is not made cheaper; one who opts out is priced as nobody in particular."""
+    """Prices lie within their bounds, never fall when cost rises, and are a guest's for customers who opt out."""
     return [
-        _none("within_bounds", "no price outside its bounds or above what list allows", _out_of_bounds(model, pages)),
+        _none(
+            "within_bounds",
+            "no price outside its bounds, or above the list price and the markup allowed on it",
+            _out_of_bounds(model, pages),
+        ),
         _none("monotone_in_cost", "no item gets cheaper when its own cost rises", _cheaper_when_dearer(model, tried)),
-        _none("blind_to_the_customer", "who opts out is priced as a guest, to the unit", _opt_out_gaps(model, tried)),
+        _none("opt_out", "a customer who opts out gets exactly a guest's prices", _opt_out_gaps(model, tried)),
     ]
 
 
 def _none(name: str, rule: str, found: tuple[int, int]) -> GateResult:
     breaches, tried = found
     if tried == 0:
-        return GateResult(name, None, rule, "could not tell", note="no page could be tried")
+        return GateResult(name, None, rule, "could not tell", note="no page could be tested")
     status: GateStatus = "pass" if breaches == 0 else "fail"
-    return GateResult(name, float(breaches), rule, status, threshold=0.0, note=f"{tried} prices tried")
+    return GateResult(name, float(breaches), rule, status, threshold=0.0, note=f"{tried} prices tested")
 
 
 def _out_of_bounds(model: PricingModel, pages: Sequence[ShadowPage]) -> tuple[int, int]:
@@ -73,7 +77,7 @@ def _cheaper_when_dearer(model: PricingModel, tried: Sequence[PageInputs]) -> tu
         cost = market.unit_cost.copy()
         cost[place] *= COST_STEP
         after = _solved(model, request, replace(market, unit_cost=cost))[place]
-        broken += bool(after < before - 1e-9)  # NaN, an item that left the menu for its list price, is no fall
+        broken += bool(after < before - 1e-9)  # NaN means that the item fell back to list, which is not a fall in price
     return broken, len(tried)
 
 

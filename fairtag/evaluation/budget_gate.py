@@ -1,4 +1,4 @@
-"""Is the model quick and small enough to serve? Counts processor time, so that a busy machine judges alike."""
+"""Is the model fast and small enough to serve? Counts processor time, which other programs do not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def budget_gates(
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
-    # Processor time: on a busy machine the clock on the wall would judge the neighbours, not the model.
+    # Processor time: on a busy machine, elapsed time would measure the other programs.
     start = time.thread_time()
     work()
     return 1_000 * (time.thread_time() - start)
@@ -46,6 +46,6 @@ def _milliseconds(work: Callable[[], object]) -> float:
 def _below(name: str, what: str, times: Sequence[float], quantile: float, limit: float) -> GateResult:
     rule = f"{what} at most {limit:g} ms of processor time on this machine"
     if not times:
-        return GateResult(name, None, rule, "not applicable", note="the data hold none to time")
+        return GateResult(name, None, rule, "not applicable", note="the data have none to time")
     value = float(np.quantile(times, quantile))
     return GateResult(name, value, rule, "pass" if value <= limit else "fail", threshold=limit)

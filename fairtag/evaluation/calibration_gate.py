@@ -1,4 +1,4 @@
-"""Does predicted demand come true on later pages? Calibration on the hold-out."""
+"""Does predicted demand match what later pages sold? Calibration on the hold-out."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fairtag.training.inputs import demand_inputs
 
 
 def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:
-    """Impressions as this model's demand reads them."""
+    """Impressions as this model's demand model reads them."""
     return demand_inputs(impressions, model.catalogue, model.embeddings, model.encoder, model.price_model, model.policy)
 
 
 def score_demand(model: PricingModel, hold_out: DemandData, fitted: DemandData) -> Calibration:
-    """Calibrate on the hold-out, with baselines from the part that was fitted on."""
+    """Calibrate on the hold-out, with baselines from the part that the model was fitted on."""
     return calibrate(model.demand, hold_out, fitted)
 
 
-def demand_gate(found: Calibration, limits: EvaluationLimits) -> GateResult:
-    """The calibration slope is near one."""
+def calibration_gate(found: Calibration, limits: EvaluationLimits) -> GateResult:
+    """The calibration slope is close to one."""
     low, high = limits.calibration
     outer_low, outer_high = limits.calibration_outer
     slope = found.slope
@@ -46,7 +46,7 @@ def demand_gate(found: Calibration, limits: EvaluationLimits) -> GateResult:
     )
 
 
-def figures(found: Calibration) -> dict[str, Any]:
+def calibration_figures(found: Calibration) -> dict[str, Any]:
     """Figures for the report."""
     return {
         "calibration_slope": found.slope.value,
@@ -59,6 +59,6 @@ def figures(found: Calibration) -> dict[str, Any]:
     }
 
 
-def bins(found: Calibration) -> list[dict[str, float]]:
-    """Reliability bins for a picture."""
+def reliability_bins(found: Calibration) -> list[dict[str, float]]:
+    """Predicted and observed purchase rates by bin, for a chart."""
     return [{"predicted": row.predicted, "observed": row.observed, "n": row.rows} for row in found.bins]

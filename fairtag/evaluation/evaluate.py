@@ -1,4 +1,7 @@
-"""The evaluation as a table of contents: score both models on one hold-out, run the gates, make the decision."""
+"""The evaluation as a table of contents: score both models on one hold-out, run the gates, make the decision.
+
+decision = evaluate(challenger, champion, tables, training_set)
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,30 @@ from fairtag.base.tables import Tables
 from fairtag.data.splits import time_split
 from fairtag.demand.calibration import Calibration
 from fairtag.demand.demand_data import DemandData
-from fairtag.evaluation import calibration_gate as demand_part
-from fairtag.evaluation.behaviour_gate import behaviour_gates, requests
+from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
+from fairtag.evaluation.calibration_gate import (
+    calibration_figures,
+    calibration_gate,
+    inputs_of,
+    reliability_bins,
+    score_demand,
+)
 from fairtag.evaluation.fairness_gate import (
-    audit_shadow,
-    crossed_quotes,
+    audit_quotes,
+    cross_quotes,
     gap_gate,
+    guarantees_gate,
     price_by_group,
-    promises_gate,
     proxy_figures,
 )
-from fairtag.evaluation.held_out_demand import Judgement, Trial, fit_judges, judge, make_trial
+from fairtag.evaluation.held_out_demand import (
+    HeldOutDemand,
+    HeldOutPages,
+    fit_held_out_models,
+    predict_demand,
+    read_pages,
+)
 from fairtag.evaluation.index_gate import index_figures
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates, score_prices
@@ -39,17 +54,15 @@ from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
 from fairtag.training.inputs import fit_part
 
-__all__ = ["EvaluationLimits", "evaluate"]
-
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
 
-PRICE_MENU = "price_menu"  # metadata: the levels of list price that logged prices were drawn from
+PRICE_MENU = "price_menu"  # in the metadata: shares of the list price that logged prices were drawn from
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One model on the hold-out."""
+class ModelScores:
+    """One model's scores on the hold-out, and the pages that it priced."""
 
     model: PricingModel
     relevance: Relevance
@@ -58,26 +71,26 @@ class Scored:
     pages: list[ShadowPage]
     vectors: dict[str, NDArray[np.float32]]
 
-    def policy(self, name: str, trial: Trial) -> PolicyPrices:
-        """The model's prices on the trial's impressions."""
+    def policy(self, name: str, pages: HeldOutPages) -> PolicyPrices:
+        """The model's prices for held-out impressions."""
         priced = {
             (shadow.page_id, item.item_id): (item.price_minor, item.low_minor)
             for shadow in self.pages
             for item in shadow.page.items
         }
-        keys = zip(trial.rows[schema.PAGE_ID], trial.rows[schema.ITEM_ID], strict=True)
+        keys = zip(pages.rows[schema.PAGE_ID], pages.rows[schema.ITEM_ID], strict=True)
         money = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64)
         money /= self.model.policy.limits.minor_per_unit
         return PolicyPrices(name, money[:, 0], money[:, 1])
 
     def figures(self) -> dict[str, Any]:
-        """What the report shows of it."""
+        """Figures for the report."""
         return {
             "version": self.model.version,
             "relevance": self.relevance.figures(),
             "search_index": index_figures(self.model, self.vectors),
             "price": self.prices.figures(),
-            "demand": demand_part.figures(self.calibration),
+            "demand": calibration_figures(self.calibration),
         }
 
 
@@ -92,23 +105,23 @@ def evaluate(
     quotes_out: Callable[[pd.DataFrame], object] | None = None,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """Score the challenger, and the champion where there is one, on the same hold-out.
+    """Score the challenger, and the champion if there is one, on the same hold-out.
 
     Args:
-        challenger: Model folder on trial.
-        champion: Model folder in force, None when there is none.
+        challenger: Model folder that may replace the champion.
+        champion: Model folder in force; None when there is none.
         tables: The shop.
         training_set: Impressions with their features, hold-out included.
         seed: Seed of every draw.
-        limits: Thresholds.
-        quotes_out: Given the challenger's shadow quotes, whose user_key holds the user id: hash it before it is kept.
-        progress: Told what is being done.
+        limits: Thresholds; the defaults when None.
+        quotes_out: Called with the challenger's shadow quotes, whose user_key is the raw user id.
+        progress: Called with a line for each part.
 
     Returns:
         The decision document.
 
     Raises:
-        ModelFolderError: A model folder is missing, was altered, or is a champion of another version of this code.
+        ModelFolderError: A model folder is missing or was altered, or another version of this code made the champion.
         DecisionError: No item of the hold-out is in both catalogues.
     """
     limits = limits or EvaluationLimits()
@@ -118,24 +131,24 @@ def evaluate(
     sample = sample_pages(hold_out, limits.pages, seed)
     scored = _score(new, tables, training_set, hold_out, sample, progress)
     rival = _score(old, tables, training_set, hold_out, sample, progress) if old else None
-    progress("fit independent judges on the hold-out")
-    judgement = _judgement(scored, hold_out, sample, seed)
-    prices = scored.policy("challenger", judgement.trial) if judgement else None
-    rival_prices = rival.policy("champion", judgement.trial) if judgement and rival else None
+    progress("fit held-out demand models")
+    demand = _held_out_demand(scored, hold_out, sample, seed)
+    prices = scored.policy("challenger", demand.pages) if demand else None
+    rival_prices = rival.policy("champion", demand.pages) if demand and rival else None
     quotes = shadow_quotes(scored.pages, with_users=True)
     if quotes_out:
         quotes_out(quotes)
-    progress("audit shadow prices and try the model's behaviour")
-    crossed = crossed_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
-    report = audit_shadow(crossed, tables.audit_groups, seed)
-    tried = requests(new, scored.pages, scored.vectors)
+    progress("audit shadow prices and test the model's behaviour")
+    crossed = cross_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
+    report = audit_quotes(crossed, tables.audit_groups, seed)
+    tried = page_inputs(new, scored.pages, scored.vectors)
     menu = _menu(tables)
     gates: list[GateResult] = [
         relevance_gate(scored.relevance, rival.relevance if rival else None, limits.relevance_margin, seed),
         *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed),
-        demand_part.demand_gate(scored.calibration, limits),
-        *value_gates(judgement, prices, rival_prices, menu, limits, seed),
-        promises_gate([quotes, crossed], new.policy.limits),
+        calibration_gate(scored.calibration, limits),
+        *value_gates(demand, prices, rival_prices, menu, limits, seed),
+        guarantees_gate([quotes, crossed], new.policy.limits),
         gap_gate(report),
         *behaviour_gates(new, scored.pages, tried),
         *budget_gates(new, tried, list(scored.vectors), limits),
@@ -146,15 +159,15 @@ def evaluate(
         "provenance": tables.metadata.get("provenance", {}),
         "challenger": {
             **scored.figures(),
-            **_offers(judgement, prices),
+            **_offers(demand, prices),
             "groups_told_by_pricing_features_auc": proxy_figures(hold_out, tables.audit_groups, seed),
         },
-        "champion": {**rival.figures(), **_offers(judgement, rival_prices)} if rival else None,
+        "champion": {**rival.figures(), **_offers(demand, rival_prices)} if rival else None,
         "charts": {
-            "calibration": demand_part.bins(scored.calibration),
+            "calibration": reliability_bins(scored.calibration),
             "price_scatter": scored.prices.scatter(),
             "price_by_group": price_by_group(crossed, tables.audit_groups, report),
-            "uplift": _uplift(judgement, prices, rival_prices, seed),
+            "uplift": _uplift(demand, prices, rival_prices, seed),
         },
     }
     return make_decision(
@@ -167,25 +180,30 @@ def evaluate(
 
 
 def _champion(path: Path) -> PricingModel:
-    """The model in force; one that cannot be read is never taken for none, which would let any challenger in."""
+    """The model in force. One that cannot be read is an error: as if there were none, any challenger would pass."""
     try:
         model = load_pricing_model(path)
-        _ = model.search  # opened late elsewhere: what an older version of this code did not write must show here
+        _ = (
+            model.search
+        )  # elsewhere it is opened late: files that an older version of this code did not write must fail here
     except ModelFolderError as error:
         raise ModelFolderError(
-            f"the champion cannot be read, so nothing can be held against it ({error}); to judge the next model by its "
-            "own gates alone, take the alias champion from that version in the registry"
+            f"the champion cannot be read, so nothing can be compared with it ({error}); to evaluate the next model "
+            "without a champion, take the alias champion from that version in the registry"
         ) from error
     return model
 
 
 def _hold_out(training_set: pd.DataFrame, models: list[PricingModel]) -> pd.DataFrame:
-    """Impressions after the cut whose item every model knows."""
+    """Held-out impressions whose item is in every model's catalogue."""
     late = training_set[time_split(training_set).part(training_set[schema.TS], "hold_out")]
     for model in models:
         late = late[late[schema.ITEM_ID].isin(model.row_of)]
     if late.empty:
-        raise DecisionError("no held-out impression shows an item of the model's catalogue; nothing can be judged")
+        raise DecisionError(
+            "no held-out impression shows an item that is in every model's catalogue, so nothing can be evaluated; "
+            "train on the tables that the hold-out comes from"
+        )
     return late
 
 
@@ -196,39 +214,41 @@ def _score(
     hold_out: pd.DataFrame,
     sample: pd.DataFrame,
     progress: Progress,
-) -> Scored:
+) -> ModelScores:
     progress(f"score model {model.version} on {sample[schema.PAGE_ID].nunique():,} hold-out pages")
-    fitted: DemandData = demand_part.inputs_of(model, fit_part(training_set))
+    fitted: DemandData = inputs_of(model, fit_part(training_set))
     vectors = query_vectors(model, sample)
-    return Scored(
+    return ModelScores(
         model=model,
         relevance=score_relevance(model, tables.judgements),
         prices=score_prices(model),
-        calibration=demand_part.score_demand(model, demand_part.inputs_of(model, hold_out), fitted),
+        calibration=score_demand(model, inputs_of(model, hold_out), fitted),
         pages=list(shadow_pages(model, sample, vectors)),
         vectors=vectors,
     )
 
 
-def _judgement(scored: Scored, hold_out: pd.DataFrame, sample: pd.DataFrame, seed: int) -> Judgement | None:
-    judges = fit_judges(scored.model, hold_out)
-    if judges is None:
+def _held_out_demand(
+    scored: ModelScores, hold_out: pd.DataFrame, sample: pd.DataFrame, seed: int
+) -> HeldOutDemand | None:
+    models = fit_held_out_models(scored.model, hold_out)
+    if models is None:
         return None
-    return judge(make_trial(scored.model, sample, scored.vectors), judges, seed)
+    return predict_demand(read_pages(scored.model, sample, scored.vectors), models, seed)
 
 
 def _uplift(
-    judgement: Judgement | None, challenger: PolicyPrices | None, champion: PolicyPrices | None, seed: int
+    demand: HeldOutDemand | None, challenger: PolicyPrices | None, champion: PolicyPrices | None, seed: int
 ) -> list[dict[str, Any]]:
-    if judgement is None or challenger is None:
+    if demand is None or challenger is None:
         return []
-    logged = judgement.trial.rows[schema.PRICE].to_numpy(dtype=np.float64)
+    logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
     policies = [challenger, *([champion] if champion else []), PolicyPrices("prices as logged", logged, logged)]
-    return uplift_figures(judgement, policies, seed)
+    return uplift_figures(demand, policies, seed)
 
 
-def _offers(judgement: Judgement | None, prices: PolicyPrices | None) -> dict[str, Any]:
-    return {"offers": offer_figures(judgement.trial, prices)} if judgement and prices else {}
+def _offers(demand: HeldOutDemand | None, prices: PolicyPrices | None) -> dict[str, Any]:
+    return {"offers": offer_figures(demand.pages, prices)} if demand and prices else {}
 
 
 def _menu(tables: Tables) -> Floats | None:

@@ -1,8 +1,16 @@
-"""A test on live customers: who sees what, when it may stop, what stops it at once.
+"""A live A/B test: who sees which arm, when it may stop, and what stops it at once.
 
-Customers are assigned by hash, so nothing needs to be stored and any service computes the same arm. Metrics are read
-as often as one likes (:mod:`fairtag.fairness.sequential`). A wrong split between the arms is looked for
-first, because it poisons every other figure (Fabijan et al., KDD 2019).
+Customers are assigned by hash, so that nothing is stored and every service computes the same arm. Metrics may be read
+at any time (:mod:`fairtag.fairness.sequential`). A wrong split between the arms is checked first, because it
+invalidates every other figure (Fabijan et al., KDD 2019).
+
+>>> test = Experiment("prices-1", {"control": 0.5, "treatment": 0.5})
+>>> test.arm("customer 17") == test.arm("customer 17")
+True
+>>> arms = {"control": {"profit": sums([1.0, 1.2] * 500)}, "treatment": {"profit": sums([1.5, 1.7] * 500)}}
+>>> reading = read_experiment(test, [Metric("profit", scale=0.1)], arms)
+>>> reading.advice.value, reading.why
+('ship', 'profit surely rose and every guardrail holds')
 """
 
 from __future__ import annotations
@@ -21,12 +29,12 @@ from fairtag.base.errors import ConfigError, DataError
 from fairtag.fairness import sequential
 from fairtag.page.exploration import uniform
 
-RATIO_ALPHA = 0.001  # a wrong split is a broken experiment, not a finding: alarm late rather than often
-PRIOR_ROWS = 1_000.0  # strength of the prior around the planned split; it says how soon small deviations count
+RATIO_ALPHA = 0.001  # a wrong split means a broken experiment, not a finding: report it late rather than falsely
+PRIOR_ROWS = 1_000.0  # strength of the prior around the planned split: how soon small deviations count
 
 
 class Advice(StrEnum):
-    """What a look says to do."""
+    """What to do after a look."""
 
     CONTINUE = "continue"
     SHIP = "ship"
@@ -47,10 +55,12 @@ class Experiment:
     arms: Mapping[str, float]
 
     def __post_init__(self) -> None:
-        """Refuse shares that are none."""
+        """Check the shares."""
         shares = list(self.arms.values())
         if len(shares) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-            raise ConfigError(f"{self.name}: arms {dict(self.arms)} need two or more shares above 0 that sum to 1")
+            raise ConfigError(
+                f"{self.name}: arms {dict(self.arms)} are refused; give two or more shares above 0 that sum to 1"
+            )
 
     def arm(self, unit: str) -> str:
         """The arm of a customer: the same always and everywhere."""
@@ -61,7 +71,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Sums:
-    """A metric of one arm as sums over customers; adding two is merging them.
+    """Sums of a metric over the customers of one arm; adding two merges them.
 
     Args:
         n: Customers.
@@ -78,7 +88,7 @@ class Sums:
 
     @property
     def mean(self) -> float:
-        """Mean a customer; NaN without customers."""
+        """Mean per customer; NaN without customers."""
         return self.total / self.n if self.n else math.nan
 
     @property
@@ -88,7 +98,7 @@ class Sums:
 
 
 def sums(values: ArrayLike) -> Sums:
-    """One number a customer, the customer being what was assigned.
+    """Sums of one number for each assigned customer.
 
     Raises:
         DataError: A value is not finite.
@@ -100,7 +110,7 @@ def sums(values: ArrayLike) -> Sums:
 
 
 def effect(control: Sums, treatment: Sums) -> tuple[float, float]:
-    """Difference of means, treatment less control, and its standard error (Welch)."""
+    """Difference of means, treatment minus control, and its standard error (Welch)."""
     error = control.variance / max(control.n, 1) + treatment.variance / max(treatment.n, 1)
     return treatment.mean - control.mean, math.sqrt(error)
 
@@ -125,7 +135,7 @@ def split_check(counts: Mapping[str, int], experiment: Experiment, alpha: float 
     """Check the sample ratio, at any look.
 
     Raises:
-        DataError: Counts of an arm that the experiment does not have, or negative ones.
+        DataError: A count is negative, or of an arm that the experiment does not have.
     """
     if set(counts) - set(experiment.arms) or any(count < 0 for count in counts.values()):
         raise DataError(f"{experiment.name}: counts {dict(counts)} do not fit the arms {list(experiment.arms)}")
@@ -145,11 +155,11 @@ def _log_beta(alpha: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """What is watched, and what it may not lose.
+    """A metric of an experiment, and what it may lose.
 
     Args:
         name: Name.
-        scale: Size of effect the sequential test is built for, in the metric's unit; fixed in advance.
+        scale: Size of effect that the sequential test is built for, in the metric's unit; fixed in advance.
         margin: A guardrail's largest tolerated loss, in the metric's unit; None for the metric that decides.
         higher_is_better: Direction.
     """
@@ -191,12 +201,12 @@ def read_experiment(
         experiment: The experiment; its first arm is the control.
         metrics: The first decides, the others are guardrails with a margin.
         arms: Sums by arm and metric, over all customers so far.
-        states: States of the look before.
+        states: States after the previous look.
         confidence: Level of every confidence sequence, over all looks.
 
     Returns:
         BROKEN on a wrong split; STOP when a guardrail surely lost more than its margin, or the deciding metric surely
-        fell; SHIP when it surely rose and no guardrail may have lost its margin; else CONTINUE.
+        fell; SHIP when it surely rose and no guardrail can have lost its margin; otherwise CONTINUE.
 
     Raises:
         DataError: An arm or metric is absent.
@@ -245,7 +255,7 @@ def _two(
 ) -> tuple[Mapping[str, Sums], Mapping[str, Sums]]:
     if len(experiment.arms) != 2 or not metrics or any(guard.margin is None for guard in metrics[1:]):
         raise ConfigError(
-            f"{experiment.name}: a reading needs two arms, a metric that decides, and a margin a guardrail"
+            f"{experiment.name}: a reading needs two arms, a metric that decides, and a margin for each guardrail"
         )
     for name in experiment.arms:
         missing = [metric.name for metric in metrics if metric.name not in arms.get(name, {})]

@@ -1,7 +1,7 @@
-"""Are the challenger's prices fair before anyone has paid one? Promises and group gaps on shadow quotes.
+"""Are the challenger's prices fair, before anyone has paid one? Guarantees and group gaps on shadow quotes.
 
-The audit table is read here as the fairness monitor reads it: what leaves is a gate and means by group of enough
-customers.
+The audit table is read as the fairness monitor reads it: only a gate result and the means of large groups leave this
+module.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from fairtag.policy.guardrails import GuardrailLimits
 Z = 1.96  # of a two-sided 95 % interval
 
 
-def promises_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> GateResult:
-    """Corridor, list, floor, ceiling, disclosure, opt-out and stickiness hold on every shadow quote of each log."""
-    rule = "no quote outside corridor, list, floor or ceiling, undisclosed, or unlike its earlier quote"
+def guarantees_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> GateResult:
+    """Corridor, list, floor, ceiling, disclosure, opt-out and price locks hold for every shadow quote of each log."""
+    rule = "no quote outside its corridor, list, floor or ceiling, without its disclosure, or unlike an earlier quote"
     if all(log.empty for log in logs):
-        return GateResult("price_promises", None, rule, "could not tell", note="no hold-out page could be priced")
+        return GateResult("price_guarantees", None, rule, "could not tell", note="no hold-out page could be priced")
     table = read_disclosures()
     rho, markup = limits.corridor_ratio, limits.markup
     checked = [check_invariants(log, rho=rho, markup=markup, disclosures=table) for log in logs]
@@ -46,21 +46,21 @@ def promises_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> Gate
     note = "; ".join(f"{entry.rule}: {entry.count}, such as {entry.examples[0]}" for entry in broken)
     status: GateStatus = "fail" if broken else "pass"
     return GateResult(
-        "price_promises", float(count), rule, status, threshold=0.0, note=note or f"{prices} prices checked"
+        "price_guarantees", float(count), rule, status, threshold=0.0, note=note or f"{prices} prices checked"
     )
 
 
-def crossed_quotes(
+def cross_quotes(
     model: PricingModel,
     hold_out: pd.DataFrame,
     vectors: Mapping[str, NDArray[np.float32]],
     limits: EvaluationLimits,
     seed: int,
 ) -> pd.DataFrame:
-    """The same pages priced for many customers: each item and epoch then holds every group.
+    """Price a few pages for many customers, so that each item and price day has quotes of every group.
 
-    A hold-out page is seen by one customer, and its prices cannot be compared with anyone's. Here each of a few pages
-    is priced, in an epoch of its own, for every customer of a sample as they were at their last hold-out page.
+    A held-out page was seen by one customer, and its prices cannot be compared with anybody's. Here each of a few pages
+    is priced, on a price day of its own, for every customer of a sample as they were at their last held-out page.
     """
     known = hold_out[hold_out[schema.ITEM_ID].isin(model.row_of)]
     pages = sample_pages(known, limits.audit_pages, seed)
@@ -91,46 +91,46 @@ def crossed_quotes(
     return quote_frame(records)
 
 
-def audit_shadow(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:
-    """Audit shadow quotes whose user_key is the user id; None where there is no audit table."""
+def audit_quotes(quotes: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> AuditReport | None:
+    """Audit shadow quotes whose user_key is the user id; None without an audit table."""
     if groups is None or groups.empty:
         return None
     return audit(quotes, groups.rename(columns={schema.USER_ID: schema.USER_KEY}), seed=seed)
 
 
 def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> GateResult:
-    """No audited group pays so much more, or is offered so much less, that someone would be woken."""
+    """No audited group pays so much more, or gets discounts so much less often, that a monitor would call it urgent."""
     limits = limits or AuditLimits()
     rule = (
         f"no audited group with a price gap surely beyond {limits.urgent:.0%}, "
         f"or surely fewer than {limits.access:.0%} of the others' offers below list"
     )
     if report is None:
-        return GateResult("price_gaps", None, rule, "not applicable", note="the data hold no audit groups")
+        return GateResult("price_gaps", None, rule, "not applicable", note="the data have no audit groups")
     told = [finding for finding in report.findings if finding.status is not Status.UNKNOWN]
     if not told:
         return GateResult("price_gaps", None, rule, "could not tell", note="no group has enough priced impressions")
     worst = max(told, key=lambda finding: abs(finding.gap))
-    paged = [finding for finding in told if finding.status is Status.URGENT]
+    urgent = [finding for finding in told if finding.status is Status.URGENT]
     silent = len(report.findings) - len(told)
-    note = "; ".join(f"{finding.attribute} {finding.group}: {finding.why}" for finding in paged)
+    note = "; ".join(f"{finding.attribute} {finding.group}: {finding.why}" for finding in urgent)
     note = note or f"largest gap: {worst.attribute} {worst.group}"
     return GateResult(
         "price_gaps",
         float(worst.gap),
         rule,
-        "fail" if paged else "pass",
+        "fail" if urgent else "pass",
         threshold=limits.urgent,
         low=_finite(worst.low),
         high=_finite(worst.high),
-        note=f"{note}; {len(told)} groups judged" + (f", {silent} without a sure answer" if silent else ""),
+        note=f"{note}; {len(told)} groups compared" + (f", {silent} without a sure answer" if silent else ""),
     )
 
 
 def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> dict[str, float]:
-    """How well the pricing features give away each group (AUC, 0.5 is not at all); groups too small are left out.
+    """How well the pricing features predict each group (AUC; 0.5 is not at all); small groups are left out.
 
-    A figure and no gate: a proxy harms through prices, and the gap gate judges those.
+    This is a figure, not a gate: a proxy does harm through prices, which the gap gate compares.
     """
     if groups is None or groups.empty:
         return {}
@@ -143,7 +143,7 @@ def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int
 def price_by_group(
     quotes: pd.DataFrame, groups: pd.DataFrame | None, report: AuditReport | None, limits: AuditLimits | None = None
 ) -> list[dict[str, Any]]:
-    """Mean price over list by group large enough to be shown, for a picture: those without a sure answer too."""
+    """Mean price over list of each group large enough to be shown, for a chart; undecided groups too."""
     if groups is None or report is None:
         return []
     limits = limits or AuditLimits()

@@ -1,6 +1,6 @@
-"""Demand models that judge a policy they did not make: fitted on the hold-out, each scoring the other half.
+"""Held-out demand models: fitted on one half of the hold-out, each scores prices on the other half.
 
-Knows pages and prices; nothing of the challenger's own demand model, which never scores itself.
+The challenger's own demand model never scores the challenger's prices.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from fairtag.stock.shadow_prices import counted_cost
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LEAST_PURCHASES = 100  # a half with fewer cannot judge
-DRAWS = 64  # posterior draws that carry the judge's own doubt into the intervals
+LEAST_PURCHASES = 100  # on each half; fewer do not give a usable demand model
+DRAWS = 64  # posterior draws that carry the models' own uncertainty into the intervals
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Hold-out impressions as a judge sees them, arrays (n,), in the order of ``rows``.
+class HeldOutPages:
+    """Hold-out impressions as a demand model reads them, arrays (n,) in the order of ``rows``.
 
     Args:
         rows: The logged impressions.
-        page: Page number of each, 0 first.
+        page: Number of its page, from 0.
         item: Catalogue row.
-        similarity: s to the intent.
-        behaviour: (n, k) raw behaviour.
-        r: Reference price.
-        cost: Unit cost, or the salvage value of stock that ages.
+        similarity: Similarity to the intent.
+        behaviour: Raw behaviour, (n, k).
+        r: Reference price, money.
+        cost: Unit cost, or the salvage value of stock that ages, money.
         on_sale: Whether the item could be bought.
-        half: 0 or 1, by customer; a judge scores the half it was not fitted on.
-        customer: Customer number, the unit of every interval.
+        half: 0 or 1, by customer; a model scores the half that it was not fitted on.
+        customer: Number of its customer, the unit of every interval.
     """
 
     rows: pd.DataFrame
@@ -70,14 +70,14 @@ class Trial:
         return self.customer[first]
 
 
-def make_trial(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, NDArray[np.float32]]) -> Trial:
-    """Read hold-out impressions of items in the catalogue."""
+def read_pages(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, NDArray[np.float32]]) -> HeldOutPages:
+    """Read hold-out impressions, whose items must all be in the model's catalogue."""
     rows = rows.reset_index(drop=True)
     item = np.array([model.row_of[name] for name in rows[schema.ITEM_ID]], dtype=np.int64)
     listed = rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
     competitor = rows[schema.COMPETITOR_PRICE].to_numpy(dtype=np.float64)
     in_stock = rows.get(schema.IN_STOCK, pd.Series(True, index=rows.index)).astype("boolean").fillna(value=True)
-    return Trial(
+    return HeldOutPages(
         rows=rows,
         page=pd.factorize(rows[schema.PAGE_ID])[0].astype(np.int64),
         item=item,
@@ -94,13 +94,13 @@ def make_trial(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
 
 
 def halves(users: pd.Series[str]) -> Ints:
-    """Half of each customer, by hash."""
+    """Half of the customer of each row, by hash."""
     half = {user: int(unit_hash(user, "judge") < 0.5) for user in users.unique()}
     return users.map(half).to_numpy(dtype=np.int64)
 
 
-def fit_judges(model: PricingModel, hold_out: pd.DataFrame) -> tuple[DemandModel, DemandModel] | None:
-    """Judge k is fitted on the customers of half 1 - k and scores half k; None where the purchases do not suffice."""
+def fit_held_out_models(model: PricingModel, hold_out: pd.DataFrame) -> tuple[DemandModel, DemandModel] | None:
+    """One demand model for each half, fitted on the customers of the other; None when a half has too few purchases."""
     half = halves(hold_out[schema.USER_ID])
     parts = [hold_out[half == 1], hold_out[half == 0]]
     if any(int(part[schema.PURCHASED].sum()) < LEAST_PURCHASES for part in parts):
@@ -110,87 +110,87 @@ def fit_judges(model: PricingModel, hold_out: pd.DataFrame) -> tuple[DemandModel
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Expected demand of a trial under its judges.
+class HeldOutDemand:
+    """Expected demand on held-out pages, according to held-out demand models.
 
     Args:
-        trial: The impressions.
+        pages: The impressions.
         a: (n,) utilities.
         b: (n,) slopes.
         a_draws: (DRAWS, n) posterior draws of the utilities.
         b_draws: (DRAWS, n) of the slopes.
     """
 
-    trial: Trial
+    pages: HeldOutPages
     a: Floats
     b: Floats
     a_draws: Floats
     b_draws: Floats
 
     def page_profit(self, price: Floats) -> Floats:
-        """(P,) expected profit of each page, in money, at prices (n,)."""
+        """Expected profit of each page (P,), money, at prices (n,)."""
         return self._profit(price, self.a, self.b)
 
     def page_profit_draws(self, price: Floats) -> Floats:
-        """(DRAWS, P) the same under each posterior draw."""
+        """The same under each posterior draw, (DRAWS, P)."""
         return np.stack([self._profit(price, a, b) for a, b in zip(self.a_draws, self.b_draws, strict=True)])
 
     def item_profit(self, price: Floats) -> Floats:
-        """(n,) expected profit of each impression when all prices are (n,)."""
+        """Expected profit of each impression (n,) when all prices are (n,)."""
         pull = self._pull(price, self.a, self.b)
-        return np.asarray(pull * (price - self.trial.cost) / (1.0 + self._page_sum(pull))[self.trial.page])
+        return np.asarray(pull * (price - self.pages.cost) / (1.0 + self._page_sum(pull))[self.pages.page])
 
     def item_rewards(self, levels: Floats) -> Floats:
-        """(n, K) expected profit of each impression at each level of its list price, all others as logged."""
-        logged = self.trial.rows[schema.PRICE].to_numpy(dtype=np.float64)
+        """Expected profit of each impression at each share of its list price, the others as logged, (n, K)."""
+        logged = self.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
         pull = self._pull(logged, self.a, self.b)
-        others = self._page_sum(pull)[self.trial.page] + 1.0 - pull
-        price = self.trial.listed[:, None] * levels
+        others = self._page_sum(pull)[self.pages.page] + 1.0 - pull
+        price = self.pages.listed[:, None] * levels
         own = np.where(
-            self.trial.on_sale[:, None], np.exp(self.a[:, None] - self.b[:, None] * price / self.trial.r[:, None]), 0.0
+            self.pages.on_sale[:, None], np.exp(self.a[:, None] - self.b[:, None] * price / self.pages.r[:, None]), 0.0
         )
-        return np.asarray(own / (others[:, None] + own) * (price - self.trial.cost[:, None]), dtype=np.float64)
+        return np.asarray(own / (others[:, None] + own) * (price - self.pages.cost[:, None]), dtype=np.float64)
 
     def _profit(self, price: Floats, a: Floats, b: Floats) -> Floats:
         pull = self._pull(price, a, b)
-        gain = self._page_sum(pull * (price - self.trial.cost))
+        gain = self._page_sum(pull * (price - self.pages.cost))
         return np.asarray(gain / (1.0 + self._page_sum(pull)), dtype=np.float64)
 
     def _pull(self, price: Floats, a: Floats, b: Floats) -> Floats:
-        return np.where(self.trial.on_sale, np.exp(a - b * price / self.trial.r), 0.0)
+        return np.where(self.pages.on_sale, np.exp(a - b * price / self.pages.r), 0.0)
 
     def _page_sum(self, values: Floats) -> Floats:
-        return np.asarray(np.bincount(self.trial.page, weights=values), dtype=np.float64)
+        return np.asarray(np.bincount(self.pages.page, weights=values), dtype=np.float64)
 
 
-def judge(trial: Trial, judges: tuple[DemandModel, DemandModel], seed: int) -> Judgement:
-    """Let each judge look at the half it was not fitted on."""
-    n = len(trial.rows)
+def predict_demand(pages: HeldOutPages, models: tuple[DemandModel, DemandModel], seed: int) -> HeldOutDemand:
+    """Predict each half of the pages by the model that was fitted on the other half."""
+    n = len(pages.rows)
     a, b = np.zeros(n), np.zeros(n)
     a_draws, b_draws = np.zeros((DRAWS, n)), np.zeros((DRAWS, n))
-    for half, model in enumerate(judges):
-        rows = np.flatnonzero(trial.half == half)
+    for half, model in enumerate(models):
+        rows = np.flatnonzero(pages.half == half)
         a[rows], b[rows] = model.utilities(
-            trial.item[rows], trial.similarity[rows], trial.behaviour[rows], np.zeros(rows.size)
+            pages.item[rows], pages.similarity[rows], pages.behaviour[rows], np.zeros(rows.size)
         )
-        _draw_pages(trial, rows, model, seed, a_draws, b_draws)
-    return Judgement(trial, a, b, a_draws, b_draws)
+        _draw_pages(pages, rows, model, seed, a_draws, b_draws)
+    return HeldOutDemand(pages, a, b, a_draws, b_draws)
 
 
-def _draw_pages(trial: Trial, rows: Ints, model: DemandModel, seed: int, a_out: Floats, b_out: Floats) -> None:
-    """Fill the draws page by page; one seed for all, so that a draw is one state of the world."""
-    for page in np.unique(trial.page[rows]):
-        at = rows[trial.page[rows] == page]
-        a, b = model.draws(trial.item[at], trial.similarity[at], trial.behaviour[at[0]], n_draws=DRAWS, seed=seed)
+def _draw_pages(pages: HeldOutPages, rows: Ints, model: DemandModel, seed: int, a_out: Floats, b_out: Floats) -> None:
+    """Fill the draws page by page, all from one seed: a draw is the same parameters on every page."""
+    for page in np.unique(pages.page[rows]):
+        at = rows[pages.page[rows] == page]
+        a, b = model.draws(pages.item[at], pages.similarity[at], pages.behaviour[at[0]], n_draws=DRAWS, seed=seed)
         a_out[:, at], b_out[:, at] = a, b
 
 
 def interval(draws: Floats, customer: Ints, seed: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a mean over pages: the judge's posterior and a Bayesian bootstrap of the customers together.
+    """Interval of a mean over pages, from the posterior draws and a Bayesian bootstrap of the customers together.
 
     Args:
-        draws: (D, P) value of each page under each posterior draw.
-        customer: (P,) customer of each page; their pages are drawn together.
+        draws: Value of each page under each posterior draw, (D, P).
+        customer: Customer of each page, (P,); a customer's pages are drawn together.
         seed: Seed of the bootstrap.
         confidence: Two-sided level.
     """

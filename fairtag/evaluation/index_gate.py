@@ -1,4 +1,4 @@
-"""Does the index of the embeddings find what a scan finds? On held-out queries."""
+"""Does the index of the embeddings find what an exact scan finds? Measured on held-out queries."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fairtag.search.dense_index import MOST_QUERIES, ExactIndex, K, Rows, recall
 
 
 def index_figures(model: PricingModel, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
-    """What was chosen when the model folder was made, and what it does on queries that the choice did not see.
+    """The kind of index that was chosen, and its recall and speed on queries that the choice did not see.
 
     Args:
-        model: The model folder.
+        model: The model.
         vectors: Embeddings of held-out queries.
 
     Returns:
-        The kind; the queries asked, the share of the exact best 100 found and the median of processor time, the last
-        two None where there is no query.
+        The kind, the number of queries, the share found of the exact best 100, and the median processor time in
+        milliseconds; the last two are None without queries.
     """
     asked = list(vectors.values())[:MOST_QUERIES]
     exact = ExactIndex(model.embeddings)

@@ -1,9 +1,9 @@
-"""The kill test of the evaluation: hide a planted cause of both price and demand, and see it fail.
+"""The kill test of the evaluation: it hides a planted cause of both price and demand, and the evaluation must fail.
 
-A shop draws prices from a 5-point menu and leans towards high prices when demand is high (a holiday, say). The true
-propensities know that; a careless log keeps only the average ones. With the true propensities every gate passes and the
-interval holds the truth; with the careless ones the placebo gate fails and the interval misses it. An evaluation that
-cannot tell the two apart proves nothing (docs/pricing-model.md, section 10).
+A shop draws prices from a menu of five and leans towards high prices when demand is high (a holiday, say). The true
+propensities reflect that; a careless log keeps only their averages. With the true propensities every gate passes and
+the interval contains the truth; with the careless ones the placebo gate fails and the interval misses it. An evaluation
+that cannot tell the two apart proves nothing (docs/pricing-model.md, section 10).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LEVEL = 10.8  # intercept: one in two buys at the middle price
 
 @dataclass(frozen=True)
 class KillTest:
-    """What the evaluation said with the confounder logged and with it left out.
+    """What the evaluation concluded with the confounder logged, and with it left out.
 
     Args:
-        truth: The new prices' true uplift over the logged ones, from the planted demand.
+        truth: True uplift of the new prices over the logged ones, from the planted demand.
         complete: The report on true propensities.
         omitted: The report on propensities averaged over the confounder.
     """
@@ -38,7 +38,7 @@ class KillTest:
 
     @property
     def alive(self) -> bool:
-        """Whether the evaluation did its work: sound log accepted and right, unsound log refused and wrong."""
+        """Whether the evaluation works: it accepts the sound log, with the truth in its interval, and not the other."""
         return self.complete.passes and _holds(self.complete, self.truth) and self.caught
 
     @property
@@ -48,12 +48,12 @@ class KillTest:
 
 
 def confounder_kill_test(*, seed: int, rows: int = 20_000, strength: float = 1.0) -> KillTest:
-    """Simulate the shop and judge "always the lowest price" on the complete and on the careless log.
+    """Simulate the shop and evaluate "always the lowest price" on the complete and on the careless log.
 
     Args:
         seed: Seed of the simulation.
         rows: Logged decisions.
-        strength: How far the hidden state moves both demand and the price draw; 0 plants no confounder.
+        strength: How strongly the hidden state moves demand and the price draw; 0 plants no confounder.
     """
     rng = np.random.default_rng(seed)
     state = rng.integers(0, 2, size=rows) * 2.0 - 1.0  # high or low demand, the planted confounder

@@ -1,6 +1,6 @@
-"""The gate before launch: would these prices have worked, judged on the log alone?
+"""The off-policy gates: would these prices have earned more, on the evidence of the log alone?
 
-docs/pricing-model.md, section 10. The gates join the decision document.
+docs/pricing-model.md, section 10. Their results join the decision document.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from fairtag.model.decision import GateResult, GateStatus
 
 @dataclass(frozen=True)
 class LaunchReport:
-    """What the gate saw.
+    """Gate results and the estimates behind them.
 
     Args:
-        gates: One each for support, balance, uplift, agreement of the two estimators, and the placebo.
+        gates: One result each for support, balance, uplift, agreement of two estimators, and the placebo.
         value: Doubly robust value of the new prices, in units of the reward.
-        baseline: Value of what they replace.
+        baseline: Value of the prices that they replace.
         uplift: Paired difference of the two.
-        direct: The reward model's own opinion of the new prices.
+        direct: Value of the new prices according to the reward model alone.
     """
 
     gates: tuple[GateResult, ...]
@@ -49,18 +49,18 @@ def launch_report(
     joint: ArrayLike | None = None,
     limits: LaunchLimits | None = None,
 ) -> LaunchReport:
-    """Judge a pricing policy on a logged price menu.
+    """Evaluate a pricing policy on a logged price menu.
 
     Args:
         log: Randomised prices with propensities.
         policy: Probability of each menu point under the new prices, shape (n, actions).
-        model: Reward model ``q(x, a)``, shape (n, actions), fitted on other rows than these.
-        champion: Probabilities under the prices in force; the policy that wrote the log when absent.
-        placebo: An outcome of each row that was fixed before the price was drawn (last month's spend), shape (n,).
+        model: Reward model ``q(x, a)``, shape (n, actions), fitted on other rows.
+        champion: Probabilities under the prices in force; None for the policy that wrote the log.
+        placebo: An outcome of each row that was fixed before its price was drawn (last month's spend), shape (n,).
             No price can have changed it, so an uplift in it shows that the log's propensities leave something out.
-        joint: The reward model's opinion of each row when its whole page is at the new prices, shape (n,): rows of a
-            page compete, and ``model`` moves one at a time. None where rows do not touch each other.
-        limits: Thresholds.
+        joint: Predicted reward of each row when its whole page is at the new prices, shape (n,): the rows of a page
+            compete, and ``model`` changes one at a time. None when rows do not affect each other.
+        limits: Thresholds; the defaults when None.
 
     Raises:
         DataError: The log, policy or model is malformed.
@@ -93,7 +93,9 @@ def _support(weight: ope.Floats, size: int, limits: LaunchLimits) -> GateResult:
         f"effective sample size >= {limits.ess:g} and >= {limits.ess_share:.0%} of {size} rows",
         "pass" if ess >= needed else "could not tell",
         threshold=needed,
-        note="" if ess >= needed else "the log shows too few of the new prices; log more exploration",
+        note=""
+        if ess >= needed
+        else "the log has too few of the new prices; raise the policy's exploration and log more pages",
     )
 
 
@@ -146,12 +148,12 @@ def _placebo(weight: ope.Floats, log: ope.BanditLog, placebo: ArrayLike | None, 
         0.0,
         limits.balance,
         rule,
-        "the prices were drawn on something the propensities leave out; no estimate from this log can be trusted",
+        "the prices depended on something that the propensities leave out; no estimate from this log can be trusted",
     )
 
 
 def _distance(name: str, estimate: ope.Estimate, target: float, limit: float, rule: str, cause: str) -> GateResult:
-    """A gate on how far an estimate may lie from what it must be, in its own standard errors."""
+    """A gate on the distance of an estimate from its target, in its own standard errors."""
     gap, error = estimate.value - target, estimate.standard_error
     near: GateStatus = "pass" if abs(gap) <= limit * error + 1e-12 else "fail"
     status: GateStatus = "could not tell" if np.isnan(error) else near

@@ -2,7 +2,7 @@
 
 >>> EvaluationLimits(launch={"ess": 400}).launch.ess
 400.0
->>> EvaluationLimits(coverage=90)
+>>> EvaluationLimits(coverage=90)  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
 fairtag.base.errors.ConfigError: coverage: 90 is refused; it must be less than 1 (Share of held-out products ...)

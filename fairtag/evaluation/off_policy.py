@@ -1,9 +1,16 @@
-"""The value of prices nobody has shown yet, from a log of randomised ones.
+"""Off-policy evaluation: the value of prices that were never shown, from a log of randomised ones.
 
-Symbols as in the literature: reward ``r``, logged action ``a`` with its probability ``p``, evaluated policy
+>>> log = bandit_log(reward=[0.0, 3.0, 0.0, 5.0], action=[0, 1, 0, 1], propensity=[0.5, 0.5, 0.5, 0.5])
+>>> always_second = [[0.0, 1.0]] * 4
+>>> ips(log, always_second).value, on_policy(log).value
+(4.0, 2.0)
+>>> difference(ips(log, always_second), on_policy(log)).value
+2.0
+
+Symbols are those of the literature: reward ``r``, logged action ``a`` with its probability ``p``, evaluated policy
 ``pi(a | x)``, weight ``w = pi(a | x) / p``, reward model ``q(x, a)``. Estimators: IPS (Horvitz and Thompson 1952),
 SNIPS (Swaminathan and Joachims 2015), the direct method, DR (Dudik, Langford and Li 2011) and its switch (Wang, Agarwal
-and Dudik 2017). Rows of one customer are one cluster in every error and interval.
+and Dudik 2017). The rows of a customer are one cluster in every error and interval.
 """
 
 from __future__ import annotations
@@ -29,10 +36,10 @@ class BanditLog:
     """A log of actions drawn at random with known probabilities, one row a decision.
 
     Args:
-        reward: What followed, shape (n,); for prices the profit in money.
+        reward: What followed, shape (n,); for prices, the profit in money.
         action: Index of the shown menu point, shape (n,).
         propensity: Probability with which that action was drawn given everything the draw depended on, shape (n,).
-        cluster: Index of the independent unit (the customer) of each row, shape (n,); rows themselves when absent.
+        cluster: Index of the independent unit (the customer) of each row, shape (n,).
     """
 
     reward: Floats
@@ -49,7 +56,13 @@ class BanditLog:
 def bandit_log(
     reward: ArrayLike, action: ArrayLike, propensity: ArrayLike, cluster: ArrayLike | None = None
 ) -> BanditLog:
-    """Check and build a log; ``cluster`` may hold any labels.
+    """Check a log and build it.
+
+    Args:
+        reward: What followed, shape (n,).
+        action: Index of the shown menu point, shape (n,).
+        propensity: Probability of that action, shape (n,), in (0, 1].
+        cluster: Label of the independent unit of each row, shape (n,); each row is its own unit when None.
 
     Raises:
         DataError: Empty, of unequal lengths, a reward that is not a number, a negative action, or a propensity
@@ -69,7 +82,7 @@ def bandit_log(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value ``mean(numerator) / mean(denominator)`` kept by row, so that errors, differences and bootstraps follow.
+    """A value ``mean(numerator) / mean(denominator)``, row by row, so that errors and differences can be computed.
 
     Args:
         name: Estimator.
@@ -90,7 +103,7 @@ class Estimate:
 
     @property
     def influence(self) -> Floats:
-        """First-order influence of each row on the value; sums to zero."""
+        """First-order influence of each row on the value (n,); sums to zero."""
         result: Floats = (self.numerator - self.value * self.denominator) / self.denominator.mean()
         return result
 
@@ -106,7 +119,7 @@ class Estimate:
 
 
 def clustered_error(influence: Floats, cluster: Ints) -> float:
-    """Standard error of a mean from the influence of its rows; NaN where there is only one cluster."""
+    """Standard error of a mean from the influence of its rows; NaN with a single cluster."""
     totals = np.bincount(cluster, weights=influence)
     units = int(np.count_nonzero(np.bincount(cluster)))
     if units < 2:
@@ -149,7 +162,10 @@ def snips(log: BanditLog, policy: ArrayLike, clip: float = np.inf) -> Estimate:
     """
     w = weights(log, policy, clip)
     if not w.any():
-        raise DataError("no logged action is possible under the evaluated policy; the log cannot judge it")
+        raise DataError(
+            "no logged action is possible under the evaluated policy, so the log cannot evaluate it; "
+            "log more exploration"
+        )
     return Estimate("snips", w * log.reward, w, log.cluster)
 
 
@@ -159,7 +175,7 @@ def direct(log: BanditLog, policy: ArrayLike, model: ArrayLike) -> Estimate:
 
 
 def doubly_robust(log: BanditLog, policy: ArrayLike, model: ArrayLike, clip: float = np.inf) -> Estimate:
-    """Doubly robust: ``mean(sum_a pi q + w (r - q(x, a)))``: right where the propensities or the model are."""
+    """Doubly robust: ``mean(sum_a pi q + w (r - q(x, a)))``: unbiased if the propensities or the model are right."""
     expected, logged = _expected(log, policy, model)
     return Estimate("dr", expected + weights(log, policy, clip) * (log.reward - logged), np.ones(log.size), log.cluster)
 
@@ -167,11 +183,11 @@ def doubly_robust(log: BanditLog, policy: ArrayLike, model: ArrayLike, clip: flo
 def doubly_robust_pages(
     log: BanditLog, policy: ArrayLike, model: ArrayLike, joint: ArrayLike, clip: float = np.inf
 ) -> Estimate:
-    """Doubly robust value where all rows of a page change at once, under additive errors of the reward model.
+    """Doubly robust value when all rows of a page change at once, under additive errors of the reward model.
 
-    ``V = mean(joint_i + w_i (r_i - q(x_i, a_i)))``: the model says what the rows of a page are worth together at the
-    new prices, and what the log says of each row's own price corrects it. An error of the model in one row's answer to
-    its own price is corrected to first order; one in its answer to another row's price is not.
+    ``V = mean(joint_i + w_i (r_i - q(x_i, a_i)))``: the model predicts what the rows of a page are worth together at
+    the new prices, and what the log shows of each row's own price corrects it. An error in the response of a row to its
+    own price is corrected to first order; an error in its response to another row's price is not.
 
     Args:
         log: Logged rows.

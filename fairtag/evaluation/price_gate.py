@@ -1,4 +1,4 @@
-"""How near f(v) comes to the price of products it never saw, and how honest its interval is."""
+"""How close f(v) comes to the prices of held-out products, and how often its interval contains them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class PriceAccuracy:
         predicted: f(v).
         low: Lower end of the 90 % interval.
         high: Upper end.
-        median: Median list price of the product's category among the products that were seen.
+        median: Median list price of the product's category among the products that f(v) was fitted on.
     """
 
     true: Floats
@@ -38,7 +38,7 @@ class PriceAccuracy:
     median: Floats
 
     def log_errors(self, predicted: Floats) -> Floats:
-        """Squared log errors (n,)."""
+        """Squared log errors of predictions (n,)."""
         return np.asarray(np.square(np.log1p(predicted) - np.log1p(self.true)), dtype=np.float64)
 
     @property
@@ -47,7 +47,7 @@ class PriceAccuracy:
         return float(((self.low <= self.true) & (self.true <= self.high)).mean())
 
     def figures(self) -> dict[str, Any]:
-        """RMSLE, MAE, R2 (of log price) and coverage for the report."""
+        """RMSLE, MAE, R2 of the log price, and coverage, for the report."""
         if self.true.size == 0:
             return {"products": 0}
         log_true = np.log(self.true)
@@ -63,13 +63,13 @@ class PriceAccuracy:
         }
 
     def scatter(self, most: int = 400) -> dict[str, list[float]]:
-        """True and predicted prices for a picture, thinned evenly."""
+        """True and predicted prices for a chart, thinned evenly."""
         step = max(1, self.true.size // most)
         return {"true": self.true[::step].tolist(), "predicted": self.predicted[::step].tolist()}
 
 
 def score_prices(model: PricingModel) -> PriceAccuracy:
-    """Predict the products that the fit held out."""
+    """Predictions for the products that the fit held out."""
     catalogue = model.catalogue
     unseen = held_out(catalogue[schema.ITEM_ID], PRODUCT_SALT)
     listed = catalogue[schema.LIST_PRICE].to_numpy(dtype=np.float64)
@@ -81,9 +81,9 @@ def score_prices(model: PricingModel) -> PriceAccuracy:
 
 
 def price_gates(prices: PriceAccuracy, coverage: float, slack: float, seed: int) -> list[GateResult]:
-    """Better than the category median, and an interval that holds what it promises."""
-    rule = "RMSLE on unseen products below the category median's, by the paired 95 % interval of squared log errors"
-    hold = f"{coverage:.0%} of unseen products inside the interval, within {slack:.0%} and two standard errors"
+    """Better than the category median, and an interval with the coverage that it states."""
+    rule = "RMSLE on held-out products below the category median's, by the paired 95 % interval of squared log errors"
+    hold = f"{coverage:.0%} of held-out products inside the interval, within {slack:.0%} and two standard errors"
     n = prices.true.size
     if n < LEAST_PRODUCTS:
         note = f"{n} products were held out, {LEAST_PRODUCTS} are needed"

@@ -1,9 +1,9 @@
-"""What a log of offers says about suggested prices without a counterfactual.
+"""What a log of offers says about suggested prices, without a counterfactual.
 
 Price decrease recall and precision, price increase recall and precision, and booking regret, as defined by Ye et al.,
 "Customized Regression Model for Airbnb Dynamic Pricing", KDD 2018, section 5: an offer that did not sell should have
-been cheaper, an offer that sold should not have been. Each can be gamed alone (always lower: PDR 1, PIR 0); read them
-together.
+been cheaper, an offer that sold should not have been. Each can be gamed alone (always lower: PDR 1, PIR 0), so read
+them together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fairtag.base.errors import DataError
 
 @dataclass(frozen=True)
 class PricingMetrics:
-    """Shares in [0, 1]; NaN where nothing was there to count.
+    """Shares in [0, 1]; NaN when there was nothing to count.
 
     Args:
         pdr: Price decrease recall: of offers that did not sell, those suggested below the offered price.

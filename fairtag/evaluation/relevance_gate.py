@@ -1,4 +1,4 @@
-"""Does the search find what people ask for? nDCG@10 on judged queries it never saw."""
+"""Does search find what people ask for? nDCG@10 on held-out judged queries."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from fairtag.training.search import served_scores
 Floats = NDArray[np.float64]
 
 K = 10
-LEAST_QUERIES = 20  # fewer say nothing about an order
+LEAST_QUERIES = 20  # with fewer, the interval says nothing
 REPLICATES = 1_000  # of the paired bootstrap
 
 
 @dataclass(frozen=True)
 class Relevance:
-    """nDCG@10 by held-out query: of the order that is served, and of shared words on the same pairs.
+    """nDCG@10 of each held-out query, for three orders of the same pairs.
 
     Args:
-        served: By re-ranking, or by the fusion of meaning and words where the model folder has no re-ranker.
-        words: By the overlap of words.
-        encoder: By the encoder's cosine alone; empty where it was not asked for.
+        served: The order that is served: by the re-ranker, or by fusion when the model folder has none.
+        words: The order by the overlap of words.
+        encoder: The order by the encoder's cosine alone; empty if it was not computed.
     """
 
     served: Floats
@@ -52,7 +52,7 @@ class Relevance:
 
 
 def score_relevance(model: PricingModel, judgements: pd.DataFrame | None) -> Relevance:
-    """Order the judged items of each held-out query as a search would, by the encoder alone, and by shared words."""
+    """Order the judged items of each held-out query as search does, by the encoder alone, and by shared words."""
     nothing = Relevance(np.zeros(0), np.zeros(0))
     if judgements is None:
         return nothing
@@ -69,11 +69,13 @@ def score_relevance(model: PricingModel, judgements: pd.DataFrame | None) -> Rel
 
 
 def relevance_gate(challenger: Relevance, champion: Relevance | None, margin: float, seed: int) -> GateResult:
-    """Not worse than the champion, or than shared words where there is no champion."""
+    """Not worse than the champion, or than word overlap when there is no champion."""
     rival, name = (champion.served, "the champion") if champion else (challenger.words, "word overlap")
-    rule = f"nDCG@10 on unseen queries not below {name} by more than {margin:g} (lower end of the paired 95 % interval)"
+    rule = (
+        f"nDCG@10 on held-out queries not below {name} by more than {margin:g} (lower end of the paired 95 % interval)"
+    )
     if challenger.served.size == 0:
-        return GateResult("relevance", None, rule, "not applicable", note="the data hold no judged queries")
+        return GateResult("relevance", None, rule, "not applicable", note="the data have no judged queries")
     if challenger.served.size < LEAST_QUERIES:
         note = f"{challenger.served.size} judged queries were held out, {LEAST_QUERIES} are needed"
         return GateResult("relevance", None, rule, "could not tell", note=note)

@@ -1,7 +1,4 @@
-"""Would these prices have earned more? Off-policy on a randomised log, by independent judges where there is none.
-
-Knows prices, logs and judges; nothing of how the prices were chosen.
-"""
+"""Would these prices have earned more? Off-policy on a randomised log; otherwise by held-out demand models."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.evaluation.held_out_demand import Judgement, Trial, interval
+from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
 from fairtag.evaluation.launch_gate import launch_report
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.off_policy import bandit_log
@@ -24,12 +21,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PolicyPrices:
-    """Prices of one policy on a trial's impressions.
+    """Prices that one policy chooses for held-out impressions, arrays (n,) in money.
 
     Args:
-        name: Of the policy.
-        price: (n,) money.
-        floor: (n,) lowest price it might have chosen, money; logged levels below cannot stand for it.
+        name: Name of the policy.
+        price: Its price.
+        floor: Lowest price that it may choose; logged levels below it cannot stand for it.
     """
 
     name: str
@@ -37,74 +34,74 @@ class PolicyPrices:
     floor: Floats
 
 
-def uplift_figures(judgement: Judgement, policies: list[PolicyPrices], seed: int) -> list[dict[str, Any]]:
-    """Profit per page above list prices of each policy, with interval, for the report."""
-    base = judgement.page_profit_draws(judgement.trial.listed)
+def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: int) -> list[dict[str, Any]]:
+    """Profit per page of each policy above list prices, with its interval, for the report."""
+    base = demand.page_profit_draws(demand.pages.listed)
     rows = []
     for policy in policies:
-        gain = judgement.page_profit_draws(policy.price) - base
-        low, high = interval(gain, judgement.trial.page_customer, seed)
-        value = float((judgement.page_profit(policy.price) - judgement.page_profit(judgement.trial.listed)).mean())
+        gain = demand.page_profit_draws(policy.price) - base
+        low, high = interval(gain, demand.pages.page_customer, seed)
+        value = float((demand.page_profit(policy.price) - demand.page_profit(demand.pages.listed)).mean())
         rows.append({"policy": policy.name, "value": value, "low": low, "high": high})
     return rows
 
 
-def offer_figures(trial: Trial, policy: PolicyPrices) -> dict[str, Any]:
-    """Price decrease and increase recall and precision, and booking regret: what the log says with no counterfactual.
+def offer_figures(pages: HeldOutPages, policy: PolicyPrices) -> dict[str, Any]:
+    """Price decrease and increase recall and precision, and booking regret: figures that need no counterfactual.
 
-    Offers that could not be bought say nothing and are left out; a share of nothing is left out too.
+    Offers that could not be bought are left out, and so is a share of nothing.
     """
-    offered = trial.rows[schema.PRICE].to_numpy(dtype=np.float64)[trial.on_sale]
-    sold = trial.rows[schema.PURCHASED].to_numpy(dtype=bool)[trial.on_sale]
-    found = asdict(pricing_metrics(offered, policy.price[trial.on_sale], sold))
+    offered = pages.rows[schema.PRICE].to_numpy(dtype=np.float64)[pages.on_sale]
+    sold = pages.rows[schema.PURCHASED].to_numpy(dtype=bool)[pages.on_sale]
+    found = asdict(pricing_metrics(offered, policy.price[pages.on_sale], sold))
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def value_gates(
-    judgement: Judgement | None,
+    demand: HeldOutDemand | None,
     challenger: PolicyPrices | None,
     champion: PolicyPrices | None,
     menu: Floats | None,
     limits: EvaluationLimits,
     seed: int,
 ) -> list[GateResult]:
-    """Uplift over what is in force, and non-inferiority to the champion."""
-    if judgement is None or challenger is None:
-        note = "the hold-out has too few purchases for an independent judge"
+    """Uplift over the prices in force, and non-inferiority to the champion."""
+    if demand is None or challenger is None:
+        note = "the hold-out has too few purchases for a held-out demand model"
         return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note)]
-    randomised = menu is not None and schema.PROPENSITY in judgement.trial.rows.columns
+    randomised = menu is not None and schema.PROPENSITY in demand.pages.rows.columns
     if randomised and menu is not None:
-        gates = off_policy_gates(judgement, challenger, menu, limits)
+        gates = off_policy_gates(demand, challenger, menu, limits)
     else:
-        gates = [observational_gate(judgement, challenger, limits, seed)]
-    return [*gates, non_inferiority(judgement, challenger, champion, limits.profit_margin, seed)]
+        gates = [observational_gate(demand, challenger, limits, seed)]
+    return [*gates, non_inferiority(demand, challenger, champion, limits.profit_margin, seed)]
 
 
 def off_policy_gates(
-    judgement: Judgement, challenger: PolicyPrices, menu: Floats, limits: EvaluationLimits
+    demand: HeldOutDemand, challenger: PolicyPrices, menu: Floats, limits: EvaluationLimits
 ) -> list[GateResult]:
-    """The launch gates on the logged price menu, against the prices that were in force when it was written.
+    """The off-policy gates on the logged price menu, against the prices in force when it was logged.
 
-    The judges say what a page is worth when all its prices move together; what each logged row says of its own price
-    corrects them, doubly robust.
+    Held-out demand models predict what a page is worth when all its prices move together; what each logged row shows
+    of its own price corrects them (doubly robust).
     """
-    rows = judgement.trial.rows
-    known = (rows[schema.PROPENSITY].notna() & judgement.trial.on_sale).to_numpy(dtype=bool)
+    rows = demand.pages.rows
+    known = (rows[schema.PROPENSITY].notna() & demand.pages.on_sale).to_numpy(dtype=bool)
     price = rows[schema.PRICE].to_numpy(dtype=np.float64)
-    profit = rows[schema.PURCHASED].to_numpy(dtype=np.float64) * (price - judgement.trial.cost)
-    action = np.abs(price[:, None] / judgement.trial.listed[:, None] - menu).argmin(axis=1)
+    profit = rows[schema.PURCHASED].to_numpy(dtype=np.float64) * (price - demand.pages.cost)
+    action = np.abs(price[:, None] / demand.pages.listed[:, None] - menu).argmin(axis=1)
     spend = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)[known]
     log = bandit_log(
         profit[known],
         action[known],
         rows[schema.PROPENSITY].to_numpy(dtype=np.float64)[known],
-        judgement.trial.customer[known],
+        demand.pages.customer[known],
     )
     report = launch_report(
         log,
-        on_menu(challenger, judgement.trial.listed, menu)[known],
-        judgement.item_rewards(menu)[known],
-        joint=judgement.item_profit(challenger.price)[known],
+        on_menu(challenger, demand.pages.listed, menu)[known],
+        demand.item_rewards(menu)[known],
+        joint=demand.item_profit(challenger.price)[known],
         placebo=np.nan_to_num(spend) if np.isfinite(spend).any() else None,
         limits=limits.launch,
     )
@@ -112,10 +109,10 @@ def off_policy_gates(
 
 
 def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
-    """(n, K) probabilities on the logged levels whose mean is the policy's price.
+    """Probabilities on the logged levels whose mean is the policy's price, (n, K).
 
-    A price between two levels is shared between them; one whose lower neighbour lies under the policy's floor, or
-    which no level reaches down to, goes whole to the nearest level above.
+    A price between two levels is shared between them. A price whose lower neighbour lies below the policy's floor, or
+    which lies below every level, goes wholly to the nearest level above.
     """
     order = np.argsort(menu)
     levels = menu[order]
@@ -133,15 +130,15 @@ def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
 
 
 def observational_gate(
-    judgement: Judgement, challenger: PolicyPrices, limits: EvaluationLimits, seed: int
+    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int
 ) -> GateResult:
-    """Uplift over the prices the shop charged, by judges fitted on other customers: no experiment."""
-    logged = judgement.trial.rows[schema.PRICE].to_numpy(dtype=np.float64)
-    gain = judgement.page_profit_draws(challenger.price) - judgement.page_profit_draws(logged)
-    low, high = interval(gain, judgement.trial.page_customer, seed)
-    rule = "lower end of the 95 % interval of profit per page above the shop's own prices > 0, by independent judges"
-    note = "observational: prices were not randomised, so this is a model's opinion and not an experiment"
-    value = float((judgement.page_profit(challenger.price) - judgement.page_profit(logged)).mean())
+    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment."""
+    logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
+    gain = demand.page_profit_draws(challenger.price) - demand.page_profit_draws(logged)
+    low, high = interval(gain, demand.pages.page_customer, seed)
+    rule = "95 % interval of profit per page above the shop's own prices > 0, according to held-out demand models"
+    note = "observational: prices were not randomised, so this is a model's estimate and not an experiment"
+    value = float((demand.page_profit(challenger.price) - demand.page_profit(logged)).mean())
     if limits.require_experiment:
         return GateResult(
             "profit_uplift", value, rule, "could not tell", 0.0, low, high, f"{note}; an experiment is required"
@@ -150,15 +147,15 @@ def observational_gate(
 
 
 def non_inferiority(
-    judgement: Judgement, challenger: PolicyPrices, champion: PolicyPrices | None, margin: float, seed: int
+    demand: HeldOutDemand, challenger: PolicyPrices, champion: PolicyPrices | None, margin: float, seed: int
 ) -> GateResult:
-    """The challenger loses at most a margin of the champion's profit, on the same pages."""
+    """The challenger loses at most a margin of the champion's profit on the same pages."""
     rule = f"profit per page not below the champion's by more than {margin:.0%} (lower end of the paired 95 % interval)"
     if champion is None:
         return GateResult("non_inferiority", None, rule, "not applicable", note="there is no champion yet")
-    base = judgement.page_profit_draws(champion.price)
-    low, high = interval(judgement.page_profit_draws(challenger.price) - base, judgement.trial.page_customer, seed)
-    profit = judgement.page_profit(champion.price)
-    value = float((judgement.page_profit(challenger.price) - profit).mean())
+    base = demand.page_profit_draws(champion.price)
+    low, high = interval(demand.page_profit_draws(challenger.price) - base, demand.pages.page_customer, seed)
+    profit = demand.page_profit(champion.price)
+    value = float((demand.page_profit(challenger.price) - profit).mean())
     floor = -margin * float(profit.mean())
     return GateResult("non_inferiority", value, rule, "pass" if low >= floor else "fail", floor, low, high)

@@ -31,7 +31,7 @@ def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
     )
     environment.filters["figure"] = figure
     page = environment.get_template("decision.html.j2").render(
-        decision=decision, pictures=_charts(decision["metrics"].get("charts", {})), figures=_figures(decision)
+        decision=decision, charts=_charts(decision["metrics"].get("charts", {})), figures=_figures(decision)
     )
     return write_text(path, page)
 

@@ -180,7 +180,7 @@ def log_check(intake: Intake, log: str = "quotes") -> Check:
     """
     broken = sum(intake.broken.values())
     problems = [
-        (len(intake.unreadable), f"{len(intake.unreadable)} unreadable files", True),
+        (len(intake.unreadable), _files(len(intake.unreadable), "unreadable "), True),
         (intake.future, f"{intake.future:,} rows more than {SKEW.seconds // 60} minutes in the future", True),
         (broken, f"{broken:,} rows break the contract", broken > MAX_BROKEN * max(1, intake.rows)),
         (intake.duplicates, f"{intake.duplicates:,} repeated rows", False),
@@ -191,8 +191,12 @@ def log_check(intake: Intake, log: str = "quotes") -> Check:
     if any(untrusted for _, untrusted in present):
         status = Status.UNKNOWN
     examples = (*intake.unreadable[:2], *(f"{rule} (e.g. {value})" for rule, value in intake.examples.items()))
-    summary = "; ".join(text for text, _ in present) or f"{intake.rows:,} rows in {intake.files} files, all good"
+    summary = "; ".join(text for text, _ in present) or f"{intake.rows:,} rows in {_files(intake.files)}, all good"
     return Check(f"log_of_{log}", status, summary, n=intake.rows, unit="rows", examples=examples[:3])
+
+
+def _files(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}{'file' if number == 1 else 'files'}"
 
 
 def traffic_check(pages: int, rows: int, least: int) -> Check:

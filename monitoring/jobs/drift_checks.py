@@ -113,7 +113,7 @@ def _describe(reference: Reference, current: Estimate) -> Describe:
             label = "all items" if label == ALL else label
             return f"{what} of {label}: {100 * np.expm1(now - then):+.1f} % against training, item by item"
         subject = {
-            "numeric": f"{measure.name.replace('_', ' ')} {label}",
+            "numeric": f"{measure.name.replace('_', ' ')} {label.replace('<=', 'at most')}",
             "categorical": label,
             "reasons": f"reason {label}",
             "repriced": f"items with a {label} more than {100 * np.expm1(REPRICED):.0f} % away from training",

@@ -1,7 +1,6 @@
 """The stock job: which items are about to run out, and which do not sell.
 
-:mod:`fairtag.stock.replenishment` decides when one item needs a warning; this job decides when the shop as a whole
-does.
+:mod:`fairtag.stock.replenishment` decides when one item needs a warning; this job decides for the shop.
 """
 
 from __future__ import annotations

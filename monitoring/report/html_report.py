@@ -35,6 +35,17 @@ HEADLINES = {
     Status.PASS: ("All quiet", "Every deciding check passed on enough data."),
 }
 MARKS = {Status.URGENT: "●", Status.UNKNOWN: "?", Status.WARN: "▲", Status.PASS: "✓"}
+# What a check counts, if neither its unit nor "quotes" says it.
+COUNTED = {
+    "new_words": "query words",
+    "query_words": "query words",
+    "query_embedding": "pages",
+    "stock_out": "items",
+    "stock_ageing": "items",
+    **dict.fromkeys(
+        ("degraded", "stale_features", "no_customer", "duplicates", "late", "future", "broken_rows"), "rows"
+    ),
+}
 WORDS = {Status.URGENT: "urgent", Status.UNKNOWN: "cannot tell", Status.WARN: "warn", Status.PASS: "pass"}
 
 
@@ -192,7 +203,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figure=figure, interval=interval, moment=moment, count=count, capitalise=capitalise)
+    environment.filters.update(
+        counted=counted, figure=figure, interval=interval, moment=moment, count=count, capitalise=capitalise
+    )
     return environment
 
 
@@ -222,11 +235,11 @@ def interval(low: float, high: float, unit: str) -> str:
 
 def _number(value: float, unit: str, *, signed: bool) -> str:
     sign = "+" if signed else ""
-    if unit == "log ratio":
-        return f"{100 * math.expm1(value):{sign}.1f}"
-    if unit in ("share", "relative price"):
-        return f"{100 * value:{sign}.1f}"
-    return f"{value:{sign},.0f}" if abs(value) >= 100 else f"{value:{sign}.3g}"
+    if unit in ("share", "relative price", "log ratio"):
+        percent = 100 * (math.expm1(value) if unit == "log ratio" else value)
+        return f"{round(percent, 1) + 0.0:{sign}.1f}"  # + 0.0 makes -0.0 positive
+    rounded = round(value, 0 if abs(value) >= 100 else 2) + 0.0
+    return f"{rounded:{sign},.0f}" if abs(value) >= 100 else f"{rounded:{sign}.3g}"
 
 
 def _suffix(unit: str, *, signed: bool) -> str:
@@ -243,6 +256,12 @@ def moment(text: str) -> str:
 def count(number: Any) -> str:
     """A count with thousands separators."""
     return f"{int(number):,}"
+
+
+def counted(check: Check) -> str:
+    """How many rows a check was measured on, with their name."""
+    name = COUNTED.get(check.name) or (check.unit if check.unit in ("rows", "pages", "quotes", "items") else "quotes")
+    return f"{check.n:,} {name}"
 
 
 def capitalise(text: str) -> str:
@@ -266,10 +285,11 @@ def interval_chart(check: Check) -> Markup:
     def piece(kind: str, low: float, high: float) -> str:
         return f'<i class="{kind}" style="left:{x(low)}%;width:{round(x(high) - x(low), 2)}%"></i>'
 
-    def label(value: float, text: str) -> str:
-        return f'<b style="left:{x(value)}%">{text}</b>'
+    def label(value: float, text: str, align: str) -> str:
+        return f'<b class="{align}" style="left:{x(value)}%">{text}</b>'
 
-    side = 1 if check.change >= 0 else -1
+    # one label on each side of the zero line, so that they never overlap
+    side, inner, outer = (1, "before", "after") if check.change >= 0 else (-1, "after", "before")
     edge, word = (urgent, "urgent") if check.urgent_at is not None else (check.warn_at, "warn")
     parts = [
         piece("zone-urgent", -reach, reach),
@@ -278,8 +298,8 @@ def interval_chart(check: Check) -> Markup:
         f'<i class="zero" style="left:{x(0)}%"></i>',
         piece("span", check.low, check.high),
         f'<i class="dot" style="left:{x(check.change)}%"></i>',
-        label(0, "equal" if check.unit == "relative price" else "training"),
-        label(side * edge, f"{word} from {figure(side * edge, check.unit, signed=True)}"),
+        label(0, "equal" if check.unit == "relative price" else "training", inner),
+        label(side * edge, word, outer),
     ]
     spoken = f"change {figure(check.change, check.unit, signed=True)}, 90 % interval " + interval(
         check.low, check.high, check.unit

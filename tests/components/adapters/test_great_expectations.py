@@ -58,7 +58,7 @@ def _finding(report: ValidationReport, table: str, column: str, rule: str) -> Fi
 
 def test_tables_that_keep_every_rule_pass_whole_and_unchanged(valid: Validated) -> None:
     frames, accepted, report, _ = valid
-    assert [t.verdict for t in report.tables] == ["pass"] * 6
+    assert [t.status for t in report.tables] == ["pass"] * 6
     report.require_accepted()
     for name, frame in frames.items():
         pd.testing.assert_frame_equal(accepted[name], frame)
@@ -132,7 +132,7 @@ def test_rows_that_break_a_critical_rule_are_set_aside_counted_and_shown(
     kept = pd.read_parquet(out / "quarantine" / f"{table}.parquet")
     assert kept["broken_rules"].str.contains(f"{column}: {rule}", regex=False).sum() == len(values)
     outcome = report.table(table)
-    assert outcome.verdict == "quarantined"
+    assert outcome.status == "quarantined"
     assert len(accepted[table]) + len(kept) == outcome.rows
 
 
@@ -299,7 +299,7 @@ def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(broken: Validat
     assert "<td>title</td><td>not null</td>" in page
     assert (out / "docs" / "index.html").is_file()
     written = json.loads((out / "report.json").read_text())
-    assert [t["verdict"] for t in written["tables"]] == [t.verdict for t in report.tables]
+    assert [t["status"] for t in written["tables"]] == [t.status for t in report.tables]
 
 
 def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:

@@ -61,7 +61,7 @@ def test_the_same_suites_find_the_same_on_spark(frames: Frames, tmp_path: Path, 
     del frames["orders"], frames["judgements"], frames["audit_groups"]
     here, expected = validate_tables(frames, tmp_path / "pandas", max_quarantined=0.5)
     there, found = validate_tables(frames, tmp_path / "spark", max_quarantined=0.5, spark=spark)
-    assert [t.verdict for t in expected.tables[:3]] == ["quarantined"] * 3
+    assert [t.status for t in expected.tables[:3]] == ["quarantined"] * 3
     assert found.as_json() == expected.as_json()
     for name, kept in here.items():
         pd.testing.assert_frame_equal(there[name], kept)

@@ -9,8 +9,8 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.types import Status
 from fairtag.demand.calibration import Calibration, Estimate
-from fairtag.evaluation.calibration_gate import demand_gate
-from fairtag.evaluation.fairness_gate import gap_gate, price_by_group, promises_gate
+from fairtag.evaluation.calibration_gate import calibration_gate
+from fairtag.evaluation.fairness_gate import gap_gate, guarantees_gate, price_by_group
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.fairness import fixed_effects as fe
 from fairtag.fairness.audit import AuditReport, Finding
@@ -39,7 +39,7 @@ def calibration(slope: float, low: float, high: float) -> Calibration:
     ],
 )
 def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, status):
-    assert demand_gate(calibration(slope, low, high), EvaluationLimits()).status == status
+    assert calibration_gate(calibration(slope, low, high), EvaluationLimits()).status == status
 
 
 def finding(group: str, status: Status, gap: float = 0.001) -> Finding:
@@ -68,7 +68,7 @@ def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
 
 def test_without_an_audit_table_the_gate_does_not_apply_and_without_quotes_promises_are_not_kept():
     assert gap_gate(None).status == "not applicable"
-    assert promises_gate([quote_frame([])], GuardrailLimits()).status == "could not tell"
+    assert guarantees_gate([quote_frame([])], GuardrailLimits()).status == "could not tell"
 
 
 def test_the_picture_shows_every_group_that_is_large_enough_and_no_other():

@@ -139,7 +139,7 @@ def test_a_policy_the_log_never_tried_has_no_support():
     never = [[0.0, 1.0], [0.0, 1.0]]
     assert ope.effective_sample_size(ope.weights(log, never)) == 0.0
     assert ope.ips(log, never).value == 0.0
-    with pytest.raises(DataError, match="cannot judge"):
+    with pytest.raises(DataError, match="cannot evaluate"):
         ope.snips(log, never)
 
 

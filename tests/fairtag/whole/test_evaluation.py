@@ -9,11 +9,11 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import DecisionError, DecisionRejected, ModelFolderError
-from fairtag.evaluation.behaviour_gate import behaviour_gates, requests
+from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
 from fairtag.evaluation.evaluate import _champion, _hold_out, evaluate
-from fairtag.evaluation.fairness_gate import promises_gate, proxy_figures
-from fairtag.evaluation.held_out_demand import fit_judges, interval, judge, make_trial
+from fairtag.evaluation.fairness_gate import guarantees_gate, proxy_figures
+from fairtag.evaluation.held_out_demand import fit_held_out_models, interval, predict_demand, read_pages
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates
 from fairtag.evaluation.relevance_gate import Relevance, paired_interval, relevance_gate
@@ -51,10 +51,10 @@ def pages(model, hold_out, vectors):
 
 
 @pytest.fixture(scope="module")
-def judgement(model, hold_out, vectors):
-    judges = fit_judges(model, hold_out)
+def demand(model, hold_out, vectors):
+    judges = fit_held_out_models(model, hold_out)
     assert judges is not None
-    return judge(make_trial(model, sample_pages(hold_out, 150, 0), vectors), judges, 0)
+    return predict_demand(read_pages(model, sample_pages(hold_out, 150, 0), vectors), judges, 0)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_model_is_not_inferior_to_itself(decision):
 
 def test_a_sound_model_keeps_its_promises_and_behaves(decision):
     found = verdicts(decision)
-    for name in ("price_promises", "within_bounds", "monotone_in_cost", "blind_to_the_customer", "price_accuracy"):
+    for name in ("price_guarantees", "within_bounds", "monotone_in_cost", "opt_out", "price_accuracy"):
         assert found[name] == "pass", name
 
 
@@ -109,14 +109,14 @@ def test_the_document_holds_what_needs_no_counterfactual(decision):
         assert all(0 <= offers[name] <= 1 for name in ("pdr", "pdp", "pir", "pip"))
 
 
-def test_offers_count_only_what_could_be_bought(judgement):
-    trial = judgement.trial
-    logged = trial.rows[schema.PRICE].to_numpy(dtype=float)
-    found = offer_figures(trial, PolicyPrices("as logged", logged, logged))
-    assert found["sold"] + found["unsold"] == trial.on_sale.sum()
+def test_offers_count_only_what_could_be_bought(demand):
+    pages = demand.pages
+    logged = pages.rows[schema.PRICE].to_numpy(dtype=float)
+    found = offer_figures(pages, PolicyPrices("as logged", logged, logged))
+    assert found["sold"] + found["unsold"] == pages.on_sale.sum()
     assert (found["pdr"], found["pir"], found["booking_regret"]) == (0.0, 1.0, 0.0)
     assert "pdp" not in found  # nothing was suggested below the logged price
-    halved = offer_figures(trial, PolicyPrices("half", 0.5 * logged, logged))
+    halved = offer_figures(pages, PolicyPrices("half", 0.5 * logged, logged))
     assert (halved["pdr"], halved["pir"], halved["booking_regret"]) == (1.0, 0.0, 0.5)
 
 
@@ -154,43 +154,43 @@ def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():
     assert [gate.status for gate in price_gates(good, 0.9, 0.02, 0)] == ["pass", "pass"]
 
 
-def test_a_policy_that_gives_everything_away_is_refused(judgement):
-    cost = judgement.trial.cost
+def test_a_policy_that_gives_everything_away_is_refused(demand):
+    cost = demand.pages.cost
     given_away = PolicyPrices("given away", cost * 1.01, cost)
-    listed = PolicyPrices("list", judgement.trial.listed, cost)
-    assert observational_gate(judgement, given_away, LIMITS, 0).status == "fail"
-    assert non_inferiority(judgement, given_away, listed, 0.01, 0).status == "fail"
+    listed = PolicyPrices("list", demand.pages.listed, cost)
+    assert observational_gate(demand, given_away, LIMITS, 0).status == "fail"
+    assert non_inferiority(demand, given_away, listed, 0.01, 0).status == "fail"
 
 
-def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(judgement):
-    policy = PolicyPrices("list", judgement.trial.listed, judgement.trial.cost)
+def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(demand):
+    policy = PolicyPrices("list", demand.pages.listed, demand.pages.cost)
     strict = LIMITS.model_copy(update={"require_experiment": True})
-    assert observational_gate(judgement, policy, strict, 0).status == "could not tell"
+    assert observational_gate(demand, policy, strict, 0).status == "could not tell"
 
 
-def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_demand(judgement, market):
+def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_demand(demand, market):
     planted = market.planted
-    rows = judgement.trial.rows
-    relevance = planted.relevance(rows[schema.QUERY].tolist())[np.arange(len(rows)), judgement.trial.item]
-    a, b = planted.page(judgement.trial.item[:, None], relevance[:, None], judgement.trial.behaviour)
-    price = judgement.trial.listed * 0.9
-    ours = judgement.page_profit(price)
-    truth = replace(judgement, a=a[:, 0], b=b[:, 0]).page_profit(price)
+    rows = demand.pages.rows
+    relevance = planted.relevance(rows[schema.QUERY].tolist())[np.arange(len(rows)), demand.pages.item]
+    a, b = planted.page(demand.pages.item[:, None], relevance[:, None], demand.pages.behaviour)
+    price = demand.pages.listed * 0.9
+    ours = demand.page_profit(price)
+    truth = replace(demand, a=a[:, 0], b=b[:, 0]).page_profit(price)
     assert ours.mean() == pytest.approx(truth.mean(), rel=0.25)
 
 
-def test_item_profits_add_up_to_the_page(judgement):
-    price = judgement.trial.listed * 0.9
-    total = np.bincount(judgement.trial.page, weights=judgement.item_profit(price))
-    np.testing.assert_allclose(total, judgement.page_profit(price), rtol=1e-12)
+def test_item_profits_add_up_to_the_page(demand):
+    price = demand.pages.listed * 0.9
+    total = np.bincount(demand.pages.page, weights=demand.item_profit(price))
+    np.testing.assert_allclose(total, demand.page_profit(price), rtol=1e-12)
 
 
-def test_item_rewards_at_the_logged_level_are_the_page_s_own(judgement):
-    logged = judgement.trial.rows[schema.PRICE].to_numpy()
+def test_item_rewards_at_the_logged_level_are_the_page_s_own(demand):
+    logged = demand.pages.rows[schema.PRICE].to_numpy()
     ratio = np.full(len(logged), 1.0)
-    same = replace(judgement, trial=replace(judgement.trial, rows=judgement.trial.rows.assign(price=logged)))
+    same = replace(demand, pages=replace(demand.pages, rows=demand.pages.rows.assign(price=logged)))
     rewards = same.item_rewards(np.array([1.0]))[:, 0]
-    at_list = np.isclose(logged, judgement.trial.listed)
+    at_list = np.isclose(logged, demand.pages.listed)
     np.testing.assert_allclose(rewards[at_list], same.item_profit(logged)[at_list], rtol=1e-9)
     assert ratio.size == len(rewards)
 
@@ -209,18 +209,18 @@ def test_a_price_is_shared_between_its_neighbours_on_the_menu():
     np.testing.assert_allclose(mean, policy.price[:3], atol=1e-9)
 
 
-def test_a_randomised_log_judges_by_what_was_shown_and_bought(judgement, market):
+def test_a_randomised_log_judges_by_what_was_shown_and_bought(demand, market):
     menu = np.array(market.tables.metadata["price_menu"], dtype=float)
-    listed, cost = judgement.trial.listed, judgement.trial.cost
+    listed, cost = demand.pages.listed, demand.pages.cost
 
     def gates(price):
-        found = off_policy_gates(judgement, PolicyPrices("p", price, np.zeros_like(price)), menu, LIMITS)
+        found = off_policy_gates(demand, PolicyPrices("p", price, np.zeros_like(price)), menu, LIMITS)
         return {gate.name.removeprefix("off_policy_"): gate for gate in found}
 
     at_list, given_away = gates(listed), gates(cost * 1.01)
     assert set(at_list) == {"support", "balance", "uplift", "agreement", "placebo"}
-    shown = judgement.trial.on_sale & np.isclose(judgement.trial.rows[schema.PRICE], listed, atol=0.011)
-    weight = 1 / judgement.trial.rows[schema.PROPENSITY][shown]
+    shown = demand.pages.on_sale & np.isclose(demand.pages.rows[schema.PRICE], listed, atol=0.011)
+    weight = 1 / demand.pages.rows[schema.PROPENSITY][shown]
     assert at_list["support"].value == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
     assert at_list["placebo"].status == at_list["balance"].status == "pass"
     assert given_away["uplift"].status == "fail"
@@ -241,17 +241,17 @@ def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
 def test_a_tampered_price_breaks_a_promise(pages, model):
     quotes = shadow_quotes(pages, with_users=True)
     limits = model.policy.limits
-    assert promises_gate([quotes], limits).status == "pass"
+    assert guarantees_gate([quotes], limits).status == "pass"
     broken = quotes.copy()
     broken.loc[0, schema.PRICE_MINOR] = broken.loc[0, schema.LIST_PRICE_MINOR] + 100
-    gate = promises_gate([quotes, broken], limits)
+    gate = guarantees_gate([quotes, broken], limits)
     assert gate.status == "fail"
     assert "list" in gate.note
-    assert promises_gate([quotes.iloc[:0]], limits).status == "could not tell"
+    assert guarantees_gate([quotes.iloc[:0]], limits).status == "could not tell"
 
 
 def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
-    tried = requests(model, pages, vectors)
+    tried = page_inputs(model, pages, vectors)
     shadow = pages[0]
     cheap = shadow.page.items[0]._replace(price_minor=1)
     broken = replace(shadow, page=replace(shadow.page, items=(cheap, *shadow.page.items[1:])))
@@ -260,7 +260,7 @@ def test_a_model_that_ignores_its_bounds_is_caught(pages, model, vectors):
 
 
 def test_a_slow_or_large_model_fails_its_budget(pages, model, vectors):
-    tried = requests(model, pages, vectors)
+    tried = page_inputs(model, pages, vectors)
     tight = EvaluationLimits(price_milliseconds=1e-6, encode_milliseconds=1e-6, model_bytes=1.0)
     assert {gate.status for gate in budget_gates(model, tried, list(vectors), tight)} == {"fail"}
 
@@ -280,7 +280,7 @@ def test_a_log_from_before_the_law_is_judged_as_if_it_were_of_today(model, hold_
     assert until_lawful(old[schema.TS], "US-NY") % pd.Timedelta(weeks=1) == pd.Timedelta(0)
     nowhere, today = until_lawful(old[schema.TS], "US-TX"), until_lawful(hold_out[schema.TS], "US-NY")
     assert (nowhere, today) == (pd.Timedelta(0), pd.Timedelta(0))
-    assert promises_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).status == "pass"
+    assert guarantees_gate([shadow_quotes(priced, with_users=True)], model.policy.limits).status == "pass"
 
 
 def test_shadow_quotes_name_no_customer_unless_asked(pages):
@@ -308,5 +308,5 @@ def test_a_paired_interval_of_no_difference_is_zero():
 
 def test_a_hold_out_of_unknown_items_is_an_error_not_a_pass(model_folder, market, joined):
     foreign = joined.assign(item_id="nothing-we-sell")
-    with pytest.raises(DecisionError, match="nothing can be judged"):
+    with pytest.raises(DecisionError, match="nothing can be evaluated"):
         evaluate(model_folder, None, market.tables, foreign, limits=LIMITS)

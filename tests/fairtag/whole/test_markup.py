@@ -8,7 +8,7 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.evaluation.behaviour_gate import behaviour_gates
-from fairtag.evaluation.fairness_gate import promises_gate
+from fairtag.evaluation.fairness_gate import guarantees_gate
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import ShadowPage
 from fairtag.page.priced_page import PricedPage
@@ -53,9 +53,9 @@ def test_prices_rise_above_list_and_never_above_the_markup(page):
 
 def test_gate_and_promises_judge_by_the_ceiling_of_the_mode(page, model, marked_up):
     assert behaviour_gates(marked_up, [shadow(page)], [])[0].status == "pass"
-    assert promises_gate([log(page)], marked_up.policy.limits).status == "pass"
+    assert guarantees_gate([log(page)], marked_up.policy.limits).status == "pass"
     assert behaviour_gates(model, [shadow(page)], [])[0].status == "fail"
-    strict = promises_gate([log(page)], model.policy.limits)
+    strict = guarantees_gate([log(page)], model.policy.limits)
     assert strict.status == "fail"
     assert "list" in strict.note
 
@@ -66,7 +66,7 @@ def test_one_unit_above_the_ceiling_of_the_mode_is_a_breach(page, marked_up):
     over = item._replace(price_minor=most + 1, high_minor=most + 1)
     broken = replace(page, items=(over, *page.items[1:]))
     assert behaviour_gates(marked_up, [shadow(broken)], [])[0].status == "fail"
-    gate = promises_gate([log(broken)], marked_up.policy.limits)
+    gate = guarantees_gate([log(broken)], marked_up.policy.limits)
     assert gate.status == "fail"
     assert "list: 1" in gate.note
     assert log(broken)[schema.PRICE_MINOR].iloc[0] == most + 1

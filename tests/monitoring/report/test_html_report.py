@@ -81,6 +81,8 @@ def test_a_price_and_what_moved_with_it_are_one_finding_that_says_who_did_it(rep
         (0.0583, "log ratio", "+6.0 %"),
         (-0.029, "relative price", "-2.9 %"),
         (2.0, "sd", "+2 sd"),
+        (-0.0001, "share", "+0.0 points"),  # never -0.0
+        (-0.000177, "slope", "+0 slope"),
     ],
 )
 def test_figures_are_written_as_people_write_them(value, unit, text):
