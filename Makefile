@@ -58,13 +58,12 @@ test-fast: install ## Run the tests that take seconds, for the loop at the desk
 	$(PYTEST) -m "not slow"
 
 .PHONY: check
-check: install ## Check format, lint, types, import contracts and manifests
+check: install ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m benchmarks.measured --check
-	$(BIN)/pytest -q tests/k8s
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 
 .PHONY: fmt

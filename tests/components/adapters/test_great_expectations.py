@@ -200,6 +200,7 @@ def test_an_absent_required_table_is_refused_and_an_absent_optional_one_is_not(s
     assert [t.table for t in report.blocked] == ["orders"]
 
 
+@pytest.mark.slow
 def test_a_missing_column_refuses_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["items"] = frames["items"].drop(columns="unit_cost")
     _, report = _check(frames, tmp_path)
@@ -208,6 +209,7 @@ def test_a_missing_column_refuses_the_table(frames: Frames, tmp_path: Path) -> N
     assert (caught.value.table, caught.value.column, caught.value.rule) == ("items", "unit_cost", "required column")
 
 
+@pytest.mark.slow
 def test_a_column_outside_the_contract_refuses_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["users"]["religion"] = "secret"
     with pytest.raises(DataError, match=r"users: column religion is not in the contract"):
@@ -227,6 +229,7 @@ def test_an_empty_table_is_refused(empty: ValidationReport, name: str) -> None:
     assert "the table is empty" in empty.table(name).block
 
 
+@pytest.mark.slow
 def test_more_bad_rows_than_the_stated_share_refuse_the_table(frames: Frames, tmp_path: Path) -> None:
     _set(frames, "items", "unit_cost", -1.0, -2.0, -3.0)  # 3 of 40 rows, over 5 %
     accepted, report = _check(frames, tmp_path)
@@ -237,6 +240,7 @@ def test_more_bad_rows_than_the_stated_share_refuse_the_table(frames: Frames, tm
     assert len(accepted["items"]) == 37
 
 
+@pytest.mark.slow
 def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_rows(
     make_shop: Callable[..., Frames], tmp_path: Path
 ) -> None:
@@ -247,6 +251,7 @@ def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_row
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
     frames = make_shop(pages=400)
     _set(frames, "orders", "ts", *["05/07/2025"] * 12)
@@ -255,6 +260,7 @@ def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_broken_rows_of_several_kinds_are_set_aside(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
     frames = make_shop(pages=400)
     _set(frames, "orders", "ts", *["05/07/2025"] * 6)
@@ -263,6 +269,7 @@ def test_broken_rows_of_several_kinds_are_set_aside(make_shop: Callable[..., Fra
     assert (report.table("orders").block, report.table("orders").quarantined) == ("", 12)
 
 
+@pytest.mark.slow
 def test_users_that_are_nearly_all_unknown_refuse_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["impressions"]["user_id"] = "guest-" + frames["impressions"]["user_id"].astype(str)
     _, report = _check(frames, tmp_path)
@@ -270,6 +277,7 @@ def test_users_that_are_nearly_all_unknown_refuse_the_table(frames: Frames, tmp_
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_histories_whose_lists_differ_in_length_are_set_aside(frames: Frames, tmp_path: Path) -> None:
     frames["users"].at[3, "history_age_days"] = [1.0]
     accepted, report = _check(frames, tmp_path)
@@ -279,6 +287,7 @@ def test_histories_whose_lists_differ_in_length_are_set_aside(frames: Frames, tm
 
 
 @pytest.mark.parametrize(("code", "price", "refused"), [("USD", 0.004, True), ("USD", 0.01, False), ("JPY", 0.5, True)])
+@pytest.mark.slow
 def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
     frames: Frames, tmp_path: Path, code: str, price: float, refused: bool
 ) -> None:

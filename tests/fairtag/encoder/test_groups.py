@@ -86,6 +86,7 @@ def assert_same_training(folder, alone):
     assert_alike(one, folder)
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_micro_batch_each_are_one_that_accumulates_two(
     as_group, alone, config, judgements, items, tmp_path
 ):
@@ -98,6 +99,7 @@ def test_an_encoder_cut_over_two_processes_learns_what_a_whole_one_does(alone, c
     assert_same_training(cut, alone)
 
 
+@pytest.mark.slow
 def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(as_group, config, judgements, items, tmp_path):
     settings = {
         "tuning": {"method": "lora", "lora_rank": 2},
@@ -111,6 +113,7 @@ def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(as_group, con
     assert_alike(tmp_path / "alone", folder)
 
 
+@pytest.mark.slow
 def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(as_group, cut, config, judgements, items, tmp_path):
     settings = config(
         schedule={"max_steps": 4, "checkpoint_every": 1}, validation={"every": 2}, hardware={"sharding": "full"}
@@ -131,6 +134,7 @@ def test_one_process_has_the_whole_encoder_whatever_the_setting(config, judgemen
     np.testing.assert_array_equal(rows[1], rows[0])
 
 
+@pytest.mark.slow
 def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script, tiny_base, tmp_path):
     program = """
         import json, sys

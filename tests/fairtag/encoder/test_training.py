@@ -28,6 +28,7 @@ def assert_equal_weights(one, other):
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_training_beats_the_untuned_encoder_on_queries_and_prices_it_has_not_seen(
     config, judgements, items, impressions, tmp_path
 ):
@@ -66,6 +67,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(config, judge
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.slow
 def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(
     method, start_script, config, judgements, items, tmp_path
 ):
@@ -125,6 +127,7 @@ def test_a_checkpoint_of_other_settings_or_data_is_not_resumed(config, judgement
     assert steps[0] == 1
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_so_that_what_ships_loads_without_them(
     start_script, config, judgements, items, tmp_path, tiny_base
 ):
@@ -237,6 +240,7 @@ def other_family(tiny_base, folder, make):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.slow
 def test_a_decoder_of_the_qwen_class_is_tuned_by_its_last_token_and_exported(
     method, config, judgements, items, tmp_path, tiny_base
 ):
