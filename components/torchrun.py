@@ -16,7 +16,7 @@ from torch import distributed
 from fairtag.base.tables import read_tables
 from fairtag.encoder.config import preset
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_tables import learnable
+from fairtag.encoder.training_data import learnable
 
 
 def parser() -> argparse.ArgumentParser:

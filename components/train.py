@@ -36,8 +36,8 @@ def train(
     from fairtag.base.tables import read_tables
     from fairtag.encoder.config import preset as encoder_preset
     from fairtag.encoder.training import train_encoder
+    from fairtag.encoder.training_data import learnable
     from fairtag.encoder.training_report import Progress
-    from fairtag.encoder.training_tables import learnable
 
     def show(now: Progress) -> None:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fairtag.base.files import directory_atomic, read_json, write_json
-from fairtag.encoder import process_group as group
-from fairtag.encoder.sharding import cut_like, whole
+from fairtag.encoder import distributed as group
+from fairtag.encoder.distributed import cut_like, whole
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"

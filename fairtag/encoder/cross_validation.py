@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from fairtag.base.errors import DataError
-from fairtag.encoder import process_group as group
+from fairtag.encoder import distributed as group
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.loop import Loop, Monotonic
 from fairtag.encoder.model import Encoder

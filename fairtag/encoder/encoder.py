@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base.errors import ConfigError, ModelFolderError
+from fairtag.encoder.base_model import Role
 from fairtag.encoder.folder import describe_encoder
-from fairtag.encoder.prefixes import Role
 
 Backend = Literal["auto", "onnx", "torch"]
 

@@ -15,8 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fairtag.base.errors import NonFiniteLoss
 from fairtag.base.files import canonical_json, sha256_text
-from fairtag.encoder import process_group as group
-from fairtag.encoder import sharding
+from fairtag.encoder import distributed as group
 from fairtag.encoder.batches import BatchPlan
 from fairtag.encoder.checkpoint import RunState, put_back, resume_checkpoint, save_checkpoint, trainable
 from fairtag.encoder.config import EncoderConfig
@@ -53,7 +52,7 @@ class Loop:
         ).to(self.device)
         self.sharded = config.hardware.sharding == "full" and group.size() > 1
         if self.sharded:
-            sharding.shard(self.losses.encoder, self.device)
+            group.shard(self.losses.encoder, self.device)
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.losses, config), fused=True)
         self.plan = BatchPlan(data, config, config.batch.accumulation * group.size())
         self.steps = 0 if config.tuning.method == "none" else self.plan.steps
@@ -95,7 +94,7 @@ class Loop:
         """Make cut weights whole again, in every process; ``fresh`` makes the encoder to put them in."""
         if not self.sharded:
             return
-        state = {name: sharding.whole(value).cpu() for name, value in self.losses.state_dict().items()}
+        state = {name: group.whole(value).cpu() for name, value in self.losses.state_dict().items()}
         heads, scale = Heads(self.losses.encoder.dimension, self.data.tasks), self.losses.price_scale
         self.losses = Losses(_adapt(fresh(), self.config), heads, self.config.objective, scale)
         self.losses.load_state_dict(state)
@@ -136,8 +135,8 @@ class Loop:
         if not self.sharded:
             nn.utils.clip_grad_norm_(values, self.config.optimiser.clip_norm)
             return
-        sharding.average_gradients(self.losses.heads.parameters())
-        sharding.clip(values, self.config.optimiser.clip_norm)
+        group.average_gradients(self.losses.heads.parameters())
+        group.clip(values, self.config.optimiser.clip_norm)
 
     def _check(self, step: int, totals: dict[str, float]) -> None:
         finite = torch.tensor(float(all(math.isfinite(value) for value in totals.values())), device=self.device)
@@ -156,7 +155,7 @@ class Loop:
         """Gradients cross processes once a step, on its last micro-batch."""
         last = turn == self.config.batch.accumulation - 1
         if self.sharded:
-            sharding.sync_gradients(self.losses.encoder, wanted=last)
+            group.sync_gradients(self.losses.encoder, wanted=last)
         if isinstance(self.module, DistributedDataParallel) and not last:
             return cast(AbstractContextManager[Any], self.module.no_sync())
         return nullcontext()

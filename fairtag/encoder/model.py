@@ -22,10 +22,9 @@ from transformers.utils import logging
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.text import normalise
+from fairtag.encoder.base_model import Prefixes, Role, RoleText, pooling_of, prefixes_of
 from fairtag.encoder.folder import HEADS, MODEL, Pooling, describe_encoder, resolve_base
 from fairtag.encoder.onnx import batches_by_length, pad
-from fairtag.encoder.pooling import pooling_of
-from fairtag.encoder.prefixes import Prefixes, Role, RoleText, prefixes_of
 
 
 class Encoder(nn.Module):

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import normalise
+from fairtag.encoder.base_model import Prefixes, Role
 from fairtag.encoder.folder import TOKENIZER, EncoderDescription, describe_encoder
-from fairtag.encoder.prefixes import Prefixes, Role
 
 INPUT_IDS, MASK, EMBEDDING = "input_ids", "attention_mask", "unit_row"  # a name no layer has
 

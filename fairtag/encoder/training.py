@@ -22,7 +22,16 @@ from safetensors.torch import save_file
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, directory_atomic, sha256_file, sha256_text, write_json
-from fairtag.encoder import process_group as group
+from fairtag.encoder import distributed as group
+from fairtag.encoder.base_model import (
+    PROMPTS,
+    ROLES,
+    Prefixes,
+    RoleText,
+    prefixes_of,
+    published_modules,
+    published_prompts,
+)
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.cross_validation import cross_validate
 from fairtag.encoder.distillation import Distillation, distil
@@ -32,8 +41,6 @@ from fairtag.encoder.loop import Loop, Monotonic, merged
 from fairtag.encoder.losses import Losses
 from fairtag.encoder.model import Encoder, Heads, load_base, pad_id, quiet, tokenise
 from fairtag.encoder.out_of_fold import write_unseen
-from fairtag.encoder.pooling import published_modules
-from fairtag.encoder.prefixes import PROMPTS, ROLES, Prefixes, RoleText, prefixes_of, published_prompts
 from fairtag.encoder.training_data import encoder_data
 from fairtag.encoder.training_report import Progress, TrainingReport
 from fairtag.encoder.validation import evaluate, scored_pairs

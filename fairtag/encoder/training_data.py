@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.files import canonical_json, sha256_text, write_atomic
+from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts, normalise
 from fairtag.data import splits
+from fairtag.data.splits import PRODUCT_SALT, QUERY_SALT, held_out, time_split
+from fairtag.encoder.base_model import Role, RoleText
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.hard_negatives import mined_negatives
-from fairtag.encoder.prefixes import Role, RoleText
+from fairtag.search.word_index import WordIndex
 
 SALT = "encoder"  # queries and items held out for the encoder's own scores, inside what it is given to train on
 CONTRADICTION = 0.5  # judgements of one pair further apart than this contradict each other
@@ -304,3 +306,50 @@ def _tokens(texts: list[RoleText], tokenise: Tokenise, tokenizer: str, cache: Pa
 
 def _take(pairs: Pairs, mask: NDArray[np.bool_]) -> Pairs:
     return Pairs(pairs.query[mask], pairs.item[mask], pairs.relevance[mask])
+
+
+def learnable(tables: Tables) -> tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame | None]:
+    """Judgements, items and impressions without held-out queries, held-out products and the held-out time.
+
+    The price head must not see the price, nor the relevance head the grade, that the decision is later made on.
+
+    Args:
+        tables: The shop.
+
+    Raises:
+        DataError: The impressions cannot be split by time.
+    """
+    items = tables.latest_items()
+    items = items[~held_out(items[schema.ITEM_ID], PRODUCT_SALT)].reset_index(drop=True)
+    judgements = tables.judgements
+    if judgements is not None:
+        judgements = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
+    if tables.impressions.empty:  # a data set of judgements alone
+        return judgements, items, None
+    early = time_split(tables.impressions).part(tables.impressions[schema.TS], "fit")
+    return judgements, items, tables.impressions[early].reset_index(drop=True)
+
+
+def mined_negatives(
+    queries: Mapping[int, str], pool: Mapping[int, str], relevant: Mapping[int, Set[int]], most: int
+) -> tuple[Ints, Ints]:
+    """For each query its best items by BM25 that are not relevant to it.
+
+    Args:
+        queries: Query texts by row.
+        pool: Item texts by row.
+        relevant: Rows of items by row of the query that they must not be a negative of.
+        most: Items a query; fewer where fewer share a word with it.
+
+    Returns:
+        (n,) rows of queries and (n,) rows of items, query by query, best first.
+    """
+    rows = list(pool)
+    index = WordIndex.build(list(pool.values()))
+    found: list[tuple[int, int]] = []
+    for query, text in queries.items():
+        known = relevant.get(query, frozenset())
+        ranked = [rows[place] for place in index.search(text, most + len(known)).tolist()]
+        found.extend((query, item) for item in [item for item in ranked if item not in known][:most])
+    both = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError
+from fairtag.encoder.base_model import PROMPTS, Prefixes, prefixes_of
 from fairtag.encoder.cross_validation import folds_of
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import DESCRIPTION, MODEL, OLD_SCHEMA, describe_encoder
 from fairtag.encoder.model import TorchEncoder, load_base, tokenise
 from fairtag.encoder.onnx import OnnxEncoder
-from fairtag.encoder.prefixes import PROMPTS, Prefixes, prefixes_of
 from fairtag.encoder.training import train_encoder
 from fairtag.encoder.training_data import encoder_data
 

@@ -6,9 +6,8 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.encoder.batches import BatchPlan
-from fairtag.encoder.hard_negatives import mined_negatives
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_data import encoder_data
+from fairtag.encoder.training_data import encoder_data, mined_negatives
 
 POOL = {10: "red drill", 11: "red drill bit set", 12: "blue lamp", 13: "drill", 14: "oak chair"}
 

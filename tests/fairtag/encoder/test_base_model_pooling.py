@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError
+from fairtag.encoder.base_model import MODULES, pooling_of, published_modules
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.folder import DESCRIPTION, MODEL, describe_encoder
 from fairtag.encoder.model import load_base
-from fairtag.encoder.pooling import MODULES, pooling_of, published_modules
 from fairtag.encoder.training import train_encoder
 
 POOLING = "1_Pooling/config.json"

@@ -141,7 +141,7 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script
         import torch
         from torch import distributed
         from fairtag.encoder.model import load_base
-        from fairtag.encoder.sharding import cut_like, shard, whole
+        from fairtag.encoder.distributed import cut_like, shard, whole
         rank = int(sys.argv[2])
         distributed.init_process_group("gloo", store=distributed.FileStore(sys.argv[3], 2), rank=rank, world_size=2)
         model = load_base(sys.argv[1])[0]
@@ -162,7 +162,7 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script
 
 
 def test_gradients_are_clipped_by_the_norm_of_all_of_them():
-    from fairtag.encoder.sharding import clip
+    from fairtag.encoder.distributed import clip
 
     values = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))]
     values[0].grad, values[1].grad = torch.full((3,), 3.0), torch.full((2,), 4.0)

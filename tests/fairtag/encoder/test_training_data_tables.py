@@ -7,7 +7,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.data import load
 from fairtag.data.splits import PRODUCT_SALT, QUERY_SALT, held_out, time_split
-from fairtag.encoder.training_tables import learnable
+from fairtag.encoder.training_data import learnable
 from fairtag.simulator.shop_design import TINY
 
 

@@ -1,8 +1,4 @@
-"""Weights cut over the processes of a group (FSDP2), for encoders whose weights and moments fill one device.
-
-Each layer is gathered when it is computed and cut again afterwards (Zhao et al., "PyTorch FSDP", VLDB 2023). The heads
-are a few vectors: each process holds them whole, and their gradients are averaged here.
-"""
+"""Training in several processes: the process group, gradients across it, and weights sharded over it (FSDP2)."""
 
 from __future__ import annotations
 
@@ -16,13 +12,65 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from fairtag.encoder import process_group as group
+from fairtag.base.errors import ConfigError
 from fairtag.encoder.model import Encoder
+
+
+def active() -> bool:
+    """Whether a process group was started."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def rank() -> int:
+    """Number of this process, 0 for the one that writes."""
+    return distributed.get_rank() if active() else 0
+
+
+def size() -> int:
+    """Processes of the group."""
+    return distributed.get_world_size() if active() else 1
+
+
+def shared(values: dict[str, float]) -> dict[str, float]:
+    """The first process's values, in every process."""
+    if size() == 1:
+        return values
+    box: list[Any] = [values]
+    distributed.broadcast_object_list(box, src=0)
+    return cast(dict[str, float], box[0])
+
+
+def all_hold(flag: Tensor) -> bool:
+    """Whether a 0/1 flag is 1 in every process."""
+    if size() > 1:
+        distributed.all_reduce(flag, distributed.ReduceOp.MIN)
+    return bool(flag.item())
+
+
+def barrier() -> None:
+    """Wait for the others."""
+    if size() > 1:
+        distributed.barrier()
+
+
+def device(wanted: str) -> str:
+    """The device of this process: ``auto`` takes CUDA where there is one, one card a process.
+
+    Raises:
+        ConfigError: CUDA is asked for and there is none.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise ConfigError("encoder.hardware.device is 'cuda' and torch finds no CUDA device here; use 'auto' or 'cpu'")
+    card = f"cuda:{rank() % torch.cuda.device_count()}"
+    torch.cuda.set_device(card)
+    return card
 
 
 def shard(encoder: Encoder, device: str) -> Encoder:
     """Cut an encoder's weights over the group, in place: each layer on its own, then what lies outside the layers."""
-    mesh = init_device_mesh(device.split(":", maxsplit=1)[0], (group.size(),))
+    mesh = init_device_mesh(device.split(":", maxsplit=1)[0], (size(),))
     for layer in _layers(encoder.backbone):
         fully_shard(layer, mesh=mesh)
     fully_shard(encoder, mesh=mesh, reshard_after_forward=True)
@@ -48,7 +96,7 @@ def average_gradients(values: Iterable[nn.Parameter]) -> None:
         if value.requires_grad:
             value.grad = torch.zeros_like(value) if value.grad is None else value.grad
             distributed.all_reduce(value.grad)
-            value.grad /= group.size()
+            value.grad /= size()
 
 
 def clip(values: Sequence[nn.Parameter], most: float) -> None:
