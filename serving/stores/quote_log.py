@@ -174,7 +174,7 @@ class QuoteLog:
             self._retry = RETRY_SECONDS
 
     def _take(self, batch: _Batch | None, *, stopping: bool) -> list[Record]:
-        """The next pages; none if none comes before the open file is due, or if the log stops and the queue is empty."""
+        """The next pages; none if the open file falls due first, or if the log stops and the queue is empty."""
         if not stopping and batch is not None and batch.rows >= self._rows * 2:
             self._stopping.wait(0.05)  # files cannot be written: bound the memory
             return []
