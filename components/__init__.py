@@ -1,1 +1,1 @@
-"""One file, one Kubeflow Pipelines component: a thin body that calls the core and at most one adapter."""
+"""The steps of the pipeline: one file, one component, which calls the core and at most one adapter."""

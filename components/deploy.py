@@ -1,4 +1,4 @@
-"""The deployment step: an accepted model folder goes live and becomes the champion. It is never cached."""
+"""The deployment step: an accepted model goes live and becomes the champion. It is never cached."""
 
 from kfp.dsl import Artifact, Input, Model
 
@@ -14,14 +14,14 @@ def deploy(
     target: str,
     pipeline_run: str = "",
 ) -> str:
-    """Make the model folder live at the target and champion in the registry; a rejected decision ends the run here.
+    """Make the model live at the target and champion in the registry; a rejected decision ends the run here.
 
     Args:
-        model_folder: Folder of the model folder.
-        decision: The decision document.
+        model_folder: The model folder.
+        decision: The decision document about exactly this model folder.
         version: Version in the registry.
         registry: Address of the MLflow server, or a folder for the embedded one.
-        target: A folder, which gets an atomic pointer live, or kserve://NAMESPACE/NAME?models=s3://bucket/models.
+        target: A folder, in which live will point to the model, or kserve://NAMESPACE/NAME?models=s3://bucket/models.
         pipeline_run: Pipeline run, for the lineage.
 
     Returns:

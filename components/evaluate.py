@@ -15,13 +15,13 @@ def evaluate(
     report: Output[HTML],
     metrics: Output[Metrics],
     registry: str,
-    limits: str = "{}",
-    seed: int = 0,
+    limits: str,
+    seed: int,
 ) -> None:
     """Score challenger and champion gate by gate on the same hold-out, and record the run whatever the decision is.
 
     Args:
-        model_folder: The challenger's model folder.
+        model_folder: Model folder of the challenger.
         encoder: Folder of its encoder, whose loss curves are recorded.
         tables: Folder of validated tables.
         joined: Point-in-time training set, hold-out included.

@@ -12,11 +12,11 @@ def fit(
     encoder: Input[Model],
     model_folder: Output[Model],
     dataset: str,
-    demand: str = "{}",
-    policy: str = "{}",
-    code_version: str = "",
-    pipeline_run: str = "",
-    seed: int = 0,
+    demand: str,
+    policy: str,
+    code_version: str,
+    pipeline_run: str,
+    seed: int,
 ) -> None:
     """Fit the price model and demand on the training set and write the model folder.
 

@@ -1,4 +1,4 @@
-"""The ingest step: a data set by name becomes a folder of tables."""
+"""The ingest step: a named data set becomes a folder of tables."""
 
 from kfp.dsl import Dataset, Output
 
@@ -9,12 +9,12 @@ from components.images import component
 def ingest(
     tables: Output[Dataset],
     dataset: str,
-    data: str = "",
-    data_fingerprint: str = "",
-    items: int = 3_000,
-    users: int = 5_000,
-    impressions: int = 200_000,
-    seed: int = 0,
+    data: str,
+    data_fingerprint: str,
+    items: int,
+    users: int,
+    impressions: int,
+    seed: int,
 ) -> None:
     """Read a data set into the tables of the contract.
 
@@ -22,7 +22,7 @@ def ingest(
         tables: Folder of tables, one parquet file each.
         dataset: Name of the data set, such as synthetic, complete-journey, csv or parquet.
         data: Folder of the data set; not used by synthetic.
-        data_fingerprint: Digest of the source files; a new one makes the step run again where caching is on.
+        data_fingerprint: Digest of the source files; with caching on, the step runs again when it changes.
         items: Products of the simulated shop.
         users: Customers of the simulated shop.
         impressions: Items shown in the simulated shop.

@@ -1,4 +1,4 @@
-"""The materialise step: the newest features go online."""
+"""The materialise step: the newest features are written to the online store. It is never cached."""
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
@@ -10,20 +10,20 @@ def materialise(
     tables: Input[Dataset],
     metrics: Output[Metrics],
     features: str,
-    environment: str = "local",
-    redis: str = "",
-    registry: str = "",
+    environment: str,
+    redis: str,
+    registry: str,
 ) -> None:
-    """Apply the feature definitions and bring every newest snapshot into the online store.
+    """Apply the feature definitions and write the newest snapshot of every user and item to the online store.
 
     Args:
         tables: Folder of validated tables.
-        metrics: Entities written by view.
-        features: Feature folder that serving reads; it gets feature_store.yaml, the sources and, by default, the
-            online store.
+        metrics: Number of entities written, by view.
+        features: Feature folder that serving reads: feature_store.yaml, the sources and, by default, the online
+            store.
         environment: local (SQLite), redis or cluster (SQL registry and Redis).
-        redis: host:port of the online store; empty takes it from FAIRTAG_REDIS.
-        registry: Address of the SQL registry; empty takes it from FAIRTAG_FEAST_REGISTRY.
+        redis: host:port of the online store; when empty, FAIRTAG_REDIS.
+        registry: Address of the SQL registry; when empty, FAIRTAG_FEAST_REGISTRY.
     """
     import os
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""The registration step: only an accepted decision about exactly this model folder gets in."""
+"""The registration step: only a model with an accepted decision about exactly its model folder is registered."""
 
 from kfp.dsl import Artifact, Input, Model
 
@@ -7,11 +7,11 @@ from components.images import component
 
 @component("train")
 def register(model_folder: Input[Model], decision: Input[Artifact], registry: str, pipeline_run: str = "") -> str:
-    """Register the model folder as challenger; a rejected decision or another model folder ends the run here.
+    """Register the model as challenger; a rejected decision, or one about another model folder, ends the run here.
 
     Args:
-        model_folder: Folder of the model folder.
-        decision: The decision document.
+        model_folder: The model folder.
+        decision: The decision document about exactly this model folder.
         registry: Address of the MLflow server, or a folder for the embedded one.
         pipeline_run: Pipeline run, for the lineage.
 
@@ -23,7 +23,7 @@ def register(model_folder: Input[Model], decision: Input[Artifact], registry: st
     from components.adapters.mlflow import open_registry, record
     from fairtag.model.decision import read_decision
 
-    models, folder, verdict = open_registry(registry), Path(model_folder.path), read_decision(Path(decision.path))
-    version = models.register(folder, verdict, record(models, folder, verdict), pipeline_run=pipeline_run)
+    models, folder, document = open_registry(registry), Path(model_folder.path), read_decision(Path(decision.path))
+    version = models.register(folder, document, record(models, folder, document), pipeline_run=pipeline_run)
     print(f"register: version {version.number} ({'new' if version.created else 'registered before'})")
     return version.number

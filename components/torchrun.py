@@ -1,7 +1,7 @@
 """``torchrun -m components.torchrun``: the training step on many accelerators or nodes.
 
-What it writes lies where the pipeline's training step looks first, under the folder of checkpoints: a run on the same
-tables with the same settings takes it from there instead of training again.
+It writes the encoder where the pipeline's training step looks first, below the folder of checkpoints. A pipeline run on
+the same tables with the same settings takes it from there instead of training again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fairtag.encoder.training_data import without_hold_out
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options; the group itself comes from torchrun's environment."""
+    """The options; torchrun's environment describes the process group."""
     options = argparse.ArgumentParser(prog="torchrun -m components.torchrun", allow_abbrev=False)
     options.add_argument("--tables", type=Path, required=True, help="folder of validated tables, on every node")
     options.add_argument("--checkpoints", type=Path, required=True, help="folder that every node and the pipeline see")

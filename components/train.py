@@ -1,4 +1,4 @@
-"""The training step: the text encoder is fine-tuned on relevance and price."""
+"""The training step: fine-tunes the text encoder on relevance and price."""
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
@@ -15,17 +15,17 @@ def train(
     checkpoints: str = "",
     seed: int = 0,
 ) -> None:
-    """Fine-tune the encoder; a killed run goes on from its last checkpoint where checkpoints outlive the step.
+    """Fine-tune the encoder; a killed run resumes from its last checkpoint if checkpoints outlive the step.
 
     Args:
         tables: Folder of validated tables.
         encoder: Folder of the trained encoder.
-        metrics: Last losses and scores on held-out queries; with folds their mean and spread, with a student both.
+        metrics: Last losses and scores on held-out queries; mean and spread over folds; scores of a student.
         preset: demo, standard or gpu.
         settings: JSON object of encoder settings that differ from the preset, such as {"schedule": {"epochs": 3}};
             {"student": {"layers": 3}} ships a distilled student of three layers and prints it beside its teacher;
             {"validation": {"folds": 5}} scores the settings on five folds of queries first, then trains on all of them.
-        checkpoints: Folder that outlives the step; empty keeps checkpoints beside the encoder.
+        checkpoints: Folder that outlives the step; when empty, checkpoints lie beside the encoder.
         seed: Seed of batches, heads and dropout.
     """
     import json

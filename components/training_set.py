@@ -1,4 +1,4 @@
-"""The training-set step: each impression with the features as they were known at the time."""
+"""The training-set step: joins each impression with its features as they were known at the time."""
 
 from kfp.dsl import Dataset, Input, Output
 
@@ -11,7 +11,7 @@ def training_set(tables: Input[Dataset], joined: Output[Dataset]) -> None:
 
     Args:
         tables: Folder of validated tables.
-        joined: Parquet file, one row an impression.
+        joined: Parquet file with one row for each impression.
     """
     import os
     import tempfile

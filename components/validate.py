@@ -12,7 +12,7 @@ def validate(
     report: Output[HTML],
     details: Output[Artifact],
     metrics: Output[Metrics],
-    max_quarantined: float = 0.05,
+    max_quarantined: float,
 ) -> None:
     """Check the tables against the contract; a refused table ends the run with its column, rule and examples.
 

@@ -1,1 +1,1 @@
-"""The Feast repository: definitions only; column names come from fairtag.base.schema."""
+"""The Feast repository: definitions and a configuration for each environment; fairtag.base.schema names the columns."""

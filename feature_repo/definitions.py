@@ -1,7 +1,7 @@
 """The features of a shop for Feast: entities, views and services.
 
-``feast apply`` finds the objects at the end of the module, whose sources lie in ``data/`` beside
-``feature_store.yaml``; code calls :func:`definitions` with the folder or URL of the sources.
+``feast apply`` reads the objects at the end of the module, whose sources lie in ``data/`` beside
+``feature_store.yaml``. Code calls :func:`definitions` with the folder or URL of the sources.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from feast.types import Array, Float64, String
 
 from fairtag.base import schema
 
-# A snapshot holds until the next one: a customer who has not come back for a year is still known by the last.
+# A snapshot is valid until the next one, also for a customer who has not come back for a year.
 FOREVER = timedelta(0)
 USER_FEATURES = (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
 ITEM_FEATURES = schema.ITEM_PRICING_FEATURES
-# An impression carries the list price that was shown; a second one from the snapshot would only invite confusion.
+# An impression has the list price that was shown; a second one from the snapshot would only cause confusion.
 ITEM_TRAINING_FEATURES = tuple(name for name in ITEM_FEATURES if name != schema.LIST_PRICE)
 LISTS = {schema.HISTORY_ITEMS: Array(String), schema.HISTORY_AGE_DAYS: Array(Float64)}
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """Everything that is applied to a registry."""
+    """Everything that is registered with Feast."""
 
     entities: tuple[Entity, ...]
     views: tuple[FeatureView, ...]
     services: tuple[FeatureService, ...]
 
     def objects(self) -> list[Any]:
-        """All objects in one list, as ``FeatureStore.apply`` takes them."""
+        """All objects in one list, as ``FeatureStore.apply`` expects them."""
         return [*self.entities, *self.views, *self.services]
 
 

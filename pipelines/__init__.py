@@ -1,1 +1,1 @@
-"""Pipeline wiring and the command line; no mathematics lives here."""
+"""The training pipeline, the loop on one machine, and the ``fairtag`` command line."""

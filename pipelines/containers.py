@@ -1,4 +1,4 @@
-"""Steps of a local run in our own images, locked down as on a cluster: KFP's Docker runner."""
+"""Runs the steps of a local run in our own images, locked down as on a cluster, with KFP's Docker runner."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SCRATCH = {"/tmp": "mode=1777"}  # noqa: S108 - inside the container, where noth
 
 
 def docker_runner(arguments: Mapping[str, Any], root: Path) -> Any:
-    """KFP's Docker runner for one run, after a look at the images.
+    """KFP's Docker runner for one run, after a check of the images.
 
-    A step runs as whoever asked, on a read-only root without capabilities; it sees the folder of the run, the data
-    read-only, and the network only where a store's address is given.
+    A step runs as the calling user, on a read-only root without capabilities. It sees the folder of the run, the data
+    read-only, and the network only if a store's address is given.
 
     Args:
         arguments: Parameters of the pipeline.
@@ -28,7 +28,7 @@ def docker_runner(arguments: Mapping[str, Any], root: Path) -> Any:
 
     Raises:
         UnavailableError: No Docker daemon answers.
-        ConfigError: An image is missing or holds other code than this machine runs.
+        ConfigError: An image is missing, or holds other code than this machine runs.
     """
     from docker.types import Mount
     from kfp import local
@@ -62,7 +62,7 @@ def _check_images() -> None:
     try:
         client = docker.from_env()
     except DockerException as error:
-        raise UnavailableError(f"no Docker daemon answers ({error}); start it, or leave --runner docker out") from error
+        raise UnavailableError(f"no Docker daemon answers ({error}); start it, or leave out --runner docker") from error
     with closing(client):
         wanted = code_version()
         for image in IMAGES.values():
@@ -74,4 +74,6 @@ def _check_images() -> None:
                 raise UnavailableError(f"image {image} does not start: {error}") from error
             found = said.decode().strip()
             if found != wanted:
-                raise ConfigError(f"image {image} holds code {found}, here it is {wanted}; build it with `make images`")
+                raise ConfigError(
+                    f"image {image} holds code {found}, here it is {wanted}; build it again with `make images`"
+                )

@@ -33,7 +33,7 @@ COLOURS = {
     Status.URGENT.value: "red",
     "fail": "red",
 }
-SHOWN_ITEMS = 10
+SHOWN_ITEMS = 6
 SHOWN_CHECKS = 4
 
 
@@ -165,7 +165,9 @@ def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapp
         name = titles.get(item["item_id"])
         shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
         coin = currency(item["currency"])
-        listed, price = (coin.text(item[key]).removesuffix(coin.code) for key in ("list_price_minor", "price_minor"))
+        listed, price = (
+            coin.text(item[key]).removesuffix(f" {coin.code}") for key in ("list_price_minor", "price_minor")
+        )
         why = "; ".join(reason_words(code) for code in item["reasons"])
         table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
     more = len(page["items"]) - SHOWN_ITEMS

@@ -1,4 +1,4 @@
-"""Checks a machine before a run or a cluster is tried on it."""
+"""Checks whether a machine has what a run or a cluster needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rich.table import Table
 from fairtag.base.errors import ConfigError
 
 GIB = 2**30
-PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # what the demo was measured on
+PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # the demo was measured on such a machine
 CLUSTER_PROCESSORS, CLUSTER_MEMORY_GIB = 6, 14  # Kubeflow Pipelines, KServe and our own pods on one kind node
-CLUSTER_DISK_GIB = 40  # our images once as built and once in the node, and those of the platform
+CLUSTER_DISK_GIB = 40  # our images, once as built and once in the node, and those of the platform
 CLUSTERS = ("kind", "minikube")
 PACKAGES = {
     "pipelines": ("kfp", "kubernetes"),
@@ -37,11 +37,11 @@ class Check:
     """One thing a machine has or lacks.
 
     Args:
-        name: What was looked at.
+        name: What was checked.
         ok: Whether it is there.
         found: What was found.
-        needed: Whether what was asked for, a local run or a cluster, cannot go without it.
-        fix: What to do about it.
+        needed: Whether the local run or the cluster cannot do without it.
+        fix: What to do if it is missing.
     """
 
     name: str
@@ -55,13 +55,13 @@ def checks(cluster: str = "") -> list[Check]:
     """All checks of this machine.
 
     Args:
-        cluster: kind or minikube: what a cluster of that kind takes is needed then; empty for a local run.
+        cluster: ``kind`` or ``minikube`` for what such a cluster needs; empty for a local run.
 
     Raises:
         ConfigError: There is no such kind of cluster.
     """
     if cluster and cluster not in CLUSTERS:
-        raise ConfigError(f"--cluster {cluster!r} is refused; it is one of {', '.join(CLUSTERS)}")
+        raise ConfigError(f"--cluster {cluster!r} is refused; it must be one of {', '.join(CLUSTERS)}")
     packages = [_packages(role, names) for role, names in PACKAGES.items()]
     return [_python(), *_machine(cluster), *packages, *_tools(cluster), *_ports(cluster)]
 

@@ -1,4 +1,4 @@
-"""An endpoint in a process of its own, for as long as it is needed."""
+"""Runs the endpoint in a process of its own for as long as it is needed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fairtag.base.errors import UnavailableError
 from serving.protocol.client import RestClient
 
 MODEL = "fairtag"
-# One slow disk read must not turn a trial on a busy laptop into a page of list prices; a shop sets its own deadline.
+# On a busy laptop one slow disk read must not turn a page into list prices; a shop sets its own deadline.
 LOCAL = {"FAIRTAG_FEATURE_DEADLINE_MS": "1000"}
 READY_SECONDS = 90.0  # a cold start on a busy machine; a warm one takes five
 STOP_SECONDS = 30.0
-WATCH_SECONDS = 5  # a newly accepted model is taken up without a restart
+WATCH_SECONDS = 5  # how often it looks for a newly accepted model, which it loads without a restart
 
 
 def command(
@@ -44,10 +44,10 @@ def serve(model_folder: Path, features: Path, run_dir: Path) -> Iterator[str]:
     """Serve a model folder on a free port of this machine until the end of the block.
 
     Yields:
-        The address, when the model is ready.
+        The address, once the model is ready.
 
     Raises:
-        UnavailableError: The endpoint did not become ready; its last lines are in the message.
+        UnavailableError: The endpoint did not become ready; the message holds its last line.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     address = f"http://127.0.0.1:{(port := free_port())}"
@@ -94,5 +94,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def replace_process(line: Sequence[str]) -> None:
-    """Become the endpoint, so that signals and the exit code are its own."""
+    """Replace this process by the command, so that signals and the exit code are its own."""
     os.execv(line[0], list(line))  # noqa: S606 - our own module

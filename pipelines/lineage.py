@@ -1,4 +1,4 @@
-"""Where each registered and each live model comes from."""
+"""Shows and checks where each registered and each live model comes from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ FACTS = ("model-version", "model-digest", "data-fingerprint", "decision-hash", "
 
 
 def show_versions(registry: Registry, console: Console) -> None:
-    """One row a version, newest first."""
+    """Print one row for each version, newest first."""
     champion, challenger = registry.champion(), registry.challenger()
     table = Table(title="Registered models", title_justify="left")
-    for heading in ("version", "alias", "model_folder", "data", "decision", "replaced", "run"):
+    for heading in ("version", "alias", "model folder", "data", "decision", "replaced", "run"):
         table.add_column(heading, overflow="fold")
     for version in registry.versions():
         aliases = [
@@ -36,7 +36,7 @@ def show_versions(registry: Registry, console: Console) -> None:
 
 
 def show_live(models: list[dict[str, str]], console: Console) -> None:
-    """What serves now, as its deployment noted it on the service."""
+    """Print what serves now, as its deployment recorded it on the service."""
     table = Table(title="Live models", title_justify="left")
     for heading in ("role", "traffic", *FACTS, "storage-uri"):
         table.add_column(heading, overflow="fold")
@@ -47,7 +47,7 @@ def show_live(models: list[dict[str, str]], console: Console) -> None:
 
 
 def registered_facts(registry: Registry, storage_uri: str) -> dict[str, str]:
-    """Lineage of a stored model folder from the registry, which holds accepted models alone.
+    """Lineage of a stored model folder from the registry, which holds only accepted models.
 
     Raises:
         DecisionMismatch: No registered version is that model folder.
@@ -58,17 +58,17 @@ def registered_facts(registry: Registry, storage_uri: str) -> dict[str, str]:
             noted = version.lineage
             return _facts(version.model_digest, noted[DATA_FINGERPRINT], noted[DECISION_HASH], noted.get(RUN, ""))
     raise DecisionMismatch(
-        f"{storage_uri}: no registered version has that model folder; only an accepted one may go live"
+        f"{storage_uri}: no registered version has that model folder; only a registered, accepted one may go live"
     )
 
 
 def champion_follows(registry: Registry, storage_uri: str) -> str:
-    """Make the live model champion, which the next challenger is held against; returns what was done."""
+    """Make the live model champion, which the next challenger is compared with; returns what was done."""
     number = _version(storage_uri)
     for version in registry.versions():
         if number and version.model_digest.startswith(number):
             return f"version {registry.promote(version.number).number} is champion"
-    return f"{storage_uri} is not registered: the champion stays"
+    return f"{storage_uri} is not registered, so the champion stays as it is"
 
 
 def decided_facts(decision: Mapping[str, Any], storage_uri: str) -> dict[str, str]:
@@ -76,7 +76,7 @@ def decided_facts(decision: Mapping[str, Any], storage_uri: str) -> dict[str, st
 
     Raises:
         DecisionRejected: The decision says rejected.
-        DecisionMismatch: The decision was altered, or speaks of another model folder.
+        DecisionMismatch: The decision was altered, or is about another model folder.
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")

@@ -21,23 +21,23 @@ from fairtag.base.money import currency
 from fairtag.base.types import Reason
 
 REASONS: Mapping[str, str] = {
-    Reason.ANCHOR: "what an item like this usually costs",
-    Reason.DEMAND_HIGH_INTENT: "a close match: a smaller discount is enough",
-    Reason.DEMAND_PRICE_SENSITIVE: "a larger discount is worth it here",
+    Reason.ANCHOR: "the usual price of such an item",
+    Reason.DEMAND_HIGH_INTENT: "close match: less discount needed",
+    Reason.DEMAND_PRICE_SENSITIVE: "more discount pays off here",
     Reason.STOCK_SCARCE: "few left in stock",
     Reason.STOCK_AGEING: "must be sold soon",
     Reason.COMPETITOR_CAP: "kept near a competitor's price",
-    Reason.COST_FLOOR: "no lower than cost and the smallest margin",
-    Reason.MAP_FLOOR: "the lowest price that the maker allows",
-    Reason.LIST_CEILING: "no higher than the list price",
-    Reason.CHANGE_LIMIT: "the largest discount or change allowed",
+    Reason.COST_FLOOR: "limited by cost and margin",
+    Reason.MAP_FLOOR: "limited by the maker's lowest price",
+    Reason.LIST_CEILING: "never above list",
+    Reason.CHANGE_LIMIT: "limit on discount or change",
     Reason.FAIRNESS_CORRIDOR: "kept close to what others pay",
-    Reason.PRICE_ENDING: "rounded to the shop's price endings",
-    Reason.LOW_CONFIDENCE_LIST: "the standard price: not sure that another is better",
-    Reason.OPTED_OUT: "the customer opted out of personal prices",
-    Reason.JURISDICTION_OFF: "personal prices are off in this place",
-    Reason.INFEASIBLE: "the standard price: no other meets every limit",
-    Reason.EXPLORATION: "drawn at random within the limits, to learn",
+    Reason.PRICE_ENDING: "rounded to a price ending",
+    Reason.LOW_CONFIDENCE_LIST: "standard price: no better one is sure",
+    Reason.OPTED_OUT: "the customer opted out",
+    Reason.JURISDICTION_OFF: "no personal prices in this place",
+    Reason.INFEASIBLE: "standard price: no other fits every limit",
+    Reason.EXPLORATION: "drawn at random, to learn",
 }
 
 

@@ -1,1 +1,1 @@
-"""The only places that speak to Great Expectations, Feast, MLflow and KServe; the core knows none of them."""
+"""The only code that calls Great Expectations, Feast, MLflow, KServe and Spark; the core imports none of them."""

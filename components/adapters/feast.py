@@ -1,4 +1,4 @@
-"""Feast behind four calls: apply, point-in-time training set, materialise, read back.
+"""Feast behind four calls: apply, training set, materialise, read online.
 
 A feature folder holds ``feature_store.yaml``, the sources under ``data/`` and, by default, registry and online store.
 """
@@ -32,9 +32,9 @@ SPARK = "engine.spark.yaml"
 SOURCES = "data"
 ROW = "row"
 LISTS = {"ids": pa.list_(pa.string()), "numbers": pa.list_(pa.float64())}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # every snapshot counts, however old
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)  # so that every snapshot counts, however old
 
-# Feast announces every applied object on the root logger's way; a run's own lines matter more.
+# Feast logs a line for every applied object, which would hide the run's own lines.
 logging.getLogger("feast").setLevel(logging.WARNING)
 
 
@@ -46,13 +46,13 @@ def write_repository(
     registry: str | None = None,
     spark: bool = False,
 ) -> Path:
-    """Write the environment's ``feature_store.yaml`` into a folder of the run; the source tree stays untouched.
+    """Write the environment's ``feature_store.yaml`` into a feature folder; the source tree stays as it is.
 
     Args:
         folder: Feature folder, created when absent.
-        environment: Which file of ``feature_repo`` to take.
-        redis: ``host:port`` of the online store; without it the file keeps its environment variable.
-        registry: SQLAlchemy URL of the shared registry; likewise.
+        environment: ``local``, ``redis`` or ``cluster``: which file of ``feature_repo`` is used.
+        redis: ``host:port`` of the online store; None leaves the environment variable in the file.
+        registry: SQLAlchemy URL of the shared registry; None likewise.
         spark: Join and materialise on the active Spark session.
 
     Raises:
@@ -61,7 +61,7 @@ def write_repository(
     name = CONFIG if environment == "local" else f"feature_store.{environment}.yaml"
     template = files("feature_repo").joinpath(name)
     if not template.is_file():
-        raise ConfigError(f"feature environment {environment!r} is unknown; there are local, redis and cluster")
+        raise ConfigError(f"feature environment {environment!r} is unknown; it must be local, redis or cluster")
     config = yaml.safe_load(template.read_text())
     if spark:
         config |= yaml.safe_load(files("feature_repo").joinpath(SPARK).read_text())
@@ -79,12 +79,12 @@ def open_store(folder: Path) -> FeatureStore:
         ConfigError: The folder holds no ``feature_store.yaml``.
     """
     if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{folder}: no {CONFIG}; it is written by the features step")
+        raise ConfigError(f"{folder}: no {CONFIG} there; the materialise step writes it, so run the pipeline first")
     return FeatureStore(repo_path=str(folder))
 
 
 def apply(folder: Path, tables: Tables) -> FeatureStore:
-    """Write the snapshots as sources and register entities, views and services over them."""
+    """Write the snapshots as sources, and register the entities, views and services over them."""
     sources = (folder / SOURCES).absolute()
     _write_source(tables.users, schema.USERS, (schema.USER_ID, schema.UPDATED_AT, *USER_FEATURES), sources)
     _write_source(tables.items, schema.ITEMS, (schema.ITEM_ID, schema.UPDATED_AT, *ITEM_FEATURES), sources)
@@ -100,11 +100,11 @@ def training_set(store: FeatureStore, tables: Tables) -> pd.DataFrame:
     """Impressions with each feature as it was known when the page was shown; no impression is lost.
 
     Returns:
-        One row an impression in the order of ``tables.impressions``: its columns, the user's behaviour and history,
-        the item's cost, stock and market prices, and the item's category. A feature unknown at the time is NaN.
+        One row for each impression, in the order of ``tables.impressions``: its columns, the user's behaviour and
+        history, the item's cost, stock and market prices, and its category. A feature unknown at the time is NaN.
 
     Raises:
-        DataError: The join returned another number of rows than it was given.
+        DataError: The join returned a different number of rows than it was given.
     """
     entities = tables.impressions.reset_index(drop=True).rename(columns={schema.TS: "event_timestamp"})
     entities[ROW] = range(len(entities))
@@ -118,7 +118,7 @@ def training_set(store: FeatureStore, tables: Tables) -> pd.DataFrame:
         raise DataError(
             f"the point-in-time join made {len(joined):,} rows of {len(entities):,} impressions",
             table=schema.IMPRESSIONS.name,
-            rule="one training row an impression",
+            rule="one training row for each impression",
             count=abs(len(joined) - len(entities)),
         )
     category = tables.latest_items().set_index(schema.ITEM_ID)[schema.CATEGORY]
@@ -127,26 +127,26 @@ def training_set(store: FeatureStore, tables: Tables) -> pd.DataFrame:
 
 
 def materialise(store: FeatureStore, until: datetime) -> dict[str, int]:
-    """Bring the newest snapshot of every user and item up to ``until`` into the online store.
+    """Write the newest snapshot up to ``until`` of every user and item to the online store.
 
     Returns:
         Entities written by view.
 
     Raises:
-        UnavailableError: The online store did not take them.
+        UnavailableError: The online store did not accept them.
     """
     try:
         with redirect_stdout(io.StringIO()):  # Feast prints a banner a view
             store.materialize(EPOCH, until)
     except (OSError, RedisError) as error:
-        raise UnavailableError(f"the online store took no features: {error}") from error
+        raise UnavailableError(f"the online store did not accept the features: {error}") from error
     finally:
         _release_duckdb()
     return {view.name: _entities(store, view, until) for view in store.list_feature_views()}
 
 
 def read_online(store: FeatureStore, table: schema.Table, entities: Sequence[str]) -> pd.DataFrame:
-    """Online features of some users or items, one row an entity; an unknown one has None throughout."""
+    """Online features of users or items, one row for each entity; an unknown one has None throughout."""
     view, names = (schema.USER_VIEW, USER_FEATURES) if table is schema.USERS else (schema.ITEM_VIEW, ITEM_FEATURES)
     key = table.key[0]
     features = [f"{view}:{name}" for name in names]
@@ -156,7 +156,7 @@ def read_online(store: FeatureStore, table: schema.Table, entities: Sequence[str
 
 
 def _write_source(frame: pd.DataFrame, table: schema.Table, names: tuple[str, ...], folder: Path) -> None:
-    # An optional column that the shop lacks is a feature that is always absent, so that one definition serves all.
+    # An optional column that the shop lacks becomes a feature that is always absent: one definition serves every shop.
     source = frame.reindex(columns=list(names))
     numbers = [name for name in names if table.column(name).kind in ("money", "number", "integer", "share")]
     written = pa.Table.from_pandas(source.astype(dict.fromkeys(numbers, "float64")), preserve_index=False)
@@ -171,13 +171,13 @@ def _write_source(frame: pd.DataFrame, table: schema.Table, names: tuple[str, ..
 
 
 def _show_to_spark(folder: Path) -> None:
-    """The sources as tables of the active session: its executors need no folder in common with this process."""
+    """Show the sources to the active session as tables, so that its executors need no shared folder."""
     from pyspark.sql import SparkSession
 
     spark = SparkSession.getActiveSession()
     if spark is None:
         raise ConfigError(
-            "the feature folder works on Spark and no session is open; components.adapters.spark opens one"
+            "the feature folder uses Spark and no session is open; open one with components.adapters.spark.session"
         )
     for table in (schema.USERS, schema.ITEMS):
         spark.createDataFrame(pq.read_table(folder / f"{table.name}.parquet")).createOrReplaceTempView(table.name)
@@ -191,7 +191,7 @@ def _entities(store: FeatureStore, view: FeatureView, until: datetime) -> int:
 
 
 def _release_duckdb() -> None:
-    # Feast's duckdb store works on ibis's one default connection and leaves it open; at exit duckdb complains of that.
+    # Feast's duckdb store leaves ibis's default connection open, and at exit duckdb warns about it.
     backend = ibis.options.default_backend
     if backend is not None:
         backend.disconnect()

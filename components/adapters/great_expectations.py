@@ -1,7 +1,7 @@
-"""The tables' contract as Great Expectations suites: what breaks is named, set aside or refused.
+"""Checks tables against their contract with Great Expectations: broken rows are named, set aside or refused.
 
-One suite a table, generated from ``fairtag.base.schema``. Tables are checked in the order of ``schema.TABLES`` and a
-reference must point at a row that was itself accepted, so a bad item takes its impressions with it.
+There is one suite for each table, generated from ``fairtag.base.schema``. Tables are checked in the order of
+``schema.TABLES``, and a reference must point to an accepted row: with a broken item its impressions are set aside too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from components.adapters.suites import REFERENCE, ROW, UNIQUE_KEY, Prepared, prepare
+from components.adapters.suites import REFERENCE, ROW, UNIQUE_KEY, Suite, make_suite
 from components.adapters.validation_report import (
     KNOWN_COLUMN,
     NOT_EMPTY,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 BROKEN_RULES = "broken_rules"  # the column added to rows that are set aside
 SEPARATOR = "\x1f"
-MAX_QUARANTINED = 0.05  # share of a table's rows; more than this is a broken export rather than a few broken rows
+MAX_QUARANTINED = 0.05  # share of a table's rows; more means a broken export rather than a few broken rows
 # Fewer broken rows refuse a table too, where they are no noise: one kind of mistake all over the table.
 SYSTEMATIC_ROWS = 10  # fewer are a few broken rows, whatever they have in common
 SYSTEMATIC_SHARE = 0.01  # of the rows broken by one rule ...
@@ -51,8 +51,8 @@ logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
-class Checked:
-    """A table after its check: the rows that go on, those set aside, and the report."""
+class TableCheck:
+    """A table after its check: the rows that go on, the rows that are set aside, and the report."""
 
     accepted: pd.DataFrame
     quarantine: pd.DataFrame
@@ -67,7 +67,7 @@ def validate_tables(
     coin: Currency | None = None,
     spark: SparkSession | None = None,
 ) -> tuple[dict[str, pd.DataFrame], ValidationReport]:
-    """Check raw tables against the contract and write what was found under ``out``.
+    """Check raw tables against the contract and write the findings to ``out``.
 
     Args:
         frames: Raw tables by name; types need not be set yet.
@@ -76,7 +76,7 @@ def validate_tables(
         max_quarantined: A table is refused when a greater share of its rows breaks a critical rule, and with fewer
             rows where they show one mistake made throughout.
         coin: Currency of the shop, whose smallest coin every charged price must reach.
-        spark: Session that the same suites are run on; in this process without. Values are read here in both cases.
+        spark: Session that runs the suites; None for this process. Values are read in this process in both cases.
 
     Returns:
         The rows that go on by table, and the report; the caller decides with ``report.require_accepted()``.
@@ -107,7 +107,7 @@ def read_raw(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
         MissingDataError: There is no folder of tables at the path.
     """
     if not (folder / METADATA).is_file():
-        raise MissingDataError(f"{folder}: no {METADATA}; a folder of tables is made by the ingest step")
+        raise MissingDataError(f"{folder}: no {METADATA} there; the ingest step makes a folder of tables")
     present = [table.name for table in schema.TABLES if (folder / f"{table.name}.parquet").is_file()]
     return {name: pd.read_parquet(folder / f"{name}.parquet") for name in present}, read_json(folder / METADATA)
 
@@ -143,9 +143,9 @@ def _check(
     max_quarantined: float,
     coin: Currency | None,
     spark: SparkSession | None,
-) -> Checked:
-    prepared = prepare(table, raw, accepted, numbered=spark is not None, coin=coin)
-    results = _run(context, table.name, prepared, spark).results
+) -> TableCheck:
+    ours = make_suite(table, raw, accepted, numbered=spark is not None, coin=coin)
+    results = _run(context, table.name, ours, spark).results
     broken: dict[int, list[str]] = {}
     findings: list[Finding] = []
     systematic = ""
@@ -165,16 +165,16 @@ def _check(
     block = block or systematic or _one_kind(table, findings, len(broken), len(raw))
     report = TableReport(table.name, len(raw), len(results), len(broken), tuple(findings), block)
     good = raw.drop(index=list(broken)).reset_index(drop=True)
-    return Checked(good, _labelled(raw, broken), report)
+    return TableCheck(good, _labelled(raw, broken), report)
 
 
-def _run(context: Any, name: str, prepared: Prepared, spark: SparkSession | None) -> ExpectationSuiteValidationResult:
-    suite = context.suites.add(gx.ExpectationSuite(name, expectations=prepared.expectations))
+def _run(context: Any, name: str, ours: Suite, spark: SparkSession | None) -> ExpectationSuiteValidationResult:
+    suite = context.suites.add(gx.ExpectationSuite(name, expectations=ours.expectations))
     asset = context.data_sources.get("tables").add_dataframe_asset(name)
     batch = asset.add_batch_definition_whole_dataframe(name)
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-    # From Arrow, so that an absent number is absent there too: of a frame of pandas it would be NaN.
-    frame = prepared.frame if spark is None else spark.createDataFrame(pa.Table.from_pandas(prepared.frame))
+    # From Arrow, so that an absent number stays absent: from pandas it would become NaN.
+    frame = ours.frame if spark is None else spark.createDataFrame(pa.Table.from_pandas(ours.frame))
     named = {} if spark is None else {"unexpected_index_column_names": [ROW]}
     result: ExpectationSuiteValidationResult = definition.run(
         batch_parameters={"dataframe": frame},
@@ -212,7 +212,7 @@ def _plain(value: Any) -> Any:
 
 
 def _without_first_copy(raw: pd.DataFrame, rows: list[int], key: tuple[str, ...]) -> list[int]:
-    """Exact copies lose nothing when the first stays; rows that share a key and differ all go, none can be trusted."""
+    """The first of several exact copies stays; rows that share a key and differ are all set aside."""
     copies = raw.loc[rows].map(str)
     keys = copies[list(key)].agg(SEPARATOR.join, axis=1)
     whole = copies.agg(SEPARATOR.join, axis=1)
@@ -229,7 +229,7 @@ def _block(table: str, findings: list[Finding], bad: int, rows: int, max_quarant
             return f"{table}: column {finding.column} is missing; the table needs {needed}"
         if finding.rule == KNOWN_COLUMN:
             known = ", ".join(schema.table(table).names)
-            return f"{table}: column {finding.column} is not in the contract; drop it, the table may hold {known}"
+            return f"{table}: column {finding.column} is not in the contract; drop it, or rename it to one of {known}"
     if bad > max_quarantined * rows:
         worst = max((f for f in findings if f.severity == "critical"), key=lambda f: f.count)
         return (
@@ -273,6 +273,6 @@ def _labelled(raw: pd.DataFrame, broken: dict[int, list[str]]) -> pd.DataFrame:
 
 
 def _write_quarantine(rows: pd.DataFrame, path: Path) -> None:
-    # A column that mixes kinds has no parquet type; as text nothing of it is lost.
+    # A column of mixed types has no parquet type; as text nothing is lost.
     mixed = {name: rows[name].map(str, na_action="ignore") for name in rows.columns if rows[name].dtype == object}
     write_atomic(path, rows.assign(**mixed).to_parquet)

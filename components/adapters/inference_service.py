@@ -1,7 +1,7 @@
-"""One InferenceService by server-side apply: its model, a canary beside it, and the way back.
+"""Changes an InferenceService by server-side apply: its model, a canary beside it, and the way back.
 
-One field manager owns four things and nothing else: the storage URI and name of the stable predictor, the canary
-list, and the lineage annotations. Every change applies all that it owns at once, so no half of it is ever in force.
+One field manager owns the storage URI and the name of the stable predictor, the list of canaries and the lineage
+annotations, and nothing else. Every change applies all of them at once, so that no half of it is ever in force.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from fairtag.base.errors import ConfigError, UnavailableError
 GROUP, VERSION, KIND = "serving.kserve.io", "v1beta1", "InferenceService"
 MANAGER = "fairtag"
 PREFIX = "fairtag.io/"
-BEFORE = f"{PREFIX}previous-"  # of the model before: its URI and its lineage, for the way back
+BEFORE = f"{PREFIX}previous-"  # URI and lineage of the previous model, for the way back
 PREVIOUS = f"{BEFORE}storage-uri"
 CANARY_LINEAGE = f"{PREFIX}canary-"
-LIVE = "fairtag-live"  # the ConfigMap that the monitors read the live model from
-TIMEOUT = 30.0  # seconds for one answer of the API
+LIVE = "fairtag-live"  # the ConfigMap from which the monitors read the live model
+TIMEOUT = 30.0  # seconds for one call of the API
 
 Progress = Callable[[str], None]
 
 
 class Conflict(UnavailableError):
-    """Somebody changed the object at the same time."""
+    """The object was changed at the same time."""
 
 
 class InferenceService:
-    """An InferenceService that is installed already; an overlay makes it.
+    """An InferenceService that an overlay has installed.
 
     Args:
         namespace: Its namespace.
@@ -57,12 +57,12 @@ class InferenceService:
         return self._call("GET", self._path)
 
     def deploy(self, storage_uri: str, lineage: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
-        """Serve another model with all traffic; a canary is taken away.
+        """Serve another model with all traffic; a canary is removed.
 
         Args:
-            storage_uri: Where the model's model folder is.
+            storage_uri: Address of the model folder.
             lineage: Facts that become annotations.
-            dry_run: Let the cluster check the change without making it.
+            dry_run: Have the cluster check the change without making it.
 
         Returns:
             The object after the change.
@@ -95,7 +95,7 @@ class InferenceService:
         return self._apply(before, _stable(before), _name(before), facts, entry, dry_run=dry_run)
 
     def promote(self, *, dry_run: bool = False) -> dict[str, Any]:
-        """Give all traffic to the canary, whose pods go on as the stable ones.
+        """Give all traffic to the canary, whose pods become the stable ones.
 
         Raises:
             ConfigError: There is no canary.
@@ -112,7 +112,7 @@ class InferenceService:
         return self._apply(before, uri, predictor["name"], {**_way_back(before), **facts}, [], dry_run=dry_run)
 
     def rollback(self, *, dry_run: bool = False) -> dict[str, Any]:
-        """Take a canary away; without one, go back to the model before this one.
+        """Remove the canary; without a canary, go back to the previous model.
 
         Raises:
             ConfigError: There is neither.
@@ -124,14 +124,14 @@ class InferenceService:
         facts = {PREFIX + name.removeprefix(BEFORE): value for name, value in _with(before, BEFORE).items()}
         previous = facts.pop(f"{PREFIX}storage-uri", None)
         if not previous:
-            raise ConfigError(f"{self._where}: no earlier model is recorded; there is nothing to go back to")
+            raise ConfigError(f"{self._where}: no earlier model is recorded, so there is nothing to go back to")
         return self._apply(before, previous, _name(before), facts, [], dry_run=dry_run)
 
     def lineage(self) -> list[dict[str, str]]:
-        """Where each model comes from that serves now: the stable one, then the canary if there is one.
+        """Where each serving model comes from: the stable one, then the canary if there is one.
 
         Returns:
-            ``role``, ``traffic`` (percent), ``storage-uri``, and the facts that its deployment noted.
+            ``role``, ``traffic`` (percent), ``storage-uri``, and the facts that its deployment recorded.
         """
         found = self.read()
         canaries = found["spec"].get("canary") or []
@@ -185,7 +185,7 @@ class InferenceService:
             "metadata": {"name": self._name, "annotations": dict(annotations)},
             "spec": {"predictor": {**predictor, **({"name": name} if name else {})}},
         }
-        # An overlay may have made the canary: leaving the list out would leave its entry, an empty list takes it away.
+        # An overlay may have made the canary: without the list its entry would stay; an empty list removes it.
         if canary or before["spec"].get("canary"):
             body["spec"]["canary"] = canary  # type: ignore[index]  # a dict by construction
         after = self._patch(self._path, body, dry_run=dry_run)
@@ -205,7 +205,7 @@ class InferenceService:
         reraise=True,
     )
     def _patch(self, path: str, body: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
-        # The overlay that installed the object set the first model: from now on the field is ours, hence the force.
+        # The overlay that installed the object set the first model; "force" makes the field ours from now on.
         query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
         return self._call("PATCH", path, body, query)
 
@@ -241,8 +241,8 @@ def _answering(where: str) -> Iterator[None]:
         if error.status == 404:
             raise ConfigError(f"{where} is not installed; apply an overlay of k8s/ first") from error
         if error.status == 409:
-            raise Conflict(f"{where}: somebody changed it at the same time") from error
-        hint = "; the service account may not do this" if error.status in (401, 403) else ""
+            raise Conflict(f"{where}: it was changed at the same time; try again") from error
+        hint = "; the service account is not allowed to do this" if error.status in (401, 403) else ""
         raise UnavailableError(f"{where}: the cluster answered {error.status} {error.reason}{hint}") from error
     except (HTTPError, OSError) as error:
         raise UnavailableError(f"{where}: the cluster did not answer ({type(error).__name__})") from error
@@ -284,7 +284,7 @@ def _bare(facts: Mapping[str, str], prefix: str) -> dict[str, str]:
 
 
 def _way_back(found: Mapping[str, Any]) -> dict[str, str]:
-    """What a rollback needs: URI and lineage of the stable model, not those of the one before it."""
+    """What a rollback needs: URI and lineage of the stable model, without those of its predecessor."""
     noted = _without(found, CANARY_LINEAGE)
     facts = {BEFORE + name.removeprefix(PREFIX): value for name, value in noted.items() if not name.startswith(BEFORE)}
     return {**facts, PREVIOUS: _stable(found)}
@@ -296,7 +296,7 @@ def _current(found: Mapping[str, Any]) -> bool:
 
 
 def _state(found: Mapping[str, Any]) -> str:
-    """``ready``, or what it waits for in the words of its conditions."""
+    """``ready``, or what it waits for, in the words of its conditions."""
     if not _current(found):
         return "the controller has not seen the change yet"
     conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions", [])}

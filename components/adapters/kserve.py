@@ -1,4 +1,4 @@
-"""Makes a model live: an atomic pointer in a folder, or an InferenceService."""
+"""Makes a model live: by an atomic pointer in a folder, or on an InferenceService."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
 LIVE = "live"
 MODELS = "models"
 SCHEME = "kserve://"
-READY_SECONDS = 600.0  # a node may have to be started and the image pulled
+READY_SECONDS = 600.0  # a node may have to start and pull the image
 
 
 def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
     """Make an accepted model folder live.
 
     Args:
-        model_folder: Folder of the model folder.
+        model_folder: The model folder.
         decision: Decision about exactly this model folder.
         target: A folder, which gets ``models/<version>`` and the pointer ``live``; or
-            ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL under which models are kept.
+            ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL that models are copied to.
         run: Pipeline run, for the lineage.
 
     Returns:
@@ -38,9 +38,9 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
 
     Raises:
         DecisionRejected: The decision says rejected.
-        DecisionMismatch: The decision was altered or speaks of another model folder.
-        DigestMismatch: A file of the model folder is not what its manifest says.
-        UnavailableError: The service did not become ready; the model before it is back.
+        DecisionMismatch: The decision was altered, or is about another model folder.
+        DigestMismatch: A file of the model folder differs from its manifest.
+        UnavailableError: The service did not become ready; the previous model is back.
     """
     require_accepted(decision, model_folder)
     manifest = read_manifest(model_folder)
@@ -68,14 +68,14 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
 
 
 def upload_pricing_model(model_folder: Path, manifest: Mapping[str, Any], models: str) -> str:
-    """Copy a model folder under ``<models>/<version>`` of an object store, the manifest last; one that is there stays.
+    """Copy a model folder to ``<models>/<version>`` of an object store, the manifest last, unless it is there already.
 
     Returns:
         Its URL.
     """
     store, root = fsspec.core.url_to_fs(models)
     folder = f"{root.rstrip('/')}/{manifest['version']}"
-    if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last: where it is, all is
+    if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last, so the rest is there too
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
             store.put_file(str(model_folder / name), f"{folder}/{name}")
@@ -111,7 +111,7 @@ def _deploy_to_cluster(model_folder: Path, manifest: Mapping[str, Any], target: 
 
 
 def point(folder: Path, model: Path) -> Path:
-    """Turn ``live`` to a model of the folder in one rename; a reader sees the old model or the new one."""
+    """Point ``live`` to a model of the folder in one rename; a reader sees the old model or the new one."""
     if not model.is_dir():
         raise ModelFolderMissing(f"{model}: no model folder there")
     live, fresh = folder / LIVE, folder / f".{LIVE}.{os.getpid()}"

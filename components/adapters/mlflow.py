@@ -1,6 +1,6 @@
-"""The model registry on MLflow: runs with curves, versions with lineage, aliases.
+"""The model registry on MLflow: runs with curves, versions with their lineage, aliases.
 
-A version is a model folder: its files are artefacts of the run, its digest is a tag, and the same digest is never
+A version is a model folder: its files are artefacts of the run and its digest is a tag, so that the same model is never
 registered twice. ``challenger`` is the newest accepted version, ``champion`` the one that serves.
 """
 
@@ -31,15 +31,15 @@ EXPERIMENT = "fairtag"
 MODEL = "fairtag-pricing"
 MODEL_FOLDER = "model_folder"
 RUN_KEY = "fairtag.run_key"
-# Lineage of a version, as tags; k8s manifests carry the same as annotations.
+# Lineage of a version, as tags; an InferenceService carries the same as annotations.
 MODEL_DIGEST = "fairtag.model_digest"
 DATA_FINGERPRINT = "fairtag.data_fingerprint"
 DECISION_HASH = "fairtag.decision_hash"
 RUN = "fairtag.run"
-REPLACED = "fairtag.replaced"  # version that was champion before this one
-BATCH = 1_000  # metrics in one request, MLflow's own limit
+REPLACED = "fairtag.replaced"  # the champion before this version
+BATCH = 1_000  # metrics in one request, which is MLflow's own limit
 
-for _name in ("mlflow", "alembic"):  # the first start writes a line for each migration
+for _name in ("mlflow", "alembic"):  # their first start logs a line for each migration
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
@@ -51,7 +51,7 @@ class Version:
         number: Version in the registry.
         model_digest: Digest of its model folder.
         lineage: Its tags: run, data fingerprint, decision hash.
-        created: Whether this call registered it; False when the digest was there already.
+        created: Whether this call registered it; False when it was registered before.
     """
 
     number: str
@@ -65,7 +65,7 @@ class Registry:
 
     Args:
         uri: ``sqlite:///path`` or the address of a server.
-        artifacts: Folder or URL of the artefacts of new experiments; the server's own when None.
+        artifacts: Folder or URL for the artefacts of a new experiment; the server's own when None.
         model: Registered model.
         experiment: Experiment of the runs.
     """
@@ -86,7 +86,7 @@ class Registry:
 
     @classmethod
     def local(cls, folder: Path) -> Registry:
-        """The embedded registry of a folder: SQLite and an artefact folder beside it."""
+        """The embedded registry of a folder: SQLite and a folder of artefacts."""
         folder = folder.absolute()
         return cls(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
 
@@ -100,13 +100,13 @@ class Registry:
         tags: Mapping[str, str] | None = None,
         files: Sequence[Path] = (),
     ) -> str:
-        """Record a training run; a run with the same key is found again instead of recorded twice.
+        """Record a training run, unless a run with the same key was recorded before.
 
         Args:
-            key: What makes the run what it is, such as the model folder's digest.
+            key: What identifies the run, such as the hash of its decision.
             params: Settings.
             metrics: Final figures.
-            curves: Rows with ``step`` and figures at that step.
+            curves: Rows with ``step`` and the figures at that step.
             tags: Free tags.
             files: Files kept with the run.
 
@@ -134,8 +134,8 @@ class Registry:
 
         Raises:
             DecisionRejected: The decision says rejected.
-            DecisionMismatch: The decision was altered or speaks of another model folder.
-            DigestMismatch: A file of the model folder is not what its manifest says.
+            DecisionMismatch: The decision was altered, or is about another model folder.
+            DigestMismatch: A file of the model folder differs from its manifest.
         """
         require_accepted(decision, model_folder)
         manifest = read_manifest(model_folder)
@@ -160,7 +160,7 @@ class Registry:
         return Version(str(version.version), manifest["digest"], lineage, created=True)
 
     def promote(self, number: str) -> Version:
-        """Make a version champion; it remembers which one it replaced. Promoting the champion changes nothing."""
+        """Make a version champion and record which one it replaced; promoting the champion changes nothing."""
         with _reachable(self._uri):
             version = self._client.get_model_version(self._model, number)
             before = self.champion()
@@ -171,7 +171,7 @@ class Registry:
         return _version(version)
 
     def rollback(self) -> Version:
-        """Make the version that the champion replaced champion again.
+        """Make the previous champion champion again.
 
         Raises:
             ConfigError: There is no champion, or it replaced none.
@@ -179,21 +179,21 @@ class Registry:
         champion = self.champion()
         replaced = champion.lineage.get(REPLACED, "") if champion else ""
         if not replaced:
-            raise ConfigError(f"{self._model}: there is no earlier champion to go back to")
+            raise ConfigError(f"{self._model}: no earlier champion is recorded, so there is nothing to go back to")
         with _reachable(self._uri):
             self._client.set_registered_model_alias(self._model, CHAMPION, replaced)
             return _version(self._client.get_model_version(self._model, replaced))
 
     def champion(self) -> Version | None:
-        """The version that serves, None before the first."""
+        """The version that serves; None before the first."""
         return self._by_alias(CHAMPION)
 
     def challenger(self) -> Version | None:
-        """The newest accepted version, None before the first."""
+        """The newest accepted version; None before the first."""
         return self._by_alias(CHALLENGER)
 
     def find(self, model_digest: str) -> Version | None:
-        """The version of that model folder, None when it was never registered."""
+        """The version of a model folder; None when it was never registered."""
         with _reachable(self._uri):
             found = self._client.search_model_versions(
                 f"name = '{self._model}' and tags.`{MODEL_DIGEST}` = '{model_digest}'"
@@ -207,11 +207,11 @@ class Registry:
         return [_version(version) for version in sorted(found, key=lambda v: int(v.version), reverse=True)]
 
     def fetch(self, version: Version, out: Path) -> Path:
-        """Copy a version's model folder into a plain folder, whole and checked file by file, or not at all.
+        """Copy a version's model folder to a folder, complete and checked file by file, or not at all.
 
         Raises:
-            ModelFolderMissing: The registry has the version and not its files.
-            DigestMismatch: What arrived is not what was registered.
+            ModelFolderMissing: The registry has the version but not its files.
+            DigestMismatch: A file differs from what was registered.
         """
         with _reachable(self._uri), tempfile.TemporaryDirectory() as scratch:
             try:
@@ -226,7 +226,7 @@ class Registry:
         return out
 
     def champion_model_folder(self, out: Path) -> Path | None:
-        """The champion's model folder as a plain folder, None before the first champion."""
+        """Fetch the champion's model folder; None before the first champion."""
         champion = self.champion()
         return None if champion is None else self.fetch(champion, out)
 
@@ -253,7 +253,7 @@ def open_registry(address: str) -> Registry:
 
 
 def record(registry: Registry, model_folder: Path, decision: Mapping[str, Any], encoder: Path | None = None) -> str:
-    """Log the run behind a decision, accepted or not, with curves, gates and lineage; once for each decision.
+    """Record the run behind a decision, accepted or not, with curves, gates and lineage; once for each decision.
 
     Returns:
         The run's id.

@@ -13,8 +13,8 @@ from fairtag.base.errors import ConfigError, UnavailableError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-MASTER = "FAIRTAG_SPARK"  # variable of the steps on tables: where Spark is; without it they work in their own process
-# Every moment is in UTC, as in the tables; tables travel as Arrow.
+MASTER = "FAIRTAG_SPARK"  # variable with the Spark master; without it a step on tables works in its own process
+# Times are in UTC, as in the tables, and tables travel as Arrow.
 SETTINGS: Mapping[str, str] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
@@ -26,17 +26,17 @@ LOOPBACK: Mapping[str, str] = {"spark.driver.bindAddress": "127.0.0.1", "spark.d
 
 @contextmanager
 def session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[SparkSession | None]:
-    """A session that is stopped at the end; none where no master is named, which means this process alone.
+    """A session that is stopped at the end; None without a master, for this process alone.
 
-    Great Expectations and Feast work on the session that is active.
+    Great Expectations and Feast use the active session.
 
     Args:
-        master: ``local[*]``, ``spark://host:7077`` or another that Spark takes; empty for none.
-        settings: Spark's own settings over ours; the rest comes from ``SPARK_CONF_DIR``.
+        master: ``local[*]``, ``spark://host:7077`` or another that Spark accepts; empty for none.
+        settings: Spark settings that replace ours; the rest comes from ``SPARK_CONF_DIR``.
 
     Raises:
         ConfigError: pyspark is not installed.
-        UnavailableError: No session could be started: there is no Java runtime, or the master does not answer.
+        UnavailableError: No session started: there is no Java runtime, or the master does not answer.
     """
     if not master:
         yield None
@@ -45,7 +45,9 @@ def session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
     except ImportError as error:
-        raise ConfigError(f"Spark at {master!r} needs pyspark; it is in the image of docs/cluster.md") from error
+        raise ConfigError(
+            f"Spark at {master!r} needs pyspark, which is not installed; use the image that docs/cluster.md names"
+        ) from error
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # executors on this machine; pyspark reads it nowhere else
     builder = SparkSession.builder.master(master).appName("fairtag")
     for name, value in {**SETTINGS, **(LOOPBACK if master.startswith("local") else {}), **(settings or {})}.items():
@@ -53,7 +55,9 @@ def session(master: str, settings: Mapping[str, str] | None = None) -> Iterator[
     try:
         spark = builder.getOrCreate()
     except (PySparkRuntimeError, OSError) as error:
-        raise UnavailableError(f"Spark at {master!r} did not start: {error}; is there a Java runtime?") from error
+        raise UnavailableError(
+            f"Spark at {master!r} did not start: {error}; check the address, and that a Java runtime is installed"
+        ) from error
     try:
         yield spark
     finally:

@@ -1,7 +1,7 @@
-"""A table's contract as the expectations of a suite, and the columns they look at.
+"""Turns a table's contract into the expectations of a suite and the columns that they check.
 
-Great Expectations checks columns; what the contract says of a value that cannot be read, or of another table's rows, is
-made a column of its own beside the table's.
+Great Expectations checks columns. What the contract says about unreadable values, or about rows of another table,
+becomes a column of its own beside those of the table.
 """
 
 from __future__ import annotations
@@ -32,87 +32,87 @@ from fairtag.base.values import read_values
 UNIQUE_KEY = "unique key"
 REFERENCE = "exists in "  # begins the rule of a reference
 CHARGED = (schema.LIST_PRICE, schema.PRICE)  # what customers pay: at least one coin
-ROW = "row of the table"  # Spark has no row numbers of its own: a finding names its rows by this column
+ROW = "row of the table"  # Spark has no row numbers; a finding names its rows by this column
 LIST_KINDS = ("ids", "numbers")
 ROUNDING = 1e-9  # relative error of a coin in binary
 BOUNDED_KINDS = ("money", "number", "integer", "share")
 
 
 @dataclass
-class Prepared:
-    """A raw table beside the columns its suite looks at."""
+class Suite:
+    """A raw table, the columns that its suite checks, and the expectations."""
 
     raw: pd.DataFrame
     columns: dict[str, pd.Series[Any]] = field(default_factory=dict)
     expectations: list[Expectation] = field(default_factory=list)
 
     def expect(self, kind: type[Expectation], rule: str, columns: tuple[str, ...], **kwargs: Any) -> None:
-        """Add an expectation that carries the contract's rule and the columns it speaks of."""
+        """Add an expectation with the contract's rule and the columns that it is about."""
         self.expectations.append(kind(meta={"rule": rule, "columns": list(columns)}, **kwargs))
 
     @property
     def frame(self) -> pd.DataFrame:
-        """What the suite is run on."""
+        """The data frame that the suite runs on."""
         return pd.DataFrame(self.columns, index=self.raw.index)
 
 
-def prepare(
+def make_suite(
     table: schema.Table,
     raw: pd.DataFrame,
     accepted: Mapping[str, pd.DataFrame],
     *,
     numbered: bool,
     coin: Currency | None = None,
-) -> Prepared:
-    """The suite of a table and the columns it looks at.
+) -> Suite:
+    """The suite of a table and the columns that it checks.
 
     Args:
         table: The contract.
         raw: The table as given.
-        accepted: Tables checked before, with the rows that were accepted: a reference must point at one of them.
-        numbered: Whether rows are numbered by the column :data:`ROW`.
+        accepted: Accepted rows of the tables that were checked before; a reference must point to one of them.
+        numbered: Whether the column :data:`ROW` numbers the rows.
         coin: Currency of the shop: what customers pay is at least its smallest coin. Not checked when None.
     """
-    prepared = Prepared(raw)
+    suite = Suite(raw)
     if numbered:
-        prepared.columns[ROW] = pd.Series(np.arange(len(raw)), index=raw.index)
-    prepared.expect(ExpectTableRowCountToBeBetween, NOT_EMPTY, (), min_value=1, severity="critical")
+        suite.columns[ROW] = pd.Series(np.arange(len(raw)), index=raw.index)
+    suite.expect(ExpectTableRowCountToBeBetween, NOT_EMPTY, (), min_value=1, severity="critical")
     for name in table.required_names:
-        prepared.expect(ExpectColumnToExist, REQUIRED_COLUMN, (name,), column=name, severity="critical")
+        suite.expect(ExpectColumnToExist, REQUIRED_COLUMN, (name,), column=name, severity="critical")
     for name in map(str, raw.columns):
         if name in table.names:
-            _expect_column(prepared, table.column(name))
+            _expect_column(suite, table.column(name))
             if coin is not None and name in CHARGED:
-                _expect_coin(prepared, name, coin)
+                _expect_coin(suite, name, coin)
         else:
-            prepared.columns[name] = raw[name].map(str)
-    _expect_across(prepared, table, accepted)
-    _expect_known(prepared, table)
-    return prepared
+            suite.columns[name] = raw[name].map(str)
+    _expect_across(suite, table, accepted)
+    _expect_known(suite, table)
+    return suite
 
 
-def _expect_known(prepared: Prepared, table: schema.Table) -> None:
-    unknown = tuple(str(name) for name in prepared.raw.columns if name not in table.names)
-    prepared.expect(
+def _expect_known(suite: Suite, table: schema.Table) -> None:
+    unknown = tuple(str(name) for name in suite.raw.columns if name not in table.names)
+    suite.expect(
         ExpectTableColumnsToMatchSet,
         KNOWN_COLUMN,
         unknown,
-        column_set=[name for name in prepared.columns if name not in unknown],
+        column_set=[name for name in suite.columns if name not in unknown],
         exact_match=True,
         severity="critical",
     )
 
 
-def _expect_column(prepared: Prepared, column: schema.Column) -> None:
-    name, given = column.name, prepared.raw[column.name]
+def _expect_column(suite: Suite, column: schema.Column) -> None:
+    name, given = column.name, suite.raw[column.name]
     typed, unreadable = read_values(given, column)
-    # A value that cannot be read is reported as that, not as an absent one too.
+    # An unreadable value is reported as unreadable, and not as absent as well.
     presence = f"{name} (as given)" if bool(unreadable.any()) else name
-    prepared.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
+    suite.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
     if presence != name:
-        prepared.columns[presence] = given.map(str, na_action="ignore")
-    prepared.columns[f"{name} is readable"] = ~unreadable
-    prepared.expect(
+        suite.columns[presence] = given.map(str, na_action="ignore")
+    suite.columns[f"{name} is readable"] = ~unreadable
+    suite.expect(
         ExpectColumnValuesToBeInSet,
         f"readable as {column.kind}",
         (name,),
@@ -121,9 +121,9 @@ def _expect_column(prepared: Prepared, column: schema.Column) -> None:
         severity="critical",
     )
     if not column.nullable:
-        prepared.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
+        suite.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
     if column.kind in BOUNDED_KINDS and (rule := _range(column)):
-        prepared.expect(
+        suite.expect(
             ExpectColumnValuesToBeBetween,
             rule,
             (name,),
@@ -135,12 +135,12 @@ def _expect_column(prepared: Prepared, column: schema.Column) -> None:
         )
 
 
-def _expect_coin(prepared: Prepared, name: str, coin: Currency) -> None:
+def _expect_coin(suite: Suite, name: str, coin: Currency) -> None:
     """What customers pay is at least one coin: less would be rounded to nothing and given away."""
     flag = f"{name} is at least a coin"
-    amount = prepared.columns[name]
-    prepared.columns[flag] = ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING)))
-    prepared.expect(
+    amount = suite.columns[name]
+    suite.columns[flag] = ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING)))
+    suite.expect(
         ExpectColumnValuesToBeInSet,
         f">= {coin.smallest:g} {coin.code}, the smallest coin",
         (name,),
@@ -150,16 +150,16 @@ def _expect_coin(prepared: Prepared, name: str, coin: Currency) -> None:
     )
 
 
-def _expect_lengths(prepared: Prepared, table: schema.Table, pair: schema.SameLength) -> None:
+def _expect_lengths(suite: Suite, table: schema.Table, pair: schema.SameLength) -> None:
     flag = f"{pair.second} is as long as {pair.first}"
-    pairs = (prepared.raw[pair.first], prepared.raw[pair.second])
+    pairs = (suite.raw[pair.first], suite.raw[pair.second])
     absent = pairs[0].isna() | pairs[1].isna()  # a rule of its own
     first, second = (
         read_values(raw, table.column(name))[0] for raw, name in zip(pairs, (pair.first, pair.second), strict=True)
     )
     same = [one is None or other is None or len(one) == len(other) for one, other in zip(first, second, strict=True)]
-    prepared.columns[flag] = absent | pd.Series(same, index=prepared.raw.index, dtype=bool)
-    prepared.expect(
+    suite.columns[flag] = absent | pd.Series(same, index=suite.raw.index, dtype=bool)
+    suite.expect(
         ExpectColumnValuesToBeInSet,
         f"same length as {pair.first}",
         (pair.first, pair.second),
@@ -176,10 +176,10 @@ def _range(column: schema.Column) -> str:
     return " and ".join(part for part in (low, high) if part)
 
 
-def _expect_across(prepared: Prepared, table: schema.Table, accepted: Mapping[str, pd.DataFrame]) -> None:
-    present = set(prepared.raw.columns)
+def _expect_across(suite: Suite, table: schema.Table, accepted: Mapping[str, pd.DataFrame]) -> None:
+    present = set(suite.raw.columns)
     if present.issuperset(table.key):
-        prepared.expect(
+        suite.expect(
             ExpectCompoundColumnsToBeUnique,
             UNIQUE_KEY,
             table.key,
@@ -188,7 +188,7 @@ def _expect_across(prepared: Prepared, table: schema.Table, accepted: Mapping[st
         )
     for order in table.orders:
         if present.issuperset((order.smaller, order.larger)):
-            prepared.expect(
+            suite.expect(
                 ExpectColumnPairValuesAToBeGreaterThanB,
                 f"{order.smaller} <= {order.larger}",
                 (order.smaller, order.larger),
@@ -200,20 +200,20 @@ def _expect_across(prepared: Prepared, table: schema.Table, accepted: Mapping[st
             )
     for pair in table.lengths:
         if present.issuperset((pair.first, pair.second)):
-            _expect_lengths(prepared, table, pair)
+            _expect_lengths(suite, table, pair)
     for reference in table.references:
         if reference.column in present:
-            _expect_reference(prepared, reference, accepted.get(reference.table, pd.DataFrame()))
+            _expect_reference(suite, reference, accepted.get(reference.table, pd.DataFrame()))
 
 
-def _expect_reference(prepared: Prepared, reference: schema.Reference, target: pd.DataFrame) -> None:
+def _expect_reference(suite: Suite, reference: schema.Reference, target: pd.DataFrame) -> None:
     # The other table's keys stay out of the suite: thousands of them would make its page unreadable.
     flag = f"{reference.column} is in {reference.table}"
     key = schema.table(reference.table).key[0]
     known = target[key].map(str, na_action="ignore") if key in target else pd.Series(dtype=object)
-    values = prepared.columns[reference.column]
-    prepared.columns[flag] = values.isin(known) | values.isna()
-    prepared.expect(
+    values = suite.columns[reference.column]
+    suite.columns[flag] = values.isin(known) | values.isna()
+    suite.expect(
         ExpectColumnValuesToBeInSet,
         f"{REFERENCE}{reference.table}",
         (reference.column,),

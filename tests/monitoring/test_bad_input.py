@@ -121,7 +121,7 @@ def test_in_all_a_job_that_cannot_run_does_not_silence_the_others(shop, tmp_path
 
 
 @pytest.mark.parametrize("arguments", [[], ["drift"], ["nonsense"], ["drift", "--quotes"]])
-def test_a_wrong_command_line_ends_with_3_and_never_with_a_verdict(arguments):
+def test_a_wrong_command_line_ends_with_3_and_never_with_a_result(arguments):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 3
@@ -146,7 +146,7 @@ def test_lengths_are_read():
         parse_length("-1h")
 
 
-def test_a_verdict_that_was_altered_is_refused(shop, tmp_path):
+def test_a_report_that_was_altered_is_refused(shop, tmp_path):
     quotes, _ = shop.log(Shocks(price_shift=0.1))
     main(shop.options(quotes, tmp_path / "out"))
     document = read_json(tmp_path / "out" / "drift.json")

@@ -120,7 +120,7 @@ def test_every_text_that_is_learnt_scored_or_mined_stands_behind_its_roles_words
         lambda texts: tokenise(tokenizer, texts, 12, Prefixes(QUERY, ITEM)),
     )
     folds = list(split_folds(data, 3, seed=0))
-    pairs = [data.train, data.held_out, data.clicks, data.mined, *[fold.held_out for fold in folds]]
+    pairs = [data.train, data.held_out, data.clicks, data.hard_negatives, *[fold.held_out for fold in folds]]
     queries = np.concatenate([part.query for part in pairs])
     bought = [data.prices.item, data.held_out_prices.item, *[fold.held_out_prices.item for fold in folds]]
     sold = np.concatenate([*[part.item for part in pairs], *bought])

@@ -61,18 +61,18 @@ def test_an_item_graded_above_irrelevant_is_never_mined_nor_is_its_catalogue_tex
     data = encoder_data(
         judged, shop, None, config(batch={"mined_negatives": 9}, validation={"holdout_share": 0.0}), remember
     )
-    pairs = {(texts[q], texts[v]) for q, v in zip(data.mined.query, data.mined.item, strict=True)}
+    pairs = {(texts[q], texts[v]) for q, v in zip(data.hard_negatives.query, data.hard_negatives.item, strict=True)}
     mined = {item for query, item in pairs if query == "red drill"}
     assert {"red drill bit", "blue drill"} <= mined
     assert not mined & {"red drill tool", "drill red basic"}
     assert [item for item in mined if "nobody judged" in item]
     assert not [item for item in mined if "the judged one" in item]
-    assert data.counts["mined_negatives"] == len(data.mined) == len(pairs)
+    assert data.counts["mined_negatives"] == len(data.hard_negatives) == len(pairs)
 
 
 def test_nothing_is_mined_unless_asked_for(config, judged, shop):
     data = encoder_data(judged, shop, None, config(validation={"holdout_share": 0.0}), tokenise)
-    assert len(data.mined) == 0
+    assert len(data.hard_negatives) == 0
     assert "mined_negatives" not in data.counts
 
 
@@ -80,7 +80,7 @@ def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(confi
     settings = config(batch={"mined_negatives": 3})
     data = encoder_data(judgements, items, impressions, settings, tokenise)
     plain = encoder_data(judgements, items, impressions, config(), tokenise)
-    assert not set(data.mined.query) & set(data.held_out.query)
+    assert not set(data.hard_negatives.query) & set(data.held_out.query)
     for step in range(4):
         batch, before = BatchPlan(data, settings, 1).batch(step, 0), BatchPlan(plain, config(), 1).batch(step, 0)
         for name in ("relevance", "log_price", "outcome"):
@@ -89,7 +89,7 @@ def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(confi
         np.testing.assert_array_equal(batch.items[batch.price_item], before.items[before.price_item])
         places = {int(item): column for column, item in enumerate(batch.items)}
         for row in np.unique(batch.pair_query):
-            own = data.mined.item[data.mined.query == batch.queries[row]]
+            own = data.hard_negatives.item[data.hard_negatives.query == batch.queries[row]]
             assert len(own)
             assert all(batch.negative[row, places[int(item)]] for item in own)
         assert batch.negative.sum() > before.negative.sum()

@@ -24,7 +24,7 @@ def test_a_group_that_pays_more_is_found(shop, tmp_path, gap, codes):
         assert found.low < gap < found.high
 
 
-def test_one_price_above_list_pages(shop, tmp_path):
+def test_one_price_above_list_is_urgent(shop, tmp_path):
     quotes, _ = shop.stream.draw(shop.day, 24, 2_000)
     quotes.loc[17, schema.PRICE_MINOR] = quotes.loc[17, schema.LIST_PRICE_MINOR] + 1
     assert main(shop.fairness(shop.write(quotes, "above"), tmp_path / "out")) == 2
@@ -117,7 +117,7 @@ def test_a_crossing_that_is_too_small_is_listed_and_does_not_decide(shop, tmp_pa
     assert found.detail["not_judged"]["of"] == 8
 
 
-def test_a_crossing_that_surely_pays_more_pages_however_few_they_are(shop, tmp_path):
+def test_a_crossing_that_clearly_pays_more_is_urgent_however_few_they_are(shop, tmp_path):
     quotes, _ = shop.stream.draw(shop.day, 24, 6_000)
     table = pd.read_parquet(crossed_audit(shop, tmp_path)).pivot(
         index=schema.USER_ID, columns=schema.ATTRIBUTE, values=schema.GROUP
@@ -129,5 +129,5 @@ def test_a_crossing_that_surely_pays_more_pages_however_few_they_are(shop, tmp_p
     log = shop.write(quotes.assign(**{schema.PRICE_MINOR: changed}), "crossed")
     code, found = fairness_of(shop, tmp_path, log)
     assert code == 2
-    paged = {check.component for check in found.checks if check.status is Status.URGENT}
-    assert "lower x rural" in paged
+    urgent = {check.component for check in found.checks if check.status is Status.URGENT}
+    assert "lower x rural" in urgent

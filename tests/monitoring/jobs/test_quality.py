@@ -19,14 +19,14 @@ def quotes(shop):
     return shop.stream.draw(DAY, 24, 2_000)[0]
 
 
-def judge(shop, frame, tmp_path, *more, name="log"):
+def run_quality(shop, frame, tmp_path, *more, name="log"):
     folder = shop.write(frame, name)
     code = main(["quality", *shop.options(folder, tmp_path / "out", *more)[1:]])
     return code, {check.name: check for check in read_report(tmp_path / "out" / "quality.json").checks}
 
 
 def test_a_whole_log_passes(shop, quotes, tmp_path):
-    code, checks = judge(shop, quotes, tmp_path)
+    code, checks = run_quality(shop, quotes, tmp_path)
     assert code == 0, [check for check in checks.values() if check.status is not Status.PASS]
 
 
@@ -53,13 +53,13 @@ def on_pages(frame, share, **values):
     ],
 )
 def test_what_is_ill_is_named(shop, quotes, tmp_path, values, share, name, status):
-    code, checks = judge(shop, on_pages(quotes, share, **values), tmp_path)
+    code, checks = run_quality(shop, on_pages(quotes, share, **values), tmp_path)
     assert checks[name].status is status
     assert (code == 0) is (status is Status.PASS)
 
 
-def test_repeated_rows_page_when_they_are_many(shop, quotes, tmp_path):
-    _, checks = judge(shop, pd.concat([quotes, quotes.head(400)]), tmp_path)
+def test_many_repeated_rows_are_urgent(shop, quotes, tmp_path):
+    _, checks = run_quality(shop, pd.concat([quotes, quotes.head(400)]), tmp_path)
     assert checks["duplicates"].status is Status.URGENT
     assert checks["duplicates"].value == pytest.approx(400 / 16_400)
 
@@ -68,7 +68,7 @@ def test_how_old_features_may_be_is_a_setting(shop, quotes, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("stale_feature_hours: 48\n")
     old = on_pages(quotes, 1.0, **{schema.FEATURE_AGE_SECONDS: 25 * 3600.0})
-    assert judge(shop, old, tmp_path, "--settings", str(settings))[0] == 0
+    assert run_quality(shop, old, tmp_path, "--settings", str(settings))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_how_old_features_may_be_is_a_setting(shop, quotes, tmp_path):
 )
 def test_silence_counts_from_the_window_s_start_unless_the_log_began_later(shop, quotes, tmp_path, hours, name, status):
     late = quotes[quotes[schema.TS] >= DAY + pd.Timedelta(hours=hours)]
-    assert judge(shop, late, tmp_path, name=name)[1]["silence"].status is status
+    assert run_quality(shop, late, tmp_path, name=name)[1]["silence"].status is status
 
 
-def test_an_endpoint_that_fell_silent_pages_however_young_its_log(shop, quotes, tmp_path):
+def test_an_endpoint_that_fell_silent_is_urgent_however_young_its_log(shop, quotes, tmp_path):
     early = quotes[quotes[schema.TS] < DAY + pd.Timedelta(hours=12)]
-    assert judge(shop, early, tmp_path, name="quotes-20260209T000001-a")[1]["silence"].status is Status.URGENT
+    assert run_quality(shop, early, tmp_path, name="quotes-20260209T000001-a")[1]["silence"].status is Status.URGENT
 
 
 def test_an_empty_window_is_never_a_pass(shop, quotes, tmp_path):
-    assert judge(shop, quotes.assign(**{schema.TS: DAY - pd.Timedelta(days=30)}), tmp_path)[0] == 3
+    assert run_quality(shop, quotes.assign(**{schema.TS: DAY - pd.Timedelta(days=30)}), tmp_path)[0] == 3
 
 
 @pytest.mark.parametrize(
@@ -101,13 +101,13 @@ def test_prices_explored_less_or_more_than_the_log_says_are_found(shop, quotes, 
     """A rate of a tenth on a menu of five: the chosen price has 0.92, each other one 0.02."""
     other = np.random.default_rng(0).random(len(quotes)) < drawn
     logged = quotes.assign(**{schema.PROPENSITY: np.where(other, 0.02, 0.92)})
-    _, checks = judge(shop, logged, tmp_path)
+    _, checks = run_quality(shop, logged, tmp_path)
     assert checks["propensity"].status is status
 
 
-def test_a_shop_that_does_not_explore_is_not_judged_by_its_propensities(shop, quotes, tmp_path):
-    _, checks = judge(shop, quotes, tmp_path)
+def test_a_shop_that_does_not_explore_passes_the_check_of_propensities(shop, quotes, tmp_path):
+    _, checks = run_quality(shop, quotes, tmp_path)
     assert checks["propensity"].status is Status.PASS
     assert "too few prices are explored" in checks["propensity"].summary
-    _, checks = judge(shop, quotes.assign(**{schema.PROPENSITY: 0.2}), tmp_path, name="randomised")
+    _, checks = run_quality(shop, quotes.assign(**{schema.PROPENSITY: 0.2}), tmp_path, name="randomised")
     assert checks["propensity"].status is Status.PASS

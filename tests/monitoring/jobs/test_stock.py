@@ -78,7 +78,7 @@ def test_one_item_that_may_run_out_warns_with_its_name_before_the_event(tmp_path
     assert checks["stock_out"].examples[0].startswith("i07 a thing: 16 in stock")
 
 
-def test_a_shelf_that_empties_pages(tmp_path):
+def test_an_emptying_shelf_is_urgent(tmp_path):
     code, checks = run(tmp_path, tables(np.full(40, 5.0)))
     assert code == 2
     assert checks["stock_out"].detail["items"] == 40
@@ -106,7 +106,7 @@ def test_stock_that_was_counted_long_ago_is_never_a_pass(tmp_path):
     assert checks["stock_age"].status is Status.UNKNOWN
 
 
-def test_items_without_a_stock_level_warn_and_the_others_are_judged(tmp_path):
+def test_items_without_a_stock_level_warn_and_the_others_are_checked(tmp_path):
     stock = np.full(40, 60.0)
     stock[3] = np.nan
     code, checks = run(tmp_path, tables(stock))

@@ -45,7 +45,7 @@ def test_a_moved_column_scores_above_a_still_one(frames):
     assert still[schema.SIMILARITY] < 0.1 < shifted[schema.SIMILARITY]
 
 
-def test_a_column_without_values_is_left_out_and_the_rest_is_told(frames):
+def test_a_column_without_values_is_left_out_and_the_rest_is_reported(frames):
     training, same, _ = frames
     scores = report.scores(report.drift_report(same.assign(**{schema.SIMILARITY: np.nan}), training))
     assert schema.SIMILARITY not in scores
