@@ -205,7 +205,11 @@ def test_a_conflict_is_tried_again_and_a_lasting_one_is_an_error(
 
 @pytest.mark.parametrize(
     ("status", "kind", "message"),
-    [(404, ConfigError, "not installed"), (403, UnavailableError, "is not allowed to do this"), (500, UnavailableError, "500")],
+    [
+        (404, ConfigError, "not installed"),
+        (403, UnavailableError, "is not allowed to do this"),
+        (500, UnavailableError, "500"),
+    ],
 )
 def test_a_refusal_is_told_with_what_to_do(
     service: InferenceService, cluster: FakeCluster, status: int, kind: type[Exception], message: str
