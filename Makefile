@@ -47,18 +47,23 @@ demo: install ## Run the whole loop on a simulated shop: minutes, no cluster, no
 monitor-ui: install ## Open the Evidently UI on WORKSPACE
 	$(BIN)/evidently ui --workspace $(WORKSPACE)
 
-.PHONY: test
-test: install ## Run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q
+# A module of tests is dealt to one process, so that what it prepares is made once; `make test WORKERS=1` for one.
+WORKERS ?= auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
+
+.PHONY: test test-fast
+test: install ## Run the tests, in as many processes as there are cores
+	$(PYTEST)
+test-fast: install ## Run the tests that take seconds, for the loop at the desk
+	$(PYTEST) -m "not slow"
 
 .PHONY: check
-check: install ## Check format, lint, types, import contracts and manifests
+check: install ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m benchmarks.measured --check
-	$(BIN)/pytest -q tests/k8s
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 
 .PHONY: fmt

@@ -27,9 +27,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="Every other setting comes from the environment: FAIRTAG_*, FAIRTAG_LIMIT_*, FAIRTAG_FEATURE_*.",
         allow_abbrev=False,
     )
-    options.add_argument("--model-folder", type=Path, help="folder of the model folder")
+    options.add_argument("--model-folder", type=Path, help="the model folder")
     options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this model folder")
-    options.add_argument("--feature-repo", type=Path, help="folder of feature_store.yaml; without it nobody is known")
+    options.add_argument(
+        "--feature-repo", type=Path, help="folder of feature_store.yaml; without it no customer has features"
+    )
     options.add_argument("--run-dir", type=Path, help="folder of generated keys and, by default, of the quote log")
     options.add_argument("--quote-log", help="fsspec URL of the quote log")
     options.add_argument("--model-name", help="model name in the URLs")
@@ -37,8 +39,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--http-port", type=int, help="HTTP port, 0 for any")
     options.add_argument("--grpc-port", type=int, help="gRPC port, 0 for any, -1 for none")
     options.add_argument("--workers", type=int, help="processes that price pages beside the server's")
-    options.add_argument("--drain-seconds", type=float, help="how long to serve on after SIGTERM")
-    options.add_argument("--watch-seconds", type=float, help="how often to look for a new model folder, 0 never")
+    options.add_argument("--drain-seconds", type=float, help="how long to keep serving after SIGTERM")
+    options.add_argument("--watch-seconds", type=float, help="how often to look for a new model, 0 never")
     options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")
     return options
 
@@ -57,7 +59,7 @@ def settings_of(arguments: argparse.Namespace) -> ServingSettings:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve; the exit code is 0 after a clean stop, else that of the error that kept the endpoint from starting."""
+    """Serve. The exit code is 0 after a clean stop, else that of the error that prevented the start."""
     try:
         settings = settings_of(parser().parse_args(arguments))
     except ValidationError as error:
@@ -79,10 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process now, with nothing left to do.
+    """End the process at once, without the interpreter's own shutdown.
 
-    Taking an interpreter down that holds KServe and Feast, half a million objects, is seconds of work after the last
-    word, tens of them on a busy machine; and a refused start may leave a thread behind that still imports.
+    With KServe and Feast loaded that shutdown takes seconds, and tens of seconds on a busy machine. A refused start may
+    also leave a thread behind that is still importing.
     """
     logging.shutdown()
     sys.stdout.flush()

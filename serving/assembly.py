@@ -1,4 +1,4 @@
-"""Builds an endpoint from its settings, warms it up, and swaps its model."""
+"""Builds an endpoint from its settings, warms it up, and swaps its model while it serves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from serving.workers.worker_pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
-WARM_USER = "fairtag-warm-up"  # unknown to any shop: the first read of a store is slow
+WARM_USER = "fairtag-warm-up"  # in no shop; reading it makes the slow first read of a store
 
 T = TypeVar("T")
 LoadCore = Callable[[ServingSettings], Core]
@@ -45,20 +45,20 @@ def open_feast(repo: Path) -> FeatureReader:
 
 
 def load_model_core(settings: ServingSettings) -> Core:
-    """The model of the model folder, where a decision is named only if it accepts exactly these files.
+    """The model of the model folder. Where the settings name a decision, it must accept exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the model folder or speaks of another.
+        DecisionError: The decision rejects the model folder or is about another one.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
     if settings.decision is not None:
         require_accepted(read_decision(settings.decision), settings.model_folder)
     try:
         return ModelCore.load(settings.model_folder, settings.encoder_threads)
-    except (KeyError, TypeError, ValueError) as error:  # its digests are right, its parts are not what this code reads
+    except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "
-            f"({type(error).__name__}: {error}); build the model folder again"
+            f"({type(error).__name__}: {error}); train the model again"
         ) from error
 
 
@@ -68,9 +68,9 @@ class Assembly:
     Args:
         settings: What to build.
         metrics: What is counted.
-        load_core: Loads the model; another than the model folder's in tests.
-        open_reader: Opens the feature store; likewise.
-        exporter: Takes spans in the collector's stead.
+        load_core: Loads the model; tests replace it.
+        open_reader: Opens the feature store; tests replace it.
+        exporter: Takes spans instead of the collector.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Assembly:
         """Load the model folder again and serve it; requests in flight finish with the model they began with.
 
         Returns:
-            Whether another model serves now. A model folder that cannot be loaded leaves the old one serving.
+            Whether another model serves now. If the model folder cannot be loaded, the old model keeps serving.
         """
         with self._reload_turn:
             old = self.endpoint.served
@@ -135,7 +135,9 @@ class Assembly:
                 new = self._served(core)
             except (FairtagError, OSError, ValueError) as error:
                 self.metrics.reloads.labels("failed").inc()
-                logger.warning("the new model folder was not loaded, the old one serves on: %s", type(error).__name__)
+                logger.warning(
+                    "the new model folder cannot be loaded (%s); the old model keeps serving", type(error).__name__
+                )
                 return False
             self.endpoint.served = new
             old.items.stop()
@@ -146,19 +148,19 @@ class Assembly:
             return True
 
     def rotate_keys(self) -> None:
-        """Read the quote keys again; keys that cannot be read leave the old ones in use."""
+        """Read the quote keys again. If they cannot be read, the old ones stay in use."""
         try:
             self.book.keys = quote_keys(self.settings, self.settings.run_dir)
         except FairtagError as error:
-            logger.warning("the quote keys were not rotated: %s", error)
+            logger.warning("the quote keys cannot be read, the old ones stay in use: %s", error)
 
     async def close(self) -> None:
-        """Write what the log holds and let everything go; after the last request."""
+        """Write what the log holds and release everything; call it after the last request."""
         self.endpoint.served.items.stop()
         await self.endpoint.served.workers.close()
         self.users.close()
         if not self.log.stop():
-            logger.error("the quote log did not finish in time; its journal keeps what was left")
+            logger.error("the quote log did not finish in time; the rest is in its journal, which the next start reads")
         await self.locks.close()
         self._encode_thread.shutdown(wait=False)
         self._threads.shutdown(wait=False)
@@ -167,9 +169,9 @@ class Assembly:
             self._tracing.shutdown()
 
     def _load(self, open_reader: OpenReader) -> tuple[FeatureReader | None, Core]:
-        """Model and feature store side by side: each spends seconds in imports and on the disk.
+        """Load model and feature store in parallel: each spends seconds on imports and on the disk.
 
-        What one of them refuses is known at once; the other is left behind.
+        If one fails, its error is raised at once and the other is not waited for.
         """
         settings, repo = self.settings, self.settings.features.repo
         if repo is not None:
@@ -213,8 +215,11 @@ class Assembly:
         if self._reader is not None:
             try:
                 self._reader.user(WARM_USER)
-            except Exception as error:  # it may come up later; until then pages say that they are degraded
-                logger.warning("the feature store does not answer yet: %s", type(error).__name__)
+            except Exception as error:  # it may come up later; until then pages are degraded
+                logger.warning(
+                    "the feature store does not answer yet (%s); pages are at list prices until it does",
+                    type(error).__name__,
+                )
 
     def _count(self, entity: str) -> Callable[[str], None]:
         return lambda outcome: self.metrics.reads.labels(entity, outcome).inc()
@@ -260,10 +265,10 @@ class Assembly:
 
 
 def _import_shared() -> None:
-    """Import, before there are threads, what the model's and the feature store's imports both meet.
+    """Import what both loading threads would import, before they start.
 
-    Feast imports torch where it is installed. SciPy, imported meanwhile by the other thread, looks for torch among the
-    modules, finds half of it and fails.
+    Feast imports torch where it is installed. SciPy, imported meanwhile by the other thread, would find torch half
+    imported and fail.
     """
     for name in ("torch", "scipy.stats"):
         if importlib.util.find_spec(name) is not None:
@@ -271,7 +276,7 @@ def _import_shared() -> None:
 
 
 def _aside(work: Callable[[], T]) -> Future[T]:
-    """Run in a thread that the end of the process does not wait for, as it does for those of an executor."""
+    """Run in a daemon thread: unlike an executor's, the process does not wait for it at its end."""
     done: Future[T] = Future()
 
     def body() -> None:

@@ -1,7 +1,7 @@
-"""The secrets of the endpoint: the rotating keys that sign quotes and the one that hashes user ids.
+"""The endpoint's secrets: the rotating keys that sign quotes, and the key that hashes user ids.
 
-Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. To rotate, add a key,
-make it active, and drop the old one when its last quote has expired.
+Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. To rotate them, add a
+key, make it active, and drop the old one once its last quote has expired.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def parse_quote_keys(text: str, source: str) -> QuoteKeys:
 
 
 def quote_keys(settings: KeySettings, run_dir: Path | None = None) -> QuoteKeys:
-    """The quote keys of the environment or of a file; else those of a run folder, made once.
+    """The quote keys from the environment or a file, else those of a run folder, where they are created once.
 
     Args:
         settings: Where they are.
-        run_dir: Run folder of an endpoint, None to make none.
+        run_dir: Run folder of an endpoint; None creates no keys.
 
     Raises:
         ConfigError: There are none, or they cannot be read.
@@ -66,9 +66,11 @@ def quote_keys(settings: KeySettings, run_dir: Path | None = None) -> QuoteKeys:
         return parse_quote_keys(settings.quote_keys, "FAIRTAG_QUOTE_KEYS")
     path = settings.quote_keys_file
     if path is None and run_dir is not None:
-        path = _made_once(run_dir / QUOTE_KEYS, _new_quote_keys)
+        path = _create_once(run_dir / QUOTE_KEYS, _new_quote_keys)
     if path is None:
-        raise ConfigError("no quote keys: set FAIRTAG_QUOTE_KEYS_FILE or FAIRTAG_QUOTE_KEYS to those of the endpoint")
+        raise ConfigError(
+            "no quote keys: set FAIRTAG_QUOTE_KEYS_FILE or FAIRTAG_QUOTE_KEYS to the keys of the endpoint"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -77,7 +79,7 @@ def quote_keys(settings: KeySettings, run_dir: Path | None = None) -> QuoteKeys:
 
 
 def user_secret(settings: KeySettings, run_dir: Path | None = None) -> bytes:
-    """The secret that hashes user ids, from the environment or a file; else that of a run folder, made once.
+    """The secret that hashes user ids, from the environment or a file, else that of a run folder, created once.
 
     Raises:
         ConfigError: There is none, or it cannot be read.
@@ -86,14 +88,14 @@ def user_secret(settings: KeySettings, run_dir: Path | None = None) -> bytes:
         return parse_secret(settings.user_key, "FAIRTAG_USER_KEY")
     path = settings.user_key_file
     if path is None and run_dir is not None:
-        path = _made_once(run_dir / USER_KEY, _new_secret)
+        path = _create_once(run_dir / USER_KEY, _new_secret)
     if path is None:
-        raise ConfigError("no user key: set FAIRTAG_USER_KEY_FILE or FAIRTAG_USER_KEY to that of the endpoint")
+        raise ConfigError("no user key: set FAIRTAG_USER_KEY_FILE or FAIRTAG_USER_KEY to the key of the endpoint")
     return read_secret(path)
 
 
 def api_keys(settings: ServingSettings) -> tuple[str, ...]:
-    """The bearer keys that are let in; empty lets everyone in.
+    """The accepted bearer keys; none means that everyone is let in.
 
     Raises:
         ConfigError: The file is named and cannot be read, or holds no key.
@@ -106,7 +108,9 @@ def api_keys(settings: ServingSettings) -> tuple[str, ...]:
         raise ConfigError(f"{settings.api_keys_file}: API keys cannot be read ({type(error).__name__})") from error
     keys = tuple(line.strip() for line in lines if line.strip())
     if not keys:
-        raise ConfigError(f"{settings.api_keys_file}: holds no key, so nobody could be let in; write one a line")
+        raise ConfigError(
+            f"{settings.api_keys_file}: holds no API key, so that nobody could be let in; write one key on each line"
+        )
     return keys
 
 
@@ -118,8 +122,8 @@ def _new_quote_keys() -> str:
     return json.dumps({"active": "k1", "keys": {"k1": secrets.token_hex(KEY_BYTES)}}) + "\n"
 
 
-def _made_once(path: Path, make: Any) -> Path:
-    """Create the file for its owner alone unless it is there; of two processes that race, one wins and both agree."""
+def _create_once(path: Path, make: Any) -> Path:
+    """Create the file, readable by its owner alone, unless it exists; processes that race agree on one winner."""
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,7 +1,7 @@
 """Logs as JSON lines on standard error, without personal data.
 
-No user id, query or body is ever a log argument of ours. Libraries below us do log exceptions whose text may quote a
-request: of those records only the kind of exception is kept.
+Our own log lines never contain a user id, a query or a body. Libraries may log exceptions whose text quotes a request:
+of such a record only the kind of exception is kept.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FIELDS = "%(asctime)s %(levelname)s %(name)s %(message)s"
-QUIET = {  # each of these writes a line a request, or quotes one
+QUIET = {  # each of these logs a line for every request, or quotes requests
     "kserve.trace": "ERROR",
     "uvicorn.access": "WARNING",
     "httpx": "WARNING",
@@ -24,11 +24,11 @@ QUIET = {  # each of these writes a line a request, or quotes one
 FOREIGN = ("kserve", "uvicorn", "grpc", "asyncio", "fastapi")
 
 
-class WithoutQuotedRequests(logging.Filter):
-    """Reduces a foreign record with an exception to the kind of that exception."""
+class RequestTextFilter(logging.Filter):
+    """Reduces a library's record of an exception to the kind of that exception."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always keep the record, sometimes less of it."""
+        """Keep every record, and of a library's warning only its kind."""
         foreign = record.name.split(".", maxsplit=1)[0] in FOREIGN
         if foreign and record.levelno >= logging.WARNING and (record.exc_info or record.args):
             kind = type(record.exc_info[1]).__name__ if record.exc_info and record.exc_info[1] else "message"
@@ -41,7 +41,7 @@ def configuration(level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"private": {"()": WithoutQuotedRequests}},
+        "filters": {"private": {"()": RequestTextFilter}},
         "formatters": {
             "json": {
                 "()": "pythonjsonlogger.json.JsonFormatter",
@@ -68,6 +68,6 @@ def configure(level: str) -> None:
 
 
 def where(error: BaseException) -> str:
-    """The last places an error passed, as ``module.py:line`` without its text, which may quote a request."""
+    """The last places of an error's traceback as ``module.py:line``, without its text, which may quote a request."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))

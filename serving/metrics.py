@@ -1,4 +1,4 @@
-"""What the endpoint counts and times, as Prometheus metrics."""
+"""The endpoint's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-# KServe's own histograms begin at 5 ms, where most of our pages have ended.
+# KServe's own histograms begin at 5 ms, by when most of our pages are done.
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
 RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0, 1.02, 1.1, 1.5)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -42,7 +42,7 @@ class Metrics:
         self.malformed_locks = Counter(
             "fairtag_malformed_price_locks", "Values of the price-lock store that could not be read", registry=registry
         )
-        self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in work", registry=registry)
+        self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in progress", registry=registry)
         self.model = Gauge(
             "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
         )
@@ -73,22 +73,22 @@ class Metrics:
             self.reasons.labels(reason).inc(count)
 
     def watch(self, name: str, read: Callable[[], Sequence[tuple[str, str, float]]]) -> None:
-        """Export figures that something else keeps.
+        """Export figures that are kept elsewhere.
 
         Args:
             name: Prefix of their names.
             read: Called at each scrape; ``(figure, "counter" | "gauge", value)`` of each.
         """
-        self.registry.register(_Watched(name, read))
+        self.registry.register(_FigureCollector(name, read))
 
 
-class _Watched(Collector):
+class _FigureCollector(Collector):
     def __init__(self, name: str, read: Callable[[], Sequence[tuple[str, str, float]]]) -> None:
         self._name = name
         self._read = read
 
     def collect(self) -> list[Metric]:
-        """The figures as they are now."""
+        """The current figures."""
         families = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
         return [
             families[kind](f"{self._name}_{figure}", figure.replace("_", " "), value=value)

@@ -1,7 +1,7 @@
-"""One KServe model server for V1, V2 and gRPC, which drains before it stops.
+"""One KServe model server for V1, V2 and gRPC. It drains before it stops.
 
-A termination signal first makes readiness false while requests are still served, so that traffic can move away; then
-the ports close, requests in flight finish, and the quote log is written.
+On a termination signal readiness turns false while requests are still served, so that traffic can move away. Then the
+ports close, requests in flight finish, and the quote log is written.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from kserve.model_repository import ModelRepository
 from serving.assembly import Assembly
 from serving.keys import api_keys
 from serving.protocol.admission import Admission
-from serving.protocol.connection import ImpatientProtocol
-from serving.protocol.dataplane import ShutRepository, TruthfulDataPlane
+from serving.protocol.connection import HeadDeadlineProtocol
+from serving.protocol.dataplane import ClosedRepository, PricingDataPlane
 from serving.protocol.grpc_server import GrpcGuard, grpc_server
 from serving.protocol.guard import Guard
 from serving.protocol.http_server import QuietServer, application
 from serving.protocol.openapi import document
 from serving.protocol.predictor import PricingPredictor
-from serving.protocol.v1_route import Direct
+from serving.protocol.v1_route import PredictRoute
 
 logger = logging.getLogger(__name__)
 
-# A pricing thread may hold the interpreter for this long while the event loop waits: the default of 5 ms is a page.
+# A pricing thread may hold the interpreter this long while the event loop waits. The default of 5 ms is a whole page.
 SWITCH_SECONDS = 0.0005
 BACKLOG = 2_048  # connections the kernel holds for us
 
@@ -61,8 +61,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.http_port: int = settings.http_port
         self.grpc_port: int = settings.grpc_port
         self.assembly = assembly
-        self.dataplane = TruthfulDataPlane(self.registered_models)
-        self.model_repository_extension = ShutRepository(self.registered_models)
+        self.dataplane = PricingDataPlane(self.registered_models)
+        self.model_repository_extension = ClosedRepository(self.registered_models)
         self.listening = asyncio.Event()
         self._settings = settings
         self._admission = Admission(settings.limits, api_keys(settings))
@@ -77,8 +77,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             models: KServe models; by default the endpoint's predictor.
         """
         sys.setswitchinterval(SWITCH_SECONDS)
-        # What is loaded by now stays. Walking its half a million objects again for every collection of the oldest
-        # generation would hold all requests up for a tenth of a second each time.
+        # What is loaded by now stays. Each full collection would walk its half a million objects and stop all requests
+        # for a tenth of a second.
         gc.collect()
         gc.freeze()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -128,7 +128,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             document(settings.model_name, settings.limits),
         )
         return Guard(
-            Direct(app, self.dataplane),
+            PredictRoute(app, self.dataplane),
             settings.limits,
             self._admission,
             assembly.metrics,
@@ -138,7 +138,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
     def _http(self) -> QuietServer:
         config = uvicorn.Config(
             self.guarded(),
-            http=ImpatientProtocol,
+            http=HeadDeadlineProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -165,14 +165,14 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         return server
 
     async def _drain(self) -> None:
-        """Say no to probes and yes to requests for a while."""
+        """Fail readiness probes for a while, and go on serving."""
         self.dataplane.draining = True
         logger.info("draining for %.1f s", self._settings.drain_seconds)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), self._settings.drain_seconds)
 
     async def _watch(self) -> None:
-        """Look at the model folder now and then, where asked to."""
+        """Look at the model folder from time to time, if the settings say so."""
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
@@ -184,12 +184,12 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         try:
             version = await asyncio.to_thread(lambda: str(read_manifest(self._settings.model_folder)["version"]))
         except (ModelFolderError, OSError):
-            return  # between two renames; the next look sees it whole
+            return  # it is being replaced; the next look sees it whole
         if version != self.assembly.endpoint.served.core.version:
             await self._reload()
 
     async def _reload(self) -> None:
-        """Serve the model folder anew; workers of the old model end, and their pages are priced here."""
+        """Load the model folder again; workers of the old model end, and this process prices their pages."""
         old = self.assembly.endpoint.served.workers
         if await asyncio.to_thread(self.assembly.reload):
             self.assembly.endpoint.served.workers.start()

@@ -1,4 +1,4 @@
-"""The endpoint's settings, read once from environment and options into a frozen object. Opens no file itself."""
+"""The endpoint's settings, read once from the environment and the command line into a frozen object."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Limits(BaseSettings):
-    """What a request may be at most; every figure is a rule that an answer of status 4xx names."""
+    """The limits of a request; a request that exceeds one gets an answer of status 4xx that names it."""
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_LIMIT_", frozen=True)
 
@@ -21,7 +21,7 @@ class Limits(BaseSettings):
     items: int = Field(default=200, ge=1, description="Item ids of a `price` request.")
     query_characters: int = Field(default=512, ge=1, description="Characters of a query.")
     id_characters: int = Field(default=128, ge=1, description="Characters of an item or user id.")
-    concurrency: int = Field(default=256, ge=1, description="Requests in work at once; more are answered 503.")
+    concurrency: int = Field(default=256, ge=1, description="Requests in progress at once; more are answered 503.")
     requests_per_second: float = Field(default=0.0, ge=0, description="Per client; 0 sets no limit.")
     burst: int = Field(default=50, ge=1, description="Requests a client may send at once before the rate counts.")
 
@@ -31,23 +31,31 @@ class FeatureSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_FEATURE_", frozen=True)
 
-    repo: Path | None = Field(default=None, description="Folder of feature_store.yaml; none prices without users.")
+    repo: Path | None = Field(
+        default=None, description="Folder of feature_store.yaml; without it pages are priced without users."
+    )
     deadline_ms: float = Field(default=20.0, gt=0, description="Longest wait for a user's features or price locks.")
     readers: int = Field(default=4, ge=1, description="Reads of user features in flight at once.")
-    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a store's breaker.")
-    breaker_seconds: float = Field(default=5.0, gt=0, description="How long the breaker stays open before one trial.")
+    breaker_failures: int = Field(default=5, ge=1, description="Failures in a row that open a store's circuit breaker.")
+    breaker_seconds: float = Field(
+        default=5.0, gt=0, description="How long the circuit breaker stays open before one trial."
+    )
     refresh_seconds: float = Field(default=60.0, gt=0, description="Age at which an item's features are read again.")
-    stale_seconds: float = Field(default=900.0, gt=0, description="Age past which item features are not priced on.")
-    warm_seconds: float = Field(default=5.0, ge=0, description="Longest first read of item features before ready.")
+    stale_seconds: float = Field(
+        default=900.0, gt=0, description="Age from which item features are too old to price on."
+    )
+    warm_seconds: float = Field(
+        default=5.0, ge=0, description="Longest first read of item features before the endpoint is ready."
+    )
     chunk: int = Field(default=200, ge=1, description="Items read from the store at a time.")
 
 
 class KeySettings(BaseSettings):
-    """The secrets that sign quotes and stand for users: from files or the environment, never from options."""
+    """The secrets that sign quotes and hash user ids: from files or the environment, never from options."""
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
 
-    clock_skew_seconds: int = Field(default=30, ge=0, description="Difference of clocks forgiven at verification.")
+    clock_skew_seconds: int = Field(default=30, ge=0, description="Clock difference that verification tolerates.")
     quote_keys_file: Path | None = Field(default=None, description="JSON of signing keys; see serving.keys.")
     quote_keys: str | None = Field(default=None, description="The same JSON, from the environment.", repr=False)
     user_key_file: Path | None = Field(default=None, description="Hex secret that hashes user ids.")
@@ -55,11 +63,11 @@ class KeySettings(BaseSettings):
 
 
 class ServingSettings(KeySettings):
-    """Everything an endpoint needs to know."""
+    """All settings of an endpoint."""
 
-    model_folder: Path = Field(description="Folder of the model folder.")
+    model_folder: Path = Field(description="The model folder.")
     decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this model folder.")
-    run_dir: Path = Field(default=Path("run"), description="Where the embedded default keeps keys and the quote log.")
+    run_dir: Path = Field(default=Path("run"), description="Where keys, journal and quote log are kept by default.")
     model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
     host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server
     http_port: int = Field(default=8080, ge=0, le=65_535)
@@ -67,23 +75,30 @@ class ServingSettings(KeySettings):
     threads: int = Field(default=1, ge=1, description="Threads that price pages; they share one interpreter.")
     workers: int = Field(default=0, ge=0, description="Processes that price pages beside the server's: cores less one.")
     encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
-    batch_size: int = Field(default=32, ge=1, description="Queries encoded together at most.")
+    batch_size: int = Field(default=32, ge=1, description="Most queries encoded together.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
     quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
-    api_keys_file: Path | None = Field(default=None, description="One accepted bearer key a line; none asks for none.")
-    price_locks_url: str | None = Field(
-        default=None, description="redis:// of the price locks that replicas share; none keeps them in this process."
+    api_keys_file: Path | None = Field(
+        default=None, description="One accepted bearer key on each line; without it no key is asked for."
     )
-    quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; default under run_dir.")
+    price_locks_url: str | None = Field(
+        default=None,
+        description="redis:// of the price locks that replicas share; without it they stay in this process.",
+    )
+    quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; by default under run_dir.")
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
-    drain_seconds: float = Field(default=5.0, ge=0, description="Served on after SIGTERM while traffic moves away.")
+    drain_seconds: float = Field(
+        default=5.0, ge=0, description="How long to keep serving after SIGTERM while traffic moves away."
+    )
     grace_seconds: int = Field(default=25, ge=1, description="Longest wait for requests in flight after the drain.")
     watch_seconds: float = Field(
         default=0.0, ge=0, description="How often the model folder is looked at; 0 never reloads."
     )
-    otlp_endpoint: str | None = Field(default=None, description="OpenTelemetry collector, HTTP; none traces nothing.")
+    otlp_endpoint: str | None = Field(
+        default=None, description="OpenTelemetry collector, HTTP; without it nothing is traced."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: Limits = Field(default_factory=Limits)
     features: FeatureSettings = Field(default_factory=FeatureSettings)

@@ -1,4 +1,4 @@
-"""Time by stage of a request, to Prometheus and, with a collector, to OpenTelemetry."""
+"""Times the stages of a request, for Prometheus and, with a collector, for OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Stages:
 
     Args:
         metrics: Where the times go.
-        tracer: An OpenTelemetry tracer, None traces nothing.
+        tracer: An OpenTelemetry tracer; None traces nothing.
     """
 
     def __init__(self, metrics: Metrics, tracer: Any | None = None) -> None:
@@ -26,7 +26,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the body under a name, and make it a span."""
+        """Time the body of a ``with`` statement under a name, and make it a span."""
         started = time.perf_counter()
         try:
             if self._tracer is None:
@@ -50,12 +50,12 @@ class Stages:
 
 
 def tracer_to(endpoint: str, version: str, exporter: Any | None = None) -> tuple[Any, Any]:
-    """A tracer that sends spans in batches, and its provider, to be shut down at the end.
+    """A tracer that sends spans in batches, and its provider, which must be shut down at the end.
 
     Args:
         endpoint: The collector's OTLP/HTTP traces URL.
         version: Version of the model, on every span's resource.
-        exporter: Something that takes spans instead of the collector.
+        exporter: Takes the spans instead of the collector.
     """
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider

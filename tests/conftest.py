@@ -1,11 +1,17 @@
-"""What stands in for the services around the code, on the loopback: an API whose answers the test gives, a Redis.
+"""Fixtures for every package: what is made once for all test processes, and stand-ins for the services around the code.
 
-The Redis is a real one, which a test may kill, freeze or reach over a slow road.
+A simulated shop and the model folder fitted on it, with a tiny random encoder, are made once: real parts, seconds to
+build, and whole packages of tests use them.
+
+The services listen on the loopback: an API whose answers the test gives, and a real Redis, which a test may kill,
+freeze or reach over a slow road.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import shutil
 import signal
 import socket
@@ -13,16 +19,179 @@ import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fairtag.simulator.simulation import SimulatedShop
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Modules with slow tests go first where several processes share the work: what starts last should be short."""
+    if config.getoption("dist", "no") != "no":
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder that all processes of a run share: ``made_once("shop", make)`` calls ``make(folder)`` once.
+
+    The first test process that asks makes it, the others wait for it. Nobody writes into the folder afterwards: a test
+    that changes something copies it first.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # each worker has a folder of its own below the run's
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        folder, made = root / "made_once" / name, root / "made_once" / f"{name}.made"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that died while it made it
+                folder.mkdir()
+                make(folder)
+                made.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def empty_registry(made_once: Callable[..., Path]) -> Callable[[Path], Path]:
+    """Puts an empty model registry into a folder: MLflow creates its tables once (2 s), and each test has a copy."""
+
+    def make(folder: Path) -> None:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+
+    def copy(folder: Path) -> Path:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a session fixture stands outside the tests' own exceptions
+            made = made_once("registry", make)
+        folder.mkdir(parents=True)
+        shutil.copy(made / "mlflow.db", folder)
+        return folder
+
+    return copy
+
+
+def _tiny_bert(folder: Path, words: Iterable[str], *, layers: int, positions: int) -> Path:
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {word: row for row, word in enumerate([*specials, *words])}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=positions,
+    )
+    BertModel(shape).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert() -> Callable[..., Path]:
+    """Writes a random BERT of 32 dimensions and its word-piece tokenizer into a folder."""
+    return _tiny_bert
+
+
+PREFIXES = {"query_prefix": "query ", "item_prefix": "passage "}
+
+
+@pytest.fixture(scope="session")
+def market(made_once: Callable[..., Path]) -> SimulatedShop:
+    """A small simulated shop with its truth, drawn once."""
+
+    def make(folder: Path) -> None:
+        from fairtag.simulator.simulation import ShopSize, simulate_shop
+
+        size = ShopSize(items=240, users=300, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
+        (folder / "shop.pickle").write_bytes(pickle.dumps(simulate_shop(size, seed=4)))
+
+    loaded: SimulatedShop = pickle.loads((made_once("simulated-shop", make) / "shop.pickle").read_bytes())
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def joined(market: SimulatedShop) -> pd.DataFrame:
+    """The training set of the simulated shop."""
+    from fairtag.data.point_in_time import training_set
+
+    return training_set(market.tables)
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(market: SimulatedShop, made_once: Callable[..., Path]) -> Path:
+    """An encoder folder around a random BERT that knows the shop's words, trained and exported once."""
+
+    def make(folder: Path) -> None:
+        import torch
+
+        from fairtag.base import schema
+        from fairtag.base.text import item_texts, tokens
+        from fairtag.encoder.config import EncoderConfig
+        from fairtag.encoder.training import train_encoder
+
+        torch.set_num_threads(1)
+        items, judgements = market.tables.latest_items(), market.tables.judgements
+        assert judgements is not None
+        texts = [*item_texts(items), *judgements[schema.QUERY].unique(), *PREFIXES.values()]
+        base = _tiny_bert(
+            folder / "base", sorted({word for text in texts for word in tokens(text)}), layers=1, positions=40
+        )
+        config = EncoderConfig.from_json(
+            {
+                "base": {"name": str(base), "max_length": 32, **PREFIXES},
+                "schedule": {"max_steps": 0, "checkpoint_every": 0},
+            }
+        )
+        train_encoder(config, judgements, items, folder / "encoder")
+
+    return made_once("tiny-encoder", make) / "encoder"
+
+
+@pytest.fixture(scope="session")
+def model_folder(
+    market: SimulatedShop, joined: pd.DataFrame, tiny_encoder: Path, made_once: Callable[..., Path]
+) -> Path:
+    """The model folder of the simulated shop, fitted once."""
+
+    def make(folder: Path) -> None:
+        from fairtag.training.model import Lineage, fit_model_folder
+
+        lineage = Lineage(market.tables.fingerprint(), "test", "2026-01-01T00:00:00+00:00", "synthetic")
+        fit_model_folder(market.tables, joined, tiny_encoder, folder / "model_folder", lineage=lineage)
+
+    return made_once("fitted", make) / "model_folder"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-"""Encodes the queries of concurrent requests together, and remembers them.
+"""Encodes the queries of concurrent requests together, and caches their embeddings.
 
-No query waits for company: while one batch is being encoded the next one gathers, so that batches grow with the load
-and a lone query is encoded at once. Nor is one encoded long before its page can be priced: while enough encoded pages
-wait for that, the next batch gathers on, and costs the less a query.
+While one batch is being encoded, the next one gathers. So batches grow with the load, and a lone query is encoded at
+once. While enough encoded pages wait to be priced, the next batch keeps gathering: a larger batch costs less per query.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float32]
 Encode = Callable[[Sequence[str]], Vector]
 
-AHEAD = 4  # pages whose prices take as long as the encode of a full batch
+AHEAD = 4  # pages that take as long to price as a full batch takes to encode
 
 
 class EmbeddingCache:
-    """The embeddings of the queries seen last; any thread may use it.
+    """The embeddings of recent queries; any thread may use it.
 
     Args:
-        capacity: Queries kept; 0 keeps none.
+        capacity: Most queries; 0 keeps none.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -40,7 +39,7 @@ class EmbeddingCache:
         return len(self._vectors)
 
     def get(self, query: str) -> Vector | None:
-        """The embedding (d,), None when it is not here."""
+        """The embedding (d,) of a query, None when it is not cached."""
         with self._turn:
             vector = self._vectors.get(query)
             if vector is not None:
@@ -48,11 +47,11 @@ class EmbeddingCache:
             return vector
 
     def __contains__(self, query: str) -> bool:
-        """Whether the embedding is here; asking does not count as use."""
+        """Whether a query is cached; asking does not count as use."""
         return query in self._vectors
 
     def put(self, query: str, vector: Vector) -> None:
-        """Keep an embedding; the one unused for longest makes room."""
+        """Cache an embedding; the least recently used one makes room."""
         if self._capacity == 0:
             return
         with self._turn:
@@ -63,17 +62,17 @@ class EmbeddingCache:
 
 
 class MicroBatcher:
-    """Encodes texts in batches of whatever has gathered.
+    """Encodes the texts that have gathered, one batch after another.
 
-    To be used from one event loop, but for :meth:`encode_here`.
+    To be used from one event loop, except for :meth:`encode_here`.
 
     Args:
-        encode: Texts to unit rows (n, d); called for one batch at a time.
+        encode: Turns texts into unit rows (n, d); called for one batch at a time.
         executor: Where it is called.
         largest: Most texts in a batch.
-        ahead: Pages (see :meth:`page`) past their encode and not yet done from which on the next batch waits.
-        cache: Embeddings known already.
-        observe: Told the size of every batch.
+        cache: Embeddings of recent texts.
+        ahead: Encoded pages (see :meth:`page`) in progress from which on the next batch waits.
+        observe: Receives the size of every batch.
     """
 
     def __init__(
@@ -101,13 +100,13 @@ class MicroBatcher:
 
     @contextmanager
     def page(self, text: str | None = None) -> Iterator[bool]:
-        """Count a page as in work while the body runs.
+        """Count a page as in progress while the body of a ``with`` statement runs.
 
         Args:
             text: The one text that the body encodes, None for a page without one.
 
         Yields:
-            Whether the text is new and nothing else is in work: then :meth:`encode_here` may encode it.
+            Whether the text is new and no other page or text is in progress: then :meth:`encode_here` may encode it.
         """
         self._pages += 1
         try:
@@ -120,18 +119,18 @@ class MicroBatcher:
         """The embedding (d,) of one text, encoded in the caller's thread; for a page that is alone.
 
         Raises:
-            Exception: What the encoder raised.
+            Exception: The encoder's own error.
         """
         self._observe(1)
         return self._encode((text,))[0]
 
     async def encode(self, text: str) -> tuple[Vector, bool]:
-        """The embedding (d,) of a text, and whether it was known already.
+        """The embedding (d,) of a text, and whether it was cached.
 
         Equal texts in flight are encoded once.
 
         Raises:
-            Exception: What the encoder raised, for every text of its batch.
+            Exception: The encoder's own error, for every text of the batch.
         """
         known = self._cache.get(text)
         if known is not None:
@@ -145,7 +144,7 @@ class MicroBatcher:
                 self._worker = asyncio.create_task(self._work())
         if text in self._waiting:
             self._waiting[text] += 1
-        return await asyncio.shield(future), False  # one caller gone must not take the others' answer along
+        return await asyncio.shield(future), False  # a caller that leaves must not cancel the others' answer
 
     async def _work(self) -> None:
         try:
@@ -159,14 +158,14 @@ class MicroBatcher:
             self._worker = None
 
     async def _few_ahead(self) -> None:
-        """Wait until the pages in work are few, those that wait for an encode apart."""
+        """Wait until few encoded pages are in progress."""
         while self._pages - sum(self._waiting.values()) >= self._ahead:
             self._page_done.clear()
             await self._page_done.wait()
 
     def _encode(self, texts: Sequence[str]) -> list[Vector]:
-        """Rows of the texts, kept from now on; those of a text that another caller encoded meanwhile are known."""
-        with self._turn:  # an encoder need not stand two callers
+        """The row of each text, cached from now on; what another caller encoded meanwhile is taken from the cache."""
+        with self._turn:  # an encoder is never called by two threads at once
             rows = {text: row for text in texts if (row := self._cache.get(text)) is not None}
             fresh = [text for text in texts if text not in rows]
             for text, row in zip(fresh, self._encode_rows(fresh) if fresh else (), strict=True):
@@ -179,11 +178,11 @@ class MicroBatcher:
         loop = asyncio.get_running_loop()
         try:
             rows = await loop.run_in_executor(self._executor, self._encode, texts)
-        except Exception as error:  # handed on to each caller, whatever it was
+        except Exception as error:  # each caller gets it, whatever it is
             for text in texts:
                 future = self._in_flight.pop(text)
                 future.set_exception(error)
-                future.exception()  # a caller may have gone: its error is not one that nobody saw
+                future.exception()  # its caller may have left: asyncio need not report it as unseen
             return
         for text, row in zip(texts, rows, strict=True):
             self._in_flight.pop(text).set_result(row)

@@ -1,4 +1,4 @@
-"""Signed price quotes: a token that checkout can verify with no look-up.
+"""Signed price quotes: a token that checkout verifies without a look-up.
 
 A quote is a JSON Web Token (HS256). Its claims: ``jti`` quote id, ``sub`` keyed hash of the user (empty for nobody),
 ``iat``, ``nbf``, ``exp``, ``cur`` currency, ``mv`` model version and ``itm``, the price of each item in minor units.
@@ -34,7 +34,7 @@ CLAIMS = ["iss", "jti", "sub", "iat", "nbf", "exp", "cur", "mv", "itm"]
 
 @dataclass(frozen=True)
 class VerifiedQuote:
-    """What an honoured quote promises for one item."""
+    """What an honoured quote guarantees for one item."""
 
     quote_id: str
     item_id: str
@@ -44,7 +44,7 @@ class VerifiedQuote:
     expires_at: datetime
 
     def as_json(self) -> dict[str, Any]:
-        """The fields as the endpoint shows them."""
+        """The fields as the endpoint answers them."""
         return {**asdict(self), "expires_at": rfc3339(self.expires_at.timestamp())}
 
 
@@ -54,7 +54,7 @@ class QuoteBook:
     Args:
         keys: Signing keys.
         secret: Hashes user ids, so that a token names nobody.
-        lifetime: Seconds a quote lives.
+        lifetime: Seconds for which a quote is valid.
         skew: Seconds by which the clocks of two machines may differ.
     """
 
@@ -100,36 +100,40 @@ class QuoteBook:
         return jwt.encode(claims, self.keys.keys[self.keys.active], ALGORITHM, headers={"kid": self.keys.active})
 
     def verify(self, token: str, *, item_id: str, user_id: str | None, price_minor: int | None = None) -> VerifiedQuote:
-        """Check that we promised this user this item, at this price, and still do.
+        """Check that this user was quoted this item at this price, and that the quote is still valid.
 
         Args:
             token: The ``quote`` of a page.
             item_id: Item at checkout.
             user_id: User at checkout, None for nobody.
-            price_minor: Price at checkout, None to ask for it.
+            price_minor: Price at checkout in minor units, None to ask for it.
 
         Raises:
-            QuoteError: One subclass for each reason not to honour it.
+            QuoteError: A subclass for each reason not to honour it.
         """
         claims = self._claims(token)
         if claims["sub"] != self.user_key(user_id):
-            raise QuoteWrongUser(f"quote {claims['jti']} was issued to another user; ask for a page for this one")
+            raise QuoteWrongUser(f"quote {claims['jti']} was issued to another user; ask for a page for this user")
         prices = claims["itm"]
         if item_id not in prices:
             raise QuoteWrongItem(
-                f"quote {claims['jti']} does not price item {item_id!r}; it prices {len(prices)} others"
+                f"quote {claims['jti']} has no price for item {item_id!r}, only for {len(prices)} others"
             )
-        promised = int(prices[item_id])
-        if price_minor is not None and price_minor != promised:
-            raise QuoteWrongPrice(f"quote {claims['jti']} promises {promised} for item {item_id!r}, not {price_minor}")
+        quoted = int(prices[item_id])
+        if price_minor is not None and price_minor != quoted:
+            raise QuoteWrongPrice(
+                f"quote {claims['jti']} prices item {item_id!r} at {quoted} minor units, not at {price_minor}"
+            )
         expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
-        return VerifiedQuote(claims["jti"], item_id, promised, claims["cur"], claims["mv"], expires)
+        return VerifiedQuote(claims["jti"], item_id, quoted, claims["cur"], claims["mv"], expires)
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:
             kid = jwt.get_unverified_header(token).get("kid")
         except jwt.InvalidTokenError as error:
-            raise QuoteTampered("the quote is not a token of ours; send it as it was received") from error
+            raise QuoteTampered(
+                "the quote is not a token that this endpoint issued; send it exactly as received"
+            ) from error
         key = self.keys.keys.get(kid) if isinstance(kid, str) else None
         if key is None:
             raise QuoteKeyUnknown("the quote is signed with a key that is not in use; ask for a new page")
@@ -141,10 +145,12 @@ class QuoteBook:
             raise QuoteExpired("the quote has expired; ask for a new page") from error
         except jwt.ImmatureSignatureError as error:
             raise QuoteNotYetValid(
-                f"the quote was issued more than {self._skew} s ahead of this clock; set the clocks right"
+                f"the quote was issued more than {self._skew} s ahead of this clock; synchronise the clocks"
             ) from error
         except jwt.InvalidTokenError as error:
-            raise QuoteTampered("the quote's signature does not hold; it was altered or is not ours") from error
+            raise QuoteTampered(
+                "the quote's signature does not match: it was altered, or another endpoint issued it"
+            ) from error
         if not isinstance(claims["itm"], dict):
             raise QuoteTampered("the quote carries no prices")
         return claims
@@ -156,10 +162,10 @@ def rfc3339(seconds: float) -> str:
 
 
 def key_settings(run_dir: Path | None = None) -> KeySettings:
-    """Where the keys are: files or texts that the environment names, else those of an endpoint's run folder.
+    """Where the keys are: files or texts that the environment names, else the files of an endpoint's run folder.
 
     Args:
-        run_dir: The folder; what is not there is not used.
+        run_dir: The run folder; a file that does not exist is not used.
     """
     named = KeySettings()
     found = {"quote_keys_file": QUOTE_KEYS, "user_key_file": USER_KEY}
@@ -171,12 +177,12 @@ def key_settings(run_dir: Path | None = None) -> KeySettings:
 def verify_quote(
     token: str, item_id: str, *, user_id: str | None, price_minor: int | None, settings: KeySettings
 ) -> VerifiedQuote:
-    """What a quote promises for an item.
+    """What a quote guarantees for an item, verified with the endpoint's keys and without the endpoint.
 
     Args:
         token: The ``quote`` of a page.
         item_id: Item at checkout.
-        user_id: Customer at checkout, None if the page had none: then no user key is needed.
+        user_id: Customer at checkout; None if the page had none, and then no user key is needed.
         price_minor: Price at checkout in minor units, None to ask for it.
         settings: Where the keys are.
 

@@ -1,4 +1,4 @@
-"""Who may be served now: API keys, a rate for each client, a bound on work."""
+"""Decides which requests are let in: API keys, a rate for each client, and a limit on concurrent requests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from fairtag.base.errors import RequestError
 from serving.settings import Limits
 
-CLIENTS = 10_000  # clients remembered; one forgotten starts with a full bucket
+CLIENTS = 10_000  # clients remembered; a forgotten one starts with a full bucket
 
 
 class Admission:
-    """Lets requests in or says why not. To be used from one event loop.
+    """Lets requests in, or refuses them with a reason. To be used from one event loop.
 
     Args:
         limits: Concurrency, rate and burst.
@@ -34,10 +34,10 @@ class Admission:
 
     @contextmanager
     def admit(self, client: str, authorization: str | None) -> Iterator[None]:
-        """Hold a place while the body runs.
+        """Count a request as in progress while the body of a ``with`` statement runs.
 
         Args:
-            client: Who asks, as far as the transport can tell.
+            client: Address of the client, as far as the transport can tell.
             authorization: The ``Authorization`` header.
 
         Raises:
@@ -47,7 +47,7 @@ class Admission:
         self._check_rate(client)
         if self.in_flight >= self._limits.concurrency:
             raise RequestError(
-                "request", f"{self.in_flight} in work", "the server is full; try again in a second", status=503
+                "request", f"{self.in_flight} in progress", "the server is full; try again in a second", status=503
             )
         self.in_flight += 1
         try:
@@ -60,7 +60,7 @@ class Admission:
             return
         scheme, _, sent = (authorization or "").partition(" ")
         given = sent.strip().encode()
-        # Every key is compared, each in constant time, so that time tells nothing.
+        # Every key is compared, each in constant time, so that timing reveals nothing.
         accepted = sum(hmac.compare_digest(given, key) for key in self._keys)
         if scheme.lower() != "bearer" or not accepted:
             raise RequestError("authorization", "(not shown)", "send `Authorization: Bearer KEY`", status=401)

@@ -1,4 +1,8 @@
-"""A small client of the endpoint for each protocol, for the command line and for tests."""
+"""Clients of the endpoint: V1 and V2 over HTTP, V2 over gRPC.
+
+>>> with RestClient("http://localhost:8080") as shop:  # doctest: +SKIP
+...     (page,) = shop.pages([{"query": "cordless drill", "user_id": "u-17", "jurisdiction": "DE"}])
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ class PricingClient(Protocol):
     """Asks for priced pages."""
 
     def pages(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """The page of each request, as the V1 protocol shows it.
+        """The page of each request, in the form of the V1 protocol.
 
         Raises:
             RequestRefused: The endpoint refused the request.
-            UnavailableError: The endpoint did not answer, or not with a page.
+            UnavailableError: The endpoint did not answer with a page.
         """
         ...
 
@@ -35,7 +39,7 @@ class RestClient:
         url: ``http://host:port``.
         model: Model name.
         v2: Speak V2 tensors rather than V1 JSON.
-        api_key: Bearer key, where the endpoint asks for one.
+        api_key: Bearer key, if the endpoint asks for one.
         timeout: Longest wait, seconds.
     """
 
@@ -71,7 +75,7 @@ class RestClient:
     def verify(
         self, quote: str, item_id: str, *, user_id: str | None = None, price_minor: int | None = None
     ) -> dict[str, Any]:
-        """What a quote promises.
+        """What a quote guarantees for an item.
 
         Raises:
             QuoteError: The quote is not honoured; the subclass says why.
@@ -80,7 +84,7 @@ class RestClient:
         return self._post("/v1/quotes:verify", body)
 
     def ready(self) -> bool:
-        """Whether the model answers and is not going away."""
+        """Whether the model answers and the server is not about to stop."""
         try:
             return self._http.get(f"/v2/models/{self._model}/ready").status_code == httpx.codes.OK
         except httpx.HTTPError:
@@ -106,7 +110,7 @@ class GrpcClient:
     Args:
         address: ``host:port``.
         model: Model name.
-        api_key: Bearer key, where the endpoint asks for one.
+        api_key: Bearer key, if the endpoint asks for one.
         timeout: Longest wait, seconds.
     """
 
@@ -160,7 +164,7 @@ def _plain(output: Any) -> Tensor:
 
 
 def _refusal(response: httpx.Response) -> Exception:
-    """The error of our tree that the answer means."""
+    """The error of our error tree that stands for an answer."""
     try:
         body = response.json()
     except ValueError:

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: how long it may take to ask, and how its answer leaves."""
+"""HTTP/1.1 connections: a deadline for the request's head, and one packet for a whole answer."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEADER_SECONDS = 10.0  # a connection that has not sent a whole request head by then is closed
+HEADER_SECONDS = 10.0  # a connection that has not sent a complete request head by then is closed
 
 
-class Joined:
-    """A transport that sends an answer's head with its body: uvicorn writes each by itself, in a packet of its own.
+class HeadBufferingTransport:
+    """A transport that sends an answer's head together with its body.
 
-    The head waits for what is written in the same turn of the event loop, and for no longer.
+    Uvicorn writes the two separately, in a packet each. Here the head waits for what is written in the same turn of the
+    event loop, and no longer.
 
     Args:
-        transport: The connection; what is not named here is its own.
+        transport: The connection; everything not defined here is passed on to it.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -24,7 +25,7 @@ class Joined:
         self._held: bytes | None = None
 
     def write(self, data: bytes) -> None:
-        """Send, or hold back for a moment."""
+        """Send, or hold back for one turn of the event loop."""
         if self._held is None:
             self._held = data
             asyncio.get_running_loop().call_soon(self._flush)
@@ -33,12 +34,12 @@ class Joined:
             self._transport.write(held + data)
 
     def close(self) -> None:
-        """Send what is held, then close."""
+        """Send what is held back, then close."""
         self._flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else a transport does."""
+        """All other attributes are the transport's."""
         return getattr(self._transport, name)
 
     def _flush(self) -> None:
@@ -47,18 +48,18 @@ class Joined:
             self._transport.write(held)
 
 
-class ImpatientProtocol(HttpToolsProtocol):
-    """Uvicorn's HTTP/1.1, closing connections that never finish a request's head."""
+class HeadDeadlineProtocol(HttpToolsProtocol):
+    """Uvicorn's HTTP/1.1, which here closes connections that do not complete a request's head in time."""
 
     _reaper: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start waiting for the first head."""
-        super().connection_made(cast(asyncio.Transport, Joined(transport)))
+        """Start the deadline of the first head."""
+        super().connection_made(cast(asyncio.Transport, HeadBufferingTransport(transport)))
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Wait on while what has come is not a whole head."""
+        """Stop the deadline once a head is complete."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             self._stop_waiting()
@@ -66,7 +67,7 @@ class ImpatientProtocol(HttpToolsProtocol):
             self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing left to wait for."""
+        """Stop the deadline."""
         self._stop_waiting()
         super().connection_lost(exc)
 

@@ -1,4 +1,4 @@
-"""KServe's data plane, told to speak the truth about readiness and to refuse what it cannot read."""
+"""KServe's data plane with truthful readiness, and with a clear refusal of whatever it cannot read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON_TYPES = ("", "application/json", "application/octet-stream")
 Headers = dict[str, str] | None
 
 
-class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no types
+class PricingDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no types
     """The data plane behind all three protocols.
 
     Args:
@@ -32,19 +32,19 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no typ
         self.draining = False
 
     async def ready(self) -> bool:
-        """Whether every model can answer and the server is not going away."""
+        """Whether every model can answer and the server is not draining."""
         if self.draining:
             return False
         return all([await model.healthy() for model in self.model_registry.get_models().values()])
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """Whether a model is ready; while draining a probe hears no, and a request is still served."""
+        """Whether a model is ready; while draining, probes are told no and requests are still served."""
         if self.draining and not disable_predictor_health_check:
             return False
         return bool(await super().model_ready(model_name, disable_predictor_health_check))
 
     async def get_model(self, name: str) -> BaseKServeModel:
-        """The model, which a request never loads: that would stall every other request."""
+        """The model. A request never loads one, because that would stall all other requests."""
         model = self.get_model_from_registry(name)
         if not await model.healthy():
             raise ModelNotReady(name)
@@ -53,10 +53,10 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no typ
     def decode(
         self, body: Any, headers: Headers, protocol_version: str = "v1", model_name: str | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """A body as V1 JSON or as a V2 request; CloudEvents are not spoken.
+        """A body as V1 JSON or as a V2 request; CloudEvents are not supported.
 
         Raises:
-            RequestError: It cannot be read; what the client sent is its fault, never a server error.
+            RequestError: The body cannot be read. That is the client's error, never a server error.
         """
         if protocol_version == "v1":
             return self._decode_v1(body, headers or {}), {}
@@ -89,7 +89,8 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no typ
     ) -> tuple[Any, dict[str, str]]:
         """The response's body as bytes, whatever headers the request had.
 
-        Bytes spare the routes their own, slower serialisation. The V2 route drops a header named in lower case.
+        Bytes avoid the routes' own, slower serialisation. Header names are capitalised because the V2 route drops
+        lower-case ones.
         """
         body, extra = super().encode(model_name, response, None, req_attributes)
         binary = isinstance(body, bytes)
@@ -98,7 +99,7 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no typ
         return content, {**extra, "Content-Type": media, "Content-Length": str(len(content))}
 
     async def explain(self, model_name: str, request: Any, headers: Headers = None) -> tuple[Any, dict[str, str]]:
-        """Explain; the base would send the request's own headers back."""
+        """Explain; the base class would send the request's own headers back."""
         model = await self.get_model(model_name)
         response, extra = await model(request, verb=InferenceVerb.EXPLAIN, headers=headers)
         return response, dict(extra)
@@ -114,8 +115,8 @@ class TruthfulDataPlane(DataPlane):  # type: ignore[misc]  # kserve ships no typ
             raise RequestError("body", "(not shown)", "it must be JSON in UTF-8") from None
 
 
-class ShutRepository(ModelRepositoryExtension):  # type: ignore[misc]
-    """The V2 repository extension, shut: models are loaded by the operator."""
+class ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]
+    """The V2 repository extension, closed: only the operator loads models."""
 
     async def load(self, model_name: str) -> None:
         """Refuse.

@@ -1,4 +1,4 @@
-"""KServe's gRPC service behind the same admission and the same refusals as HTTP."""
+"""KServe's gRPC service, with the same admission and the same refusals as HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fairtag.base.errors import RequestError, UnavailableError
 from serving.logs import where
 from serving.metrics import Metrics
 from serving.protocol.admission import Admission
-from serving.protocol.dataplane import TruthfulDataPlane
+from serving.protocol.dataplane import PricingDataPlane
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ STATUS = {
 
 
 class GrpcGuard(AsyncServerInterceptor):
-    """Admits calls and turns every error into the status that means it; no text of a bug leaves the server.
+    """Admits calls and turns every error into its gRPC status; the text of a bug never leaves the server.
 
     Args:
         admission: Keys, rates and concurrency.
@@ -85,21 +85,21 @@ def _host(peer: str) -> str:
 
 
 def grpc_server(
-    dataplane: TruthfulDataPlane,
+    dataplane: PricingDataPlane,
     repository: ModelRepositoryExtension,
     guard: GrpcGuard,
     *,
     body_bytes: int,
     concurrency: int,
 ) -> aio.Server:
-    """A server that is not listening yet.
+    """The gRPC server, not started yet.
 
     Args:
         dataplane: Answers.
         repository: Loads and unloads models, or refuses to.
         guard: Admits.
         body_bytes: Largest message.
-        concurrency: Calls in work at once.
+        concurrency: Calls in progress at once.
     """
     options = [("grpc.max_receive_message_length", body_bytes), ("grpc.so_reuseport", 0)]
     server = aio.server(interceptors=(guard,), options=options, maximum_concurrent_rpcs=concurrency * 2)

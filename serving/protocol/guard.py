@@ -1,6 +1,6 @@
-"""What stands before the HTTP application: sizes, times, admission, and the doors that stay shut.
+"""Guards the HTTP application: body sizes, deadlines, admission, and routes that stay closed.
 
-KServe accepts bodies of any size and lets anybody unload the model; the guard does not.
+KServe accepts bodies of any size and lets anybody unload the model. The guard does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SHUT = "/v2/repository"
+CLOSED = "/v2/repository"
 
 
 class Guard:
@@ -33,7 +33,7 @@ class Guard:
         limits: Size of a body and the time it may take.
         admission: Keys, rates and concurrency.
         metrics: Where refusals are counted.
-        draining: Whether the server is going away: then every answer closes its connection.
+        draining: Whether the server is about to stop: then every answer closes its connection.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Guard:
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's event: a request is checked, anything else is passed on."""
+        """Serve one ASGI scope: check a request, refuse a websocket, and pass anything else on."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
             return
@@ -67,7 +67,7 @@ class Guard:
             await _answer(send, refusal)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(SHUT):
+        if scope["path"].startswith(CLOSED):
             raise RequestError(
                 "path", scope["path"], "models are loaded by the operator, not over the network", status=403
             )
@@ -82,7 +82,7 @@ class Guard:
             await self._application(scope, _replay(body, receive), send)
 
     async def _body(self, declared: str | None, receive: Receive) -> bytes:
-        """The whole body, read before anybody works on it."""
+        """The whole body, read before the application sees the request."""
         most = self._limits.body_bytes
         if declared is not None and declared.isdecimal() and int(declared) > most:
             raise _too_large(most)
@@ -100,7 +100,7 @@ async def _read(receive: Receive, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestError("body", "cut short", "the client went away", status=400)
+            raise RequestError("body", "incomplete", "the client closed the connection", status=400)
         part = message.get("body", b"")
         size += len(part)
         if size > most:
@@ -137,12 +137,12 @@ def _closing(send: Send) -> Send:
 
 
 def error_body(error: RequestError) -> dict[str, Any]:
-    """The JSON of a refusal: the whole sentence, and its parts."""
+    """The JSON of a refusal: the sentence and its parts."""
     return {"error": str(error), "field": error.field, "rule": error.rule}
 
 
 def extra_headers(status: int) -> Iterable[tuple[bytes, bytes]]:
-    """Headers that belong to a status."""
+    """The additional headers of a status."""
     if status in (429, 503):
         yield b"retry-after", b"1"
     if status == 401:

@@ -1,4 +1,4 @@
-"""The HTTP application: KServe's V1 and V2 routes, quote verification, and errors that say what was wrong. No price."""
+"""The HTTP application: KServe's V1 and V2 routes, quote verification, and clear errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fairtag.base.errors import QuoteError, RequestError, UnavailableError
 from serving.logs import where
 from serving.metrics import Metrics
 from serving.page.quotes import QuoteBook
-from serving.protocol.dataplane import TruthfulDataPlane
+from serving.protocol.dataplane import PricingDataPlane
 from serving.protocol.guard import error_body
 from serving.protocol.payload import VerifyRequest, parse_verify
 from serving.settings import Limits
@@ -43,20 +43,20 @@ QUOTE_STATUS = {
 
 
 def application(
-    dataplane: TruthfulDataPlane,
+    dataplane: PricingDataPlane,
     repository: ModelRepositoryExtension,
     book: QuoteBook,
     limits: Limits,
     metrics: Metrics,
     openapi: dict[str, Any] | None = None,
 ) -> FastAPI:
-    """The application, unguarded.
+    """The application without its guard.
 
     Args:
         dataplane: Answers.
         repository: Loads and unloads models, or refuses to.
         book: Verifies quotes.
-        limits: Of the verification request.
+        limits: Limits of a verification request.
         metrics: Counts verifications.
         openapi: The document served as ``/openapi.json``.
     """
@@ -92,7 +92,7 @@ def _json(content: dict[str, Any], status: int = HTTPStatus.OK) -> Response:
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
-    """Give every error a status and a JSON body; none carries a stack trace or the text of a bug."""
+    """Give every error a status and a JSON body without a stack trace or the text of a bug."""
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
@@ -138,9 +138,9 @@ _KSERVE_STATUS: dict[type[Exception], int] = {
 
 
 class QuietServer(uvicorn.Server):
-    """Uvicorn that leaves signals to its owner, who drains first."""
+    """Uvicorn without signal handlers: the owner handles signals and drains first."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signal."""
         yield

@@ -1,6 +1,6 @@
-"""The OpenAPI document of the endpoint, made from the contract's own classes.
+"""The OpenAPI document of the endpoint, generated from the classes of the contract.
 
-The server gives it as ``/openapi.json``; :mod:`serving.protocol.api_page` makes ``docs/api.md`` of it.
+The server serves it at ``/openapi.json``; :mod:`serving.protocol.api_page` includes it in ``docs/api.md``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from serving.protocol.tensors import INPUTS, OUTPUTS, Spec
 from serving.settings import Limits
 
 REF = "#/components/schemas/{model}"
-# Rules of texts as ECMA 262 writes them.
+# Rules of texts, as ECMA 262 patterns.
 NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]+$"
-# What str.isspace takes for blank, spelt out: the shorthand for it is another set in each language.
+# What str.isspace calls blank, spelt out, because the shorthand for it is another set in every language.
 NOT_BLANK = r"[^\t-\r\u001c- \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 _JSON_TYPES = {"BYTES": "string", "BOOL": "boolean", "INT32": "integer"}
 ERROR = {
@@ -49,7 +49,7 @@ def document(model_name: str, limits: Limits) -> dict[str, Any]:
 
     Args:
         model_name: Name of the model in the paths.
-        limits: What a request may be at most.
+        limits: Limits of a request.
     """
     schemas = _schemas(limits)
     v1 = {"type": "object", "required": ["instances"], "additionalProperties": False}
@@ -113,7 +113,7 @@ def _schemas(limits: Limits) -> dict[str, Any]:
 
 
 def _tasks(page: dict[str, Any]) -> dict[str, Any]:
-    """A page's request as one of two, each with what its task needs and without what it refuses."""
+    """A page's request as one of two schemas, each with the fields that its task needs and accepts."""
     properties: dict[str, Any] = page["properties"]
     search, price = dict(properties), dict(properties)
     for task, made in ((SEARCH, search), (PRICE, price)):
@@ -135,7 +135,7 @@ def _tasks(page: dict[str, Any]) -> dict[str, Any]:
 
 
 def _present(field: dict[str, Any]) -> dict[str, Any]:
-    """A field that may be absent or null as one that may not."""
+    """An optional field as a required one."""
     there = next(choice for choice in field["anyOf"] if choice.get("type") != "null")
     return {**there, "description": field["description"]}
 

@@ -1,6 +1,6 @@
-"""The request and response contract of the endpoint, and every rule a payload is held to.
+"""The contract of the endpoint: the fields of a request and of an answer, and the rules that requests must meet.
 
-A request asks for one page; an answer is one page. How both travel as tensors is :mod:`serving.protocol.tensors`.
+A request asks for one page, and an answer is one page. :mod:`serving.protocol.tensors` has both as tensors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JURISDICTION_PATTERN = r"^[A-Za-z]{2}(-[A-Za-z0-9]{1,3})?$"  # ISO 3166: DE, US-
 
 
 def _whole(value: object) -> object:
-    """A whole number as an int: JSON knows one kind of number, and 8.0 is a whole one."""
+    """A whole number as an int: JSON has one kind of number, in which 8.0 is a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -124,13 +124,13 @@ def parse_instances(body: object, limits: Limits) -> list[PageRequest]:
 
     Raises:
         RequestError: Naming field, value and rule.
-        ForbiddenAttribute: A protected attribute stands anywhere in the body.
+        ForbiddenAttribute: The body contains a protected attribute.
     """
     try:
         return _parse_body(body, limits)
     except RequestError:
-        # A body that meets the contract has no room for a protected attribute; one that breaks it is searched, so
-        # that such data is refused as what it is and not as an unknown field.
+        # A body that meets the contract cannot contain a protected attribute. One that breaks it is searched, so that
+        # such data is refused for what it is and not as an unknown field.
         refuse_forbidden(body, "")
         raise
 
@@ -159,8 +159,8 @@ def parse_request(value: object, field: str, limits: Limits) -> PageRequest:
 
     Args:
         value: The decoded JSON value.
-        field: Where it stands in the body, for messages.
-        limits: What it may be at most.
+        field: Its path in the body, for messages.
+        limits: Limits of a request.
 
     Raises:
         RequestError: Naming field, value and rule.
@@ -226,7 +226,7 @@ def _check_items(item_ids: Sequence[str], field: str, limits: Limits) -> None:
         _check_id(item_id, f"{field}[{index}]", limits.id_characters)
     if len(set(item_ids)) < len(item_ids):
         repeated = next(item_id for item_id in item_ids if item_ids.count(item_id) > 1)
-        raise RequestError(field, repeated, "an item may stand once on a page")
+        raise RequestError(field, repeated, "an item may appear only once on a page")
 
 
 def _check_text(text: str | None, field: str, longest: int) -> None:
@@ -256,11 +256,13 @@ def _check_encodable(text: str, field: str) -> None:
 
 
 def _request_error(error: ValidationError, field: str, model: type[BaseModel] = PageRequest) -> RequestError:
-    """The first broken rule, without pydantic's own vocabulary and without a customer's id."""
+    """The first broken rule, in our own words and without a customer's id."""
     first = error.errors(include_url=False, include_context=False)[0]
     path = field + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return RequestError(path, "(not shown)", f"no such field; there are {', '.join(model.model_fields)}")
+        return RequestError(
+            path, "(not shown)", f"there is no such field; the fields are {', '.join(model.model_fields)}"
+        )
     private = any(name in path for name in ("user_id", "quote"))
     shown: Any = "(not shown)" if private else first["input"]
     return RequestError(path, shown, first["msg"][:1].lower() + first["msg"][1:])

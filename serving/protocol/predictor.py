@@ -1,4 +1,4 @@
-"""The KServe model: V1, V2 and gRPC in, one core function behind, the same answer out."""
+"""The KServe model: V1, V2 and gRPC requests go to one function, so that all get the same answer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
 
     Args:
         name: Model name in the URLs.
-        endpoint: Answers requests, None until the model is loaded.
-        limits: What a request may be.
-        load_endpoint: Makes the endpoint, warmed up; called once, by :meth:`load`.
+        limits: Limits of a request.
+        load_endpoint: Builds the endpoint and warms it up; called once, by :meth:`load`.
     """
 
     def __init__(self, name: str, limits: Limits, load_endpoint: Callable[[], Endpoint]) -> None:
@@ -38,14 +37,14 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
         self._endpoint: Endpoint | None = None
 
     def load(self) -> bool:
-        """Load and warm up; the model is ready only then."""
+        """Load the endpoint; only then is the model ready."""
         if self._endpoint is None:
             self._endpoint = self._load_endpoint()
         self.ready = True
         return True
 
     def start(self) -> None:
-        """Nothing is left to start: an unloaded model stays unready, whatever the server believes."""
+        """Do nothing: the base class would declare a model ready that is not loaded."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -86,7 +85,7 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
             RequestError: The request breaks the contract, or is not a V1 body.
         """
         if isinstance(payload, InferRequest):
-            raise RequestError("body", "V2 tensors", "explanations are asked for by a V1 body")
+            raise RequestError("body", "V2 tensors", "send a V1 body to ask for explanations")
         requests = parse_instances(payload, self._limits)
         return {"explanations": await self.endpoint.explain(requests)}
 
@@ -158,7 +157,7 @@ def _from_bytes(raw: bytes, datatype: str) -> list[Any]:
         return list(deserialize_bytes_tensor(raw)) if _whole(raw) else _refuse()
     kind = _NUMPY.get(datatype)
     if kind is None:
-        return []  # refused by its datatype later, in words
+        return []  # refused later, with a message about its datatype
     values: list[Any] = np.frombuffer(raw, dtype=kind).tolist()
     return values
 

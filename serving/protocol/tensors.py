@@ -1,7 +1,7 @@
-"""The contract of :mod:`serving.protocol.payload` as typed tensors, for V2 REST and gRPC.
+"""The contract of :mod:`serving.protocol.payload` as typed tensors, for V2 over REST and gRPC.
 
-The first axis of every tensor is the page. On the second axis, where there is one, short pages are padded with an
-empty text, 0 or false, and ``item_count`` says where the page ends. An empty text stands for an absent one.
+The first axis of every tensor is the page; the second, if any, is the item. Short pages are padded with an empty text,
+0 or false, and ``item_count`` says where each ends. An empty text means that there is none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ABSENT_AGE = -1.0  # seconds; an age is never negative, and a tensor has no null
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named tensor with its values in row-major order; texts are str."""
+    """A named tensor; its values are in row-major order, texts as str."""
 
     name: str
     datatype: str
@@ -32,14 +32,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a tensor is: its name, type and number of axes (1: one value a page, 2: one value an item)."""
+    """Name, type and number of axes of a tensor (1: one value for each page, 2: one value for each item)."""
 
     name: str
     datatype: Datatype
     axes: Literal[1, 2]
 
     def metadata(self) -> dict[str, Any]:
-        """The entry of the V2 model metadata; -1 is any size."""
+        """Its entry in the V2 model metadata; -1 is any size."""
         return {"name": self.name, "datatype": self.datatype, "shape": [-1] * self.axes}
 
 
@@ -89,7 +89,7 @@ _PAD: dict[str, Any] = {"BYTES": "", "BOOL": False, "INT32": 0, "INT64": 0, "FP6
 
 
 def parse_tensors(tensors: Sequence[Tensor], parameters: Mapping[str, Any] | None, limits: Limits) -> list[PageRequest]:
-    """The pages that input tensors ask for, held to the same rules as V1.
+    """The pages that input tensors ask for, checked by the same rules as V1.
 
     Raises:
         RequestError: Naming tensor, value and rule.
@@ -103,13 +103,13 @@ def parse_tensors(tensors: Sequence[Tensor], parameters: Mapping[str, Any] | Non
     columns: dict[str, list[Any]] = {}
     for tensor in tensors:
         if tensor.name in columns:
-            raise RequestError(f"inputs.{tensor.name}", tensor.name, "a tensor may stand once in a request")
+            raise RequestError(f"inputs.{tensor.name}", tensor.name, "a tensor may appear only once in a request")
         columns[tensor.name] = _rows(tensor)
     pages = len(columns[tensors[0].name])
     check_count(pages, "inputs", limits)
     for name, column in columns.items():
         if len(column) != pages:
-            rule = f"its first axis must be {pages}, as that of {tensors[0].name}"
+            rule = f"its first axis must be {pages}, like that of {tensors[0].name}"
             raise RequestError(f"inputs.{name}", f"{len(column)} pages", rule)
     return [
         parse_request(
@@ -122,7 +122,7 @@ def parse_tensors(tensors: Sequence[Tensor], parameters: Mapping[str, Any] | Non
 
 
 def request_tensors(requests: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-    """Input tensors that ask for these pages (the V1 instances); fields nobody sets are left out."""
+    """Input tensors that ask for these pages (V1 instances); a field that no page sets is left out."""
     tensors = []
     for spec in INPUTS:
         if not any(request.get(spec.name) for request in requests):
@@ -136,7 +136,7 @@ def request_tensors(requests: Sequence[Mapping[str, Any]]) -> list[Tensor]:
 
 
 def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
-    """The output tensors of pages (the V1 predictions)."""
+    """The output tensors of pages (V1 predictions)."""
     tensors = []
     for spec in PAGE_OUTPUTS:
         absent = ABSENT_AGE if spec.datatype == "FP64" else ""
@@ -185,7 +185,7 @@ def _rows(tensor: Tensor) -> list[Any]:
     for value in tensor.data:
         if not check(value):
             shown = "(not shown)" if tensor.name == "user_id" else value
-            raise RequestError(field, shown, f"its values must be {_WORDS[spec.datatype]}")
+            raise RequestError(field, shown, f"its values must be {_DATATYPE_WORDS[spec.datatype]}")
     if spec.axes == 1:
         return [_present(value, spec) for value in tensor.data]
     return [[value for value in _row(tensor, page) if value] or None for page in range(tensor.shape[0])]
@@ -196,7 +196,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "BOOL": lambda value: isinstance(value, bool),
     "INT32": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31,
 }
-_WORDS = {"BYTES": "UTF-8 text", "BOOL": "true or false", "INT32": "whole numbers of 32 bits"}
+_DATATYPE_WORDS = {"BYTES": "UTF-8 text", "BOOL": "true or false", "INT32": "whole numbers of 32 bits"}
 
 
 def _present(value: Any, spec: Spec) -> Any:

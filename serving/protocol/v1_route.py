@@ -1,6 +1,6 @@
-"""The V1 prediction route without the web framework's machinery, about a quarter of the event loop's work under load.
+"""The V1 prediction route without the web framework, which takes a quarter of the event loop's time under load.
 
-KServe's own handler answers; every other path goes the framework's way.
+KServe's own handler answers it. All other paths go through the framework.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from serving.protocol.guard import Receive, Scope, Send
 PREDICT = re.compile(r"/v1/models/([^/]+):predict")
 
 
-class Direct:
-    """An ASGI application that answers one route itself.
+class PredictRoute:
+    """An ASGI application that answers the V1 prediction route itself.
 
     Args:
-        application: Answers the others; errors of this one route, too, are put in words by its handlers.
-        dataplane: What the route asks.
+        application: Answers all other routes, and turns errors of this one into answers.
+        dataplane: Answers the route.
     """
 
     def __init__(self, application: FastAPI, dataplane: DataPlane) -> None:

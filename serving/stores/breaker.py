@@ -1,4 +1,4 @@
-"""A circuit breaker: stops asking a dependency that does not answer, and tries again by itself."""
+"""A circuit breaker: it stops asking a store that does not answer, and tries again by itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class CircuitBreaker:
-    """Opens after failures in a row; lets one trial through when it has been open for a while.
+    """Opens after a number of failures in a row; once it has been open for a while, it lets one trial through.
 
     Safe to use from several threads.
 
@@ -28,11 +28,11 @@ class CircuitBreaker:
 
     @property
     def open(self) -> bool:
-        """Whether calls are being refused, a trial apart."""
+        """Whether calls are refused, except for a trial from time to time."""
         return self._opened is not None
 
     def allow(self) -> bool:
-        """Whether a call may be made now; while open, one call a period is the trial."""
+        """Whether a call may be made now; while the breaker is open, one call in each period is the trial."""
         with self._lock:
             if self._opened is None:
                 return True

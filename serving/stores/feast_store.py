@@ -1,6 +1,6 @@
 """Feast's online store behind :class:`serving.stores.feature_reads.FeatureReader`.
 
-Importing Feast takes seconds: nothing but :func:`open_reader` does it. The offline store is never opened.
+Only :func:`open_reader` imports Feast, which takes seconds. The offline store is never opened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from feast.repo_config import RepoConfig
 
 FILE = "feature_store.yaml"
-SOCKET_SECONDS = 1.0  # a read that hangs frees its thread after this; the deadline has long answered without it
+SOCKET_SECONDS = 1.0  # a hanging read frees its thread after this; its page was answered at the deadline
 _USER = [
     f"{schema.USER_VIEW}:{n}" for n in (*schema.USER_PRICING_FEATURES, schema.HISTORY_ITEMS, schema.HISTORY_AGE_DAYS)
 ]
@@ -39,7 +39,7 @@ class FeastReader:
     """Reads users and items from a Feast online store.
 
     Args:
-        store: The store; its registry is read once, here.
+        store: The store; its registry is read once, when this object is made.
     """
 
     def __init__(self, store: FeatureStore) -> None:
@@ -52,7 +52,7 @@ class FeastReader:
         self._turn: contextlib.AbstractContextManager[Any] = threading.Lock() if sqlite else contextlib.nullcontext()
 
     def user(self, user_id: str) -> UserFeatures | None:
-        """The features of a user; None when the store has none of them."""
+        """The features of a user; None when the store has none."""
         with self._turn:
             response = self._store.get_online_features(_USER, [{schema.USER_ID: user_id}])
         row = {name: values[0] for name, values in response.to_dict(include_event_timestamps=True).items()}
@@ -82,7 +82,7 @@ def open_reader(repo: Path) -> FeastReader:
     """Open the online store of a feature folder.
 
     Raises:
-        ConfigError: There is no feature_store.yaml, it describes no store that opens here, or nothing was applied.
+        ConfigError: There is no feature_store.yaml, its store cannot be opened here, or nothing was applied to it.
         UnavailableError: The registry's database did not answer.
     """
     config = _online_config(repo / FILE)
@@ -96,21 +96,21 @@ def open_reader(repo: Path) -> FeastReader:
         _limit_waiting(store.config.online_store)
         return FeastReader(store)
     except FeastObjectNotFoundException as error:
-        raise ConfigError(f"{repo}: the view {schema.ITEM_VIEW} is not applied; run the features step") from error
+        raise ConfigError(f"{repo}: the view {schema.ITEM_VIEW} was not applied; run the features step") from error
     except (FeastError, DecodeError, ValueError) as error:
-        raise ConfigError(f"{repo}: the feature store does not open ({_said(error)})") from error
+        raise ConfigError(f"{repo}: the feature store does not open ({_reason(error)})") from error
     except SQLAlchemyError as error:
         raise UnavailableError(f"{repo}: the feature registry does not answer ({type(error).__name__})") from error
 
 
 def _online_config(file: Path) -> RepoConfig:
-    """What feature_store.yaml says, without its offline store: its engine is not installed where pages are served.
+    """feature_store.yaml without its offline store, whose engine is not installed where pages are served.
 
     Raises:
         ConfigError: There is no such file, or it does not describe a feature store.
     """
     if not file.is_file():
-        raise ConfigError(f"{file.parent}: no {FILE}; it is written by the features step")
+        raise ConfigError(f"{file.parent}: there is no {FILE}; run the features step, which writes it")
     text = file.read_text()
     if unset := sorted(set(re.findall(r"\$\{(\w+)\}", text)) - os.environ.keys()):
         raise ConfigError(f"{file}: {', '.join(unset)} is not set in the environment")
@@ -119,14 +119,14 @@ def _online_config(file: Path) -> RepoConfig:
 
     try:
         written = yaml.safe_load(os.path.expandvars(text))
-        # A name alone is looked up when it is first used, which is never; the mapping in the file would be at once.
+        # A bare name is resolved at its first use, which never comes; the file's mapping would be resolved at once.
         return RepoConfig(**{**written, "offline_store": "dask"}, repo_path=file.parent)
     except (yaml.YAMLError, TypeError, ValueError, FeastError) as error:
-        raise ConfigError(f"{file}: describes no feature store ({_said(error)})") from error
+        raise ConfigError(f"{file}: describes no feature store ({_reason(error)})") from error
 
 
-def _said(error: Exception) -> str:
-    """What was wrong, without the values of the file: a connection string holds a password."""
+def _reason(error: Exception) -> str:
+    """The reason of an error, without values of the file: a connection string holds a password."""
     if isinstance(error, ValidationError):
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         return "; ".join(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}" for problem in problems)
@@ -134,10 +134,10 @@ def _said(error: Exception) -> str:
 
 
 def _limit_waiting(online_store: Any) -> None:
-    """Give a Redis client time-outs where its connection string sets none, and no second tries of its own.
+    """Give a Redis client time-outs where its connection string sets none, and no retries of its own.
 
-    By default it would wait for ever; with a time-out alone it tries again and again behind it, 36 seconds for one of
-    0.2, while the readers' threads are missing and the store may long be well. The breaker is who tries again.
+    By default it waits for ever. With a time-out alone it retries: a time-out of 0.2 s kept a thread busy for 36 s. The
+    circuit breaker does the retrying.
     """
     if online_store.type != "redis":
         return

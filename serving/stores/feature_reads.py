@@ -1,6 +1,6 @@
-"""Features at request time: a user's under a deadline, items' from a cache that is refreshed behind the requests.
+"""Features at request time: a user's within a deadline, items' from a cache that is refreshed in the background.
 
-Whatever happens to the store, a caller gets an answer in time: features, or the cause of their absence.
+Whatever happens to the store, the caller gets an answer in time: the features, or why there are none.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ STALE = "item_features_stale"
 
 @dataclass(frozen=True)
 class UserFeatures:
-    """What the store knows of a user.
+    """A user's features.
 
     Args:
-        behaviour: Value by name, of ``schema.USER_PRICING_FEATURES``; those unknown are absent.
+        behaviour: Value by name of ``schema.USER_PRICING_FEATURES``; an unknown one is absent.
         history_items: Items viewed or bought.
         history_age_days: Days since each of them.
-        observed_at: Unix time of the observation, None when the store does not say.
+        observed_at: Unix time of the observation; None if the store does not say.
     """
 
     behaviour: Mapping[str, float]
@@ -47,26 +47,26 @@ class UserFeatures:
 
 
 class FeatureReader(Protocol):
-    """A feature store, read by blocking calls from several threads; any exception means that it did not answer."""
+    """A feature store, read by blocking calls from several threads. Any exception means that it did not answer."""
 
     def user(self, user_id: str) -> UserFeatures | None:
-        """The features of a user, None when the store does not know the user."""
+        """The features of a user; None if the store does not know the user."""
         ...
 
     def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
-        """Columns of ``MARKET_COLUMNS`` the store has, aligned with the ids; NaN where it has no value."""
+        """The columns of ``MARKET_COLUMNS`` that the store has, aligned with the ids; NaN where it has no value."""
         ...
 
 
 @dataclass
 class MemoryReader:
-    """Features held in memory: for tests, and for shops that push rather than store."""
+    """Features held in memory, for tests."""
 
     users: dict[str, UserFeatures] = field(default_factory=dict)
     market: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def user(self, user_id: str) -> UserFeatures | None:
-        """The features of a user, None when unknown."""
+        """The features of a user; None if unknown."""
         return self.users.get(user_id)
 
     def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
@@ -77,7 +77,7 @@ class MemoryReader:
 
 @dataclass(frozen=True)
 class MarketUpdate:
-    """What a store says of some rows: columns of ``MARKET_COLUMNS`` aligned with them, NaN where it has no value."""
+    """The store's values for some rows: columns of ``MARKET_COLUMNS`` aligned with them, NaN where it has none."""
 
     rows: Rows
     columns: Mapping[str, NDArray[np.float64]]
@@ -85,7 +85,7 @@ class MarketUpdate:
 
 @dataclass(frozen=True)
 class UserRead:
-    """The outcome of reading a user: features, or none because the user is unknown, or a cause."""
+    """A user's features. Without them the user is unknown, or ``cause`` says why they could not be read."""
 
     features: UserFeatures | None = None
     cause: str | None = None
@@ -95,8 +95,8 @@ class UserFeatureClient:
     """Reads a user's features within a deadline.
 
     Args:
-        reader: The store, None when there is none: then every user is unknown.
-        settings: Deadline, readers and breaker.
+        reader: The store; without one every user is unknown.
+        settings: Deadline and number of readers.
         breaker: Shared with the reads of items.
         observe: Told the outcome of each read.
     """
@@ -114,13 +114,13 @@ class UserFeatureClient:
         self._breaker = breaker
         self._observe = observe
         self._pool = ThreadPoolExecutor(settings.readers, thread_name_prefix="user-features")
-        self._hanging = 0  # readers whose caller has left; touched by the event loop alone
+        self._hanging = 0  # readers whose caller has given up; only the event loop changes it
 
     async def read(self, user_id: str | None) -> UserRead:
-        """The user's features, or the cause of their absence, within the deadline."""
+        """The user's features, or why there are none, within the deadline."""
         if user_id is None or self._reader is None:
             return UserRead()
-        if self._hanging >= self._most:  # queueing behind readers that all hang cannot be in time
+        if self._hanging >= self._most:  # all readers hang: queueing behind them would miss the deadline
             return self._absent(SLOW)
         if not self._breaker.allow():
             return self._absent(DOWN)
@@ -129,9 +129,9 @@ class UserFeatureClient:
             features = await asyncio.wait_for(asyncio.wrap_future(submitted), self._deadline)
         except TimeoutError:
             self._breaker.failure()
-            self._left_behind(submitted)
+            self._count_hanging(submitted)
             return self._absent(SLOW)
-        except Exception:  # a store's own error, of whatever client library
+        except Exception:  # the store's own error, from whatever client library
             self._breaker.failure()
             return self._absent(DOWN)
         self._breaker.success()
@@ -139,21 +139,21 @@ class UserFeatureClient:
         return UserRead(features)
 
     def close(self) -> None:
-        """Let the readers go; one that hangs is not waited for."""
+        """Release the readers without waiting for one that hangs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _left_behind(self, submitted: Future[UserFeatures | None]) -> None:
-        """Count a reader that goes on without its caller until it returns; one still queued was cancelled."""
+    def _count_hanging(self, submitted: Future[UserFeatures | None]) -> None:
+        """Count a reader as hanging until it returns; one that was still queued has been cancelled."""
         if submitted.cancelled():
             return
         self._hanging += 1
         loop = asyncio.get_running_loop()
 
-        def landed(_done: Future[UserFeatures | None]) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has closed: nobody counts any more
+        def finished(_done: Future[UserFeatures | None]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody counts any more
                 loop.call_soon_threadsafe(self._returned)
 
-        submitted.add_done_callback(landed)
+        submitted.add_done_callback(finished)
 
     def _returned(self) -> None:
         self._hanging -= 1
@@ -164,17 +164,17 @@ class UserFeatureClient:
 
 
 class ItemFeatureCache:
-    """The market's columns for the whole catalogue, each row as old as its last read from the store.
+    """The market's columns for the whole catalogue, refreshed row by row from the store.
 
-    The catalogue's own values stand in where there is no store, or where the store has no value.
+    Where there is no store, or the store has no value, the catalogue's own value is used.
 
     Args:
-        reader: The store, None when there is none: then the catalogue is the truth and never stale.
+        reader: The store; without one the catalogue's values are used and never stale.
         item_ids: Item of each row.
         catalogue: The model folder's values.
         settings: Refresh and staleness.
         breaker: Shared with the reads of users.
-        observe: Told the outcome of each read.
+        observe: Receives the outcome of each read.
         clock: Monotonic seconds.
     """
 
@@ -204,11 +204,11 @@ class ItemFeatureCache:
 
     @property
     def stock(self) -> NDArray[np.float64]:
-        """Units of every row as last read, NaN where unknown; it changes under the reader's eyes."""
+        """Units of every row as last read, NaN where unknown; the background reads change it in place."""
         return self._columns[schema.STOCK]
 
     def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
-        """The market of some rows, and the age in seconds of the oldest; None where there is no store."""
+        """The market of some rows, and the age of the oldest in seconds; None without a store."""
         with self._lock:
             market = MarketContext(**{name: column[rows] for name, column in self._columns.items()})
             if self._reader is None:
@@ -218,13 +218,13 @@ class ItemFeatureCache:
             return market, float(now - self._read_at[rows].min()) if len(rows) else 0.0
 
     def too_old(self, rows: Rows) -> Rows:
-        """Those of the rows that may not be priced on as they are."""
+        """Those of the rows that are too old to price on."""
         if self._reader is None:
             return rows[:0]
         return rows[self._clock() - self._read_at[rows] > self._settings.stale_seconds]
 
     def may_ask(self) -> bool:
-        """Whether the store may be asked now; while the breaker is open, one call a period may."""
+        """Whether the store may be asked now; while the breaker is open, one call in each period may."""
         return self._breaker.allow()
 
     def read(self, rows: Rows) -> None:
@@ -252,7 +252,7 @@ class ItemFeatureCache:
         self.tell(MarketUpdate(rows, columns))
 
     def known(self) -> MarketUpdate | None:
-        """What has been read so far; None when nothing has been."""
+        """Everything read so far; None if nothing has been read."""
         with self._lock:
             rows = np.flatnonzero(np.isfinite(self._read_at))
             return (
@@ -269,13 +269,13 @@ class ItemFeatureCache:
         while self._clock() < deadline and len(rows := self._due()):
             try:
                 self.read(rows)
-            except Exception:  # not there yet: pages say so, and the background goes on trying
+            except Exception:  # the store is not up yet: pages are degraded, and the background keeps trying
                 break
         self._thread = threading.Thread(target=self._run, name="item-features", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop reading; a read that hangs is not waited for."""
+        """Stop reading, without waiting for a read that hangs."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=1.0)
@@ -293,10 +293,10 @@ class ItemFeatureCache:
             except Exception:  # counted by read; the breaker decides when to try again
                 pause = 0.2
                 continue
-            pause = 9 * (self._clock() - started)  # a tenth of one core at most, the rest is the requests'
+            pause = 9 * (self._clock() - started)  # use at most a tenth of a core; the rest is for requests
 
     def _due(self) -> Rows:
-        """The rows to read next: those due, the ones asked for last first."""
+        """The rows to read next: those due, the most recently requested first."""
         due = np.flatnonzero(self._clock() - self._read_at >= self._settings.refresh_seconds)
         if len(due) > self._settings.chunk:
             newest = np.argpartition(-self._wanted_at[due], self._settings.chunk)[: self._settings.chunk]

@@ -1,8 +1,8 @@
-"""A journal of quoted pages on the local disk, one line a page: a killed process loses those of its last moment only.
+"""A journal of quoted pages on the local disk, one line for each page.
 
-What is lost still waited for the log's thread (:data:`serving.stores.mailbox.PAUSE_SECONDS`).
-A segment is the journal of one file of the quote log; it is removed when that file is safe. A segment that no living
-process holds was left by one that died: the next start reads it.
+A killed process loses only the pages of its last moment, which still waited for the log's thread
+(:data:`serving.stores.mailbox.PAUSE_SECONDS`). A segment is the journal of one file of the quote log, and is removed
+once that file is safe. A segment that no running process has locked was left by one that died: the next start reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SUFFIX = ".jsonl"
 
 
 class Segment:
-    """One open journal, locked for as long as this process lives.
+    """The journal of one file of the quote log, locked as long as this process lives.
 
     Args:
         path: The file; it must not exist.
@@ -38,7 +38,7 @@ class Segment:
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def append(self, record: dict[str, Any]) -> None:
-        """Hand one line to the operating system: it outlives the process, though not the machine.
+        """Append one page. The operating system has it then: it survives the process, though not the machine.
 
         Raises:
             OSError: The disk refuses it.
@@ -49,23 +49,23 @@ class Segment:
             raise OSError(f"{self.path}: wrote {written} of {len(line)} bytes")
 
     def remove(self) -> None:
-        """Forget the journal: its pages are safe elsewhere."""
+        """Delete the journal: its pages are safe in the quote log."""
         self.path.unlink(missing_ok=True)
         self._file.close()
 
     def leave(self) -> None:
-        """Close the journal and leave it for the next start."""
+        """Close the journal and keep it for the next start."""
         self._file.close()
 
 
 def orphans(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]], int]]:
-    """Segments whose process is gone: the path, its pages, and how many lines are torn."""
+    """Segments whose process has ended: the path, its pages, and the number of torn lines."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         try:
             with path.open("rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 records, torn = _lines(stream.read())
-        except OSError:  # held by a living process, or taken by another start just now
+        except OSError:  # a running process has it, or another start has just taken it
             continue
         yield path, records, torn
 

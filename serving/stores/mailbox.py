@@ -1,7 +1,7 @@
-"""Hands things from an event loop to a thread without waking it for each.
+"""Hands items from an event loop to a thread without waking the thread for each.
 
-Waking a thread costs its waker a system call and then a wait for the interpreter, which the thread takes: behind a busy
-server that was a tenth of the event loop's time. A reader that is at work looks in by itself; only one asleep is woken.
+To wake a thread costs a system call, and then a wait for the interpreter, which the thread takes: a tenth of the event
+loop's time in a busy server. So a reader that is working polls, and only one that sleeps is woken.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.02  # between two looks of a reader at work
+PAUSE_SECONDS = 0.02  # between two polls of a working reader
 
 
 class Mailbox(Generic[T]):
     """A bounded queue with one reader.
 
     Args:
-        capacity: Things that may wait.
+        capacity: Most items that may wait.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -29,11 +29,11 @@ class Mailbox(Generic[T]):
         self._asleep = self._at_work = self._closed = False
 
     def __len__(self) -> int:
-        """Things that wait."""
+        """Items that wait."""
         return len(self._items)
 
     def put(self, item: T) -> bool:
-        """Hand something over without waiting; False when the box is full."""
+        """Hand over an item without waiting; False when the mailbox is full."""
         if len(self._items) >= self._capacity:
             return False
         self._items.append(item)
@@ -42,18 +42,18 @@ class Mailbox(Generic[T]):
         return True
 
     def take(self, most: int, seconds: float | None) -> list[T]:
-        """What waits, the oldest first; where nothing does, what comes within some time.
+        """The items that wait, the oldest first; if none does, those that come within some time.
 
         Args:
-            most: Things taken at a time.
-            seconds: Longest wait for the first; None waits for ever.
+            most: Most items taken at a time.
+            seconds: Longest wait for the first item; None waits for ever.
         """
         if self._at_work and len(self._items) < most and not self._closed:
             self._wake.wait(PAUSE_SECONDS)
-            self._wake.clear()  # a sign that came when it had just woken would end each pause at once
+            self._wake.clear()  # a signal that came just after waking would end every pause at once
         if not self._items and not self._closed:
             self._asleep = True
-            if not self._items:  # nothing came before the sign was up
+            if not self._items:  # nothing came before the flag was set
                 self._wake.wait(seconds)
             self._asleep = False
             self._wake.clear()
@@ -62,6 +62,6 @@ class Mailbox(Generic[T]):
         return taken
 
     def close(self) -> None:
-        """Let the reader wait no more."""
+        """Stop the reader from waiting."""
         self._closed = True
         self._wake.set()

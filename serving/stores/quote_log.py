@@ -1,9 +1,9 @@
-"""The quote log: every quoted item as a row of parquet on any fsspec URL, written off the request path.
+"""The quote log: every quoted item as a row of a Parquet file on any fsspec URL, written off the request path.
 
-Pages wait in a bounded queue for a thread that journals and gathers them, and hands what is due to another that writes
-files: a slow disk keeps no page from the journal. When the queue is full the page is dropped and counted. A file
-appears whole or not at all. What a killed process had journalled, all but its last moment's pages, is read back at the
-next start. It knows nothing of prices: a row is what :data:`fairtag.base.schema.QUOTES` says.
+Pages wait in a bounded queue. One thread journals and gathers them, and hands what is due to another, which writes the
+files: so a slow disk keeps no page from the journal. When the queue is full, a page is dropped and counted. A file
+appears whole or not at all. The next start reads back what a killed process had journalled. The columns are those of
+:data:`fairtag.base.schema.QUOTES`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ FILES_WAITING = 4  # behind the one that is being written; then a file gathers t
 
 @dataclass
 class LogCounts:
-    """What became of the pages handed to the log; all since the start."""
+    """What has happened to the pages handed to the log since the start."""
 
     pages: int = 0
     dropped_pages: int = 0
@@ -53,7 +53,7 @@ class LogCounts:
 
 @dataclass
 class _Batch:
-    """Pages that will be one file."""
+    """The pages of one file."""
 
     name: str
     opened: float
@@ -68,7 +68,10 @@ class _Batch:
             try:
                 self.journal.append(record)
             except OSError as error:
-                logger.warning("the quote journal is off: %s", error.strerror)
+                logger.warning(
+                    "the quote journal cannot be written (%s); pages of this file are lost if the process is killed",
+                    error.strerror,
+                )
                 self.journal.leave()
                 self.journal = None
 
@@ -77,8 +80,8 @@ class QuoteLog:
     """Writes quoted pages to parquet files.
 
     Args:
-        url: fsspec URL of the folder; files lie in a folder a day.
-        journal_dir: Local folder of the journal, None keeps none.
+        url: fsspec URL of the folder; each day has a folder in it.
+        journal_dir: Local folder of the journal; None keeps no journal.
         rows: Rows that close a file.
         seconds: Age that closes a file.
         capacity: Pages that may wait.
@@ -124,7 +127,7 @@ class QuoteLog:
         self._writer.start()
 
     def put(self, record: Record) -> bool:
-        """Hand over one page without waiting; False when the queue is full and the page was dropped and counted."""
+        """Hand over a page without waiting; False if the queue is full, and the page is then dropped and counted."""
         if not self._queue.put(record):
             self.counts.dropped_pages += 1
             return False
@@ -132,7 +135,7 @@ class QuoteLog:
         return True
 
     def stop(self, timeout: float = 30.0) -> bool:
-        """Write everything that waits and stop; False when the time did not suffice."""
+        """Write everything that waits, and stop; False if that takes longer than the timeout."""
         self._stopping.set()
         self._queue.close()
         if self._writer.is_alive():
@@ -145,9 +148,9 @@ class QuoteLog:
             stopping = self._stopping.is_set()
             records = self._take(batch, stopping=stopping)
             for record in records:
-                batch = self._handed_on(batch) or self._open()
+                batch = self._hand_on(batch) or self._open()
                 batch.add(record)
-            batch = self._handed_on(batch)
+            batch = self._hand_on(batch)
             if stopping and not records:
                 break
         if batch is not None:
@@ -155,25 +158,25 @@ class QuoteLog:
         self._filing.put(None)
         self._filer.join()
 
-    def _handed_on(self, batch: _Batch | None) -> _Batch | None:
-        """The open file; none once it is due and there is room for it among those to be written."""
+    def _hand_on(self, batch: _Batch | None) -> _Batch | None:
+        """Pass the open file on if it is due and there is room in the queue of files; None then, else the file."""
         if batch is None or not self._due(batch) or self._filing.full():
             return batch
         self._filing.put(batch)
         return None
 
     def _file(self) -> None:
-        """Write what is handed over, again and again where it fails; once more at the end, or the journal keeps it."""
+        """Write the files handed over and retry those that fail; after a last try the journal keeps them."""
         while (batch := self._filing.get()) is not None:
-            while not self._written(batch, last=(last := self._stopping.is_set())) and not last:
+            while not self._try_write(batch, last=(last := self._stopping.is_set())) and not last:
                 self._stopping.wait(self._retry)
                 self._retry = min(self._retry * 2, LONGEST_RETRY_SECONDS)
             self._retry = RETRY_SECONDS
 
     def _take(self, batch: _Batch | None, *, stopping: bool) -> list[Record]:
-        """The next pages, or none within the time that the open file has left; when stopping, none ends the queue."""
+        """The next pages; none if the open file falls due first, or if the log stops and the queue is empty."""
         if not stopping and batch is not None and batch.rows >= self._rows * 2:
-            self._stopping.wait(0.05)  # the disk refuses: hold a bound on memory
+            self._stopping.wait(0.05)  # files cannot be written: bound the memory
             return []
         left = None if batch is None else max(0.01, batch.opened + self._seconds - self._clock())
         return self._queue.take(PAGES_AT_A_TIME, left)
@@ -188,16 +191,19 @@ class QuoteLog:
             try:
                 journal = Segment(self._journal_dir / f"{name}{SUFFIX}")
             except OSError as error:
-                logger.warning("the quote journal is off for a file: %s", error.strerror)
+                logger.warning(
+                    "the quote journal cannot be opened (%s); pages of this file are lost if the process is killed",
+                    error.strerror,
+                )
         return _Batch(name, self._clock(), journal=journal)
 
-    def _written(self, batch: _Batch, *, last: bool) -> bool:
-        """Write the file; after a failure that is the last, the journal keeps its pages."""
+    def _try_write(self, batch: _Batch, *, last: bool) -> bool:
+        """Write a file, and say whether it was written; after the last failure the journal keeps its pages."""
         try:
             self._write(batch.name, batch.records)
-        except Exception as error:  # a disk, a bucket or a network: whatever it is, pricing goes on
+        except Exception as error:  # a disk, a bucket or a network: pricing goes on whatever it is
             self.counts.failures += 1
-            logger.warning("the quote log could not be written: %s", type(error).__name__)
+            logger.warning("the quote log cannot be written (%s); it is tried again", type(error).__name__)
             if last and batch.journal is not None:
                 batch.journal.leave()
             return False
@@ -222,15 +228,18 @@ class QuoteLog:
         for path, records, torn in orphans(folder):
             self.counts.torn_pages += torn
             try:
-                if records:  # the name is the segment's, so that a file already written is only written again
+                if records:  # under the segment's name, so that a file already written is overwritten by itself
                     self._write(path.stem, records)
             except Exception as error:
                 self.counts.failures += 1
-                logger.warning("a quote journal could not be read back: %s", type(error).__name__)
+                logger.warning(
+                    "a quote journal cannot be written to the quote log (%s); the next start tries again",
+                    type(error).__name__,
+                )
                 continue
             self.counts.recovered_pages += len(records)
             path.unlink(missing_ok=True)
-            logger.warning("read back %d quoted pages of a process that died; %d torn", len(records), torn)
+            logger.warning("recovered %d quoted pages of a process that died; %d more were torn", len(records), torn)
 
 
 def _write_local(table: pa.Table, target: Path) -> None:

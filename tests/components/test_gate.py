@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,11 @@ import pytest
 from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch, ModelFolderMissing
 from fairtag.model.decision import GateResult, make_decision, write_decision
 from fairtag.model.manifest import read_manifest, write_manifest
+
+
+@pytest.fixture(autouse=True)
+def _registry(tmp_path: Path, empty_registry: Callable[[Path], Path]) -> None:
+    empty_registry(tmp_path / "registry")
 
 
 @pytest.fixture

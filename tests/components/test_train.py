@@ -85,6 +85,7 @@ def test_a_student_is_logged_and_printed_beside_its_teacher(
     assert f"ndcg10 {logged['student_ndcg10']:.4f}" in printed
 
 
+@pytest.mark.slow
 def test_folds_are_logged_and_printed_with_their_spread_and_a_second_run_takes_them_from_the_checkpoints(
     base: str, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,10 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kfp.dsl import executor_main
 
 from fairtag.base.errors import DataError, DecisionRejected, NonFiniteLoss
 from fairtag.base.tables import Tables
@@ -18,6 +24,7 @@ from fairtag.data import load
 from fairtag.model.decision import read_decision
 from fairtag.model.manifest import read_manifest, verify_files
 from fairtag.simulator.simulation import ShopSize
+from pipelines.cli import main
 from pipelines.local import COLOUR, PUBLISHED, _Watcher, publish
 
 # An encoder as it came and without export: seconds; what is tried here is the pipeline, not what it learns.
@@ -48,6 +55,48 @@ def command(*arguments: str) -> list[str]:
 def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
     """A command run to its end."""
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
+
+
+def _in_this_process(full_command: list[str]) -> int:
+    """A step as KFP's local runner starts it, without the new interpreter that it starts it in."""
+    source = full_command[full_command.index("--executor_input") - 1]
+    options = full_command[full_command.index("--executor_input") :]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        (Path(folder) / "step.py").write_text(source)
+        patch.setattr(sys, "argv", ["executor_main", "--component_module_path", f"{folder}/step.py", *options])
+        try:
+            executor_main.executor_main()
+        except BaseException:
+            traceback.print_exc(file=sys.stdout)
+            return 1
+    return 0
+
+
+@dataclass
+class Ended:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """A command whose steps run in this process: a step's interpreter and imports take longer than its work here.
+
+    That steps work in processes of their own is tried by the runs above.
+    """
+
+    def run(*arguments: str) -> Ended:
+        monkeypatch.setattr("kfp.local.subprocess_task_handler.run_local_subprocess", _in_this_process)
+        capsys.readouterr()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the libraries' own, as in the processes of a real run
+            code = main(list(arguments))
+        return Ended(code, *capsys.readouterr())
+
+    return run
 
 
 def _csv(tables: Tables, folder: Path) -> Path:
@@ -137,22 +186,24 @@ def test_the_same_run_again_is_not_run_again_and_says_the_same(
 
 @pytest.mark.slow
 def test_the_same_inputs_make_the_same_model_folder(
-    rejected: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+    rejected: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path, quick: Callable[..., Ended]
 ) -> None:
     out, _ = rejected
-    assert fairtag("run", "--out", str(tmp_path / "twin"), *SMALL).returncode == 5
+    assert quick("run", "--out", str(tmp_path / "twin"), *SMALL).returncode == 5
     first, second = read_manifest(out / "model_folder"), read_manifest(tmp_path / "twin" / "model_folder")
     assert first["files"] == second["files"]
     assert first["digest"] == second["digest"]
 
 
 @pytest.mark.slow
-def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_and_examples(tmp_path: Path) -> None:
+def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_and_examples(
+    tmp_path: Path, quick: Callable[..., Ended]
+) -> None:
     tables = load("synthetic", seed=0, size=SIZE)
     items = tables.items.copy()
     items.loc[items.index[::5], "unit_cost"] = -1.0
     data = _csv(tables.with_frames({"items": items}), tmp_path / "data")
-    done = fairtag("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
+    done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3, done.stdout + done.stderr
     assert "items: " in done.stderr
     assert "'> 0' of unit_cost" in done.stderr
@@ -164,20 +215,22 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
     assert not (tmp_path / "run" / "DECISION.json").exists()
 
 
-def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path) -> None:
+def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path, quick: Callable[..., Ended]) -> None:
     tables = load("synthetic", seed=0, size=SIZE)
     data = _csv(tables.with_frames({"items": tables.items.drop(columns="unit_cost")}), tmp_path / "data")
-    done = fairtag("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
+    done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3
     assert "items: column unit_cost is missing" in done.stderr
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_run_before_anything_is_fitted(
+    tmp_path: Path, quick: Callable[..., Ended]
+) -> None:
     rates = {"learning_rate": 1e30, "head_learning_rate": 1e30, "clip_norm": 1e30}
     settings = json.dumps({"optimiser": rates, "export": "none"})
     out = tmp_path / "run"
-    done = fairtag("run", "--out", str(out), *SMALL, "--max-steps", "6", "--encoder", settings)
+    done = quick("run", "--out", str(out), *SMALL, "--max-steps", "6", "--encoder", settings)
     assert done.returncode == 4, done.stdout + done.stderr
     assert "loss" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -235,7 +288,7 @@ def test_results_of_an_earlier_run_are_not_left_beside_those_of_a_failed_one(tmp
     assert not (tmp_path / "model_folder").exists()
 
 
-def test_a_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path) -> None:
-    done = fairtag("run", "--out", str(tmp_path / "python3"), *SMALL)
+def test_a_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path, quick: Callable[..., Ended]) -> None:
+    done = quick("run", "--out", str(tmp_path / "python3"), *SMALL)
     assert done.returncode == 2
     assert "python3" in done.stderr

@@ -17,18 +17,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from fairtag.base.tables import Tables, read_tables
-from fairtag.simulator.shop_design import ShopSize
+from fairtag.base.tables import Tables
 from serving.metrics import Metrics
 from serving.protocol.client import RestClient
 from serving.settings import FeatureSettings, Limits, ServingSettings
 from serving.stores.feature_reads import FeatureReader
+
+if TYPE_CHECKING:
+    from fairtag.simulator.simulation import SimulatedShop
 
 HERE = Path(__file__).parent
 SECRET = bytes(range(32)).hex()
@@ -200,9 +202,6 @@ def materialised() -> Callable[..., Path]:
     return _materialised
 
 
-SHOP = ShopSize(items=120, users=150, impressions=6_000, page_size=12, wishes=100, judgements=1_000)
-
-
 @dataclass(frozen=True)
 class Shop:
     """A trained model folder and the feature store of its shop."""
@@ -213,14 +212,10 @@ class Shop:
 
 
 @pytest.fixture(scope="session")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """A small simulated shop: MiniLM as it is, fits on its impressions, features in Feast on SQLite."""
-    from benchmarks.serving.catalogue import small_shop
-
-    folder = tmp_path_factory.mktemp("shop")
-    model_folder = small_shop(folder, SHOP)
-    tables = read_tables(folder / "tables")
-    return Shop(model_folder, _materialised(folder / "features", tables), tables)
+def shop(market: SimulatedShop, model_folder: Path, made_once: Callable[..., Path]) -> Shop:
+    """A small simulated shop: a tiny encoder, fits on its impressions, features in Feast on SQLite."""
+    features = made_once("features", lambda folder: _materialised(folder / "features", market.tables))
+    return Shop(model_folder, features / "features", market.tables)
 
 
 class MoodyReader:

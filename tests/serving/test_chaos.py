@@ -94,6 +94,7 @@ def figure(server: Any, name: str) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
 
 
+@pytest.mark.slow
 def test_termination_under_load_fails_no_request_and_loses_no_quote(
     spawn: Callable[..., Any], until: Callable[..., None]
 ) -> None:
@@ -105,6 +106,7 @@ def test_termination_under_load_fails_no_request_and_loses_no_quote(
     assert logged(server.run_dir) == set(load.quotes)
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(
     spawn: Callable[..., Any], until: Callable[..., None]
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_killed_process_leaves_whole_files_and_its_quotes_come_back(
     assert not list((again.run_dir / "journal").iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any], until: Callable[..., None]) -> None:
     server = spawn("--drain-seconds", "3600")
     server.process.terminate()
@@ -138,6 +141,7 @@ def test_a_second_signal_cuts_the_drain_short(spawn: Callable[..., Any], until: 
     assert server.stop(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_log_fails_no_request(
     spawn: Callable[..., Any], tmp_path: Path, until: Callable[..., None]
 ) -> None:
@@ -154,6 +158,7 @@ def test_a_full_disk_under_the_log_fails_no_request(
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_cannot_start_says_why_and_exits(tmp_path: Path) -> None:
     import sys
 

@@ -15,6 +15,7 @@ CASES = 25
 
 
 @pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.slow
 def test_every_odd_request_is_answered_and_none_with_a_server_error(serve: Callable[..., Any], surface: str) -> None:
     weight, ask = SURFACES[surface]
     with (

@@ -26,6 +26,7 @@ def altered(tmp_path: Path) -> Path:
     return model_folder
 
 
+@pytest.mark.slow
 def test_a_refused_model_folder_ends_the_process_while_the_feature_store_is_still_opening(
     altered: Path, tmp_path: Path
 ) -> None:

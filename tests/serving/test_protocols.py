@@ -238,6 +238,7 @@ def test_a_trained_models_quote_is_honoured_at_checkout(shop_server: Any, asked:
 
 
 @pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+@pytest.mark.slow
 def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     serve_shop: Callable[..., Any], shop: Any
 ) -> None:
@@ -272,6 +273,7 @@ def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     assert {item: kept[item] for item in promised} == promised, "the last of the first eight sees the same prices"
 
 
+@pytest.mark.slow
 def test_the_command_serves_a_trained_model_folder_and_its_figures_are_its_own_although_feast_is_loaded(
     shop: Any, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def test_the_outcomes_are_the_planted_ones(outcomes):
     assert purchases.max() > 1
 
 
+@pytest.mark.slow
 def test_equal_arms_are_seldom_told_apart_and_a_fixed_test_read_daily_is_fooled_more_often(outcomes):
     rows = {row.metric: row.value for row in ab_test.false_alarm_rows(outcomes, 40)}
     assert rows["false_decision_sequential"] <= 0.1

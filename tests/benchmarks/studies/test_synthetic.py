@@ -34,6 +34,7 @@ def test_planted_parameters_lie_within_four_errors_of_a_small_fit(shop):
     assert all(error > 0 for _, error, _ in found.values())
 
 
+@pytest.mark.slow
 def test_the_learned_policy_beats_one_price_for_all_and_comes_near_the_oracle():
     rows = {row.metric: row for row in synthetic.policy_rows(20_000, 3)}
     assert rows["oracle_uplift_share_20000"].value > 0.93

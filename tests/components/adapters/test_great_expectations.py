@@ -33,14 +33,31 @@ def _check(frames: Frames, out: Path) -> tuple[Frames, ValidationReport]:
     return validate_tables(frames, out / "validation")
 
 
+def _quietly(frames: Frames, out: Path, **options: Any) -> tuple[Frames, ValidationReport]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a module fixture stands outside the tests' own exceptions
+        return validate_tables(frames, out, **options)
+
+
+Validated = tuple[Frames, Frames, ValidationReport, Path]  # given, accepted, report, folder
+
+
+@pytest.fixture(scope="module")
+def valid(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Frames]) -> Validated:
+    """A shop that keeps every rule."""
+    frames, out = make_shop(), tmp_path_factory.mktemp("valid") / "validation"
+    given = {name: frame.copy(deep=True) for name, frame in frames.items()}
+    return (given, *_quietly(frames, out), out)
+
+
 def _finding(report: ValidationReport, table: str, column: str, rule: str) -> Finding:
     found = [f for f in report.table(table).findings if f.rule == rule and f.column == column]
     assert found, f"{table}.{column} '{rule}' not among {[(f.column, f.rule) for f in report.table(table).findings]}"
     return found[0]
 
 
-def test_tables_that_keep_every_rule_pass_whole_and_unchanged(frames: Frames, tmp_path: Path) -> None:
-    accepted, report = _check(frames, tmp_path)
+def test_tables_that_keep_every_rule_pass_whole_and_unchanged(valid: Validated) -> None:
+    frames, accepted, report, _ = valid
     assert [t.status for t in report.tables] == ["pass"] * 6
     report.require_accepted()
     for name, frame in frames.items():
@@ -88,9 +105,7 @@ TOLD_ROWS = [
 
 
 @pytest.fixture(scope="module")
-def broken(
-    tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Frames]
-) -> tuple[Frames, Frames, ValidationReport, Path]:
+def broken(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Frames]) -> Validated:
     """One shop with every defect planted, each in rows of its own that nothing else refers to."""
     frames, out = make_shop(items=120, users=120), tmp_path_factory.mktemp("broken") / "validation"
     for number, (table, column, _, values) in enumerate(BROKEN_ROWS):
@@ -103,15 +118,12 @@ def broken(
             "stranger" if column == "user_id" else 999.0,
             row=110 + 2 * number - 75 * (table == "orders"),
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a module fixture stands outside the tests' own exceptions
-        accepted, report = validate_tables(frames, out, max_quarantined=0.2)
-    return frames, accepted, report, out
+    return (frames, *_quietly(frames, out, max_quarantined=0.2), out)
 
 
 @pytest.mark.parametrize(("table", "column", "rule", "values"), BROKEN_ROWS, ids=lambda v: str(v)[:24])
 def test_rows_that_break_a_critical_rule_are_set_aside_counted_and_shown(
-    broken: tuple[Frames, Frames, ValidationReport, Path], table: str, column: str, rule: str, values: tuple[Any, ...]
+    broken: Validated, table: str, column: str, rule: str, values: tuple[Any, ...]
 ) -> None:
     _, accepted, report, out = broken
     finding = _finding(report, table, column, rule)
@@ -126,46 +138,69 @@ def test_rows_that_break_a_critical_rule_are_set_aside_counted_and_shown(
 
 @pytest.mark.parametrize(("table", "column", "rule", "_planted", "count"), TOLD_ROWS, ids=lambda v: str(v)[:24])
 def test_a_warning_is_told_and_keeps_the_row(
-    broken: tuple[Frames, Frames, ValidationReport, Path], table: str, column: str, rule: str, _planted: str, count: int
+    broken: Validated, table: str, column: str, rule: str, _planted: str, count: int
 ) -> None:
     _, _, report, _ = broken
     finding = _finding(report, table, column, rule)
     assert (finding.severity, finding.count) == ("warning", count)
 
 
-def test_only_what_was_planted_is_found(broken: tuple[Frames, Frames, ValidationReport, Path]) -> None:
+def test_only_what_was_planted_is_found(broken: Validated) -> None:
     _, _, report, _ = broken
     found = {(f.table, f.column, f.rule) for t in report.tables for f in t.findings}
     follows = {("audit_groups", "user_id", "exists in users")}  # groups of the users that were set aside
     assert found == {row[:3] for row in (*BROKEN_ROWS, *TOLD_ROWS)} | follows
 
 
-def test_a_value_that_cannot_be_read_is_not_reported_as_absent_too(frames: Frames, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Frames]) -> Validated:
+    """A shop whose tables have one defect each; none reaches into another table's test."""
+    frames, out = make_shop(), tmp_path_factory.mktemp("several") / "validation"
     _set(frames, "items", "unit_cost", "abc")
-    _, report = _check(frames, tmp_path)
+    frames["items"] = frames["items"].drop(columns=["map_price", "msrp"])
+    contradicting = frames["users"].iloc[[1]].assign(spend_90d=1e6)
+    frames["users"] = pd.concat([frames["users"], frames["users"].iloc[[0]], contradicting])
+    del frames["judgements"], frames["orders"]
+    return (frames, *_quietly(frames, out, max_quarantined=0.2), out)
+
+
+def test_a_value_that_cannot_be_read_is_not_reported_as_absent_too(several: Validated) -> None:
+    _, _, report, _ = several
     assert [(f.column, f.rule) for f in report.table("items").findings] == [("unit_cost", "readable as money")]
     assert report.table("items").findings[0].examples[0]["unit_cost"] == "abc"
 
 
-def test_of_exact_copies_one_stays_and_of_rows_that_contradict_each_other_none(frames: Frames, tmp_path: Path) -> None:
-    contradicting = frames["users"].iloc[[1]].assign(spend_90d=1e6)
-    frames["users"] = pd.concat([frames["users"], frames["users"].iloc[[0]], contradicting])
-    accepted, report = validate_tables(frames, tmp_path / "v", max_quarantined=0.1)
+def test_an_absent_optional_column_is_no_finding(several: Validated) -> None:
+    frames, _, report, _ = several
+    assert not {"map_price", "msrp"} & set(frames["items"].columns)
+    findings = report.table("items").findings
+    assert not {"map_price", "msrp"} & {name for f in findings for name in f.column.split(", ")}
+    assert not report.table("items").block
+
+
+def test_of_exact_copies_one_stays_and_of_rows_that_contradict_each_other_none(several: Validated) -> None:
+    _, accepted, report, _ = several
     assert _finding(report, "users", "user_id, updated_at", "unique key").count == 4
     assert report.table("users").quarantined == 3
     left = accepted["users"]["user_id"].value_counts()
     assert (left["u0"], "u1" in left) == (1, False)
 
 
-def test_what_refers_to_a_row_that_was_set_aside_is_set_aside_too(frames: Frames, tmp_path: Path) -> None:
-    _set(frames, "items", "unit_cost", -1.0)
-    accepted, report = validate_tables(frames, tmp_path / "v", max_quarantined=0.2)
+def test_what_refers_to_a_row_that_was_set_aside_is_set_aside_too(several: Validated) -> None:
+    _, accepted, report, _ = several
+    assert "i0" not in set(accepted["items"]["item_id"])
     assert "i0" not in set(accepted["impressions"]["item_id"])
     assert (
         _finding(report, "impressions", "item_id", "exists in items").count == report.table("impressions").quarantined
     )
 
 
+def test_an_absent_required_table_is_refused_and_an_absent_optional_one_is_not(several: Validated) -> None:
+    _, _, report, _ = several
+    assert [t.table for t in report.blocked] == ["orders"]
+
+
+@pytest.mark.slow
 def test_a_missing_column_refuses_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["items"] = frames["items"].drop(columns="unit_cost")
     _, report = _check(frames, tmp_path)
@@ -174,30 +209,27 @@ def test_a_missing_column_refuses_the_table(frames: Frames, tmp_path: Path) -> N
     assert (caught.value.table, caught.value.column, caught.value.rule) == ("items", "unit_cost", "required column")
 
 
-def test_an_absent_optional_column_is_no_finding(frames: Frames, tmp_path: Path) -> None:
-    frames["items"] = frames["items"].drop(columns=["map_price", "msrp"])
-    assert _check(frames, tmp_path)[1].table("items").status == "pass"
-
-
+@pytest.mark.slow
 def test_a_column_outside_the_contract_refuses_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["users"]["religion"] = "secret"
     with pytest.raises(DataError, match=r"users: column religion is not in the contract"):
         _check(frames, tmp_path)[1].require_accepted()
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Frames]) -> ValidationReport:
+    """The report about a shop whose required tables hold no row."""
+    frames = make_shop()
+    emptied = {name: frames[name].iloc[:0] for name in ("items", "users", "impressions", "orders")}
+    return _quietly({**frames, **emptied}, tmp_path_factory.mktemp("empty") / "validation")[1]
+
+
 @pytest.mark.parametrize("name", ["items", "users", "impressions", "orders"])
-def test_an_empty_table_is_refused(frames: Frames, tmp_path: Path, name: str) -> None:
-    frames[name] = frames[name].iloc[:0]
-    _, report = _check(frames, tmp_path)
-    assert "the table is empty" in report.table(name).block
+def test_an_empty_table_is_refused(empty: ValidationReport, name: str) -> None:
+    assert "the table is empty" in empty.table(name).block
 
 
-def test_an_absent_required_table_is_refused_and_an_absent_optional_one_is_not(frames: Frames, tmp_path: Path) -> None:
-    del frames["judgements"], frames["orders"]
-    _, report = _check(frames, tmp_path)
-    assert [t.table for t in report.blocked] == ["orders"]
-
-
+@pytest.mark.slow
 def test_more_bad_rows_than_the_stated_share_refuse_the_table(frames: Frames, tmp_path: Path) -> None:
     _set(frames, "items", "unit_cost", -1.0, -2.0, -3.0)  # 3 of 40 rows, over 5 %
     accepted, report = _check(frames, tmp_path)
@@ -208,6 +240,7 @@ def test_more_bad_rows_than_the_stated_share_refuse_the_table(frames: Frames, tm
     assert len(accepted["items"]) == 37
 
 
+@pytest.mark.slow
 def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_rows(
     make_shop: Callable[..., Frames], tmp_path: Path
 ) -> None:
@@ -218,6 +251,7 @@ def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_row
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
     frames = make_shop(pages=400)
     _set(frames, "orders", "ts", *["05/07/2025"] * 12)
@@ -226,6 +260,7 @@ def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_broken_rows_of_several_kinds_are_set_aside(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
     frames = make_shop(pages=400)
     _set(frames, "orders", "ts", *["05/07/2025"] * 6)
@@ -234,6 +269,7 @@ def test_broken_rows_of_several_kinds_are_set_aside(make_shop: Callable[..., Fra
     assert (report.table("orders").block, report.table("orders").quarantined) == ("", 12)
 
 
+@pytest.mark.slow
 def test_users_that_are_nearly_all_unknown_refuse_the_table(frames: Frames, tmp_path: Path) -> None:
     frames["impressions"]["user_id"] = "guest-" + frames["impressions"]["user_id"].astype(str)
     _, report = _check(frames, tmp_path)
@@ -241,6 +277,7 @@ def test_users_that_are_nearly_all_unknown_refuse_the_table(frames: Frames, tmp_
         report.require_accepted()
 
 
+@pytest.mark.slow
 def test_histories_whose_lists_differ_in_length_are_set_aside(frames: Frames, tmp_path: Path) -> None:
     frames["users"].at[3, "history_age_days"] = [1.0]
     accepted, report = _check(frames, tmp_path)
@@ -250,6 +287,7 @@ def test_histories_whose_lists_differ_in_length_are_set_aside(frames: Frames, tm
 
 
 @pytest.mark.parametrize(("code", "price", "refused"), [("USD", 0.004, True), ("USD", 0.01, False), ("JPY", 0.5, True)])
+@pytest.mark.slow
 def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
     frames: Frames, tmp_path: Path, code: str, price: float, refused: bool
 ) -> None:
@@ -263,19 +301,18 @@ def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
         assert rules[rule].examples[0]["item_id"] == "i0"
 
 
-def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(frames: Frames, tmp_path: Path) -> None:
-    _set(frames, "items", "title", None)
-    _, report = _check(frames, tmp_path)
-    page = (tmp_path / "validation" / "report.html").read_text()
+def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(broken: Validated) -> None:
+    _, _, report, out = broken
+    page = (out / "report.html").read_text()
     assert "http" not in page
     assert "<td>title</td><td>not null</td>" in page
-    assert (tmp_path / "validation" / "docs" / "index.html").is_file()
-    written = json.loads((tmp_path / "validation" / "report.json").read_text())
+    assert (out / "docs" / "index.html").is_file()
+    written = json.loads((out / "report.json").read_text())
     assert [t["status"] for t in written["tables"]] == [t.status for t in report.tables]
 
 
-def test_every_rule_of_the_contract_has_a_check(frames: Frames, tmp_path: Path) -> None:
-    _, report = _check(frames, tmp_path)
+def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
+    _, _, report, _ = valid
     for table in schema.TABLES:
         bounded = sum(c.minimum is not None or c.above is not None or c.maximum is not None for c in table.columns)
         expected = (

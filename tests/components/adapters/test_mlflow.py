@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Registry:
+def registry(tmp_path: Path, empty_registry: Callable[[Path], Path]) -> Registry:
     from components.adapters.mlflow import Registry
 
-    return Registry.local(tmp_path / "registry")
+    return Registry.local(empty_registry(tmp_path / "registry"))
 
 
 def _model_folder(folder: Path, content: str = "weights") -> Path:
@@ -40,9 +41,10 @@ def _run(registry: Registry, key: str = "k") -> str:
     return registry.log_run(key, params={"seed": 1}, metrics={"loss": 0.5})
 
 
-def test_an_accepted_model_folder_is_registered_with_its_lineage_and_comes_back_whole(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_an_accepted_model_folder_is_registered_with_its_lineage_and_comes_back_whole(tmp_path: Path) -> None:
+    from components.adapters.mlflow import Registry
+
+    registry = Registry.local(tmp_path / "registry")  # made from nothing, as a first run makes it
     model_folder = _model_folder(tmp_path / "model_folder")
     decision = _decision(model_folder)
     version = registry.register(model_folder, decision, _run(registry), pipeline_run="run-7")

@@ -38,6 +38,7 @@ def folder(tables, tmp_path):
         ("impressions", schema.PURCHASED, "maybe", "flag"),
     ],
 )
+@pytest.mark.slow
 def test_its_row_is_quarantined_with_table_column_rule_count_and_example(
     folder, tables, tmp_path, name, column, value, kind
 ):

@@ -105,6 +105,7 @@ def test_till_texts_become_words(till, words):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_receipts_keep_the_contract(real_data):
     shop = load("complete-journey", real_data)
     for table in schema.TABLES:

@@ -109,6 +109,7 @@ def test_the_real_juice_panel_sells_whole_packages(real_data):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_invoices_and_judgements_keep_the_contract(real_data):
     for name in ("online-retail", "home-depot", "dominicks"):
         shop = load(name, real_data)

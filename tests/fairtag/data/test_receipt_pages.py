@@ -125,6 +125,7 @@ def test_the_receipts_become_tables_whose_pages_say_what_they_are(receipts):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_real_receipts_show_why(real_data):
     """What was bought was cheaper than usual on pages that others show; where its own sale shows it, it was not."""
     sold, unseen = read_sold(real_data).impressions, read(real_data).impressions

@@ -52,7 +52,7 @@ def test_prices_go_round_all_items_before_one_comes_again(config, data):
 
 
 def test_no_item_judged_better_than_irrelevant_is_a_negative_of_its_query(config, data):
-    plan = BatchPlan(data, config(), 1)
+    plan, limit = BatchPlan(data, config(), 1), config().objective.negative_relevance
     pairs = zip(data.train.query, data.train.item, data.train.relevance, strict=True)
     grade = {(int(q), int(v)): float(r) for q, v, r in pairs}
     for step in range(5):
@@ -60,7 +60,7 @@ def test_no_item_judged_better_than_irrelevant_is_a_negative_of_its_query(config
         judged = set(batch.items[batch.pair_item].tolist())
         for row, query in enumerate(batch.queries.tolist()):
             for column, item in enumerate(batch.items.tolist()):
-                expected = item in judged and grade.get((query, item), 0.0) <= config().objective.negative_relevance
+                expected = item in judged and grade.get((query, item), 0.0) <= limit
                 assert batch.negative[row, column] == expected
 
 

@@ -59,6 +59,7 @@ def test_more_folds_than_queries_and_items_are_refused(data):
         next(folds_of(data, 999, seed=0))
 
 
+@pytest.mark.slow
 def test_the_report_has_each_folds_scores_their_mean_and_spread(config, judgements, items, tmp_path):
     settings = config(validation={"folds": 3}, schedule={"epochs": 4, "max_steps": 30})
     told = []

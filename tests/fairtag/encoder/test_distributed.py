@@ -1,9 +1,6 @@
 """Two processes, with the encoder whole in each or cut over both, learn what one learns; killed or not."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -35,29 +32,27 @@ torch.distributed.destroy_process_group()
 """
 
 
-def as_group(folder, config, judgements, items, killed_at=0):
-    """Train in two processes; where the first is to die at a step, end the other too."""
-    judgements.to_parquet(folder / "j.parquet")
-    items.to_parquet(folder / "i.parquet")
-    (folder / "config.json").write_text(json.dumps(config.as_json()))
-    (folder / "worker.py").write_text(textwrap.dedent(WORKER))
-    command = [sys.executable, str(folder / "worker.py"), str(folder)]
-    group = [
-        subprocess.Popen(
-            [*command, str(rank), str(killed_at)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for rank in (0, 1)
-    ]
-    output, _ = group[0].communicate(timeout=200)
-    if killed_at:
-        group[1].kill()
-        assert group[0].returncode != 0
-        assert "KeyboardInterrupt" in output, output
-    other, _ = group[1].communicate(timeout=200)
-    if not killed_at:
-        assert group[0].returncode == 0, output
-        assert group[1].returncode == 0, other
-    return folder / "group"
+@pytest.fixture(scope="module")
+def as_group(start_script):
+    """Trains in two processes; where the first is to die at a step, ends the other too."""
+
+    def run(folder, config, judgements, items, killed_at=0):
+        judgements.to_parquet(folder / "j.parquet")
+        items.to_parquet(folder / "i.parquet")
+        (folder / "config.json").write_text(json.dumps(config.as_json()))
+        group = [start_script(WORKER, folder, rank, killed_at) for rank in (0, 1)]
+        code, output = group[0].wait()
+        if killed_at:
+            group[1].kill()
+            assert code != 0
+            assert "KeyboardInterrupt" in output, output
+        other_code, other = group[1].wait()
+        if not killed_at:
+            assert code == 0, output
+            assert other_code == 0, other
+        return folder / "group"
+
+    return run
 
 
 def assert_alike(one, other):
@@ -74,7 +69,7 @@ def alone(config, judgements, items, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cut(config, judgements, items, tmp_path_factory):
+def cut(as_group, config, judgements, items, tmp_path_factory):
     settings = config(
         schedule={"max_steps": 4, "checkpoint_every": 1}, validation={"every": 2}, hardware={"sharding": "full"}
     )
@@ -91,7 +86,10 @@ def assert_same_training(folder, alone):
     assert_alike(one, folder)
 
 
-def test_two_processes_with_a_micro_batch_each_are_one_that_accumulates_two(alone, config, judgements, items, tmp_path):
+@pytest.mark.slow
+def test_two_processes_with_a_micro_batch_each_are_one_that_accumulates_two(
+    as_group, alone, config, judgements, items, tmp_path
+):
     assert_same_training(
         as_group(tmp_path, config(schedule={"max_steps": 4}, validation={"every": 2}), judgements, items), alone
     )
@@ -101,7 +99,8 @@ def test_an_encoder_cut_over_two_processes_learns_what_a_whole_one_does(alone, c
     assert_same_training(cut, alone)
 
 
-def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(config, judgements, items, tmp_path):
+@pytest.mark.slow
+def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(as_group, config, judgements, items, tmp_path):
     settings = {
         "tuning": {"method": "lora", "lora_rank": 2},
         "schedule": {"max_steps": 3},
@@ -114,7 +113,8 @@ def test_a_cut_encoder_accumulates_recomputes_and_has_adapters_too(config, judge
     assert_alike(tmp_path / "alone", folder)
 
 
-def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(cut, config, judgements, items, tmp_path):
+@pytest.mark.slow
+def test_a_cut_run_that_is_killed_goes_on_to_the_same_weights(as_group, cut, config, judgements, items, tmp_path):
     settings = config(
         schedule={"max_steps": 4, "checkpoint_every": 1}, validation={"every": 2}, hardware={"sharding": "full"}
     )
@@ -134,10 +134,9 @@ def test_one_process_has_the_whole_encoder_whatever_the_setting(config, judgemen
     np.testing.assert_array_equal(rows[1], rows[0])
 
 
-def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(tiny_base, tmp_path):
-    program = tmp_path / "part.py"
-    program.write_text(
-        textwrap.dedent("""
+@pytest.mark.slow
+def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script, tiny_base, tmp_path):
+    program = """
         import json, sys
         import torch
         from torch import distributed
@@ -154,14 +153,9 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(tiny_base, t
             assert torch.equal(whole(cut_like(before[name], value)), before[name]), name
         print(json.dumps([held, sum(value.numel() for value in before.values())]))
         distributed.destroy_process_group()
-    """)
-    )
-    command = [sys.executable, str(program), str(tiny_base)]
-    group = [
-        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
-        for rank in (0, 1)
-    ]
-    answers = [json.loads(process.communicate(timeout=200)[0]) for process in group]
+    """
+    group = [start_script(program, tiny_base, rank, tmp_path / "store") for rank in (0, 1)]
+    answers = [json.loads(process.wait()[1].splitlines()[-1]) for process in group]
     total = answers[0][1]
     assert sum(held for held, _ in answers) == total
     assert max(held for held, _ in answers) < 0.55 * total

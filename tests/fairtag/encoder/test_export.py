@@ -87,6 +87,7 @@ def test_the_smallest_accepted_export_is_chosen_whatever_its_time_and_torch_wher
         assert choose([whole, large, small]) == "int8"
 
 
+@pytest.mark.slow
 def test_export_fp32_leaves_eight_bits_out(config, judgements, items, tmp_path):
     report = train_encoder(config(export="fp32"), judgements, items, tmp_path / "e")
     assert [export["name"] for export in report.exports] == ["torch", "fp32"]
@@ -94,6 +95,7 @@ def test_export_fp32_leaves_eight_bits_out(config, judgements, items, tmp_path):
     assert not (tmp_path / "e" / ONNX_INT8).exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_exported_is_served_by_torch_and_says_why(exported, tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise NotImplementedError("no operator for this")
@@ -124,6 +126,7 @@ def test_without_a_text_to_compare_on_no_export_serves_and_the_report_says_why(c
     assert not (tmp_path / "e" / "onnx").exists()
 
 
+@pytest.mark.slow
 def test_texts_that_are_given_are_compared_on_and_not_learnt(config, tmp_path):
     report = train_encoder(
         config(tuning={"method": "none"}, export="auto"),
@@ -147,6 +150,7 @@ def test_texts_are_compared_from_the_first_to_the_last_when_there_are_more_than_
     assert not len(_compared([], nothing))
 
 
+@pytest.mark.slow
 def test_the_same_inputs_make_the_same_encoder_folder(exported, config, judgements, items, tmp_path):
     folder, _ = exported
     train_encoder(config(export="auto"), judgements, items, tmp_path / "e")

@@ -1,9 +1,6 @@
 """Fine-tuning: it learns, it repeats, it goes on after a kill, it stops where it must."""
 
 import json
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pandas as pd
@@ -31,6 +28,7 @@ def assert_equal_weights(one, other):
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_training_beats_the_untuned_encoder_on_queries_and_prices_it_has_not_seen(
     config, judgements, items, impressions, tmp_path
 ):
@@ -69,7 +67,10 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(config, judge
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(method, config, judgements, items, tmp_path):
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(
+    method, start_script, config, judgements, items, tmp_path
+):
     settings = config(
         tuning={"method": method},
         schedule={"max_steps": 9, "checkpoint_every": 2},
@@ -79,7 +80,7 @@ def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(metho
     judgements.to_parquet(tmp_path / "j.parquet")
     items.to_parquet(tmp_path / "i.parquet")
     (tmp_path / "config.json").write_text(json.dumps(settings.as_json()))
-    program = textwrap.dedent("""
+    program = """
         import json, os, pathlib, signal, sys
         import pandas, torch
         from fairtag.encoder.config import EncoderConfig
@@ -92,9 +93,9 @@ def test_a_run_killed_in_the_middle_and_resumed_ends_with_the_same_weights(metho
                 os.kill(os.getpid(), signal.SIGKILL)
         judgements, items = pandas.read_parquet(folder / "j.parquet"), pandas.read_parquet(folder / "i.parquet")
         train_encoder(config, judgements, items, folder / "killed", progress=kill)
-    """)
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stderr
+    """
+    code, output = start_script(program, tmp_path).wait()
+    assert code == -9, output
     assert not (tmp_path / "killed").exists()
     steps = []
     resumed = train_encoder(
@@ -126,7 +127,10 @@ def test_a_checkpoint_of_other_settings_or_data_is_not_resumed(config, judgement
     assert steps[0] == 1
 
 
-def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judgements, items, tmp_path, tiny_base):
+@pytest.mark.slow
+def test_adapters_are_merged_so_that_what_ships_loads_without_them(
+    start_script, config, judgements, items, tmp_path, tiny_base
+):
     report = train_encoder(config(tuning={"method": "lora", "lora_rank": 2}), judgements, items, tmp_path / "e")
     assert report.trained_parameters < sum(value.size for value in weights(tmp_path / "e").values())
     names = weights(tmp_path / "e").keys()
@@ -135,10 +139,9 @@ def test_adapters_are_merged_so_that_what_ships_loads_without_them(config, judge
         "import sys, pathlib; from fairtag.encoder.model import TorchEncoder; import torch; torch.set_num_threads(1);"
         "print(TorchEncoder.load(pathlib.Path(sys.argv[1])).encode(['red drill'], 'query').round(5).tolist());"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "e")], capture_output=True, text=True, check=True
-    )
-    fresh = np.array(json.loads(done.stdout))
+    code, output = start_script(program, tmp_path / "e").wait()
+    assert code == 0, output
+    fresh = np.array(json.loads(output.splitlines()[-1]))
     base = TorchEncoder.base(str(tiny_base), max_length=12).encode(["red drill"], "query")
     assert np.abs(fresh - base).max() > 1e-3  # the adapters' change is in the weights
 
@@ -237,6 +240,7 @@ def other_family(tiny_base, folder, make):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.slow
 def test_a_decoder_of_the_qwen_class_is_tuned_by_its_last_token_and_exported(
     method, config, judgements, items, tmp_path, tiny_base
 ):

@@ -252,6 +252,7 @@ def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of
     np.testing.assert_allclose(part.reranker.of_features(values), plain.of_features(values), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_search_part_is_saved_and_opened_and_the_same_inputs_give_the_same_bytes(tmp_path):
     rows, _ = judged(queries=400)
     for name in ("a", "b"):

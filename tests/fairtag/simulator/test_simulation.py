@@ -32,6 +32,7 @@ def test_equal_seeds_give_equal_tables_and_other_seeds_do_not(tiny):
     assert simulate_shop(TINY, seed=4).tables.fingerprint() != tiny.tables.fingerprint()
 
 
+@pytest.mark.slow
 def test_the_default_shop_has_the_promised_size():
     tables = simulate_shop(DEFAULT).tables
     assert tables.items[schema.ITEM_ID].nunique() == 3_000

@@ -53,6 +53,7 @@ def test_the_corridor_lies_between_the_guardrails(model):
     assert (low * rho <= market.list_price * (1 + 1e-9))[feasible].mean() > 0.5  # discounts are for everybody
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_digest(model_folder, market, joined, tiny_encoder, tmp_path):
     again = fit_model_folder(
         market.tables, joined, tiny_encoder, tmp_path / "again", lineage=Lineage("other", "later", "tomorrow")

@@ -19,6 +19,7 @@ from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import coerce
 from serving.protocol.client import GrpcClient, RestClient
 from serving.settings import Limits
+from serving.stores.price_locks import PriceLocks
 
 SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 SECRET = bytes(range(32))
@@ -33,6 +34,31 @@ def test_a_price_once_quoted_stays_for_the_epoch_whatever_page_it_stands_on(serv
     assert kept["item-010"] == first["items"][0]["price_minor"]
     fresh = {item["item_id"]: item["price_minor"] for item in other["items"]}
     assert fresh["item-010"] != kept["item-010"], "the page moves the price, so keeping it was work"
+
+
+def test_a_page_is_priced_once_and_again_only_where_another_page_locked_a_price_meanwhile(
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [f"item-{number:03d}" for number in range(6)]
+    asks = {"task": "price", "user_id": "hunter"}
+    with serve() as running:
+        priced: list[int] = []
+        price = running.core.price
+        monkeypatch.setattr(running.core, "price", lambda inputs: (priced.append(len(inputs.rows)), price(inputs))[1])
+        first = running.page(**asks, item_ids=items[:2])
+        running.page(**asks, item_ids=items)  # two of them are locked at other prices than this page would show
+        running.page(**asks, item_ids=items)
+        assert priced == [2, 6, 6]
+        store, late = running.assembly.locks, [PriceLocks()]
+        read = store.read
+
+        async def stale(key: str) -> PriceLocks:
+            return late.pop() if late else await read(key)
+
+        monkeypatch.setattr(store, "read", stale)  # as if the other pages had come after the look-up
+        again = running.page(**asks, item_ids=items)
+    assert priced == [2, 6, 6, 6, 6]
+    assert [item["price_minor"] for item in again["items"][:2]] == [item["price_minor"] for item in first["items"]]
 
 
 def test_concurrent_pages_of_one_customer_agree_on_every_price(serve: Callable[..., Any]) -> None:
@@ -146,7 +172,7 @@ def test_the_log_holds_every_quoted_item_and_no_user(serve: Callable[..., Any]) 
     assert all(b"hunter" not in file.read_bytes() for file in running.run_dir.rglob("*") if file.is_file())
 
 
-def test_explanations_promise_and_log_nothing(serve: Callable[..., Any]) -> None:
+def test_explanations_lock_and_log_nothing(serve: Callable[..., Any]) -> None:
     with serve() as running, RestClient(running.http) as client:
         (explained,) = client.explain([{**SEARCH, "page_size": 3}])
         assert len(explained["items"]) == 3

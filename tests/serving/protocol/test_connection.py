@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from serving.protocol.connection import Joined
+from serving.protocol.connection import HeadBufferingTransport
 
 
 class Wire:
@@ -28,7 +28,7 @@ class Wire:
 
 def joined() -> tuple[Wire, Any]:
     wire = Wire()
-    return wire, Joined(wire)  # type: ignore[arg-type]
+    return wire, HeadBufferingTransport(wire)  # type: ignore[arg-type]
 
 
 def test_head_and_body_of_a_turn_leave_together() -> None:

@@ -132,6 +132,7 @@ FIELD = st.sampled_from([*PageRequest.model_fields, "gender", "wish"])
 
 @settings(max_examples=1_500, deadline=None)
 @given(st.dictionaries(FIELD | st.text(max_size=8), JSON, max_size=8))
+@pytest.mark.slow
 def test_any_json_is_either_a_request_or_a_refusal(instance: dict[str, Any]) -> None:
     try:
         (request,) = parse_instances({"instances": [instance]}, LIMITS)
@@ -171,6 +172,7 @@ TENSOR = st.builds(
 
 @settings(max_examples=1_500, deadline=None)
 @given(st.lists(TENSOR, max_size=4), st.none() | st.dictionaries(st.text(max_size=5), st.integers(), max_size=2))
+@pytest.mark.slow
 def test_any_tensors_are_either_requests_or_a_refusal(tensors: list[Tensor], parameters: dict[str, int] | None) -> None:
     try:
         requests = parse_tensors(tensors, parameters, LIMITS)

@@ -36,6 +36,7 @@ def feast_folder(
     return materialised(tmp_path_factory.mktemp("features"), handmade.tables())
 
 
+@pytest.mark.slow
 def test_a_runs_own_folder_serves_where_its_offline_engine_is_not_installed(feast_folder: Path) -> None:
     assert "duckdb" in (feast_folder / "feature_store.yaml").read_text()
     line = [sys.executable, "-c", WITHOUT_ENGINES, str(feast_folder)]

@@ -174,6 +174,7 @@ def load(server: Any, pages: list[dict[str, Any]], statuses: list[Any]) -> Itera
         done.result()
 
 
+@pytest.mark.slow
 def test_pages_of_workers_are_those_of_the_server_and_a_killed_worker_costs_no_page(
     spawn: Callable[..., Any], handmade: Any, tmp_path: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_pages_of_workers_are_those_of_the_server_and_a_killed_worker_costs_no_p
     assert psutil.wait_procs(left, timeout=60)[1] == [], "a worker outlives its server"
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_server_end_by_themselves(spawn: Callable[..., Any]) -> None:
     server = spawn(FAIRTAG_WORKERS="1")
     until(lambda: outcomes(server).get("alive") == 1)
