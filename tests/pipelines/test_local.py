@@ -59,12 +59,16 @@ def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
 
 
+PRINT = print
+
+
 def _in_this_process(full_command: list[str]) -> int:
     """A step as KFP's local runner starts it, without the new interpreter that it starts it in."""
     source = full_command[full_command.index("--executor_input") - 1]
     options = full_command[full_command.index("--executor_input") :]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "step.py").write_text(source)
+        patch.setattr("builtins.print", PRINT)  # the runner's indents, and torch finds no such function by its name
         patch.setattr(sys, "argv", ["executor_main", "--component_module_path", f"{folder}/step.py", *options])
         patch.setattr(builtins, "print", PRINT)  # the runner's own indents; torch, once imported under it, fails
         try:
