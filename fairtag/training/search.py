@@ -12,9 +12,8 @@ from fairtag.base import schema
 from fairtag.base.text import item_text, item_texts, normalise
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.encoder import TextEncoder
-from fairtag.encoder.folder import EncoderDescription
-from fairtag.encoder.out_of_fold import unseen_cosine
+from fairtag.encoder.encoder import EncoderDescription, TextEncoder
+from fairtag.encoder.out_of_fold import out_of_fold_cosine
 from fairtag.search.dense_index import choose_index, spread
 from fairtag.search.match import Floats, Rarity
 from fairtag.search.reranker import Reranker, enough, gain_over_cosine, pair_features
@@ -72,7 +71,7 @@ def _learnable(
     if out_of_fold is None:
         return unlearnt(judgements, description), None
     rows = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
-    cosine = unseen_cosine(rows, out_of_fold)
+    cosine = out_of_fold_cosine(rows, out_of_fold)
     scored = np.isfinite(cosine)
     return rows[scored].reset_index(drop=True), cosine[scored]
 

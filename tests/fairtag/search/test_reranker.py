@@ -10,7 +10,7 @@ from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import tokens
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.folder import EncoderDescription
+from fairtag.encoder.encoder import EncoderDescription
 from fairtag.encoder.out_of_fold import COSINE
 from fairtag.search.dense_index import ExactIndex
 from fairtag.search.match import FEATURES, Asked, Rarity, match_features
