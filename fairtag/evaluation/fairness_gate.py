@@ -109,7 +109,7 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
         return GateResult("price_gaps", None, rule, "not applicable", note="the data have no audit groups")
     told = [finding for finding in report.findings if finding.status is not Status.UNKNOWN]
     if not told:
-        return GateResult("price_gaps", None, rule, "could not tell", note="no group has enough priced impressions")
+        return GateResult("price_gaps", None, rule, "could not tell", note=_why_undecided(report))
     worst = max(told, key=lambda finding: abs(finding.gap))
     urgent = [finding for finding in told if finding.status is Status.URGENT]
     silent = len(report.findings) - len(told)
@@ -124,6 +124,18 @@ def gap_gate(report: AuditReport | None, limits: AuditLimits | None = None) -> G
         low=_finite(worst.low),
         high=_finite(worst.high),
         note=f"{note}; {len(told)} groups compared" + (f", {silent} without a sure answer" if silent else ""),
+    )
+
+
+def _why_undecided(report: AuditReport) -> str:
+    """What it would take to tell the gap of at least one group."""
+    needed = [(finding.needed, finding.users) for finding in report.findings if finding.needed is not None]
+    if not needed:
+        return "no group has enough priced impressions; evaluate on more held-out customers"
+    most, users = min(needed)
+    return (
+        f"no group's gap is known well enough: about {most:,} customers of one are needed, {users:,} were priced; "
+        "raise evaluation.audit_users, or bring more held-out customers"
     )
 
 

@@ -69,7 +69,8 @@ class EvaluationLimits(Settings):
     launch: LaunchLimits = Field(LaunchLimits(), description="Thresholds of the off-policy gates.")
     pages: int = Field(2_500, ge=1, description="Most held-out pages that are priced.")
     audit_pages: int = Field(8, ge=1, description="Pages priced for many customers, for the fairness gates.")
-    audit_users: int = Field(800, ge=1, description="Customers that each of them is priced for.")
+    # 800 left the gaps of every group of the simulated shop undecided: about 670 customers in each of three are needed.
+    audit_users: int = Field(2_000, ge=1, description="Most customers that each of them is priced for.")
     require_experiment: bool = Field(
         False,
         description="Reject a model whose log has no randomised prices, instead of taking the word of held-out demand "

@@ -130,8 +130,8 @@ def fit_model_folder(
     }
     progress("index the embeddings and the words, and fit the re-ranker")
     queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
-    unseen = read_out_of_fold(encoder_dir)
-    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, unseen)
+    out_of_fold = read_out_of_fold(encoder_dir)
+    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, out_of_fold)
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.

@@ -34,7 +34,7 @@ def fit_search(
     seed: int = 0,
     out_of_fold: pd.DataFrame | None = None,
 ) -> SearchPart:
-    """Index the catalogue, and fit a re-ranker where enough_pairs pairs were judged.
+    """Index the catalogue, and fit a re-ranker where enough pairs were judged.
 
     Args:
         catalogue: Items in the order of the embeddings.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
+PRINT = builtins.print
 SIZE = ShopSize(items=120, users=150, impressions=4_800)
 
 
@@ -57,13 +59,18 @@ def fairtag(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=600)
 
 
+PRINT = print
+
+
 def _in_this_process(full_command: list[str]) -> int:
     """A step as KFP's local runner starts it, without the new interpreter that it starts it in."""
     source = full_command[full_command.index("--executor_input") - 1]
     options = full_command[full_command.index("--executor_input") :]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         (Path(folder) / "step.py").write_text(source)
+        patch.setattr("builtins.print", PRINT)  # the runner's indents, and torch finds no such function by its name
         patch.setattr(sys, "argv", ["executor_main", "--component_module_path", f"{folder}/step.py", *options])
+        patch.setattr(builtins, "print", PRINT)  # the runner's own indents; torch, once imported under it, fails
         try:
             executor_main.executor_main()
         except BaseException:

@@ -27,13 +27,16 @@ def test_the_residual_is_the_hidden_shock(first_stage):
     assert abs(np.corrcoef(found.nu, first_stage["cost"])[0, 1]) < 0.03
 
 
-def test_f_equals_the_wald_statistic_of_least_squares_with_item_dummies(first_stage):
+@pytest.mark.parametrize("others", [0, 2], ids=["one instrument", "three instruments"])
+def test_f_equals_the_wald_statistic_of_least_squares_with_item_dummies(first_stage, others):
     import statsmodels.api as sm
 
+    noise = np.random.default_rng(1).normal(size=(others, first_stage["y"].size))
+    instruments = {"cost": first_stage["cost"], **{f"noise-{n}": values for n, values in enumerate(noise)}}
     dummies = np.eye(40)[first_stage["item"]]
-    exog = np.column_stack([first_stage["cost"], first_stage["control"], dummies])
-    test = sm.OLS(first_stage["y"], exog).fit().f_test(np.eye(exog.shape[1])[:1])
-    assert residual(first_stage).f_statistic == pytest.approx(float(test.fvalue), rel=1e-8)
+    exog = np.column_stack([*instruments.values(), first_stage["control"], dummies])
+    test = sm.OLS(first_stage["y"], exog).fit().f_test(np.eye(exog.shape[1])[: len(instruments)])
+    assert residual(first_stage, **instruments).f_statistic == pytest.approx(float(test.fvalue), rel=1e-8)
 
 
 def test_the_residual_of_a_fold_does_not_use_its_prices(first_stage):

@@ -60,7 +60,11 @@ def test_one_group_that_would_wake_someone_is_enough_to_refuse():
 
 def test_groups_too_small_to_judge_are_no_pass_and_are_counted():
     silent = finding("a", Status.UNKNOWN, np.nan)
-    assert gap_gate(AuditReport((silent,), {})).status == "could not tell"
+    gate = gap_gate(AuditReport((silent,), {}))
+    assert (gate.status, "no group has enough priced impressions" in gate.note) == ("could not tell", True)
+    undecided = replace(silent, users=265, needed=640)
+    note = gap_gate(AuditReport((silent, undecided), {})).note
+    assert "about 640 customers of one are needed, 265 were priced; raise evaluation.audit_users" in note
     gate = gap_gate(AuditReport((silent, finding("b", Status.PASS)), {}))
     assert gate.status == "pass"
     assert "1 without a sure answer" in gate.note

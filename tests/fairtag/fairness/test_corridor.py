@@ -35,6 +35,7 @@ def brute(profit, rho, lo=0.0, hi=np.inf):
 def test_the_optimum_is_that_of_brute_force(rho):
     customers, profit = sample()
     corridor = fairness.optimal_corridor(customers, rho)
+    np.testing.assert_allclose(corridor.high, rho * corridor.low, rtol=1e-15)
     for item in range(customers.items):
         exhaustive = brute(profit[:, item], rho)
         assert corridor.profit[item] >= exhaustive - 1e-6

@@ -60,8 +60,9 @@ def test_each_reason_not_to_honour_is_its_own_error() -> None:
         BOOK.verify(token(user=None), item_id="saw", user_id="anna")
     with pytest.raises(QuoteWrongItem):
         BOOK.verify(token(), item_id="hammer", user_id="anna")
-    with pytest.raises(QuoteWrongPrice):
-        BOOK.verify(token(), item_id="saw", user_id="anna", price_minor=1)
+    for other in (1, 2998, 3000):  # what is dearer than promised is no more honoured than what is cheaper
+        with pytest.raises(QuoteWrongPrice):
+            BOOK.verify(token(), item_id="saw", user_id="anna", price_minor=other)
 
 
 def test_a_quote_lives_its_time_and_the_skew() -> None:
