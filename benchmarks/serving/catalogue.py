@@ -34,7 +34,7 @@ from fairtag.simulator.simulation import simulate_shop
 from fairtag.training.model import Lineage, fit_model_folder
 
 SIZE = ShopSize(items=1_000, users=2_000, impressions=40_000, wishes=1_000, judgements=2_000)
-NOISE = 0.02  # evenly_spaced of a copy around its item, per dimension of a unit vector of 384
+NOISE = 0.02  # spread of a copy around its item, per dimension of a unit vector of 384
 
 
 def small_shop(folder: Path, size: ShopSize = SIZE, seed: int = 0) -> Path:
