@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,10 +64,6 @@ class Tables:
         """All tables of the shop by name."""
         present = ((table.name, self.frame(table.name)) for table in schema.TABLES)
         return {name: frame for name, frame in present if frame is not None}
-
-    def with_frames(self, frames: dict[str, pd.DataFrame]) -> Tables:
-        """The same shop with some tables replaced."""
-        return replace(self, **frames)  # type: ignore[arg-type]  # names are fields by construction
 
     def latest_items(self) -> pd.DataFrame:
         """The newest snapshot of each item, one row each, sorted by item_id."""

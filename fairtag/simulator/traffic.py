@@ -34,7 +34,7 @@ SEARCH_NOISE = 0.25  # spread of the old search engine's score around the latent
 CANDIDATES = 4  # items that the old search engine scores for each item shown
 COST_DRIFT, COMPETITOR_SPREAD, COMPETITOR_ABSENT = 0.05, 0.08, 0.15
 COST_TO_RATIO, COMPETITOR_TO_RATIO = 0.9, 0.4  # first stage of endogenous prices
-USUAL_RATIO, SHOCK_SPREAD = 0.8, 0.06  # its level, and the spread of the unobserved shock in the price ratio
+MEAN_RATIO, SHOCK_SPREAD = 0.8, 0.06  # its level, and the spread of the unobserved shock in the price ratio
 RATIO_RANGE = (0.55, 1.0)
 COVER = 3.0  # a delivery fills stock up to this many months of mean sales
 UNDELIVERED = 0.12  # share of items with no delivery in a month
@@ -195,7 +195,7 @@ class Traffic:
         listed = self.catalogue.list_price
         cost_gap = state.unit_cost / listed - (self.catalogue.unit_cost / listed).mean()
         rival_gap = np.nan_to_num(state.competitor / listed - 1.0)
-        usual = (USUAL_RATIO + COST_TO_RATIO * cost_gap + COMPETITOR_TO_RATIO * rival_gap)[pages.items]
+        usual = (MEAN_RATIO + COST_TO_RATIO * cost_gap + COMPETITOR_TO_RATIO * rival_gap)[pages.items]
         wanted = usual + self.rng.normal(0, SHOCK_SPREAD, pages.items.shape)
         floor = np.maximum(RATIO_RANGE[0], (1.0 + MIN_MARGIN) * state.unit_cost / listed)
         price = np.round(np.clip(wanted, floor[pages.items], RATIO_RANGE[1]) * listed[pages.items], 2)
