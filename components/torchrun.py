@@ -16,7 +16,7 @@ from torch import distributed
 from fairtag.base.tables import read_tables
 from fairtag.encoder.config import preset
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_data import learnable
+from fairtag.encoder.training_data import without_hold_out
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         if not (out / "training_report.json").is_file():
-            judgements, items, impressions = learnable(shop)
+            judgements, items, impressions = without_hold_out(shop)
             train_encoder(config, judgements, items, out, impressions=impressions)
         if distributed.get_rank() == 0:
             print(f"train: {out} by {distributed.get_world_size()} processes")

@@ -35,9 +35,9 @@ def train(
     from fairtag.base.files import directory_atomic
     from fairtag.base.tables import read_tables
     from fairtag.encoder.config import preset as encoder_preset
+    from fairtag.encoder.loop import Progress
     from fairtag.encoder.training import train_encoder
-    from fairtag.encoder.training_data import learnable
-    from fairtag.encoder.training_report import Progress
+    from fairtag.encoder.training_data import without_hold_out
 
     def show(now: Progress) -> None:
         losses = ", ".join(f"{name} {value:.4f}" for name, value in now.losses.items())
@@ -50,7 +50,7 @@ def train(
     out = Path(encoder.path)
     work = Path(checkpoints) / config.fingerprint()[:12] / shop.fingerprint()[:12] if checkpoints else out
     if not (work / "training_report.json").is_file():
-        judgements, items, impressions = learnable(shop)
+        judgements, items, impressions = without_hold_out(shop)
         train_encoder(config, judgements, items, work, impressions=impressions, progress=show)
     if work != out:
         with directory_atomic(out) as folder:

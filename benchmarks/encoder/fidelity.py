@@ -12,8 +12,8 @@ from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
 from fairtag.encoder.export import quantise
-from fairtag.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
 from fairtag.encoder.model import TorchEncoder, embed, pad_id
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.encoder.training import train_encoder

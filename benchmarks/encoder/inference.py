@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.encoder.fidelity import export_rows
 from benchmarks.result import Result, Row
-from fairtag.encoder.folder import ONNX_FP32, ONNX_INT8, describe_encoder
+from fairtag.encoder.encoder import ONNX_FP32, ONNX_INT8, describe_encoder
 from fairtag.encoder.model import Encoder, TorchEncoder
 from fairtag.encoder.onnx import OnnxEncoder
 

@@ -24,11 +24,11 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from benchmarks.result import Result, Row
 from fairtag.base import schema
 from fairtag.base.text import item_texts, normalise
+from fairtag.encoder.base_model import resolve_base
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.folder import resolve_base
+from fairtag.encoder.loop import Progress
 from fairtag.encoder.model import quiet
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_report import Progress
 from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import simulate_shop
 

@@ -21,9 +21,8 @@ from fairtag.base.errors import MissingDataError
 from fairtag.base.text import item_texts
 from fairtag.data import load
 from fairtag.data.splits import PRODUCT_SALT, held_out
-from fairtag.encoder.base_model import RoleText
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.encoder import load_encoder
+from fairtag.encoder.encoder import RoleText, load_encoder
 from fairtag.encoder.training import train_encoder
 from fairtag.price_model.accuracy import PriceReport, price_report
 

@@ -1,6 +1,6 @@
-"""Which rows meet in which step: a plan that depends on seed and step alone, so that a resumed run repeats it.
+"""Micro-batches of training: which rows meet in which step.
 
-Knows no model; the batches are arrays.
+The plan depends only on the seed and the step, so a resumed run repeats it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.training_data import EncoderData, Floats, Ints, Mined
+from fairtag.encoder.training_data import EncoderData, Floats, HardNegatives, Ints
 
-_BUCKET = 50  # micro-batches sorted by length together: little padding, and still a near-random order
+_BUCKET = 50  # micro-batches sorted by length together: little padding, and the order is still nearly random
 _PRICE_STREAM, _CLICK_STREAM, _AUGMENT_STREAM = 1, 2, 3  # separate random streams of one seed
 
 Mask = NDArray[np.bool_]
@@ -31,14 +31,14 @@ class Batch:
         pair_item: Place in ``items`` of each judged pair (p,).
         relevance: Grade of each judged pair (p,).
         weight: Weight of each judged pair in the graded loss (p,).
-        negative: (g, n) whether an item, judged or mined, counts against a query in the contrastive softmax.
-        price_item: Place in ``items`` of each priced item.
-        log_price: Log price of each priced item, in currency units.
-        click_query: Place in ``queries`` of each impression.
-        click_item: Place in ``items`` of each impression.
-        log_discount: log(price / list) of each impression.
-        outcome: (c, 2) clicked and bought.
-        augment: Seed of the words dropped.
+        negative: Whether an item is a negative of a query in the contrastive softmax (g, n).
+        price_item: Place in ``items`` of each priced item (m,).
+        log_price: Log of each item's price in currency units (m,).
+        click_query: Place in ``queries`` of each impression (c,).
+        click_item: Place in ``items`` of each impression (c,).
+        log_discount: log(price / list) of each impression (c,).
+        outcome: Whether each impression was clicked and bought (c, 2).
+        augment: Seed of the tokens dropped.
     """
 
     queries: Ints
@@ -60,14 +60,14 @@ class Batch:
 class BatchPlan:
     """The micro-batches of a run, by number.
 
-    Judged items of a query stay together (``rows_per_query``), so that its irrelevant ones are hard negatives of its
-    relevant ones; the other queries' items are in-batch negatives unless they were judged better than irrelevant.
-    Mined negatives come with their query; only the contrastive loss reads them, as nobody graded them.
+    Judged items of a query stay together (``rows_per_query``), so that the irrelevant ones are hard negatives of the
+    relevant ones. The items of other queries are in-batch negatives, unless they were judged relevant to the query.
+    Mined negatives come with their query; only the contrastive loss reads them, as they have no grade.
 
     Args:
         data: What is learnt.
         config: Sizes and seed.
-        micro_batches: Micro-batches of one optimiser step over all processes.
+        micro_batches: Micro-batches of one optimiser step, over all processes.
     """
 
     def __init__(self, data: EncoderData, config: EncoderConfig, micro_batches: int) -> None:
@@ -76,7 +76,7 @@ class BatchPlan:
         order = np.argsort(data.train.query, kind="stable")
         cuts = np.flatnonzero(np.diff(data.train.query[order])) + 1
         self._rows_of_query = [rows for rows in np.split(order, cuts) if len(rows)]
-        self._mined = _by_query(data.mined)
+        self._hard_negatives = _by_query(data.hard_negatives)
         rows = zip(data.train.query.tolist(), data.train.item.tolist(), data.train.relevance.tolist(), strict=True)
         self._not_negative = {(q, v) for q, v, relevance in rows if relevance > config.objective.negative_relevance}
         self._length = np.array([len(ids) for ids in data.tokens], dtype=np.int64)
@@ -100,7 +100,7 @@ class BatchPlan:
         return self._assemble(pairs, price, click, number)
 
     def _make_epoch(self, epoch: int) -> list[Ints]:
-        """Rows of the judged pairs of each micro-batch; without pairs, as many empty ones as the prices fill."""
+        """Rows of the judged pairs of each micro-batch; without pairs, enough empty ones for prices or clicks."""
         rng = np.random.default_rng([self.config.seed, epoch])
         if not self._rows_of_query:
             rows = max(
@@ -121,7 +121,7 @@ class BatchPlan:
         return [batches[place] for place in rng.permutation(len(batches))]
 
     def _sample(self, available: int, wanted: int, number: int, stream: int) -> Ints:
-        """The ``number``-th run of rows through endlessly repeated shuffles."""
+        """The ``number``-th slice of rows from an endless sequence of shuffles."""
         if not available:
             return np.zeros(0, dtype=np.int64)
         wanted = min(wanted, available)
@@ -133,9 +133,10 @@ class BatchPlan:
         data = self.data
         judged, clicked, priced = data.train, data.clicks, data.prices
         queries, at_query = np.unique(np.concatenate([judged.query[pairs], clicked.query[click]]), return_inverse=True)
-        mined = [self._mined[row] for row in np.unique(judged.query[pairs]).tolist() if row in self._mined]
+        hard = self._hard_negatives
+        extra = [hard[row] for row in np.unique(judged.query[pairs]).tolist() if row in hard]
         items, at_item = np.unique(
-            np.concatenate([judged.item[pairs], priced.item[price], clicked.item[click], *mined]), return_inverse=True
+            np.concatenate([judged.item[pairs], priced.item[price], clicked.item[click], *extra]), return_inverse=True
         )
         p, m, c = len(pairs), len(price), len(click)
         return Batch(
@@ -169,10 +170,10 @@ def _cut(rows: Ints, size: int) -> list[Ints]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _by_query(mined: Mined) -> dict[int, Ints]:
+def _by_query(pairs: HardNegatives) -> dict[int, Ints]:
     """Items of each query that has any."""
-    queries, cuts = np.unique(mined.query, return_index=True)  # sorted: they were mined query by query
-    return dict(zip(queries.tolist(), np.split(mined.item, cuts[1:]), strict=True)) if len(mined) else {}
+    queries, cuts = np.unique(pairs.query, return_index=True)  # they were mined query by query, so they are sorted
+    return dict(zip(queries.tolist(), np.split(pairs.item, cuts[1:]), strict=True)) if len(pairs) else {}
 
 
 @lru_cache(maxsize=8)
@@ -181,9 +182,9 @@ def _shuffle(seed: int, stream: int, cycle: int, available: int) -> Ints:
 
 
 def _grade_weights(relevance: Floats, balance: bool) -> Floats:
-    """1 each, or the inverse frequency of the grade's quarter, with mean 1; 0 where there is one grade alone.
+    """Weights of pairs: 1, or if balanced the inverse frequency of the grade, with mean 1; 0 if all grades are equal.
 
-    A file of one grade would teach the graded head a constant and push every cosine to it.
+    A single grade would teach the graded head a constant and push every cosine towards it.
     """
     if len(relevance) and float(np.ptp(relevance)) == 0.0:
         return np.zeros(len(relevance), dtype=np.float32)

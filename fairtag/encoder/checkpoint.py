@@ -1,4 +1,4 @@
-"""Checkpoints that a killed run goes on from: tensors as safetensors, the rest as JSON."""
+"""Checkpoints from which a killed run resumes: tensors as safetensors, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fairtag.base.files import directory_atomic, read_json, write_json
-from fairtag.encoder import distributed as group
-from fairtag.encoder.distributed import cut_like, whole
+from fairtag.encoder import distributed
+from fairtag.encoder.distributed import shard_like, whole
 
 STATE = "state.json"
 TENSORS = "tensors.safetensors"
@@ -22,16 +22,16 @@ TENSORS = "tensors.safetensors"
 
 @dataclass
 class RunState:
-    """Where a run stands, apart from its tensors.
+    """The state of a run, apart from its tensors.
 
     Args:
         step: Optimiser steps done.
         tokens: Tokens trained on.
         seconds: Time spent training, over all attempts.
-        losses: One row a logged step.
-        evaluations: One row a score on the held-out rows.
+        losses: One row for each logged step.
+        evaluations: One row for each scoring of the held-out rows.
         best_step: Step of the best score.
-        stale: Scores since the best.
+        stale: Scores since the best one.
         stopped_early: Whether patience ran out.
     """
 
@@ -58,17 +58,17 @@ def save_checkpoint(
     optimiser: torch.optim.Optimizer,
     best: Mapping[str, Tensor],
 ) -> Path:
-    """Write ``step-N`` whole, then drop the older ones; a kill at any moment leaves one that is whole.
+    """Write ``step-N``, then delete the older ones; a kill at any moment leaves a complete checkpoint.
 
-    Every process of a group must call it, as cut tensors are gathered; the first one writes.
+    Every process of a group must call this, as sharded tensors are gathered; process 0 writes.
 
     Args:
         folder: Folder of this run's checkpoints.
-        run: Fingerprint of settings and data; another run's checkpoint is never resumed.
-        state: Where the run stands.
+        run: Fingerprint of settings and data; a checkpoint of another run is never resumed.
+        state: State of the run.
         module: Its trained parameters are saved.
         optimiser: Its moments are saved.
-        best: Parameters of the best score so far.
+        best: Parameters with the best score so far.
     """
     tensors = {f"model/{name}": value.detach() for name, value in trainable(module).items()}
     tensors |= {f"best/{name}": value for name, value in best.items()}
@@ -77,7 +77,7 @@ def save_checkpoint(
             tensors[f"optimiser/{moment}/{name}"] = value
     path = folder / f"step-{state.step:08d}"
     tensors = {name: whole(value) for name, value in tensors.items()}
-    if group.rank():
+    if distributed.rank():
         return path
     with directory_atomic(path) as temporary:
         save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
@@ -91,10 +91,10 @@ def save_checkpoint(
 def resume_checkpoint(
     folder: Path, run: str, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[RunState, dict[str, Tensor]] | None:
-    """Put the newest checkpoint of this run back; None where there is none.
+    """Restore the newest checkpoint of this run; None where there is none.
 
     Returns:
-        The state, and the parameters of the best score.
+        The state, and the parameters with the best score.
     """
     for path in reversed(_checkpoints(folder)):
         document = read_json(path / STATE)
@@ -105,15 +105,15 @@ def resume_checkpoint(
     return None
 
 
-def put_back(module: nn.Module, values: Mapping[str, Tensor]) -> None:
+def restore_parameters(module: nn.Module, values: Mapping[str, Tensor]) -> None:
     """Copy saved values into the trained parameters."""
     with torch.no_grad():
         for name, parameter in trainable(module).items():
-            parameter.copy_(cut_like(values[name], parameter))
+            parameter.copy_(shard_like(values[name], parameter))
 
 
 def _restore(tensors: dict[str, Tensor], module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    put_back(module, _part(tensors, "model/"))
+    restore_parameters(module, _part(tensors, "model/"))
     moments = _part(tensors, "optimiser/")
     names = {id(parameter): name for name, parameter in trainable(module).items()}
     saved: dict[int, dict[str, Tensor]] = {}
@@ -121,7 +121,7 @@ def _restore(tensors: dict[str, Tensor], module: nn.Module, optimiser: torch.opt
     for place, parameter in enumerate(ordered):
         suffix = "/" + names[id(parameter)]
         values = {
-            key.removesuffix(suffix): cut_like(value, parameter) if value.shape == parameter.shape else value
+            key.removesuffix(suffix): shard_like(value, parameter) if value.shape == parameter.shape else value
             for key, value in moments.items()
             if key.endswith(suffix)
         }

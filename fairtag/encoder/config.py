@@ -18,7 +18,8 @@ from pydantic import ConfigDict, field_validator, model_validator
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.base.settings import Field, Settings, layered, nested, parse
-from fairtag.encoder.folder import MINILM, EncoderDescription, Pooling
+from fairtag.encoder.base_model import MINILM
+from fairtag.encoder.encoder import EncoderDescription, Pooling
 
 # Names the settings had when they were one flat list, each with its path now. Saved encoder folders still use them, and
 # a person who writes one is told the new path.

@@ -1,7 +1,4 @@
-"""How well a way of training does on queries it has not seen: one encoder a fold, and the spread of their scores.
-
-Knows no table, no folder that ships.
-"""
+"""Cross-validation of encoder settings: one encoder for each fold, scored on the fold it did not train on."""
 
 from __future__ import annotations
 
@@ -16,12 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from fairtag.base.errors import DataError
-from fairtag.encoder import distributed as group
+from fairtag.encoder import distributed
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.loop import Loop, Monotonic
+from fairtag.encoder.loop import Loop, Monotonic, Progress
 from fairtag.encoder.model import Encoder
 from fairtag.encoder.training_data import Clicks, EncoderData, Ints, Pairs, Prices
-from fairtag.encoder.training_report import Progress
 from fairtag.encoder.validation import pair_cosines
 
 _STREAM = 6  # its own random stream of the seed
@@ -29,15 +25,15 @@ _STREAM = 6  # its own random stream of the seed
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Scores on the queries and items of each fold, of encoders that did not see them.
+    """Scores on the queries and items of each fold, by encoders that did not train on them.
 
     Args:
         folds: Number of folds.
-        scores: One row a fold: ndcg10, cosine_rmse, relevance_rmse, price_rmsle, where the fold has such rows.
-        mean: Over the folds that have the score.
-        deviation: Standard deviation over those folds, 0 where there is one.
+        scores: One row for each fold: ndcg10, cosine_rmse, relevance_rmse, price_rmsle, where the fold has such rows.
+        mean: Mean over the folds that have the score.
+        deviation: Standard deviation over those folds; 0 where there is only one.
         untuned: Mean of the same scores before the first step.
-        seconds: Time in the loops.
+        seconds: Time in the training loops.
     """
 
     folds: int
@@ -61,22 +57,22 @@ def cross_validate(
     progress: Callable[[Progress], None] | None,
     clock: Monotonic,
 ) -> tuple[CrossValidation, NDArray[np.float64]]:
-    """Train one encoder a fold on the other folds and score it on its own.
+    """For each fold, train an encoder on the other folds and score it on this one.
 
-    The last step is scored, never the best one: which step is best was read off the very rows that are scored. A
-    killed run goes on from the fold it was in.
+    The last step is scored, never the best one: the best step would be chosen on the very rows that are scored. A
+    killed run resumes in the fold it was in.
 
     Args:
         config: Settings; ``validation.folds`` of at least 2.
         data: Every row in ``train`` and ``prices``, nothing held out.
-        fresh: Makes the base encoder anew.
+        fresh: Makes a new base encoder.
         pad_token_id: Token that fills a batch.
-        work: Folder of checkpoints, one below it a fold.
-        progress: Called after each step, the fold as its stage.
+        work: Folder of checkpoints, with a folder for each fold.
+        progress: Called after each step, with the fold as its stage.
         clock: Monotonic seconds.
 
     Returns:
-        The scores, and the cosine (n,) of every pair of ``data.train`` by the encoder that had not seen its query.
+        The scores, and the out-of-fold cosine (n,) of every pair of ``data.train``.
 
     Raises:
         DataError: There are fewer queries and fewer items than folds.
@@ -87,33 +83,34 @@ def cross_validate(
     last: list[dict[str, float]] = []
     seconds = 0.0
     cosine = np.zeros(len(data.train))
-    for number, part in enumerate(folds_of(data, config.validation.folds, config.seed), start=1):
+    for number, part in enumerate(split_folds(data, config.validation.folds, config.seed), start=1):
         torch.manual_seed(config.seed)
-        told = _staged(progress, f"fold {number} of {config.validation.folds}") if progress else None
-        loop = Loop(plain, fresh(), part, pad_token_id, work / f"fold-{number}", told, clock)
+        staged = _staged(progress, f"fold {number} of {config.validation.folds}") if progress else None
+        loop = Loop(plain, fresh(), part, pad_token_id, work / f"fold-{number}", staged, clock)
         loop.run(best=False)
-        if len(part.held_out) and (group.rank() == 0 or loop.sharded):  # a cut encoder embeds only with all its parts
+        # A sharded encoder embeds only with every process taking part.
+        if len(part.held_out) and (distributed.rank() == 0 or loop.sharded):
             held = np.isin(data.train.query, part.held_out.query)
             cosine[held] = pair_cosines(loop.losses, part, part.held_out, pad_token_id)
         seconds += loop.state.seconds
         for rows, row in ((first, loop.state.evaluations[0]), (last, loop.state.evaluations[-1])):
             rows.append({name: value for name, value in row.items() if name != "step"})
     values = _by_name(last)
-    found = CrossValidation(
+    result = CrossValidation(
         folds=config.validation.folds,
         scores=last,
-        mean={name: statistics.fmean(found) for name, found in values.items()},
-        deviation={name: statistics.stdev(found) if len(found) > 1 else 0.0 for name, found in values.items()},
-        untuned={name: statistics.fmean(found) for name, found in _by_name(first).items()},
+        mean={name: statistics.fmean(scores) for name, scores in values.items()},
+        deviation={name: statistics.stdev(scores) if len(scores) > 1 else 0.0 for name, scores in values.items()},
+        untuned={name: statistics.fmean(scores) for name, scores in _by_name(first).items()},
         seconds=seconds,
     )
-    return found, cosine
+    return result, cosine
 
 
-def folds_of(data: EncoderData, folds: int, seed: int) -> Iterator[EncoderData]:
-    """The data once a fold, with that fold's queries and items held out; each is held out exactly once.
+def split_folds(data: EncoderData, folds: int, seed: int) -> Iterator[EncoderData]:
+    """The data once for each fold, with that fold's queries and items held out; each is held out exactly once.
 
-    Impressions of a held-out query are not learnt either: where nothing was judged they are where its grades came from.
+    Impressions of a held-out query are left out too: without judgements, its grades came from them.
 
     Raises:
         DataError: There are fewer queries and fewer items than folds.
@@ -125,22 +122,22 @@ def folds_of(data: EncoderData, folds: int, seed: int) -> Iterator[EncoderData]:
             f"items; use fewer folds or give more rows",
             count=max(len(queries), len(items)),
         )
-    query_fold, item_fold = _dealt(len(queries), folds, seed), _dealt(len(items), folds, seed)
+    query_fold, item_fold = _deal(len(queries), folds, seed), _deal(len(items), folds, seed)
     for fold in range(folds):
-        unseen = queries[query_fold == fold]
-        held, price = np.isin(data.train.query, unseen), item_fold == fold
+        fold_queries = queries[query_fold == fold]
+        held, price = np.isin(data.train.query, fold_queries), item_fold == fold
         yield replace(
             data,
             train=_pairs(data.train, ~held),
             held_out=_pairs(data.train, held),
             prices=Prices(data.prices.item[~price], data.prices.log_price[~price]),
             held_out_prices=Prices(data.prices.item[price], data.prices.log_price[price]),
-            clicks=_clicks(data.clicks, ~np.isin(data.clicks.query, unseen)),
+            clicks=_clicks(data.clicks, ~np.isin(data.clicks.query, fold_queries)),
         )
 
 
-def _dealt(count: int, folds: int, seed: int) -> Ints:
-    """A fold for each of ``count`` things, sizes at most one apart."""
+def _deal(count: int, folds: int, seed: int) -> Ints:
+    """A random fold (count,) for each of ``count`` rows; fold sizes differ by at most one."""
     fold = np.empty(count, dtype=np.int64)
     fold[np.random.default_rng([seed, _STREAM]).permutation(count)] = np.arange(count) % folds
     return fold

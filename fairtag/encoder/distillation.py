@@ -1,7 +1,7 @@
-"""A smaller encoder out of a tuned one: some of its layers, taught to embed as all of them do.
+"""Distillation: a student with some of a tuned encoder's layers learns to embed as the whole encoder does.
 
-Knows no label and no export. Sanh et al. 2019 (DistilBERT) start a student from its teacher's layers too; here it
-learns the embedding alone, so the teacher's heads fit the student as they are.
+Sanh et al. 2019 (DistilBERT) also start a student from its teacher's layers. Here the student learns the embeddings
+only, no labels, so the teacher's heads fit it unchanged.
 """
 
 from __future__ import annotations
@@ -18,27 +18,26 @@ from transformers import AutoModel
 
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.loop import linear_rate
+from fairtag.encoder.loop import Progress, linear_rate
 from fairtag.encoder.model import Encoder, embed, quiet
 from fairtag.encoder.onnx import pad
 from fairtag.encoder.training_data import EncoderData, Ints
-from fairtag.encoder.training_report import Progress
 
 BATCH = 64
 _BUCKET = 20  # batches sorted by length together
 _STREAM = 5  # its own random stream of the seed
 _CLIP = 1.0  # gradient norm above which gradients are scaled down
-TIMED_TOKENS, TIMED_RUNS = 12, 30  # a query's length; enough calls for a median
+TIMED_TOKENS, TIMED_RUNS = 12, 30  # length of a typical query; enough calls for a stable median
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How one of the two does.
+class Performance:
+    """Quality and speed of one encoder.
 
     Args:
-        scores: On held-out queries and prices, with the teacher's heads; empty where none are held out.
-        milliseconds: Median time of a query of 12 tokens in torch on one CPU thread.
-        parameters: Its weights.
+        scores: Scores of held-out queries and prices with the teacher's heads; empty where nothing is held out.
+        milliseconds: Median time of a 12-token query in torch on one CPU thread.
+        parameters: Number of weights.
     """
 
     scores: dict[str, float]
@@ -48,16 +47,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class Distillation:
-    """What became of a student.
+    """The result of a distillation.
 
     Args:
-        layers: Layers of the teacher that it kept, from 0.
+        layers: Numbers of the teacher's layers that the student kept, from 0.
         steps: Optimiser steps.
-        losses: Squared distance to the teacher's embeddings at the first and at the last step.
-        mean_cosine: To the teacher's embeddings of texts that are held out; of all texts where none are.
-        seconds: Time it took to teach.
+        losses: Mean squared distance to the teacher's embeddings at the first and the last step.
+        mean_cosine: Mean cosine to the teacher's embeddings of held-out texts; of all texts where nothing is held out.
+        seconds: Time of the training.
         teacher: The tuned encoder.
-        student: What ships.
+        student: The encoder that ships.
     """
 
     layers: list[int]
@@ -65,19 +64,22 @@ class Distillation:
     losses: tuple[float, float]
     mean_cosine: float
     seconds: float
-    teacher: Standing
-    student: Standing
+    teacher: Performance
+    student: Performance
 
     def as_json(self) -> dict[str, Any]:
-        """The outcome as a JSON object."""
+        """The result as a JSON object."""
         return asdict(self)
 
 
-def kept_layers(layers: int, wanted: int) -> list[int]:
-    """The numbers of ``wanted`` of ``layers`` layers, evenly spread, the first and the last among them.
+def spread_layers(layers: int, wanted: int) -> list[int]:
+    """Numbers of ``wanted`` out of ``layers`` layers, evenly spread, with the first and the last.
+
+    >>> spread_layers(12, 3)
+    [0, 6, 11]
 
     Raises:
-        ConfigError: There are not more layers than are wanted.
+        ConfigError: The encoder has too few layers.
     """
     if not 0 < wanted < layers:
         raise ConfigError(
@@ -86,33 +88,36 @@ def kept_layers(layers: int, wanted: int) -> list[int]:
     return [int(row) for row in np.linspace(0, layers - 1, wanted).round()] if wanted > 1 else [layers - 1]
 
 
-def student_of(teacher: Encoder, wanted: int) -> tuple[Encoder, list[int]]:
-    """A copy of an encoder with ``wanted`` of its layers, and their numbers.
+def make_student(teacher: Encoder, wanted: int) -> tuple[Encoder, list[int]]:
+    """A copy of an encoder with ``wanted`` of its layers, and the numbers of these layers.
 
     Raises:
-        ConfigError: It has too few layers, or they are not one list of modules.
+        ConfigError: The encoder has too few layers, or they are not in one list of modules.
     """
     backbone: Any = teacher.backbone
     depth = int(backbone.config.num_hidden_layers)
-    kept = kept_layers(depth, wanted)
+    kept = spread_layers(depth, wanted)
     lists = [name for name, part in backbone.named_modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
     if len(lists) != 1:
-        raise ConfigError(f"encoder.student.layers: {type(backbone).__name__} has no single list of {depth} layers")
+        raise ConfigError(
+            f"encoder.student.layers: {type(backbone).__name__} does not keep its {depth} layers in one list; "
+            f"set it to 0, or choose another base"
+        )
     config = copy.deepcopy(backbone.config)
-    for name in ("layer_types", "mlp_layer_types"):  # some families say of each layer what it attends to
+    for name in ("layer_types", "mlp_layer_types"):  # some families configure each layer's attention
         if isinstance(getattr(config, name, None), list):
             setattr(config, name, [getattr(config, name)[row] for row in kept])
     config.num_hidden_layers = wanted
     with quiet():
         smaller: Any = cast(Any, AutoModel).from_config(config).to(next(backbone.parameters()).dtype)
     if getattr(smaller, "pooler", None) is not None:
-        smaller.pooler = None  # as the teacher has none
+        smaller.pooler = None  # the teacher has none
     smaller.load_state_dict(_renumbered(backbone.state_dict(), f"{lists[0]}.", kept))
     return Encoder(smaller, teacher.pooling), kept
 
 
 def _renumbered(state: dict[str, Tensor], prefix: str, kept: Sequence[int]) -> dict[str, Tensor]:
-    """Weights of the kept layers under their new numbers, and all that is in no layer."""
+    """Weights of the kept layers under their new numbers, and all weights outside the layers."""
     place = {str(old): new for new, old in enumerate(kept)}
     out: dict[str, Tensor] = {}
     for name, value in state.items():
@@ -125,8 +130,8 @@ def _renumbered(state: dict[str, Tensor], prefix: str, kept: Sequence[int]) -> d
     return out
 
 
-def taught_texts(data: EncoderData) -> tuple[Ints, Ints]:
-    """Rows of the texts that a student learns from, and of those that are only scored.
+def student_texts(data: EncoderData) -> tuple[Ints, Ints]:
+    """Rows of the texts that a student learns from, and of the texts it is scored on.
 
     Raises:
         DataError: There is no text to learn from.
@@ -138,8 +143,8 @@ def taught_texts(data: EncoderData) -> tuple[Ints, Ints]:
             "encoder.student.layers: a student learns from the texts of queries and items, and there are none; "
             "give judgements, items or impressions"
         )
-    unseen = np.setdiff1d(scored, learnt)
-    return learnt, unseen if len(unseen) else learnt
+    held_out = np.setdiff1d(scored, learnt)
+    return learnt, held_out if len(held_out) else learnt
 
 
 def _rows(pairs: Any) -> list[Ints]:
@@ -157,39 +162,39 @@ def distil(
 ) -> tuple[Encoder, Distillation]:
     """Teach a student the teacher's embeddings: ``mean |s(x) - t(x)|^2``, which for unit rows is ``2 - 2 cos``.
 
-    Dropout stays off, and nothing random is drawn but the order of the texts: the same student for the same inputs.
+    Dropout is off and only the order of the texts is random, from the seed: the same inputs give the same student.
 
     Args:
-        teacher: The tuned encoder, without adapters, on the device it runs on.
-        data: Gives the texts; no label is read.
+        teacher: The tuned encoder without adapters, on its device.
+        data: The texts; no label is read.
         config: ``student``, ``schedule.warmup_share`` and ``seed``.
         pad_token_id: Token that fills a batch.
-        score: Held-out scores of an encoder under the teacher's heads.
+        score: Gives the held-out scores of an encoder with the teacher's heads.
         clock: Monotonic seconds.
         progress: Called after each step.
 
     Returns:
-        The student on the CPU, and both compared.
+        The student on the CPU, and a comparison of both.
 
     Raises:
         ConfigError: The encoder has too few layers.
         DataError: There is no text to learn from.
     """
-    student, kept = student_of(teacher, config.student.layers)
+    student, kept = make_student(teacher, config.student.layers)
     student.to(next(teacher.parameters()).device).eval()
-    learnt, scored = taught_texts(data)
-    begun = clock()
+    learnt, scored = student_texts(data)
+    started = clock()
     first, last = _teach(student, teacher, data, learnt, config, pad_token_id, clock, progress)
-    seconds = clock() - begun
+    seconds = clock() - started
     texts = [data.tokens[row] for row in scored]
     cosine = (embed(teacher, texts, pad_token_id, BATCH) * embed(student, texts, pad_token_id, BATCH)).sum(1)
     scores = [score(model) for model in (teacher, student)]
-    one, other = (
-        Standing(values, query_milliseconds(model.cpu(), clock), sum(part.numel() for part in model.parameters()))
+    of_teacher, of_student = (
+        Performance(values, query_milliseconds(model.cpu(), clock), sum(part.numel() for part in model.parameters()))
         for values, model in zip(scores, (teacher, student), strict=True)
     )
     steps = config.student.steps
-    return student, Distillation(kept, steps, (first, last), float(cosine.mean()), seconds, one, other)
+    return student, Distillation(kept, steps, (first, last), float(cosine.mean()), seconds, of_teacher, of_student)
 
 
 def _teach(
@@ -202,13 +207,13 @@ def _teach(
     clock: Callable[[], float],
     progress: Callable[[Progress], None] | None,
 ) -> tuple[float, float]:
-    """Run the steps; the loss of the first and of the last."""
+    """Run the steps; returns the first and the last loss."""
     device = next(student.parameters()).device
     batches = list(_batches(data, learnt, config))
-    used = np.unique(np.concatenate(batches))  # each text is embedded once by the teacher, however often it comes
+    used = np.unique(np.concatenate(batches))  # the teacher embeds each text once, however often it is used
     targets = torch.from_numpy(embed(teacher, [data.tokens[row] for row in used], pad_token_id, BATCH))
     optimiser = torch.optim.AdamW(student.parameters(), lr=config.student.learning_rate, weight_decay=0.0, fused=True)
-    losses, begun, tokens = [], clock(), 0
+    losses, started, tokens = [], clock(), 0
     for step, rows in enumerate(batches):
         for group in optimiser.param_groups:
             group["lr"] = config.student.learning_rate * linear_rate(step, len(batches), config.schedule.warmup_share)
@@ -224,14 +229,14 @@ def _teach(
         losses.append(float(loss.detach()))
         tokens += int(mask.sum())
         if progress is not None:
-            rate = tokens / max(clock() - begun, 1e-9)
+            rate = tokens / max(clock() - started, 1e-9)
             left = (len(batches) - step - 1) * tokens / (step + 1) / max(rate, 1e-9)
             progress(Progress(step + 1, len(batches), {"loss": losses[-1]}, rate, left, stage="student"))
     return losses[0], losses[-1]
 
 
 def _batches(data: EncoderData, learnt: Ints, config: EncoderConfig) -> Iterator[Ints]:
-    """``student_steps`` batches of texts of like length, through endlessly repeated shuffles of all of them."""
+    """``student.steps`` batches of texts of similar length, from an endless sequence of shuffles."""
     length = np.array([len(data.tokens[row]) for row in learnt])
     done = cycle = 0
     while done < config.student.steps:
@@ -249,7 +254,7 @@ def _batches(data: EncoderData, learnt: Ints, config: EncoderConfig) -> Iterator
 
 
 def query_milliseconds(model: Encoder, clock: Callable[[], float]) -> float:
-    """Median milliseconds of a query of 12 tokens in torch, on one CPU thread."""
+    """Median milliseconds of a 12-token query in torch on one CPU thread."""
     ids, mask = torch.ones(1, TIMED_TOKENS, dtype=torch.int64), torch.ones(1, TIMED_TOKENS, dtype=torch.int64)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,10 @@
-"""Training in several processes: the process group, gradients across it, and weights sharded over it (FSDP2)."""
+"""Training in several processes: the process group, and weights sharded across it (FSDP2).
+
+With sharding, each layer is gathered when it is computed and sharded again afterwards (Zhao et al., "PyTorch FSDP",
+VLDB 2023). The heads are a few vectors: every process holds them whole, and their gradients are averaged here.
+
+A process on its own has no group; every function then works as in a group of one.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +28,17 @@ def active() -> bool:
 
 
 def rank() -> int:
-    """Number of this process, 0 for the one that writes."""
+    """Number of this process; process 0 writes the files."""
     return distributed.get_rank() if active() else 0
 
 
 def size() -> int:
-    """Processes of the group."""
+    """Number of processes in the group."""
     return distributed.get_world_size() if active() else 1
 
 
-def shared(values: dict[str, float]) -> dict[str, float]:
-    """The first process's values, in every process."""
+def broadcast(values: dict[str, float]) -> dict[str, float]:
+    """The values of process 0, in every process."""
     if size() == 1:
         return values
     box: list[Any] = [values]
@@ -40,7 +46,7 @@ def shared(values: dict[str, float]) -> dict[str, float]:
     return cast(dict[str, float], box[0])
 
 
-def all_hold(flag: Tensor) -> bool:
+def all_true(flag: Tensor) -> bool:
     """Whether a 0/1 flag is 1 in every process."""
     if size() > 1:
         distributed.all_reduce(flag, distributed.ReduceOp.MIN)
@@ -48,28 +54,28 @@ def all_hold(flag: Tensor) -> bool:
 
 
 def barrier() -> None:
-    """Wait for the others."""
+    """Wait until every process is here."""
     if size() > 1:
         distributed.barrier()
 
 
-def device(wanted: str) -> str:
-    """The device of this process: ``auto`` takes CUDA where there is one, one card a process.
+def select_device(wanted: str) -> str:
+    """The device of this process: ``auto`` takes CUDA where there is a card, one card for each process.
 
     Raises:
-        ConfigError: CUDA is asked for and there is none.
+        ConfigError: CUDA is wanted and there is none.
     """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return "cpu"
     if not torch.cuda.is_available():
-        raise ConfigError("encoder.hardware.device is 'cuda' and torch finds no CUDA device here; use 'auto' or 'cpu'")
+        raise ConfigError("encoder.hardware.device is 'cuda' and torch finds no CUDA device; use 'auto' or 'cpu'")
     card = f"cuda:{rank() % torch.cuda.device_count()}"
     torch.cuda.set_device(card)
     return card
 
 
 def shard(encoder: Encoder, device: str) -> Encoder:
-    """Cut an encoder's weights over the group, in place: each layer on its own, then what lies outside the layers."""
+    """Shard an encoder's weights across the group, in place: each layer by itself, then the rest."""
     mesh = init_device_mesh(device.split(":", maxsplit=1)[0], (size(),))
     for layer in _layers(encoder.backbone):
         fully_shard(layer, mesh=mesh)
@@ -78,20 +84,20 @@ def shard(encoder: Encoder, device: str) -> Encoder:
 
 
 def _layers(backbone: nn.Module) -> list[nn.Module]:
-    """The transformer's layers; none where they are no list, and then it is cut as one."""
+    """The transformer's layers; empty where they are not in one list, and the backbone is then sharded as a whole."""
     depth = getattr(cast(Any, backbone).config, "num_hidden_layers", None)
     lists = [part for part in backbone.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
     return [layer for part in lists for layer in part]
 
 
 def sync_gradients(encoder: nn.Module, *, wanted: bool) -> None:
-    """Whether the next backward pass adds gradients up over the group; without it each process keeps its own."""
+    """Choose whether the next backward pass sums gradients across the group, or each process keeps its own."""
     assert isinstance(encoder, FSDPModule)
     encoder.set_requires_gradient_sync(wanted)
 
 
 def average_gradients(values: Iterable[nn.Parameter]) -> None:
-    """The mean of each gradient over the group, in every process; one that a process has not got counts as 0."""
+    """Replace each gradient by its mean over the group; a process without the gradient counts as 0."""
     for value in values:
         if value.requires_grad:
             value.grad = torch.zeros_like(value) if value.grad is None else value.grad
@@ -99,24 +105,24 @@ def average_gradients(values: Iterable[nn.Parameter]) -> None:
             value.grad /= size()
 
 
-def clip(values: Sequence[nn.Parameter], most: float) -> None:
-    """Scale gradients down to a norm of at most ``most``, taken over cut and whole ones together."""
+def clip_gradients(values: Sequence[nn.Parameter], max_norm: float) -> None:
+    """Scale gradients down to a norm of at most ``max_norm``, taken over sharded and whole gradients together."""
     parts: list[list[Tensor]] = [
-        [value for value in values if isinstance(value, DTensor) is cut] for cut in (True, False)
+        [value for value in values if isinstance(value, DTensor) is sharded] for sharded in (True, False)
     ]
     norms = [get_total_norm([value.grad for value in part if value.grad is not None]) for part in parts if part]
     norm = torch.stack([whole(value) for value in norms]).norm()
     for part in parts:
-        clip_grads_with_norm_(part, most, norm)
+        clip_grads_with_norm_(part, max_norm, norm)
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor as if nothing were cut; of a cut one every process must ask."""
+    """A tensor with its shards gathered; every process of the group must call this for a sharded one."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
-def cut_like(value: Tensor, other: Tensor) -> Tensor:
-    """A whole tensor, cut as another one is."""
+def shard_like(value: Tensor, other: Tensor) -> Tensor:
+    """A whole tensor, sharded as another one is."""
     if not isinstance(other, DTensor) or isinstance(value, DTensor):
         return value
     return distribute_tensor(value.to(other.device), other.device_mesh, other.placements)

@@ -1,4 +1,4 @@
-"""The losses of fine-tuning, of one micro-batch."""
+"""The losses of fine-tuning: contrastive, graded relevance, order, price and clicks of one micro-batch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fairtag.encoder.model import Encoder, Heads
 from fairtag.encoder.onnx import pad
 from fairtag.encoder.training_data import Ints
 
-_ORDER_SCALE = 0.1  # difference of cosines that counts as a clear order: a term's judged items lie about that far apart
-_FAR = -1e4  # stands for minus infinity in a softmax, with a finite gradient
+_ORDER_SCALE = 0.1  # scale of a cosine difference: the judged items of a query lie about this far apart
+_FAR = -1e4  # stands for minus infinity in a softmax and keeps the gradient finite
 
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """A :class:`~fairtag.encoder.batches.Batch` with its texts padded, on the device."""
+    """A :class:`~fairtag.encoder.batches.Batch` on the device, with its texts padded."""
 
     query_ids: Tensor
     query_mask: Tensor
@@ -43,13 +43,13 @@ class TensorBatch:
 
     @property
     def token_count(self) -> int:
-        """Tokens that are not padding."""
+        """Number of tokens that are not padding."""
         return int(self.query_mask.sum()) + int(self.item_mask.sum())
 
 
 def tensors(batch: Batch, tokens: Sequence[Ints], pad_token_id: int, augment: float, device: str) -> TensorBatch:
-    """Pad a micro-batch's texts and move it to the device; words of queries are dropped where ``augment`` > 0."""
-    multiple = 8 if device.startswith("cuda") else 1  # tensor cores want widths of eight
+    """Pad the texts of a micro-batch and move it to the device; ``augment`` is the share of query tokens to drop."""
+    multiple = 8 if device.startswith("cuda") else 1  # tensor cores work in widths of eight
     queries = [tokens[row] for row in batch.queries]
     if augment > 0:
         rng = np.random.default_rng(batch.augment)
@@ -63,7 +63,7 @@ def tensors(batch: Batch, tokens: Sequence[Ints], pad_token_id: int, augment: fl
 
 
 def _drop(ids: Ints, share: float, rng: np.random.Generator) -> Ints:
-    """Drop inner tokens at random; the first and last, which frame a sentence, and at least one inner one stay."""
+    """Drop inner tokens at random; the first and the last, which frame the text, and at least one inner token stay."""
     keep = rng.random(len(ids)) >= share
     keep[[0, -1]] = True
     if not keep[1:-1].any():
@@ -72,13 +72,13 @@ def _drop(ids: Ints, share: float, rng: np.random.Generator) -> Ints:
 
 
 class Losses(nn.Module):
-    """Encoder and heads under one forward pass, as data-parallel training wants them.
+    """Encoder and heads in one forward pass, which data-parallel training requires.
 
     Args:
-        encoder: What is fine-tuned.
+        encoder: The encoder to fine-tune.
         heads: The heads of the tasks that have data.
         objective: Weights, temperature and thresholds.
-        price_scale: Mean and standard deviation of the log prices learnt from.
+        price_scale: Mean and standard deviation of the log prices in training.
     """
 
     def __init__(self, encoder: Encoder, heads: Heads, objective: Objective, price_scale: tuple[float, float]) -> None:
@@ -112,9 +112,9 @@ class Losses(nn.Module):
 
 
 def contrastive_loss(scores: Tensor, batch: TensorBatch, positive_relevance: float) -> Tensor:
-    """InfoNCE of each relevant pair against the query's negatives, weighted by its grade.
+    """InfoNCE of each relevant pair against the negatives of its query, weighted by the grade.
 
-    ``-log exp(s+) / (exp(s+) + sum over negatives exp(s-))``: other positives of the query stay out of the sum
+    ``-log exp(s+) / (exp(s+) + sum over negatives exp(s-))``: other positives of the query are not in the sum
     (van den Oord et al. 2018, with several positives a query).
 
     Args:
@@ -124,19 +124,19 @@ def contrastive_loss(scores: Tensor, batch: TensorBatch, positive_relevance: flo
     """
     positive = batch.relevance >= positive_relevance
     weight = batch.relevance * positive
-    against = torch.logsumexp(scores.masked_fill(~batch.negative, _FAR), dim=1)[batch.pair_query]
+    negatives = torch.logsumexp(scores.masked_fill(~batch.negative, _FAR), dim=1)[batch.pair_query]
     own = scores[batch.pair_query, batch.pair_item]
-    return (weight * functional.softplus(against - own)).sum() / weight.sum().clamp(min=1e-6)
+    return (weight * functional.softplus(negatives - own)).sum() / weight.sum().clamp(min=1e-6)
 
 
 def order_loss(cosine: Tensor, batch: TensorBatch) -> Tensor:
-    """Logistic loss of each two judged items of a query put the wrong way round, weighted by their gap in grade.
+    """Logistic loss of every two judged items of a query in the wrong order, weighted by their difference in grade.
 
     ``log(1 + exp(-(s_i - s_j) / t))`` for every i graded above j (Burges et al., "Learning to Rank using Gradient
-    Descent", ICML 2005): what sets queries apart from one another costs nothing here.
+    Descent", ICML 2005): differences between queries do not matter here.
 
     Args:
-        cosine: (p,) of each judged pair.
+        cosine: Cosine of each judged pair (p,).
         batch: Gives each pair's query and grade.
     """
     same = batch.pair_query[:, None] == batch.pair_query[None, :]
@@ -146,7 +146,7 @@ def order_loss(cosine: Tensor, batch: TensorBatch) -> Tensor:
 
 
 def click_loss(logits: Tensor, outcome: Tensor, balance: bool) -> Tensor:
-    """Cross-entropy of click and purchase (n, 2); balanced, both answers of each weigh the same in total."""
+    """Cross-entropy of clicks and purchases (n, 2); ``balance`` gives yes and no of each the same total weight."""
     if not balance:
         return functional.binary_cross_entropy_with_logits(logits, outcome)
     share = outcome.mean(0, keepdim=True).clamp(0.05, 0.95)  # a batch without a purchase must not divide by zero

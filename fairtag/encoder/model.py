@@ -1,6 +1,7 @@
-"""The encoder in torch: any Hugging Face encoder, pooled and of unit length, and the heads trained on it.
+"""The encoder in torch: any Hugging Face encoder with pooling and unit rows, and the heads trained on it.
 
-Knows no data set, no training loop and no ONNX.
+>>> TorchEncoder.base("minilm").encode(["oak chair"], role="query").shape    # doctest: +SKIP
+(1, 384)
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from transformers.utils import logging
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.text import normalise
-from fairtag.encoder.base_model import Prefixes, Role, RoleText, pooling_of, prefixes_of
-from fairtag.encoder.folder import HEADS, MODEL, Pooling, describe_encoder, resolve_base
+from fairtag.encoder.base_model import pooling_of, prefixes_of, resolve_base
+from fairtag.encoder.encoder import HEADS, MODEL, Pooling, Prefixes, Role, RoleText, describe_encoder
 from fairtag.encoder.onnx import batches_by_length, pad
 
 
 class Encoder(nn.Module):
-    """``E``: a transformer, a pooling and a length of one.
+    """A transformer, a pooling, and normalisation to length 1.
 
     Args:
-        backbone: A transformer that answers ``last_hidden_state``.
-        pooling: ``mean`` over the tokens of the text, ``cls`` (its first) or ``last``.
+        backbone: A transformer whose output has ``last_hidden_state``.
+        pooling: ``mean`` over the tokens of the text, ``cls`` (the first token) or ``last``.
     """
 
     def __init__(self, backbone: nn.Module, pooling: Pooling = "mean") -> None:
@@ -61,9 +62,9 @@ class Encoder(nn.Module):
 
 
 class RelevanceHead(nn.Module):
-    """Graded relevance of a pair of embeddings: an affine map of their cosine, product and difference.
+    """Graded relevance of a pair of embeddings: an affine map of their product and absolute difference.
 
-    It starts as the cosine itself, so that training moves the embeddings before it moves the head.
+    It starts as the cosine itself, so training moves the embeddings before it moves the head.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -75,7 +76,7 @@ class RelevanceHead(nn.Module):
         nn.init.zeros_(self.difference.weight)
 
     def forward(self, query: Tensor, item: Tensor) -> Tensor:
-        """Relevance (n,) of embeddings (n, d) and (n, d)."""
+        """Relevance (n,) of the embeddings of queries (n, d) and items (n, d)."""
         joined = self.product(query * item) + self.difference((query - item).abs())
         return cast(Tensor, joined.squeeze(-1))
 
@@ -83,8 +84,8 @@ class RelevanceHead(nn.Module):
 class PriceHead(nn.Module):
     """Standardised log price of an item from its embedding.
 
-    A unit row has components of about 1 / sqrt(d); they are scaled to 1 first, or the head would learn d times slower
-    than its rate says.
+    The components of a unit row are about 1 / sqrt(d). They are scaled to 1 first; otherwise the head would learn d
+    times slower than its learning rate suggests.
     """
 
     def __init__(self, dimension: int) -> None:
@@ -94,12 +95,12 @@ class PriceHead(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, item: Tensor) -> Tensor:
-        """(n,) from (n, d)."""
+        """Standardised log price (n,) of embeddings (n, d)."""
         return cast(Tensor, self.linear(item * item.shape[-1] ** 0.5).squeeze(-1))
 
 
 class ClickHead(nn.Module):
-    """Logits of click and of purchase, from the pair's relevance and the log of price over list."""
+    """Logits of click and purchase, from the relevance of the pair and log(price / list)."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
@@ -111,12 +112,12 @@ class ClickHead(nn.Module):
             self.outcome.weight[:, 0] = 1.0
 
     def forward(self, query: Tensor, item: Tensor, log_discount: Tensor) -> Tensor:
-        """(n, 2) logits; ``log_discount`` (n,) is log(price / list)."""
+        """Logits (n, 2); ``log_discount`` (n,) is log(price / list)."""
         return cast(Tensor, self.outcome(torch.stack([self.relevance(query, item), log_discount], dim=-1)))
 
 
 class Heads(nn.Module):
-    """The heads that are trained; a task without data has none."""
+    """The heads that are trained: ``relevance``, ``price``, ``click``; a task without data has none."""
 
     def __init__(self, dimension: int, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -131,7 +132,7 @@ class TorchEncoder:
         model: The encoder.
         tokenizer: A fast Hugging Face tokenizer.
         max_length: Tokens read of a text.
-        prefixes: Words put before each text, by its role.
+        prefixes: Text put before each text, by its role.
         device: Where the model runs.
     """
 
@@ -151,12 +152,11 @@ class TorchEncoder:
         if threads is not None:
             torch.set_num_threads(threads)
         model, tokenizer = load_base(str(path / MODEL), description.pooling)
-        prefixes = Prefixes(description.query_prefix, description.item_prefix)
-        return cls(model, tokenizer, max_length=description.max_length, prefixes=prefixes, device=device)
+        return cls(model, tokenizer, max_length=description.max_length, prefixes=description.prefixes, device=device)
 
     @classmethod
     def base(cls, name: str, *, max_length: int = 64, device: str = "cpu") -> TorchEncoder:
-        """An encoder as it was published, without fine-tuning, with the pooling and prefixes it was published for."""
+        """An encoder as published, without fine-tuning, with the pooling and prefixes it was trained with."""
         model, tokenizer = load_base(name)
         return cls(model, tokenizer, max_length=max_length, prefixes=prefixes_of(name), device=device)
 
@@ -166,21 +166,21 @@ class TorchEncoder:
         return self.model.dimension
 
     def tokenise(self, texts: Sequence[str], role: Role) -> list[list[int]]:
-        """Token ids of texts in their normal form behind their role's prefix, cut at the encoder's length."""
+        """Token ids of normalised texts after their role's prefix, cut to the encoder's length."""
         return tokenise(self.tokenizer, [(role, text) for text in texts], self.max_length, self.prefixes)
 
     def encode(self, texts: Sequence[str], role: Role, batch_size: int = 64) -> NDArray[np.float32]:
-        """Embed texts of a role as (n, d) unit rows; texts of like length share a batch."""
+        """Embed texts of a role as (n, d) unit rows; texts of similar length share a batch."""
         return embed(self.model, self.tokenise(texts, role), pad_id(self.tokenizer), batch_size)
 
 
 def embed(model: Encoder, encoded: Sequence[Sequence[int]], pad_token_id: int, batch_size: int) -> NDArray[np.float32]:
-    """Embed token ids with a model as it stands; dropout is off meanwhile."""
+    """Embed token ids as (n, d) unit rows with dropout off; the model's mode is restored."""
     device = next(model.parameters()).device
     rows = np.zeros((len(encoded), model.dimension), dtype=np.float32)
     training = model.training
     model.eval()
-    with torch.no_grad():  # and not inference mode, in which no cut encoder can be gathered
+    with torch.no_grad():  # not inference mode: a sharded encoder cannot be gathered in it
         for batch in batches_by_length([len(ids) for ids in encoded], batch_size):
             ids, mask = pad([encoded[row] for row in batch], pad_token_id)
             rows[batch] = model(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)).cpu().numpy()
@@ -189,7 +189,7 @@ def embed(model: Encoder, encoded: Sequence[Sequence[int]], pad_token_id: int, b
 
 
 def tokenise(tokenizer: Any, texts: Sequence[RoleText], max_length: int, prefixes: Prefixes) -> list[list[int]]:
-    """Token ids of texts in their normal form, each behind its role's prefix."""
+    """Token ids of normalised texts, each after its role's prefix."""
     if not texts:
         return []
     plain = [prefixes.before(role) + normalise(text) for role, text in texts]
@@ -198,7 +198,7 @@ def tokenise(tokenizer: Any, texts: Sequence[RoleText], max_length: int, prefixe
 
 
 def pad_id(tokenizer: Any) -> int:
-    """The token that fills a batch; 0 where the tokenizer names none, as its mask hides it."""
+    """The token that fills a batch; 0 where the tokenizer names none, as the mask hides it."""
     return int(tokenizer.pad_token_id or 0)
 
 
@@ -207,10 +207,10 @@ def load_base(name: str, pooling: Pooling | None = None) -> tuple[Encoder, Any]:
 
     Args:
         name: The base.
-        pooling: How it pools; None takes what the base was taught with.
+        pooling: How it pools; None takes what the base was trained with.
 
     Raises:
-        ConfigError: The model cannot be had, with what to do about it; or it has no fast tokenizer.
+        ConfigError: The model cannot be loaded, or it has no fast tokenizer.
     """
     where = resolve_base(name)
     try:
@@ -219,21 +219,21 @@ def load_base(name: str, pooling: Pooling | None = None) -> tuple[Encoder, Any]:
             backbone = AutoModel.from_pretrained(where)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"base encoder {name!r} cannot be loaded: it is no directory with config, weights and tokenizer, it is not "
-            f"in this machine's hub cache, and the hub was not reached. Use 'minilm', which needs no network; or give "
-            f"a directory; or run `hf download {name}` on a connected machine and set HF_HOME to that cache."
+            f"base encoder {name!r} cannot be loaded: it is not a directory with config, weights and tokenizer, it is "
+            f"not in this machine's hub cache, and the hub was not reached. Use 'minilm', which needs no network; or "
+            f"give a directory; or run `hf download {name}` on a connected machine and set HF_HOME to that cache."
         ) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ConfigError(
-            f"base encoder {name!r} has no fast tokenizer, which serving needs; convert it to tokenizer.json"
+            f"base encoder {name!r} has no fast tokenizer, which serving needs; convert it to a tokenizer.json"
         )
     if getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None  # unused: pooling is ours, and its weights would neither train nor quantise
+        backbone.pooler = None  # unused: we pool ourselves, and its weights would neither train nor quantise
     return Encoder(backbone, pooling_of(name, pooling)), tokenizer
 
 
 def load_heads(path: Path, dimension: int) -> Heads:
-    """The heads of an encoder folder, those that were trained."""
+    """Load the trained heads of an encoder folder."""
     state = load_file(path / HEADS)
     heads = Heads(dimension, sorted({name.split(".")[1] for name in state}))
     heads.load_state_dict(state)
@@ -242,14 +242,14 @@ def load_heads(path: Path, dimension: int) -> Heads:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' loading bars and reports off the console; the setting is put back."""
+    """Keep transformers' progress bars and reports off the console; its settings are restored afterwards."""
     library: Any = logging  # its functions carry no types
     level, bars = library.get_verbosity(), library.is_progress_bar_enabled()
     library.set_verbosity_error()
     library.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # the library warns of names it uses itself
+            warnings.simplefilter("ignore", FutureWarning)  # the library warns about names that it uses itself
             yield
     finally:
         library.set_verbosity(level)

@@ -1,4 +1,9 @@
-"""The encoder on ONNX Runtime: a tokenizer and a graph."""
+"""A text encoder on ONNX Runtime: a tokenizer and a graph, without torch.
+
+>>> from fairtag.encoder.onnx import batches_by_length
+>>> [rows.tolist() for rows in batches_by_length([3, 9, 4], batch_size=2)]
+[[1, 2], [0]]
+"""
 
 from __future__ import annotations
 
@@ -13,22 +18,21 @@ from tokenizers import Tokenizer
 
 from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import normalise
-from fairtag.encoder.base_model import Prefixes, Role
-from fairtag.encoder.folder import TOKENIZER, EncoderDescription, describe_encoder
+from fairtag.encoder.encoder import TOKENIZER, EncoderDescription, Role, describe_encoder
 
-INPUT_IDS, MASK, EMBEDDING = "input_ids", "attention_mask", "unit_row"  # a name no layer has
+INPUT_IDS, MASK, EMBEDDING = "input_ids", "attention_mask", "unit_row"  # names that no layer of a model has
 
 
 class OnnxEncoder:
     """A :class:`~fairtag.encoder.encoder.TextEncoder` on one ONNX graph that pools and normalises itself.
 
-    ``encode`` may be called from several threads at once; the rows do not depend on what else is in the batch
-    beyond float32 rounding (fp32) or the batch's shared activation scale (int8).
+    Several threads may call ``encode`` at once. A row depends on the other texts of its batch only through float32
+    rounding (fp32) or through the batch's shared activation scale (int8).
 
     Args:
         path: Encoder folder.
-        description: What its ``encoder.json`` says; read when absent.
-        file: Relative path of the graph; the serving one when absent.
+        description: Its ``encoder.json``; read from the folder by default.
+        file: Relative path of the graph; by default the one that serves.
         threads: Threads of one call.
     """
 
@@ -39,7 +43,9 @@ class OnnxEncoder:
         graph = path / (file or self.description.onnx_file or "")
         for needed in (graph, path / TOKENIZER):
             if not needed.is_file():
-                raise ModelFolderMissing(f"{needed}: the encoder's file is missing; export or copy the folder again")
+                raise ModelFolderMissing(
+                    f"{needed}: the file is missing from the encoder folder; export or copy the folder again"
+                )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -47,7 +53,7 @@ class OnnxEncoder:
         self._tokenizer = Tokenizer.from_file(str(path / TOKENIZER))
         self._tokenizer.enable_truncation(self.description.max_length)
         self._tokenizer.no_padding()
-        self._prefixes = Prefixes(self.description.query_prefix, self.description.item_prefix)
+        self._prefixes = self.description.prefixes
 
     @property
     def dimension(self) -> int:
@@ -55,7 +61,7 @@ class OnnxEncoder:
         return self.description.dimension
 
     def encode(self, texts: Sequence[str], role: Role, batch_size: int = 64) -> NDArray[np.float32]:
-        """Embed texts of a role as (n, d) unit rows; texts of like length share a batch, so that little is padding."""
+        """Embed texts of a role as (n, d) unit rows; texts of similar length share a batch, to save padding."""
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         encoded = [self.tokenise(text, role) for text in texts]
         for batch in batches_by_length([len(ids) for ids in encoded], batch_size):
@@ -63,18 +69,18 @@ class OnnxEncoder:
         return rows
 
     def tokenise(self, text: str, role: Role) -> list[int]:
-        """Token ids of a text in its normal form behind its role's prefix, cut at the encoder's length."""
+        """Token ids of a normalised text after its role's prefix, cut to the encoder's length."""
         ids: list[int] = self._tokenizer.encode(self._prefixes.before(role) + normalise(text)).ids
         return ids
 
     def encode_ids(self, encoded: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Embed one padded batch of token ids."""
+        """Embed token ids as one padded batch (b, d)."""
         ids, mask = pad(encoded, self.description.pad_token_id)
         return cast(NDArray[np.float32], self._session.run([EMBEDDING], {INPUT_IDS: ids, MASK: mask})[0])
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[NDArray[np.int64]]:
-    """Row numbers in batches of like length, longest first."""
+    """Row numbers in batches of similar length, longest first."""
     order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
     for start in range(0, len(order), max(batch_size, 1)):
         yield order[start : start + max(batch_size, 1)]

@@ -1,7 +1,9 @@
-"""What encoders of a cross-validation say of pairs that they had not seen, kept beside the one that saw them all.
+"""Out-of-fold cosines: each judged pair scored by the cross-validation encoder that did not train on its query.
 
-A model that is fitted on an encoder's cosine must not be fitted on pairs that the encoder learnt. With folds every
-judged pair has a cosine of an encoder taught without it (stacking: Wolpert 1992).
+A model fitted on an encoder's cosine must not be fitted on pairs the encoder was trained on. With folds, every judged
+pair has a cosine of an encoder trained without it (stacking; Wolpert 1992). The table is kept in the encoder folder.
+
+This module reads tables only; it needs no torch.
 """
 
 from __future__ import annotations
@@ -18,30 +20,36 @@ from fairtag.base.files import write_atomic
 from fairtag.base.text import normalise
 
 if TYPE_CHECKING:
-    from fairtag.encoder.training_data import EncoderData  # serving reads no table
+    from fairtag.encoder.training_data import EncoderData
 
-UNSEEN = "unseen_cosines.parquet"  # it holds customers' queries, and no model folder takes it along
+OUT_OF_FOLD = "out_of_fold_cosines.parquet"  # it holds customers' queries, so no model folder includes it
 COSINE = "cosine"
 
 Floats = NDArray[np.float64]
 
 
-def write_unseen(folder: Path, data: EncoderData, cosine: Floats) -> None:
-    """Write the cosine (n,) of every pair of ``data.train`` by an encoder that had not seen its query."""
+def write_out_of_fold(folder: Path, data: EncoderData, cosine: Floats) -> None:
+    """Write the out-of-fold cosine (n,) of every pair of ``data.train`` into an encoder folder."""
     texts = np.array(data.texts, dtype=object)
     frame = pd.DataFrame(
         {schema.QUERY: texts[data.train.query], schema.TITLE: texts[data.train.item], COSINE: cosine.astype(np.float32)}
     )
-    write_atomic(folder / UNSEEN, lambda path: frame.to_parquet(path, index=False))
+    write_atomic(folder / OUT_OF_FOLD, lambda path: frame.to_parquet(path, index=False))
 
 
-def read_unseen(folder: Path) -> pd.DataFrame | None:
-    """What :func:`write_unseen` wrote into an encoder folder; None where it was trained without folds."""
-    return pd.read_parquet(folder / UNSEEN) if (folder / UNSEEN).is_file() else None
+def read_out_of_fold(folder: Path) -> pd.DataFrame | None:
+    """The table that :func:`write_out_of_fold` wrote; None where the encoder was trained without folds."""
+    return pd.read_parquet(folder / OUT_OF_FOLD) if (folder / OUT_OF_FOLD).is_file() else None
 
 
-def unseen_cosine(judgements: pd.DataFrame, unseen: pd.DataFrame) -> Floats:
-    """The cosine (n,) of each judged pair by an encoder that had not seen its query; NaN for a pair none has scored."""
+def out_of_fold_cosine(judgements: pd.DataFrame, out_of_fold: pd.DataFrame) -> Floats:
+    """The out-of-fold cosine (n,) of each judged pair; NaN for a pair that was not scored.
+
+    >>> judgements = pd.DataFrame({"query": ["Oak chair", "lamp"], "title": ["chair", "lamp"]})
+    >>> scores = pd.DataFrame({"query": ["oak chair"], "title": ["chair"], "cosine": [0.5]})
+    >>> out_of_fold_cosine(judgements, scores)
+    array([0.5, nan])
+    """
     keys = pd.DataFrame({name: judgements[name].map(normalise) for name in (schema.QUERY, schema.TITLE)})
-    found = keys.merge(unseen, how="left", on=[schema.QUERY, schema.TITLE], validate="many_to_one")
-    return found[COSINE].to_numpy(dtype=np.float64)
+    scored = keys.merge(out_of_fold, how="left", on=[schema.QUERY, schema.TITLE], validate="many_to_one")
+    return scored[COSINE].to_numpy(dtype=np.float64)

@@ -1,4 +1,12 @@
-"""What an encoder learns from: judged pairs, prices, clicks, cleaned and tokenised once."""
+"""What an encoder learns from: judged pairs, prices, clicks and hard negatives, cleaned and tokenised once.
+
+>>> judgements, items, impressions = without_hold_out(tables)              # doctest: +SKIP
+>>> data = encoder_data(judgements, items, impressions, config, tokenise)  # doctest: +SKIP
+
+Hard negatives are the items that BM25 would have shown for a query and nobody judged relevant. Karpukhin et al. 2020
+(Dense Passage Retrieval) found one BM25 negative for each question worth more than many random ones. An item that
+nobody judged may still be relevant, so they are off by default.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +23,15 @@ from fairtag.base.errors import DataError
 from fairtag.base.files import canonical_json, sha256_text, write_atomic
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts, normalise
-from fairtag.data import splits
 from fairtag.data.splits import PRODUCT_SALT, QUERY_SALT, held_out, time_split
-from fairtag.encoder.base_model import Role, RoleText
 from fairtag.encoder.config import EncoderConfig
+from fairtag.encoder.encoder import Role, RoleText
 from fairtag.search.word_index import WordIndex
 
-SALT = "encoder"  # queries and items held out for the encoder's own scores, inside what it is given to train on
-CONTRADICTION = 0.5  # judgements of one pair further apart than this contradict each other
-MOST_CLICK_ROWS = 50_000  # impressions tokenised for the click head; drawn evenly from a longer log
-CLICKED_RELEVANCE, BOUGHT_RELEVANCE = 0.7, 1.0  # grades read into a log where nothing was judged
+SALT = "encoder"  # hash salt of the queries and items held out for the encoder's own scores, within its training rows
+CONTRADICTION = 0.5  # judgements of one pair that differ by more than this contradict each other
+MAX_CLICK_ROWS = 50_000  # impressions used for the click head; a longer log is sampled at random
+CLICKED_RELEVANCE, BOUGHT_RELEVANCE = 0.7, 1.0  # grades of logged items where nothing was judged
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -33,7 +40,7 @@ Tokenise = Callable[[Sequence[RoleText]], list[list[int]]]
 
 @dataclass(frozen=True)
 class Pairs:
-    """Judged pairs: row numbers of texts and the grade, (p,) each."""
+    """Judged pairs: row numbers of the texts, and the grade in [0, 1]; (p,) each."""
 
     query: Ints
     item: Ints
@@ -45,7 +52,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Prices:
-    """Items with a price: row numbers of texts and the log price in currency units, (m,) each."""
+    """Items with a price: row numbers of the texts, and the log of the price in currency units; (m,) each."""
 
     item: Ints
     log_price: Floats
@@ -56,7 +63,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class Clicks:
-    """Impressions: texts, log(price / list), and (n, 2) whether it was clicked and bought."""
+    """Impressions: row numbers of the texts and log(price / list), (n,) each; outcome (n, 2): clicked, bought."""
 
     query: Ints
     item: Ints
@@ -68,8 +75,8 @@ class Clicks:
 
 
 @dataclass(frozen=True)
-class Mined:
-    """Hard negatives that nobody judged: row numbers of a query's and an item's text, (n,) each."""
+class HardNegatives:
+    """Pairs that nobody judged relevant: row numbers of the texts of query and item, (n,) each."""
 
     query: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     item: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -80,19 +87,19 @@ class Mined:
 
 @dataclass(frozen=True)
 class EncoderData:
-    """Everything the loop reads.
+    """Everything the training loop reads.
 
     Args:
-        tokens: Token ids of each distinct text of a role; the row numbers elsewhere point here.
-        train: Pairs that are learnt.
-        held_out: Pairs of queries that are scored only.
+        tokens: Token ids of each distinct text and role; the row numbers elsewhere point here.
+        train: Pairs to learn from.
+        held_out: Pairs of held-out queries, for scores only.
         prices: Items whose price is learnt.
-        held_out_prices: Items whose price is scored only.
-        clicks: Impressions that are learnt.
-        counts: What was read, dropped, merged; for the report.
-        fingerprint: Hex SHA-256 of all of it.
-        mined: Negatives of the queries that are learnt; none unless asked for.
-        texts: The distinct texts, normalised, in the order of their tokens.
+        held_out_prices: Held-out items, for scores only.
+        clicks: Impressions to learn from.
+        counts: Rows read, dropped and merged, for the report.
+        fingerprint: Hex SHA-256 of the texts and the tokenizer.
+        hard_negatives: Negatives of the queries in ``train``; empty unless configured.
+        texts: The distinct texts, normalised, in the order of ``tokens``.
     """
 
     tokens: list[Ints]
@@ -103,14 +110,36 @@ class EncoderData:
     clicks: Clicks
     counts: dict[str, int] = field(default_factory=dict)
     fingerprint: str = ""
-    mined: Mined = field(default_factory=Mined)
+    hard_negatives: HardNegatives = field(default_factory=HardNegatives)
     texts: list[str] = field(default_factory=list)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The heads that have something to learn."""
+        """The heads that have rows to learn from."""
         has = {"relevance": len(self.train), "price": len(self.prices), "click": len(self.clicks)}
         return tuple(name for name, rows in has.items() if rows)
+
+
+def without_hold_out(tables: Tables) -> tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame | None]:
+    """Judgements, items and impressions without the held-out queries, products and days of the evaluation.
+
+    The heads must not learn the prices and grades that the decision is later made on.
+
+    Args:
+        tables: The shop.
+
+    Raises:
+        DataError: The impressions cannot be split by time.
+    """
+    items = tables.latest_items()
+    items = items[~held_out(items[schema.ITEM_ID], PRODUCT_SALT)].reset_index(drop=True)
+    judgements = tables.judgements
+    if judgements is not None:
+        judgements = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
+    if tables.impressions.empty:  # the data set has judgements only
+        return judgements, items, None
+    early = time_split(tables.impressions).part(tables.impressions[schema.TS], "fit")
+    return judgements, items, tables.impressions[early].reset_index(drop=True)
 
 
 def encoder_data(
@@ -123,18 +152,18 @@ def encoder_data(
     tokenizer_fingerprint: str = "",
     cache: Path | None = None,
 ) -> EncoderData:
-    """Clean the tables, hold queries and items out by hash, tokenise each distinct text once.
+    """Clean the tables, hold queries and items out by hash, and tokenise each distinct text once.
 
-    Where nothing was judged, the impressions stand in: bought 1, clicked 0.7, shown 0, averaged over showings.
+    Without judgements the impressions stand in: 1 for bought, 0.7 for clicked, 0 for shown, averaged over impressions.
 
     Args:
         judgements: Graded pairs with the judged text.
         items: Catalogue, for prices and for the texts of impressions.
-        impressions: Shown items, for the click head.
+        impressions: Items shown, for the click head.
         config: Settings; the weights decide which tasks are built.
-        tokenise: Token ids of normalised texts, each with its role.
-        tokenizer_fingerprint: Names the tokenizer and its settings, the prefixes among them, in the cache's key.
-        cache: Folder of tokenised texts, None for none.
+        tokenise: Gives the token ids of normalised texts, each with its role.
+        tokenizer_fingerprint: Identifies the tokenizer with its settings and prefixes in the cache's key.
+        cache: Folder of tokenised texts; None keeps none.
 
     Raises:
         DataError: There is nothing to learn from, or no judged pair is relevant.
@@ -142,39 +171,41 @@ def encoder_data(
     counts: dict[str, int] = {}
     book = _TextBook()
     texts = dict(zip(items[schema.ITEM_ID], item_texts(items), strict=True)) if items is not None else {}
-    shown = _shown(impressions, texts, config.seed)
-    judged = _judged(judgements, counts) if judgements is not None and len(judgements) else _implied(shown)
+    shown = _impressions(impressions, texts, config.seed)
+    judged = _clean_judgements(judgements, counts) if judgements is not None and len(judgements) else _grades(shown)
     pairs = _pairs(judged, book, config, counts)
-    held = splits.held_out(judged[schema.QUERY], SALT, config.validation.holdout_share)
+    held = held_out(judged[schema.QUERY], SALT, config.validation.holdout_share)
     prices, held_prices = _prices(items, texts, book, config)
     clicks = _clicks(shown, book) if config.objective.click_weight > 0 else _clicks(shown.iloc[:0], book)
-    mined = Mined()
+    negatives = HardNegatives()
     if config.batch.mined_negatives:
-        known = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
-        others = book.rows([text for item, text in texts.items() if item not in known], "item")
-        mined = _mined(_take(pairs, ~held), others, book.texts, config)
-        counts["mined_negatives"] = len(mined)
+        judged_items = set(judgements[schema.ITEM_ID]) if judgements is not None else set()
+        others = book.rows([text for item, text in texts.items() if item not in judged_items], "item")
+        negatives = _hard_negatives(_take(pairs, ~held), others, book.texts, config)
+        counts["mined_negatives"] = len(negatives)
     tokens, fingerprint = _tokens(book.texts, tokenise, tokenizer_fingerprint, cache)
-    train, held_out = _take(pairs, ~held), _take(pairs, held)
     data = EncoderData(
         tokens,
-        train,
-        held_out,
+        _take(pairs, ~held),
+        _take(pairs, held),
         prices,
         held_prices,
         clicks,
         counts,
         fingerprint,
-        mined,
+        negatives,
         texts=[text for _, text in book.texts],
     )
     if config.tuning.method != "none" and not data.tasks:
-        raise DataError("the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions")
+        raise DataError(
+            "the encoder has nothing to learn from: no judgements, no priced items, no clicked impressions; give one "
+            "of these, or set encoder.tuning.method to 'none'"
+        )
     return data
 
 
 class _TextBook:
-    """Distinct texts of a role, numbered as they come; one that is asked and sold is two."""
+    """Distinct texts, numbered as they come; a text that is both a query and an item has two numbers."""
 
     def __init__(self) -> None:
         self._rows: dict[RoleText, int] = {}
@@ -187,7 +218,7 @@ class _TextBook:
         return np.array([self._rows.setdefault((role, text), len(self._rows)) for text in texts], dtype=np.int64)
 
 
-def _judged(judgements: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
+def _clean_judgements(judgements: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             schema.QUERY: judgements[schema.QUERY].map(normalise),
@@ -206,20 +237,20 @@ def _judged(judgements: pd.DataFrame, counts: dict[str, int]) -> pd.DataFrame:
     return merged
 
 
-def _shown(impressions: pd.DataFrame | None, texts: dict[str, str], seed: int) -> pd.DataFrame:
+def _impressions(impressions: pd.DataFrame | None, texts: dict[str, str], seed: int) -> pd.DataFrame:
     columns = (schema.QUERY, schema.ITEM_ID, schema.PRICE, schema.LIST_PRICE, schema.CLICKED, schema.PURCHASED)
     if impressions is None or not texts:
         return pd.DataFrame({name: [] for name in (*columns, schema.TITLE)})
     rows = impressions.loc[impressions[schema.QUERY].notna(), list(columns)]
-    if len(rows) > MOST_CLICK_ROWS:
-        rows = rows.sample(MOST_CLICK_ROWS, random_state=seed).sort_index()
+    if len(rows) > MAX_CLICK_ROWS:
+        rows = rows.sample(MAX_CLICK_ROWS, random_state=seed).sort_index()
     rows = rows.assign(
         **{schema.TITLE: rows[schema.ITEM_ID].map(texts), schema.QUERY: rows[schema.QUERY].map(normalise)}
     )
     return rows[rows[schema.TITLE].notna() & (rows[schema.QUERY] != "")]
 
 
-def _implied(shown: pd.DataFrame) -> pd.DataFrame:
+def _grades(shown: pd.DataFrame) -> pd.DataFrame:
     clicked, bought = shown[schema.CLICKED].astype(float), shown[schema.PURCHASED].astype(float)
     graded = shown.assign(**{schema.RELEVANCE: np.maximum(clicked * CLICKED_RELEVANCE, bought * BOUGHT_RELEVANCE)})
     return graded.groupby([schema.QUERY, schema.TITLE], sort=False)[schema.RELEVANCE].mean().reset_index()
@@ -245,10 +276,10 @@ def _pairs(judged: pd.DataFrame, book: _TextBook, config: EncoderConfig, counts:
     return Pairs(query, item, relevance)
 
 
-def _mined(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderConfig) -> Mined:
-    """Negatives of the learnt queries, among the items judged for any of them and those judged for none.
+def _hard_negatives(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderConfig) -> HardNegatives:
+    """Negatives of the training queries, among the items judged for any of them and the items never judged.
 
-    An item that was judged is known by its judged text alone: its catalogue text would hide that it is relevant.
+    A judged item takes part with its judged text only: under its catalogue text it would not be known as relevant.
     """
     relevant: dict[int, set[int]] = {}
     for query, item, relevance in zip(train.query.tolist(), train.item.tolist(), train.relevance.tolist(), strict=True):
@@ -256,13 +287,38 @@ def _mined(train: Pairs, others: Ints, texts: list[RoleText], config: EncoderCon
             relevant.setdefault(query, set()).add(item)
     pool = np.unique(np.concatenate([train.item, others])).tolist()
     queries = np.unique(train.query).tolist()
-    found = mined_negatives(
+    found = mine_negatives(
         {row: texts[row][1] for row in queries},
         {row: texts[row][1] for row in pool},
         relevant,
         config.batch.mined_negatives,
     )
-    return Mined(*found)
+    return HardNegatives(*found)
+
+
+def mine_negatives(
+    queries: Mapping[int, str], pool: Mapping[int, str], relevant: Mapping[int, Set[int]], most: int
+) -> tuple[Ints, Ints]:
+    """The best items of each query by BM25 that are not relevant to it.
+
+    Args:
+        queries: Query texts by row.
+        pool: Item texts by row.
+        relevant: Rows of the items that are relevant to a query, by the query's row.
+        most: Items for each query; fewer where fewer share a word with it.
+
+    Returns:
+        (n,) rows of queries and (n,) rows of items, query by query, best first.
+    """
+    rows = list(pool)
+    index = WordIndex.build(list(pool.values()))
+    found: list[tuple[int, int]] = []
+    for query, text in queries.items():
+        excluded = relevant.get(query, frozenset())
+        ranked = [rows[place] for place in index.search(text, most + len(excluded)).tolist()]
+        found.extend((query, item) for item in [item for item in ranked if item not in excluded][:most])
+    both = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 def _prices(
@@ -274,14 +330,14 @@ def _prices(
     priced = items[(items[schema.LIST_PRICE] > 0) & np.isfinite(items[schema.LIST_PRICE])]
     rows = book.rows([texts[key] for key in priced[schema.ITEM_ID]], "item")
     log_price = np.log(priced[schema.LIST_PRICE].to_numpy(dtype=np.float64)).astype(np.float32)
-    held = splits.held_out(priced[schema.ITEM_ID].astype(str), SALT, config.validation.holdout_share)
+    held = held_out(priced[schema.ITEM_ID].astype(str), SALT, config.validation.holdout_share)
     return Prices(rows[~held], log_price[~held]), Prices(rows[held], log_price[held])
 
 
 def _clicks(shown: pd.DataFrame, book: _TextBook) -> Clicks:
     outcome = shown[[schema.CLICKED, schema.PURCHASED]].to_numpy(dtype=np.float32)
     if not outcome.any():
-        shown, outcome = shown.iloc[:0], outcome[:0]  # a log without a click teaches no probability
+        shown, outcome = shown.iloc[:0], outcome[:0]  # a log without a click cannot teach a probability
     ratio = shown[schema.PRICE].to_numpy(dtype=np.float64) / shown[schema.LIST_PRICE].to_numpy(dtype=np.float64)
     return Clicks(
         book.rows(shown[schema.QUERY].tolist(), "query"),
@@ -306,50 +362,3 @@ def _tokens(texts: list[RoleText], tokenise: Tokenise, tokenizer: str, cache: Pa
 
 def _take(pairs: Pairs, mask: NDArray[np.bool_]) -> Pairs:
     return Pairs(pairs.query[mask], pairs.item[mask], pairs.relevance[mask])
-
-
-def learnable(tables: Tables) -> tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame | None]:
-    """Judgements, items and impressions without held-out queries, held-out products and the held-out time.
-
-    The price head must not see the price, nor the relevance head the grade, that the decision is later made on.
-
-    Args:
-        tables: The shop.
-
-    Raises:
-        DataError: The impressions cannot be split by time.
-    """
-    items = tables.latest_items()
-    items = items[~held_out(items[schema.ITEM_ID], PRODUCT_SALT)].reset_index(drop=True)
-    judgements = tables.judgements
-    if judgements is not None:
-        judgements = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
-    if tables.impressions.empty:  # a data set of judgements alone
-        return judgements, items, None
-    early = time_split(tables.impressions).part(tables.impressions[schema.TS], "fit")
-    return judgements, items, tables.impressions[early].reset_index(drop=True)
-
-
-def mined_negatives(
-    queries: Mapping[int, str], pool: Mapping[int, str], relevant: Mapping[int, Set[int]], most: int
-) -> tuple[Ints, Ints]:
-    """For each query its best items by BM25 that are not relevant to it.
-
-    Args:
-        queries: Query texts by row.
-        pool: Item texts by row.
-        relevant: Rows of items by row of the query that they must not be a negative of.
-        most: Items a query; fewer where fewer share a word with it.
-
-    Returns:
-        (n,) rows of queries and (n,) rows of items, query by query, best first.
-    """
-    rows = list(pool)
-    index = WordIndex.build(list(pool.values()))
-    found: list[tuple[int, int]] = []
-    for query, text in queries.items():
-        known = relevant.get(query, frozenset())
-        ranked = [rows[place] for place in index.search(text, most + len(known)).tolist()]
-        found.extend((query, item) for item in [item for item in ranked if item not in known][:most])
-    both = np.array(found, dtype=np.int64).reshape(-1, 2)
-    return both[:, 0], both[:, 1]

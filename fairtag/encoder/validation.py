@@ -1,4 +1,4 @@
-"""Scores of an encoder on its held-out queries and items."""
+"""Score an encoder on held-out queries and items: nDCG@10, and the errors of grades and prices."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ BATCH = 64
 
 
 def evaluate(losses: Losses, data: EncoderData, config: EncoderConfig, pad_token_id: int) -> dict[str, float]:
-    """Scores of held-out queries and prices; each where there is something to score.
+    """Scores by name; each where there is something to score.
 
-    ``cosine_rmse`` is the RMSE of the grade by the best straight line of the cosine: it judges the embeddings alone,
-    so that the untuned encoder, whose head was never taught, is met on equal terms. ``relevance_rmse`` is the head's.
+    Returns:
+        ``ndcg10``: mean nDCG@10 of the held-out queries, ordered by cosine.
+        ``cosine_rmse``: RMSE of the grade under the best linear function of the cosine. It measures the embeddings
+        alone, so an untuned encoder, whose head was never trained, is compared fairly.
+        ``relevance_rmse``: RMSE of the grade under the relevance head.
+        ``price_rmsle``: root mean squared log error of held-out prices under the price head.
     """
     return {**_relevance(losses, data, config, pad_token_id), **_price(losses, data, pad_token_id)}
 
 
-def scored_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
-    """The held-out pairs of the first ``evaluation_queries`` queries that can show an order, else none."""
+def validation_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
+    """The held-out pairs of the first ``validation.queries`` queries whose grades differ; may be empty."""
     held = data.held_out
     if not len(held):
         return held
@@ -36,20 +40,20 @@ def scored_pairs(data: EncoderData, config: EncoderConfig) -> Pairs:
 
 
 def pair_cosines(losses: Losses, data: EncoderData, pairs: Pairs, pad_token_id: int) -> NDArray[np.float64]:
-    """Cosine (p,) of each pair's query and item."""
+    """Cosine (p,) of the query and the item of each pair."""
     query, item = _vectors(losses, data, pairs, pad_token_id)
     return (query * item).sum(1).numpy().astype(np.float64)
 
 
 def _vectors(losses: Losses, data: EncoderData, pairs: Pairs, pad_token_id: int) -> tuple[Tensor, Tensor]:
-    """Embeddings (p, d) of each pair's query and of its item; each distinct text is embedded once."""
+    """Embeddings (p, d) of the query and of the item of each pair; each distinct text is embedded once."""
     rows, place = np.unique(np.concatenate([pairs.query, pairs.item]), return_inverse=True)
     vectors = torch.from_numpy(embed(losses.encoder, [data.tokens[row] for row in rows], pad_token_id, BATCH))
     return vectors[place[: len(pairs)]], vectors[place[len(pairs) :]]
 
 
 def _relevance(losses: Losses, data: EncoderData, config: EncoderConfig, pad_token_id: int) -> dict[str, float]:
-    pairs = scored_pairs(data, config)
+    pairs = validation_pairs(data, config)
     if not len(pairs):
         return {}
     query, item = _vectors(losses, data, pairs, pad_token_id)

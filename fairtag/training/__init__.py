@@ -1,1 +1,1 @@
-"""Everything that fits a model, ending in a model folder."""
+"""Fits everything but the encoder, and writes the model folder."""

@@ -24,9 +24,8 @@ from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import REPORT, EncoderDescription, describe_encoder
-from fairtag.encoder.out_of_fold import UNSEEN, read_unseen
+from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
+from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
 from fairtag.model.manifest import write_manifest
 from fairtag.model.pricing_model import (
     CATALOGUE,
@@ -131,12 +130,12 @@ def fit_model_folder(
     }
     progress("index the embeddings and the words, and fit the re-ranker")
     queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
-    unseen = read_unseen(encoder_dir)
-    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, unseen)
+    out_of_fold = read_out_of_fold(encoder_dir)
+    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, out_of_fold)
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
-        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT, UNSEEN))
+        shutil.copytree(encoder_dir, folder / ENCODER, ignore=shutil.ignore_patterns(REPORT, OUT_OF_FOLD))
         np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, model.arrays(), model.metadata())

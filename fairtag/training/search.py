@@ -1,4 +1,4 @@
-"""Fits what a catalogue is searched by: the index of the embeddings, BM25, and a re-ranker where pairs were judged."""
+"""Fits what search needs: the index of the embeddings, BM25, and a re-ranker if enough pairs were judged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from fairtag.base import schema
 from fairtag.base.text import item_text, item_texts, normalise
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.encoder import TextEncoder
-from fairtag.encoder.folder import EncoderDescription
-from fairtag.encoder.out_of_fold import unseen_cosine
+from fairtag.encoder.encoder import EncoderDescription, TextEncoder
+from fairtag.encoder.out_of_fold import out_of_fold_cosine
 from fairtag.search.dense_index import choose_index, spread
 from fairtag.search.match import Floats, Rarity
 from fairtag.search.reranker import Reranker, enough, gain_over_cosine, pair_features
@@ -22,7 +21,7 @@ from fairtag.search.search_part import SearchPart
 from fairtag.search.text_table import TextTable
 from fairtag.search.word_index import WordIndex, fused_scores
 
-ENCODER_SALT = "encoder"  # the queries that the encoder's own scores were taken on, and that it did not learn from
+ENCODER_SALT = "encoder"  # queries on which the encoder was scored and from which it did not learn
 
 
 def fit_search(
@@ -33,19 +32,19 @@ def fit_search(
     description: EncoderDescription,
     queries: Sequence[str] = (),
     seed: int = 0,
-    unseen: pd.DataFrame | None = None,
+    out_of_fold: pd.DataFrame | None = None,
 ) -> SearchPart:
-    """Index the catalogue, and fit a re-ranker where enough pairs were judged.
+    """Index the catalogue, and fit a re-ranker if enough pairs were judged.
 
     Args:
         catalogue: Items in the order of the embeddings.
         embeddings: (n, d) unit rows of the items.
-        judgements: Graded pairs, None where nothing was judged.
+        judgements: Graded pairs; None when nothing was judged.
         encoder: The encoder that serves.
-        description: What its folder says of how it was taught.
-        queries: What customers asked, to measure the index's recall on; the items stand in where none is known.
-        seed: Of the boosting.
-        unseen: Cosines of judged pairs by encoders of a cross-validation that had not seen them, where there was one.
+        description: The description in its folder, which says how it was trained.
+        queries: Customers' queries, on which the recall of the index is measured; without any, the items.
+        seed: Seed of the boosting.
+        out_of_fold: Cosines of judged pairs by encoders of a cross-validation that had not seen them; None without one.
     """
     asked = spread(sorted(set(queries)))
     dense = choose_index(embeddings, encoder.encode(asked, "query") if asked else embeddings[:0])
@@ -53,7 +52,7 @@ def fit_search(
     words = WordIndex.build(item_texts(catalogue))
     if judgements is None:
         return SearchPart(dense, words, texts, None)
-    rows, cosine = _lesson(judgements, description, unseen)
+    rows, cosine = _learnable(judgements, description, out_of_fold)
     if not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
         return SearchPart(dense, words, texts, None)
     cosine = cosines(encoder, rows) if cosine is None else cosine
@@ -65,23 +64,23 @@ def fit_search(
     return SearchPart(dense, words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
 
 
-def _lesson(
-    judgements: pd.DataFrame, description: EncoderDescription, unseen: pd.DataFrame | None
+def _learnable(
+    judgements: pd.DataFrame, description: EncoderDescription, out_of_fold: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, Floats | None]:
-    """The judgements that a re-ranker may learn; their cosine where the encoder that serves is not to be asked."""
-    if unseen is None:
+    """The judgements that a re-ranker may learn from, and the out-of-fold cosine where there is one."""
+    if out_of_fold is None:
         return unlearnt(judgements, description), None
     rows = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
-    cosine = unseen_cosine(rows, unseen)
-    known = np.isfinite(cosine)
-    return rows[known].reset_index(drop=True), cosine[known]
+    cosine = out_of_fold_cosine(rows, out_of_fold)
+    scored = np.isfinite(cosine)
+    return rows[scored].reset_index(drop=True), cosine[scored]
 
 
 def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:
-    """The judgements that neither the encoder learnt from nor the evaluation holds out.
+    """The judgements that neither the encoder learned from nor the evaluation holds out.
 
-    On pairs that the encoder was taught its cosine is worth more than on a customer's query, and the re-ranker would
-    trust it too much. After a cross-validation the encoder that ships has learnt from all of them.
+    On pairs that the encoder learned, its cosine is better than on a customer's query, and the re-ranker would trust it
+    too much. After a cross-validation the encoder that ships has learned from all of them.
     """
     config = EncoderConfig.from_folder(description)
     usable = ~held_out(judgements[schema.QUERY], QUERY_SALT)
@@ -94,7 +93,7 @@ def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.Da
 
 
 def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
-    """Cosine (n,) of each pair of query and title by an encoder."""
+    """Cosine of each pair of query and title according to an encoder, (n,)."""
     queries, of_query = np.unique(rows[schema.QUERY].to_numpy(dtype=str), return_inverse=True)
     titles, of_title = np.unique([item_text(title) for title in rows[schema.TITLE]], return_inverse=True)
     query, title = (
@@ -107,9 +106,9 @@ def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
 def served_scores(
     encoder: TextEncoder, reranker: Reranker | None, rows: pd.DataFrame
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """What orders judged pairs as a search would, and the cosine alone; (n,) each, greater is better.
+    """The scores by which search orders judged pairs, and the cosine alone; (n,) each, greater is better.
 
-    With a re-ranker its relevance; without one the fusion of the ranks by cosine and by BM25 within each query.
+    With a re-ranker, its relevance; without one, the fusion of the ranks by cosine and by BM25 within each query.
     """
     cosine = cosines(encoder, rows)
     titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)

@@ -1,6 +1,6 @@
-"""What a unit of stock is worth until it is replenished, and how fast items sell, from the traffic of the last days.
+"""Values a unit of stock until the next delivery, and how fast items sell, from the traffic of the last days.
 
-Knows pages, demand and stock; the dual itself is :mod:`fairtag.stock.shadow_prices`.
+:mod:`fairtag.stock.shadow_prices` solves the dual problem itself.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fairtag.stock.shadow_prices import shadow_prices
 
 Floats = NDArray[np.float64]
 
-PAGES = 2_000  # pages that stand for the horizon's traffic; more are thinned and counted with their weight
-RATE_DAYS = 90.0  # newest days of orders that tell how fast an item sells
+PAGES = 2_000  # pages that stand for the traffic of the horizon; more are thinned and weighted
+RATE_DAYS = 90.0  # newest days of orders from which the rate of sales is taken
 
 
 @dataclass(frozen=True)
 class StockValue:
-    """What stock means for prices, by catalogue item.
+    """Value and rate of sales of the stock of each catalogue item.
 
     Args:
         shadow: Shadow price of stock, money (N,).
-        sales_rate: Units that sell a day (N,): expected on search pages at prices set on the unit cost, or as ordered
-            lately in all ways, whichever is more.
+        sales_rate: Units sold per day (N,): the larger of what search pages are expected to sell at prices set on the
+            unit cost, and what was ordered lately in all channels.
     """
 
     shadow: Floats
@@ -50,16 +50,16 @@ def value_stock(
     policy: PricingPolicy,
     orders: pd.DataFrame,
 ) -> StockValue:
-    """Shadow price and rate of sales of each catalogue item, at the stock of the newest snapshot.
+    """Shadow price and rate of sales of each catalogue item at the stock of the newest snapshot.
 
     The last ``policy.stock_horizon_days`` of pages are taken as the traffic until the next delivery.
 
     Args:
-        impressions: Rows that ``data`` was made from, for their time.
-        data: Pages as demand reads them.
+        impressions: The rows that ``data`` was made from, for their times.
+        data: The same pages as the demand model reads them.
         demand: The fitted model.
         catalogue: Newest item snapshots, row i is item i.
-        f: (N,) predicted prices, money.
+        f: Predicted prices (N,), money.
         policy: Weights, limits and horizon.
         orders: Order lines (columns of ORDERS).
 
@@ -99,16 +99,18 @@ def value_stock(
         stock=market.stock,
         traffic=wanted / part.starts.size,
         margin_weight=policy.margin_weight * r,
-        anchor_weight=0.0,  # with a pull to f demand jumps, and no price of stock need meet it
+        anchor_weight=0.0,  # a pull towards f makes demand jump, and then no shadow price may balance it
     )
     if not found.converged:
-        raise NotConverged(f"shadow prices of stock: no optimum after {found.iterations} steps")
+        raise NotConverged(
+            f"shadow prices of stock: no optimum after {found.iterations} steps; check the column stock for extremes"
+        )
     shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * r
     return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
 
 
 def ordered_rate(orders: pd.DataFrame, items: pd.Series[str]) -> Floats:
-    """Units ordered a day (N,) over the newest ``RATE_DAYS`` of the orders, or all of them where there are fewer."""
+    """Units ordered per day (N,) over the newest ``RATE_DAYS`` of orders, or over all of them if there are fewer."""
     if orders.empty:
         return np.zeros(len(items))
     end = orders[schema.TS].max()

@@ -187,9 +187,11 @@ class Endpoint:
         """A worker's page; none where it did not know a corridor or that a feature is too old."""
         with self._stages.stage("worker"):
             reply = await served.workers.ask(worker, task)
-        agreed = self._corridors.agree(served.core, reply.rows, task.epoch, reply.corridor)
-        result = self._found(served, task, reply.rows)
-        return replace(result, page=reply.page) if agreed and not len(result.old) else result
+        if not self._corridors.agree(served.core, reply.rows, task.epoch, reply.corridor):
+            return self._found(served, task, reply.rows)
+        market, age = served.items.rows(reply.rows)
+        old = served.items.too_old(reply.rows)
+        return PageResult(task, reply.rows, market, age, old, reply.corridor, None if len(old) else reply.page)
 
     def _found(self, served: ServedModel, task: PageTask, rows: Rows) -> PageResult:
         """What is known of some rows now."""

@@ -150,14 +150,11 @@ class WorkerPool:
             with contextlib.suppress(RuntimeError):  # the loop has closed: nobody prices any more
                 self._loop.call_soon_threadsafe(self._tell, news)
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[Link | None]:
+    def turn(self) -> contextlib.AbstractAsyncContextManager[Link | None]:
         """The worker that prices the next page, or None for this process; held until the block ends."""
         if not self.alive:  # the threads of this process queue by themselves
-            yield None
-            return
-        async with self.scheduler.turn() as worker:
-            yield worker
+            return contextlib.nullcontext()
+        return self.scheduler.turn()
 
     async def ask(self, worker: Link, task: PageTask) -> Reply:
         """A worker's page of a task.

@@ -13,8 +13,8 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.base.files import read_json, write_json
 from fairtag.base.types import Status
-from fairtag.encoder.folder import DESCRIPTION
-from fairtag.encoder.folder import SCHEMA as ENCODER_SCHEMA
+from fairtag.encoder.encoder import DESCRIPTION
+from fairtag.encoder.encoder import SCHEMA as ENCODER_SCHEMA
 from fairtag.model.manifest import write_manifest
 from fairtag.profile.builder import build_profile
 from monitoring import __main__ as cli

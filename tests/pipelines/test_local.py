@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
 import signal
@@ -44,6 +45,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
+PRINT = builtins.print
 SIZE = ShopSize(items=120, users=150, impressions=4_800)
 
 
@@ -68,6 +70,7 @@ def _in_this_process(full_command: list[str]) -> int:
         (Path(folder) / "step.py").write_text(source)
         patch.setattr("builtins.print", PRINT)  # the runner's indents, and torch finds no such function by its name
         patch.setattr(sys, "argv", ["executor_main", "--component_module_path", f"{folder}/step.py", *options])
+        patch.setattr(builtins, "print", PRINT)  # the runner's own indents; torch, once imported under it, fails
         try:
             executor_main.executor_main()
         except BaseException:

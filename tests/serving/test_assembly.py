@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.base.files import read_json, write_json
-from fairtag.encoder.folder import DESCRIPTION
+from fairtag.encoder.encoder import DESCRIPTION
 from fairtag.model.manifest import read_manifest, write_manifest
 from serving.assembly import Assembly, load_model_core
 from serving.metrics import Metrics

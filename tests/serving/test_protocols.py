@@ -19,7 +19,7 @@ from kserve.constants.constants import PredictorProtocol
 from fairtag.base import schema
 from fairtag.base.errors import QuoteWrongUser
 from fairtag.base.tables import coerce
-from fairtag.encoder.folder import describe_encoder
+from fairtag.encoder.encoder import describe_encoder
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.model.pricing_model import ENCODER, load_pricing_model

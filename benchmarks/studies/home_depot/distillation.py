@@ -22,8 +22,7 @@ from benchmarks.studies.home_depot.term_measures import measures
 from fairtag.base import schema
 from fairtag.data import load, splits
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import MODEL, describe_encoder
+from fairtag.encoder.encoder import MODEL, describe_encoder, load_encoder
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.encoder.training import train_encoder
 from fairtag.training.search import cosines

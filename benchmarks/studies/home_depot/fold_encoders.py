@@ -22,14 +22,12 @@ from fairtag.base import schema
 from fairtag.base.files import sha256_text, write_atomic
 from fairtag.base.settings import layered
 from fairtag.data import splits
-from fairtag.encoder.base_model import RoleText
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.encoder import TextEncoder, load_encoder
+from fairtag.encoder.encoder import RoleText, TextEncoder, describe_encoder, load_encoder
 from fairtag.encoder.export import FILES
-from fairtag.encoder.folder import describe_encoder
+from fairtag.encoder.loop import Progress
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_report import Progress
 from fairtag.training.search import cosines
 
 Floats = NDArray[np.float64]

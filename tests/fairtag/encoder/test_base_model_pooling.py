@@ -7,8 +7,7 @@ import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.encoder.base_model import MODULES, pooling_of, published_modules
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import DESCRIPTION, MODEL, describe_encoder
+from fairtag.encoder.encoder import DESCRIPTION, MODEL, describe_encoder, load_encoder
 from fairtag.encoder.model import load_base
 from fairtag.encoder.training import train_encoder
 

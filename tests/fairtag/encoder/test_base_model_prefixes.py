@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError
-from fairtag.encoder.base_model import PROMPTS, Prefixes, prefixes_of
-from fairtag.encoder.cross_validation import folds_of
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import DESCRIPTION, MODEL, OLD_SCHEMA, describe_encoder
+from fairtag.encoder.base_model import PROMPTS, prefixes_of
+from fairtag.encoder.cross_validation import split_folds
+from fairtag.encoder.encoder import DESCRIPTION, MODEL, OLD_SCHEMA, Prefixes, describe_encoder, load_encoder
 from fairtag.encoder.model import TorchEncoder, load_base, tokenise
 from fairtag.encoder.onnx import OnnxEncoder
 from fairtag.encoder.training import train_encoder
@@ -120,8 +119,8 @@ def test_every_text_that_is_learnt_scored_or_mined_stands_behind_its_roles_words
         config(batch={"mined_negatives": 2}),
         lambda texts: tokenise(tokenizer, texts, 12, Prefixes(QUERY, ITEM)),
     )
-    folds = list(folds_of(data, 3, seed=0))
-    pairs = [data.train, data.held_out, data.clicks, data.mined, *[fold.held_out for fold in folds]]
+    folds = list(split_folds(data, 3, seed=0))
+    pairs = [data.train, data.held_out, data.clicks, data.hard_negatives, *[fold.held_out for fold in folds]]
     queries = np.concatenate([part.query for part in pairs])
     bought = [data.prices.item, data.held_out_prices.item, *[fold.held_out_prices.item for fold in folds]]
     sold = np.concatenate([*[part.item for part in pairs], *bought])

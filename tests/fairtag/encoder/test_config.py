@@ -7,7 +7,7 @@ import pytest
 from fairtag.base.errors import ConfigError, exit_code
 from fairtag.base.settings import layered, leaves, nested
 from fairtag.encoder.config import FLAT_NAMES, PRESETS, EncoderConfig, preset
-from fairtag.encoder.folder import EncoderDescription
+from fairtag.encoder.encoder import EncoderDescription
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError
-from fairtag.encoder.cross_validation import folds_of
-from fairtag.encoder.folder import REPORT
-from fairtag.encoder.out_of_fold import COSINE, read_unseen, unseen_cosine
+from fairtag.encoder.cross_validation import split_folds
+from fairtag.encoder.encoder import REPORT
+from fairtag.encoder.out_of_fold import COSINE, out_of_fold_cosine, read_out_of_fold
 from fairtag.encoder.training import train_encoder
 from fairtag.encoder.training_data import encoder_data
 
@@ -25,7 +25,7 @@ def data(config, judgements, items, impressions):
 
 
 def test_each_query_and_item_is_held_out_once_and_never_learnt_meanwhile(data):
-    parts = list(folds_of(data, 3, seed=0))
+    parts = list(split_folds(data, 3, seed=0))
     held = np.concatenate([np.unique(part.held_out.query) for part in parts])
     assert sorted(held.tolist()) == np.unique(data.train.query).tolist()
     assert sorted(np.concatenate([part.held_out_prices.item for part in parts])) == sorted(data.prices.item)
@@ -39,7 +39,7 @@ def test_each_query_and_item_is_held_out_once_and_never_learnt_meanwhile(data):
 
 def test_the_folds_follow_the_seed(data):
     def held(seed):
-        return [part.held_out.query.tolist() for part in folds_of(data, 3, seed)]
+        return [part.held_out.query.tolist() for part in split_folds(data, 3, seed)]
 
     assert held(0) == held(0) != held(1)
 
@@ -48,7 +48,7 @@ def test_impressions_of_a_held_out_query_are_not_learnt(config, items, impressio
     data = encoder_data(
         None, items, impressions, config(validation={"holdout_share": 0.0}), tokenise
     )  # grades come from the log
-    for part in folds_of(data, 4, seed=0):
+    for part in split_folds(data, 4, seed=0):
         assert len(part.held_out)
         assert not set(part.clicks.query) & set(part.held_out.query)
     assert len(data.clicks)
@@ -56,7 +56,7 @@ def test_impressions_of_a_held_out_query_are_not_learnt(config, items, impressio
 
 def test_more_folds_than_queries_and_items_are_refused(data):
     with pytest.raises(DataError, match=r"folds is 999 .* use fewer folds"):
-        next(folds_of(data, 999, seed=0))
+        next(split_folds(data, 999, seed=0))
 
 
 @pytest.mark.slow
@@ -95,16 +95,19 @@ def test_what_ships_is_trained_on_all_rows_whatever_the_folds(config, judgements
 def test_each_pair_keeps_the_cosine_of_an_encoder_that_did_not_learn_its_query(config, judgements, items, tmp_path):
     settings = config(validation={"folds": 2}, schedule={"max_steps": 4})
     train_encoder(settings, judgements, items, tmp_path / "a")
-    first = read_unseen(tmp_path / "a")
+    first = read_out_of_fold(tmp_path / "a")
     assert len(first) == len(judgements[[schema.QUERY, schema.TITLE]].drop_duplicates())
-    assert np.isfinite(unseen_cosine(judgements, first)).all()
+    assert np.isfinite(out_of_fold_cosine(judgements, first)).all()
     # Other grades for the queries of one fold: what is said of them stays, what is said of the others does not.
     data = encoder_data(judgements, items, None, config(validation={"holdout_share": 0.0}), tokenise)
-    part = next(folds_of(data, 2, settings.seed))
+    part = next(split_folds(data, 2, settings.seed))
     held = judgements[schema.QUERY].isin([data.texts[row] for row in np.unique(part.held_out.query)])
     changed = judgements.assign(**{schema.RELEVANCE: judgements[schema.RELEVANCE].where(~held, 0.9)})
     train_encoder(settings, changed, items, tmp_path / "b")
-    before, after = unseen_cosine(judgements, first), unseen_cosine(judgements, read_unseen(tmp_path / "b"))
+    before, after = (
+        out_of_fold_cosine(judgements, first),
+        out_of_fold_cosine(judgements, read_out_of_fold(tmp_path / "b")),
+    )
     np.testing.assert_array_equal(before[held], after[held])
     assert (before[~held] != after[~held]).all()
 
@@ -112,8 +115,8 @@ def test_each_pair_keeps_the_cosine_of_an_encoder_that_did_not_learn_its_query(c
 def test_a_pair_that_no_fold_scored_has_no_cosine_and_without_folds_there_is_nothing_to_read(tmp_path):
     known = pd.DataFrame({schema.QUERY: ["red lamp"], schema.TITLE: ["lamp & shade"], COSINE: [0.5]})
     asked = pd.DataFrame({schema.QUERY: [" red  lamp", "red lamp"], schema.TITLE: ["lamp &amp; shade", "rope"]})
-    np.testing.assert_array_equal(unseen_cosine(asked, known), [0.5, np.nan])
-    assert read_unseen(tmp_path) is None
+    np.testing.assert_array_equal(out_of_fold_cosine(asked, known), [0.5, np.nan])
+    assert read_out_of_fold(tmp_path) is None
 
 
 def test_a_run_killed_in_its_second_fold_goes_on_there_and_ends_the_same(config, judgements, items, tmp_path):

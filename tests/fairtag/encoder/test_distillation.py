@@ -8,9 +8,8 @@ import torch
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, Qwen2Config, Qwen2Model
 
 from fairtag.base.errors import ConfigError, DataError
-from fairtag.encoder.distillation import kept_layers, query_milliseconds, student_of
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import REPORT
+from fairtag.encoder.distillation import make_student, query_milliseconds, spread_layers
+from fairtag.encoder.encoder import REPORT, load_encoder
 from fairtag.encoder.model import Encoder, TorchEncoder
 from fairtag.encoder.training import train_encoder
 
@@ -19,7 +18,7 @@ from fairtag.encoder.training import train_encoder
     ("layers", "wanted", "kept"), [(6, 3, [0, 2, 5]), (12, 6, [0, 2, 4, 7, 9, 11]), (6, 2, [0, 5]), (2, 1, [1])]
 )
 def test_the_kept_layers_are_spread_from_the_first_to_the_last(layers, wanted, kept):
-    assert kept_layers(layers, wanted) == kept
+    assert spread_layers(layers, wanted) == kept
 
 
 @pytest.mark.parametrize("wanted", [2, 7])
@@ -27,7 +26,7 @@ def test_a_student_as_deep_as_its_teacher_is_refused_with_the_range(wanted):
     with pytest.raises(
         ConfigError, match=r"student\.layers is \d and the encoder has 2 layers; a student keeps 1 to 1"
     ):
-        kept_layers(2, wanted)
+        spread_layers(2, wanted)
 
 
 SMALL = {"vocab_size": 20, "hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 4}
@@ -44,7 +43,7 @@ FAMILIES = {
 def test_a_student_has_its_teachers_weights_in_the_layers_it_kept(family):
     torch.manual_seed(0)
     teacher = Encoder(FAMILIES[family]()).eval()
-    student, kept = student_of(teacher, 2)
+    student, kept = make_student(teacher, 2)
     assert kept == [0, 3]
     names = {"bert": "encoder.layer", "distilbert": "transformer.layer", "qwen": "layers"}
     theirs, own = (dict(model.backbone.get_submodule(names[family]).named_children()) for model in (teacher, student))

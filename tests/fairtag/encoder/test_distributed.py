@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import REPORT
+from fairtag.encoder.encoder import REPORT, load_encoder
 from fairtag.encoder.training import train_encoder
 
 TEXTS = ["red drill", "a chair for the lamp", "premium mower"]
@@ -141,7 +140,7 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script
         import torch
         from torch import distributed
         from fairtag.encoder.model import load_base
-        from fairtag.encoder.distributed import cut_like, shard, whole
+        from fairtag.encoder.distributed import shard_like, shard, whole
         rank = int(sys.argv[2])
         distributed.init_process_group("gloo", store=distributed.FileStore(sys.argv[3], 2), rank=rank, world_size=2)
         model = load_base(sys.argv[1])[0]
@@ -150,7 +149,7 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script
         held = sum(value.to_local().numel() for value in model.parameters())
         for name, value in model.state_dict().items():
             assert torch.equal(whole(value), before[name]), name
-            assert torch.equal(whole(cut_like(before[name], value)), before[name]), name
+            assert torch.equal(whole(shard_like(before[name], value)), before[name]), name
         print(json.dumps([held, sum(value.numel() for value in before.values())]))
         distributed.destroy_process_group()
     """

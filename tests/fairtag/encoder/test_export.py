@@ -11,9 +11,8 @@ import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.encoder import export as export_module
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.export import MOST_TEXTS, Export, _compared, _refusal, choose
-from fairtag.encoder.folder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, serving_files
+from fairtag.encoder.encoder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, load_encoder, serving_files
+from fairtag.encoder.export import MOST_TEXTS, Export, _compared, _refusal, choose_export
 from fairtag.encoder.model import TorchEncoder
 from fairtag.encoder.onnx import OnnxEncoder, batches_by_length, pad
 from fairtag.encoder.training import train_encoder
@@ -80,11 +79,11 @@ def test_the_smallest_accepted_export_is_chosen_whatever_its_time_and_torch_wher
     refused = Export("int8", 0.95, None, 1.0, 1, accepted=False, reason="cosine")
     large = Export("fp32", 1.0, None, 2.0, 4, accepted=True)
     whole = Export("torch", 1.0, None, None, 1, accepted=True)
-    assert choose([whole, large, refused]) == "fp32"
-    assert choose([whole, refused]) == choose([whole]) == choose([]) == "torch"
+    assert choose_export([whole, large, refused]) == "fp32"
+    assert choose_export([whole, refused]) == choose_export([whole]) == choose_export([]) == "torch"
     for milliseconds in (0.1, 2.0, 9.0):  # no two builds take the same time, and all make the same model folder
         small = Export("int8", 1.0, None, milliseconds, 1, accepted=True)
-        assert choose([whole, large, small]) == "int8"
+        assert choose_export([whole, large, small]) == "int8"
 
 
 @pytest.mark.slow
@@ -109,10 +108,10 @@ def test_a_model_that_cannot_be_exported_is_served_by_torch_and_says_why(exporte
     ways = export_module.export_encoder(model, tmp_path / "e", description, tokens, nothing, time.perf_counter)
     assert [way.name for way in ways] == ["torch", "fp32", "int8"]
     assert ways[2].reason.endswith("no operator for this")
-    assert choose(ways) == "fp32"  # what could be exported still serves
+    assert choose_export(ways) == "fp32"  # what could be exported still serves
     monkeypatch.setattr(export_module, "_export_fp32", refuse)
     ways = export_module.export_encoder(model, tmp_path / "e", description, tokens, nothing, time.perf_counter)
-    assert choose(ways) == "torch"
+    assert choose_export(ways) == "torch"
 
 
 def test_without_a_text_to_compare_on_no_export_serves_and_the_report_says_why(config, tmp_path):

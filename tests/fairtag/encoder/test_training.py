@@ -11,8 +11,7 @@ from transformers import AutoTokenizer, Qwen3Config, Qwen3Model, XLMRobertaConfi
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, ModelFolderMissing, NonFiniteLoss
-from fairtag.encoder.encoder import load_encoder
-from fairtag.encoder.folder import HEADS, MODEL, REPORT, describe_encoder
+from fairtag.encoder.encoder import HEADS, MODEL, REPORT, describe_encoder, load_encoder
 from fairtag.encoder.model import TorchEncoder, load_heads
 from fairtag.encoder.training import train_encoder
 

@@ -7,7 +7,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.encoder.batches import BatchPlan
 from fairtag.encoder.training import train_encoder
-from fairtag.encoder.training_data import encoder_data, mined_negatives
+from fairtag.encoder.training_data import encoder_data, mine_negatives
 
 POOL = {10: "red drill", 11: "red drill bit set", 12: "blue lamp", 13: "drill", 14: "oak chair"}
 
@@ -17,18 +17,18 @@ def tokenise(texts):
 
 
 def test_the_best_items_by_words_that_are_not_relevant_are_mined_best_first():
-    queries, items = mined_negatives({1: "red drill"}, POOL, {1: {10}}, most=2)
+    queries, items = mine_negatives({1: "red drill"}, POOL, {1: {10}}, most=2)
     assert queries.tolist() == [1, 1]
     assert set(items.tolist()) == {11, 13}
-    without, ranked = mined_negatives({1: "red drill"}, POOL, {}, most=3)
+    without, ranked = mine_negatives({1: "red drill"}, POOL, {}, most=3)
     assert ranked[0] == 10
     assert len(without) == 3
 
 
 def test_only_items_that_share_a_word_are_mined_and_a_query_may_have_none():
-    queries, items = mined_negatives({1: "blue", 2: "kettle", 3: ""}, POOL, {}, most=5)
+    queries, items = mine_negatives({1: "blue", 2: "kettle", 3: ""}, POOL, {}, most=5)
     assert (queries.tolist(), items.tolist()) == ([1], [12])
-    none = mined_negatives({}, {}, {}, most=5)
+    none = mine_negatives({}, {}, {}, most=5)
     assert [part.shape for part in none] == [(0,), (0,)]
 
 
@@ -61,18 +61,18 @@ def test_an_item_graded_above_irrelevant_is_never_mined_nor_is_its_catalogue_tex
     data = encoder_data(
         judged, shop, None, config(batch={"mined_negatives": 9}, validation={"holdout_share": 0.0}), remember
     )
-    pairs = {(texts[q], texts[v]) for q, v in zip(data.mined.query, data.mined.item, strict=True)}
+    pairs = {(texts[q], texts[v]) for q, v in zip(data.hard_negatives.query, data.hard_negatives.item, strict=True)}
     mined = {item for query, item in pairs if query == "red drill"}
     assert {"red drill bit", "blue drill"} <= mined
     assert not mined & {"red drill tool", "drill red basic"}
     assert [item for item in mined if "nobody judged" in item]
     assert not [item for item in mined if "the judged one" in item]
-    assert data.counts["mined_negatives"] == len(data.mined) == len(pairs)
+    assert data.counts["mined_negatives"] == len(data.hard_negatives) == len(pairs)
 
 
 def test_nothing_is_mined_unless_asked_for(config, judged, shop):
     data = encoder_data(judged, shop, None, config(validation={"holdout_share": 0.0}), tokenise)
-    assert len(data.mined) == 0
+    assert len(data.hard_negatives) == 0
     assert "mined_negatives" not in data.counts
 
 
@@ -80,7 +80,7 @@ def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(confi
     settings = config(batch={"mined_negatives": 3})
     data = encoder_data(judgements, items, impressions, settings, tokenise)
     plain = encoder_data(judgements, items, impressions, config(), tokenise)
-    assert not set(data.mined.query) & set(data.held_out.query)
+    assert not set(data.hard_negatives.query) & set(data.held_out.query)
     for step in range(4):
         batch, before = BatchPlan(data, settings, 1).batch(step, 0), BatchPlan(plain, config(), 1).batch(step, 0)
         for name in ("relevance", "log_price", "outcome"):
@@ -89,7 +89,7 @@ def test_a_mined_item_joins_its_querys_batch_as_a_negative_without_a_grade(confi
         np.testing.assert_array_equal(batch.items[batch.price_item], before.items[before.price_item])
         places = {int(item): column for column, item in enumerate(batch.items)}
         for row in np.unique(batch.pair_query):
-            own = data.mined.item[data.mined.query == batch.queries[row]]
+            own = data.hard_negatives.item[data.hard_negatives.query == batch.queries[row]]
             assert len(own)
             assert all(batch.negative[row, places[int(item)]] for item in own)
         assert batch.negative.sum() > before.negative.sum()

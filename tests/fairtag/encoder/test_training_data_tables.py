@@ -7,7 +7,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.data import load
 from fairtag.data.splits import PRODUCT_SALT, QUERY_SALT, held_out, time_split
-from fairtag.encoder.training_data import learnable
+from fairtag.encoder.training_data import without_hold_out
 from fairtag.simulator.shop_design import TINY
 
 
@@ -17,7 +17,7 @@ def shop():
 
 
 def test_held_out_queries_products_and_days_are_not_learnt(shop):
-    judgements, items, impressions = learnable(shop)
+    judgements, items, impressions = without_hold_out(shop)
     assert not held_out(judgements[schema.QUERY], QUERY_SALT).any()
     assert not held_out(items[schema.ITEM_ID], PRODUCT_SALT).any()
     assert impressions[schema.TS].max() < time_split(shop.impressions).hold_out_from
@@ -27,7 +27,9 @@ def test_held_out_queries_products_and_days_are_not_learnt(shop):
 
 
 def test_a_shop_without_judgements_or_impressions_gives_what_it_has(shop):
-    judgements, items, impressions = learnable(replace(shop, judgements=None, impressions=shop.impressions.iloc[:0]))
+    judgements, items, impressions = without_hold_out(
+        replace(shop, judgements=None, impressions=shop.impressions.iloc[:0])
+    )
     assert judgements is None
     assert impressions is None
     assert len(items) > 0

@@ -10,7 +10,7 @@ from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.text import tokens
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
-from fairtag.encoder.folder import EncoderDescription
+from fairtag.encoder.encoder import EncoderDescription
 from fairtag.encoder.out_of_fold import COSINE
 from fairtag.search.dense_index import ExactIndex
 from fairtag.search.match import FEATURES, Asked, Rarity, match_features
@@ -243,7 +243,7 @@ def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of
     items = catalogue(rows)
     embeddings = Letters().encode(items[schema.TITLE].tolist(), "item")
     assert fit_search(items, embeddings, rows, Letters(), said).reranker is None
-    part = fit_search(items, embeddings, rows, Letters(), said, unseen=unseen)
+    part = fit_search(items, embeddings, rows, Letters(), said, out_of_fold=unseen)
     usable = ~held_out(rows[schema.QUERY], QUERY_SALT)
     table = TextTable.build(items[schema.TITLE].tolist())
     at = items.reset_index().set_index(schema.TITLE)["index"].loc[rows[schema.TITLE]].to_numpy()
