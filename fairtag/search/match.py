@@ -127,12 +127,12 @@ def match_features(query: QueryHashes, table: TextTable, rows: Rows, cosine: Flo
         cosine: Cosine of the intent with the embedding of each text (n,).
         rarity: How rare each stem is.
     """
-    asked, one = query.text, np.ones(len(rows))
+    text, one = query.text, np.ones(len(rows))
     facts = dict(zip(FACTS, table.facts[rows].T, strict=True))
     sets = {kind: table.take(kind, rows) for kind in KINDS}
     words, stems = sets["words"], sets["stems"]
-    shared, wanted = words.count_shared(asked.of("words")), asked.of("words").size
-    wanted_stems, heads = asked.of("stems"), facts["head"].astype(np.uint32)
+    shared, wanted = words.count_shared(text.of("words")), text.of("words").size
+    wanted_stems, heads = text.of("stems"), facts["head"].astype(np.uint32)
     holds = stems.holds(wanted_stems)
     # One look-up for all rarities: of the query's stems, of the texts' stems and of the texts' heads.
     weight, whole, named = np.split(
@@ -141,23 +141,23 @@ def match_features(query: QueryHashes, table: TextTable, rows: Rows, cosine: Flo
     )
     values: Values = {
         "cosine": cosine,
-        "query_words": len(asked.stems) * one,
-        "query_letters": asked.letters * one,
+        "query_words": len(text.stems) * one,
+        "query_letters": text.letters * one,
         "query_rarity": weight.sum() * one,
         "text_words": facts["words"],
         "text_numbers": facts["numbers"],
         "shared_words": shared,
         "word_share": _share(shared, wanted),
         "word_jaccard": shared / np.maximum(wanted + words.sizes() - shared, 1.0),
-        "first_word": words.count_shared(np.array([asked.first_word], dtype=np.uint32)),
+        "first_word": words.count_shared(np.array([text.first_word], dtype=np.uint32)),
         "stem_share": _share(holds.sum(0), weight.size),
-        "pair_share": _met(sets["pairs"], asked.of("pairs")),
-        "flat_share": _met(sets["flat"], asked.of("flat")),
-        "number_share": _met(sets["numbers"], asked.of("numbers")),
+        "pair_share": _met(sets["pairs"], text.of("pairs")),
+        "flat_share": _met(sets["flat"], text.of("flat")),
+        "number_share": _met(sets["numbers"], text.of("numbers")),
         "text_head_rarity": named,
         **_rarities(weight, holds, np.bincount(stems.place, whole, len(rows)).astype(np.float64)),
         **_heads(query, facts, holds),
-        **_letters(query, weight, holds, sets["grams"].holds(asked.of("grams"))),
+        **_letters(query, weight, holds, sets["grams"].holds(text.of("grams"))),
     }
     return np.column_stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES])
 
@@ -174,13 +174,13 @@ def _rarities(weight: Floats, holds: Mask, whole: Floats) -> Values:
 
 def _heads(query: QueryHashes, facts: dict[str, Rows], holds: Mask) -> Values:
     """Whether the head and the last word of query and text occur in each other."""
-    asked = query.text
-    stems, head = asked.of("stems"), np.flatnonzero(asked.of("stems") == asked.head)
+    text = query.text
+    stems, head = text.of("stems"), np.flatnonzero(text.of("stems") == text.head)
     return {
         "last_stem": holds[query.order[-1:]].any(0),
         "text_last_stem": (facts["last_stem"] == stems[:, None]).any(0),
         "head_met": holds[head].any(0),
-        "heads_alike": facts["head"] == asked.head,
+        "heads_alike": facts["head"] == text.head,
         "text_head_met": (facts["head"] == stems[:, None]).any(0),
     }
 
