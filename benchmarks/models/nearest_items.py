@@ -21,9 +21,9 @@ from fairtag.search.dense_index import (
     ExactIndex,
     K,
     Matrix,
+    build_codes,
+    build_lists,
     choose_index,
-    codes_of,
-    lists_of,
     recall,
 )
 
@@ -42,8 +42,8 @@ def run(rows: int = ROWS) -> Result:
     embeddings, queries = _rows(rows)
     built: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        codes, built["codes"] = _timed(lambda: codes_of(embeddings))
-        lists, built["lists"] = _timed(lambda: lists_of(embeddings))
+        codes, built["codes"] = _timed(lambda: build_codes(embeddings))
+        lists, built["lists"] = _timed(lambda: build_lists(embeddings))
         lists.nprobe = PROBES[0]
         flat, built["flat"] = _timed(lambda: _filled(faiss.IndexFlatIP(DIMENSION), embeddings))
         graph, built["hnsw"] = _timed(lambda: _graph(embeddings))

@@ -25,8 +25,8 @@ from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.training import train_encoder
 from fairtag.model.manifest import read_manifest, write_manifest
 from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, ESTIMATES, SEARCH
-from fairtag.search.dense_index import choose_index, spread
-from fairtag.search.search_part import TEXTS, WORDS
+from fairtag.search.dense_index import choose_index, evenly_spaced
+from fairtag.search.retrieval import TEXTS, WORDS
 from fairtag.search.text_table import KINDS, TextTable
 from fairtag.search.word_index import WordIndex
 from fairtag.simulator.shop_design import ShopSize
@@ -55,7 +55,7 @@ def small_shop(folder: Path, size: ShopSize = SIZE, seed: int = 0) -> Path:
 
 
 def customer_queries(folder: Path) -> list[str]:
-    """The distinct queries of the customers of :func:`small_shop`; those that ``spread`` picks choose its index."""
+    """The distinct queries of the customers of :func:`small_shop`; some of them choose its index."""
     judgements = read_tables(folder / "tables").judgements
     return [] if judgements is None else sorted(set(judgements[schema.QUERY]))
 
@@ -81,7 +81,7 @@ def enlarge_catalogue(small: Path, out: Path, items: int, seed: int = 0) -> Path
         for name in (DEMAND, ESTIMATES):
             _repeat_arrays(folder, name, rows[order], len(catalogue))
         _repeat_search(folder / SEARCH, rows[order], larger.iloc[order])
-        asked = spread(customer_queries(small.parent))
+        asked = evenly_spaced(customer_queries(small.parent))
         embeddings = np.load(folder / EMBEDDINGS, mmap_mode="r", allow_pickle=False)
         choose_index(embeddings, load_encoder(small / ENCODER).encode(asked, "query")).save(folder / SEARCH)
         facts = {k: v for k, v in read_manifest(small).items() if k not in ("files", "digest", "version", "schema")}

@@ -30,7 +30,7 @@ from fairtag.base.tables import read_tables
 from fairtag.model.pricing_model import SEARCH
 from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
-from fairtag.search.dense_index import CODES, CodeIndex, spread
+from fairtag.search.dense_index import CODES, CodeIndex, evenly_spaced
 from fairtag.search.similarity import top_k
 from serving.page.core import ModelCore
 
@@ -157,7 +157,7 @@ def _sizes(model_folder: Path, many: Path, asked: list[str], folder: Path, plan:
         for name, core in cores.items():
             asked_now = zip(queries[turn : turn + PAGES_A_TURN], vectors[turn : turn + PAGES_A_TURN], strict=True)
             times[name] += [_timed(_page, core, query, vector) for query, vector in asked_now]
-    unseen = spread(sorted(set(asked) - set(spread(asked))))
+    unseen = evenly_spaced(sorted(set(asked) - set(evenly_spaced(asked))))
     for name, core in cores.items():
         index = core.model.retriever.dense
         if isinstance(index, CodeIndex):

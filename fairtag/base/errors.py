@@ -1,32 +1,32 @@
-"""Every error Fairtag raises on purpose.
+"""Every error that Fairtag raises on purpose.
 
 FairtagError
-├── ConfigError            a setting, option or file of settings is wrong
+├── ConfigError            a setting, option or settings file is wrong
 ├── DataError              a table breaks its contract (table, column, rule, count, examples)
-│   └── MissingDataError   a table, column or file that is needed is absent
-├── TrainingError          a fit cannot go on
+│   └── MissingDataError   a required table, column or file is absent
+├── TrainingError          a fit cannot continue
 │   ├── NonFiniteLoss      the loss became NaN or infinite
-│   └── NotConverged       an optimiser stopped short of its tolerance
-├── ModelFolderError            a model folder cannot be used
-│   ├── ModelFolderMissing      no model folder at the path
-│   └── DigestMismatch     a file differs from the digest in the manifest
-├── DecisionError          a model may not move on
+│   └── NotConverged       an optimiser stopped before its tolerance
+├── ModelFolderError       a model folder cannot be used
+│   ├── ModelFolderMissing there is no model folder at the path
+│   └── DigestMismatch     a file differs from its digest in the manifest
+├── DecisionError          a model may not be registered, deployed or served
 │   ├── DecisionRejected   the decision document says rejected
-│   └── DecisionMismatch   the decision speaks of another model
+│   └── DecisionMismatch   the decision document is about another model
 ├── RequestError           a request breaks the payload contract (field, value, rule)
-│   ├── ForbiddenAttribute the request carries a protected attribute
+│   ├── ForbiddenAttribute the request contains a protected attribute
 │   └── RequestRefused     an endpoint refused the request, in its own words
 ├── QuoteError             a price quote is not honoured
 │   ├── QuoteTampered      not signed by us, or altered since
-│   ├── QuoteKeyUnknown    signed with a key that is no longer, or not yet, ours
+│   ├── QuoteKeyUnknown    signed with a key that is not in the key set
 │   ├── QuoteExpired       its time has passed
-│   ├── QuoteNotYetValid   issued in the future, beyond the clock skew allowed
-│   ├── QuoteWrongUser     issued to somebody else
-│   ├── QuoteWrongItem     it does not speak of this item
-│   └── QuoteWrongPrice    it promises another price
+│   ├── QuoteNotYetValid   issued in the future, beyond the allowed clock skew
+│   ├── QuoteWrongUser     issued to another customer
+│   ├── QuoteWrongItem     does not cover this item
+│   └── QuoteWrongPrice    promises another price
 └── UnavailableError       something outside (feature store, registry, cluster) did not answer
 
-A message says what was wrong, the value, the rule and, where there is one, the fix.
+A message says what is wrong, the value, the rule, and what to do next.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from collections.abc import Sequence
 
 
 class FairtagError(Exception):
-    """Root of the tree; catching it catches every deliberate failure."""
+    """Root of the tree; catching it catches every error that Fairtag raises on purpose."""
 
 
 class ConfigError(FairtagError, ValueError):
-    """A setting is outside what it may be."""
+    """A setting, option or settings file is wrong."""
 
 
 class DataError(FairtagError, ValueError):
     """A table breaks its contract.
 
     Args:
-        message: What is wrong, with the fix where there is one.
+        message: What is wrong, and what to do next.
         table: Name of the table.
-        column: Name of the column, empty when the rule spans several.
-        rule: The rule that is broken, in words.
+        column: Name of the column; empty if the rule spans several.
+        rule: The broken rule, in words.
         count: Number of rows that break it.
-        examples: At most three values or rows that break it.
+        examples: Values or rows that break it; the first three are kept.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class DataError(FairtagError, ValueError):
 
 
 class MissingDataError(DataError):
-    """A table, column or file that is needed is absent."""
+    """A required table, column or file is absent."""
 
 
 class TrainingError(FairtagError):
-    """A fit cannot go on."""
+    """A fit cannot continue."""
 
 
 class NonFiniteLoss(TrainingError):
@@ -85,7 +85,7 @@ class NonFiniteLoss(TrainingError):
 
 
 class NotConverged(TrainingError):
-    """An optimiser stopped short of its tolerance."""
+    """An optimiser stopped before it reached its tolerance."""
 
 
 class ModelFolderError(FairtagError):
@@ -97,7 +97,7 @@ class ModelFolderMissing(ModelFolderError):
 
 
 class DigestMismatch(ModelFolderError):
-    """A file of the model folder differs from the digest in its manifest."""
+    """A file of the model folder differs from its digest in the manifest."""
 
 
 class DecisionError(FairtagError):
@@ -109,7 +109,7 @@ class DecisionRejected(DecisionError):
 
 
 class DecisionMismatch(DecisionError):
-    """The decision document speaks of another model, or was altered."""
+    """The decision document is about another model, or was altered."""
 
 
 class RequestError(FairtagError, ValueError):
@@ -117,7 +117,7 @@ class RequestError(FairtagError, ValueError):
 
     Args:
         field: Path of the field, for example ``instances[0].page_size``.
-        value: The value that was sent, as it will be shown to the caller.
+        value: The value that was sent; the message shows at most 120 characters of it.
         rule: What the value must be.
         status: HTTP status of the refusal.
     """
@@ -134,20 +134,20 @@ class RequestError(FairtagError, ValueError):
 
 
 class ForbiddenAttribute(RequestError):
-    """The request carries a protected attribute; it is refused, never dropped."""
+    """The request contains a protected attribute; it is refused, not ignored."""
 
     def __init__(self, field: str, value: object, rule: str) -> None:
         super().__init__(field, value, rule, status=422)
 
 
 class RequestRefused(RequestError):
-    """An endpoint refused a request; what a client raises.
+    """An endpoint refused a request; raised by the client.
 
     Args:
         text: The endpoint's own words, which name field, value and rule.
         field: Path of the field.
         rule: What the value must be.
-        status: HTTP status of the answer.
+        status: HTTP status of the response.
     """
 
     def __init__(self, text: str, *, field: str = "request", rule: str = "", status: int = 400) -> None:
@@ -163,7 +163,7 @@ class QuoteError(FairtagError):
 
 
 class QuoteTampered(QuoteError):
-    """The quote was not signed by us, or was altered since."""
+    """The quote was not signed by us, or was altered afterwards."""
 
 
 class QuoteKeyUnknown(QuoteError):
@@ -171,19 +171,19 @@ class QuoteKeyUnknown(QuoteError):
 
 
 class QuoteExpired(QuoteError):
-    """The quote's time has passed."""
+    """The quote has expired."""
 
 
 class QuoteNotYetValid(QuoteError):
-    """The quote was issued in the future, beyond the clock skew allowed."""
+    """The quote was issued in the future, beyond the allowed clock skew."""
 
 
 class QuoteWrongUser(QuoteError):
-    """The quote was issued to somebody else."""
+    """The quote was issued to another customer."""
 
 
 class QuoteWrongItem(QuoteError):
-    """The quote does not speak of this item."""
+    """The quote does not cover this item."""
 
 
 class QuoteWrongPrice(QuoteError):
@@ -196,7 +196,7 @@ class UnavailableError(FairtagError):
 
 UNEXPECTED = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
-# The first kind that fits counts; 2 is the code of a command line that cannot be read.
+# The first matching kind counts. 2 is also the code of a command line that cannot be read.
 CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
     (ConfigError, 2, "a setting is wrong"),
     (DataError, 3, "the data are missing or break the contract"),
@@ -210,10 +210,10 @@ CODES: tuple[tuple[type[FairtagError], int, str], ...] = (
 
 
 def exit_code(error: Exception) -> int:
-    """The code of an error; 1 for one that nobody foresaw."""
+    """The exit code of an error; 1 for an unexpected one."""
     return next((code for kind, code, _ in CODES if isinstance(error, kind)), UNEXPECTED)
 
 
 def legend() -> str:
-    """The codes in one line, for the help text."""
+    """All exit codes in one line, for the help text."""
     return "; ".join(["0 done", f"{UNEXPECTED} unexpected", *(f"{code} {meaning}" for _, code, meaning in CODES)])

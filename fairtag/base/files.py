@@ -1,4 +1,8 @@
-"""Files that are whole or absent: atomic writes, digests, canonical JSON."""
+"""Atomic files, digests and canonical JSON: a file is either complete or absent.
+
+>>> canonical_json({"b": 1, "a": 0.5})
+'{"a":0.5,"b":1}'
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ CHUNK = 1 << 20  # bytes read at a time when a file is hashed
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, no NaN; equal values give equal digests."""
+    """The canonical JSON text of a value: sorted keys, no spaces, no NaN. Equal values give equal digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -41,9 +45,9 @@ def sha256_file(path: Path) -> str:
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary sibling, then fsync and rename it over ``path``.
+    """Let ``write`` fill a temporary file beside ``path``, then fsync it and rename it to ``path``.
 
-    A reader sees the old file or the new one, never half of one.
+    A reader sees the old file or the new one, never a part.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -66,7 +70,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Atomically write a value as indented JSON; NaN is refused with ValueError."""
+    """Atomically write a value as indented JSON; NaN raises ValueError."""
     return write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -77,7 +81,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def directory_atomic(path: Path) -> Iterator[Path]:
-    """Yield an empty sibling directory; on success it replaces ``path`` by rename, on error it is removed."""
+    """Yield an empty directory beside ``path``; on success it replaces ``path`` by rename, on error it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
@@ -120,5 +124,5 @@ def load_arrays(folder: Path, name: str) -> tuple[dict[str, NDArray[Any]], dict[
     """
     for file in (folder / f"{name}.safetensors", folder / f"{name}.json"):
         if not file.is_file():
-            raise ModelFolderMissing(f"{file}: the model folder lacks it; fetch the model folder again")
+            raise ModelFolderMissing(f"{file}: the file is missing from the model folder; fetch the model folder again")
     return load_file(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")

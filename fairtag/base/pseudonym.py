@@ -1,4 +1,10 @@
-"""Keyed hashes of user ids: equal ids give equal keys, and nobody without the secret can go back."""
+"""Pseudonyms of users: keyed hashes that nobody can reverse without the secret.
+
+>>> user_key("user-1", b"0" * 32) == user_key("user-1", b"0" * 32)
+True
+>>> len(user_key("user-1", b"0" * 32))
+64
+"""
 
 from __future__ import annotations
 
@@ -7,25 +13,24 @@ from pathlib import Path
 
 from fairtag.base.errors import ConfigError
 
-MIN_SECRET_BYTES = 32  # as long as the SHA-256 it keys: a shorter one is the weakest link
+MIN_SECRET_BYTES = 32  # the length of a SHA-256 digest; a shorter secret would be easier to guess than the hash
 
 
 def user_key(user_id: str, secret: bytes) -> str:
-    """Hex HMAC-SHA256 of a user id: what stands for the user in the quote log, in logs and in sticky prices.
+    """Hex HMAC-SHA256 of a user id: it replaces the id in the quote log, in logs and in price locks.
 
     Args:
         user_id: The shop's id of the user, any text.
-        secret: At least :data:`MIN_SECRET_BYTES` bytes (:func:`read_secret`); whoever joins on ``user_key`` needs the
-            same one.
+        secret: At least :data:`MIN_SECRET_BYTES` bytes (:func:`read_secret`); the same secret gives the same keys.
     """
     return hmac.digest(secret, user_id.encode("utf-8"), "sha256").hex()
 
 
 def parse_secret(text: str, source: str) -> bytes:
-    """The secret written as hex, as files and environments carry it.
+    """Read a secret from hex text, as files and environment variables hold it.
 
     Raises:
-        ConfigError: The text is not hex, or the secret is too short. The text itself is never shown.
+        ConfigError: The text is not hex, or the secret is too short; the message never shows the text.
     """
     try:
         secret = bytes.fromhex(text.strip())
@@ -33,14 +38,14 @@ def parse_secret(text: str, source: str) -> bytes:
         raise ConfigError(f"{source}: the secret is not hexadecimal; make one with `openssl rand -hex 32`") from None
     if len(secret) < MIN_SECRET_BYTES:
         raise ConfigError(
-            f"{source}: the secret has {len(secret)} bytes, at least {MIN_SECRET_BYTES} are needed; "
+            f"{source}: the secret has {len(secret)} bytes and needs at least {MIN_SECRET_BYTES}; "
             "make one with `openssl rand -hex 32`"
         )
     return secret
 
 
 def read_secret(path: Path) -> bytes:
-    """Read a secret from a file that holds it as hex.
+    """Read a secret from a file that contains it as hex.
 
     Raises:
         ConfigError: The file is absent, not hex, or too short.
@@ -48,5 +53,7 @@ def read_secret(path: Path) -> bytes:
     try:
         text = path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the secret cannot be read ({type(error).__name__})") from error
+        raise ConfigError(
+            f"{path}: the secret cannot be read ({type(error).__name__}); check the path and its permissions"
+        ) from error
     return parse_secret(text, str(path))

@@ -1,6 +1,10 @@
-"""The tables of a shop and the rules of each column; the only place that names one.
+"""The tables of a shop, their columns and the rules of each column; the only module that names a column.
 
-Money in tables is in currency units; the API alone speaks integer minor units.
+>>> column = table("items").column(LIST_PRICE)
+>>> column.unit, column.above, column.required
+('currency', 0, True)
+
+Money in tables is in currency units; the API and the quote log use integer minor units.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ RELEVANCE = "relevance"
 # Audit groups
 ATTRIBUTE = "attribute"
 GROUP = "group"
-# Quote log and outcomes: what the endpoint wrote and what the shop answered; money in integer minor units
+# Quote log (written by the endpoint) and outcomes (reported by the shop); money in integer minor units
 QUOTE_ID = "quote_id"
 MODEL_VERSION = "model_version"
 TASK = "task"
@@ -73,7 +77,7 @@ CURRENCY = "currency"
 EPOCH = "epoch"
 FEATURE_AGE_SECONDS = "feature_age_seconds"
 
-# Feast: the views and services of feature_repo, named here so that training, serving and monitoring agree
+# Feast's views and services in feature_repo, named here so that training, serving and monitoring agree
 USER_VIEW = "user_behaviour"
 ITEM_VIEW = "item_market"
 TRAINING_SERVICE = "pricing_training"
@@ -82,18 +86,18 @@ SERVING_SERVICE = "pricing_serving"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its kind, unit and the values it may hold.
+    """One column: its kind, its unit and its valid values.
 
     Args:
         name: Column name.
         kind: Decides the type on disk (``ids`` and ``numbers`` are lists).
-        unit: Unit of the values, empty where there is none.
+        unit: Unit of the values; empty if there is none.
         required: Whether a table without the column is refused.
         nullable: Whether a value may be missing.
-        minimum: Smallest value allowed.
-        above: The value must be strictly greater than this.
-        maximum: Greatest value allowed.
-        severity: Whether a broken rule blocks (the row is quarantined) or warns.
+        minimum: Smallest valid value.
+        above: A valid value is strictly greater than this.
+        maximum: Greatest valid value.
+        severity: Whether a row that breaks a rule is quarantined (``critical``) or only reported (``warning``).
     """
 
     name: str
@@ -109,7 +113,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Order:
-    """A rule over two columns of a row: ``smaller <= larger`` wherever both are present."""
+    """A rule for two columns of a row: ``smaller <= larger`` where both are present."""
 
     smaller: str
     larger: str
@@ -118,7 +122,7 @@ class Order:
 
 @dataclass(frozen=True)
 class SameLength:
-    """Two lists of a row that belong together element by element."""
+    """A rule for two lists of a row: they have the same length."""
 
     first: str
     second: str
@@ -126,7 +130,7 @@ class SameLength:
 
 @dataclass(frozen=True)
 class Reference:
-    """A column whose values must exist in another table."""
+    """A rule for a column: its values exist in another table."""
 
     column: str
     table: str
@@ -135,7 +139,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: key, columns and the rules that span columns."""
+    """One table: its key, its columns, and the rules that span columns."""
 
     name: str
     key: tuple[str, ...]
@@ -146,7 +150,7 @@ class Table:
     lengths: tuple[SameLength, ...] = ()
 
     def column(self, name: str) -> Column:
-        """The column of that name; KeyError when the table has none."""
+        """The column of that name; KeyError if there is none."""
         for column in self.columns:
             if column.name == name:
                 return column
@@ -241,7 +245,7 @@ ORDERS = Table(
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
 )
 
-# The judged text travels with the judgement: judged products need not be in the catalogue.
+# The judged text is part of the judgement, as judged products need not be in the catalogue.
 JUDGEMENTS = Table(
     "judgements",
     (QUERY, ITEM_ID),
@@ -254,7 +258,7 @@ JUDGEMENTS = Table(
     required=False,
 )
 
-# Read by monitoring and evaluation reports alone; never joined to a pricing feature.
+# Read only by monitoring and evaluation reports; never joined to a pricing feature.
 AUDIT_GROUPS = Table(
     "audit_groups",
     (USER_ID, ATTRIBUTE),
@@ -263,7 +267,7 @@ AUDIT_GROUPS = Table(
     required=False,
 )
 
-# One row an item of a quoted page. user_key is a keyed hash; no user id is ever written here.
+# One row for each item of a quoted page. user_key is a keyed hash; no user id is ever written here.
 QUOTES = Table(
     "quotes",
     (QUOTE_ID, ITEM_ID),
@@ -292,14 +296,14 @@ QUOTES = Table(
         Column(DISCLOSURE, "text", nullable=True),
         Column(DEGRADED, "category", "cause, absent when whole", nullable=True),
         Column(CURRENCY, "category"),
-        Column(EPOCH, "integer", "price epochs since 1970"),
+        Column(EPOCH, "integer", "price days since 1970"),
         Column(FEATURE_AGE_SECONDS, "number", "seconds", nullable=True, minimum=0),
     ),
     orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
     required=False,
 )
 
-# What the shop reports back: one row a bought item of a quoted page.
+# What the shop reports back: one row for each item bought from a quoted page.
 OUTCOMES = Table(
     "outcomes",
     (QUOTE_ID, ITEM_ID),
@@ -316,10 +320,10 @@ OUTCOMES = Table(
 
 TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDIT_GROUPS)
 
-# Behaviour that may move a price (the allow-list of docs/pricing-model.md, section 4); nothing else of a user may.
+# The allow-list of docs/pricing-model.md, section 4: behaviour that may change a price. Nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
 
-# The columns of an item that may influence a price and change with the market.
+# Columns of an item that may change a price and vary over time.
 ITEM_PRICING_FEATURES: tuple[str, ...] = (
     LIST_PRICE,
     UNIT_COST,
@@ -333,7 +337,7 @@ ITEM_PRICING_FEATURES: tuple[str, ...] = (
 
 
 def table(name: str) -> Table:
-    """The table of that name; KeyError when there is none."""
+    """The table of that name; KeyError if there is none."""
     for candidate in (*TABLES, QUOTES, OUTCOMES):
         if candidate.name == name:
             return candidate

@@ -1,7 +1,15 @@
-"""The tables of a shop in memory and on disk, read once at the border with their types set.
+"""The tables of a shop, in memory and on disk.
 
-A folder of tables is ``<table>.parquet`` for each table and ``metadata.json``: what each table is, what was derived
-or simulated, and the fingerprint of the content.
+Every reader passes its frames through :func:`coerce`, so the types are right everywhere else.
+
+>>> price = pd.DataFrame({"order_id": ["o1"], "item_id": [7], "ts": ["2026-01-01T10:00:00Z"], "user_id": ["u1"],
+...                       "quantity": ["2"], "price": ["19.90"]})
+>>> orders = coerce(price, schema.ORDERS)
+>>> orders["item_id"].tolist(), orders["price"].tolist()
+(['7'], [19.9])
+
+A folder of tables holds ``<table>.parquet`` for each table, and ``metadata.json`` with the provenance of each table and
+the fingerprint of the content.
 """
 
 from __future__ import annotations
@@ -9,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +34,7 @@ METADATA = "metadata.json"
 
 @dataclass(frozen=True)
 class Tables:
-    """One shop: its tables and what is known about them.
+    """The tables of one shop, and their metadata.
 
     Args:
         items: Snapshots of the catalogue, key (item_id, updated_at).
@@ -34,9 +42,9 @@ class Tables:
         impressions: Items shown on priced pages.
         orders: Order lines.
         judgements: Graded query-item relevance, with the judged text.
-        audit_groups: Groups of users for the fairness audit alone.
+        audit_groups: Groups of users, for the fairness audit only.
         metadata: ``dataset``, ``currency``, ``provenance`` (table -> "recorded", "derived" or "simulated", with a
-            note), ``observational`` (whether prices were not randomised) and whatever the reader wants shown.
+            note), ``observational`` (true if prices were not randomised), and anything else to show in reports.
     """
 
     items: pd.DataFrame
@@ -48,29 +56,25 @@ class Tables:
     metadata: dict[str, Any] = field(default_factory=dict)
 
     def frame(self, name: str) -> pd.DataFrame | None:
-        """The table of that name, None when the shop has none."""
+        """The table of that name; None if the shop does not have it."""
         frame: pd.DataFrame | None = getattr(self, name)
         return frame
 
     def frames(self) -> dict[str, pd.DataFrame]:
-        """All tables that are present, by name."""
+        """All tables of the shop by name."""
         present = ((table.name, self.frame(table.name)) for table in schema.TABLES)
         return {name: frame for name, frame in present if frame is not None}
 
-    def with_frames(self, frames: dict[str, pd.DataFrame]) -> Tables:
-        """The same shop with some tables replaced."""
-        return replace(self, **frames)  # type: ignore[arg-type]  # names are fields by construction
-
     def latest_items(self) -> pd.DataFrame:
-        """The newest snapshot of each item, sorted by item_id, one row an item."""
+        """The newest snapshot of each item, one row each, sorted by item_id."""
         return _latest(self.items, schema.ITEM_ID)
 
     def latest_users(self) -> pd.DataFrame:
-        """The newest snapshot of each user, sorted by user_id, one row a user."""
+        """The newest snapshot of each user, one row each, sorted by user_id."""
         return _latest(self.users, schema.USER_ID)
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 over names, columns and values of all tables; independent of row order."""
+        """Hex SHA-256 of the names, columns and values of all tables; independent of row order."""
         digest = hashlib.sha256()
         for name, frame in sorted(self.frames().items()):
             ordered = frame[sorted(frame.columns)]
@@ -101,7 +105,7 @@ def read_tables(path: Path) -> Tables:
 
 
 def write_tables(tables: Tables, path: Path) -> Path:
-    """Write all tables and the metadata with the fingerprint; the folder is replaced whole."""
+    """Write all tables and the metadata with the fingerprint; the folder is replaced as a whole."""
     with directory_atomic(path) as temporary:
         for name, frame in tables.frames().items():
             frame.to_parquet(temporary / f"{name}.parquet", index=False, coerce_timestamps="us", compression="zstd")
@@ -116,14 +120,14 @@ def coerce(
     keep_unreadable: bool = False,
     times: Mapping[str, TimeFormat] | None = None,
 ) -> pd.DataFrame:
-    """Set the type of every declared column; columns the contract does not name are refused, not carried along.
+    """Set the type of every declared column; a column outside the contract is refused.
 
     Args:
         frame: Rows; numbers, times, flags and (JSON) lists may be given as text.
         table: The contract.
         keep_unreadable: Leave a column of which a value cannot be read as text, for validation to name the value and
             set its row aside; false refuses the table.
-        times: How the shop writes the times of some columns, by column name; ISO 8601 where nothing is said.
+        times: Time formats of the shop by column name; other times are ISO 8601.
 
     Raises:
         MissingDataError: A required column is absent.

@@ -1,12 +1,12 @@
 """The Complete Journey grocery receipts as a shop's tables, with derived pages.
 
-There are no searches and no shelves in receipts. A *page* is therefore a set of items of one product type, its query is
-that product type's words, and a trip that bought none of them is the outside option (docs/pricing-model.md,
-section 12). Everything learned from it is observational: the store set the prices, for reasons that also move demand.
+Receipts contain no searches and no shelves. A *page* is therefore a set of items of one product type, its query is the
+name of that type, and a trip that bought none of them is the outside option (docs/pricing-model.md, section 12).
+Everything learned from it is observational: the store set the prices, for reasons that also move demand.
 
-Which items stand on a page is what other receipts show (:mod:`fairtag.data.receipt_pages`). The receipts are a 7 %
-sample of lines: on pages of all that was *sold* in a store and week, nearly every item was bought exactly once,
-whatever it cost, and no response to price can be seen. :func:`read_sold` derives those, for comparison.
+Other receipts decide which items are on a page (:mod:`fairtag.data.receipt_pages`). The receipts are a 7 % sample of
+lines: on pages of everything *sold* in a store and week, nearly every item was bought exactly once, whatever it cost,
+and no response to price can be seen. :func:`read_sold` derives those pages, for comparison.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.tables import Tables, coerce
 from fairtag.data import home_depot
-from fairtag.data.behaviour import BELOW_LIST, behaviour_snapshots
 from fairtag.data.folders import dataset_folder, read_columns
+from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 from fairtag.data.receipt_pages import page_rows
 
 FOLDER = "complete_journey"
-SAMPLED = 100_000 / 1_469_307  # share of all receipt lines that the sample holds
-PRODUCT_TYPES = 40  # the best-selling ones: the rest have too few receipt lines in the sample to fill pages
-STATED_MARGIN = 0.27  # gross margin on the shelf price; costs are not in the data, this is an assumption
-STOCK_WEEKS = 4.0  # stock is not in the data: this many weeks of the item's mean sales, so that it never binds
-NOT_PRICED = ("FUEL", "MISCELLANEOUS")  # departments without a product text or with quantities in thousands
-REGULATED = ("CIGARETTES", "BEER", "WINE", "LIQUOR", "TOBACCO")  # types whose prices the law sets or limits
+SAMPLED = 100_000 / 1_469_307  # share of all receipt lines that are in the sample
+PRODUCT_TYPES = 40  # the best-selling types; the others have too few lines in the sample to fill pages
+STATED_MARGIN = 0.27  # gross margin on the shelf price: an assumption, as costs are not in the data
+STOCK_WEEKS = 4.0  # weeks of the item's mean sales, so that stock never binds: an assumption, as it is not in the data
+NOT_PRICED = ("FUEL", "MISCELLANEOUS")  # departments without product texts, or with quantities in thousands
+REGULATED = ("CIGARETTES", "BEER", "WINE", "LIQUOR", "TOBACCO")  # types with prices set or limited by law
 AUDITED = {"age": "age", "income": "income", "household_size": "household_size"}
 
 SOLD_PAGES = "page = items of one product type sold in one store and week, nearly all of them exactly once"
@@ -56,12 +56,12 @@ DEMOGRAPHICS = ("household_id", *AUDITED.values())
 def read(data: Path, *, seed: int = 0) -> Tables:
     """Read the receipts under ``data`` and derive pages, snapshots and audit groups.
 
-    Pages do not depend on the customer's own receipt; most purchases are not on them. Judgements of the Home Depot
-    search set are attached when its folder stands beside this one.
+    Pages do not depend on the customer's own receipt, and most purchases are not on them. Judgements of the Home Depot
+    search set are added if its folder is beside this one.
 
     Args:
-        data: Folder that holds ``complete_journey``, or that folder.
-        seed: Of the draw of visits without a purchase.
+        data: Folder that contains ``complete_journey``, or that folder.
+        seed: Seed of the draw of visits without a purchase.
 
     Raises:
         MissingDataError: The folder, a file or a column is absent.
@@ -71,7 +71,7 @@ def read(data: Path, *, seed: int = 0) -> Tables:
 
 
 def read_sold(data: Path) -> Tables:
-    """The same with a page of every item of a type that was sold in a store and week: what sells, at any price.
+    """As :func:`read`, but a page has every item of its type that was sold in the store and week.
 
     Raises:
         MissingDataError: The folder, a file or a column is absent.
@@ -98,7 +98,7 @@ def _tables(folder: Path, derive: Callable[[pd.DataFrame, pd.DataFrame], pd.Data
 
 
 def _lines(folder: Path) -> pd.DataFrame:
-    """Receipt lines with product text, shelf price and price paid with the loyalty card, money a unit."""
+    """Receipt lines with product text, shelf price and price paid with the loyalty card, both per unit."""
     sold = read_columns(folder / "transactions_sample.parquet", TRANSACTIONS)
     products = read_columns(folder / "products.parquet", PRODUCTS)
     lines = sold.merge(products, on="product_id", how="inner", validate="many_to_one")
@@ -125,7 +125,7 @@ def _priced_types(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _items(priced: pd.DataFrame) -> pd.DataFrame:
-    """One snapshot an item and week it sold in: the chain's median shelf price that week."""
+    """One snapshot for each item and week in which it sold, at the chain's median shelf price."""
     weeks = priced.groupby(["product_id", "week_start"], as_index=False).agg(shelf=("shelf", "median"))
     weeks["shelf"] = weeks["shelf"].round(2).clip(lower=0.01)
     n_weeks = max(priced["week"].nunique(), 1)
@@ -156,13 +156,13 @@ def _title(product: Any) -> str:
 
 
 def _words(text: object) -> str:
-    """Words of a till text: lower case, letters and figures, no brackets left open by truncation."""
+    """Words of a receipt text: lower case, letters and digits, without brackets (truncation leaves some open)."""
     shown = re.sub(r"\([^)]*\)?", " ", str(text).lower())
     return " ".join(re.sub(r"[^a-z0-9%&/ ]", " ", shown).split())
 
 
 def _sold_impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """Every trip to a store in a week meets the page of every product type that sold there that week."""
+    """Each trip to a store gets a page of every product type that sold there in that week."""
     cell = ["store_id", "week", "product_type"]
     shown = priced.groupby([*cell, "product_id"], as_index=False).agg(
         price=("paid", "median"), shelf=("shelf", "median")
@@ -175,7 +175,7 @@ def _sold_impressions(priced: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame
 
 
 def _impressions(priced: pd.DataFrame, lines: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """Every trip meets what other receipts show to be on sale, at the price level that those paid."""
+    """Each trip gets pages of what other receipts show to be on sale, at the price level of those receipts."""
     rows = page_rows(priced, _visits(lines), share=SAMPLED, seed=seed)
     weeks = priced.groupby(["product_id", "week"], as_index=False).agg(shelf=("shelf", "median"))
     rows = rows.merge(weeks.assign(shelf=weeks["shelf"].round(2).clip(lower=0.01)), on=["product_id", "week"])
@@ -183,12 +183,12 @@ def _impressions(priced: pd.DataFrame, lines: pd.DataFrame, *, seed: int) -> pd.
 
 
 def _visits(lines: pd.DataFrame) -> pd.DataFrame:
-    """One row a trip."""
+    """One row for each trip."""
     return lines.drop_duplicates("basket_id")[["basket_id", "household_id", "store_id", "week", "ts"]]
 
 
 def _pages(rows: pd.DataFrame, priced: pd.DataFrame) -> pd.DataFrame:
-    """Impressions from rows of visit, type, item, price, shelf and quantity; the most popular items stand first."""
+    """Impressions from rows of visit, type, item, price, shelf and quantity; the most popular items come first."""
     page = ["basket_id", "product_type"]
     rows = rows.assign(popularity=priced["product_id"].value_counts().loc[rows["product_id"]].to_numpy())
     rows = rows.sort_values([*page, "popularity", "product_id"], ascending=[True, True, False, True])
@@ -237,7 +237,7 @@ def _orders(priced: pd.DataFrame) -> pd.DataFrame:
 
 
 def _users(lines: pd.DataFrame, items: set[str]) -> pd.DataFrame:
-    """Behaviour over all receipt lines, at the start of each week with a trip and once after the last."""
+    """Behaviour from all receipt lines, at the start of each week with a trip and once after the last trip."""
     orders = pd.DataFrame(
         {
             schema.ORDER_ID: lines["basket_id"],

@@ -1,8 +1,8 @@
-"""Dominick's orange juice: weekly sales, prices and real margins by store and brand. Holds no customers and no pages.
+"""Dominick's orange juice: weekly sales, prices and real margins by store and brand, without customers or pages.
 
-The panel records ounces sold (every count is a whole number of packages), dollars an ounce and the gross margin, so
-the unit cost is known: ``price * (1 - margin)``. In the tables a store stands where a customer would; the panel
-itself, which the study of elasticities and policies needs, is :func:`read_panel`.
+The panel records ounces sold (always whole packages), dollars per ounce and the gross margin, so the unit cost is
+known: ``price * (1 - margin)``. In the tables each store takes the place of a customer. :func:`read_panel` returns the
+panel itself, for the study of elasticities and policies.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.tables import Tables, coerce
-from fairtag.data.behaviour import BELOW_LIST, behaviour_snapshots
 from fairtag.data.folders import dataset_folder, empty, read_columns
+from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 
 FOLDER = "dominicks_oj"
-BRANDS = {  # brand -> (name, ounces a package)
+BRANDS = {  # brand -> (name, ounces per package)
     1: ("Tropicana Premium", 64),
     2: ("Tropicana Premium", 96),
     3: ("Florida's Natural", 64),
@@ -39,15 +39,15 @@ AREA = {"area_income": "INCOME", "area_age_60": "AGE60", "area_ethnic": "ETHNIC"
 TERCILES = ("lowest third", "middle third", "highest third")
 FIRST_WEEK = pd.Timestamp("1989-09-14", tz="UTC")  # week 1 of the Dominick's calendar
 STOCK_WEEKS = 4.0
-LIST_QUANTILE = 0.9  # over stores: the chain's undiscounted price of the week
+LIST_QUANTILE = 0.9  # over stores: the chain's price of the week without discounts
 
 
 def read_panel(data: Path) -> pd.DataFrame:
-    """The panel, one row a store, week and brand.
+    """The panel, one row for each store, week and brand.
 
     Returns:
-        ``store``, ``brand``, ``week``, ``ounces`` sold, ``price`` (dollars an ounce), ``rivals`` columns
-        ``price1`` to ``price11``, ``deal``, ``feat``, and ``cost`` (dollars an ounce).
+        ``store``, ``brand``, ``week``, ``ounces`` sold, ``price`` (dollars per ounce), ``rivals`` columns
+        ``price1`` to ``price11``, ``deal``, ``feat``, and ``cost`` (dollars per ounce).
 
     Raises:
         MissingDataError: The folder, the file or a column is absent.
@@ -56,11 +56,13 @@ def read_panel(data: Path) -> pd.DataFrame:
     panel = read_columns(dataset_folder(data, FOLDER) / "yx.parquet", COLUMNS)
     unknown = sorted(set(panel["brand"]) - set(BRANDS))
     if unknown:
-        raise DataError(f"dominicks: brand {unknown} is unknown; there are 1 to 11", column="brand", examples=unknown)
+        raise DataError(f"dominicks: brand {unknown} is unknown; it must be 1 to 11", column="brand", examples=unknown)
     own = panel[list(PRICES)].to_numpy()[np.arange(len(panel)), panel["brand"].to_numpy() - 1]
     if not (own > 0).all():
         count = int((own <= 0).sum())
-        raise DataError(f"dominicks: {count} prices are not positive", column="price", rule="above 0", count=count)
+        raise DataError(
+            f"dominicks: {count} prices are not above 0; check the file", column="price", rule="above 0", count=count
+        )
     cost = own * (1.0 - panel["profit"] / 100.0)
     return panel.assign(ounces=np.exp(panel["logmove"]), price=own, cost=cost)
 
@@ -85,7 +87,7 @@ def read(data: Path) -> Tables:
 
 
 def _packages(panel: pd.DataFrame) -> pd.DataFrame:
-    """The panel in packages: units, dollars a package, and the chain's list price of the week."""
+    """The panel in packages: units, dollars per package, and the chain's list price of the week."""
     size = panel["brand"].map({brand: ounces for brand, (_, ounces) in BRANDS.items()})
     frame = panel.assign(
         item="OJ" + panel["brand"].astype(str).str.zfill(2),
@@ -163,8 +165,8 @@ def _metadata() -> dict[str, Any]:
         "provenance": {
             "items": "recorded: eleven juices; cost from the recorded gross margin (median over stores); list price is "
             f"the {LIST_QUANTILE:.0%} quantile over stores; stock is {STOCK_WEEKS:g} weeks of mean sales (derived)",
-            "users": "derived: a store stands where a customer would; its behaviour is that of all who shop there",
-            "impressions": "absent: store-week totals hold no single choice, so there are no pages",
+            "users": "derived: each store takes the place of a customer; its behaviour is that of all its customers",
+            "impressions": "absent: totals by store and week contain no single choices, so there are no pages",
             "orders": "recorded: packages sold in a store and week as one line",
             "audit_groups": "derived: thirds of the stores by recorded demographics of their area",
         },

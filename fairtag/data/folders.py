@@ -1,4 +1,4 @@
-"""Files of a data set, found and read, or refused with a message that says which."""
+"""Find and read the files of a data set; a file that is absent or unreadable is refused by name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def dataset_folder(data: Path, name: str) -> Path:
             return candidate
     found = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
     held = f"it holds {', '.join(found[:8])}" if found else "it holds no folder"
-    raise MissingDataError(f"{data}: there is no folder {name}; {held}", table=name)
+    raise MissingDataError(f"{data}: there is no folder {name}; {held}; name its parent with --data", table=name)
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def read_file(path: Path) -> pd.DataFrame:
     """Read a whole parquet or CSV file.
 
     Raises:
-        DataError: The file cannot be read as what its name says.
+        DataError: The file cannot be read as its suffix says.
     """
     try:
         if path.suffix == ".parquet":
@@ -69,5 +69,5 @@ def read_file(path: Path) -> pd.DataFrame:
 
 
 def empty(table: schema.Table) -> pd.DataFrame:
-    """A table with all its required columns and no rows, for data sets that do not record it."""
+    """A table with its required columns and no rows, for data sets that do not record it."""
     return coerce(pd.DataFrame({name: pd.Series([], dtype=object) for name in table.required_names}), table)

@@ -1,4 +1,4 @@
-"""The Home Depot search judgements as graded relevance. Holds no prices, customers or orders, so no shop of its own."""
+"""The Home Depot search judgements as graded relevance; they have no prices, customers or orders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROVENANCE = "recorded: homedepot.com search terms and titles, mean of three rat
 
 
 def read(data: Path) -> Tables:
-    """The judgements under ``data``; the other tables are empty, as the set records none of them.
+    """The judgements under ``data``; all other tables are empty, as the set does not record them.
 
     Raises:
         MissingDataError: The folder, the file or a column is absent.
@@ -39,7 +39,7 @@ def read(data: Path) -> Tables:
 
 
 def judgements(folder: Path) -> pd.DataFrame:
-    """Graded relevance in [0, 1], one row a search term and product; repeated pairs are averaged."""
+    """Graded relevance in [0, 1], one row for each search term and product; repeated pairs are averaged."""
     raw = read_columns(folder / "train.csv.gz", COLUMNS)
     frame = pd.DataFrame(
         {
@@ -55,7 +55,7 @@ def judgements(folder: Path) -> pd.DataFrame:
 
 
 def judgements_beside(folder: Path) -> pd.DataFrame | None:
-    """The judgements when the set stands beside another data set's folder, else None."""
+    """The judgements if the set's folder is beside another data set's folder, else None."""
     try:
         return judgements(dataset_folder(folder.parent, FOLDER))
     except MissingDataError:

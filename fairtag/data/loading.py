@@ -1,4 +1,10 @@
-"""One door to every data set by its name."""
+"""Load any data set by its name.
+
+>>> from fairtag.simulator.shop_design import TINY
+>>> tables = load("synthetic", size=TINY)
+>>> len(tables.latest_items()), tables.metadata["currency"]
+(128, 'USD')
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ from fairtag.base.tables import Tables
 from fairtag.data import complete_journey, dominicks, home_depot, online_retail, own_tables
 from fairtag.simulator.simulation import DEFAULT, ShopSize, simulate_shop
 
-_READERS: dict[str, Callable[[Path], Tables]] = {  # by name on the command line
+_READERS: dict[str, Callable[[Path], Tables]] = {  # by their names on the command line
     "complete-journey": complete_journey.read,
     "home-depot": home_depot.read,
     "online-retail": online_retail.read,
@@ -26,8 +32,8 @@ def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize |
 
     Args:
         name: One of :data:`NAMES`.
-        data: Folder that holds the data set's own folder, or that folder itself; for ``csv`` and ``parquet`` the
-            folder with one file a table. Not used by ``synthetic``.
+        data: Folder that contains the data set's folder, or that folder itself; for ``csv`` and ``parquet`` the folder
+            with one file for each table. Not used by ``synthetic``.
         seed: Seed of the simulated shop.
         size: Size of the simulated shop.
 
@@ -41,5 +47,5 @@ def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize |
     if name == "synthetic":
         return simulate_shop(size or DEFAULT, seed=seed).tables
     if data is None:
-        raise MissingDataError(f"the data set {name} is read from a folder and none was given; name it with --data")
+        raise MissingDataError(f"the data set {name} is read from a folder, and none was given; name it with --data")
     return _READERS[name](data)

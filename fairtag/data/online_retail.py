@@ -1,7 +1,7 @@
-"""The UCI Online Retail invoices as a shop's items, orders and customers. It has no pages, and none is made up.
+"""The UCI Online Retail invoices as a shop's items, orders and customers, without pages.
 
-An invoice line shows what was bought, never what was seen beside it; impressions are therefore empty and demand over
-a page cannot be learned here. What can: prices from text, demand over time, baskets.
+An invoice line shows what was bought, never what was seen beside it. Impressions are therefore empty, and demand on a
+page cannot be learned; prices from text, demand over time and baskets can.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.tables import Tables, coerce
-from fairtag.data.behaviour import BELOW_LIST, behaviour_snapshots
 from fairtag.data.folders import dataset_folder, empty, read_columns
+from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 
 FOLDER = "online_retail"
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
-PRODUCT_CODE = r"^\d{5}[A-Za-z]*$"  # the others are postage, fees, samples and corrections
-STATED_MARGIN = 0.4  # gross margin on list; costs are not in the data, this is an assumption
-LIST_QUANTILE = 0.9  # list price of a month: above it lie single odd lines, below it the quantity discounts
-STOCK_WEEKS = 4.0  # stock is not in the data: this many weeks of the item's mean sales
-BELOW = 0.999  # a price under this share of list is a discount, not a rounding
+PRODUCT_CODE = r"^\d{5}[A-Za-z]*$"  # all others are postage, fees, samples and corrections
+STATED_MARGIN = 0.4  # gross margin on the list price: an assumption, as costs are not in the data
+LIST_QUANTILE = 0.9  # list price of a month: above are a few odd lines, below are quantity discounts
+STOCK_WEEKS = 4.0  # weeks of the item's mean sales: an assumption, as stock is not in the data
+BELOW = 0.999  # a price under this share of list is a discount, not rounding
 OTHER = "other"
-CATEGORIES = (  # the last of these words in a description names its category
+CATEGORIES = (  # the last of these words in a description is its category
     *("bag", "box", "mug", "bowl", "cup", "plate", "candle", "holder", "light", "lights", "lantern", "clock", "frame"),
     *("cushion", "card", "cards", "wrap", "paper", "ribbon", "sign", "decoration", "garland", "necklace", "bracelet"),
     *("earrings", "ring", "tin", "jar", "napkins", "mirror", "bottle", "hook", "tray", "doormat", "notebook", "stand"),
@@ -68,7 +68,7 @@ def read(data: Path) -> Tables:
 
 
 def _sales(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Lines that sold a product, and how many lines each rule kept out."""
+    """Lines that are sales of products, and the number of lines that each rule excluded."""
     lines = read_columns(folder / "online_retail.parquet", COLUMNS)
     code = lines["StockCode"].astype(str)
     rules = {
@@ -97,7 +97,7 @@ def _sales(folder: Path) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def _items(lines: pd.DataFrame) -> pd.DataFrame:
-    """One snapshot an item and month it sold in."""
+    """One snapshot for each item and month in which it sold."""
     months = lines.groupby(["item", "month"], as_index=False).agg(list=("list", "first"))
     listed = months["list"].round(2).clip(lower=0.01)
     counts = lines.value_counts(["item", "Description"]).reset_index(name="lines")
@@ -123,7 +123,11 @@ def _items(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def category(title: str) -> str:
-    """The last category word of a title, in the singular where both are listed; "other" when it has none."""
+    """The last category word of a title, in the singular if both are listed; "other" if there is none.
+
+    >>> category("red retrospot lunch bag"), category("glass jar lights"), category("party bunting")
+    ('bag', 'light', 'other')
+    """
     found = [word for word in title.split() if word in CATEGORIES]
     if not found:
         return OTHER
@@ -149,7 +153,7 @@ def _orders(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _users(lines: pd.DataFrame, items: set[str]) -> pd.DataFrame:
-    """Behaviour of known customers at the start of each month after their first order."""
+    """Behaviour of customers with an id at the start of each month after their first order."""
     known = lines[lines["known"]]
     orders = pd.DataFrame(
         {

@@ -1,14 +1,13 @@
-"""Pages of receipts that do not depend on the customer's own receipt: demand can be learned from them.
+"""Derive pages from receipts so that demand can be learned: a page never depends on the customer's own receipt.
 
-Where receipts are a thin sample, an item that is shown because it was sold has sold once: on 98 % of the pages of "what
-sold in this store and week" every item was bought by exactly one visit, whatever it cost, and no response to its price
-can show. Here an item stands on a visit's page because of *other* receipts alone: another one of the store shows that
-the store keeps it, others of the chain in that week show its price. Given that, the visit's own choice is free, so that
-``P(bought | on the page)`` is the choice probability itself.
+Receipts are a thin sample. On 98 % of the pages of "what sold in this store and week", every item was bought by exactly
+one visit, whatever it cost, so no response to price can be seen. Here an item is on a visit's page because of *other*
+receipts only: another receipt of the store shows that the store sells it, and other receipts of the chain in that week
+show its price. The visit's own choice is then free, and ``P(bought | on the page)`` is the choice probability.
 
-What the others did not show cannot be priced: a visit that bought such an item is left out. That costs data and, under
-the logit's independence of irrelevant alternatives, no bias: choice among the items shown, given that one of them or
-none was chosen, is the same logit (McFadden, 1978).
+An item that no other receipt shows has no price, so a visit that bought such an item is left out. That costs data but
+adds no bias, because of the logit's independence of irrelevant alternatives: the choice among the items shown, given
+that one of them or none was chosen, follows the same logit (McFadden, 1978).
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ def page_rows(priced: pd.DataFrame, visits: pd.DataFrame, *, share: float, seed:
 
     Args:
         priced: Receipt lines of the priced types: basket, household, store, week, product, type, paid, shelf, quantity.
-        visits: Every visit: basket, household, store, week, ts; one row each.
-        share: Share of the visits without a purchase of the type that is kept, drawn at random. Lines are a sample, so
-            that most purchases are not seen: to keep the same share of the other visits leaves the odds of buying about
-            as they were, and their ratios, so all responses, exactly.
-        seed: Of the draw.
+        visits: Every visit with basket, household, store, week and ts; one row each.
+        share: Share of the visits without a purchase of the type to keep, at random. Lines are a sample, so most
+            purchases are not seen. Keeping the same share of other visits keeps the odds of buying about right, and
+            the ratios of odds, hence all responses, exactly right.
+        seed: Seed of the draw.
 
     Returns:
-        basket_id, household_id, store_id, week, ts, product_type, product_id, level (mean of paid over shelf on the
-        other receipts of the week), receipts (how many), quantity (0 where it was not bought).
+        basket_id, household_id, store_id, week, ts, product_type, product_id, level (mean of paid / shelf on the other
+        receipts of the week), receipts (their number), quantity (0 if it was not bought).
     """
     bought = _purchases(priced)
     pages = pd.concat([bought[OWN_VISIT].drop_duplicates(), _without_purchase(bought, visits, share, seed)])
@@ -49,7 +48,7 @@ def page_rows(priced: pd.DataFrame, visits: pd.DataFrame, *, share: float, seed:
 
 
 def _purchases(priced: pd.DataFrame) -> pd.DataFrame:
-    """One row a visit and item it bought."""
+    """One row for each visit and item it bought."""
     level = np.minimum(priced["paid"] / priced["shelf"], 1.0)
     return (
         priced.assign(level=level)
@@ -65,7 +64,7 @@ def _purchases(priced: pd.DataFrame) -> pd.DataFrame:
 
 
 def _without_purchase(bought: pd.DataFrame, visits: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """A share of the pairs of visit and type in which nothing of the type was bought, drawn one by one."""
+    """A random share of the pairs of visit and type in which nothing of the type was bought."""
     types = pd.DataFrame({"product_type": np.sort(bought["product_type"].unique())})
     pairs = visits[["basket_id"]].sort_values("basket_id").merge(types, how="cross")
     pairs = pairs[np.random.default_rng(seed).random(len(pairs)) < share]
@@ -74,7 +73,7 @@ def _without_purchase(bought: pd.DataFrame, visits: pd.DataFrame, share: float, 
 
 
 def _of_others(rows: pd.DataFrame) -> pd.DataFrame:
-    """Take each visit's own receipt out of what is known of its page."""
+    """Remove each visit's own receipt from the evidence for its page."""
     mine = rows["own"].notna()
     store, week = rows["store_receipts"] - mine, rows["receipts"] - mine
     shown = (store > 0) & (week > 0)

@@ -252,5 +252,5 @@ def _file(where: str, name: str, instead: str) -> Path | None:
         return None
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"base encoder {where!r}: the hub did not say whether it has {name}; set {instead}"
+            f"base encoder {where!r}: the hub could not be asked for its {name}; try again, or set {instead}"
         ) from error

@@ -161,15 +161,6 @@ def describe_encoder(path: Path) -> EncoderDescription:
     return EncoderDescription(**{name: document[name] for name in fields}, document=document)
 
 
-def serving_files(path: Path) -> list[str]:
-    """Relative paths of the files that serving needs; an ONNX export leaves the torch weights behind."""
-    description = describe_encoder(path)
-    if description.onnx_file is not None:
-        return [DESCRIPTION, TOKENIZER, description.onnx_file]
-    model = sorted(file.relative_to(path).as_posix() for file in (path / MODEL).rglob("*") if file.is_file())
-    return [DESCRIPTION, *model]
-
-
 def load_encoder(path: Path, backend: Backend = "auto", threads: int = 1) -> TextEncoder:
     """Load the encoder of a folder.
 

@@ -15,7 +15,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
@@ -24,7 +23,7 @@ from transformers.utils import logging
 from fairtag.base.errors import ConfigError
 from fairtag.base.text import normalise
 from fairtag.encoder.base_model import pooling_of, prefixes_of, resolve_base
-from fairtag.encoder.encoder import HEADS, MODEL, Pooling, Prefixes, Role, RoleText, describe_encoder
+from fairtag.encoder.encoder import MODEL, Pooling, Prefixes, Role, RoleText, describe_encoder
 from fairtag.encoder.onnx import batches_by_length, pad
 
 
@@ -230,14 +229,6 @@ def load_base(name: str, pooling: Pooling | None = None) -> tuple[Encoder, Any]:
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # unused: we pool ourselves, and its weights would neither train nor quantise
     return Encoder(backbone, pooling_of(name, pooling)), tokenizer
-
-
-def load_heads(path: Path, dimension: int) -> Heads:
-    """Load the trained heads of an encoder folder."""
-    state = load_file(path / HEADS)
-    heads = Heads(dimension, sorted({name.split(".")[1] for name in state}))
-    heads.load_state_dict(state)
-    return heads.eval()
 
 
 @contextlib.contextmanager

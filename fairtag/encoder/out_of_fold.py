@@ -45,8 +45,8 @@ def read_out_of_fold(folder: Path) -> pd.DataFrame | None:
 def out_of_fold_cosine(judgements: pd.DataFrame, out_of_fold: pd.DataFrame) -> Floats:
     """The out-of-fold cosine (n,) of each judged pair; NaN for a pair that was not scored.
 
-    >>> judgements = pd.DataFrame({"query": ["Oak chair", "lamp"], "title": ["chair", "lamp"]})
-    >>> scores = pd.DataFrame({"query": ["oak chair"], "title": ["chair"], "cosine": [0.5]})
+    >>> judgements = pd.DataFrame({"query": ["Oak  chair", "lamp"], "title": ["chair", "lamp"]})
+    >>> scores = pd.DataFrame({"query": ["Oak chair"], "title": ["chair"], "cosine": [0.5]})
     >>> out_of_fold_cosine(judgements, scores)
     array([0.5, nan])
     """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.model.pricing_model import PricingModel
-from fairtag.search.dense_index import MOST_QUERIES, ExactIndex, K, Rows, recall
+from fairtag.search.dense_index import MAX_QUERIES, ExactIndex, K, Rows, recall
 
 
 def index_figures(model: PricingModel, vectors: Mapping[str, NDArray[np.float32]]) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def index_figures(model: PricingModel, vectors: Mapping[str, NDArray[np.float32]
         The kind, the number of queries, the share found of the exact best 100, and the median processor time in
         milliseconds; the last two are None without queries.
     """
-    asked = list(vectors.values())[:MOST_QUERIES]
+    asked = list(vectors.values())[:MAX_QUERIES]
     exact = ExactIndex(model.embeddings)
     answers: list[Rows] = []
     times: list[float] = []

@@ -16,7 +16,7 @@ from fairtag.model.decision import GateResult
 from fairtag.model.pricing_model import PricingModel
 from fairtag.search.ranking_metrics import ndcg_by_query
 from fairtag.search.similarity import similarity
-from fairtag.training.search import served_scores
+from fairtag.training.search import search_scores
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ def score_relevance(model: PricingModel, judgements: pd.DataFrame | None) -> Rel
     if rows.empty:
         return nothing
     queries, titles = rows[schema.QUERY].tolist(), rows[schema.TITLE].tolist()
-    served, cosine = served_scores(model.encoder, model.search.reranker, rows)
+    served, cosine = search_scores(model.encoder, model.search.reranker, rows)
     overlap = np.array(
         [similarity(set(tokens(q)), [set(tokens(t))], "jaccard")[0] for q, t in zip(queries, titles, strict=True)]
     )

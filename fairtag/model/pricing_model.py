@@ -36,8 +36,7 @@ from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.price_model import PriceModel
 
 if TYPE_CHECKING:
-    from fairtag.search.retrieval import Retriever
-    from fairtag.search.search_part import SearchPart
+    from fairtag.search.retrieval import Retriever, SearchPart
 
 Floats = NDArray[np.float64]
 
@@ -127,7 +126,7 @@ class PricingModel:
     @cached_property
     def search(self) -> SearchPart:
         """The search indexes; loaded on first use, as monitors never search."""
-        from fairtag.search.search_part import SearchPart
+        from fairtag.search.retrieval import SearchPart
 
         return SearchPart.load(self.path / SEARCH)
 

@@ -1,1 +1,1 @@
-"""From a query to candidate items: by meaning, by words, and both fused."""
+"""Search: from a query to candidate items, by meaning and by words."""

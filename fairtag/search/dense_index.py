@@ -1,10 +1,13 @@
-"""Search by embedding: the index of a catalogue, chosen by its recall here when the model folder is made.
+"""Search by embedding: the index of a catalogue, chosen by its recall when the model folder is made.
 
-A scan of 100,000 embeddings reads 150 MB a query; their 4-bit codes are 10 MB, and the few hundred best of them are
-then scored on the memory-mapped embeddings themselves (Jegou, Douze and Schmid, TPAMI 2011; Andre, Kermarrec and
-Le Scouarnec, VLDB 2015); of a million only the codes of the lists nearest to the query are read. No clock takes part in
-the choice: widths stand in the order of their cost, the first whose recall is enough is taken, and the same embeddings
-and queries make the same files. ``python -m benchmarks search-index`` times them beside other kinds.
+- A small catalogue is scanned.
+- A scan of 100,000 embeddings reads 150 MB for each query. Their 4-bit codes are 10 MB; the few hundred best are then
+  scored exactly on the memory-mapped embeddings (Jegou, Douze and Schmid, TPAMI 2011; Andre, Kermarrec and
+  Le Scouarnec, VLDB 2015).
+- Of a million rows, only the codes in the lists nearest to the query are read.
+
+The choice uses no clock: settings are tried in the order of their cost, and the first with enough recall is taken. The
+same embeddings and queries give the same files. ``python -m benchmarks search-index`` compares the times.
 """
 
 from __future__ import annotations
@@ -23,21 +26,21 @@ from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import read_json, write_atomic, write_json
 from fairtag.search.similarity import top_k
 
-SCAN_ROWS = 20_000  # a scan of so many takes under 3 ms at 384 dimensions: no codes pay for their making
+SCAN_ROWS = 20_000  # a scan of this many rows takes under 3 ms at 384 dimensions; codes would gain nothing
 MIN_RECALL = 0.99  # of the exact best K
-K = 100  # rows that a page's retrieval asks for
-LISTED_ROWS = 300_000  # from here on reading all codes takes longer than the rest of a page
+K = 100  # rows that the retrieval of a page wants
+LISTED_ROWS = 300_000  # above this, reading all codes takes longer than the rest of a page
 PROBES = (16, 32, 64, 128)  # lists whose codes are read for a query
-LISTS_A_WIDTH = 6  # lists of a million rows that are read in the time of scoring K rows more, within a page
+LISTS_A_WIDTH = 6  # lists (of a million rows) read in the time it takes to score K more rows
 WIDTHS = (
     5,
     10,
     20,
     30,
     40,
-)  # candidates scored exactly for each row wanted, cheapest first; past them a scan is as good
-LEAST = 500  # candidates at least, for a page of few
-MOST_QUERIES = 128  # searched to measure recall; half as many let a width pass that the next ones did not
+)  # candidates scored exactly for each row wanted, cheapest first; beyond these a scan is as fast
+MIN_CANDIDATES = 500  # even for a small page
+MAX_QUERIES = 128  # searched to measure recall; with half as many, a width passed that failed on other queries
 CODES, CHOICE = "codes.faiss", "index.json"
 
 Row = TypeVar("Row")
@@ -50,14 +53,14 @@ _CHUNK = 65_536  # rows encoded at a time
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """What was chosen for a catalogue, and on what evidence.
+    """The index chosen for a catalogue, with the evidence.
 
     Args:
-        kind: ``codes``, ``lists`` (codes in lists by place) or ``scan``.
+        kind: ``codes``, ``lists`` (codes in an inverted file) or ``scan``.
         width: Candidates scored exactly for each row wanted; 0 for a scan.
         recall: Mean share of the exact best :data:`K` found; 1 for a scan.
-        queries: Queries it was measured on; 0 where the catalogue was too small to try anything.
-        tried: Recall of each width tried, by the width, and of ``probes x width`` for lists.
+        queries: Queries it was measured on; 0 where the catalogue is small enough to scan.
+        tried: Recall of each setting tried, by its width, or by ``probes x width`` for lists.
     """
 
     kind: str = "scan"
@@ -68,7 +71,7 @@ class IndexChoice:
 
 
 class CodeIndex:
-    """Finds the rows with the greatest inner product by their codes, scored exactly afterwards.
+    """Finds the rows with the greatest inner product by their codes, and scores the best of them exactly.
 
     Safe to use from several threads.
 
@@ -82,10 +85,10 @@ class CodeIndex:
         self._codes, self._embeddings, self._width = codes, embeddings, width
 
     def search(self, z: Matrix, k: int) -> Rows:
-        """About the k best rows, best first."""
+        """The k best rows, best first; approximate, with at least the recall of the choice."""
         query = np.ascontiguousarray(z, dtype=np.float32).reshape(1, -1)
-        wanted = min(max(k * self._width, LEAST), self._codes.ntotal)
-        found = np.sort(self._codes.search(query, wanted)[1][0])  # sorted: the map is read front to back
+        wanted = min(max(k * self._width, MIN_CANDIDATES), self._codes.ntotal)
+        found = np.sort(self._codes.search(query, wanted)[1][0])  # sorted, so that the memory map is read front to back
         found = found[found >= 0]
         scores = self._embeddings.take(found, axis=0) @ query[0]
         best = np.lexsort((found, -scores))[:k]
@@ -94,18 +97,18 @@ class CodeIndex:
 
 @dataclass(frozen=True)
 class DensePart:
-    """The chosen index without the embeddings that it searches.
+    """The chosen index without the embeddings it searches.
 
     Args:
-        choice: What was chosen.
-        codes: FAISS's codes, None for a scan.
+        choice: The choice and its evidence.
+        codes: The FAISS index; None for a scan.
     """
 
     choice: IndexChoice = field(default_factory=IndexChoice)
     codes: Any = None
 
     def over(self, embeddings: Matrix) -> DenseIndex:
-        """The index over the embeddings that it was made of."""
+        """The index over the embeddings it was built from."""
         if self.codes is None:
             return ExactIndex(embeddings)
         return CodeIndex(self.codes, embeddings, self.choice.width)
@@ -125,11 +128,11 @@ class DensePart:
         Raises:
             ModelFolderMissing: No index was chosen there, or its codes are absent.
         """
-        _needed(folder / CHOICE)
+        _require(folder / CHOICE)
         choice = IndexChoice(**read_json(folder / CHOICE))
         if choice.kind == "scan":
             return cls(choice)
-        _needed(folder / CODES)
+        _require(folder / CODES)
         import faiss
 
         return cls(choice, faiss.read_index(str(folder / CODES)))
@@ -143,67 +146,67 @@ def choose_index(
     scan_rows: int = SCAN_ROWS,
     min_recall: float = MIN_RECALL,
 ) -> DensePart:
-    """The cheapest index whose recall is enough on this catalogue and on queries of its kind.
+    """The cheapest index with enough recall on this catalogue and its queries.
 
     Args:
-        embeddings: (n, d) unit rows.
-        queries: (m, d) unit rows of queries, up to :data:`MOST_QUERIES` of which are searched; of the catalogue's rows
-            where m is 0.
-        k: Rows wanted of a query.
-        scan_rows: Rows below which the catalogue is scanned and nothing is tried.
+        embeddings: Unit rows (n, d).
+        queries: Unit rows of queries (m, d), at most :data:`MAX_QUERIES` of which are searched; if m is 0, rows of the
+            catalogue stand in.
+        k: Rows wanted for a query.
+        scan_rows: A smaller catalogue is scanned, and nothing else is tried.
         min_recall: Least mean recall of the exact best k.
     """
-    if len(embeddings) < scan_rows or embeddings.shape[1] % 2:  # a code is of two dimensions
+    if len(embeddings) < scan_rows or embeddings.shape[1] % 2:  # a code covers two dimensions
         return DensePart()
-    asked: list[Matrix] = spread(queries if len(queries) else embeddings)
+    sample: list[Matrix] = evenly_spaced(queries if len(queries) else embeddings)
     exact = ExactIndex(embeddings)
-    truth = [exact.search(query, k) for query in asked]
+    truth = [exact.search(query, k) for query in sample]
     tried: dict[str, float] = {}
     listed = len(embeddings) >= LISTED_ROWS
     with _one_thread():
-        codes = lists_of(embeddings) if listed else codes_of(embeddings)
+        codes = build_lists(embeddings) if listed else build_codes(embeddings)
         for probes, width in _cheapest_first() if listed else ((0, width) for width in WIDTHS):
             if listed:
                 codes.nprobe = probes  # saved with the codes
             index = CodeIndex(codes, embeddings, width)
-            found = recall([index.search(query, k) for query in asked], truth)
+            found = recall([index.search(query, k) for query in sample], truth)
             tried[f"{probes} x {width}" if listed else str(width)] = found
             if found >= min_recall:
                 kind = "lists" if listed else "codes"
-                return DensePart(IndexChoice(kind, width, found, len(asked), tried), codes)
-    return DensePart(IndexChoice(queries=len(asked), tried=tried))
+                return DensePart(IndexChoice(kind, width, found, len(sample), tried), codes)
+    return DensePart(IndexChoice(queries=len(sample), tried=tried))
 
 
 def _cheapest_first() -> list[tuple[int, int]]:
-    """Probes and widths in the order of what a search by them costs; measured once, since no clock may choose here."""
+    """Probes and widths in the order of their search cost, which was measured once; no clock may choose here."""
     return sorted(product(PROBES, WIDTHS), key=lambda pair: pair[0] + LISTS_A_WIDTH * pair[1])
 
 
-def codes_of(embeddings: Matrix) -> Any:
-    """FAISS's 4-bit codes of unit rows (n, d), d even."""
+def build_codes(embeddings: Matrix) -> Any:
+    """A FAISS index of 4-bit codes over unit rows (n, d), d even."""
     import faiss
 
     d = embeddings.shape[1]
     codes = faiss.IndexPQFastScan(d, d // 2, 4, faiss.METRIC_INNER_PRODUCT)
     codes.pq.cp.niter = _ROUNDS
-    return _filled(codes, embeddings, _TRAINED_ON)
+    return _train_and_add(codes, embeddings, _TRAINED_ON)
 
 
-def lists_of(embeddings: Matrix) -> Any:
-    """The same codes in lists by place: each row lies in that of the centre nearest to it (inverted file)."""
+def build_lists(embeddings: Matrix) -> Any:
+    """The same codes in an inverted file: each row is in the list of the centre nearest to it."""
     import faiss
 
     d = embeddings.shape[1]
     lists = 2 ** int(np.log2(np.sqrt(len(embeddings))) + 0.5)
     centres = faiss.IndexFlatIP(d)
     codes = faiss.IndexIVFPQFastScan(centres, d, lists, d // 2, 4, faiss.METRIC_INNER_PRODUCT)
-    codes.by_residual = True  # a row less its centre: half as many candidates hold the best as with codes of whole rows
+    codes.by_residual = True  # codes of a row minus its centre need half as many candidates for the same recall
     codes.cp.niter = codes.pq.cp.niter = _ROUNDS
-    return _filled(codes, embeddings, max(_TRAINED_ON, lists * _TRAINED_ON_A_LIST))
+    return _train_and_add(codes, embeddings, max(_TRAINED_ON, lists * _TRAINED_ON_A_LIST))
 
 
-def _filled(codes: Any, embeddings: Matrix, trained_on: int) -> Any:
-    """Train on some rows and add all."""
+def _train_and_add(codes: Any, embeddings: Matrix, trained_on: int) -> Any:
+    """Train on a sample of the rows, and add all rows."""
     n = len(embeddings)
     sample = np.sort(np.random.default_rng(0).permutation(n)[:trained_on])
     codes.train(np.ascontiguousarray(embeddings[sample], dtype=np.float32))
@@ -213,25 +216,29 @@ def _filled(codes: Any, embeddings: Matrix, trained_on: int) -> Any:
 
 
 def recall(answers: Sequence[Rows], truth: Sequence[Rows]) -> float:
-    """Mean share of the true rows that were found."""
+    """Mean share of the true rows that an answer contains.
+
+    >>> recall([np.array([1, 2])], truth=[np.array([2, 3])])
+    0.5
+    """
     shares = [len(np.intersect1d(a, t)) / max(len(t), 1) for a, t in zip(answers, truth, strict=True)]
     return float(np.mean(shares)) if shares else 1.0
 
 
-def spread(rows: Sequence[Row] | NDArray[Any]) -> list[Row]:
-    """Up to :data:`MOST_QUERIES` of some rows or texts, from the first to the last."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MOST_QUERIES)).astype(np.int64))
+def evenly_spaced(rows: Sequence[Row] | NDArray[Any]) -> list[Row]:
+    """At most :data:`MAX_QUERIES` of some rows or texts, evenly spaced from the first to the last."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_QUERIES)).astype(np.int64))
     return [rows[place] for place in places.tolist()]
 
 
-def _needed(file: Path) -> None:
+def _require(file: Path) -> None:
     if not file.is_file():
         raise ModelFolderMissing(f"{file}: missing; build the model folder again")
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """FAISS on one thread: sums in another order would make other codes of the same rows."""
+    """Run FAISS on one thread: sums in another order would give other codes for the same rows."""
     import faiss
 
     threads = faiss.omp_get_max_threads()
@@ -247,7 +254,7 @@ Matrix = NDArray[np.float32]
 
 
 class DenseIndex(Protocol):
-    """Finds the rows with the greatest inner product."""
+    """Anything that finds the rows with the greatest inner product."""
 
     def search(self, z: Matrix, k: int) -> Rows:
         """The k best rows (k,), best first."""
@@ -255,7 +262,11 @@ class DenseIndex(Protocol):
 
 
 class ExactIndex:
-    """The scan of all rows, memory-mapped or not."""
+    """A scan of all rows, memory-mapped or not.
+
+    >>> ExactIndex(np.eye(3, dtype=np.float32)).search(np.array([0.0, 1.0, 0.5], dtype=np.float32), k=2).tolist()
+    [1, 2]
+    """
 
     def __init__(self, embeddings: Matrix) -> None:
         self.embeddings = embeddings

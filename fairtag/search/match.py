@@ -1,4 +1,4 @@
-"""How a query's words meet a text's: the numbers that a re-ranker is fitted on."""
+"""How the words of a query match a text: the features that the re-ranker is fitted on."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.search.text_table import FACTS, KINDS, Chosen, Described, Hashes, Rows, TextTable, describe, runs_by_word
+from fairtag.search.text_table import (
+    FACTS,
+    KINDS,
+    Hashes,
+    RowHashes,
+    Rows,
+    TextHashes,
+    TextTable,
+    hash_text,
+    letter_runs,
+)
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Values = dict[str, Floats | Rows | Mask]
 
-# Each feature and whether relevance may only rise (1) or fall (-1) with it.
+# Each feature, and whether relevance may only rise (1) or only fall (-1) with it.
 FEATURES = {
     "cosine": 1,
     "query_words": 0,
@@ -34,7 +44,7 @@ FEATURES = {
     "gram_share": 1,
     "flat_share": 1,
     "number_share": 0,
-    "near_share": 0,  # tied to rise, these graded worse
+    "near_share": 0,  # forced to rise, these ranked worse
     "near_mean": 0,
     "near_least": 0,
     "near_rarest": 0,
@@ -53,8 +63,8 @@ class Rarity:
 
     Args:
         stems: Hashes, ascending.
-        weight: Of each (Robertson and Sparck Jones, smoothed to stay above 0).
-        unknown: Of a stem that no text has.
+        weight: Weight of each (Robertson and Sparck Jones, smoothed to stay above 0).
+        unknown: Weight of a stem that no text has.
     """
 
     stems: Hashes
@@ -63,9 +73,9 @@ class Rarity:
 
     @classmethod
     def of(cls, table: TextTable) -> Rarity:
-        """Count the texts that hold each stem."""
-        chosen = table.take("stems", np.arange(len(table)))
-        stems, count = np.unique(chosen.hashes, return_counts=True)
+        """Count the texts that contain each stem."""
+        hashes = table.take("stems", np.arange(len(table)))
+        stems, count = np.unique(hashes.hashes, return_counts=True)
         n = len(table)
         return cls(stems, np.log1p((n - count + 0.5) / (count + 0.5)), float(np.log1p((n + 0.5) / 0.5)))
 
@@ -78,82 +88,82 @@ class Rarity:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A query, ready to meet texts.
+class QueryHashes:
+    """A query, hashed for matching with texts.
 
     Args:
-        said: Its words, hashed.
-        order: Place of each word's stem among the distinct ones (w,).
-        runs: Place of each word's runs of three letters among the query's distinct ones, word after word (p,).
-        starts: Where each word's begin among those (w,).
+        text: The hashes of its words and letters.
+        order: Place of each word's stem among the distinct stems (w,).
+        runs: Place of each word's runs of three letters among the distinct runs, word by word (p,).
+        starts: Where the runs of each word begin (w,).
     """
 
-    said: Described
+    text: TextHashes
     order: Rows
     runs: Rows
     starts: Rows
 
     @classmethod
-    def of(cls, query: str) -> Asked:
-        """Read a query."""
-        said = describe(query)
-        runs, starts = runs_by_word(query)
-        order = np.searchsorted(said.of("stems"), said.stems)
-        return cls(said, order, np.searchsorted(said.of("grams"), runs), starts)
+    def of(cls, query: str) -> QueryHashes:
+        """Hash a query."""
+        text = hash_text(query)
+        runs, starts = letter_runs(query)
+        order = np.searchsorted(text.of("stems"), text.stems)
+        return cls(text, order, np.searchsorted(text.of("grams"), runs), starts)
 
     def share_of_letters(self, held: Mask) -> Floats:
-        """Share of each word's runs that each text has (w, n), given which of the query's distinct ones it has."""
+        """Share of each word's letter runs that each text has (w, n), given the distinct runs it has (r, n)."""
         sizes = np.diff(self.starts, append=self.runs.size)
         return np.add.reduceat(held[self.runs], self.starts, axis=0, dtype=np.float64) / sizes[:, None]
 
 
-def match_features(query: Asked, table: TextTable, rows: Rows, cosine: Floats, rarity: Rarity) -> Floats:
+def match_features(query: QueryHashes, table: TextTable, rows: Rows, cosine: Floats, rarity: Rarity) -> Floats:
     """The features (n, f) of a query with the texts of some rows, in the order of :data:`FEATURES`.
 
     Args:
         query: The query.
         table: Texts.
-        rows: Which (n,).
-        cosine: Of the intent and each text's embedding (n,).
+        rows: Rows of the texts to match (n,).
+        cosine: Cosine of the intent with the embedding of each text (n,).
         rarity: How rare each stem is.
     """
-    said, one = query.said, np.ones(len(rows))
+    asked, one = query.text, np.ones(len(rows))
     facts = dict(zip(FACTS, table.facts[rows].T, strict=True))
     sets = {kind: table.take(kind, rows) for kind in KINDS}
     words, stems = sets["words"], sets["stems"]
-    shared, wanted = words.shared(said.of("words")), said.of("words").size
-    wanted_stems, heads = said.of("stems"), facts["head"].astype(np.uint32)
+    shared, wanted = words.count_shared(asked.of("words")), asked.of("words").size
+    wanted_stems, heads = asked.of("stems"), facts["head"].astype(np.uint32)
     holds = stems.holds(wanted_stems)
-    # One search for the rarity of all: of the query's stems, of the texts' and of what the texts name.
+    # One look-up for all rarities: of the query's stems, of the texts' stems and of the texts' heads.
     weight, whole, named = np.split(
         rarity(np.concatenate([wanted_stems, stems.hashes, heads])),
         np.cumsum([wanted_stems.size, stems.hashes.size]),
     )
     values: Values = {
         "cosine": cosine,
-        "query_words": len(said.stems) * one,
-        "query_letters": said.letters * one,
+        "query_words": len(asked.stems) * one,
+        "query_letters": asked.letters * one,
         "query_rarity": weight.sum() * one,
         "text_words": facts["words"],
         "text_numbers": facts["numbers"],
         "shared_words": shared,
         "word_share": _share(shared, wanted),
         "word_jaccard": shared / np.maximum(wanted + words.sizes() - shared, 1.0),
-        "first_word": words.shared(np.array([said.first_word], dtype=np.uint32)),
+        "first_word": words.count_shared(np.array([asked.first_word], dtype=np.uint32)),
         "stem_share": _share(holds.sum(0), weight.size),
-        "pair_share": _met(sets["pairs"], said.of("pairs")),
-        "flat_share": _met(sets["flat"], said.of("flat")),
-        "number_share": _met(sets["numbers"], said.of("numbers")),
+        "pair_share": _met(sets["pairs"], asked.of("pairs")),
+        "flat_share": _met(sets["flat"], asked.of("flat")),
+        "number_share": _met(sets["numbers"], asked.of("numbers")),
         "text_head_rarity": named,
         **_rarities(weight, holds, np.bincount(stems.place, whole, len(rows)).astype(np.float64)),
         **_heads(query, facts, holds),
-        **_letters(query, weight, holds, sets["grams"].holds(said.of("grams"))),
+        **_letters(query, weight, holds, sets["grams"].holds(asked.of("grams"))),
     }
     return np.column_stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES])
 
 
 def _rarities(weight: Floats, holds: Mask, whole: Floats) -> Values:
-    """How much of what is rare in the query the text has; how much of what is rare in the text was asked for."""
+    """Share of the query's rare stems that the text has, and share of the text's rare stems that the query has."""
     met = weight @ holds
     return {
         "rare_share": met / max(float(weight.sum()), 1e-9),
@@ -162,21 +172,21 @@ def _rarities(weight: Floats, holds: Mask, whole: Floats) -> Values:
     }
 
 
-def _heads(query: Asked, facts: dict[str, Rows], holds: Mask) -> Values:
-    """Whether what each names, and its last word, is the other's too."""
-    said = query.said
-    stems, head = said.of("stems"), np.flatnonzero(said.of("stems") == said.head)
+def _heads(query: QueryHashes, facts: dict[str, Rows], holds: Mask) -> Values:
+    """Whether the head and the last word of query and text occur in each other."""
+    asked = query.text
+    stems, head = asked.of("stems"), np.flatnonzero(asked.of("stems") == asked.head)
     return {
         "last_stem": holds[query.order[-1:]].any(0),
         "text_last_stem": (facts["last_stem"] == stems[:, None]).any(0),
         "head_met": holds[head].any(0),
-        "heads_alike": facts["head"] == said.head,
+        "heads_alike": facts["head"] == asked.head,
         "text_head_met": (facts["head"] == stems[:, None]).any(0),
     }
 
 
-def _letters(query: Asked, weight: Floats, holds: Mask, grams: Mask) -> Values:
-    """How near the text comes to each word of the query: 1 where it has the stem, else its share of the letters."""
+def _letters(query: QueryHashes, weight: Floats, holds: Mask, grams: Mask) -> Values:
+    """How nearly the text has each word of the query: 1 where it has the stem, else its share of the word's letters."""
     if not query.order.size:
         nothing = np.zeros(grams.shape[1])
         names = ("near_share", "near_mean", "near_least", "near_rarest", "near_last")
@@ -193,11 +203,11 @@ def _letters(query: Asked, weight: Floats, holds: Mask, grams: Mask) -> Values:
     }
 
 
-def _met(texts: Chosen, wanted: Hashes) -> Floats:
-    """Share of the query's own hashes of a kind that each text has."""
-    return _share(texts.shared(wanted), wanted.size)
+def _met(texts: RowHashes, wanted: Hashes) -> Floats:
+    """Share of the query's hashes of one kind that each text has."""
+    return _share(texts.count_shared(wanted), wanted.size)
 
 
 def _share(part: Floats, whole: int) -> Floats:
-    """Share of the query's that the text has; -1 where the query has none to share."""
+    """Share of the query's hashes that the text has; -1 where the query has none."""
     return part / whole if whole else np.full(len(part), -1.0)

@@ -1,4 +1,4 @@
-"""How well scores order judged items within each query: nDCG, reciprocal rank."""
+"""Ranking metrics: how well scores order the judged items of each query (nDCG, reciprocal rank)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ Floats = NDArray[np.float64]
 def ndcg_by_query(query: ArrayLike, relevance: ArrayLike, score: ArrayLike, k: int = 10, seed: int = 0) -> Floats:
     """nDCG@k of each query, gain = relevance, discount 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002).
 
-    A query whose items are all of one relevance says nothing about an order and is left out; equal scores are put
-    in a seeded random order, so that a constant score is worth what chance is worth.
+    Queries whose items all have the same relevance are left out, as they cannot show an order. Equal scores are put in
+    a random order from the seed, so a constant score is worth what chance is worth.
+
+    >>> ndcg_by_query(["a", "a", "b", "b"], [1.0, 0.0, 0.0, 1.0], [0.9, 0.1, 0.8, 0.3]).round(3)
+    array([1.   , 0.631])
 
     Args:
-        query: (n,) key of the query of each judged item.
-        relevance: (n,) graded, >= 0.
-        score: (n,) greater is better.
+        query: Key of the query of each judged item (n,).
+        relevance: Graded relevance, at least 0 (n,).
+        score: Greater is better (n,).
         k: Ranks counted.
-        seed: Of the order among ties.
+        seed: Seed of the order among ties.
 
     Returns:
-        (m,) in [0, 1], one a query that is kept, in the order of the sorted keys.
+        nDCG in [0, 1] of each of the m queries that are kept (m,), in the order of the sorted keys.
     """
     codes, rel = _codes(query), np.asarray(relevance, dtype=np.float64)
     gain = _discounted(codes, rel, np.asarray(score, dtype=np.float64), k, seed)
@@ -32,7 +35,11 @@ def ndcg_by_query(query: ArrayLike, relevance: ArrayLike, score: ArrayLike, k: i
 
 
 def reciprocal_rank_by_query(query: ArrayLike, relevant: ArrayLike, score: ArrayLike, seed: int = 0) -> Floats:
-    """1 / rank of the first relevant item of each query that has both relevant and irrelevant items."""
+    """1 / rank of the first relevant item of each query that has both relevant and irrelevant items.
+
+    >>> reciprocal_rank_by_query(["a", "a", "a"], [False, True, False], [0.9, 0.5, 0.1])
+    array([0.5])
+    """
     codes, hit = _codes(query), np.asarray(relevant, dtype=bool)
     rank = _ranks(codes, np.asarray(score, dtype=np.float64), seed)
     first = np.full(codes.max(initial=-1) + 1, np.inf)
@@ -41,7 +48,7 @@ def reciprocal_rank_by_query(query: ArrayLike, relevant: ArrayLike, score: Array
 
 
 def informative(query: ArrayLike, relevance: ArrayLike) -> NDArray[np.bool_]:
-    """(queries,) whether a query, in the order of the sorted keys, has items of more than one relevance."""
+    """Whether each query, in the order of the sorted keys, has items of more than one relevance (queries,)."""
     codes, rel = _codes(query), np.asarray(relevance, dtype=np.float64)
     count = codes.max(initial=-1) + 1
     low, high = np.full(count, np.inf), np.full(count, -np.inf)

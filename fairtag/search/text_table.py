@@ -1,6 +1,8 @@
-"""Texts as sets of hashed words and letters, so that one query meets many texts in a few array operations.
+"""Texts as sets of hashed words and letters, so that a query is matched with many texts in a few array operations.
 
-Knows no embedding, no grade and no catalogue: texts in, arrays out, memory-mapped from disk.
+>>> table = TextTable.build(["oak chair", "oak table"])
+>>> table.take("words", np.array([0, 1])).count_shared(hash_text("oak chair").of("words"))
+array([2., 1.])
 """
 
 from __future__ import annotations
@@ -26,21 +28,21 @@ KINDS = ("words", "stems", "pairs", "grams", "flat", "numbers")
 FACTS = ("words", "numbers", "last_stem", "head")
 _NUMBER = re.compile(r"\d+")
 _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""), ("ing", ""), ("ed", ""))
-_SHORTEST_STEM = 3  # letters: "bed" is no past tense
-_ASIDE = frozenset({"in", "with", "for"})  # what comes before one of them is what the thing is: "mower with bag"
-_GRAM, _FLAT_GRAM = 3, 4  # letters; the longer ones run across words, so that "deckover" meets "deck over"
+_SHORTEST_STEM = 3  # letters: "bed" is not a past tense
+_ASIDE = frozenset({"in", "with", "for"})  # the word before one of these says what the thing is: "mower with bag"
+_GRAM, _FLAT_GRAM = 3, 4  # letters; the longer ones cross word borders, so that "deckover" matches "deck over"
 _FILES = ("hashes", "starts", "facts")
 
 
 @dataclass(frozen=True)
-class Described:
-    """One text.
+class TextHashes:
+    """The hashes of one text.
 
     Args:
-        sets: For each of KINDS the distinct hashes, ascending.
-        stems: Hash of each word's stem, in the order of the text.
-        first_word: Hash of the first word, 0 where there is none.
-        head: Hash of the stem of what the text names, which :func:`head_of` finds; 0 where there is no word.
+        sets: The distinct hashes of each kind in KINDS, ascending.
+        stems: Hash of the stem of each word, in the order of the text.
+        first_word: Hash of the first word; 0 where there is none.
+        head: Hash of the stem that says what the thing is (:func:`head_of`); 0 where there is no word.
         letters: Length of the words joined by single spaces.
     """
 
@@ -51,19 +53,19 @@ class Described:
     letters: int
 
     def of(self, kind: str) -> Hashes:
-        """One of the sets, by its kind."""
+        """The distinct hashes of one kind."""
         return self.sets[KINDS.index(kind)]
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """One kind of hashes of some texts: the hashes (h,), and for each the place of its text among the n chosen."""
+class RowHashes:
+    """Hashes of one kind (h,) of n texts, with the place (h,) of the text that each belongs to."""
 
     hashes: Hashes
     place: Rows
     count: int
 
-    def shared(self, wanted: Hashes) -> NDArray[np.float64]:
+    def count_shared(self, wanted: Hashes) -> NDArray[np.float64]:
         """How many of the wanted hashes (ascending) each text has (n,)."""
         if not wanted.size:
             return np.zeros(self.count)
@@ -72,7 +74,7 @@ class Chosen:
         return np.bincount(self.place, weights=hits, minlength=self.count).astype(np.float64)
 
     def holds(self, wanted: Hashes) -> NDArray[np.bool_]:
-        """(w, n) whether each text has each wanted hash (ascending, distinct)."""
+        """Whether each text has each wanted hash (ascending, distinct), shape (w, n)."""
         out = np.zeros((wanted.size, self.count), dtype=bool)
         if wanted.size:
             near = np.minimum(np.searchsorted(wanted, self.hashes), wanted.size - 1)
@@ -87,12 +89,12 @@ class Chosen:
 
 @dataclass(frozen=True)
 class TextTable:
-    """The hashes of n texts, kind after kind.
+    """The hashes of n texts in one array for each kind; memory-mapped from disk.
 
     Args:
-        hashes: All of them.
-        starts: (kinds, n + 1) where each text's begin, and the last one's end.
-        facts: (n, f) of each text what FACTS names: a count, or the hash of a stem.
+        hashes: All hashes.
+        starts: Where the hashes of each text begin, and where the last ones end (kinds, n + 1).
+        facts: The FACTS of each text (n, f): counts, or hashes of stems.
     """
 
     hashes: Hashes
@@ -105,28 +107,28 @@ class TextTable:
     @classmethod
     def build(cls, texts: Sequence[str]) -> TextTable:
         """Hash texts; the same text gives the same hashes everywhere."""
-        described = [describe(text) for text in texts]
-        sets = [[text.sets[kind] for text in described] for kind in range(len(KINDS))]
+        hashed = [hash_text(text) for text in texts]
+        sets = [[text.sets[kind] for text in hashed] for kind in range(len(KINDS))]
         sizes = np.array([[len(one) for one in kind] for kind in sets], dtype=np.int64).reshape(len(KINDS), len(texts))
         ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape) if texts else sizes
         starts = np.concatenate([ends[:, :1] - sizes[:, :1], ends], axis=1) if texts else np.zeros((len(KINDS), 1))
-        facts = [_facts(text) for text in described]
+        facts = [_facts(text) for text in hashed]
         return cls(
             np.concatenate([np.zeros(0, dtype=np.uint32), *itertools.chain.from_iterable(sets)]),
             starts.astype(np.int64),
             np.array(facts, dtype=np.int64).reshape(len(texts), len(FACTS)),
         )
 
-    def take(self, kind: str, rows: Rows) -> Chosen:
-        """One kind of hashes of some rows."""
+    def take(self, kind: str, rows: Rows) -> RowHashes:
+        """The hashes of one kind of some rows."""
         starts = self.starts[KINDS.index(kind)]
         first, size = starts[rows], starts[rows + 1] - starts[rows]
         place = np.repeat(np.arange(len(rows)), size)
-        begin = first - (np.cumsum(size) - size)  # of each text's hashes, less where they will lie
-        return Chosen(self.hashes.take(begin[place] + np.arange(len(place))), place, len(rows))
+        begin = first - (np.cumsum(size) - size)  # start of each text's hashes here, minus their start in the result
+        return RowHashes(self.hashes.take(begin[place] + np.arange(len(place))), place, len(rows))
 
     def save(self, path: Path) -> Path:
-        """Write the arrays into a folder, whole or not at all."""
+        """Write the arrays into a folder atomically."""
         with directory_atomic(path) as folder:
             for name in _FILES:
                 np.save(folder / f"{name}.npy", getattr(self, name), allow_pickle=False)
@@ -137,18 +139,18 @@ class TextTable:
         """Memory-map the arrays of a folder.
 
         Raises:
-            ModelFolderMissing: One is absent.
+            ModelFolderMissing: A file is absent.
         """
         files = [path / f"{name}.npy" for name in _FILES]
         for file in files:
             if not file.is_file():
                 raise ModelFolderMissing(f"{file}: missing; build the model folder again")
-        # Plain views of the maps: NumPy's own class for them costs a call into Python for every slice of a page.
+        # Plain views of the maps: NumPy's memmap class costs a call into Python for every slice.
         return cls(*(np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)) for file in files))
 
 
-def describe(text: str) -> Described:
-    """Hash one text."""
+def hash_text(text: str) -> TextHashes:
+    """Hash the words, stems, pairs and letters of one text; equal texts have equal hashes on every machine."""
     words = tokens(text)
     stems = [stem(word) for word in words]
     line, flat = " ".join(words), "".join(words)
@@ -162,34 +164,42 @@ def describe(text: str) -> Described:
     )
     ordered = np.array([_hash(one) for one in stems], dtype=np.uint32)
     first, head = (_hash(words[0]), _hash(head_of(stems))) if words else (0, 0)
-    return Described(sets, ordered, first, head, len(line))
+    return TextHashes(sets, ordered, first, head, len(line))
 
 
-def runs_by_word(text: str) -> tuple[Hashes, Rows]:
-    """Hashes of each word's runs of three letters, borders among them, word after word; where each word's begin."""
+def letter_runs(text: str) -> tuple[Hashes, Rows]:
+    """Hashes of every word's three-letter runs, borders included, word by word; and where each word's runs begin."""
     words = tokens(text)
     if not words:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
-    ends = np.cumsum([len(word) + 1 for word in words])  # the last run of each lies across the gap to the next word
+    ends = np.cumsum([len(word) + 1 for word in words])  # the last run of each word crosses the gap to the next one
     runs = np.delete(_runs(f" {' '.join(words)} ", _GRAM), ends[:-1] - 1)
     return runs, np.concatenate([[0], ends[:-1] - np.arange(1, len(words))])
 
 
 def head_of(stems: Sequence[str]) -> str:
-    """The word that says what a thing is: the last one before an aside ("mower with bag"), else the last of all."""
+    """The word that says what a thing is: the one before "in", "with" or "for", otherwise the last.
+
+    >>> head_of(["mower", "with", "bag"]), head_of(["oak", "chair"])
+    ('mower', 'chair')
+    """
     for before, word in itertools.pairwise(stems):
         if word in _ASIDE:
             return before
     return stems[-1]
 
 
-def _facts(text: Described) -> tuple[int, ...]:
+def _facts(text: TextHashes) -> tuple[int, ...]:
     last = int(text.stems[-1]) if text.stems.size else 0
     return len(text.stems), len(text.of("numbers")), last, text.head
 
 
 def stem(word: str) -> str:
-    """A word without an English plural, gerund or past ending; other languages keep their words, mostly."""
+    """A word without its English plural, gerund or past ending; most words of other languages stay as they are.
+
+    >>> stem("chairs"), stem("berries"), stem("bed")
+    ('chair', 'berry', 'bed')
+    """
     for ending, instead in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST_STEM:
             return word[: -len(ending)] + instead
@@ -205,12 +215,12 @@ def _hashed(parts: Sequence[str]) -> Hashes:
 
 
 def _grams(text: str, size: int) -> Hashes:
-    """Distinct hashes of the runs of ``size`` letters; of the whole text where it is shorter."""
+    """Distinct hashes of all runs of ``size`` letters; of the whole text where it is shorter."""
     return np.unique(_runs(text, size))
 
 
 def _runs(text: str, size: int) -> Hashes:
-    """Hashes of the runs of ``size`` letters, as they come."""
+    """Hashes of all runs of ``size`` letters, in order."""
     if not text:
         return np.zeros(0, dtype=np.uint32)
     letters = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)

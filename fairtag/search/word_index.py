@@ -1,4 +1,11 @@
-"""Search by words: BM25 over item texts, and the fusion of several orders into one."""
+"""Search by words: BM25 over item texts, and rank fusion with other orders.
+
+>>> index = WordIndex.build(["oak chair", "desk lamp", "oak table"])
+>>> index.search("oak chair", k=2).tolist()
+[0, 2]
+>>> fuse([np.array([0, 2]), np.array([2, 1])], k=2).tolist()
+[2, 0]
+"""
 
 from __future__ import annotations
 
@@ -14,14 +21,14 @@ from numpy.typing import NDArray
 from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import directory_atomic, read_json, write_json
 from fairtag.base.text import tokens
-from fairtag.search.similarity import best
+from fairtag.search.similarity import best_positions
 
 Rows = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-FUSION_K = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009: how little the first ranks stand out
+FUSION_K = 60.0  # Cormack, Clarke and Büttcher, SIGIR 2009; the greater, the less the first ranks stand out
 _COUNT = "documents.json"
-_SAMPLE = 4096  # rows whose scores bound the k-th best
+_SAMPLE = 4096  # rows whose scores give a bound of the k-th best
 
 
 class WordIndex:
@@ -38,56 +45,57 @@ class WordIndex:
     @classmethod
     def build(cls, texts: Sequence[str]) -> WordIndex:
         """Index texts by their words, in any script."""
-        logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets itself to DEBUG when it is imported
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # the library sets itself to DEBUG at import
         index = bm25s.BM25(method="lucene")
         words = [tokens(text) for text in texts]
         if not any(words):
             words = [["\x00"]] * max(len(words), 1)  # no word matches any query
-        # Numbered here: the library numbers the words of a set, in another order in every process.
+        # Words are numbered here: the library numbers them from a set, in another order in every process.
         number = {word: place for place, word in enumerate(sorted(set(chain.from_iterable(words))))}
         index.index(([[number[word] for word in text] for text in words], number), show_progress=False)
         return cls(index, len(texts))
 
     def scores(self, query: str) -> Floats:
-        """BM25 of each text (n,); 0 where no word of the query occurs."""
+        """BM25 score of each text (n,); 0 where no word of the query occurs."""
         words = tokens(query)
         if not words or not self.size:
             return np.zeros(self.size)
         return np.asarray(self._index.get_scores(words), dtype=np.float64)[: self.size]
 
     def search(self, query: str, k: int) -> Rows:
-        """The k texts with the greatest score, best first; only texts that share a word.
+        """The k texts with the greatest score, best first; only texts that share a word with the query.
 
-        It reads the lists of the query's words, and not a score of every text: in a million that was most of a page.
+        Only the posting lists of the query's words are read. Scoring every text took most of a page's time with a
+        million items.
         """
         lists = self._lists(query)
         if not lists or k <= 0:
             return np.zeros(0, dtype=np.int64)
-        scores = np.zeros(self.size, dtype=lists[0][1].dtype)  # in the library's own precision, summed in its order
+        scores = np.zeros(self.size, dtype=lists[0][1].dtype)  # in the library's precision, summed in its order
         for rows, shares in lists:
             np.add.at(scores, rows, shares)
         least = self._kth(scores, min((rows for rows, _ in lists if len(rows) >= k), key=len, default=None), k)
-        # In the catalogue's order, each once: equal scores go to the lower row.
+        # In catalogue order and each row once, so that of equal scores the lower row comes first.
         found = np.sort(np.concatenate([rows[scores.take(rows) >= least] for rows, _ in lists])).astype(np.int64)
         hits = found[np.diff(found, prepend=-1) > 0]
-        return hits[best(scores[hits], k)]
+        return hits[best_positions(scores[hits], k)]
 
     def _lists(self, query: str) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        """For each word of the query that any text has: the rows of its texts, ascending, and what it gives them."""
+        """Posting list of each word of the query: the rows of its texts, ascending, and their scores for the word."""
         data, rows, starts = (self._index.scores[name] for name in ("data", "indices", "indptr"))
         places = self._index.get_tokens_ids(tokens(query))
         return [(rows[a:b], data[a:b]) for a, b in ((starts[place], starts[place + 1]) for place in places) if a < b]
 
     @staticmethod
     def _kth(scores: NDArray[np.float32], rows: NDArray[np.int32] | None, k: int) -> float:
-        """A score that the k best reach: the k-th of a few thousand rows is no higher than the k-th of all."""
+        """A score that the k best reach: the k-th best of a few thousand rows is at most the k-th best of all."""
         if rows is None:
             return -np.inf
         few = scores.take(rows[:: max(1, len(rows) // max(_SAMPLE, k))])
         return float(np.partition(few, len(few) - k)[len(few) - k])
 
     def save(self, path: Path) -> Path:
-        """Write the index as arrays and JSON, whole or not at all."""
+        """Write the index as arrays and JSON, atomically."""
         with directory_atomic(path) as folder:
             self._index.save(str(folder), show_progress=False)
             write_json(folder / _COUNT, {"documents": self.size})
@@ -107,23 +115,23 @@ class WordIndex:
 
 
 def fuse(orders: Sequence[Rows], k: int, weights: Sequence[float] | None = None) -> Rows:
-    """Reciprocal-rank fusion: each order gives ``weight / (60 + rank)`` to its rows; the k with the most, best first.
+    """Reciprocal-rank fusion: each order adds ``weight / (60 + rank)`` to its rows; returns the k best, best first.
 
-    It needs no common scale of cosine and BM25. A row that an order lacks gets nothing from it; equal sums go to the
-    row that the first order ranks higher.
+    Cosine and BM25 need no common scale. An order adds nothing to rows it does not contain; of equal sums, the row that
+    the first order ranks higher comes first.
     """
     shares = weights or [1.0] * len(orders)
     sums: dict[int, float] = {}
     for rows, weight in zip(orders, shares, strict=True):
         for rank, row in enumerate(rows.tolist(), start=1):
             sums[row] = sums.get(row, 0.0) + weight / (FUSION_K + rank)
-    ordered = sorted(sums.items(), key=lambda pair: -pair[1])  # stable: insertion order is the first order's
+    ordered = sorted(sums.items(), key=lambda pair: -pair[1])  # stable: ties keep the first order
     return np.array([row for row, _ in ordered[: max(k, 0)]], dtype=np.int64)
 
 
 def fused_scores(cosine: Floats, bm25: Floats) -> Floats:
-    """What :func:`fuse` gives each of some rows (n,) by their cosine and their BM25; a row without a word gets none."""
-    meaning, words = (best(values, len(values)) for values in (cosine, bm25))
+    """The sum that :func:`fuse` gives each row (n,) from its cosine and its BM25; BM25 of 0 adds nothing."""
+    meaning, words = (best_positions(values, len(values)) for values in (cosine, bm25))
     out = np.zeros(len(cosine))
     for rows in (meaning, words[bm25[words] > 0]):
         out[rows] += 1.0 / (FUSION_K + np.arange(1, len(rows) + 1))

@@ -1,4 +1,4 @@
-"""The simulated shop's catalogue: products with texts, structure and money."""
+"""The catalogue of the simulated shop: products with texts, attributes and prices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 ATTRIBUTES = ("material", "colour", "size", "tier")  # columns of ``Catalogue.attributes``
 COST_SHARE = (0.50, 0.05)  # mean and spread of unit cost over list price
 COST_SHARE_RANGE = (0.35, 0.62)  # keeps every menu price of 0.7 list above cost
-PRICE_NOISE = 0.08  # what no word of the text tells about the price, in log units
-OVERSTOCKED = 0.1  # share of items of which far too much is bought
-PERISHABLE = 0.5  # share of those that must be gone in time
-SHELF_LIFE_DAYS = 60.0  # of each delivery of them
-SALVAGE_SHARE = (0.15, 0.3)  # of the list price, what a clearance buyer pays
+PRICE_NOISE = 0.08  # spread of the price that the text does not explain, in log units
+OVERSTOCKED = 0.1  # share of items that the shop buys far too many of
+PERISHABLE = 0.5  # share of overstocked items that perish
+SHELF_LIFE_DAYS = 60.0  # of each delivery of a perishable item
+SALVAGE_SHARE = (0.15, 0.3)  # what a clearance buyer pays, over the list price
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -27,7 +27,7 @@ Texts = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class ProductType:
-    """A kind of product: its names, what shoppers call it instead, and the wish it answers."""
+    """A kind of product: its names, the synonyms shoppers use, and the needs it meets."""
 
     name: str
     category: int
@@ -40,7 +40,7 @@ class ProductType:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The word lists of the simulated shop; ``raw`` holds what is only ever drawn from."""
+    """The word lists of the simulated shop; ``raw`` holds the lists that are only drawn from."""
 
     categories: tuple[str, ...]
     types: tuple[ProductType, ...]
@@ -57,7 +57,7 @@ class Vocabulary:
 
 @lru_cache(maxsize=1)
 def vocabulary() -> Vocabulary:
-    """Read the packaged word lists."""
+    """Read the word lists that come with the package."""
     raw = json.loads(files("fairtag.simulator").joinpath("shop_words.json").read_text(encoding="utf-8"))
     categories = tuple(raw["categories"])
     families: dict[tuple[str, str], int] = {}
@@ -72,7 +72,7 @@ def vocabulary() -> Vocabulary:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products in the order of their item_id; every array has one row an item.
+    """Products in the order of item_id; every array has one row for each item.
 
     Args:
         item_id: Ids, sorted.
@@ -82,13 +82,13 @@ class Catalogue:
         category: Row of ``words.categories``.
         type: Row of ``words.types``.
         attributes: Ids of material, colour, size and tier, shape (n, 4).
-        list_price: Money.
-        unit_cost: Money, before it drifts over time.
-        map_price: Money, NaN where there is none.
-        msrp: Money, NaN where there is none.
-        overstocked: Whether far too much of it is bought.
-        salvage_value: Money a unit left at the end of its life, NaN where it keeps.
-        shelf_life_days: Days that a delivery is good for, NaN where it keeps.
+        list_price: List price in money.
+        unit_cost: Unit cost in money, before it drifts over time.
+        map_price: Minimum advertised price in money, NaN where there is none.
+        msrp: Suggested retail price in money, NaN where there is none.
+        overstocked: Whether the shop buys far too many of it.
+        salvage_value: Money for a unit left at the end of its life, NaN for items that keep.
+        shelf_life_days: Days that a delivery keeps, NaN for items that keep.
         words: The word lists the products were drawn from.
     """
 
@@ -113,7 +113,7 @@ class Catalogue:
 
     @property
     def category_names(self) -> Texts:
-        """The category of each item, in words."""
+        """The name of each item's category."""
         return np.array(self.words.categories, dtype=object)[self.category]
 
 
@@ -121,7 +121,7 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
     """Draw ``n_items`` products.
 
     The list price follows the words of the product (type, tier, size, material, brand) up to noise of
-    ``PRICE_NOISE`` log units, so that a price model has something to read in the text.
+    ``PRICE_NOISE`` log units, so a price model can learn it from the text.
     """
     words = vocabulary()
     kind = rng.permutation(np.arange(n_items) % len(words.types)).astype(np.int64)
@@ -133,7 +133,7 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
     share = np.clip(rng.normal(*COST_SHARE, n_items), *COST_SHARE_RANGE)
     brands = np.array([words.raw["brands"][words.categories[c]][b] for c, b in zip(category, brand, strict=True)])
     titles, descriptions = _texts(words, kind, category, attributes, brands, rng)
-    (own,) = rng.spawn(1)  # what is bought too much of moves no other draw
+    (own,) = rng.spawn(1)  # overstock changes no other draw
     overstocked = own.random(n_items) < OVERSTOCKED
     perishable = overstocked & (own.random(n_items) < PERISHABLE)
     salvage = np.round(list_price * own.uniform(*SALVAGE_SHARE, n_items), 2)

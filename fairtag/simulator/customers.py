@@ -1,4 +1,4 @@
-"""Customers of the simulated shop: tastes, behaviour features as of any day, audit groups."""
+"""Customers of the simulated shop: tastes, purchases, behaviour features as of any day, and audit groups."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.simulator.catalogue import Catalogue, Floats, Ints, Texts
 
-HISTORY = 20  # newest bought items kept in a behaviour snapshot
+HISTORY = 20  # newest purchases in a behaviour snapshot
 FEATURE_WINDOW = 90.0  # days of the orders and spend features
 WARM_UP_DAYS = 180  # days of orders before the first page, so that first snapshots are not empty
-ORDERS_A_MONTH = 1.0  # mean orders a customer makes without searching (repeat purchases, links)
-MENU_DISCOUNTS = np.array([0.7, 0.775, 0.85, 0.925])  # promotions met on those orders
+ORDERS_PER_MONTH = 1.0  # mean orders of a customer without a search (repeat purchases, links)
+MENU_DISCOUNTS = np.array([0.7, 0.775, 0.85, 0.925])  # price ratios of promotions on those orders
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "age": ("18-34", "35-54", "55 and over"),
@@ -27,14 +27,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Customers:
-    """Who buys; every array has one row a customer, in the order of user_id.
+    """The customers; every array has one row for each, in the order of user_id.
 
     Args:
         user_id: Ids, sorted.
         taste: Share of interest in each category, shape (n, c).
         thrift: Latent share of units bought below list, shape (n,).
-        rate: Orders a day made without searching, shape (n,).
-        groups: Group index by audit attribute; no demand parameter reads it.
+        rate: Orders per day without a search, shape (n,).
+        groups: Group index by audit attribute; no demand parameter depends on it.
     """
 
     user_id: Texts
@@ -47,7 +47,7 @@ class Customers:
         return len(self.user_id)
 
     def audit_table(self) -> pd.DataFrame:
-        """The audit groups as a table, one row a user and attribute."""
+        """The audit groups as a table, one row for each user and attribute."""
         parts = [
             pd.DataFrame(
                 {
@@ -67,8 +67,8 @@ def make_customers(n_users: int, n_categories: int, group_link: float, rng: np.r
     Args:
         n_users: Number of customers.
         n_categories: Number of categories.
-        group_link: Correlation of income with thrift: the path on which a behavioural feature becomes a proxy.
-        rng: Source of randomness.
+        group_link: Correlation of income with thrift, which makes a behaviour feature a proxy for income.
+        rng: Random generator.
     """
     leaning = rng.normal(size=n_users)
     income_score = -group_link * leaning + np.sqrt(1.0 - group_link**2) * rng.normal(size=n_users)
@@ -79,14 +79,14 @@ def make_customers(n_users: int, n_categories: int, group_link: float, rng: np.r
         user_id=np.array([f"U{i:06d}" for i in range(n_users)], dtype=object),
         taste=rng.dirichlet(np.full(n_categories, 0.4), n_users),
         thrift=thrift,
-        rate=rng.gamma(2.0, ORDERS_A_MONTH / 60.0, n_users),
+        rate=rng.gamma(2.0, ORDERS_PER_MONTH / 60.0, n_users),
         groups=groups,
     )
 
 
 @dataclass(frozen=True)
 class Purchases:
-    """Order lines as arrays: customer row, item row, day (0 is the first page), units and money a unit."""
+    """Order lines as arrays: customer row, item row, day (0 is the first page), units, and price per unit in money."""
 
     user: Ints
     item: Ints
@@ -99,13 +99,13 @@ class Purchases:
         return len(self.user)
 
     def take(self, kept: NDArray[np.bool_] | Ints) -> Purchases:
-        """The lines chosen by a mask or by rows."""
+        """Some of the lines, by mask or by row numbers."""
         arrays = {name: getattr(self, name)[kept] for name in self.__dataclass_fields__}
         return replace(self, **arrays)
 
     @staticmethod
-    def joined(parts: list[Purchases]) -> Purchases:
-        """All lines of several parts."""
+    def concatenate(parts: list[Purchases]) -> Purchases:
+        """The lines of several parts, in order."""
         fields = Purchases.__dataclass_fields__
         return Purchases(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in fields})
 
@@ -113,7 +113,7 @@ class Purchases:
 def other_purchases(
     customers: Customers, catalogue: Catalogue, start: float, end: float, rng: np.random.Generator
 ) -> Purchases:
-    """Orders that customers make without a search page between two days, sorted by day."""
+    """Orders that customers place without a search between two days, sorted by day."""
     count = rng.poisson(customers.rate * (end - start))
     user = np.repeat(np.arange(len(customers)), count)
     wanted = choose_rows(customers.taste[user], rng)
@@ -132,7 +132,7 @@ def other_purchases(
 
 
 def choose_rows(weights: Floats, rng: np.random.Generator) -> Ints:
-    """One column a row, drawn with the row's weights."""
+    """Draw one column for each row, with the row's weights."""
     cumulative = np.cumsum(weights, axis=1)
     chosen: Ints = (rng.random((len(weights), 1)) * cumulative[:, -1:] > cumulative).sum(axis=1)
     return chosen
@@ -149,7 +149,7 @@ def _item_of_category(catalogue: Catalogue, category: Ints, rng: np.random.Gener
 def behaviour_at(day: float, bought: Purchases, n_users: int) -> Floats:
     """Behaviour features of every customer as of a day, in the order of the pricing allow-list, shape (n, k).
 
-    Only orders strictly before the day count; the recency of a customer without orders is NaN.
+    Only orders strictly before that day count. The recency of a customer without orders is NaN.
     """
     past = bought.take(bought.day < day)
     recent = past.take(past.day >= day - FEATURE_WINDOW)
@@ -169,7 +169,7 @@ def behaviour_at(day: float, bought: Purchases, n_users: int) -> Floats:
 def histories_at(
     day: float, bought: Purchases, n_users: int, item_id: Texts
 ) -> tuple[list[list[str]], list[list[float]]]:
-    """The newest items each customer bought before a day and their ages in days, newest first."""
+    """The newest items that each customer bought before a day, with their ages in days, newest first."""
     past = bought.take(bought.day < day)
     order = np.lexsort((-past.day, past.user))
     user, items = past.user[order], item_id[past.item[order]]

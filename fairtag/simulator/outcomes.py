@@ -1,7 +1,7 @@
-"""What simulated customers make of quoted pages: the planted demand, drawn exactly.
+"""Draw what simulated customers buy at quoted prices, from the planted demand.
 
-A customer buys one item of a page or none, by the conditional logit of :mod:`fairtag.simulator.planted_demand` at the
-quoted prices. Customers are found by their pseudonyms, as the quote log names nobody.
+A customer buys one item of a page or none, by the conditional logit of :mod:`fairtag.simulator.planted_demand`.
+Customers are matched by their pseudonyms, as the quote log holds no user ids.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ MEAN_DELAY = pd.Timedelta(hours=2)  # from a quote to its order
 
 
 def simulate_again(metadata: dict[str, Any]) -> SimulatedShop:
-    """The shop whose tables carry this metadata, with the truth behind them.
+    """Simulate the shop whose tables have this metadata again, to get the truth behind them.
 
     Raises:
-        DataError: The tables are of no simulated shop, or of one with endogenous prices.
+        DataError: The tables are not of a simulated shop, or its prices are endogenous.
     """
     if metadata.get("dataset") != "synthetic" or metadata.get("observational"):
         raise DataError(
-            f"tables of {metadata.get('dataset')!r} have no planted demand; outcomes are simulated for synthetic alone"
+            f"tables of {metadata.get('dataset')!r} have no planted demand; "
+            f"outcomes can be simulated for the data set synthetic only"
         )
     return simulate_shop(ShopSize(**metadata["size"]), seed=int(metadata["seed"]))
 
@@ -45,20 +46,20 @@ def simulated_outcomes(
 ) -> pd.DataFrame:
     """Draw the purchases of quoted pages.
 
-    Utilities are ``a - b p / list`` with the planted ``a`` and ``b`` of the item, the query and the customer's latest
-    behaviour; a Gumbel draw on each item and on not buying chooses. What is out of stock cannot be bought. A query
-    that the shop has no words for is relevant to nothing; a customer it does not know has no personal taste.
+    The utility of an item is ``a - b p / list``, with the planted ``a`` and ``b`` for the item, the query and the
+    customer's latest behaviour. A Gumbel draw on each item and on not buying decides. Items out of stock cannot be
+    bought. A query unknown to the shop is relevant to no item, and an unknown customer has no personal effects.
 
     Args:
         quotes: Rows of schema.QUOTES; a page is a ``quote_id``.
         shop: The shop, or one whose planted demand was changed.
-        secret: Of the pseudonyms in ``quotes``.
-        seed: Of the draws; equal arguments give equal outcomes.
-        until: The present: no purchase is dated later, so that none is lost to a window that ends there.
-        mean_delay: Mean time from quote to order, exponential.
+        secret: Secret of the pseudonyms in ``quotes``.
+        seed: Seed of the draws; equal arguments give equal outcomes.
+        until: The present; no purchase is dated later, so that a window ending there loses none.
+        mean_delay: Mean of the exponential time from quote to order.
 
     Returns:
-        Rows of schema.OUTCOMES, one a purchase, of one unit at the quoted price, in order of the quotes.
+        Rows of schema.OUTCOMES, one for each purchase of one unit at the quoted price, in the order of the quotes.
 
     Raises:
         DataError: A quoted item is not in the shop's catalogue.
@@ -89,8 +90,8 @@ def _utilities(rows: pd.DataFrame, shop: SimulatedShop, secret: bytes) -> Floats
     items = shop.tables.latest_items()
     item = pd.Index(items[schema.ITEM_ID]).get_indexer(pd.Index(rows[schema.ITEM_ID]))
     if (item < 0).any():
-        strange = rows[schema.ITEM_ID][item < 0].iloc[0]
-        raise DataError(f"quotes: item {strange} is not of this shop; the outcomes need the shop that was quoted")
+        unknown = rows[schema.ITEM_ID][item < 0].iloc[0]
+        raise DataError(f"quotes: item {unknown} is not in this shop's catalogue; give the shop that was quoted")
     similarity = _relevance(rows, item, shop)
     a, b = shop.planted.page(item[:, None], similarity[:, None], _behaviour(rows, shop.tables.latest_users(), secret))
     ratio = rows[schema.PRICE_MINOR].to_numpy(np.float64) / rows[schema.LIST_PRICE_MINOR].to_numpy(np.float64)
@@ -109,7 +110,7 @@ def _relevance(rows: pd.DataFrame, item: np.ndarray[Any, Any], shop: SimulatedSh
 
 
 def _behaviour(rows: pd.DataFrame, users: pd.DataFrame, secret: bytes) -> Floats:
-    """Latest behaviour of each row's customer, NaN for one that is unknown, shape (rows, k)."""
+    """Latest behaviour of the customer of each row, NaN for unknown customers, shape (rows, k)."""
     keys = pd.Index([user_key(user, secret) for user in users[schema.USER_ID]])
     code = keys.get_indexer(pd.Index(rows[schema.USER_KEY]))
     values = users[list(schema.USER_PRICING_FEATURES)].to_numpy(np.float64)

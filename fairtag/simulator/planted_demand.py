@@ -1,7 +1,4 @@
-"""The demand planted in the simulated shop and its oracle: the conditional logit of docs/pricing-model.md, section 4.
-
-Knows nothing of how an estimator might find the parameters, nor of tables.
-"""
+"""The demand planted in a simulated shop: the conditional logit of docs/pricing-model.md, section 4, as an oracle."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from fairtag.simulator.catalogue import Catalogue, Floats, Ints
 from fairtag.simulator.queries import Wishes, relevance
 
 BEHAVIOUR = schema.USER_PRICING_FEATURES
-# Planted user effects are linear in (raw - centre) / scale; an unknown value sits at the centre.
+# Planted user effects are linear in (raw - centre) / scale; an unknown value counts as the centre.
 CENTRE = dict(zip(BEHAVIOUR, (35.0, 3.0, 180.0, 0.45), strict=True))
 SCALE = dict(zip(BEHAVIOUR, (30.0, 1.8, 170.0, 0.25), strict=True))
-USUAL_RATIO = 0.85  # the price ratio at which categories are made equally attractive
+USUAL_RATIO = 0.85  # the price ratio at which all categories are equally attractive
 SALES_WEIGHT = 1.5  # sum of exp(utility) of a page of perfect matches at the usual ratio
 
 
@@ -28,15 +25,16 @@ class Effects:
 
     Args:
         kappa: Utility of a full unit of relevance.
-        beta_s: Change of the price slope over a full unit of relevance.
+        beta_s: Change of the price slope for a full unit of relevance.
         eta: Utility of one scale unit of each behaviour feature, in the order of the pricing allow-list.
-        omega: Change of the price slope for the same.
+        omega: Change of the price slope for one scale unit of each behaviour feature.
         beta_low: Slope of the least price-sensitive category at relevance 0.
-        beta_high: Slope of the most price-sensitive one.
-        tier_beta: Slope of value against standard, and of standard against premium: what text tells of elasticity.
-        alpha_noise: Spread of item utilities that no text tells.
-        beta_noise: Spread of item slopes that no text tells.
-        phi: Utility of one unit of the unobserved price shock; zero effect unless prices are endogenous.
+        beta_high: Slope of the most price-sensitive category at relevance 0.
+        tier_beta: How much steeper the slope is for value than for standard, and for standard than for premium: this is
+            the part of elasticity that text predicts.
+        alpha_noise: Spread of item utilities that no text predicts.
+        beta_noise: Spread of item slopes that no text predicts.
+        phi: Utility of one unit of the unobserved price shock; no effect unless prices are endogenous.
         b_min: Floor of the slope.
     """
 
@@ -55,7 +53,7 @@ class Effects:
 
 @dataclass(frozen=True)
 class PlantedDemand:
-    """The truth of a simulated shop: parameters, the latent variables of each impression, and the oracle.
+    """The truth behind a simulated shop: its demand parameters, and the latent variables of each impression.
 
     Args:
         alpha_category: Utility by category, shape (c,).
@@ -65,13 +63,13 @@ class PlantedDemand:
         kappa: See :class:`Effects`; also ``beta_s``, ``eta`` (k,), ``omega`` (k,), ``phi``, ``b_min``.
         centre: Behaviour values at which user effects are zero, shape (k,).
         scale: Behaviour change that counts as one unit, shape (k,).
-        catalogue: Products, row i is row i of ``Tables.latest_items()``.
+        catalogue: Products; row i is row i of ``Tables.latest_items()``.
         wishes: Queries and their meaning.
         item_row: Catalogue row of each row of ``tables.impressions``, shape (m,).
-        page_row: Page index of each impression, shape (m,).
+        page_row: Page of each impression, shape (m,).
         similarity: Latent relevance of each impression, shape (m,).
         shock: Unobserved price shock nu of each impression (zero unless prices are endogenous), shape (m,).
-        behaviour: Raw behaviour of the user of each page at its time, NaN unknown, shape (pages, k).
+        behaviour: Raw behaviour of the customer of each page at that time, NaN where unknown, shape (pages, k).
     """
 
     alpha_category: Floats
@@ -95,7 +93,7 @@ class PlantedDemand:
     behaviour: Floats
 
     def relevance(self, queries: list[str]) -> Floats:
-        """Latent relevance of every item to known queries, shape (len(queries), n); KeyError for an unknown one."""
+        """Latent relevance of every item to queries, shape (len(queries), n); KeyError for an unknown query."""
         row = {text: i for i, text in enumerate(self.wishes.text)}
         return relevance(self.wishes, self.catalogue, np.array([row[query] for query in queries], dtype=np.int64))
 
@@ -146,14 +144,14 @@ class PlantedDemand:
         price_ratio: Floats,
         unit_cost: Floats,
     ) -> Floats:
-        """Expected profit of pages in money, shape (...): the score of a policy under the truth.
+        """Expected profit of pages in money, shape (...): the true value of a policy.
 
         Args:
             items: Catalogue rows, shape (..., n).
             similarity: Latent relevance, shape (..., n).
             behaviour: Raw behaviour, shape (..., k), or None.
             price_ratio: Prices over list price, shape (..., n).
-            unit_cost: Money a unit, shape (..., n).
+            unit_cost: Unit costs in money, shape (..., n).
         """
         q = self.demand(items, similarity, behaviour, price_ratio)
         total: Floats = (q * (price_ratio * self.catalogue.list_price[items] - unit_cost)).sum(axis=-1)
@@ -161,7 +159,11 @@ class PlantedDemand:
 
 
 def choice_probabilities(utility: Floats, in_stock: NDArray[np.bool_] | None = None) -> Floats:
-    """``exp(u_i) / (1 + sum_j exp(u_j))`` over the last axis, stable for any size of u; nothing out of stock sells."""
+    """``exp(u_i) / (1 + sum_j exp(u_j))`` over the last axis, without overflow; items out of stock get 0.
+
+    >>> choice_probabilities(np.array([0.0, 0.0])).round(3)
+    array([0.333, 0.333])
+    """
     u = utility if in_stock is None else np.where(in_stock, utility, -np.inf)
     top = np.maximum(u.max(axis=-1, keepdims=True, initial=0.0), 0.0)
     weight = np.exp(u - top)
@@ -172,10 +174,10 @@ def choice_probabilities(utility: Floats, in_stock: NDArray[np.bool_] | None = N
 def plant(
     catalogue: Catalogue, wishes: Wishes, effects: Effects, page_size: int, rng: np.random.Generator
 ) -> PlantedDemand:
-    """Draw the parameters of a shop; the impressions' latent variables are empty until pages are drawn.
+    """Draw the demand parameters of a shop; the latent variables of impressions stay empty until pages are simulated.
 
-    Slopes rise from ``beta_low`` to ``beta_high`` over the categories in random order. Utilities are set so that a
-    page of perfect matches at the usual ratio sells alike in each category, whatever its slope.
+    The categories get slopes from ``beta_low`` to ``beta_high`` in random order. Utilities are set so that a page of
+    perfect matches at the usual ratio sells equally well in every category, whatever its slope.
     """
     n_categories = len(catalogue.words.categories)
     beta = rng.permutation(np.linspace(effects.beta_low, effects.beta_high, n_categories))

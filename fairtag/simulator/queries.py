@@ -1,8 +1,8 @@
-"""What shoppers of the simulated shop type, and how relevant each product is to it.
+"""Queries in the simulated shop, and the latent relevance of each product to them.
 
-A *wish* is a product type and the attributes the shopper cares about; its words are a shopper's, not the shop's:
-synonyms that no title contains, descriptions of a need, typos. Relevance is read off the structure of the catalogue
-and never off the words, so that finding it from text is a task a model can be good or bad at.
+A *wish* is a product type with the attributes the shopper cares about. Its query is in the shopper's words, not the
+shop's: synonyms that no title contains, descriptions of a need, typos. Relevance follows from the structure of the
+catalogue, never from the words, so finding it from text is a real task for a model.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 
 from fairtag.simulator.catalogue import ATTRIBUTES, Catalogue, Floats, Ints, Texts, Vocabulary, pick
 
-ANY = -1  # the shopper does not mind
+ANY = -1  # the shopper does not care
 SAME_TYPE, SAME_FAMILY, SAME_CATEGORY, ELSEWHERE = 1.0, 0.45, 0.2, 0.02  # affinity of product types
 ATTRIBUTE_PENALTY = 0.4  # share of the relevance lost when no wanted attribute matches
 ATTRIBUTE_WEIGHTS = np.array([0.3, 0.25, 0.2, 0.25])  # material, colour, size, tier
 ATTRIBUTE_WANTED = np.array([0.25, 0.3, 0.15, 0.25])  # how often a shopper names each
-NEED, SYNONYM, TYPO = 0.12, 0.35, 0.1  # how often a query tells the need, uses a synonym, is misspelt
+NEED, SYNONYM, TYPO = 0.12, 0.35, 0.1  # how often a query describes a need, uses a synonym, is misspelt
 RATERS, RATER_NOISE = 3, 0.18  # a judgement is the mean of three raters on a three-point scale
-QUERIES_KEPT = 4  # drawn wishes for one kept: texts repeat, mostly the bare product names
+DRAWS_PER_WISH = 4  # many draws have the same text, mostly the plain product name
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """Distinct queries and what they mean.
+    """Distinct queries and their meaning.
 
     Args:
         text: The query, unique, shape (w,).
         type: Wanted product type, shape (w,).
         category: Category of that type, shape (w,).
-        attributes: Wanted attribute ids, ``ANY`` where the shopper does not mind, shape (w, 4).
+        attributes: Wanted attribute ids, ``ANY`` where the shopper does not care, shape (w, 4).
         popularity: Relative frequency, shape (w,).
     """
 
@@ -48,7 +48,7 @@ class Wishes:
 
 def make_wishes(words: Vocabulary, n_wishes: int, rng: np.random.Generator) -> Wishes:
     """Draw up to ``n_wishes`` distinct queries; popularity falls with rank as in real query logs (Zipf)."""
-    n_draws = QUERIES_KEPT * n_wishes
+    n_draws = DRAWS_PER_WISH * n_wishes
     kind = rng.permutation(np.arange(n_draws) % len(words.types)).astype(np.int64)
     category = np.array([kind_.category for kind_ in words.types])[kind]
     counts = np.array([[len(words.words(a, c)) for a in ATTRIBUTES] for c in range(len(words.categories))])
@@ -76,7 +76,7 @@ def _words(words: Vocabulary, kind: int, wanted: Ints, need: bool, rng: np.rando
         word = _attribute_words(words, attribute, product.category, int(wanted[j]), draws[2 + j])
         (after if attribute == "size" or draws[6] < 0.3 else before).append(word)
     text = " ".join([*before, name, *after])
-    return _misspelt(text, rng) if draws[7] < TYPO else text
+    return _misspell(text, rng) if draws[7] < TYPO else text
 
 
 def _attribute_words(words: Vocabulary, attribute: str, category: int, value: int, draw: float) -> str:
@@ -88,8 +88,8 @@ def _attribute_words(words: Vocabulary, attribute: str, category: int, value: in
     return name
 
 
-def _misspelt(text: str, rng: np.random.Generator) -> str:
-    """One slip of the finger: two letters swapped, one left out, or one doubled."""
+def _misspell(text: str, rng: np.random.Generator) -> str:
+    """Make one typing error: two letters swapped, one left out, or one doubled."""
     at, slip = int(rng.integers(1, len(text) - 1)), int(rng.integers(0, 3))
     left, letter, right = text[:at], text[at], text[at + 1 :]
     return (left + right[0] + letter + right[1:], left + right, left + letter + letter + right)[slip]
@@ -98,10 +98,10 @@ def _misspelt(text: str, rng: np.random.Generator) -> str:
 def relevance(wishes: Wishes, catalogue: Catalogue, rows: NDArray[np.integer] | None = None) -> Floats:
     """Latent relevance in [0, 1] of every item to the wishes in ``rows`` (default all), shape (len(rows), n).
 
-    ``affinity(type) * (1 - ATTRIBUTE_PENALTY * share of the wanted attributes that do not match)``; the tier counts
-    by distance, as premium is further from value than standard is. An encoder's ``s = (1 + cos) / 2`` relates to
-    this by an unknown rising map: on an untrained encoder most pairs sit in [0.5, 0.9]. Slopes on similarity
-    (kappa, beta_s) are therefore planted, and recoverable, on this scale alone.
+    ``affinity(type) * (1 - ATTRIBUTE_PENALTY * share of the wanted attributes that do not match)``. Tiers count by
+    their distance, as premium is further from value than standard is. An encoder's ``s = (1 + cos) / 2`` is an unknown
+    increasing function of this; with an untrained encoder most pairs lie in [0.5, 0.9]. The slopes on relevance (kappa,
+    beta_s) are therefore planted, and can be recovered, on this scale only.
     """
     chosen = np.arange(len(wishes)) if rows is None else rows
     types = catalogue.words.types
@@ -125,7 +125,7 @@ def relevance(wishes: Wishes, catalogue: Catalogue, rows: NDArray[np.integer] | 
 
 
 def judge(latent: Floats, rng: np.random.Generator) -> Floats:
-    """Graded judgements of latent relevance: the mean of three raters who each say 0, 0.5 or 1."""
+    """Graded judgements of latent relevance: the mean of three noisy raters, each giving 0, 0.5 or 1."""
     votes = latent[..., None] + rng.normal(0, RATER_NOISE, (*latent.shape, RATERS))
     grades: Floats = (np.clip(np.round(2.0 * votes), 0, 2) / 2.0).mean(axis=-1)
     return grades

@@ -1,7 +1,7 @@
-"""Things that go wrong, planted on purpose in quotes, tables or the shop itself.
+"""Faults planted on purpose in quotes, tables or the shop itself, to test the monitors.
 
-Each function changes one thing and returns a new frame, so that what a monitor sees is the planted change alone;
-seasonality is among them because it must *not* be taken for drift.
+Each function changes one thing and returns a new frame, so a monitor sees that change only. Seasonality is among them
+because a monitor must *not* report it as drift.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fairtag.simulator.planted_demand import USUAL_RATIO, PlantedDemand
 MONEY = (
     *(schema.LIST_PRICE_MINOR, schema.PRICE_MINOR, schema.REFERENCE_PRICE_MINOR, schema.LOW_MINOR, schema.HIGH_MINOR),
 )
-NEW_WORDS = (  # wishes that no word list of the simulated shop holds
+NEW_WORDS = (  # queries with words that the simulated shop does not have
     *("robot vacuum spare battery", "e-scooter helmet", "matcha whisk", "smart doorbell", "air fryer liners"),
     *("padel racket", "heat pump cover", "cold plunge tub", "usb c hub", "walking pad treadmill"),
 )
@@ -29,14 +29,18 @@ Breakage = Literal["missing", "constant", "scaled", "shuffled"]
 
 
 def price_shift(quotes: pd.DataFrame, category: str, factor: float) -> pd.DataFrame:
-    """(a) Every price of one category, list price and bounds included, times ``factor``; costs stay.
+    """(a) Multiply every price of one category by ``factor``, list price and bounds included; costs stay.
 
     Raises:
-        DataError: No quote is of the category.
+        DataError: No quote has the category.
     """
     hit = (quotes[schema.CATEGORY] == category).to_numpy()
     if not hit.any():
-        raise DataError(f"quotes: none is of category {category!r}", table="quotes", column=schema.CATEGORY)
+        raise DataError(
+            f"quotes: none has the category {category!r}; choose one that was quoted",
+            table="quotes",
+            column=schema.CATEGORY,
+        )
     shifted = quotes.copy()
     for column in MONEY:
         values = shifted[column].to_numpy(np.float64)
@@ -45,7 +49,7 @@ def price_shift(quotes: pd.DataFrame, category: str, factor: float) -> pd.DataFr
 
 
 def vocabulary_change(frame: pd.DataFrame, share: float, seed: int, key: str = schema.QUOTE_ID) -> pd.DataFrame:
-    """(b) A share of pages asks for things the shop has no words for; ``key`` is the column that names a page."""
+    """(b) Replace the query of a share of the pages by words unknown to the shop; ``key`` is the page's column."""
     pages = pd.unique(frame[key])
     rng = np.random.default_rng(seed)
     words = pd.Series(np.array(NEW_WORDS, dtype=object)[rng.integers(0, len(NEW_WORDS), len(pages))], index=pages)
@@ -54,10 +58,10 @@ def vocabulary_change(frame: pd.DataFrame, share: float, seed: int, key: str = s
 
 
 def elasticity_change(planted: PlantedDemand, factor: float, pivot: float = USUAL_RATIO) -> PlantedDemand:
-    """(c) Every price slope times ``factor``, demand at the price ratio ``pivot`` unchanged: only the response moves.
+    """(c) Multiply every price slope by ``factor``; demand at the price ratio ``pivot`` stays the same.
 
-    Utilities gain ``(factor - 1) b pivot``, part by part, so that ``a - b y`` is unchanged at ``y = pivot``. Slopes at
-    the floor b_min keep it in proportion.
+    Each part of the utility gains ``(factor - 1) b pivot``, so that ``a - b y`` is unchanged at ``y = pivot``. The
+    floor b_min is multiplied too.
     """
     gain = (factor - 1.0) * pivot
     return replace(
@@ -75,10 +79,10 @@ def elasticity_change(planted: PlantedDemand, factor: float, pivot: float = USUA
 
 
 def group_gap(quotes: pd.DataFrame, members: Collection[str], gap: float, seed: int) -> pd.DataFrame:
-    """(d) Customers whose ``user_key`` is in ``members`` are asked ``1 + gap`` times the price, as by a proxy.
+    """(d) Multiply the prices of customers whose ``user_key`` is in ``members`` by ``1 + gap``, as a proxy would.
 
-    Prices stay inside their bounds, as a proxy acts before the guardrails: where the upper bound binds, the gap is
-    smaller than planted. Minor units are rounded at random with the exact mean, so that small prices carry it too.
+    Prices stay inside their bounds, as a proxy acts before the guardrails; where the upper bound binds, the gap is
+    smaller than planted. Minor units are rounded at random with the exact mean, so that small prices have the gap too.
     """
     hit = quotes[schema.USER_KEY].isin(set(members)).to_numpy()
     exact = quotes[schema.PRICE_MINOR].to_numpy(np.float64) * (1.0 + gap)
@@ -90,19 +94,19 @@ def group_gap(quotes: pd.DataFrame, members: Collection[str], gap: float, seed: 
 def broken_column(
     frame: pd.DataFrame, column: str, how: Breakage, *, share: float = 1.0, seed: int = 0, factor: float = 100.0
 ) -> pd.DataFrame:
-    """(e) A column as a broken upstream job leaves it, on a share of the rows.
+    """(e) Break a column on a share of the rows, as a faulty upstream job does.
 
     Args:
         frame: Any table.
         column: The column.
-        how: Values missing; all like the first; ``factor`` times too large, as when cents are read as dollars; or moved
-            to other rows.
-        share: Share of rows hit.
-        seed: Of the draw.
-        factor: Of ``scaled``.
+        how: ``missing`` values; ``constant``, all equal to the first; ``scaled`` by ``factor``, as when cents are read
+            as dollars; or ``shuffled`` between rows.
+        share: Share of rows to break.
+        seed: Seed of the draw.
+        factor: Factor of ``scaled``.
 
     Raises:
-        ConfigError: There is no such breakage.
+        ConfigError: ``how`` is unknown.
     """
     rng = np.random.default_rng(seed)
     hit = rng.random(len(frame)) < share
@@ -123,16 +127,16 @@ def broken_column(
 
 
 def season(frame: pd.DataFrame, depth: float, seed: int, key: str = schema.QUOTE_ID) -> pd.DataFrame:
-    """(f) The category mix swings over the year by thinning pages: no price, slope or customer changes. No drift.
+    """(f) Vary the category mix over the year by leaving out pages: no price, slope or customer changes, so no drift.
 
-    A page is kept with probability ``(1 + depth cos(2 pi (day - peak) / 365)) / (1 + depth)``, its category's peak
-    spread evenly over the year.
+    A page is kept with probability ``(1 + depth cos(2 pi (day - peak) / 365)) / (1 + depth)``. The peaks of the
+    categories are spread evenly over the year.
 
     Args:
         frame: Quotes, or any frame with ``ts``, ``category`` and the page's ``key``.
-        depth: In [0, 1].
-        seed: Of the draw.
-        key: The column that names a page.
+        depth: Depth of the season in [0, 1].
+        seed: Seed of the draw.
+        key: The column that identifies a page.
     """
     if not 0.0 <= depth <= 1.0:
         raise ConfigError(f"depth: {depth} is refused; it must lie in [0, 1]")

@@ -1,4 +1,4 @@
-"""How large a shop to simulate and what to plant in it."""
+"""What to simulate: the size of a shop, and what is planted in it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 from fairtag.base.errors import ConfigError
 from fairtag.simulator.planted_demand import Effects
 
-LEAST_ITEMS = 64  # one of each product type
+MIN_ITEMS = 64  # one of each product type
 
 
 @dataclass(frozen=True)
 class ShopSize:
-    """How large a shop to simulate.
+    """The size of a simulated shop.
+
+    >>> ShopSize(items=128, impressions=2_400).pages
+    100
 
     Args:
         items: Products in the catalogue.
         users: Customers.
-        impressions: Items shown; the number of pages is this over ``page_size``, rounded down.
+        impressions: Items shown; there are ``impressions // page_size`` pages.
         page_size: Items on a page.
         wishes: Distinct queries.
         judgements: Judged query-item pairs.
@@ -34,7 +37,7 @@ class ShopSize:
         for name, value in vars(self).items():
             if value < 1:
                 raise ConfigError(f"{name}: {value} is refused; it must be at least 1")
-        least = max(self.page_size, LEAST_ITEMS)
+        least = max(self.page_size, MIN_ITEMS)
         if self.items < least:
             raise ConfigError(f"items: {self.items} is refused; it must be at least {least}")
         if self.impressions < self.page_size:
@@ -53,14 +56,14 @@ DEFAULT = ShopSize()
 
 @dataclass(frozen=True)
 class ShopDesign:
-    """What is planted.
+    """What is planted in a simulated shop.
 
     Args:
         effects: Sizes of the demand effects.
-        endogenous: Prices follow cost, competitor and an unobserved demand shock instead of a random menu; the log
-            then carries no propensities, and a fit without a control function is biased.
-        group_link: Correlation of income with thrift, in [0, 1): how far behaviour is a proxy for a group.
-        season: Depth of the season in [0, 1): how far the search mix and the traffic swing over the year.
+        endogenous: Prices follow cost, the competitor and an unobserved demand shock, instead of draws from a menu. The
+            log then has no propensities, and a fit without a control function is biased.
+        group_link: Correlation of income with thrift in [0, 1): how well behaviour predicts a group.
+        season: Depth of the season in [0, 1): how much searches and traffic vary over the year.
     """
 
     effects: Effects = field(default_factory=Effects)

@@ -1,4 +1,4 @@
-"""The simulated shop's arrays as the tables of the contract."""
+"""Write the arrays of a simulated shop as the tables of the schema."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from fairtag.simulator.traffic import MENU, Pages, Snapshot
 
 START = pd.Timestamp("2026-01-01", tz="UTC")  # day 0
 CLICK_BASE, CLICK_RELEVANCE = -3.5, 2.5  # log-odds of a click without a purchase
-JUDGED_A_QUERY = (5, 3, 2)  # judged items of a query: most relevant, its other candidates, any others
+JUDGED_PER_QUERY = (5, 3, 2)  # judged items of a query: the most relevant, other candidates, any others
 
 
 def times(day: Floats) -> pd.Series[Any]:
-    """Days as times in UTC, to the second below, so that no event moves past a snapshot."""
+    """Days as times in UTC, rounded down to the second, so that no event moves past a snapshot."""
     return pd.Series(START + pd.to_timedelta(np.floor(day * 86_400.0), unit="s")).astype("datetime64[us, UTC]")
 
 
 def items_table(catalogue: Catalogue, snapshots: list[Snapshot]) -> pd.DataFrame:
-    """One row an item and snapshot."""
+    """One row for each item and snapshot."""
     n = len(catalogue)
     parts = [
         {
@@ -53,7 +53,7 @@ def items_table(catalogue: Catalogue, snapshots: list[Snapshot]) -> pd.DataFrame
 def users_table(
     customers: Customers, catalogue: Catalogue, snapshots: list[Snapshot], bought: Purchases
 ) -> pd.DataFrame:
-    """One row a customer and snapshot."""
+    """One row for each customer and snapshot."""
     parts = []
     for state in snapshots:
         items, ages = histories_at(state.day, bought, len(customers), catalogue.item_id)
@@ -67,7 +67,7 @@ def users_table(
 def impressions_table(
     catalogue: Catalogue, customers: Customers, wishes: Wishes, pages: Pages, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """One row an item shown, pages in order of time and items in the order shown."""
+    """One row for each item shown: pages in order of time, items in the order shown."""
     n, k = pages.items.shape
     items = pages.items.ravel()
     purchased = (pages.chosen[:, None] == np.arange(k)).ravel()
@@ -93,7 +93,7 @@ def impressions_table(
 
 
 def orders_table(catalogue: Catalogue, customers: Customers, bought: Purchases) -> pd.DataFrame:
-    """One row an order line, in order of time; each line is an order of its own."""
+    """One row for each order line, in order of time; each line is an order of its own."""
     lines = bought.take(np.argsort(bought.day, kind="stable"))
     frame = pd.DataFrame(
         {
@@ -109,8 +109,8 @@ def orders_table(catalogue: Catalogue, customers: Customers, bought: Purchases) 
 
 
 def judgements_table(catalogue: Catalogue, wishes: Wishes, wanted: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Graded relevance of about ``wanted`` pairs, popular queries first: good, middling and wrong items of each."""
-    n_best, n_near, n_any = (min(count, len(catalogue) // 8) for count in JUDGED_A_QUERY)
+    """Graded relevance of about ``wanted`` pairs: good, middling and wrong items of popular queries."""
+    n_best, n_near, n_any = (min(count, len(catalogue) // 8) for count in JUDGED_PER_QUERY)
     n_queries = min(len(wishes), -(-wanted // (n_best + n_near + n_any)))
     chosen = np.sort(rng.choice(len(wishes), n_queries, replace=False, p=wishes.popularity / wishes.popularity.sum()))
     parts: list[dict[str, Texts | Floats]] = []
@@ -131,7 +131,7 @@ def judgements_table(catalogue: Catalogue, wishes: Wishes, wanted: int, rng: np.
 
 
 def metadata(seed: int, size: ShopSize, design: ShopDesign) -> dict[str, Any]:
-    """What a reader of the tables must know: all of it is simulated."""
+    """The metadata of the tables: everything is simulated, and how."""
     logged = "set by cost, competitor and an unobserved shock" if design.endogenous else "drawn from a 5-point menu"
     note = f"simulated shop, seed {seed}: no customer, product or price is real"
     return {

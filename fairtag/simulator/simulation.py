@@ -1,8 +1,14 @@
-"""A seeded simulator of a shop with planted, recoverable demand: the demo's data and the oracle of the tests.
+"""Simulate a shop with planted demand: the data of the demo, and the oracle of the tests.
 
-Knows nothing of estimators, models or policies. Its parts: products (:mod:`fairtag.simulator.catalogue`), queries and
-latent relevance (:mod:`fairtag.simulator.queries`), customers (:mod:`fairtag.simulator.customers`), the planted demand
-(:mod:`fairtag.simulator.planted_demand`) and what happens (:mod:`fairtag.simulator.traffic`). The season moves what
+>>> shop = simulate_shop(TINY, seed=1)
+>>> len(shop.tables.latest_items()), shop.tables.metadata["dataset"]
+(128, 'synthetic')
+>>> round(float(shop.planted.beta_category.min()), 1)    # the true price slope of a category
+5.5
+
+Products come from :mod:`fairtag.simulator.catalogue`, queries and their latent relevance from
+:mod:`fairtag.simulator.queries`, customers from :mod:`fairtag.simulator.customers`, demand from
+:mod:`fairtag.simulator.planted_demand`, and events from :mod:`fairtag.simulator.traffic`. The season changes what
 people search for and how often, never a demand parameter.
 """
 
@@ -44,7 +50,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class SimulatedShop:
-    """A simulated shop: its tables and the truth behind them."""
+    """A simulated shop: its tables, and the planted truth behind them."""
 
     tables: Tables
     planted: PlantedDemand
@@ -54,13 +60,13 @@ def simulate_shop(size: ShopSize = DEFAULT, *, seed: int = 0, design: ShopDesign
     """Simulate a shop; equal arguments give equal tables.
 
     Args:
-        size: How large.
+        size: Numbers of items, customers and impressions.
         seed: Seed of every draw.
-        design: What is planted.
+        design: What is planted; the default design if None.
 
     Returns:
-        The tables, all labelled simulated, and the planted truth, whose impression arrays follow the rows of
-        ``tables.impressions`` and whose item arrays follow the rows of ``tables.latest_items()``.
+        The tables, all labelled simulated, and the planted truth. Its impression arrays have the row order of
+        ``tables.impressions``, its item arrays that of ``tables.latest_items()``.
     """
     design = design or ShopDesign()
     rng = np.random.default_rng(seed)
@@ -70,7 +76,7 @@ def simulate_shop(size: ShopSize = DEFAULT, *, seed: int = 0, design: ShopDesign
     planted = plant(catalogue, wishes, design.effects, size.page_size, rng)
     traffic = Traffic(size, design, catalogue, customers, planted, rng)
     pages = traffic.run()
-    bought = Purchases.joined(traffic.bought)
+    bought = Purchases.concatenate(traffic.bought)
     tables = Tables(
         items=items_table(catalogue, traffic.snapshots),
         users=users_table(customers, catalogue, traffic.snapshots, bought),

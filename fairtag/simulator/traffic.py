@@ -1,9 +1,8 @@
-"""What happens in the simulated shop: searches, logged prices, choices, stock.
+"""Events in the simulated shop: searches, logged prices, choices, and stock.
 
-The run is ``PERIODS`` months. At the start of each, every item's cost, competitor price and stock and every
-customer's behaviour are frozen; within it, pages are priced and choices drawn from the planted demand among what is
-in stock. Stock is looked up at the start of each of ``BATCHES`` parts of a month; what sells beyond it within a part
-is owed from the next delivery.
+A run has ``PERIODS`` months. Costs, competitor prices, stock and behaviour are recorded at the start of each month.
+Within a month, pages are priced and choices are drawn from the planted demand among the items in stock. Stock is
+updated ``BATCHES`` times a month; what sells beyond it within a part comes out of the next delivery.
 """
 
 from __future__ import annotations
@@ -29,22 +28,22 @@ from fairtag.simulator.shop_design import ShopDesign, ShopSize
 PERIODS, PERIOD_DAYS = 6, 30
 BATCHES = 10
 MENU = np.array([0.7, 0.775, 0.85, 0.925, 1.0])  # logged prices over list price; the last is the list price itself
-MENU_WEIGHTS = np.array([0.175, 0.175, 0.175, 0.175, 0.3])  # the shop explores, and likes its list price
-LEAST_MARGIN = 0.02  # a logged price stays this far above cost
+MENU_WEIGHTS = np.array([0.175, 0.175, 0.175, 0.175, 0.3])  # the shop explores, and favours its list price
+MIN_MARGIN = 0.02  # a logged price is at least this far above cost
 SEARCH_NOISE = 0.25  # spread of the old search engine's score around the latent relevance
-CANDIDATES = 4  # items scored by the old search engine for one shown
+CANDIDATES = 4  # items that the old search engine scores for each item shown
 COST_DRIFT, COMPETITOR_SPREAD, COMPETITOR_ABSENT = 0.05, 0.08, 0.15
 COST_TO_RATIO, COMPETITOR_TO_RATIO = 0.9, 0.4  # first stage of endogenous prices
-USUAL_RATIO, SHOCK_SPREAD = 0.8, 0.06  # its level, and the spread of the unobserved shock in the price ratio
+MEAN_RATIO, SHOCK_SPREAD = 0.8, 0.06  # its level, and the spread of the unobserved shock in the price ratio
 RATIO_RANGE = (0.55, 1.0)
-COVER = 3.0  # months of mean sales that a delivery fills stock up to
+COVER = 3.0  # a delivery fills stock up to this many months of mean sales
 UNDELIVERED = 0.12  # share of items with no delivery in a month
-OVERSTOCK = 5.0  # times the usual cover, of items of which far too much is bought
+OVERSTOCK = 5.0  # multiple of the usual cover for overstocked items
 
 
 @dataclass(frozen=True)
 class Pages:
-    """Pages as arrays, one row a page in order of time; item arrays have shape (pages, page_size).
+    """Pages as arrays, one row for each page in order of time; item arrays have shape (pages, page_size).
 
     Args:
         user: Customer row.
@@ -54,10 +53,10 @@ class Pages:
         similarity: Latent relevance.
         price: Money shown.
         shock: Unobserved price shock, in units of the price ratio.
-        propensity: Probability of the shown price, NaN when prices were not drawn.
+        propensity: Probability of the shown price; NaN if prices were not drawn at random.
         in_stock: Whether the item could be bought.
-        chosen: Column of the bought item, the page size when none.
-        behaviour: The user's behaviour at that time, shape (pages, k).
+        chosen: Column of the bought item; the page size if none was bought.
+        behaviour: The customer's behaviour at that time, shape (pages, k).
     """
 
     user: Ints
@@ -86,7 +85,7 @@ class Snapshot:
 
 @dataclass
 class Traffic:
-    """One run of a shop. After :meth:`run`, ``snapshots``, ``bought`` and the returned pages tell all of it."""
+    """One simulation run; :meth:`run` returns the pages and fills ``snapshots`` and ``bought``."""
 
     size: ShopSize
     design: ShopDesign
@@ -102,17 +101,17 @@ class Traffic:
         self.bought = [other_purchases(self.customers, self.catalogue, -WARM_UP_DAYS, 0.0, self.rng)]
         self._latent = relevance(self.planted.wishes, self.catalogue).astype(np.float32)
         self._candidates = self._search_candidates()
-        stock = self._delivered(np.zeros(len(self.catalogue)))
+        stock = self._deliver(np.zeros(len(self.catalogue)))
         shown = self._searches()
         months = []
         for period in range(PERIODS):
             self.snapshots.append(self._snapshot(period * PERIOD_DAYS, stock))
             part = _rows(shown, (shown.day // PERIOD_DAYS).astype(int) == period)
-            month, stock = self._month(self._priced(part), self.snapshots[-1])
+            month, stock = self._month(self._price(part), self.snapshots[-1])
             months.append(month)
-            stock = self._delivered(stock)
+            stock = self._deliver(stock)
         self.snapshots.append(self._snapshot(PERIODS * PERIOD_DAYS, stock))
-        return _joined(months)
+        return _concatenate(months)
 
     # Searches ---------------------------------------------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class Traffic:
         )
 
     def _arrival_days(self, n: int) -> Floats:
-        """Times of searches: traffic swells and ebbs with the season (thinning of a uniform draw)."""
+        """Times of searches: traffic follows the season (thinning of a uniform draw)."""
         day = self.rng.uniform(0, PERIODS * PERIOD_DAYS, 3 * n + 64)
         weight = (1.0 + 0.5 * self.design.season * np.cos(2 * np.pi * day / 365.0)) / 1.5
         kept = day[self.rng.random(len(day)) < weight]
@@ -171,14 +170,14 @@ class Traffic:
 
     # Prices -----------------------------------------------------------------------------------------------------
 
-    def _priced(self, pages: Pages) -> Pages:
+    def _price(self, pages: Pages) -> Pages:
         state = self.snapshots[-1]
         pages = replace(pages, behaviour=state.behaviour[pages.user])
         return self._endogenous_prices(pages, state) if self.design.endogenous else self._menu_prices(pages, state)
 
     def _menu_prices(self, pages: Pages, state: Snapshot) -> Pages:
-        """Draw each price from the menu points that cost and minimum advertised price allow; list always is."""
-        floor = np.fmax(state.unit_cost * (1.0 + LEAST_MARGIN), self.catalogue.map_price)
+        """Draw each price from the menu points that cost and MAP allow; list price is always allowed."""
+        floor = np.fmax(state.unit_cost * (1.0 + MIN_MARGIN), self.catalogue.map_price)
         grid = np.round(self.catalogue.list_price[:, None] * MENU, 2)
         weight = np.where(grid >= floor[:, None], MENU_WEIGHTS, 0.0)
         weight[:, -1] = MENU_WEIGHTS[-1]
@@ -188,17 +187,17 @@ class Traffic:
         return replace(pages, price=grid[pages.items, point], propensity=weight[pages.items, point])
 
     def _endogenous_prices(self, pages: Pages, state: Snapshot) -> Pages:
-        """Prices that a shop sets by cost, competitor and what it knows of demand: the shock is what it knows.
+        """Prices that follow cost, the competitor and a demand shock that only the shop observes.
 
-        The shock is what is left of the shown ratio after cost and competitor, cents and bounds included, so that
-        the control function of docs/pricing-model.md, section 4 is exact.
+        The shock is the part of the shown price ratio that cost and competitor do not explain, rounding and bounds
+        included. The control function of docs/pricing-model.md, section 4, is then exact.
         """
         listed = self.catalogue.list_price
         cost_gap = state.unit_cost / listed - (self.catalogue.unit_cost / listed).mean()
         rival_gap = np.nan_to_num(state.competitor / listed - 1.0)
-        usual = (USUAL_RATIO + COST_TO_RATIO * cost_gap + COMPETITOR_TO_RATIO * rival_gap)[pages.items]
+        usual = (MEAN_RATIO + COST_TO_RATIO * cost_gap + COMPETITOR_TO_RATIO * rival_gap)[pages.items]
         wanted = usual + self.rng.normal(0, SHOCK_SPREAD, pages.items.shape)
-        floor = np.maximum(RATIO_RANGE[0], (1.0 + LEAST_MARGIN) * state.unit_cost / listed)
+        floor = np.maximum(RATIO_RANGE[0], (1.0 + MIN_MARGIN) * state.unit_cost / listed)
         price = np.round(np.clip(wanted, floor[pages.items], RATIO_RANGE[1]) * listed[pages.items], 2)
         shock = price / listed[pages.items] - usual
         return replace(pages, price=price, shock=shock, propensity=np.full(pages.items.shape, np.nan))
@@ -219,10 +218,10 @@ class Traffic:
                 self.bought.append(lines)
             left = np.maximum(left, 0.0)
             parts.append(part)
-        return _joined(parts), left
+        return _concatenate(parts), left
 
     def _choices(self, pages: Pages, available: NDArray[np.bool_]) -> Pages:
-        """The conditional logit by its random utilities: a Gumbel draw on every item in stock and on not buying."""
+        """Draw from the conditional logit: a Gumbel draw on the utility of every item in stock and of not buying."""
         in_stock = available[pages.items]
         a, b = self.planted.page(pages.items, pages.similarity, pages.behaviour, shock=pages.shock)
         utility = a - b * pages.price / self.catalogue.list_price[pages.items]
@@ -247,11 +246,11 @@ class Traffic:
             unit_cost=np.round(self.catalogue.unit_cost * drift, 2),
             competitor=np.where(self.rng.random(n) < COMPETITOR_ABSENT, np.nan, rival),
             stock=stock,
-            behaviour=behaviour_at(day, Purchases.joined(self.bought), len(self.customers)),
+            behaviour=behaviour_at(day, Purchases.concatenate(self.bought), len(self.customers)),
         )
 
-    def _delivered(self, stock: Floats) -> Floats:
-        """Stock after the month's delivery: filled up to a target, save for items that were not delivered."""
+    def _deliver(self, stock: Floats) -> Floats:
+        """Stock after the monthly delivery: filled up to a target, except items that were not delivered."""
         a_month = self.customers.rate.sum() * PERIOD_DAYS + 0.4 * self.size.pages / PERIODS
         mean = COVER * a_month / len(stock) * np.where(self.catalogue.overstocked, OVERSTOCK, 1.0)
         target = 1.0 + self.rng.poisson(mean)
@@ -260,7 +259,7 @@ class Traffic:
 
 
 def _while_stock_lasts(lines: Purchases, stock: Floats) -> Purchases:
-    """The lines that stock can serve, first come first served."""
+    """The lines that stock can serve, first come, first served."""
     order = np.lexsort((lines.day, lines.item))
     item, quantity = lines.item[order], lines.quantity[order]
     total = np.cumsum(quantity)
@@ -273,6 +272,6 @@ def _rows(pages: Pages, mask: NDArray[np.bool_]) -> Pages:
     return replace(pages, **{name: getattr(pages, name)[mask] for name in Pages.__dataclass_fields__})
 
 
-def _joined(parts: list[Pages]) -> Pages:
+def _concatenate(parts: list[Pages]) -> Pages:
     names = Pages.__dataclass_fields__
     return Pages(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

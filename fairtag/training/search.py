@@ -1,4 +1,4 @@
-"""Fits what search needs: the index of the embeddings, BM25, and a re-ranker if enough pairs were judged."""
+"""Fit the search of a catalogue: the index of its embeddings, BM25, and a re-ranker where pairs were judged."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import EncoderDescription, TextEncoder
 from fairtag.encoder.out_of_fold import out_of_fold_cosine
-from fairtag.search.dense_index import choose_index, spread
+from fairtag.search.dense_index import choose_index, evenly_spaced
 from fairtag.search.match import Floats, Rarity
-from fairtag.search.reranker import Reranker, enough, gain_over_cosine, pair_features
-from fairtag.search.search_part import SearchPart
+from fairtag.search.reranker import Reranker, enough_pairs, gain_over_cosine, pair_features
+from fairtag.search.retrieval import SearchPart
 from fairtag.search.text_table import TextTable
 from fairtag.search.word_index import WordIndex, fused_scores
 
-ENCODER_SALT = "encoder"  # queries on which the encoder was scored and from which it did not learn
+ENCODER_SALT = "encoder"  # hash salt of the queries that the encoder held out for its own scores
 
 
 def fit_search(
@@ -34,26 +34,26 @@ def fit_search(
     seed: int = 0,
     out_of_fold: pd.DataFrame | None = None,
 ) -> SearchPart:
-    """Index the catalogue, and fit a re-ranker if enough pairs were judged.
+    """Index the catalogue, and fit a re-ranker where enough pairs were judged.
 
     Args:
         catalogue: Items in the order of the embeddings.
-        embeddings: (n, d) unit rows of the items.
-        judgements: Graded pairs; None when nothing was judged.
+        embeddings: Unit rows of the items (n, d).
+        judgements: Graded pairs; None where nothing was judged.
         encoder: The encoder that serves.
-        description: The description in its folder, which says how it was trained.
-        queries: Customers' queries, on which the recall of the index is measured; without any, the items.
+        description: Its description, with the settings it was trained with.
+        queries: Queries of customers, to measure the recall of the index; without any, the items stand in.
         seed: Seed of the boosting.
-        out_of_fold: Cosines of judged pairs by encoders of a cross-validation that had not seen them; None without one.
+        out_of_fold: Out-of-fold cosines of judged pairs, where the encoder was cross-validated.
     """
-    asked = spread(sorted(set(queries)))
-    dense = choose_index(embeddings, encoder.encode(asked, "query") if asked else embeddings[:0])
+    sample = evenly_spaced(sorted(set(queries)))
+    dense = choose_index(embeddings, encoder.encode(sample, "query") if sample else embeddings[:0])
     texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
     words = WordIndex.build(item_texts(catalogue))
     if judgements is None:
         return SearchPart(dense, words, texts, None)
-    rows, cosine = _learnable(judgements, description, out_of_fold)
-    if not enough(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
+    rows, cosine = _reranker_rows(judgements, description, out_of_fold)
+    if not enough_pairs(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
         return SearchPart(dense, words, texts, None)
     cosine = cosines(encoder, rows) if cosine is None else cosine
     judged, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
@@ -64,23 +64,23 @@ def fit_search(
     return SearchPart(dense, words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
 
 
-def _learnable(
+def _reranker_rows(
     judgements: pd.DataFrame, description: EncoderDescription, out_of_fold: pd.DataFrame | None
 ) -> tuple[pd.DataFrame, Floats | None]:
-    """The judgements that a re-ranker may learn from, and the out-of-fold cosine where there is one."""
+    """The judgements that a re-ranker may learn from, and their out-of-fold cosines where there are any."""
     if out_of_fold is None:
-        return unlearnt(judgements, description), None
+        return untrained_judgements(judgements, description), None
     rows = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
     cosine = out_of_fold_cosine(rows, out_of_fold)
     scored = np.isfinite(cosine)
     return rows[scored].reset_index(drop=True), cosine[scored]
 
 
-def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:
-    """The judgements that neither the encoder learned from nor the evaluation holds out.
+def untrained_judgements(judgements: pd.DataFrame, description: EncoderDescription) -> pd.DataFrame:
+    """The judgements that the encoder was not trained on and the evaluation does not hold out.
 
-    On pairs that the encoder learned, its cosine is better than on a customer's query, and the re-ranker would trust it
-    too much. After a cross-validation the encoder that ships has learned from all of them.
+    On training pairs the encoder's cosine is better than on a customer's query, and the re-ranker would trust it too
+    much. After a cross-validation the encoder that ships was trained on every pair, so none is left.
     """
     config = EncoderConfig.from_folder(description)
     usable = ~held_out(judgements[schema.QUERY], QUERY_SALT)
@@ -93,7 +93,7 @@ def unlearnt(judgements: pd.DataFrame, description: EncoderDescription) -> pd.Da
 
 
 def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
-    """Cosine of each pair of query and title according to an encoder, (n,)."""
+    """Cosine (n,) of the query and the title of each pair."""
     queries, of_query = np.unique(rows[schema.QUERY].to_numpy(dtype=str), return_inverse=True)
     titles, of_title = np.unique([item_text(title) for title in rows[schema.TITLE]], return_inverse=True)
     query, title = (
@@ -103,12 +103,12 @@ def cosines(encoder: TextEncoder, rows: pd.DataFrame) -> Floats:
     return np.asarray((query * title).sum(1), dtype=np.float64)
 
 
-def served_scores(
+def search_scores(
     encoder: TextEncoder, reranker: Reranker | None, rows: pd.DataFrame
 ) -> tuple[Floats, NDArray[np.float64]]:
-    """The scores by which search orders judged pairs, and the cosine alone; (n,) each, greater is better.
+    """The scores by which search would order judged pairs, and their cosines; (n,) each, greater is better.
 
-    With a re-ranker, its relevance; without one, the fusion of the ranks by cosine and by BM25 within each query.
+    With a re-ranker the score is its relevance; otherwise it is the rank fusion of cosine and BM25 within each query.
     """
     cosine = cosines(encoder, rows)
     titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)

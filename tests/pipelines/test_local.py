@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import json
 import os
 import signal
@@ -209,7 +210,7 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
     tables = load("synthetic", seed=0, size=SIZE)
     items = tables.items.copy()
     items.loc[items.index[::5], "unit_cost"] = -1.0
-    data = _csv(tables.with_frames({"items": items}), tmp_path / "data")
+    data = _csv(dataclasses.replace(tables, items=items), tmp_path / "data")
     done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3, done.stdout + done.stderr
     assert "items: " in done.stderr
@@ -224,7 +225,7 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
 
 def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path, quick: Callable[..., Ended]) -> None:
     tables = load("synthetic", seed=0, size=SIZE)
-    data = _csv(tables.with_frames({"items": tables.items.drop(columns="unit_cost")}), tmp_path / "data")
+    data = _csv(dataclasses.replace(tables, items=tables.items.drop(columns="unit_cost")), tmp_path / "data")
     done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3
     assert "items: column unit_cost is missing" in done.stderr

@@ -148,7 +148,7 @@ def _fold(
         cosine[scores.rows] = known
         features, rarity = words[0].copy(), words[1]
         features[:, 0] = cosine
-        ours = Reranker.fit(features[lesson], grade[lesson], rarity, SEED).of_features(features[test])
+        ours = Reranker.fit(features[lesson], grade[lesson], rarity, SEED).predict(features[test])
         tuned = predict_by_score(cosine[lesson | test], grade[lesson | test], test[lesson | test])
         for ending in ("", f"_{export}") if export == scores.serving else (f"_{export}",):
             predictions |= {f"tuned{ending}": tuned, f"ours{ending}": ours}

@@ -93,7 +93,7 @@ def test_an_unknown_brand_and_a_free_juice_are_refused(juice):
     file = juice / "dominicks_oj" / "yx.parquet"
     panel = pd.read_parquet(file)
     panel.assign(price3=0.0).to_parquet(file)
-    with pytest.raises(DataError, match="not positive"):
+    with pytest.raises(DataError, match="not above 0"):
         load("dominicks", juice)
     panel.assign(brand=12).to_parquet(file)
     with pytest.raises(DataError, match="brand"):

@@ -66,8 +66,8 @@ def test_what_a_folder_says_comes_before_its_family(document, wanted, tmp_path):
         ({POOLING: {}}, "pools by nothing"),
         ({POOLING: []}, "pools by nothing"),
         ({POOLING: "{"}, "not readable as JSON"),
-        ({POOLING: {"pooling_mode": "mean", "include_prompt": False}}, "leaves the words before a text out"),
-        ({MODULES: {"0": "x"}}, "no list of modules"),
+        ({POOLING: {"pooling_mode": "mean", "include_prompt": False}}, "excludes the prefix from the pooling"),
+        ({MODULES: {"0": "x"}}, "not a list of modules"),
         ({MODULES: [{"path": "2_Dense", "type": "sentence_transformers.models.Dense"}]}, "a module Dense"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_hub_that_fails_is_not_taken_for_a_model_that_says_nothing(monkeypatch
         raise OSError("502 Bad Gateway")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    with pytest.raises(ConfigError, match=r"modules\.json could not be read; give encoder\.base\.pooling"):
+    with pytest.raises(ConfigError, match=r"could not be asked for its modules\.json; .* set encoder\.base\.pooling"):
         pooling_of("shop/encoder", None)
 
 

@@ -96,7 +96,7 @@ def test_prompts_of_a_model_of_the_hub_are_read_and_a_hub_that_fails_is_not_take
         raise OSError("502 Bad Gateway")
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    with pytest.raises(ConfigError, match=r"give encoder\.base\.query_prefix and encoder\.base\.item_prefix"):
+    with pytest.raises(ConfigError, match=r"set encoder\.base\.query_prefix and encoder\.base\.item_prefix"):
         prefixes_of("shop/encoder")
     assert prefixes_of("shop/encoder", query="", item="") == Prefixes()
 

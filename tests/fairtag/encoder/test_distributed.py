@@ -161,12 +161,12 @@ def test_each_process_holds_its_part_and_the_whole_can_be_asked_for(start_script
 
 
 def test_gradients_are_clipped_by_the_norm_of_all_of_them():
-    from fairtag.encoder.distributed import clip
+    from fairtag.encoder.distributed import clip_gradients
 
     values = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))]
     values[0].grad, values[1].grad = torch.full((3,), 3.0), torch.full((2,), 4.0)
     expected = [value.grad.clone() for value in values]
     norm = torch.cat(expected).norm()
-    clip(values, 1.0)
+    clip_gradients(values, 1.0)
     for value, before in zip(values, expected, strict=True):
         torch.testing.assert_close(value.grad, before / norm, rtol=1e-5, atol=1e-6)

@@ -11,8 +11,8 @@ import pytest
 
 from fairtag.base.errors import ConfigError, ModelFolderError, ModelFolderMissing
 from fairtag.encoder import export as export_module
-from fairtag.encoder.encoder import DESCRIPTION, ONNX_INT8, REPORT, describe_encoder, load_encoder, serving_files
-from fairtag.encoder.export import MOST_TEXTS, Export, _compared, _refusal, choose_export
+from fairtag.encoder.encoder import DESCRIPTION, ONNX_INT8, REPORT, TOKENIZER, describe_encoder, load_encoder
+from fairtag.encoder.export import MAX_TEXTS, Export, _comparison_rows, _refusal, choose_export
 from fairtag.encoder.model import TorchEncoder
 from fairtag.encoder.onnx import OnnxEncoder, batches_by_length, pad
 from fairtag.encoder.training import train_encoder
@@ -143,12 +143,12 @@ def test_texts_that_are_given_are_compared_on_and_not_learnt(config, tmp_path):
 
 def test_texts_are_compared_from_the_first_to_the_last_when_there_are_more_than_enough():
     nothing = Pairs(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    rows = _compared([np.array([2, 3])] * 799, nothing)
-    assert len(rows) == MOST_TEXTS
+    rows = _comparison_rows([np.array([2, 3])] * 799, nothing)
+    assert len(rows) == MAX_TEXTS
     assert rows[0] == 0
     assert rows[-1] == 798
-    assert _compared([np.array([2, 3])] * 3, nothing).tolist() == [0, 1, 2]
-    assert not len(_compared([], nothing))
+    assert _comparison_rows([np.array([2, 3])] * 3, nothing).tolist() == [0, 1, 2]
+    assert not len(_comparison_rows([], nothing))
 
 
 @pytest.mark.slow
@@ -163,7 +163,7 @@ def test_the_same_inputs_make_the_same_encoder_folder(exported, config, judgemen
 @pytest.mark.slow
 def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(exported, tmp_path):
     folder, _ = exported
-    for name in serving_files(folder):
+    for name in (DESCRIPTION, TOKENIZER, describe_encoder(folder).onnx_file):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     program = (

@@ -60,14 +60,14 @@ def test_codes_find_what_a_scan_finds_best_first(embeddings, queries, part):
 
 
 def test_the_cheapest_width_with_enough_recall_is_taken_and_what_was_tried_is_kept(embeddings, queries, monkeypatch):
-    monkeypatch.setattr(dense_index, "LEAST", 1)  # or a small page would be found whatever the width
+    monkeypatch.setattr(dense_index, "MIN_CANDIDATES", 1)  # or a small page would be found whatever the width
     easy = choose_index(embeddings, queries, k=20, scan_rows=1, min_recall=0.5).choice
     assert (easy.width, list(easy.tried)) == (WIDTHS[0], [str(WIDTHS[0])])
     strict = choose_index(embeddings, queries, k=20, scan_rows=1, min_recall=0.999).choice
     assert strict.width > easy.width
     assert list(strict.tried) == [str(width) for width in WIDTHS[: WIDTHS.index(strict.width) + 1]]
     assert max([*strict.tried.values()][:-1]) < 0.999 <= strict.recall
-    assert strict.queries == min(len(queries), dense_index.MOST_QUERIES)
+    assert strict.queries == min(len(queries), dense_index.MAX_QUERIES)
 
 
 def test_a_catalogue_that_no_width_finds_is_scanned(embeddings, queries):
@@ -78,7 +78,7 @@ def test_a_catalogue_that_no_width_finds_is_scanned(embeddings, queries):
 
 def test_without_queries_the_catalogues_own_rows_are_asked(embeddings):
     choice = choose_index(embeddings, embeddings[:0], k=20, scan_rows=1).choice
-    assert (choice.kind, choice.queries) == ("codes", dense_index.MOST_QUERIES)
+    assert (choice.kind, choice.queries) == ("codes", dense_index.MAX_QUERIES)
 
 
 def test_the_same_rows_make_the_same_files_whatever_the_threads(embeddings, queries, part, tmp_path):

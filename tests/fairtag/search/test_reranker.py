@@ -13,14 +13,12 @@ from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import EncoderDescription
 from fairtag.encoder.out_of_fold import COSINE
 from fairtag.search.dense_index import ExactIndex
-from fairtag.search.match import FEATURES, Asked, Rarity, match_features
-from fairtag.search.reranker import Reranker, enough, gain_over_cosine, pair_features
-from fairtag.search.retrieval import Retriever
-from fairtag.search.search_part import SearchPart
-from fairtag.search.text_table import TextTable, describe, head_of, stem
-from fairtag.search.tree_graph import graph_of
+from fairtag.search.match import FEATURES, QueryHashes, Rarity, match_features
+from fairtag.search.reranker import Reranker, enough_pairs, gain_over_cosine, pair_features, tree_graph
+from fairtag.search.retrieval import Retriever, SearchPart
+from fairtag.search.text_table import TextTable, hash_text, head_of, stem
 from fairtag.search.word_index import WordIndex, fuse, fused_scores
-from fairtag.training.search import fit_search, served_scores, unlearnt
+from fairtag.training.search import fit_search, search_scores, untrained_judgements
 
 TEXTS = ["Acme 18 Volt Cordless Drill Kit", "Deck Over coating, 1 gal.", "red lamp", "", "电钻 18V", "drills for walls"]
 NAMES = list(FEATURES)
@@ -34,7 +32,7 @@ def table():
 def features(query, table, cosine=None):
     rows = np.arange(len(table))
     values = match_features(
-        Asked.of(query), table, rows, np.zeros(len(rows)) if cosine is None else cosine, Rarity.of(table)
+        QueryHashes.of(query), table, rows, np.zeros(len(rows)) if cosine is None else cosine, Rarity.of(table)
     )
     return {name: values[:, column] for column, name in enumerate(NAMES)}
 
@@ -76,7 +74,7 @@ def test_a_rare_word_counts_for_more_than_a_common_one():
 def test_nearness_is_the_share_of_each_words_letters_or_all_of_them_where_its_stem_is_there(query, table):
     got, rarity = features(query, table), Rarity.of(table)
     asked = [(word, stem(word)) for word in tokens(query)]
-    weight = np.array([rarity(describe(word).stems)[0] for word, _ in asked])
+    weight = np.array([rarity(hash_text(word).stems)[0] for word, _ in asked])
     for row, text in enumerate(TEXTS):
         line, stems = f" {' '.join(tokens(text))} ", {stem(word) for word in tokens(text)}
         near = []
@@ -161,7 +159,7 @@ def test_the_graph_answers_what_the_trees_answer():
     models = [HistGradientBoostingRegressor(max_iter=40, random_state=seed).fit(values, truth) for seed in (0, 1)]
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(graph_of(models, 5), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(tree_graph(models, 5), providers=["CPUExecutionProvider"])
     answer = session.run(None, {"features": values.astype(np.float32)})[0][:, 0]
     np.testing.assert_allclose(answer, np.mean([model.predict(values) for model in models], axis=0), atol=1e-5)
 
@@ -170,7 +168,7 @@ def test_it_orders_unseen_queries_better_than_the_cosine_and_is_read_back_the_sa
     reranker, rows, values = fitted
     assert gain_over_cosine(rows[schema.QUERY].tolist(), values, rows[schema.RELEVANCE].to_numpy()) > 0.01
     reranker.save(tmp_path)
-    np.testing.assert_array_equal(Reranker.load(tmp_path).of_features(values), reranker.of_features(values))
+    np.testing.assert_array_equal(Reranker.load(tmp_path).predict(values), reranker.predict(values))
     with pytest.raises(ModelFolderMissing):
         Reranker.load(tmp_path / "none")
 
@@ -180,7 +178,7 @@ def test_relevance_never_falls_as_the_cosine_rises(fitted):
     low, high = values.copy(), values.copy()
     low[:, NAMES.index("cosine")] = 0.2
     high[:, NAMES.index("cosine")] = 0.8
-    assert (reranker.of_features(high) >= reranker.of_features(low)).all()
+    assert (reranker.predict(high) >= reranker.predict(low)).all()
 
 
 def test_a_query_of_no_words_and_texts_of_none_have_a_relevance(fitted):
@@ -193,10 +191,10 @@ def test_a_query_of_no_words_and_texts_of_none_have_a_relevance(fitted):
 
 def test_few_pairs_or_one_grade_are_not_enough():
     queries = np.repeat([f"q{number}" for number in range(100)], 5)
-    assert enough(queries, np.linspace(0, 1, 500))
-    assert not enough(queries, np.ones(500))
-    assert not enough(queries[:100], np.linspace(0, 1, 100))
-    assert not enough(np.repeat(["one", "two"], 250), np.linspace(0, 1, 500))
+    assert enough_pairs(queries, np.linspace(0, 1, 500))
+    assert not enough_pairs(queries, np.ones(500))
+    assert not enough_pairs(queries[:100], np.linspace(0, 1, 100))
+    assert not enough_pairs(np.repeat(["one", "two"], 250), np.linspace(0, 1, 500))
 
 
 class Letters:
@@ -229,7 +227,10 @@ def search_part(rows, judgements, said):
 
 def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
     rows, _ = judged(queries=400)
-    some, all_of_them = unlearnt(rows, description()), unlearnt(rows, description(method="none"))
+    some, all_of_them = (
+        untrained_judgements(rows, description()),
+        untrained_judgements(rows, description(method="none")),
+    )
     asked, known = set(some[schema.QUERY]), set(all_of_them[schema.QUERY])
     assert asked < known < set(rows[schema.QUERY])
     assert len(asked) / len(known) == pytest.approx(0.3, abs=0.08)
@@ -238,19 +239,21 @@ def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
 @pytest.mark.slow
 def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of_those_that_had_not_seen_them():
     rows, near = judged(queries=150)
-    unseen = rows[[schema.QUERY, schema.TITLE]].assign(**{COSINE: near.astype(np.float32)})
+    out_of_fold = rows[[schema.QUERY, schema.TITLE]].assign(**{COSINE: near.astype(np.float32)})
     said = description(folds=5)
-    assert not len(unlearnt(rows, said))  # the encoder that ships has learnt from all of them
+    assert not len(untrained_judgements(rows, said))  # the encoder that ships has learnt from all of them
     items = catalogue(rows)
     embeddings = Letters().encode(items[schema.TITLE].tolist(), "item")
     assert fit_search(items, embeddings, rows, Letters(), said).reranker is None
-    part = fit_search(items, embeddings, rows, Letters(), said, out_of_fold=unseen)
+    part = fit_search(items, embeddings, rows, Letters(), said, out_of_fold=out_of_fold)
     usable = ~held_out(rows[schema.QUERY], QUERY_SALT)
     table = TextTable.build(items[schema.TITLE].tolist())
     at = items.reset_index().set_index(schema.TITLE)["index"].loc[rows[schema.TITLE]].to_numpy()
-    values = pair_features(rows[schema.QUERY].tolist(), table, at, unseen[COSINE].to_numpy(float), part.reranker.rarity)
+    values = pair_features(
+        rows[schema.QUERY].tolist(), table, at, out_of_fold[COSINE].to_numpy(float), part.reranker.rarity
+    )
     plain = Reranker.fit(values[usable], rows[schema.RELEVANCE].to_numpy()[usable], part.reranker.rarity)
-    np.testing.assert_allclose(part.reranker.of_features(values), plain.of_features(values), atol=1e-6)
+    np.testing.assert_allclose(part.reranker.predict(values), plain.predict(values), atol=1e-6)
 
 
 @pytest.mark.slow
@@ -310,7 +313,7 @@ def test_rows_without_stock_are_replaced_from_further_down():
 
 def test_served_scores_order_as_the_fusion_where_there_is_no_reranker():
     rows, _ = judged(queries=3)
-    served, cosine = served_scores(Letters(), None, rows)
+    served, cosine = search_scores(Letters(), None, rows)
     titles = sorted(set(rows[schema.TITLE]))
     index = WordIndex.build(titles)
     for query, part in rows.groupby(schema.QUERY):

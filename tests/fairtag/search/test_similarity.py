@@ -90,4 +90,4 @@ def test_top_k_equals_a_full_sort_also_across_blocks(monkeypatch, tmp_path):
 @given(st.lists(st.integers(0, 4), max_size=30), st.integers(-2, 40))
 def test_best_is_a_stable_sort_whatever_the_ties(values, k):
     expected = np.argsort(-np.array(values, dtype=float), kind="stable")[: max(k, 0)]
-    np.testing.assert_array_equal(sim.best(np.array(values, dtype=float), k), expected)
+    np.testing.assert_array_equal(sim.best_positions(np.array(values, dtype=float), k), expected)

@@ -1,5 +1,7 @@
 """Simulated answers to quoted pages: the planted choice probabilities, to the draw, and nothing later than now."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,7 +87,7 @@ def test_one_item_a_page_at_the_quoted_price_no_later_than_now(quotes, shop):
 
 def test_what_is_out_of_stock_cannot_be_bought(quotes, shop):
     items = shop.tables.items.assign(**{schema.STOCK: 0.0})
-    assert draw(quotes, SimulatedShop(shop.tables.with_frames({"items": items}), shop.planted)).empty
+    assert draw(quotes, SimulatedShop(dataclasses.replace(shop.tables, items=items), shop.planted)).empty
 
 
 def test_equal_seeds_give_equal_outcomes_and_other_seeds_do_not(quotes, shop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_too_few_orders_are_never_a_pass(tmp_path, days):
 def test_stock_that_was_counted_long_ago_is_never_a_pass(tmp_path):
     shop = tables(np.full(40, 60.0))
     old = shop.items.assign(**{schema.UPDATED_AT: pd.Timestamp(END) - pd.Timedelta(hours=49)})
-    code, checks = run(tmp_path, shop.with_frames({"items": old}))
+    code, checks = run(tmp_path, dataclasses.replace(shop, items=old))
     assert code == 3
     assert checks["stock_age"].status is Status.UNKNOWN
 

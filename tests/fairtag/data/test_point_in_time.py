@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from fairtag.base import schema
-from fairtag.data.behaviour import BELOW_LIST, HISTORY, behaviour_snapshots
+from fairtag.data.point_in_time import BELOW_LIST, HISTORY, behaviour_snapshots
 
 START = pd.Timestamp("2026-01-01", tz="UTC")
 
