@@ -48,7 +48,7 @@ monitor-ui: install ## Open the Evidently UI on WORKSPACE
 	$(BIN)/evidently ui --workspace $(WORKSPACE)
 
 # A module of tests is dealt to one process, so that what it prepares is made once; `make test WORKERS=1` for one.
-WORKERS ?= auto
+WORKERS ?= logical
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --maxprocesses 8 --dist loadscope --no-loadscope-reorder
 
 .PHONY: test test-fast

@@ -73,6 +73,7 @@ def _train(tables: Path, out: Path, settings: dict[str, Any], **more: str) -> di
     return logged
 
 
+@pytest.mark.slow
 def test_a_student_is_logged_and_printed_beside_its_teacher(
     base: str, tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

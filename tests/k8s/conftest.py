@@ -17,7 +17,7 @@ OVERLAYS = sorted(folder.name for folder in (ROOT / "k8s" / "overlays").iterdir(
 CONTAINERS = ("initContainers", "containers")
 
 
-class ObjectLoader(yaml.SafeLoader):
+class ObjectLoader(yaml.CSafeLoader):
     """YAML as Kubernetes reads it: ``=`` is a text (YAML 1.1 has a type of its own for it)."""
 
 

@@ -222,6 +222,7 @@ def test_every_alert_leads_to_an_entry_of_the_runbook(built):
         assert entry in entries, rule["alert"]
 
 
+@pytest.mark.slow
 def test_the_rules_of_the_checks_are_those_the_monitors_write(tmp_path):
     written = tmp_path / "rules.yaml"
     environment = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin"}

@@ -33,6 +33,7 @@ def is_valid(document, schemas):
     return jsonschema.Draft202012Validator(schema_of(document, schemas)).is_valid(document)
 
 
+@pytest.mark.slow
 def test_core_objects_fit_the_schemas_of_kubernetes(overlay):
     core = [each for each in overlay if not is_custom(each)]
     assert len(core) >= 25

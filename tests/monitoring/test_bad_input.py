@@ -77,6 +77,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.slow
 def test_bad_input_is_never_a_pass(shop, tmp_path, name):
     build, codes = BAD[name]
     assert main(shop.options(build(shop), tmp_path / "out")) in codes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from monitoring.__main__ import main
 from monitoring.job_report import read_report
 
 
+@pytest.mark.slow
 def test_a_quiet_day_passes_every_job(shop, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("maturity_hours: 2\n")

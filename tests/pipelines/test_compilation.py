@@ -29,7 +29,7 @@ def _compiled(path: Path, target: Platform | None = None) -> dict[str, Any]:
 
 def _documents(path: Path, target: Platform | None = None) -> list[dict[str, Any]]:
     """The pipeline's specification and the platform's."""
-    return list(yaml.safe_load_all(compile_pipeline(path / "pipeline.yaml", target).read_text()))
+    return list(yaml.load_all(compile_pipeline(path / "pipeline.yaml", target).read_text(), yaml.CSafeLoader))
 
 
 def _steps_on_kubernetes(platform: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -153,7 +153,7 @@ def test_the_steps_on_tables_alone_go_to_spark_in_the_image_that_holds_it(tmp_pa
 
 def test_the_kubernetes_objects_keep_to_their_schemas(tmp_path: Path) -> None:
     written = compile_pipeline(tmp_path / "objects.yaml", namespace="prices")
-    pipeline, version = yaml.safe_load_all(written.read_text())
+    pipeline, version = yaml.load_all(written.read_text(), yaml.CSafeLoader)
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
     assert pipeline["metadata"]["namespace"] == version["metadata"]["namespace"] == "prices"
     assert set(version["spec"]["pipelineSpec"]["root"]["dag"]["tasks"]) == STEPS

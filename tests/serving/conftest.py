@@ -298,7 +298,7 @@ def spawn(tmp_path: Path) -> Iterator[Callable[..., Process]]:
             process = subprocess.Popen(line, env={**os.environ, **known, **environment}, stdout=stream, stderr=stream)
         server = Process(f"http://127.0.0.1:{port}", process, run_dir, log)
         started.append(server)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180  # Feast alone takes 10 s of CPU to import, on a machine that may be busy
         while ready:
             try:
                 if httpx.get(f"{server.http}/v2/models/fairtag/ready").status_code == 200:

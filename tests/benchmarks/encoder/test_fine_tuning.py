@@ -17,6 +17,7 @@ def test_without_a_gpu_the_full_run_says_what_it_needs(monkeypatch):
         find("encoder-gpu").run()
 
 
+@pytest.mark.slow
 def test_a_tiny_encoder_goes_through_every_row_and_a_missing_peer_is_named(monkeypatch):
     monkeypatch.setattr(trainer_pace, "NEEDED", ("a_package_that_is_nowhere",))
     result = find("encoder-gpu").run(quick=True)
@@ -26,6 +27,7 @@ def test_a_tiny_encoder_goes_through_every_row_and_a_missing_peer_is_named(monke
     assert any("a_package_that_is_nowhere" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_the_peers_rows_stand_beside_ours(monkeypatch):
     monkeypatch.setattr(trainer_pace, "train_peer", lambda *_: StepCost(0.5, 2_000_000_000))
     rows = {row.metric: row for row in fine_tuning.run_tiny().rows}

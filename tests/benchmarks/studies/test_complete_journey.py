@@ -131,6 +131,7 @@ def test_receipts_without_demographics_cannot_be_audited(tables):
         study.audit_groups(replace(tables, audit_groups=None))
 
 
+@pytest.mark.slow
 def test_the_whole_study_runs_and_names_its_rows(folder):
     result = study.run(folder)
     metrics = [row.metric for row in result.rows]

@@ -27,6 +27,7 @@ def shop():
     return orders, pd.Series(rng.uniform(1, 9, items), index=[str(i) for i in range(items)])
 
 
+@pytest.mark.slow
 def test_ours_is_ahead_of_both_baselines_and_its_quantiles_hold(shop):
     rows = {row.metric: row for row in study.forecast_rows(*shop, NOW)}
     assert rows["ours_over_naive_same_spread"].high < 1

@@ -42,6 +42,7 @@ def test_the_learned_policy_beats_one_price_for_all_and_comes_near_the_oracle():
     assert rows["profit_over_best_uniform_20000"].value > 0.05
 
 
+@pytest.mark.slow
 def test_a_thousand_impressions_do_no_harm():
     rows = {row.metric: row.value for row in synthetic.policy_rows(1_000, 3)}
     assert rows["profit_over_learned_uniform_1000"] > -0.01

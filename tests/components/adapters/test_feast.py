@@ -36,6 +36,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "features"
 
 
+@pytest.mark.slow
 def test_the_newest_snapshot_is_served_and_an_unknown_customer_is_none(folder: Path, frames: Frames) -> None:
     from components.adapters import feast
 
@@ -56,6 +57,7 @@ def test_the_newest_snapshot_is_served_and_an_unknown_customer_is_none(folder: P
     assert pd.isna(items.loc["i7", schema.MAP_PRICE])
 
 
+@pytest.mark.slow
 def test_a_snapshot_after_the_moment_of_materialising_is_not_served(folder: Path, frames: Frames) -> None:
     from components.adapters import feast
 
@@ -66,6 +68,7 @@ def test_a_snapshot_after_the_moment_of_materialising_is_not_served(folder: Path
     assert read.loc["u3", schema.SPEND_90D] == pytest.approx(frames["users"].loc[3, schema.SPEND_90D])
 
 
+@pytest.mark.slow
 def test_materialising_and_applying_twice_changes_nothing(folder: Path, frames: Frames) -> None:
     from components.adapters import feast
 

@@ -164,12 +164,14 @@ def several(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., F
     return (frames, *_quietly(frames, out, max_quarantined=0.2), out)
 
 
+@pytest.mark.slow
 def test_a_value_that_cannot_be_read_is_not_reported_as_absent_too(several: Validated) -> None:
     _, _, report, _ = several
     assert [(f.column, f.rule) for f in report.table("items").findings] == [("unit_cost", "readable as money")]
     assert report.table("items").findings[0].examples[0]["unit_cost"] == "abc"
 
 
+@pytest.mark.slow
 def test_an_absent_optional_column_is_no_finding(several: Validated) -> None:
     frames, _, report, _ = several
     assert not {"map_price", "msrp"} & set(frames["items"].columns)
@@ -178,6 +180,7 @@ def test_an_absent_optional_column_is_no_finding(several: Validated) -> None:
     assert not report.table("items").block
 
 
+@pytest.mark.slow
 def test_of_exact_copies_one_stays_and_of_rows_that_contradict_each_other_none(several: Validated) -> None:
     _, accepted, report, _ = several
     assert _finding(report, "users", "user_id, updated_at", "unique key").count == 4
@@ -186,6 +189,7 @@ def test_of_exact_copies_one_stays_and_of_rows_that_contradict_each_other_none(s
     assert (left["u0"], "u1" in left) == (1, False)
 
 
+@pytest.mark.slow
 def test_what_refers_to_a_row_that_was_set_aside_is_set_aside_too(several: Validated) -> None:
     _, accepted, report, _ = several
     assert "i0" not in set(accepted["items"]["item_id"])
@@ -195,6 +199,7 @@ def test_what_refers_to_a_row_that_was_set_aside_is_set_aside_too(several: Valid
     )
 
 
+@pytest.mark.slow
 def test_an_absent_required_table_is_refused_and_an_absent_optional_one_is_not(several: Validated) -> None:
     _, _, report, _ = several
     assert [t.table for t in report.blocked] == ["orders"]
@@ -225,6 +230,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory, make_shop: Callable[..., Fra
 
 
 @pytest.mark.parametrize("name", ["items", "users", "impressions", "orders"])
+@pytest.mark.slow
 def test_an_empty_table_is_refused(empty: ValidationReport, name: str) -> None:
     assert "the table is empty" in empty.table(name).block
 

@@ -116,6 +116,7 @@ def test_spark_that_is_not_installed_is_said() -> None:
         pass
 
 
+@pytest.mark.slow
 def test_the_definitions_over_spark_differ_by_their_sources_alone() -> None:
     from feature_repo.definitions import definitions
 

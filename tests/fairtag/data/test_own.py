@@ -128,6 +128,7 @@ def test_a_missing_column_is_named(folder):
         ("impressions", schema.PURCHASED, "maybe"),
     ],
 )
+@pytest.mark.slow
 def test_a_value_that_is_not_of_its_kind_stays_as_it_is_for_validation_to_name(folder, name, column, value):
     frame = pd.read_csv(folder / f"{name}.csv", dtype=str)
     frame.loc[1, column] = value

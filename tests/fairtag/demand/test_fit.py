@@ -37,6 +37,7 @@ def test_planted_slopes_and_effects_lie_within_four_errors(shop, model):
         assert estimate["standard_error"] < most
 
 
+@pytest.mark.slow
 def test_errors_cover_the_planted_slopes_of_single_items(shop, model, shops, wide):
     """Items of one shop err together, with their category and text; hence several shops."""
     more = [shops(seed=seed) for seed in (1, 2)]
@@ -59,6 +60,7 @@ def test_the_spread_of_items_around_their_text_is_found_whatever_their_slopes(mo
     assert tau["utility"] == pytest.approx(0.2, abs=0.08)  # planted beside a slope whose spread is ten times that
 
 
+@pytest.mark.slow
 def test_endogenous_prices_bias_the_slope_and_the_control_function_corrects_it(shops):
     shop = shops(shock=2.0, omega=0.0, seed=4)
     data = shop.data()
@@ -72,6 +74,7 @@ def test_endogenous_prices_bias_the_slope_and_the_control_function_corrects_it(s
     assert np.abs(corrected - planted).mean() < 0.5 * np.abs(biased - planted).mean()
 
 
+@pytest.mark.slow
 def test_text_gives_items_that_were_never_shown_their_slope(shops, wide):
     shop = shops(items=90, never_shown=30, pages=4_000, omega=0.0)
     model = fit_demand(shop.data(), wide)
@@ -98,6 +101,7 @@ def test_an_item_without_impressions_is_as_uncertain_as_the_prior_says(shops):
     assert np.all(spread[30:] > 0.9 * tau)
 
 
+@pytest.mark.slow
 def test_the_spread_of_item_effects_is_found(shops):
     found = [
         fit_demand(shops(omega=0.0, noise=noise).data(), SMALL).report["tau"]["utility"] for noise in (0.0, 0.2, 0.8)
@@ -107,6 +111,7 @@ def test_the_spread_of_item_effects_is_found(shops):
     assert 0.6 < found[2] < 1.05
 
 
+@pytest.mark.slow
 def test_the_spread_of_categories_follows_what_they_differ_by(shops):
     alike, apart = (
         fit_demand(shops(slopes=slopes, omega=0.0).data(), SMALL).report["spreads"]["slope category"]
@@ -116,6 +121,7 @@ def test_the_spread_of_categories_follows_what_they_differ_by(shops):
     assert apart > 1.5
 
 
+@pytest.mark.slow
 def test_behaviour_that_moves_nothing_is_drawn_to_nothing(shops):
     spreads = [
         fit_demand(shops(omega=omega).data(), SMALL).report["spreads"]["slope behaviour"] for omega in (0.0, 1.5)

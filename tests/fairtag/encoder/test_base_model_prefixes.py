@@ -48,6 +48,7 @@ def test_a_family_is_known_by_its_models_name(base, wanted, monkeypatch):
         ("e5-largest", Prefixes()),
     ],
 )
+@pytest.mark.slow
 def test_a_family_is_known_by_the_name_of_its_folder(folder, wanted, tmp_path):
     (tmp_path / folder).mkdir(parents=True)
     assert prefixes_of(f"{tmp_path / folder}/") == wanted
@@ -150,6 +151,7 @@ def folder(config, judgements, items, tmp_path_factory):
 
 
 @pytest.mark.parametrize("role", ["query", "item"])
+@pytest.mark.slow
 def test_torch_and_onnx_put_a_roles_words_before_its_texts(folder, role):
     torch_encoder, onnx = TorchEncoder.load(folder), load_encoder(folder, backend="onnx")
     assert isinstance(onnx, OnnxEncoder)
@@ -162,6 +164,7 @@ def test_torch_and_onnx_put_a_roles_words_before_its_texts(folder, role):
     assert [onnx.tokenise(text, role) for text in TEXTS] == torch_encoder.tokenise(TEXTS, role)
 
 
+@pytest.mark.slow
 def test_a_text_without_a_role_or_with_another_is_never_embedded(folder):
     for backend in ("torch", "onnx"):
         encoder = load_encoder(folder, backend=backend)
@@ -171,6 +174,7 @@ def test_a_text_without_a_role_or_with_another_is_never_embedded(folder):
             encoder.encode(TEXTS, "passage")
 
 
+@pytest.mark.slow
 def test_a_tuned_encoder_is_a_base_with_the_prefixes_it_was_taught_with(folder):
     said = describe_encoder(folder)
     assert (said.query_prefix, said.item_prefix) == (QUERY, ITEM)
@@ -178,6 +182,7 @@ def test_a_tuned_encoder_is_a_base_with_the_prefixes_it_was_taught_with(folder):
     assert TorchEncoder.base(str(folder / MODEL)).prefixes == Prefixes(QUERY, ITEM)
 
 
+@pytest.mark.slow
 def test_a_base_that_names_its_prompts_is_trained_with_them_and_its_student_too(
     config, tiny_base, judgements, items, tmp_path
 ):
@@ -210,6 +215,7 @@ def test_a_prefix_that_leaves_no_room_for_the_text_is_refused_with_the_length_it
         train_encoder(config(base={"item_prefix": "for the new red drill"}), judgements, None, tmp_path / "e")
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_time_of_one_prefix_puts_it_before_both_as_it_was_taught(folder, tmp_path):
     old = shutil.copytree(folder, tmp_path / "old")
     document = json.loads((old / DESCRIPTION).read_text())

@@ -41,6 +41,7 @@ from fairtag.encoder.encoder import EncoderDescription
         ("student", 3),
     ],
 )
+@pytest.mark.slow
 def test_a_setting_out_of_its_range_is_named_with_its_value_and_its_rule(path, value):
     with pytest.raises(ConfigError) as refused:
         EncoderConfig.from_json(nested(path, value))
@@ -102,6 +103,7 @@ def test_every_flat_name_leads_to_a_setting():
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.slow
 def test_a_preset_takes_changes_and_survives_json(name):
     config = preset(name, {"seed": 7}, '{"base": "shop/encoder"}')
     assert config.seed == 7

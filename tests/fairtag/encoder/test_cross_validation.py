@@ -92,6 +92,7 @@ def test_what_ships_is_trained_on_all_rows_whatever_the_folds(config, judgements
     assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_each_pair_keeps_the_cosine_of_an_encoder_that_did_not_learn_its_query(config, judgements, items, tmp_path):
     settings = config(validation={"folds": 2}, schedule={"max_steps": 4})
     train_encoder(settings, judgements, items, tmp_path / "a")
@@ -119,6 +120,7 @@ def test_a_pair_that_no_fold_scored_has_no_cosine_and_without_folds_there_is_not
     assert read_out_of_fold(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_its_second_fold_goes_on_there_and_ends_the_same(config, judgements, items, tmp_path):
     settings = config(validation={"folds": 2}, schedule={"max_steps": 3, "checkpoint_every": 1})
 

@@ -65,6 +65,7 @@ def distilled(config, judgements, items, tmp_path_factory):
     return settings, folder, report, told
 
 
+@pytest.mark.slow
 def test_a_student_embeds_nearly_as_its_teacher_does_and_both_are_in_the_report(distilled):
     _, folder, report, told = distilled
     outcome = json.loads((folder / REPORT).read_text())["distillation"]
@@ -84,6 +85,7 @@ def test_a_student_embeds_nearly_as_its_teacher_does_and_both_are_in_the_report(
     assert told[-1].seconds_left == 0.0
 
 
+@pytest.mark.slow
 def test_the_student_is_what_ships(distilled):
     _, folder, report, _ = distilled
     torch_encoder = TorchEncoder.load(folder)
@@ -95,6 +97,7 @@ def test_the_student_is_what_ships(distilled):
     )
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_student(distilled, config, judgements, items, tmp_path):
     settings, folder, _, _ = distilled
     train_encoder(settings.override({"export": "none"}), judgements, items, tmp_path / "again")

@@ -28,6 +28,7 @@ def exported(config, judgements, items, tmp_path_factory):
     return folder, report
 
 
+@pytest.mark.slow
 def test_the_fp32_graph_gives_torchs_rows_whatever_the_batch(exported):
     folder, _ = exported
     onnx = OnnxEncoder(folder, file="onnx/model.onnx")
@@ -38,6 +39,7 @@ def test_the_fp32_graph_gives_torchs_rows_whatever_the_batch(exported):
     assert onnx.encode([], "item").shape == (0, 32)
 
 
+@pytest.mark.slow
 def test_each_export_is_measured_and_the_choice_is_recorded(exported):
     folder, report = exported
     assert [export["name"] for export in report.exports] == ["torch", "fp32", "int8"]
@@ -158,6 +160,7 @@ def test_the_same_inputs_make_the_same_encoder_folder(exported, config, judgemen
         assert (tmp_path / "e" / file).read_bytes() == (folder / file).read_bytes(), file
 
 
+@pytest.mark.slow
 def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(exported, tmp_path):
     folder, _ = exported
     for name in (DESCRIPTION, TOKENIZER, describe_encoder(folder).onnx_file):
@@ -174,6 +177,7 @@ def test_serving_needs_three_files_and_imports_neither_torch_nor_transformers(ex
     np.testing.assert_allclose(rows, load_encoder(folder).encode(["red drill"], "query"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_missing_file_another_schema_and_an_unknown_backend_are_refused(exported, tmp_path):
     folder, _ = exported
     (tmp_path / DESCRIPTION).write_text((folder / DESCRIPTION).read_text())

@@ -46,6 +46,7 @@ def test_sums_merge_and_give_welch():
         sums([1.0, np.nan])
 
 
+@pytest.mark.slow
 def test_the_split_is_found_broken_when_it_is_and_rarely_otherwise_at_any_look():
     alarms = 0
     for seed in range(100):

@@ -82,6 +82,7 @@ def test_a_group_kept_from_discounts_pages_though_it_hardly_pays_more():
     assert "access" in found.why
 
 
+@pytest.mark.slow
 def test_rare_discounts_that_chance_kept_from_a_group_page_nobody_and_those_that_a_rule_kept_do():
     rng = np.random.default_rng(0)
     quotes, groups = quote_log(6, users=1_200, visits=15)
@@ -108,6 +109,7 @@ def test_too_few_rows_or_customers_is_no_answer_and_never_a_pass():
     assert "30 customers" in report.findings[0].why
 
 
+@pytest.mark.slow
 def test_false_alarms_over_many_equal_groups_are_rare():
     alarms = 0
     for seed in range(6):
@@ -126,6 +128,7 @@ def test_false_alarms_over_many_equal_groups_are_rare():
     assert alarms <= 1
 
 
+@pytest.mark.slow
 def test_one_bad_group_among_many_is_not_lost_to_the_correction():
     quotes, groups = quote_log(6, effect=0.045, users=600)
     rng = np.random.default_rng(0)

@@ -170,6 +170,7 @@ def test_clean_payloads_and_features_pass():
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
     )
 )
+@pytest.mark.slow
 def test_any_json_is_searched_without_an_error(payload):
     for path, key, attribute in find_forbidden(payload):
         assert path.startswith("$")

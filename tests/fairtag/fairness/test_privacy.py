@@ -31,6 +31,7 @@ def exact(quotes, groups):
     return np.log(joined[schema.PRICE_MINOR] / joined[schema.LIST_PRICE_MINOR]).groupby(joined[schema.GROUP]).mean()
 
 
+@pytest.mark.slow
 def test_large_groups_come_out_near_the_truth_and_within_the_stated_error():
     quotes, groups = log()
     truth = exact(quotes, groups)
@@ -69,6 +70,7 @@ def test_one_customer_moves_sum_and_count_by_no_more_than_the_noise_was_scaled_f
     assert after["a"].mean == pytest.approx(before["a"].mean, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_noise_has_the_laplace_distribution_it_promises():
     quotes, groups = log(users=20, visits=1)
     budget = PrivacyBudget(epsilon=1.0, rows=5, bound=0.3)

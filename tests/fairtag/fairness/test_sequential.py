@@ -44,6 +44,7 @@ def test_the_radius_is_where_the_e_value_reaches_one_over_alpha():
         assert log_e_value(radius(error, SCALE, 0.05), error, SCALE) == pytest.approx(math.log(20))
 
 
+@pytest.mark.slow
 def test_hourly_peeking_keeps_the_level_where_a_fixed_test_loses_it():
     sequential = fixed = wrong = 0
     for seed in range(100):

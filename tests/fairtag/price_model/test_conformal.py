@@ -54,4 +54,5 @@ def test_the_lower_end_is_never_above_the_upper_even_far_outside_the_features():
 
 def test_the_conformal_quantile_is_the_finite_sample_one():
     assert _conformal_quantile(np.arange(1.0, 20.0), 0.9) == 18.0  # ceil(20 * 0.9)
+    assert _conformal_quantile(np.arange(1.0, 21.0), 0.9) == 19.0  # ceil(21 * 0.9); without the row to come it is 18
     assert _conformal_quantile(np.arange(1.0, 6.0), 0.95) == 5.0  # too few: the largest

@@ -199,6 +199,7 @@ def listings(n, times=4, seed=0):
     return near.astype(np.float32), table, [str(number) for number in np.tile(np.arange(n), times)]
 
 
+@pytest.mark.slow
 def test_the_interval_covers_unseen_products_where_their_listings_leave_the_cross_fitting_together():
     rows, items, product = listings(400)
     out = np.array([int(name) % 4 == 0 for name in product])

@@ -236,6 +236,7 @@ def test_pairs_that_the_encoder_learnt_from_do_not_teach_the_reranker():
     assert len(asked) / len(known) == pytest.approx(0.3, abs=0.08)
 
 
+@pytest.mark.slow
 def test_after_a_cross_validation_the_reranker_learns_all_pairs_by_the_cosine_of_those_that_had_not_seen_them():
     rows, near = judged(queries=150)
     out_of_fold = rows[[schema.QUERY, schema.TITLE]].assign(**{COSINE: near.astype(np.float32)})

@@ -54,6 +54,14 @@ def test_fusion_is_the_sum_of_reciprocal_ranks():
     assert fuse([np.zeros(0, dtype=np.int64)], 3).tolist() == []
 
 
+def test_ranks_are_counted_from_one_and_damped_by_sixty():
+    """A row that both orders have at rank r gets 2 / (60 + r), the first of one order 1 / 61: they are equal at 62."""
+    for rank, best in ((61, 999), (62, 0), (63, 0)):
+        one, two = np.arange(70), np.arange(100, 170)
+        one[rank - 1] = two[rank - 1] = 999
+        assert fuse([one, two], 1).tolist() == [best]
+
+
 def test_hybrid_search_finds_what_either_finds(clustered):
     words = WordIndex.build(["rare"] + ["common"] * 3999)
     retriever = Retriever(ExactIndex(clustered), words)

@@ -181,6 +181,7 @@ def test_the_planted_parameters_are_recovered_by_a_direct_logit_fit():
     assert distance < 26 + 4 * np.sqrt(2 * 26)
 
 
+@pytest.mark.slow
 def test_endogenous_prices_bias_a_plain_fit_and_the_control_function_repairs_it():
     design = ShopDesign(effects=unfloored(ShopDesign().effects), endogenous=True)
     shop = simulate_shop(dataclasses.replace(SMALL, impressions=48_000), seed=6, design=design)

@@ -30,6 +30,7 @@ def check_defined(terms, options):
 
 
 @pytest.mark.parametrize("seed", range(8))
+@pytest.mark.slow
 def test_no_mixture_of_broken_numbers_raises_warns_or_gives_a_price_that_is_not_one(seed):
     rng = np.random.default_rng(seed)
 

@@ -66,12 +66,14 @@ def verdicts(decision):
     return {gate["name"]: gate["status"] for gate in decision["gates"]}
 
 
+@pytest.mark.slow
 def test_the_report_says_which_index_searches_and_what_it_finds_of_held_out_queries(decision):
     index = decision["metrics"]["challenger"]["search_index"]
     assert (index["kind"], index["recall_at_100"]) == ("scan", 1.0)  # so few items need no codes
     assert index["queries"] > 0
 
 
+@pytest.mark.slow
 def test_a_model_is_not_inferior_to_itself(decision):
     found = {gate["name"]: gate for gate in decision["gates"]}
     assert found["non_inferiority"]["status"] == "pass"
@@ -81,12 +83,14 @@ def test_a_model_is_not_inferior_to_itself(decision):
     assert decision["champion"]["model_digest"] == decision["challenger"]["model_digest"]
 
 
+@pytest.mark.slow
 def test_a_sound_model_keeps_its_promises_and_behaves(decision):
     found = verdicts(decision)
     for name in ("price_guarantees", "within_bounds", "monotone_in_cost", "opt_out", "price_accuracy"):
         assert found[name] == "pass", name
 
 
+@pytest.mark.slow
 def test_the_document_is_whole_and_reads_as_a_page(decision, model_folder, tmp_path):
     assert decision["hash"] == content_hash(decision)
     page = write_report(tmp_path / "decision.html", decision).read_text()
@@ -101,6 +105,7 @@ def test_the_document_is_whole_and_reads_as_a_page(decision, model_folder, tmp_p
             require_accepted(decision, model_folder)
 
 
+@pytest.mark.slow
 def test_the_document_holds_what_needs_no_counterfactual(decision):
     for side in ("challenger", "champion"):
         offers = decision["metrics"][side]["offers"]

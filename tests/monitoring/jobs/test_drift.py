@@ -26,6 +26,7 @@ from monitoring.settings import Settings
         (Shocks(broken=schema.SIMILARITY), 2, "similarity"),
     ],
 )
+@pytest.mark.slow
 def test_planted_drift_is_found_and_named(shop, tmp_path, shocks, code, name):
     quotes, _ = shop.log(shocks, pages=5_000)
     assert main(shop.options(quotes, tmp_path / "out")) == code
@@ -74,6 +75,7 @@ def test_hourly_runs_count_their_evidence_once_and_a_shift_is_urgent(shop, tmp_p
     assert found.since is not None
 
 
+@pytest.mark.slow
 def test_two_quiet_days_of_runs_never_alarm(shop, tmp_path):
     start = shop.day
     codes = []

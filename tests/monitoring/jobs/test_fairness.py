@@ -16,6 +16,7 @@ from monitoring.job_report import read_report
 
 
 @pytest.mark.parametrize(("gap", "codes"), [(0.0, {0}), (0.04, {2})])
+@pytest.mark.slow
 def test_a_group_that_pays_more_is_found(shop, tmp_path, gap, codes):
     quotes, _ = shop.log(Shocks(group_gap=gap), pages=6_000)
     assert main(shop.fairness(quotes, tmp_path / "out")) in codes
@@ -24,6 +25,7 @@ def test_a_group_that_pays_more_is_found(shop, tmp_path, gap, codes):
         assert found.low < gap < found.high
 
 
+@pytest.mark.slow
 def test_one_price_above_list_is_urgent(shop, tmp_path):
     quotes, _ = shop.stream.draw(shop.day, 24, 2_000)
     quotes.loc[17, schema.PRICE_MINOR] = quotes.loc[17, schema.LIST_PRICE_MINOR] + 1
@@ -33,6 +35,7 @@ def test_one_price_above_list_is_urgent(shop, tmp_path):
     assert quotes.loc[17, schema.QUOTE_ID] in broken.examples[0]
 
 
+@pytest.mark.slow
 def test_no_protected_value_of_a_customer_leaves_the_fairness_job(shop, tmp_path):
     quotes, _ = shop.log(pages=4_000)
     main(shop.fairness(quotes, tmp_path / "out"))
@@ -51,6 +54,7 @@ def test_a_group_that_is_missing_from_the_quotes_is_never_a_pass(shop, tmp_path)
     assert main(shop.fairness(quotes, tmp_path / "out")) == 3
 
 
+@pytest.mark.slow
 def test_private_means_state_their_budget_and_the_same_window_spends_it_once(shop, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("privacy_epsilon: 2.0\nprivacy_rows: 10\n")
@@ -76,6 +80,7 @@ def test_without_a_budget_no_private_figures_are_written(shop, tmp_path):
     assert not (tmp_path / "out" / "fairness-private.json").exists()
 
 
+@pytest.mark.slow
 def test_a_group_that_is_too_small_shows_no_figure(shop, tmp_path):
     groups = pd.read_parquet(shop.audit)
     groups.loc[:20, schema.GROUP] = "tiny"
@@ -105,6 +110,7 @@ def fairness_of(shop, tmp_path, quotes, *more):
     return code, read_report(tmp_path / "out" / "fairness.json")
 
 
+@pytest.mark.slow
 def test_a_crossing_that_is_too_small_is_listed_and_does_not_decide(shop, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("group_min_impressions: 2000\n")  # of the crossings of "rural" alone too few
@@ -117,6 +123,7 @@ def test_a_crossing_that_is_too_small_is_listed_and_does_not_decide(shop, tmp_pa
     assert found.detail["not_judged"]["of"] == 8
 
 
+@pytest.mark.slow
 def test_a_crossing_that_clearly_pays_more_is_urgent_however_few_they_are(shop, tmp_path):
     quotes, _ = shop.stream.draw(shop.day, 24, 6_000)
     table = pd.read_parquet(crossed_audit(shop, tmp_path)).pivot(

@@ -13,6 +13,7 @@ from fairtag.base.types import Status
 from monitoring.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_change_of_elasticity_is_found(shop, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("maturity_hours: 2\n")

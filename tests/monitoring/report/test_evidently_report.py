@@ -38,6 +38,7 @@ def test_methods_are_tests_while_small_and_distances_when_large():
     assert report.method("text", 100)[0] == "perc_text_content_drift"
 
 
+@pytest.mark.slow
 def test_a_moved_column_scores_above_a_still_one(frames):
     training, same, _ = frames
     moved = same.assign(**{schema.SIMILARITY: np.clip(same[schema.SIMILARITY] * 0.6, 0, 1)})
@@ -52,6 +53,7 @@ def test_a_column_without_values_is_left_out_and_the_rest_is_reported(frames):
     assert schema.CATEGORY in scores
 
 
+@pytest.mark.slow
 def test_new_queries_are_told_apart_by_the_text_classifier(frames):
     training, same, other = frames
     moved = report.scores(report.text_report(other, training, 400))[schema.QUERY]
