@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import json
 import os
@@ -46,7 +45,6 @@ pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
-PRINT = builtins.print
 SIZE = ShopSize(items=120, users=150, impressions=4_800)
 
 
@@ -71,7 +69,6 @@ def _in_this_process(full_command: list[str]) -> int:
         (Path(folder) / "step.py").write_text(source)
         patch.setattr("builtins.print", PRINT)  # the runner's indents, and torch finds no such function by its name
         patch.setattr(sys, "argv", ["executor_main", "--component_module_path", f"{folder}/step.py", *options])
-        patch.setattr(builtins, "print", PRINT)  # the runner's own indents; torch, once imported under it, fails
         try:
             executor_main.executor_main()
         except BaseException:
