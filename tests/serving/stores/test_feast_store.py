@@ -51,13 +51,13 @@ def test_a_runs_own_folder_serves_where_its_offline_engine_is_not_installed(feas
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        (None, "no feature_store.yaml; it is written by the features step"),
+        (None, "there is no feature_store.yaml; run the features step, which writes it"),
         ("project: [", "describes no feature store"),
         ("", "describes no feature store"),
         ("project: 7\nregistry: r.db\nonline_store: {type: redis, connection_string: s3cret}", "project: "),
         ("project: fairtag\nregistry: r.db\nonline_store: {type: abacus}", "describes no feature store"),
         ("project: fairtag\nregistry: ${FAIRTAG_NOWHERE}", "FAIRTAG_NOWHERE is not set in the environment"),
-        ("project: fairtag\nprovider: local\nregistry: r.db\noffline_store: {type: duckdb}", "is not applied"),
+        ("project: fairtag\nprovider: local\nregistry: r.db\noffline_store: {type: duckdb}", "was not applied"),
     ],
 )
 def test_a_folder_that_does_not_open_is_refused_in_words(tmp_path: Path, written: str | None, said: str) -> None:
