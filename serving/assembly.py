@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import read_decision, require_accepted
+from fairtag.search.query import SearchOptions
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -54,7 +55,8 @@ def load_model_core(settings: ServingSettings) -> Core:
     if settings.decision is not None:
         require_accepted(read_decision(settings.decision), settings.model_folder)
     try:
-        return ModelCore.load(settings.model_folder, settings.encoder_threads)
+        options = SearchOptions(**settings.search.model_dump())
+        return ModelCore.load(settings.model_folder, settings.encoder_threads, options)
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "

@@ -22,6 +22,8 @@ TITLE = "title"
 DESCRIPTION = "description"
 CATEGORY = "category"
 BRAND = "brand"
+URL = "url"
+IMAGE = "image"
 UNIT_COST = "unit_cost"
 LIST_PRICE = "list_price"
 MAP_PRICE = "map_price"
@@ -177,6 +179,8 @@ ITEMS = Table(
         Column(DESCRIPTION, "text", nullable=True),
         Column(CATEGORY, "category"),
         Column(BRAND, "category", nullable=True),
+        Column(URL, "text", "address of the product's page", required=False, nullable=True),
+        Column(IMAGE, "text", "address of a picture", required=False, nullable=True),
         Column(UNIT_COST, "money", "currency", above=0),
         Column(LIST_PRICE, "money", "currency", above=0),
         Column(MAP_PRICE, "money", "currency", required=False, nullable=True, above=0),
@@ -322,6 +326,9 @@ TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDI
 
 # The allow-list of docs/pricing-model.md, section 4: behaviour that may change a price. Nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
+
+# Columns of an item that an answer may show: texts, and none that costs or stock could be read from.
+ITEM_TEXTS: tuple[str, ...] = (TITLE, DESCRIPTION, CATEGORY, BRAND, URL, IMAGE)
 
 # Columns of an item that may change a price and vary over time.
 ITEM_PRICING_FEATURES: tuple[str, ...] = (

@@ -20,14 +20,16 @@ from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.explanation import explain_problem
 from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
-from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, legal_locks, page_problem
+from fairtag.page.problem import Floats, PageProblem, intent_of, legal_locks, page_problem
 from fairtag.page.reason_codes import price_reasons
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DisclosureRule, read_disclosures
 from fairtag.policy.guardrails import to_minor
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.search.query import SearchQuery
+from fairtag.search.retrieval import SearchResult
 
-__all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
+__all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page", "search", "why_not_personal"]
 
 
 def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
@@ -165,31 +167,37 @@ def _items(
     )
 
 
-def retrieve(
+def search(
     model: PricingModel,
-    query_embedding: NDArray[np.float32] | None,
-    query: str,
+    asked: SearchQuery,
+    embedding: NDArray[np.float32] | None,
     user: UserContext,
     k: int,
     *,
     stock: Floats | None = None,
-) -> Rows:
-    """Catalogue rows of the k items in stock that fit intent and words best, best first.
+    list_price: Floats | None = None,
+) -> SearchResult:
+    """What a query finds: catalogue rows of the k items in stock that fit intent and words best, best first.
 
     By embedding and by words, fused; where the model folder has a re-ranker the best of them are ordered by it.
 
     Args:
         model: The model folder.
-        query_embedding: (d,) unit vector of the query, None when there is no query.
-        query: The words of the query.
+        asked: What is searched for, from the model's query reader.
+        embedding: (d,) unit vector of its text, None when there is no query.
         user: The customer; their history is part of the intent.
         k: Rows wanted.
         stock: (N,) units of every catalogue row now, NaN where unknown; the catalogue's when None.
+        list_price: (N,) list price of every catalogue row now, money; the catalogue's when None.
 
     Raises:
         RequestError: There is neither a query nor a history to search by.
     """
-    z = intent_of(model, query_embedding, user)
+    z = intent_of(model, embedding, user)
     if z is None:
-        raise RequestError("query", query, "a search needs a query or a customer with a history")
-    return model.retriever.retrieve(z, query, k, model.market.stock if stock is None else stock)
+        raise RequestError("query", asked.text, "a search needs a query or a customer with a history")
+    unit, listed = model.policy.limits.minor_per_unit, None
+    if asked.filters or asked.facets:
+        listed = to_minor(model.market.list_price if list_price is None else list_price, unit)
+    units = model.market.stock if stock is None else stock
+    return model.retriever.search(asked, embedding, z, k, units, listed, unit)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.base.files import directory_atomic, save_arrays, write_json
+from fairtag.base.money import currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
@@ -26,6 +27,7 @@ from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
 from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
 from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
+from fairtag.encoder.vocabulary import whole_words
 from fairtag.model.manifest import write_manifest
 from fairtag.model.pricing_model import (
     CATALOGUE,
@@ -107,12 +109,26 @@ def fit_model_folder(
     progress(f"encode {len(catalogue):,} items")
     encoder, description = load_encoder(encoder_dir), describe_encoder(encoder_dir)
     embeddings = encoder.encode(item_texts(catalogue), "item")
+    fitted = fit_part(training_set)
+    progress("index the embeddings and the words, and fit the re-ranker")
+    queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
+    search = fit_search(
+        catalogue,
+        embeddings,
+        tables.judgements,
+        encoder,
+        description,
+        queries,
+        seed,
+        read_out_of_fold(encoder_dir),
+        whole_words(encoder_dir),
+    )
+    as_served = search.reader(currency(policy.currency)).text
     progress("fit the price model f(v)")
     price_model = fit_prices(catalogue, embeddings, seed)
     prices = price_model.predict(embeddings, catalogue)
     progress(f"fit demand on {len(training_set):,} impressions")
-    fitted = fit_part(training_set)
-    data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy)
+    data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served)
     model = fit_demand(data, demand or DemandConfig())
     progress("cross-check elasticities by double machine learning")
     model = with_cross_check(model, check_elasticity(model, data, seed=seed))
@@ -128,10 +144,6 @@ def fit_model_folder(
         "shadow": stock.shadow,
         "sales_rate": stock.sales_rate,
     }
-    progress("index the embeddings and the words, and fit the re-ranker")
-    queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
-    out_of_fold = read_out_of_fold(encoder_dir)
-    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, out_of_fold)
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.

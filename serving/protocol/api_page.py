@@ -17,9 +17,9 @@ from fairtag.base.files import write_text
 from fairtag.base.types import Reason
 from serving.protocol.http_server import QUOTE_STATUS
 from serving.protocol.openapi import REFUSALS, document
-from serving.protocol.payload import Page, PageItem, PageRequest, VerifyRequest
+from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS
-from serving.settings import FeatureSettings, Limits, ServingSettings
+from serving.settings import FeatureSettings, Limits, SearchSettings, ServingSettings
 from serving.stores import price_locks
 from serving.stores.feature_reads import DOWN, SLOW, STALE
 
@@ -77,6 +77,32 @@ Each item:
 {item}
 
 Reason codes: {reasons}.
+
+Each entry of `facets`:
+
+{facet}
+
+## What a search understands
+
+```bash
+curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: application/json' \\
+  -d '{{"instances": [{{"query": "cordles dril under 60", "category": ["tools"],
+                       "facets": ["category", "brand", "price"], "fields": ["brand", "category"]}}]}}'
+```
+
+- **Misspelt words are corrected** towards the words of the shop, and `corrected_query` says what was searched for. A word
+  that the shop, its customers or the language know is never corrected.
+- **A price in the words becomes a filter**: "under 60", "between 10 and 30", "20-40", "over 15 euros", in the shop's
+  currency. `price_min_minor` and `price_max_minor` say what was applied; of a field and the words, the narrower limit.
+- **Nonsense gets no items.** `items` is then empty and `notice` says why, in words for the customer.
+- **Filters** are `category`, `brand`, `price_min_minor` and `price_max_minor`. The price is the **list price**: were it the
+  customer's own, anyone could read personal prices off by asking for "under 19", "under 18" and so on. A customer pays
+  no more than list, unless the policy allows a markup.
+- **Facets** count the items in stock that have every word of the query (or the best candidates where none has), each
+  facet as if it had no filter of its own.
+- `as_typed` takes the words as they are: for "search instead for cordles dril".
+
+[how-to/search.md](how-to/search.md) says how these are calibrated and switched off.
 
 ## Honour a quote at checkout
 
@@ -161,6 +187,10 @@ that is refused, or a feature folder that does not open: it prints one line with
 |---|---|---|
 {features}
 
+| search | default | |
+|---|---|---|
+{search}
+
 | endpoint | default | |
 |---|---|---|
 {settings}
@@ -219,6 +249,8 @@ def api_page() -> str:
         degraded="\n".join(f"| `{cause}` | {text} |" for cause, text in DEGRADED.items()),
         limits=_settings(Limits),
         features=_settings(FeatureSettings),
+        search=_settings(SearchSettings),
+        facet=_fields(FacetValue),
         settings=_settings(ServingSettings),
         renamed="\n".join(f"| {old} | {new} |" for old, new in RENAMED.items()),
         openapi=json.dumps(document(MODEL, Limits.model_construct()), indent=1),
@@ -247,7 +279,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 def _settings(model: type[BaseModel]) -> str:
     prefix = str(model.model_config.get("env_prefix", ""))
-    nested = ("limits", "features")
+    nested = ("limits", "features", "search")
     rows = []
     for name, field in model.model_fields.items():
         if name not in nested:
