@@ -76,7 +76,13 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("run", "--dataset", "csv", "--data", "/nowhere"), 3, "/nowhere: no such folder"),
         (("run", "--dataset", "complete-journey"), 3, "name it with --data"),
         (("quote",), 2, "either a query or"),
-        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
+        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "start an endpoint with `fairtag serve RUN`"),
+        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "nobody answers at http://127.0.0.1:1 (the endpoint"),
+        (
+            ("verify", "q", "--item", "i", "--url", "http://127.0.0.1:1"),
+            7,
+            "or name the address of one that runs with --url",
+        ),
         (("study", "moon"), 2, "'moon' is no study or benchmark"),
         (
             ("compile", "--image", "moon=x"),
