@@ -30,8 +30,7 @@ DRAWS = 256  # nonsense queries of each kind: their embedding takes about a seco
 MOST_ITEMS = 20_000  # of the catalogue that nonsense is compared with, evenly spaced
 SPREAD = 4.0  # standard deviations above the mean of random letters; hardly one such query in 10,000 is above
 QUERIES_LOST = 0.01  # share of customers' held-out queries that may fall below the floor of known words
-NONSENSE_LOST = 0.5  # share of queries of random words below it where there are no customers' queries to set it by:
-# a cautious choice, as many random words do name what a shop sells
+NONSENSE_LOST = 0.5  # most of the queries of random words that may fall below it: many do name what a shop sells
 COMMON = 0.5  # share of texts above which a word ("for", "the") says nothing about what is wanted
 _LETTERS, _WORDS = (4, 9), (1, 3)  # letters of a random word, words of a query; both ends included
 
@@ -85,8 +84,9 @@ def fit_floor(
 ) -> RelevanceFloor:
     """Set the floor of a catalogue.
 
-    The floor of known words loses :data:`QUERIES_LOST` of customers' queries at most. The floor without a known word is
-    above that of random letters.
+    The floor of known words loses :data:`QUERIES_LOST` of customers' queries and :data:`NONSENSE_LOST` of random words
+    at most: a few held-out queries cannot tell how far off the rarest of them are. The floor without a known word is
+    above what random letters reach.
 
     Args:
         encode: Unit rows (n, d) of queries.
@@ -106,7 +106,9 @@ def fit_floor(
     letters = nearest([_query(rng, lambda: _letters(rng)) for _ in range(DRAWS)])
     drawn = nearest([_query(rng, lambda: str(rng.choice(words))) for _ in range(DRAWS)]) if len(words) else letters
     real = nearest(list(queries)) if len(queries) else np.zeros(0)
-    known = float(np.quantile(real, QUERIES_LOST) if real.size else np.quantile(drawn, NONSENSE_LOST))
+    known = float(np.quantile(drawn, NONSENSE_LOST))
+    if real.size:
+        known = min(known, float(np.quantile(real, QUERIES_LOST)))
     unknown = max(known, float(letters.mean() + SPREAD * letters.std()))
     lost = float((real < known).mean()) if real.size else 0.0
     return RelevanceFloor(known, unknown, int(real.size), lost, float((drawn >= known).mean()))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fairtag.base.money import Currency
 from fairtag.base.text import tokens
-from fairtag.search.dense_index import SCAN_ROWS, DenseIndex, DensePart
+from fairtag.search.dense_index import DenseIndex, DensePart
 from fairtag.search.facets import FacetCount, FacetTable
 from fairtag.search.query import NOTHING_LIKE_IT, QueryReader, SearchOptions, SearchQuery
 from fairtag.search.relevance_floor import RelevanceFloor
@@ -30,6 +30,7 @@ from fairtag.search.word_index import WordIndex, fuse
 
 DEPTH = 100  # rows that each search gives to the fusion: a page of 24 never needs more
 RERANKED = 50  # of the fused rows: two pages, in about a millisecond
+SCANNED, SCANNED_SHARE = 2_000, 0.02  # rows inside a filter, and their share of all, that are scored one by one
 _DEEPER = 4  # how many times deeper to search where too few rows are in stock
 WORDS, TEXTS, SPELLING = "words", "texts", "spelling"
 NOTHING_WITHIN = "no item meets all filters; widen the price range or take a filter away"
@@ -89,15 +90,16 @@ class Retriever:
             within: (n,) rows that may be found; None for all.
         """
         depth, few = max(k, DEPTH), None
-        if within is not None and self.embeddings is not None and np.count_nonzero(within) <= SCAN_ROWS:
+        if within is not None and self.embeddings is not None:
             within = within if stock is None else within & ~(stock <= 0)
-            few, depth = np.flatnonzero(within), max(depth, len(within))  # scored one by one
+            if np.count_nonzero(within) <= max(SCANNED, SCANNED_SHARE * len(within)):
+                few = np.flatnonzero(within)  # a search would have to go too deep to meet so few
         while True:
-            found = self._search(z, query, depth) if few is None else self._scan(z, query, few, within)
+            found = self._search(z, query, depth) if few is None else self._scan(z, query, few, within, depth)
             rows = found if stock is None else found[~(stock[found] <= 0)]  # only of the rows found
             rows = rows if within is None else rows[within[rows]]
             size = max(0 if part is None else len(part) for part in (stock, within))
-            if len(rows) >= k or depth >= size:
+            if len(rows) >= k or depth >= size or few is not None:
                 return self._rerank(z, query, rows, k)[:k]
             depth *= _DEEPER
 
@@ -156,15 +158,15 @@ class Retriever:
         rows = rows if stock is None else rows[~(stock[rows] <= 0)]
         return np.union1d(rows, page)
 
-    def _scan(self, z: NDArray[np.floating] | None, query: str, rows: Rows, within: Mask | None) -> Rows:
-        """All of a few rows, by meaning and by words."""
+    def _scan(self, z: NDArray[np.floating] | None, query: str, rows: Rows, within: Mask | None, depth: int) -> Rows:
+        """The best of a few rows, each scored, by meaning and by words."""
         assert self.embeddings is not None, "rows are scored by their embeddings"
         by_meaning = rows
         if z is not None:
             cosine = self.embeddings[rows] @ np.asarray(z, dtype=np.float32)
-            by_meaning = rows[best_positions(cosine, len(rows))]
-        by_words = self.words.search(query, len(rows), within) if self.words is not None and query else rows[:0]
-        return fuse([by_meaning, by_words], len(rows)) if len(by_words) else by_meaning
+            by_meaning = rows[best_positions(cosine, depth)]
+        by_words = self.words.search(query, depth, within) if self.words is not None and query else rows[:0]
+        return fuse([by_meaning, by_words], 2 * depth) if len(by_words) else by_meaning
 
     def _search(self, z: NDArray[np.floating] | None, query: str, depth: int) -> Rows:
         nothing = np.zeros(0, dtype=np.int64)

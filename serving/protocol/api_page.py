@@ -90,14 +90,14 @@ curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: applic
                        "facets": ["category", "brand", "price"], "fields": ["brand", "category"]}}]}}'
 ```
 
-- **Misspelt words are corrected** towards the words of the shop, and `corrected_query` says what was searched for. A word
-  that the shop, its customers or the language know is never corrected.
+- **Misspelt words are corrected** towards the words of the shop, and `corrected_query` says what was searched for. A
+  word that the shop, its customers or the language know is never corrected.
 - **A price in the words becomes a filter**: "under 60", "between 10 and 30", "20-40", "over 15 euros", in the shop's
   currency. `price_min_minor` and `price_max_minor` say what was applied; of a field and the words, the narrower limit.
 - **Nonsense gets no items.** `items` is then empty and `notice` says why, in words for the customer.
-- **Filters** are `category`, `brand`, `price_min_minor` and `price_max_minor`. The price is the **list price**: were it the
-  customer's own, anyone could read personal prices off by asking for "under 19", "under 18" and so on. A customer pays
-  no more than list, unless the policy allows a markup.
+- **Filters** are `category`, `brand`, `price_min_minor` and `price_max_minor`. The price is the **list price**: were it
+  the customer's own, anyone could read personal prices off by asking for "under 19", "under 18" and so on. A customer
+  pays no more than list, unless the policy allows a markup.
 - **Facets** count the items in stock that have every word of the query (or the best candidates where none has), each
   facet as if it had no filter of its own.
 - `as_typed` takes the words as they are: for "search instead for cordles dril".
