@@ -109,7 +109,9 @@ def price_gates(
     if weighs:
         return gates
     return [
-        replace(
+        gate
+        if gate.status == "pass"
+        else replace(
             gate,
             status="not applicable",
             needs="",
