@@ -39,6 +39,11 @@ class Core(Protocol):
         ...
 
     @property
+    def capabilities(self) -> frozenset[str]:
+        """What the decision about it accepts."""
+        ...
+
+    @property
     def currency(self) -> str:
         """ISO 4217 code."""
         ...
@@ -131,7 +136,7 @@ class ModelCore(Core):
     """
 
     def __init__(self, model: PricingModel, options: SearchOptions | None = None) -> None:
-        self.model = model
+        self.model, self._options = model, options
         self._reader = model.search.reader(currency(model.policy.currency), options)
         self._texts = {
             name: [text if isinstance(text, str) and text else None for text in model.catalogue[name]]
@@ -157,10 +162,21 @@ class ModelCore(Core):
         _ = model.retriever  # opened now: the first search must not wait for it
         return cls(model, options)
 
+    def limited_to(self, capabilities: frozenset[str]) -> ModelCore:
+        """The same model with only these capabilities."""
+        limited = ModelCore(replace(self.model, capabilities=capabilities), self._options)
+        _ = limited.model.retriever  # opened now: the first search must not wait for it
+        return limited
+
     @property
     @override
     def version(self) -> str:
         return self.model.version
+
+    @property
+    @override
+    def capabilities(self) -> frozenset[str]:
+        return self.model.capabilities
 
     @property
     @override

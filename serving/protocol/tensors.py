@@ -17,7 +17,7 @@ from serving.protocol.payload import PageRequest, check_count, parse_request
 from serving.settings import Limits
 
 Datatype = Literal["BYTES", "BOOL", "INT32", "INT64", "FP64"]
-ABSENT_AGE = -1.0  # seconds; an age is never negative, and a tensor has no null
+ABSENT_NUMBER = -1.0  # seconds; an age is never negative, and a tensor has no null
 ABSENT_PRICE = -1  # minor units
 
 
@@ -112,7 +112,7 @@ ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be uniq
 NULLABLE = {  # what stands for null, as a tensor has none
     **dict.fromkeys(("disclosure", "degraded", "corrected_query", "notice", "title"), ""),
     **dict.fromkeys((spec.name for spec in TEXT_OUTPUTS), ""),
-    "feature_age_seconds": ABSENT_AGE,
+    **dict.fromkeys(("feature_age_seconds", "purchase_probability"), ABSENT_NUMBER),
     **dict.fromkeys(("price_min_minor", "price_max_minor", "facet_low_minor", "facet_high_minor"), ABSENT_PRICE),
 }
 UNSET: tuple[Any, ...] = (None, "", [], ())  # of a request's field that need not be sent
