@@ -19,6 +19,7 @@ from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
+from pipelines.cli_stop import add_commands as add_stop
 from pipelines.options import spread
 from pipelines.settings import RunSettings
 
@@ -208,6 +209,7 @@ def doctor(
 
 
 add_commands(app)
+add_stop(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import accepted_capabilities, read_decision, require_accepted
+from fairtag.policy.live_policy import FOLDER, LivePolicyStore
 from fairtag.search.query import SearchOptions
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
@@ -24,6 +25,7 @@ from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
 from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.stores.policy_follower import PolicyFollower
 from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
@@ -110,6 +112,7 @@ class Assembly:
         self.log = self._open_log()
         self.locks = self._open_locks()
         self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
+        self.policy = PolicyFollower(LivePolicyStore(settings.policy_dir or settings.run_dir / FOLDER))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
             self._served(core),
@@ -121,9 +124,11 @@ class Assembly:
             aside=self._aside,
             metrics=metrics,
             stages=Stages(metrics, tracer),
+            policy=self.policy,
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
+        metrics.watch("fairtag_policy", self._policy_figures)
         metrics.watch("fairtag_workers", lambda: [("alive", "gauge", float(self.endpoint.served.workers.alive))])
 
     def reload(self) -> bool:
@@ -255,6 +260,14 @@ class Assembly:
         breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
         self.metrics.breaker.labels(store).set_function(lambda: float(breaker.open))
         return breaker
+
+    def _policy_figures(self) -> list[tuple[str, str, float]]:
+        change = self.policy.change
+        return [
+            ("version", "gauge", float(change.version)),
+            ("at_list", "gauge", float(change.policy.at_list)),
+            ("personal_prices", "gauge", float(change.policy.personal_prices)),
+        ]
 
     def _log_figures(self) -> list[tuple[str, str, float]]:
         counts = self.log.counts

@@ -100,13 +100,14 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         with self._signals() if signals else contextlib.nullcontext():
-            watching = asyncio.create_task(self._watch())
+            watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._follow_policy())]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
             http.should_exit = True
             await asyncio.gather(serving, grpc.stop(settings.grace_seconds) if grpc else asyncio.sleep(0))
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await self.assembly.close()
         logger.info("stopped")
 
@@ -176,6 +177,12 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
+
+    async def _follow_policy(self) -> None:
+        """Look for a new version of the live policy from time to time."""
+        while True:
+            await asyncio.sleep(self._settings.policy_seconds)
+            await asyncio.to_thread(self.assembly.policy.refresh)
 
     async def _reload_if_changed(self) -> None:
         from fairtag.base.errors import ModelFolderError

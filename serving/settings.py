@@ -106,6 +106,12 @@ class ServingSettings(KeySettings):
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
+    policy_dir: Path | None = Field(
+        default=None, description="Folder of the live policy that `fairtag stop` writes; by default under run_dir."
+    )
+    policy_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="How often the live policy is looked at; a change counts after that."
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, description="How long to keep serving after SIGTERM while traffic moves away."
     )

@@ -78,6 +78,7 @@ DEGRADED = "degraded"
 CURRENCY = "currency"
 EPOCH = "epoch"
 FEATURE_AGE_SECONDS = "feature_age_seconds"
+POLICY_VERSION = "policy_version"
 
 # Feast's views and services in feature_repo, named here so that training, serving and monitoring agree
 USER_VIEW = "user_behaviour"
@@ -307,6 +308,7 @@ QUOTES = Table(
         Column(CURRENCY, "category"),
         Column(EPOCH, "integer", "price days since 1970"),
         Column(FEATURE_AGE_SECONDS, "number", "seconds", nullable=True, minimum=0),
+        Column(POLICY_VERSION, "integer", "version of the live policy", required=False, nullable=True, minimum=0),
     ),
     orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
     required=False,

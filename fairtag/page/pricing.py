@@ -41,7 +41,7 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     """
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    refusal = _refusal(model, user, rule)
+    refusal = _refusal(model, inputs, rule)
     who = _consented(user, refusal)
     problem, chosen = _choose(model, replace(inputs, user=who))
     from_data = np.full(len(inputs.rows), problem.behaviour is not None or bool(who.history_items))
@@ -71,7 +71,7 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     """
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    who = _consented(user, _refusal(model, user, rule))
+    who = _consented(user, _refusal(model, inputs, rule))
     return explain_problem(*_choose(model, replace(inputs, user=who)))
 
 
@@ -120,9 +120,11 @@ def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
     return user if refusal is None else UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
 
 
-def _refusal(model: PricingModel, user: UserContext, rule: DisclosureRule) -> Reason | None:
-    """Why the customer's data stay out of the price: consent and law first, then what the decision accepts."""
-    refusal = why_not_personal(model.policy, user, rule)
+def _refusal(model: PricingModel, inputs: PageInputs, rule: DisclosureRule) -> Reason | None:
+    """Why the customer's data stay out of the price: consent and law first, then what policy and decision accept."""
+    refusal = why_not_personal(model.policy, inputs.user, rule)
+    if refusal is None and not inputs.personalise:
+        return Reason.PERSONAL_STOPPED
     if refusal is None and PERSONAL_PRICES not in model.capabilities:
         return Reason.PERSONAL_NOT_ACCEPTED
     return refusal

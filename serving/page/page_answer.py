@@ -58,6 +58,7 @@ def page_answer(
         "disclosure": page.disclosure,
         "feature_age_seconds": None if age is None else round(age, 3),
         "degraded": result.task.cause,
+        "policy_version": result.task.policy_version,
         **_search_fields(result),
         "unknown_items": unknown,
         "items": [
@@ -113,6 +114,7 @@ def log_page(
         user_key=subject or None,
         query=request.query,
         degraded=answer["degraded"],
+        policy_version=answer["policy_version"],
         feature_age_seconds=answer["feature_age_seconds"],
     )
     log.put(record)

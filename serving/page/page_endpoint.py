@@ -30,7 +30,7 @@ from fairtag.search.facets import Filters
 from fairtag.search.query import SearchQuery
 from serving.metrics import Metrics
 from serving.page.batching import MicroBatcher
-from serving.page.core import Core, Rows
+from serving.page.core import Core, Rows, Vector
 from serving.page.customers import Customer, CustomerReader, lock_key, user_context
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask, find_and_price
@@ -38,13 +38,15 @@ from serving.page.quotes import QuoteBook
 from serving.protocol.payload import SEARCH, PageRequest
 from serving.stores.corridor_store import CorridorStore
 from serving.stores.feature_reads import STALE, ItemFeatureCache, UserFeatureClient
-from serving.stores.price_locks import DOWN, PriceLock, PriceLockStore
+from serving.stores.policy_follower import PolicyFollower
+from serving.stores.price_locks import DOWN, PriceLock, PriceLocks, PriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages
 from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
 
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
+STOPPED = "stopped"  # why a page is at list prices: the live policy says so
 LOCK_DAYS = 2  # price days for which a lock is kept: past the end of its own; its key names the day
 
 
@@ -71,6 +73,7 @@ class Endpoint:
         aside: Threads for work that no page may wait behind: explanations, and reads of a store that may hang.
         metrics: What is counted.
         stages: What is timed.
+        policy: The live policy.
         clock: Unix seconds.
     """
 
@@ -86,6 +89,7 @@ class Endpoint:
         aside: ThreadPoolExecutor,
         metrics: Metrics,
         stages: Stages,
+        policy: PolicyFollower,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.served = served
@@ -98,6 +102,7 @@ class Endpoint:
         self._aside = aside
         self._metrics = metrics
         self._stages = stages
+        self._policy = policy
         self._clock = clock
 
     async def answer(
@@ -138,9 +143,7 @@ class Endpoint:
                 if reading is not None:
                     reading.cancel()  # the encoder failed or the client has gone; one that is done stays as it is
             # 2. Candidates and prices.
-            task = PageTask(
-                asked, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
-            )
+            task = self._task(request, asked, rows, embedding, customer, epoch)
             result = await self._find_and_price(served, task)
             if result.page is None:
                 result = await self._price_again(core, await self._look_up(served, result))
@@ -170,12 +173,41 @@ class Endpoint:
         asked = search_query(core, request)
         embedding = None if asked is None else (await served.batcher.encode(asked.text))[0]
         customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key, now)
-        task = PageTask(asked, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch)
+        task = self._task(request, asked, rows, embedding, customer, epoch)
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
             items = await self._run(self._aside, core.explain, result.inputs(core))
         cause = result.task.cause
         return {"model_version": core.version, "degraded": cause, "unknown_items": unknown, "items": items}
+
+    def _task(
+        self,
+        request: PageRequest,
+        asked: SearchQuery | None,
+        rows: Rows | None,
+        embedding: Vector | None,
+        customer: Customer,
+        epoch: int,
+    ) -> PageTask:
+        """What is known of a page, under the live policy of this moment."""
+        change = self._policy.change
+        locks, cause = customer.locks, customer.cause
+        if change.policy.at_list:  # at once: what was quoted before is honoured by its quote, not shown again
+            locks, cause = PriceLocks(), STOPPED
+        elif not change.policy.personal_prices:
+            locks = replace(locks, prices={item: lock for item, lock in locks.prices.items() if not lock.personal})
+        return PageTask(
+            asked,
+            rows,
+            request.page_size,
+            embedding,
+            customer.user,
+            locks,
+            cause,
+            epoch,
+            change.policy.personal_prices,
+            change.version,
+        )
 
     async def _find_and_price(self, served: ServedModel, task: PageTask) -> PageResult:
         """Both in one visit to whoever is free; no page where something must be looked up before it is priced."""
@@ -248,6 +280,8 @@ class Endpoint:
             other = await self._locks.lock(key, mine, seconds)
         except UnavailableError:
             return replace(task, cause=DOWN) if task.cause is None else None
+        if not task.personalise:
+            other = {item: lock for item, lock in other.items() if not lock.personal}
         if not other:
             return None
         # A page of the same customer came in between, here or in another replica: its prices stand, and so do ours.

@@ -36,6 +36,8 @@ class PageTask:
         locks: The customer's price locks.
         cause: Why all but locked prices are list prices, None when there is no reason.
         epoch: Price day.
+        personalise: Whether the live policy allows personal prices.
+        policy_version: Version of the live policy.
     """
 
     asked: SearchQuery | None
@@ -46,6 +48,8 @@ class PageTask:
     locks: PriceLocks
     cause: str | None
     epoch: int
+    personalise: bool = True
+    policy_version: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class PageResult:
             market=self.market,
             corridor=self.corridor,
             list_only=task.cause is not None,
+            personalise=task.personalise,
         )
         if not locks:
             return inputs

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from fairtag.base.files import write_text
 from fairtag.base.types import Reason
+from serving.page.page_endpoint import STOPPED
 from serving.protocol.http_server import QUOTE_STATUS
 from serving.protocol.openapi import REFUSALS, document
 from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, VerifyRequest
@@ -229,6 +230,7 @@ RENAMED = {
 DEGRADED = {
     SLOW: "the feature store did not answer in time",
     DOWN: "the feature store refuses, or its circuit breaker is open",
+    STOPPED: "`fairtag stop`: everything is at list price, locked prices too; signed quotes are still honoured",
     STALE: "an item's cost or stock was read too long ago",
     price_locks.DOWN: "the price locks or corridors of the price day cannot be read in time",
 }

@@ -145,6 +145,7 @@ class Page(BaseModel):
     price_max_minor: Annotated[int | None, Field(description="Highest list price, likewise.")]
     notice: Annotated[str | None, Field(description="What the customer should be told, such as why nothing was found.")]
     facets: Annotated[list[FacetValue], Field(description="Counts of the facets that were asked for.")]
+    policy_version: Annotated[int, Field(description="Version of the live policy; 0 before its first change.")]
     unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
     items: list[PageItem]
 

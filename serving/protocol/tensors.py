@@ -73,6 +73,7 @@ PAGE_OUTPUTS: tuple[Spec, ...] = (
     Spec("disclosure", "BYTES", 1),
     Spec("feature_age_seconds", "FP64", 1),
     Spec("degraded", "BYTES", 1),
+    Spec("policy_version", "INT64", 1),
     Spec("corrected_query", "BYTES", 1),
     Spec("price_min_minor", "INT64", 1),
     Spec("price_max_minor", "INT64", 1),

@@ -97,7 +97,8 @@ class HandMadeCore:
         rows, user = inputs.rows, inputs.user
         market = inputs.market or self.market.rows(rows)
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
-        personal = user.behaviour is not None and not user.opted_out
+        hunter, personal = hunter and inputs.personalise, user.behaviour is not None and not user.opted_out
+        personal = personal and inputs.personalise
         # The page itself moves prices a little, so that keeping locks is work and not luck.
         factor = self.share * (0.9 if hunter else 1.0) - 0.001 * len(rows)
         price = market.list_price if inputs.list_only else np.round(market.list_price * factor, 2)

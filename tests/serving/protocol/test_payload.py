@@ -264,6 +264,7 @@ PAGE = st.fixed_dictionaries(
         "disclosure": st.none() | TEXT,
         "feature_age_seconds": st.none() | st.floats(0, 1e9),
         "degraded": st.none() | TEXT,
+        "policy_version": st.integers(0, 99),
         "corrected_query": st.none() | TEXT,
         "price_min_minor": st.none() | st.integers(0, 2**53),
         "price_max_minor": st.none() | st.integers(0, 2**53),
