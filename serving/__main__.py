@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     options.add_argument("--model-folder", type=Path, help="the model folder")
-    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this model folder")
+    options.add_argument(
+        "--decision", type=Path, help="DECISION.json about this model folder, instead of the one in it"
+    )
     options.add_argument(
         "--feature-repo", type=Path, help="folder of feature_store.yaml; without it no customer has features"
     )

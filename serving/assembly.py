@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
-from fairtag.model.decision import read_decision, require_accepted
+from fairtag.model.decision import decision_about, require_accepted
+from fairtag.model.signature import read_trusted_keys
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -45,14 +46,15 @@ def open_feast(repo: Path) -> FeatureReader:
 
 
 def load_model_core(settings: ServingSettings) -> Core:
-    """The model of the model folder. Where the settings name a decision, it must accept exactly these files.
+    """The model of the model folder, whose decision must accept exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the model folder or is about another one.
+        DecisionError: There is no decision, it rejects the model folder, it is about another one, or no trusted key
+            signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    if settings.decision is not None:
-        require_accepted(read_decision(settings.decision), settings.model_folder)
+    trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
+    require_accepted(decision_about(settings.model_folder, settings.decision), settings.model_folder, trusted)
     try:
         return ModelCore.load(settings.model_folder, settings.encoder_threads)
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts

@@ -13,9 +13,9 @@ import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
 from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
-from fairtag.base.files import directory_atomic
-from fairtag.model.decision import require_accepted
-from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
+from fairtag.base.files import canonical_json, directory_atomic
+from fairtag.model.decision import enclose_decision, require_accepted
+from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"
@@ -24,7 +24,7 @@ READY_SECONDS = 600.0  # a node may have to start and pull the image
 
 
 def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
-    """Make an accepted model folder live.
+    """Make an accepted model folder live, with the decision enclosed: the endpoint asks for it.
 
     Args:
         model_folder: The model folder.
@@ -46,12 +46,13 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
     manifest = read_manifest(model_folder)
     verify_files(model_folder, manifest)
     if target.startswith(SCHEME):
-        return _deploy_to_cluster(model_folder, manifest, target, lineage(decision, manifest, run))
+        return _deploy_to_cluster(model_folder, manifest, decision, target, lineage(decision, manifest, run))
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
         with directory_atomic(model) as copy:
             shutil.copytree(model_folder, copy, dirs_exist_ok=True)
+    enclose_decision(model, decision)
     return str(point(folder, model))
 
 
@@ -67,14 +68,20 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
     return {PREFIX + name: str(value) for name, value in facts.items()}
 
 
-def upload_pricing_model(model_folder: Path, manifest: Mapping[str, Any], models: str) -> str:
+def upload_pricing_model(
+    model_folder: Path, manifest: Mapping[str, Any], decision: Mapping[str, Any], models: str
+) -> str:
     """Copy a model folder to ``<models>/<version>`` of an object store, the manifest last, unless it is there already.
+
+    The decision about it is written in any case.
 
     Returns:
         Its URL.
     """
     store, root = fsspec.core.url_to_fs(models)
     folder = f"{root.rstrip('/')}/{manifest['version']}"
+    store.makedirs(folder, exist_ok=True)
+    store.pipe_file(f"{folder}/{DECISION}", canonical_json(decision).encode())
     if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last, so the rest is there too
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
@@ -97,9 +104,11 @@ def service_of(target: str) -> tuple[str, str, str]:
     return parts.netloc, name, models
 
 
-def _deploy_to_cluster(model_folder: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
+def _deploy_to_cluster(
+    model_folder: Path, manifest: Mapping[str, Any], decision: Mapping[str, Any], target: str, facts: Mapping[str, str]
+) -> str:
     namespace, name, models = service_of(target)
-    uri = upload_pricing_model(model_folder, manifest, models)
+    uri = upload_pricing_model(model_folder, manifest, decision, models)
     service = InferenceService(namespace, name)
     service.deploy(uri, facts)
     try:

@@ -1,7 +1,8 @@
 """The decision document: may this model be registered, deployed and served?
 
 Every step that moves a model calls :func:`require_accepted` with the document and the model folder. The document alone
-carries this safety property, however the pipeline is run.
+carries this safety property, however the pipeline is run. The decision travels with the model folder
+(:func:`enclose_decision`), so that an endpoint finds it wherever the folder is copied to.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import Any, Literal
 
 from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejected
 from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
-from fairtag.model.manifest import read_manifest
+from fairtag.model.manifest import DECISION, read_manifest
+from fairtag.model.signature import SIGNATURE, TrustedKeys, require_signature
 
 SCHEMA = "fairtag.decision/2"
 GateStatus = Literal["pass", "fail", "could not tell", "not applicable"]
@@ -85,13 +87,24 @@ def make_decision(
 
 
 def content_hash(decision: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of everything in the document except its own hash."""
-    return sha256_text(canonical_json({key: value for key, value in decision.items() if key != "hash"}))
+    """SHA-256 (hex) of everything in the document except its own hash and the signature over it."""
+    return sha256_text(canonical_json({k: v for k, v in decision.items() if k not in ("hash", SIGNATURE)}))
 
 
 def write_decision(path: Path, decision: Mapping[str, Any]) -> Path:
     """Write the document atomically."""
     return write_json(path, dict(decision))
+
+
+def enclose_decision(model_folder: Path, decision: Mapping[str, Any]) -> Path:
+    """Write the document into the model folder that it is about; the manifest does not list it.
+
+    Raises:
+        DecisionMismatch: The document was altered, or is about another model folder.
+        DecisionRejected: The document says rejected, or one of its gates did not pass.
+    """
+    require_accepted(decision, model_folder)
+    return write_decision(model_folder / DECISION, decision)
 
 
 def read_decision(path: Path) -> dict[str, Any]:
@@ -114,17 +127,39 @@ def read_decision(path: Path) -> dict[str, Any]:
     return decision
 
 
+def decision_about(model_folder: Path, path: Path | None = None) -> dict[str, Any]:
+    """The document at the path, by default the one enclosed in the model folder.
+
+    Raises:
+        DecisionError: There is no readable document.
+        DecisionMismatch: The document was altered, or has another schema.
+        ModelFolderMissing: There is no model folder.
+    """
+    read_manifest(model_folder)
+    if path is None and not (model_folder / DECISION).is_file():
+        raise DecisionError(
+            f"{model_folder}: no decision about this model (it has no {DECISION}), and only an accepted model is "
+            "served; `fairtag run` and the deploy step enclose it"
+        )
+    return read_decision(path or model_folder / DECISION)
+
+
 def reasons(decision: Mapping[str, Any]) -> list[str]:
     """One line for each gate that did not pass."""
     failed = (gate for gate in decision["gates"] if gate["status"] not in PASSING)
     return [f"{gate['name']}: {gate['status']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
 
 
-def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
+def require_accepted(decision: Mapping[str, Any], model_folder: Path, trusted: TrustedKeys | None = None) -> None:
     """Raise unless the document is an accepted decision about exactly this model folder.
 
+    Args:
+        decision: The document.
+        model_folder: The model folder.
+        trusted: Keys one of which must have signed the document; None asks for no signature.
+
     Raises:
-        DecisionMismatch: The document was altered, or is about another model folder.
+        DecisionMismatch: The document was altered, is about another model folder, or no trusted key signed it.
         DecisionRejected: The document says rejected, or one of its gates did not pass.
         ModelFolderError: The model folder has no readable manifest.
 
@@ -139,6 +174,8 @@ def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
+    if trusted is not None:
+        require_signature(decision, trusted)
     failed = reasons(decision)
     if not decision["accepted"] or failed:
         raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'the document says so'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from fairtag.base.files import read_json, write_json
 from fairtag.model.decision import (
     GateResult,
     content_hash,
+    decision_about,
+    enclose_decision,
     make_decision,
     read_decision,
     require_accepted,
     write_decision,
 )
-from fairtag.model.manifest import MANIFEST, read_manifest, verify_files, write_manifest
+from fairtag.model.manifest import MANIFEST, FolderSeal, read_manifest, verify_files, write_manifest
 
 PASSED = GateResult("relevance", 0.8, "nDCG@10 >= 0.7", "pass", threshold=0.7)
 
@@ -122,3 +125,36 @@ def test_a_missing_or_foreign_model_folder_is_refused(model_folder: Path, tmp_pa
     write_json(model_folder / MANIFEST, {"schema": "other/1"})
     with pytest.raises(ModelFolderError, match="schema"):
         read_manifest(model_folder)
+
+
+def test_a_decision_is_enclosed_in_its_model_folder_and_changes_no_digest(model_folder: Path) -> None:
+    before = read_manifest(model_folder)["digest"]
+    decision = decide(model_folder, PASSED)
+    enclose_decision(model_folder, decision)
+    verify_files(model_folder, read_manifest(model_folder))
+    assert write_manifest(model_folder, {"code_version": "1"})["digest"] == before
+    assert decision_about(model_folder) == decision
+
+
+def test_a_rejected_decision_is_not_enclosed(model_folder: Path) -> None:
+    rejected = decide(model_folder, GateResult("fairness", 0.1, "gap <= 1 %", "fail"))
+    with pytest.raises(DecisionRejected):
+        enclose_decision(model_folder, rejected)
+    with pytest.raises(DecisionError, match="no decision about this model"):
+        decision_about(model_folder)
+
+
+def test_a_file_edited_in_place_is_noticed_and_one_replaced_or_removed_is_not(model_folder: Path) -> None:
+    seal = FolderSeal(model_folder, read_manifest(model_folder))
+    catalogue, config = model_folder / "catalogue.parquet", model_folder / "encoder" / "config.json"
+    catalogue.chmod(0o600)
+    assert seal.altered() == ""
+    (model_folder / "fresh").write_bytes(b"other rows")
+    (model_folder / "fresh").replace(catalogue)
+    assert seal.altered() == ""
+    with config.open("r+") as stream:
+        stream.write("[]")
+    os.utime(config, ns=(0, 0))  # the time of the last write can be set back
+    assert seal.altered() == "encoder/config.json"
+    config.unlink()
+    assert seal.altered() == ""
