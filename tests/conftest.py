@@ -181,14 +181,14 @@ def tiny_encoder(market: SimulatedShop, made_once: Callable[..., Path]) -> Path:
 
 def accept(model_folder: Path) -> None:
     """Enclose an accepted decision, which evaluation would make of gates and held-out data."""
-    from fairtag.model.decision import GateResult, enclose_decision, make_decision
+    from fairtag.model.decision import GateResult, keep_decision, make_decision
     from fairtag.model.manifest import read_manifest
 
     manifest = read_manifest(model_folder)
     challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     gate = GateResult("relevance", 0.9, "made by a test", "pass")
     decision = make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={})
-    enclose_decision(model_folder, decision)
+    keep_decision(decision, model_folder)
 
 
 @pytest.fixture(scope="session")

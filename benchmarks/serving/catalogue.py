@@ -23,7 +23,7 @@ from fairtag.data.point_in_time import training_set
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.training import train_encoder
-from fairtag.model.decision import GateResult, enclose_decision, make_decision
+from fairtag.model.decision import GateResult, keep_decision, make_decision
 from fairtag.model.manifest import read_manifest, write_manifest
 from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, ESTIMATES, SEARCH
 from fairtag.search.dense_index import choose_index, evenly_spaced
@@ -99,7 +99,7 @@ def _accept(model_folder: Path) -> Path:
         "benchmark", None, "made to measure speed", "not applicable", note="its prices were not evaluated"
     )
     decision = make_decision(challenger=challenger, champion=None, data_fingerprint="", gates=[gate], metrics={})
-    enclose_decision(model_folder, decision)
+    keep_decision(decision, model_folder)
     return model_folder
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
 from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
-from fairtag.base.files import canonical_json, directory_atomic
-from fairtag.model.decision import enclose_decision, require_accepted
+from fairtag.base.files import directory_atomic, write_json
+from fairtag.model.decision import keep_decision, require_accepted
 from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
@@ -24,7 +25,7 @@ READY_SECONDS = 600.0  # a node may have to start and pull the image
 
 
 def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
-    """Make an accepted model folder live, with the decision enclosed: the endpoint asks for it.
+    """Make an accepted model folder live.
 
     Args:
         model_folder: The model folder.
@@ -46,13 +47,13 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
     manifest = read_manifest(model_folder)
     verify_files(model_folder, manifest)
     if target.startswith(SCHEME):
-        return _deploy_to_cluster(model_folder, manifest, decision, target, lineage(decision, manifest, run))
+        return _deploy_to_cluster(model_folder, manifest, target, decision, lineage(decision, manifest, run))
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
         with directory_atomic(model) as copy:
             shutil.copytree(model_folder, copy, dirs_exist_ok=True)
-    enclose_decision(model, decision)
+    keep_decision(decision, model)  # the same model may be evaluated again, with another outcome
     return str(point(folder, model))
 
 
@@ -69,11 +70,11 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
 
 
 def upload_pricing_model(
-    model_folder: Path, manifest: Mapping[str, Any], decision: Mapping[str, Any], models: str
+    model_folder: Path, manifest: Mapping[str, Any], models: str, decision: Mapping[str, Any]
 ) -> str:
     """Copy a model folder to ``<models>/<version>`` of an object store, the manifest last, unless it is there already.
 
-    The decision about it is written in any case.
+    The decision about it is written in any case: the same model may be evaluated again, with another outcome.
 
     Returns:
         Its URL.
@@ -81,7 +82,8 @@ def upload_pricing_model(
     store, root = fsspec.core.url_to_fs(models)
     folder = f"{root.rstrip('/')}/{manifest['version']}"
     store.makedirs(folder, exist_ok=True)
-    store.pipe_file(f"{folder}/{DECISION}", canonical_json(decision).encode())
+    with tempfile.TemporaryDirectory() as scratch:
+        store.put_file(str(write_json(Path(scratch) / DECISION, dict(decision))), f"{folder}/{DECISION}")
     if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last, so the rest is there too
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
@@ -105,10 +107,14 @@ def service_of(target: str) -> tuple[str, str, str]:
 
 
 def _deploy_to_cluster(
-    model_folder: Path, manifest: Mapping[str, Any], decision: Mapping[str, Any], target: str, facts: Mapping[str, str]
+    model_folder: Path,
+    manifest: Mapping[str, Any],
+    target: str,
+    decision: Mapping[str, Any],
+    facts: Mapping[str, str],
 ) -> str:
     namespace, name, models = service_of(target)
-    uri = upload_pricing_model(model_folder, manifest, decision, models)
+    uri = upload_pricing_model(model_folder, manifest, models, decision)
     service = InferenceService(namespace, name)
     service.deploy(uri, facts)
     try:

@@ -151,9 +151,9 @@ class Registry:
         }
         with _reachable(self._uri):
             self._client.log_artifacts(run_id, str(model_folder), MODEL_FOLDER)
-            with tempfile.TemporaryDirectory() as folder:
-                enclosed = write_decision(Path(folder) / DECISION, decision)
-                self._client.log_artifact(run_id, str(enclosed), MODEL_FOLDER)
+            with tempfile.TemporaryDirectory() as scratch:
+                kept = write_decision(Path(scratch) / DECISION, decision)
+                self._client.log_artifact(run_id, str(kept), MODEL_FOLDER)
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in lineage.items()])
             self._ensure_model()
             version = self._client.create_model_version(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +32,11 @@ class Core(Protocol):
     @property
     def version(self) -> str:
         """The model's version."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the decision about it accepts."""
         ...
 
     @property
@@ -116,12 +122,13 @@ class ModelCore(Core):
         self._seal = seal
 
     @classmethod
-    def load(cls, path: Path, threads: int) -> ModelCore:
+    def load(cls, path: Path, threads: int, capabilities: frozenset[str] | None = None) -> ModelCore:
         """Load and verify a model folder.
 
         Args:
             path: The model folder.
             threads: CPU threads of one encode.
+            capabilities: What the model may do; by default what the decision in the folder accepts.
 
         Raises:
             ModelFolderError: It is absent, altered, or does not fit together.
@@ -130,6 +137,8 @@ class ModelCore(Core):
 
         seal = FolderSeal(path, read_manifest(path))  # before its files are verified: nothing in between is missed
         model = load_pricing_model(path, threads=threads)
+        if capabilities is not None:
+            model = replace(model, capabilities=capabilities)
         _ = model.retriever  # opened now: the first search must not wait for it
         return cls(model, seal)
 
@@ -137,6 +146,11 @@ class ModelCore(Core):
     @override
     def version(self) -> str:
         return self.model.version
+
+    @property
+    @override
+    def capabilities(self) -> frozenset[str]:
+        return self.model.capabilities
 
     @property
     @override
