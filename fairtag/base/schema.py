@@ -177,7 +177,7 @@ ITEMS = Table(
         Column(DESCRIPTION, "text", nullable=True),
         Column(CATEGORY, "category"),
         Column(BRAND, "category", nullable=True),
-        Column(UNIT_COST, "money", "currency", above=0),
+        Column(UNIT_COST, "money", "currency", minimum=0),
         Column(LIST_PRICE, "money", "currency", above=0),
         Column(MAP_PRICE, "money", "currency", required=False, nullable=True, above=0),
         Column(MSRP, "money", "currency", required=False, nullable=True, above=0),

@@ -94,7 +94,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr("kfp.local.subprocess_task_handler.run_local_subprocess", _in_this_process)
+        monkeypatch.setattr("pipelines.steps.run_command", _in_this_process)
         capsys.readouterr()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own, as in the processes of a real run
