@@ -31,7 +31,8 @@ def take_currency(raw: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, str | No
         return raw, None
     counts = raw[name].value_counts(dropna=False)
     codes = {
-        currency(None if pd.isna(value) else value, f"{file.name}: currency").code: n for value, n in counts.items()
+        currency(value if isinstance(value, str) else None, f"{file.name}: currency").code: n
+        for value, n in counts.items()
     }
     if len(codes) > 1:
         shown = ", ".join(f"{code} in {count:,} rows" for code, count in codes.items())
