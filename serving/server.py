@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -46,9 +46,10 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
 
     Args:
         assembly: The endpoint and what it is made of.
+        announce: Called once with where it serves and how to ask, when it does.
     """
 
-    def __init__(self, assembly: Assembly) -> None:
+    def __init__(self, assembly: Assembly, announce: Callable[[str], object] = lambda _: None) -> None:
         settings = assembly.settings
         super().__init__(
             http_port=settings.http_port,
@@ -66,6 +67,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.model_repository_extension = ClosedRepository(self.registered_models)
         self.listening = asyncio.Event()
         self._settings = settings
+        self._announce = announce
         self._admission = Admission(settings.limits, api_keys(settings))
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -105,6 +107,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.listening.set()
         spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
+        self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
             watching = [asyncio.create_task(task) for task in (self._watch(), self._watch_seal())]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
@@ -121,6 +124,16 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
                 "can no longer be trusted; fetch the model folder again"
             )
         logger.info("stopped")
+
+    def _announcement(self, grpc: str) -> str:
+        """Where it serves, what, and how to ask."""
+        core = self.assembly.endpoint.served.core
+        here = "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104 - compared
+        address = f"http://{here}:{self.http_port}"
+        return (
+            f"serving model {core.version} at {address} (gRPC {grpc}), prices in {core.currency}\n"
+            f"ask with: fairtag quote QUERY --url {address}; API: {address}/openapi.json; Ctrl-C stops it"
+        )
 
     def request_stop(self) -> None:
         """Drain and stop; a second call cuts the drain short."""
