@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from fairtag.base.money import currency
 from fairtag.base.schema import ITEM_TEXTS
+from fairtag.model.manifest import FolderSeal, read_manifest
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
@@ -70,6 +71,10 @@ class Core(Protocol):
 
     def epoch_of(self, seconds: float) -> int:
         """The price day of a Unix time."""
+        ...
+
+    def altered(self) -> str:
+        """Name of a file of the model that was edited since it was loaded; empty if there is none."""
         ...
 
     def corridor(self, rows: Rows) -> DayCorridor:
@@ -132,11 +137,15 @@ class ModelCore(Core):
 
     Args:
         model: The loaded model folder.
+        seal: Of its files; None looks at none.
         options: What is done to a query before it is searched for.
     """
 
-    def __init__(self, model: PricingModel, options: SearchOptions | None = None) -> None:
-        self.model, self._options = model, options
+    def __init__(
+        self, model: PricingModel, seal: FolderSeal | None = None, options: SearchOptions | None = None
+    ) -> None:
+        self.model = model
+        self._seal = seal
         self._reader = model.search.reader(currency(model.policy.currency), options)
         self._texts = {
             name: [text if isinstance(text, str) and text else None for text in model.catalogue[name]]
@@ -145,12 +154,19 @@ class ModelCore(Core):
         }
 
     @classmethod
-    def load(cls, path: Path, threads: int, options: SearchOptions | None = None) -> ModelCore:
+    def load(
+        cls,
+        path: Path,
+        threads: int,
+        capabilities: frozenset[str] | None = None,
+        options: SearchOptions | None = None,
+    ) -> ModelCore:
         """Load and verify a model folder.
 
         Args:
             path: The model folder.
             threads: CPU threads of one encode.
+            capabilities: What the model may do; by default what the decision in the folder accepts.
             options: What is done to a query before it is searched for.
 
         Raises:
@@ -158,15 +174,12 @@ class ModelCore(Core):
         """
         from fairtag.model.pricing_model import load_pricing_model
 
+        seal = FolderSeal(path, read_manifest(path))  # before its files are verified: nothing in between is missed
         model = load_pricing_model(path, threads=threads)
+        if capabilities is not None:
+            model = replace(model, capabilities=capabilities)
         _ = model.retriever  # opened now: the first search must not wait for it
-        return cls(model, options)
-
-    def limited_to(self, capabilities: frozenset[str]) -> ModelCore:
-        """The same model with only these capabilities."""
-        limited = ModelCore(replace(self.model, capabilities=capabilities), self._options)
-        _ = limited.model.retriever  # opened now: the first search must not wait for it
-        return limited
+        return cls(model, seal, options)
 
     @property
     @override
@@ -206,6 +219,10 @@ class ModelCore(Core):
     @override
     def epoch_of(self, seconds: float) -> int:
         return self.model.policy.epoch_of(seconds)
+
+    @override
+    def altered(self) -> str:
+        return "" if self._seal is None else self._seal.altered()
 
     @override
     def corridor(self, rows: Rows) -> DayCorridor:

@@ -61,6 +61,7 @@ def page_answer(
         "policy_version": result.task.policy_version,
         **_search_fields(result),
         "unknown_items": unknown,
+        "unpriced_items": list(page.unpriced),
         "items": [
             {
                 "item_id": item.item_id,

@@ -107,7 +107,7 @@ OUTPUTS: tuple[Spec, ...] = (
     *ITEM_OUTPUTS,
     *TEXT_OUTPUTS,
     *FACET_OUTPUTS,
-    Spec("unknown_items", "BYTES", 2),
+    *(LISTS := (Spec("unknown_items", "BYTES", 2), Spec("unpriced_items", "BYTES", 2))),
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
 NULLABLE = {  # what stands for null, as a tensor has none
@@ -184,7 +184,7 @@ def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     for spec in FACET_OUTPUTS:
         field = spec.name.removeprefix("facet_")
         tensors.append(_padded(spec, [[_value(spec, facet[field]) for facet in page["facets"]] for page in pages]))
-    tensors.append(_padded(OUTPUTS[-1], [list(page["unknown_items"]) for page in pages]))
+    tensors += [_padded(spec, [list(page[spec.name]) for page in pages]) for spec in LISTS]
     return tensors
 
 
@@ -201,7 +201,8 @@ def tensor_pages(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
         columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in (*ITEM_OUTPUTS, *texts)}
         page["items"] = [_item(columns, position, page["currency"]) for position in range(count)]
         page["facets"] = _facets(by_name, index)
-        page["unknown_items"] = [item_id for item_id in _row(by_name["unknown_items"], index) if item_id]
+        for spec in LISTS:
+            page[spec.name] = [item_id for item_id in _row(by_name[spec.name], index) if item_id]
     return pages
 
 

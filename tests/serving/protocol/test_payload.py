@@ -271,6 +271,7 @@ PAGE = st.fixed_dictionaries(
         "notice": st.none() | TEXT,
         "facets": st.lists(FACET, max_size=3),
         "unknown_items": st.lists(TEXT, max_size=3),
+        "unpriced_items": st.lists(TEXT, max_size=3),
         "items": st.lists(ITEM, max_size=4),
     }
 )
