@@ -69,9 +69,9 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     """Why each price of :func:`price_page` with the same inputs is what it is, in page order.
 
     Returns:
-        For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
-        the contributions sum to ``price - base``. An item out of stock is not priced, and has none. One whose list
-        price cannot be charged is left out.
+        For each item its id, list price, f (``base_minor``), the price and what each driver adds between them, whole
+        minor units: the contributions sum to ``price - base``; and all of it in words (``summary``). An item out of
+        stock is not priced, and has none. One whose list price cannot be charged is left out.
     """
     inputs, _ = _on_offer(model, inputs)
     user = inputs.user

@@ -177,6 +177,8 @@ class Endpoint:
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
             items = await self._run(self._aside, core.explain, result.inputs(core))
+        texts = core.texts([item["item_id"] for item in items], (TITLE,))
+        items = [{**item, **text} for item, text in zip(items, texts, strict=True)]
         cause = result.task.cause
         return {"model_version": core.version, "degraded": cause, "unknown_items": unknown, "items": items}
 

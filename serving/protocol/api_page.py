@@ -135,8 +135,10 @@ curl -s http://localhost:8080/v1/models/fairtag:explain -H 'content-type: applic
   -d '{{"instances": [{{"query": "cordless drill", "user_id": "u-17", "jurisdiction": "DE", "page_size": 3}}]}}'
 ```
 
-The answer gives, for each item, the price without any driver (`base_minor`), the price, and what each driver adds on
-the way from one to the other.
+The answer gives, for each item, its title, its list price, the price without any driver (`base_minor`), the price, and
+what each driver adds on the way from one to the other, in whole minor units that add up. `summary` says the same in
+words: "4.00 EUR below the list price of 19.99 EUR. An item like this costs 17.20 EUR; how well it fits the search takes
+1.21 EUR."
 
 ## V2 and gRPC
 
