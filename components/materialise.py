@@ -26,6 +26,7 @@ def materialise(
         registry: Address of the SQL registry; when empty, FAIRTAG_FEAST_REGISTRY.
     """
     import os
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from components.adapters import feast
@@ -34,12 +35,13 @@ def materialise(
     from fairtag.base.tables import read_tables
 
     folder, shop = Path(features), read_tables(Path(tables.path))
-    newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max())
+    newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max()).to_pydatetime()
+    until = max(newest, datetime.now(UTC))  # its end in the registry is the time from which the features' age counts
     with session(os.environ.get(MASTER, "")) as spark:
         feast.write_repository(
             folder, environment, redis=redis or None, registry=registry or None, spark=spark is not None
         )
-        written = feast.materialise(feast.apply(folder, shop), newest.to_pydatetime())
+        written = feast.materialise(feast.apply(folder, shop), until)
     for view, entities in written.items():
         metrics.log_metric(view, entities)
         print(f"materialise: {entities:,} entities of {view} online")

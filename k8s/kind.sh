@@ -131,10 +131,7 @@ ours() {
     say "fairtag"
     apply -f k8s/base/common/namespace.yaml
     k8s/secrets.sh
-    # keep the live model: the overlay names only the first one
-    local live
-    live=$(kube get inferenceservice fairtag -o 'jsonpath={.spec.predictor.model.storageUri}' 2>/dev/null || true)
-    kubectl kustomize k8s/overlays/kind | sed "s#storageUri: s3://fairtag/models/first#storageUri: ${live:-s3://fairtag/models/first}#" | apply -f -
+    apply -k k8s/overlays/kind # it names no model, so that a live one stays
     kube rollout status statefulset/postgres statefulset/redis statefulset/object-store --timeout 10m
     kube wait job/object-store-bucket --for condition=Complete --timeout 10m || true # gone ten minutes after it ended
     kube rollout status deployment/mlflow --timeout 10m

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
 from pipelines.cli_cluster import add_commands
+from pipelines.cli_publish import add_publish
 from pipelines.options import spread
 from pipelines.settings import RunSettings
 
@@ -185,20 +186,25 @@ app.add_typer(studies, name="study", help="Reproduce the figures of a study or b
 @app.command()
 def doctor(
     cluster: Annotated[str, typer.Option(help="kind or minikube: check what a cluster of that kind needs too.")] = "",
+    overlay: Annotated[
+        Path | None, typer.Option(help="Check this overlay of k8s/ instead: addresses left open, images by tag.")
+    ] = None,
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports.
+    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or an overlay.
 
     Exit code 1: something is missing.
     """
     from pipelines.doctor import checks, show
+    from pipelines.overlay import overlay_checks
 
-    found = checks(cluster)
+    found = checks(cluster) if overlay is None else overlay_checks(overlay)
     show(found, console)
     if any(check.needed and not check.ok for check in found):
         raise typer.Exit(1)
 
 
 add_commands(app)
+add_publish(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

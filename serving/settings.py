@@ -96,6 +96,12 @@ class ServingSettings(KeySettings):
     watch_seconds: float = Field(
         default=0.0, ge=0, description="How often the model folder is looked at; 0 never reloads."
     )
+    wait_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="How often to look again for a model folder or a feature store that is not there yet; until then "
+        "every answer is 503 and says what is missing. 0 ends with an error instead.",
+    )
     otlp_endpoint: str | None = Field(
         default=None, description="OpenTelemetry collector, HTTP; without it nothing is traced."
     )

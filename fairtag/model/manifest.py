@@ -10,6 +10,7 @@ from fairtag.base.errors import DigestMismatch, ModelFolderError, ModelFolderMis
 from fairtag.base.files import canonical_json, read_json, sha256_file, sha256_text, write_json
 
 MANIFEST = "manifest.json"
+DECISION = "DECISION.json"  # may lie beside the files it is about; it carries a hash of its own
 SCHEMA = "fairtag.model/2"
 
 
@@ -60,12 +61,15 @@ def read_manifest(model_folder: Path) -> dict[str, Any]:
 def verify_files(model_folder: Path, manifest: Mapping[str, Any]) -> None:
     """Check every file against the manifest; a missing or extra file is a mismatch, too.
 
+    The decision about the model may lie in its folder: it is made after the manifest, and checked by itself.
+
     Raises:
         DigestMismatch: A file is missing, extra, or differs.
     """
     listed: Mapping[str, Mapping[str, Any]] = manifest["files"]
     present = {file.relative_to(model_folder).as_posix() for file in model_folder.rglob("*") if file.is_file()} - {
-        MANIFEST
+        MANIFEST,
+        DECISION,
     }
     if missing := sorted(set(listed) - present):
         raise DigestMismatch(f"{model_folder}: {', '.join(missing[:3])} is in the manifest but not on disk")

@@ -122,7 +122,7 @@ def test_up_makes_the_cluster_then_the_platform_then_ours_then_trains(script):
         "env/platform-agnostic",
         "base/common/namespace.yaml",
         "create secret generic endpoint",
-        "kustomize k8s/overlays/kind",
+        "-k k8s/overlays/kind",
         "rollout status deployment/mlflow",
         "fairtag submit",
         "wait inferenceservice/fairtag",

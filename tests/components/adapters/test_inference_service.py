@@ -14,6 +14,7 @@ from kubernetes import client
 
 from components.adapters.inference_service import InferenceService
 from fairtag.base.errors import ConfigError, UnavailableError
+from fairtag.base.files import read_json
 
 SCHEMA = Path(__file__).parents[4] / "shared" / "schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
 FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
@@ -278,12 +279,14 @@ def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) 
     (model_folder / "encoder" / "weights").write_text("weights")
     manifest = write_manifest(model_folder, {})
     models = (tmp_path / "store").as_uri()
-    uri = upload_pricing_model(model_folder, manifest, models)
+    uri = upload_pricing_model(model_folder, manifest, models, {"accepted": True, "hash": "1"})
     stored = tmp_path / "store" / manifest["version"]
     assert uri == f"{models}/{manifest['version']}"
     verify_files(stored, read_manifest(stored))
     written = (stored / "manifest.json").stat().st_mtime_ns
-    assert upload_pricing_model(model_folder, manifest, models) == uri
+    assert read_json(stored / "DECISION.json") == {"accepted": True, "hash": "1"}, "the endpoint checks it again"
+    assert upload_pricing_model(model_folder, manifest, models, {"accepted": True, "hash": "2"}) == uri
+    assert read_json(stored / "DECISION.json")["hash"] == "2", "the newest decision about the same files"
     assert (stored / "manifest.json").stat().st_mtime_ns == written
     assert service_of("kserve://shop/fairtag?models=s3://b/models") == ("shop", "fairtag", "s3://b/models")
     with pytest.raises(ConfigError, match="kserve://NAMESPACE/NAME"):
