@@ -155,13 +155,28 @@ def gates_table(decision: Mapping[str, Any]) -> Table:
     return table
 
 
-def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
-    """The first items of a priced page, with titles, prices and reasons."""
+def page_table(
+    request: Mapping[str, Any],
+    page: Mapping[str, Any],
+    titles: Mapping[str, str],
+    *,
+    most: int | None = SHOWN_ITEMS,
+    remedy: str = "the page as HTML has them",
+) -> Table:
+    """The first items of a priced page, with titles, prices and reasons.
+
+    Args:
+        request: The request that it answers.
+        page: A page as the endpoint returns it.
+        titles: Title by item id.
+        most: Items shown; None shows all.
+        remedy: Where a reader finds those that are not shown.
+    """
     title = f"Priced page: {question(request)!r} for {request.get('user_id') or 'an unknown customer'}"
     if request.get("jurisdiction"):
         title += f" in {request['jurisdiction']}"
     table = _table(escape(title), "#", "item", "list", "price", "", "why", numbers=("#", "list", "price", ""))
-    for item in page["items"][:SHOWN_ITEMS]:
+    for item in page["items"][:most]:
         name = titles.get(item["item_id"])
         shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
         coin = currency(item["currency"])
@@ -170,8 +185,8 @@ def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapp
         )
         why = "; ".join(reason_words(code) for code in item["reasons"])
         table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
-    more = len(page["items"]) - SHOWN_ITEMS
-    notes = [f"and {more} more items"] if more > 0 else []
+    hidden = 0 if most is None else len(page["items"]) - most
+    notes = [f"and {hidden} more of {len(page['items'])} items; {remedy}"] if hidden > 0 else []
     notes.append(page["disclosure"] or "No price on this page is personal, so no disclosure is due.")
     if page["degraded"]:
         notes.append(f"degraded: {page['degraded']}")
