@@ -30,7 +30,7 @@ def make_users(passwords: dict[str, str]) -> list[str]:
     done = []
     try:
         store = SqlAlchemyStore()
-        store.init_db(read_auth_config().database_uri)
+        store.init_db(read_auth_config().database_uri)  # type: ignore[no-untyped-call]  # mlflow gives it no types
         for name, password in passwords.items():
             if store.has_user(name):
                 store.update_user(name, password=password)

@@ -134,6 +134,7 @@ def _trigger_options(job: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the ledger, the lock and the evidence files",
     )
+    add("--wait", action="store_true", help="end with 0, and say so, while no job has ever left a report")
     add("--dry-run", action="store_true", help="decide and record the decision, but start nothing")
 
 
@@ -204,14 +205,14 @@ def _jobs(options: argparse.Namespace, now: datetime) -> int:
 def _trigger(options: argparse.Namespace, now: datetime) -> int:
     """Decide once; 0 if the decision was carried out, 3 if the target failed and the start is still due.
 
-    Before the first job has reported there is nothing to decide; once a decision is in the ledger, reports must be
+    With ``--wait`` it ends with 0 before the first job has reported; once a decision is in the ledger, reports must be
     there.
     """
     policy = read_policy(options.policy)
     if options.dry_run:
         policy = policy.model_copy(update={"dry_run": True})
     trigger = Trigger(policy, options.ledger, target_of(policy.target))
-    if not runner.has_reports(options.out) and not (options.ledger / LEDGER).is_file():
+    if options.wait and not runner.has_reports(options.out) and not (options.ledger / LEDGER).is_file():
         print(f"waiting: no job has left a report in {options.out} yet")
         return 0
     reports = runner.read_reports(options.out)

@@ -23,7 +23,7 @@ def rules(column):
     return [text for holds, text in flags if holds] + [f"{sign} {b:g}" for b, sign in bounds if b is not None]
 
 
-@pytest.mark.parametrize("table", (*schema.TABLES, schema.OUTCOMES), ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*schema.TABLES, schema.OUTCOMES], ids=lambda table: table.name)
 def test_every_column_stands_there_with_its_rules_and_no_other_does(table):
     optional, text = section(table)
     assert bool(optional) is not table.required

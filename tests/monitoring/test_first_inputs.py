@@ -123,7 +123,8 @@ def test_a_single_look_waits_for_nothing(shop, tmp_path, capsys):
 def test_the_trigger_waits_for_the_first_report_and_misses_a_later_one(tmp_path, capsys):
     policy = tmp_path / "policy.yaml"
     policy.write_text("schema: fairtag.trigger-policy/1\ntarget: {kind: local, command: ['true']}\n")
-    line = ["trigger", "--policy", str(policy), "--out", str(tmp_path / "out"), "--ledger", str(tmp_path / "ledger")]
+    line = ["trigger", "--wait", "--policy", str(policy), "--out", str(tmp_path / "out")]
+    line += ["--ledger", str(tmp_path / "ledger")]
     assert main(line) == 0
     assert "waiting: no job has left a report" in capsys.readouterr().out
     (tmp_path / "ledger").mkdir()
