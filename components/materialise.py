@@ -35,8 +35,8 @@ def materialise(
     from fairtag.base.tables import read_tables
 
     folder, shop = Path(features), read_tables(Path(tables.path))
-    newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max()).to_pydatetime()
-    until = max(newest, datetime.now(UTC))  # its end in the registry is the time from which the features' age counts
+    newest = max(frame[schema.UPDATED_AT].max() for frame in (shop.users, shop.items) if len(frame))
+    until = max(newest.to_pydatetime(), datetime.now(UTC))  # the registry keeps it: the features' age counts from it
     with session(os.environ.get(MASTER, "")) as spark:
         feast.write_repository(
             folder, environment, redis=redis or None, registry=registry or None, spark=spark is not None

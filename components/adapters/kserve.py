@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import fsspec
 
 from components.adapters.inference_service import PREFIX, InferenceService
 from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
-from fairtag.base.files import canonical_json, directory_atomic
-from fairtag.model.decision import require_accepted
+from fairtag.base.files import directory_atomic, write_json
+from fairtag.model.decision import keep_decision, require_accepted
 from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
@@ -52,6 +53,7 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
     if not model.is_dir():
         with directory_atomic(model) as copy:
             shutil.copytree(model_folder, copy, dirs_exist_ok=True)
+    keep_decision(decision, model)  # the same model may be evaluated again, with another outcome
     return str(point(folder, model))
 
 
@@ -72,7 +74,7 @@ def upload_pricing_model(
 ) -> str:
     """Copy a model folder to ``<models>/<version>`` of an object store, the manifest last, unless it is there already.
 
-    The decision is copied beside the files each time, so that the endpoint can check it again before it serves them.
+    The decision about it is written in any case: the same model may be evaluated again, with another outcome.
 
     Returns:
         Its URL.
@@ -80,8 +82,8 @@ def upload_pricing_model(
     store, root = fsspec.core.url_to_fs(models)
     folder = f"{root.rstrip('/')}/{manifest['version']}"
     store.makedirs(folder, exist_ok=True)
-    with store.open(f"{folder}/{DECISION}", "w") as stream:
-        stream.write(canonical_json(dict(decision)))
+    with tempfile.TemporaryDirectory() as scratch:
+        store.put_file(str(write_json(Path(scratch) / DECISION, dict(decision))), f"{folder}/{DECISION}")
     if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last, so the rest is there too
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)

@@ -14,7 +14,6 @@ from kubernetes import client
 
 from components.adapters.inference_service import InferenceService
 from fairtag.base.errors import ConfigError, UnavailableError
-from fairtag.base.files import read_json
 
 SCHEMA = Path(__file__).parents[4] / "shared" / "schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
 FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
@@ -272,6 +271,7 @@ def test_the_live_models_tell_where_they_come_from(service: InferenceService) ->
 
 def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
     from components.adapters.kserve import service_of, upload_pricing_model
+    from fairtag.model.decision import GateResult, decision_of, make_decision
     from fairtag.model.manifest import read_manifest, verify_files, write_manifest
 
     model_folder = tmp_path / "model_folder"
@@ -279,14 +279,19 @@ def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) 
     (model_folder / "encoder" / "weights").write_text("weights")
     manifest = write_manifest(model_folder, {})
     models = (tmp_path / "store").as_uri()
-    uri = upload_pricing_model(model_folder, manifest, models, {"accepted": True, "hash": "1"})
+    gate = GateResult("relevance", 0.9, "at least 0.8", "pass")
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
+    made = {"challenger": challenger, "champion": None, "data_fingerprint": "f", "metrics": {}}
+    decision = make_decision(**made, gates=[gate])
+    uri = upload_pricing_model(model_folder, manifest, models, decision)
     stored = tmp_path / "store" / manifest["version"]
     assert uri == f"{models}/{manifest['version']}"
     verify_files(stored, read_manifest(stored))
+    assert decision_of(stored) == decision
     written = (stored / "manifest.json").stat().st_mtime_ns
-    assert read_json(stored / "DECISION.json") == {"accepted": True, "hash": "1"}, "the endpoint checks it again"
-    assert upload_pricing_model(model_folder, manifest, models, {"accepted": True, "hash": "2"}) == uri
-    assert read_json(stored / "DECISION.json")["hash"] == "2", "the newest decision about the same files"
+    again = make_decision(**made, gates=[gate, GateResult("profit_uplift", None, "gain > 0", "could not tell")])
+    assert upload_pricing_model(model_folder, manifest, models, again) == uri
+    assert decision_of(stored) == again  # the newer outcome counts
     assert (stored / "manifest.json").stat().st_mtime_ns == written
     assert service_of("kserve://shop/fairtag?models=s3://b/models") == ("shop", "fairtag", "s3://b/models")
     with pytest.raises(ConfigError, match="kserve://NAMESPACE/NAME"):
