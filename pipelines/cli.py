@@ -192,12 +192,14 @@ app.add_typer(studies, name="study", help="Reproduce the figures of a study or b
 
 @app.command()
 def doctor(
-    cluster: Annotated[str, typer.Option(help="kind or minikube: check what a cluster of that kind needs too.")] = "",
+    cluster: Annotated[
+        str, typer.Option(help="kind, minikube: what making one needs. live: the cluster of kubectl.")
+    ] = "",
     overlay: Annotated[
         Path | None, typer.Option(help="Check this overlay of k8s/ instead: addresses left open, images by tag.")
     ] = None,
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or an overlay.
+    """Check what a run or a cluster needs (processors, memory, packages, tools, ports), a cluster itself, or an overlay.
 
     Exit code 1: something is missing.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 import shutil
@@ -135,6 +136,7 @@ def test_the_script_runs_again_and_takes_up_a_changed_password(postgres: Callabl
     postgres("mlflow", "m1", "mlflow").close()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Feast closes no pool of its registry
 def test_the_endpoint_opens_the_registry_as_its_reader(
     postgres: Any, market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,3 +162,5 @@ def test_the_endpoint_opens_the_registry_as_its_reader(
     reader = open_reader(folders["feast_reader"])
     assert reader.user(str(market.tables.users["user_id"].iloc[0])) is not None
     assert reader.filled_at() is not None
+    del reader
+    gc.collect()
