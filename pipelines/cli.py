@@ -199,7 +199,7 @@ def doctor(
         Path | None, typer.Option(help="Check this overlay of k8s/ instead: addresses left open, images by tag.")
     ] = None,
 ) -> None:
-    """Check what a run or a cluster needs (processors, memory, packages, tools, ports), a cluster itself, or an overlay.
+    """Check what a run or a cluster needs (processors, memory, packages, tools, ports), a cluster, or an overlay.
 
     Exit code 1: something is missing.
     """
