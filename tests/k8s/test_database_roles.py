@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pwd
 import shutil
@@ -136,13 +135,19 @@ def test_the_script_runs_again_and_takes_up_a_changed_password(postgres: Callabl
     postgres("mlflow", "m1", "mlflow").close()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Feast closes no pool of its registry
 def test_the_endpoint_opens_the_registry_as_its_reader(
     postgres: Any, market: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from feast.infra.registry import sql
+
     from fairtag.base.errors import FeaturesMissing
     from serving.stores.feast_store import open_reader
 
+    engines: list[Any] = []  # Feast disposes of none
+    make = sql.create_engine
+    monkeypatch.setattr(
+        sql, "create_engine", lambda *given, **more: engines.append(make(*given, **more)) or engines[-1]
+    )
     address = "postgresql+psycopg://{}:{}@127.0.0.1:{}/feast"
     config = yaml.safe_load((ROOT / "feature_repo" / "feature_store.cluster.yaml").read_text())
     config["online_store"] = {"type": "sqlite", "path": str(tmp_path / "online.db")}
@@ -162,5 +167,5 @@ def test_the_endpoint_opens_the_registry_as_its_reader(
     reader = open_reader(folders["feast_reader"])
     assert reader.user(str(market.tables.users["user_id"].iloc[0])) is not None
     assert reader.filled_at() is not None
-    del reader
-    gc.collect()
+    for engine in engines:
+        engine.dispose()
