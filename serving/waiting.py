@@ -51,8 +51,15 @@ class Wait:
     over: Callable[[], bool]
 
 
-def start(settings: ServingSettings, metrics: Metrics | None = None) -> None:
+def start(
+    settings: ServingSettings, metrics: Metrics | None = None, say: Callable[[str], None] = lambda _text: None
+) -> None:
     """Serve until a signal ends it, waiting first where the settings allow it.
+
+    Args:
+        settings: What to serve, and how long to wait between two looks.
+        metrics: What is counted.
+        say: Told when it serves.
 
     Raises:
         FairtagError: The endpoint cannot start, and waiting would not help or is not allowed.
@@ -63,7 +70,7 @@ def start(settings: ServingSettings, metrics: Metrics | None = None) -> None:
         wait = None if has_model(settings) or not settings.wait_seconds else wait_for_model(settings)
         if wait is None:
             try:
-                server = PricingServer(Assembly(settings, metrics))
+                server = PricingServer(Assembly(settings, metrics), say)
             except (FeaturesMissing, UnavailableError) as error:
                 if not settings.wait_seconds:
                     raise

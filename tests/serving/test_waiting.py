@@ -58,7 +58,7 @@ def endpoints(monkeypatch: pytest.MonkeyPatch) -> Endpoints:
 
     made = Endpoints()
     monkeypatch.setattr(waiting, "Assembly", made)
-    monkeypatch.setattr(waiting, "PricingServer", lambda assembly: assembly)
+    monkeypatch.setattr(waiting, "PricingServer", lambda assembly, _say: assembly)
     return made
 
 
