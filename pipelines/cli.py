@@ -249,9 +249,11 @@ app.add_typer(studies, name="study", help="Reproduce the figures of a study or b
 
 @app.command()
 def doctor(
-    cluster: Annotated[str, typer.Option(help="kind or minikube: check what a cluster of that kind needs too.")] = "",
+    cluster: Annotated[
+        str, typer.Option(help="kind, minikube: what making one needs. live: the cluster of kubectl.")
+    ] = "",
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports.
+    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or a cluster itself.
 
     Exit code 1: something is missing.
     """
