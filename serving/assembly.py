@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
-from fairtag.model.decision import accepted_capabilities, read_decision, require_accepted
+from fairtag.model.decision import accepted_capabilities, required_decision
+from fairtag.model.signature import read_trusted_keys
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -50,15 +51,14 @@ def load_model_core(settings: ServingSettings) -> Core:
     Either decision must be about exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the model folder or is about another one.
+        DecisionError: There is no decision, it rejects the model folder, it is about another one, or no trusted key
+            signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    decision = None if settings.decision is None else read_decision(settings.decision)
-    if decision is not None:
-        require_accepted(decision, settings.model_folder)
+    trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
+    decision = required_decision(settings.model_folder, settings.decision, trusted)
     try:
-        core = ModelCore.load(settings.model_folder, settings.encoder_threads)
-        return core if decision is None else core.limited_to(accepted_capabilities(decision))
+        return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision))
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "

@@ -84,7 +84,7 @@ def read_feed(data: Path, feed: FeedMap) -> Tables:
             f"{data}: no export of the items is there; it needs a file {wanted} with the columns {needed}",
             table="items",
         )
-    code = _currency(data, report.codes, metadata.currency if metadata.currency_stated else None)
+    code = _currency(data, report.codes, metadata.currency)
     items = _items(items_raw, feed.tables["items"], metadata, report)
     frames = {"items": items}
     if (orders_raw := raw.get("orders")) is not None:

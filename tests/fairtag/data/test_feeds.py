@@ -155,9 +155,7 @@ def test_a_column_that_the_mapping_needs_is_named_with_what_to_do(exports):
 
 
 def test_a_folder_without_an_export_of_items_says_which_file_it_needs(tmp_path):
-    with pytest.raises(
-        MissingDataError, match=r"no export of the items.*columns Handle, Title, Variant Price"
-    ):
+    with pytest.raises(MissingDataError, match=r"no export of the items.*columns Handle, Title, Variant Price"):
         load("shopify", tmp_path)
 
 
