@@ -107,7 +107,8 @@ def check_shop(dataset: str, data: Path | None, max_quarantined: float = 0.05) -
     problems += _found(report, {problem.table for problem in problems})
     order = [table.name for table in schema.TABLES]
     problems.sort(key=lambda problem: order.index(problem.table) if problem.table in order else -1)
-    rungs, notes = (), _notes(metadata)
+    rungs: tuple[Rung, ...] = ()
+    notes = _notes(metadata)
     if not any(problem.severity == "refused" for problem in problems):
         typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
         shop = complete_tables(typed, metadata)
@@ -138,12 +139,15 @@ def _read(dataset: str, data: Path | None, problems: list[Problem]) -> tuple[dic
             frames, metadata, errors = shop.frames(), shop.metadata, []
         except DataError as error:
             frames, metadata, errors = {}, {}, [error]
-    for error in errors:
-        place = error.table.split(".")[0]
-        examples = tuple({error.column: value} for value in error.examples)
-        told = str(error)
-        problems.append(Problem(place, error.column, error.rule, "refused", error.count, (), examples, told))
+    problems += [_unreadable(each) for each in errors]
     return frames, metadata
+
+
+def _unreadable(error: DataError) -> Problem:
+    """A file or table that could not be read, in the words of its error."""
+    examples = tuple({error.column: value} for value in error.examples)
+    place = error.table.split(".")[0]
+    return Problem(place, error.column, error.rule, "refused", error.count, (), examples, str(error))
 
 
 def _found(report: Any, unread: set[str]) -> Iterator[Problem]:
