@@ -69,7 +69,8 @@ class DataSettings(Settings):
 
     dataset: Annotated[str, AfterValidator(known_dataset)] = setting(
         "synthetic",
-        "Data set: synthetic (a simulated shop), csv or parquet (your tables), or one of the studies' data sets.",
+        "Data set: synthetic (a simulated shop), csv or parquet (your tables), shopify, woocommerce, magento or "
+        "google-merchant (exports), or one of the studies' data sets.",
     )
     folder: Path | None = setting(None, "Folder of the data set; for csv and parquet, of your tables.", name="data")
     fingerprint: str = setting(
