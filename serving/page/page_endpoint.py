@@ -74,6 +74,7 @@ class Endpoint:
         metrics: What is counted.
         stages: What is timed.
         policy: The live policy.
+        age: Seconds since the feature store was filled; None where it does not say.
         clock: Unix seconds.
     """
 
@@ -90,11 +91,12 @@ class Endpoint:
         metrics: Metrics,
         stages: Stages,
         policy: PolicyFollower,
+        age: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.served = served
         self.book = book
-        self._customers = CustomerReader(users, locks, stages)
+        self._customers = CustomerReader(users, locks, age, stages)
         self._log = log
         self._locks = locks
         self._corridors = CorridorStore(locks)
@@ -132,7 +134,7 @@ class Endpoint:
         with served.batcher.page(text) as alone:
             # 1. The customer, while the query is encoded. A guest's page that is alone is encoded where it is priced:
             #    it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
-            reading = None if key is None else asyncio.create_task(self._customers.read(request, key, now))
+            reading = None if key is None else asyncio.create_task(self._customers.read(request, key))
             embedding, cached = None, None if text is None else False
             try:
                 if text is not None and not (alone and reading is None):
@@ -172,7 +174,7 @@ class Endpoint:
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         asked = search_query(core, request)
         embedding = None if asked is None else (await served.batcher.encode(asked.text))[0]
-        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key, now)
+        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key)
         task = self._task(request, asked, rows, embedding, customer, epoch)
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
