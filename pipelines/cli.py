@@ -251,7 +251,7 @@ def report(
     from pipelines.run_folder import RunFolder
 
     options = monitoring_options(RunFolder(run.absolute()), job, window)
-    replace_process([sys.executable, "-m", "monitoring", job, *options])
+    replace_process([sys.executable, "-m", "monitoring", job, "--progress", *options])
 
 
 app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
