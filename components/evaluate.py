@@ -42,7 +42,7 @@ def evaluate(
     from fairtag.base.tables import read_tables
     from fairtag.evaluation.evaluate import evaluate as run_gates
     from fairtag.evaluation.limits import EvaluationLimits
-    from fairtag.model.decision import write_decision
+    from fairtag.model.decision import capability_rows, write_decision
     from fairtag.model.decision_report import write_report
 
     models, challenger = open_registry(registry), Path(model_folder.path)
@@ -64,4 +64,7 @@ def evaluate(
         print(f"evaluate: {gate['name']}: {gate['status']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:
             metrics.log_metric(gate["name"], gate["value"])
+    for name, capability in capability_rows(document):
+        word = "accepted" if capability["accepted"] else "not accepted"
+        print(f"evaluate: {name.replace('_', ' ')} {word}" + "".join(f"; needs {need}" for need in capability["needs"]))
     print(f"evaluate: {'accepted' if document['accepted'] else 'rejected'}")

@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
+from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
 from pipelines.options import spread
 from pipelines.settings import RunSettings
@@ -103,15 +104,18 @@ def quote(
     opted_out: Annotated[bool, typer.Option("--opted-out", help="The customer refused personal prices.")] = False,
     page_size: Annotated[int, typer.Option(help="Most items on the page.")] = 24,
     url: Annotated[str, typer.Option(help="Address of the endpoint.")] = "http://127.0.0.1:8080",
+    api_key: Key = None,
+    key_file: KeyFile = None,
     html: Annotated[Path | None, typer.Option(help="Write the page to this file as HTML.", metavar="FILE")] = None,
     run: Annotated[
         Path, typer.Option(help="Run whose catalogue has the titles of the items.", metavar="RUN")
     ] = EXAMPLE,
+    every: Annotated[bool, typer.Option("--all", help="Show every item of the page, not only the first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a running endpoint for a priced page: for a query, or for items that your own search found."""
-    from pipelines.display import page_table
-    from pipelines.endpoint import MODEL
+    from pipelines.display import SHOWN_ITEMS, page_table
+    from pipelines.endpoint import MODEL, reachable
     from pipelines.results_page import read_titles, write_results_page
     from pipelines.run_folder import RunFolder
     from serving.protocol.client import RestClient
@@ -120,7 +124,7 @@ def quote(
         raise ConfigError("give either a query or at least one --item")
     request: dict[str, Any] = {"task": "price", "item_ids": item} if item else {"task": "search", "query": query}
     request |= {"user_id": user, "jurisdiction": jurisdiction, "opted_out": opted_out, "page_size": page_size}
-    with RestClient(url, MODEL) as client:
+    with reachable(url), RestClient(url, MODEL, api_key=read_key(key_file, api_key)) as client:
         page = client.pages([request])[0]
     titles = read_titles(RunFolder(run.absolute()).live)
     if html:
@@ -129,7 +133,8 @@ def quote(
     if as_json:
         print(json.dumps(page, indent=2))
     elif not html:
-        console.print(page_table(request, page, titles))
+        most = None if every else SHOWN_ITEMS
+        console.print(page_table(request, page, titles, most=most, remedy="--all shows them"))
 
 
 @app.command()
@@ -142,17 +147,19 @@ def verify(
         Path, typer.Option(help="Run whose keys to use when FAIRTAG_QUOTE_KEYS* names none.", metavar="RUN")
     ] = EXAMPLE,
     url: Annotated[str | None, typer.Option(help="Ask this endpoint instead of reading its keys.")] = None,
+    api_key: Key = None,
+    key_file: KeyFile = None,
     as_json: Json = False,
 ) -> None:
     """Check that a quote promises this customer this item at this price. Exit code 9: it does not."""
-    from pipelines.endpoint import MODEL
+    from pipelines.endpoint import MODEL, reachable
     from pipelines.run_folder import RunFolder
     from serving.page.quotes import key_settings, verify_quote
     from serving.protocol.client import RestClient
 
     signed = sys.stdin.read().strip() if quote == "-" else quote
     if url is not None:
-        with RestClient(url, MODEL) as client:
+        with reachable(url), RestClient(url, MODEL, api_key=read_key(key_file, api_key)) as client:
             verified = client.verify(signed, item, user_id=user, price_minor=price)
     else:
         settings = key_settings(RunFolder(run.absolute()).serving)
@@ -184,9 +191,11 @@ app.add_typer(studies, name="study", help="Reproduce the figures of a study or b
 
 @app.command()
 def doctor(
-    cluster: Annotated[str, typer.Option(help="kind or minikube: check what a cluster of that kind needs too.")] = "",
+    cluster: Annotated[
+        str, typer.Option(help="kind, minikube: what making one needs. live: the cluster of kubectl.")
+    ] = "",
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports.
+    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or a cluster itself.
 
     Exit code 1: something is missing.
     """

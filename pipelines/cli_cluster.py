@@ -11,6 +11,7 @@ from rich.console import Console
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.settings import Settings
+from pipelines.api_key import read_key
 from pipelines.options import setting, spread
 from pipelines.settings import Platform, RunSettings
 
@@ -35,7 +36,7 @@ class Rollout(Settings):
     timeout: float = setting(600, "Longest wait for the service to be ready, seconds.", gt=0)
     registry: str = setting("", "MLflow server that holds the accepted models; its champion follows the change.")
     url: str = setting("", "Address that is asked for pages; the service's own when empty.")
-    key_file: Path | None = setting(None, "File with the endpoint's bearer key.")
+    key_file: Path | None = setting(None, "File with the endpoint's bearer key, instead of FAIRTAG_API_KEY.")
     query: str = setting("drill", "What those pages search for.")
     pages: int = setting(20, "Pages that the new model must answer.", ge=1)
     most_ms: float = setting(1_000, "Largest 95th percentile of their time, ms; above it the change is undone.", ge=1)
@@ -63,8 +64,7 @@ class Rollout(Settings):
             raise ConfigError(
                 "the service has no address of its own: name one with --url, or skip the trial with --no-smoke"
             )
-        key = self.key_file.read_text(encoding="utf-8").split() if self.key_file else []
-        return Trial(address, key[0] if key else None, self.query, self.pages, self.most_ms)
+        return Trial(address, read_key(self.key_file), self.query, self.pages, self.most_ms)
 
 
 @spread()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fairtag.base.files import read_json
 from fairtag.base.money import currency
 from fairtag.base.text import figure
 from fairtag.base.types import Status
+from fairtag.model.decision import capability_rows
 from pipelines.results_page import discount, question, read_titles, reason_words
 from pipelines.run_folder import RunFolder
 
@@ -150,18 +151,45 @@ def gates_table(decision: Mapping[str, Any]) -> Table:
     for gate in decision["gates"]:
         interval = f"{_number(gate['low'])} to {_number(gate['high'])}" if gate["low"] is not None else ""
         table.add_row(gate["name"].replace("_", " "), _coloured(gate["status"]), _number(gate["value"]), interval)
-    failed = [gate for gate in decision["gates"] if gate["status"] not in ("pass", "not applicable")]
-    table.caption = "\n".join(f"{gate['name'].replace('_', ' ')} needs: {gate['rule']}" for gate in failed) or None
+    table.caption = "\n".join(_capability_lines(decision)) or None
     return table
 
 
-def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]) -> Table:
-    """The first items of a priced page, with titles, prices and reasons."""
+def _capability_lines(decision: Mapping[str, Any]) -> Iterator[str]:
+    """What the model may do; for what it may not, the gates that stand against it and what would be needed."""
+    rules = {gate["name"]: gate["rule"] for gate in decision["gates"]}
+    for name, capability in capability_rows(decision):
+        words = name.replace("_", " ")
+        if capability["accepted"]:
+            yield f"{words}: accepted"
+            continue
+        gates = "; ".join(f"{gate.replace('_', ' ')} ({rules[gate]})" for gate in capability["failed"])
+        yield f"{words}: not accepted" + (f": {gates}" if gates else "")
+        yield from (f"  it needs {need}" for need in capability["needs"])
+
+
+def page_table(
+    request: Mapping[str, Any],
+    page: Mapping[str, Any],
+    titles: Mapping[str, str],
+    *,
+    most: int | None = SHOWN_ITEMS,
+    remedy: str = "the page as HTML has them",
+) -> Table:
+    """The first items of a priced page, with titles, prices and reasons.
+
+    Args:
+        request: The request that it answers.
+        page: A page as the endpoint returns it.
+        titles: Title by item id.
+        most: Items shown; None shows all.
+        remedy: Where a reader finds those that are not shown.
+    """
     title = f"Priced page: {question(request)!r} for {request.get('user_id') or 'an unknown customer'}"
     if request.get("jurisdiction"):
         title += f" in {request['jurisdiction']}"
     table = _table(escape(title), "#", "item", "list", "price", "", "why", numbers=("#", "list", "price", ""))
-    for item in page["items"][:SHOWN_ITEMS]:
+    for item in page["items"][:most]:
         name = titles.get(item["item_id"])
         shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
         coin = currency(item["currency"])
@@ -170,8 +198,8 @@ def page_table(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapp
         )
         why = "; ".join(reason_words(code) for code in item["reasons"])
         table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
-    more = len(page["items"]) - SHOWN_ITEMS
-    notes = [f"and {more} more items"] if more > 0 else []
+    hidden = 0 if most is None else len(page["items"]) - most
+    notes = [f"and {hidden} more of {len(page['items'])} items; {remedy}"] if hidden > 0 else []
     notes.append(page["disclosure"] or "No price on this page is personal, so no disclosure is due.")
     if page["degraded"]:
         notes.append(f"degraded: {page['degraded']}")

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from fairtag.base.errors import UnavailableError
 from serving.protocol.client import RestClient
 
@@ -63,6 +65,24 @@ def serve(model_folder: Path, features: Path, run_dir: Path) -> Iterator[str]:
             yield address
         finally:
             _stop(process)
+
+
+@contextmanager
+def reachable(url: str) -> Iterator[None]:
+    """Say how to reach an endpoint where the block finds that nobody answers at an address.
+
+    Raises:
+        UnavailableError: Nobody answers; the message says what starts an endpoint and how to name another.
+    """
+    try:
+        yield
+    except UnavailableError as error:
+        if not isinstance(error.__cause__, httpx.ConnectError):
+            raise
+        raise UnavailableError(
+            f"nobody answers at {url} ({error}); start an endpoint with `fairtag serve RUN` in another terminal, "
+            "or name the address of one that runs with --url"
+        ) from error
 
 
 def free_port() -> int:

@@ -27,7 +27,14 @@ from pipelines.local import run_pipeline
 from pipelines.results_page import read_titles, write_results_page
 from pipelines.run_folder import RunFolder, code_version, data_fingerprint
 from pipelines.settings import RunSettings
-from pipelines.traffic import held_out_requests, outcome_options, replay, search_request, simulate_purchases
+from pipelines.traffic import (
+    catalogue_requests,
+    held_out_requests,
+    outcome_options,
+    replay,
+    search_request,
+    simulate_purchases,
+)
 from serving.protocol.client import RestClient
 
 Progress = Callable[[str, str], None]
@@ -108,21 +115,23 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
 def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: bool) -> LoopReport:
     """Price held-out pages at a real endpoint and run monitoring over the quotes."""
     requests = held_out_requests(folder.root / "training_set.parquet", jurisdiction)
+    kind = "held-out pages" if requests else "searches for titles of the catalogue"
+    requests = requests or catalogue_requests(folder.live, jurisdiction)
     progress("serve", "starting the endpoint")
     began = time.time()
     with (
         serve(folder.live, folder.features, folder.serving) as address,
         RestClient(address, MODEL, timeout=60) as client,
     ):
-        progress("quote", f"0 of {len(requests)} held-out pages priced")
+        progress("quote", f"0 of {len(requests)} {kind} priced")
         asked = time.monotonic()
-        pages = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} held-out pages priced"))
+        pages = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} {kind} priced"))
         rate = len(pages) / (time.monotonic() - asked)
-        progress("quote", f"{len(pages)} held-out pages priced, {rate:.0f} a second")
+        progress("quote", f"{len(pages)} {kind} priced, {rate:.0f} a second")
         best = max(range(len(pages)), key=lambda n: _variety(pages[n]))
         search = search_request([requests[best]])
         request, page = (search, client.pages([search])[0]) if search else (requests[best], pages[best])
-    write_results_page(folder.results_page, request, page, read_titles(folder.live))
+    write_results_page(folder.results_page, request, page, read_titles(folder.live), read_decision(folder.decision))
     if purchases := simulate_purchases(folder, datetime.fromtimestamp(began, UTC)):
         progress("purchases", f"{purchases} by simulated customers")
     return LoopReport(again, request, page, monitor(folder, time.time() - began, progress))

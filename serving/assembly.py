@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
-from fairtag.model.decision import read_decision, require_accepted
+from fairtag.model.decision import accepted_capabilities, read_decision, require_accepted
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -45,16 +45,20 @@ def open_feast(repo: Path) -> FeatureReader:
 
 
 def load_model_core(settings: ServingSettings) -> Core:
-    """The model of the model folder. Where the settings name a decision, it must accept exactly these files.
+    """The model of the model folder, with the capabilities that the decision in it accepts, or the one that is named.
+
+    Either decision must be about exactly these files.
 
     Raises:
         DecisionError: The decision rejects the model folder or is about another one.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    if settings.decision is not None:
-        require_accepted(read_decision(settings.decision), settings.model_folder)
+    decision = None if settings.decision is None else read_decision(settings.decision)
+    if decision is not None:
+        require_accepted(decision, settings.model_folder)
     try:
-        return ModelCore.load(settings.model_folder, settings.encoder_threads)
+        core = ModelCore.load(settings.model_folder, settings.encoder_threads)
+        return core if decision is None else core.limited_to(accepted_capabilities(decision))
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "
@@ -130,7 +134,7 @@ class Assembly:
             old = self.endpoint.served
             try:
                 core = self._load_core(self.settings)
-                if core.version == old.core.version:
+                if (core.version, core.capabilities) == (old.core.version, old.core.capabilities):
                     return False
                 new = self._served(core)
             except (FairtagError, OSError, ValueError) as error:

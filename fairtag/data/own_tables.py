@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from fairtag.base.money import currency
 from fairtag.base.settings import parse
-from fairtag.base.tables import METADATA, Tables, coerce
+from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.values import TimeFormat
 from fairtag.data.csv_files import CsvDialect, read_csv_file
+from fairtag.data.derived_tables import AS_OF
 from fairtag.data.folders import read_file
 
 CURRENCY = "USD"  # of a shop whose metadata.json names none
@@ -50,6 +52,10 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
     A column of which a value cannot be read as its kind stays text: validation names the value, sets its row aside and
     counts it, and the others go on.
 
+    Only ``items`` must be there; what can be derived from the others is derived after validation
+    (:mod:`fairtag.data.derived_tables`). A catalogue without ``updated_at`` is as old as its file, or as ``as_of`` in
+    ``metadata.json`` says.
+
     Args:
         data: Folder of the files.
         suffixes: File endings; the first that exists is read. A parquet table may be a folder of parts.
@@ -79,7 +85,12 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
             raw, dialect = read_csv_file(file, table, metadata.csv)
             dialects[file.name] = dialect.text()
         frames[table.name] = coerce(raw, table, keep_unreadable=True, times=metadata.times_of(table))
-    return Tables(**frames, metadata=_described(metadata, dataset, frames, dialects))
+    described = _described(metadata, dataset, frames, dialects)
+    if schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
+        described[AS_OF] = _written(next(path for path in data.glob("items.*"))).isoformat()
+    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
+        frames.setdefault(table.name, no_rows(table))
+    return Tables(**frames, metadata=described)
 
 
 def read_csv(data: Path) -> Tables:
@@ -118,6 +129,11 @@ def read_metadata(path: Path) -> ShopMetadata:
         raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
 
 
+def _written(file: Path) -> datetime:
+    """When a file was last written, UTC, to the second."""
+    return datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
+
+
 def _time_formats(given: object) -> dict[str, TimeFormat]:
     times = [
         f"{table.name}.{column.name}" for table in schema.TABLES for column in table.columns if column.kind == "time"
@@ -133,7 +149,8 @@ def _described(
     metadata: ShopMetadata, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
 ) -> dict[str, Any]:
     """The metadata that the tables carry on."""
-    propensity = frames["impressions"].get(schema.PROPENSITY)
+    shown = frames.get("impressions")
+    propensity = None if shown is None else shown.get(schema.PROPENSITY)
     explored = propensity is not None and bool(propensity.notna().any())
     return {
         "dataset": dataset,

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.data.splits import HOLD_OUT_SHARE
 from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
 from fairtag.evaluation.launch_gate import launch_report
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.off_policy import bandit_log
+from fairtag.evaluation.power import more, times_needed
 from fairtag.evaluation.pricing_metrics import pricing_metrics
 from fairtag.model.decision import GateResult
 
@@ -64,11 +66,12 @@ def value_gates(
     menu: Floats | None,
     limits: EvaluationLimits,
     seed: int,
+    needs: str = "",
 ) -> list[GateResult]:
     """Uplift over the prices in force, and non-inferiority to the champion."""
     if demand is None or challenger is None:
         note = "the hold-out has too few purchases for a held-out demand model"
-        return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note)]
+        return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note, needs=needs)]
     randomised = menu is not None and schema.PROPENSITY in demand.pages.rows.columns
     if randomised and menu is not None:
         gates = off_policy_gates(demand, challenger, menu, limits)
@@ -143,7 +146,29 @@ def observational_gate(
         return GateResult(
             "profit_uplift", value, rule, "could not tell", 0.0, low, high, f"{note}; an experiment is required"
         )
-    return GateResult("profit_uplift", value, rule, "pass" if low > 0 else "fail", 0.0, low, high, note)
+    return GateResult(
+        "profit_uplift",
+        value,
+        rule,
+        "pass" if low > 0 else "fail",
+        0.0,
+        low,
+        high,
+        note,
+        _needed(demand, value, low, high),
+    )
+
+
+def _needed(demand: HeldOutDemand, value: float, low: float, high: float) -> str:
+    """How many more pages would show the uplift, in words; empty where it is shown."""
+    if low > 0:
+        return ""
+    pages = demand.pages.page_customer.size
+    times = times_needed(value, low, high)
+    if times is None:
+        return "other prices: by these estimates more pages of the same kind would show no gain"
+    whole = round(pages / HOLD_OUT_SHARE)
+    return f"{more(times, whole, 'pages')}, if the gain is as large as estimated ({whole:,} are now)"
 
 
 def non_inferiority(

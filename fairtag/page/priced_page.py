@@ -64,10 +64,10 @@ class PricedItem(NamedTuple):
         list_price_minor: What everyone may pay.
         price_minor: What this customer is asked.
         reference_price_minor: r, the unit of the demand model.
-        unit_cost_minor: Cost.
+        unit_cost_minor: Cost; None where it is unknown.
         low_minor: Lower bound in force.
         high_minor: Upper bound in force.
-        purchase_probability: q at the price, 0 for an item out of stock.
+        purchase_probability: q at the price, 0 for an item out of stock; None where demand was not learned.
         personalised: The customer's data took part in this price.
         reasons: Why the price is what it is.
         propensity: Probability with which this price was chosen; 1 unless explored.
@@ -80,10 +80,10 @@ class PricedItem(NamedTuple):
     list_price_minor: int
     price_minor: int
     reference_price_minor: int
-    unit_cost_minor: int
+    unit_cost_minor: int | None
     low_minor: int
     high_minor: int
-    purchase_probability: float
+    purchase_probability: float | None
     personalised: bool
     reasons: tuple[Reason, ...]
     propensity: float = 1.0

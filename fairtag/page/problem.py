@@ -178,7 +178,7 @@ def page_problem(
         similarity=page_similarity(model, rows, query_embedding, user),
         behaviour=user.behaviour_vector(),
         market=market,
-        counted_cost=cost,
+        counted_cost=np.where(np.isnan(cost), market.list_price, cost),  # unknown: as if nothing were earned
         ageing=ageing,
         r=reference_price(
             model.estimates.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights

@@ -88,6 +88,11 @@ class PricingPolicy:
         """Whether prices follow f(v) alone, whatever demand says (the anchor objective)."""
         return self.margin_weight == 0
 
+    @property
+    def weighs_f(self) -> bool:
+        """Whether f(v) moves any price: by the anchor or in the reference price."""
+        return self.anchor_weight > 0 or self.anchored or self.reference_weights[0] > 0
+
     def epoch_of(self, seconds: float) -> int:
         """Number of the price day of an instant, given in seconds since 1970.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,11 @@ class Core(Protocol):
     @property
     def version(self) -> str:
         """The model's version."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the decision about it accepts."""
         ...
 
     @property
@@ -125,10 +131,19 @@ class ModelCore(Core):
         _ = model.retriever  # opened now: the first search must not wait for it
         return cls(model)
 
+    def limited_to(self, capabilities: frozenset[str]) -> ModelCore:
+        """The same model with only these capabilities."""
+        return ModelCore(replace(self.model, capabilities=capabilities))
+
     @property
     @override
     def version(self) -> str:
         return self.model.version
+
+    @property
+    @override
+    def capabilities(self) -> frozenset[str]:
+        return self.model.capabilities
 
     @property
     @override

@@ -79,7 +79,10 @@ class PageItem(BaseModel):
     currency: Annotated[str, Field(description="ISO 4217 code.")]
     personalised: Annotated[bool, Field(description="Whether the customer's own data moved the price.")]
     reasons: Annotated[list[str], Field(description="Reason codes.")]
-    purchase_probability: Annotated[float, Field(ge=0, le=1, description="Modelled, on this page at this price.")]
+    purchase_probability: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Modelled, on this page at this price; null where demand was not learned."),
+    ]
 
 
 class Page(BaseModel):

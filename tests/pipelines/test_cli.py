@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,7 +76,13 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("run", "--dataset", "csv", "--data", "/nowhere"), 3, "/nowhere: no such folder"),
         (("run", "--dataset", "complete-journey"), 3, "name it with --data"),
         (("quote",), 2, "either a query or"),
-        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "did not answer"),
+        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "start an endpoint with `fairtag serve RUN`"),
+        (("quote", "drill", "--url", "http://127.0.0.1:1"), 7, "nobody answers at http://127.0.0.1:1 (the endpoint"),
+        (
+            ("verify", "q", "--item", "i", "--url", "http://127.0.0.1:1"),
+            7,
+            "or name the address of one that runs with --url",
+        ),
         (("study", "moon"), 2, "'moon' is no study or benchmark"),
         (
             ("compile", "--image", "moon=x"),
@@ -229,3 +237,67 @@ def test_the_loop_leaves_its_snapshots_where_make_monitor_ui_looks(tmp_path: Pat
     workspace = options[options.index("--workspace") + 1]
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     assert f"WORKSPACE ?= {Path(workspace).relative_to(tmp_path)}" in makefile
+
+
+class _KeyedEndpoint:
+    """An endpoint that notes the key of each request."""
+
+    url: str
+
+    def __init__(self) -> None:
+        self.keys: list[str | None] = []
+
+    def answer(self, asked: Any) -> tuple[int, dict[str, Any]]:
+        self.keys.append(asked.headers["authorization"])
+        if asked.path.endswith(":verify"):
+            return 200, {"item_id": "i1"}
+        return 401, {"error": "authorization: '(not shown)' is refused"}
+
+
+KEY = "s3cret-key"
+
+
+def _asked_with(endpoint: _KeyedEndpoint, *words: str) -> str | None:
+    main([*words, "--url", endpoint.url])
+    return endpoint.keys[-1]
+
+
+def test_the_key_of_an_endpoint_comes_from_an_option_the_environment_or_a_file(
+    listen: Callable[[_KeyedEndpoint], _KeyedEndpoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint, file = listen(_KeyedEndpoint()), tmp_path / "keys"
+    file.write_text("from-file\nanother\n")
+    assert _asked_with(endpoint, "quote", "drill") is None
+    assert _asked_with(endpoint, "quote", "drill", "--api-key", KEY) == f"Bearer {KEY}"
+    monkeypatch.setenv("FAIRTAG_API_KEY", KEY)
+    assert _asked_with(endpoint, "quote", "drill") == f"Bearer {KEY}"
+    assert _asked_with(endpoint, "quote", "drill", "--key-file", str(file)) == "Bearer from-file"
+    assert _asked_with(endpoint, "verify", "q", "--item", "i1", "--json") == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("words", [("quote", "drill"), ("quote", "--help"), ("verify", "q", "--item", "i1")])
+@pytest.mark.parametrize("key", [KEY, f"{KEY} two", f"{KEY}\n", f"{KEY}\u00e9", ""])
+def test_a_key_is_never_shown(
+    key: str,
+    words: tuple[str, ...],
+    listen: Callable[[_KeyedEndpoint], _KeyedEndpoint],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FAIRTAG_API_KEY", key)
+    monkeypatch.setenv("FAIRTAG_DEBUG", "1")
+    code = main([*words, "--url", listen(_KeyedEndpoint()).url])
+    shown = capsys.readouterr()
+    assert KEY not in shown.out + shown.err
+    if key not in (KEY, "") and "--help" not in words:
+        assert code == 2
+        assert "FAIRTAG_API_KEY: (not shown) is refused" in shown.err
+
+
+def test_a_key_file_that_cannot_be_used_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"", b"\xff\xfe"):
+        (tmp_path / "keys").write_bytes(content)
+        code, shown = _fails(capsys, "quote", "drill", "--key-file", str(tmp_path / "keys"))
+        assert code == 2
+        assert "--key-file" in shown
+    assert _fails(capsys, "quote", "drill", "--key-file", str(tmp_path))[0] == 2

@@ -90,6 +90,19 @@ def test_on_the_screen_a_page_fits_eighty_columns_with_titles_beside_ids() -> No
     assert DISCLOSURE in shown
 
 
+def test_a_page_shows_all_its_items_or_says_how_many_it_hides() -> None:
+    long = page(*(item(number, 900) for number in range(1, 10)))
+    shown = {}
+    for most in (6, None):
+        console = Console(record=True, width=80)
+        console.print(page_table(REQUEST, long, {}, most=most, remedy="--all shows them"))
+        shown[most] = console.export_text()
+    assert "and 3 more of 9 items; --all shows them" in shown[6]
+    assert "i9" not in shown[6]
+    assert "i9" in shown[None]
+    assert "more of" not in shown[None]
+
+
 class FakeEndpoint:
     """Answers every search with the page."""
 

@@ -18,6 +18,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.base.types import Reason
+from fairtag.model.capabilities import ALL
 from fairtag.page.day_corridor import DayCorridor, whole_corridor
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
@@ -33,6 +34,7 @@ class HandMadeCore:
     """Prices by a rule a reader can check: list less 10 %, less another 10 % for a known bargain hunter."""
 
     version: str = "handmade00001"
+    capabilities: frozenset[str] = ALL
     currency: str = "EUR"
     minor_per_unit: int = 100
     item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))

@@ -271,6 +271,7 @@ def test_the_live_models_tell_where_they_come_from(service: InferenceService) ->
 
 def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) -> None:
     from components.adapters.kserve import service_of, upload_pricing_model
+    from fairtag.model.decision import GateResult, decision_of, make_decision
     from fairtag.model.manifest import read_manifest, verify_files, write_manifest
 
     model_folder = tmp_path / "model_folder"
@@ -278,12 +279,19 @@ def test_a_model_folder_is_uploaded_once_with_its_manifest_last(tmp_path: Path) 
     (model_folder / "encoder" / "weights").write_text("weights")
     manifest = write_manifest(model_folder, {})
     models = (tmp_path / "store").as_uri()
-    uri = upload_pricing_model(model_folder, manifest, models)
+    gate = GateResult("relevance", 0.9, "at least 0.8", "pass")
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
+    made = {"challenger": challenger, "champion": None, "data_fingerprint": "f", "metrics": {}}
+    decision = make_decision(**made, gates=[gate])
+    uri = upload_pricing_model(model_folder, manifest, models, decision)
     stored = tmp_path / "store" / manifest["version"]
     assert uri == f"{models}/{manifest['version']}"
     verify_files(stored, read_manifest(stored))
+    assert decision_of(stored) == decision
     written = (stored / "manifest.json").stat().st_mtime_ns
-    assert upload_pricing_model(model_folder, manifest, models) == uri
+    again = make_decision(**made, gates=[gate, GateResult("profit_uplift", None, "gain > 0", "could not tell")])
+    assert upload_pricing_model(model_folder, manifest, models, again) == uri
+    assert decision_of(stored) == again  # the newer outcome counts
     assert (stored / "manifest.json").stat().st_mtime_ns == written
     assert service_of("kserve://shop/fairtag?models=s3://b/models") == ("shop", "fairtag", "s3://b/models")
     with pytest.raises(ConfigError, match="kserve://NAMESPACE/NAME"):
