@@ -22,7 +22,7 @@ class Limits(BaseSettings):
     head_fields: int = Field(default=100, ge=8, description="Headers of a request.")
     head_seconds: float = Field(default=10.0, gt=0, description="Seconds a client may take to send a request's head.")
     body_bytes: int = Field(
-        default=262_144, ge=1_024, description="Bytes of a request body, chunked or not, before and after decompression."
+        default=262_144, ge=1_024, description="Bytes of a request body, chunked or not, compressed or not."
     )
     body_seconds: float = Field(default=10.0, gt=0, description="Seconds a client may take to send its body.")
     request_seconds: float = Field(
@@ -104,7 +104,7 @@ class ServingSettings(KeySettings):
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Addresses or networks of proxies, with commas; `X-Forwarded-For` counts only when it comes from one.",
+        description="Addresses or networks of proxies, with commas: `X-Forwarded-For` counts from these alone.",
     )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Origins of web pages that may call the endpoint (CORS), with commas."

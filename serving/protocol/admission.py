@@ -318,7 +318,7 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _network(host: str) -> str:
-    """What a client is known by: its IPv4 address, or its IPv6 network of 64 bits, of which it may use every address."""
+    """What a client is known by: its IPv4 address, or its IPv6 network of 64 bits, all of which is its own."""
     if ":" not in host:
         return host.strip()
     address = _address(host)

@@ -93,7 +93,7 @@ class BrowserTokens:
         seconds = self._lifetime if asked.seconds is None else asked.seconds
         if seconds > self._lifetime:
             raise RequestError("body.seconds", seconds, f"it must be 1 to {self._lifetime}")
-        fixed = {"session_id": asked.session_id, "user_id": asked.user_id}
+        fixed: dict[str, Any] = {"session_id": asked.session_id, "user_id": asked.user_id}
         fixed |= {"jurisdiction": asked.jurisdiction, "opted_out": asked.opted_out}
         now, keys = int(self._clock()), self._keys()
         claims = {
@@ -120,11 +120,11 @@ class BrowserTokens:
         keys = self._keys()
         try:
             kid = jwt.get_unverified_header(token).get("kid")
-            if kid not in keys.keys:
+            if not isinstance(kid, str) or kid not in keys.keys:
                 return None
             options: Any = {"require": CLAIMS, "verify_exp": False, "verify_iat": False}
             claims = jwt.decode(token, _signing_key(keys, kid), [ALGORITHM], audience=AUDIENCE, options=options)
-        except (jwt.InvalidTokenError, TypeError):  # a key id need not be a text
+        except jwt.InvalidTokenError:
             return None
         if claims["exp"] <= self._clock():
             raise RequestError("authorization", "(not shown)", "the token has expired; ask for a new one", status=401)

@@ -161,7 +161,8 @@ def _binary_request(body: bytes, length: int, model_name: str | None) -> InferRe
         request_id=head.get("id"),
         parameters=parameters,
         infer_inputs=read,
-        request_outputs=[RequestedOutput(str(output.get("name")), output.get("parameters")) for output in outputs] or None,
+        request_outputs=[RequestedOutput(str(output.get("name")), output.get("parameters")) for output in outputs]
+        or None,
     )
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]  # its stubs are a package of their own
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package of their own
 from grpc import StatusCode, aio
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -53,6 +53,9 @@ CONNECTION_AGE_SECONDS, CONNECTION_GRACE_SECONDS = 600, 30
 CALLS_OF_A_CONNECTION = 256
 
 
+_FULL = RequestError("call", "more calls", "there are as many as there may be; try again in a second", status=503)
+
+
 class GrpcGuard(aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Reads, admits and answers calls; every error becomes its gRPC status, and the text of a bug never leaves.
 
@@ -86,8 +89,7 @@ class GrpcGuard(aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no t
         taken = self._calls.take(client, 1)
         try:
             if not taken:
-                rule = "there are as many calls as there may be; try again in a second"
-                raise RequestError("call", "more calls", rule, status=503)
+                raise _FULL  # noqa: TRY301 - every refusal leaves by the same door
             answer = await self._answer(method, handler, context, client, metadata.get("authorization"))
             async with asyncio.timeout(self._limits.write_seconds):
                 await context.write(answer)
@@ -107,7 +109,9 @@ class GrpcGuard(aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no t
     async def _answer(self, method: str, handler: Any, context: Any, client: str, authorization: str | None) -> bytes:
         """The serialised answer of a call."""
         if handler is None:
-            raise RequestError("method", method, f"there is no such method; reflection lists those of {SERVICE}", status=501)
+            raise RequestError(
+                "method", method, f"there is no such method; reflection lists those of {SERVICE}", status=501
+            )
         if method == INFER:  # probes are never queued or turned away
             caller = self._admission.identify(client, authorization)
             remaining = context.time_remaining()
@@ -129,7 +133,9 @@ class GrpcGuard(aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no t
             raise RequestError("message", "(not shown)", f"it must be a message of {method}") from None
         return bytes(handler.response_serializer(await handler.unary_unary(request, context)))
 
-    async def _stream(self, answers: Callable[..., AsyncIterator[Any]], messages: Any, context: Any) -> AsyncIterator[Any]:
+    async def _stream(
+        self, answers: Callable[..., AsyncIterator[Any]], messages: Any, context: Any
+    ) -> AsyncIterator[Any]:
         """A stream, which ends when its time is up."""
         try:
             async with asyncio.timeout(self._limits.request_seconds):
@@ -207,13 +213,18 @@ def grpc_server(
 
 
 def _add_health_and_reflection(server: aio.Server, dataplane: PricingDataPlane) -> None:
-    """gRPC's own probe, and the list of methods that tools such as grpcurl ask for."""
+    """GRPC's own probe, and the list of methods that tools such as grpcurl ask for."""
     if importlib.util.find_spec("grpc_health") is None or importlib.util.find_spec("grpc_reflection") is None:
-        logger.warning("gRPC health and reflection are not served: install grpcio-health-checking and grpcio-reflection")
+        logger.warning(
+            "gRPC health and reflection are not served: install grpcio-health-checking and grpcio-reflection"
+        )
         return
-    from grpc_health.v1 import health_pb2 as health
-    from grpc_health.v1.health_pb2_grpc import HealthServicer, add_HealthServicer_to_server
-    from grpc_reflection.v1alpha import reflection
+    from grpc_health.v1 import health_pb2 as health  # type: ignore[import-untyped]  # ships no types
+    from grpc_health.v1.health_pb2_grpc import (  # type: ignore[import-untyped]
+        HealthServicer,
+        add_HealthServicer_to_server,
+    )
+    from grpc_reflection.v1alpha import reflection  # type: ignore[import-untyped]
 
     class Health(HealthServicer):  # type: ignore[misc]  # generated
         """Ready as the data plane is."""

@@ -67,7 +67,7 @@ class Guard:
         self._draining = draining
         self._inner: Application = self._guarded
         if settings.allowed_origins:
-            self._inner = CORSMiddleware(  # type: ignore[assignment]  # its scope is of its own type
+            self._inner = CORSMiddleware(
                 self._guarded,
                 allow_origins=settings.allowed_origins,
                 allow_methods=("GET", "POST"),
@@ -108,9 +108,7 @@ class Guard:
         """Answer a request, or refuse it."""
         method = scope["method"]
         try:
-            if scope["path"].startswith(CLOSED):
-                rule = "models are loaded by the operator, not over the network"
-                raise RequestError("path", scope["path"], rule, status=403)
+            _refuse_closed(scope["path"])
             if method == "OPTIONS":
                 await self._tell_methods(scope["path"], send)
                 return
@@ -175,6 +173,11 @@ class Guard:
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
+
+
+def _refuse_closed(path: str) -> None:
+    if path.startswith(CLOSED):
+        raise RequestError("path", path, "models are loaded by the operator, not over the network", status=403)
 
 
 async def _read(receive: Receive, most: int) -> bytes:

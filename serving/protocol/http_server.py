@@ -25,10 +25,10 @@ from fairtag.base.errors import QuoteError, RequestError, UnavailableError
 from serving.logs import where
 from serving.metrics import Metrics
 from serving.page.quotes import QuoteBook
-from serving.protocol.browser_tokens import BrowserTokens, TokenRequest
+from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.dataplane import PricingDataPlane
 from serving.protocol.guard import error_body, extra_headers
-from serving.protocol.payload import VerifyRequest, parse_token_request, parse_verify
+from serving.protocol.payload import TokenRequest, VerifyRequest, parse_token_request, parse_verify
 from serving.settings import Limits
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ VERIFY_PATHS = ("/v1/quotes:verify", "/v1/models/{model_name}:verify")
 TOKENS_PATH = "/v1/browser-tokens"
 DOCS_PAGE = Path(__file__).with_name("docs_page.html")
 # The page and all it needs come from here; it may call nothing but the endpoint itself.
-DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+DOCS_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
 QUOTE_STATUS = {
     "QuoteTampered": HTTPStatus.BAD_REQUEST,
     "QuoteKeyUnknown": HTTPStatus.BAD_REQUEST,

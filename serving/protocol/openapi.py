@@ -1,6 +1,7 @@
 """The OpenAPI document of the endpoint, generated from the classes of the contract.
 
-The server serves it at ``/openapi.json`` and shows it at ``/docs``; :mod:`serving.protocol.api_page` includes it in ``docs/api.md``.
+The server serves it at ``/openapi.json`` and shows it at ``/docs``; :mod:`serving.protocol.api_page` includes it in
+``docs/api.md``.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ EXPLAINED_PRICE = {
         "contributions_minor": {
             "type": "object",
             "additionalProperties": {"type": "number"},
-            "description": "What each driver adds; together `price_minor - base_minor`. Empty for an item out of stock.",
+            "description": "What each driver adds; together `price_minor - base_minor`. Empty if out of stock.",
         },
     },
 }
@@ -92,7 +93,9 @@ SECURITY = {
         "description": "Issued by `/v1/browser-tokens` for one session and one origin; it may only ask for pages.",
     },
 }
-KEY, KEY_OR_TOKEN = [{"apiKey": []}, {}], [{"apiKey": []}, {"browserToken": []}, {}]  # {}: an endpoint without keys
+Ways = list[dict[str, list[str]]]
+KEY: Ways = [{"apiKey": []}, {}]  # {}: an endpoint without keys
+KEY_OR_TOKEN: Ways = [{"apiKey": []}, {"browserToken": []}, {}]
 ABOUT = (
     "Search results with a fair price. The header `Request-Timeout: SECONDS` ends a request earlier than the endpoint "
     "would; bodies may be compressed with gzip or deflate."
@@ -152,7 +155,11 @@ def document(model_name: str, limits: Limits) -> dict[str, Any]:
             "/docs": _get("This document as a page that sends requests", media="text/html"),
             "/openapi.json": _get("This document"),
         },
-        "components": {"schemas": schemas, "securitySchemes": SECURITY},
+        "components": {
+            "schemas": schemas,
+            "responses": {str(status): _refusal(text) for status, text in REFUSALS.items()},
+            "securitySchemes": SECURITY,
+        },
     }
 
 
@@ -274,12 +281,12 @@ def _post(
     answer: dict[str, Any],
     refusals: dict[int, str] | None = None,
     *,
-    security: list[dict[str, list[str]]] = KEY_OR_TOKEN,
+    security: Ways = KEY_OR_TOKEN,
     example: dict[str, Any],
 ) -> dict[str, Any]:
-    responses = {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
-    for status, text in {**REFUSALS, **(refusals or {})}.items():
-        responses[str(status)] = {"description": text, "content": {"application/json": {"schema": _ref("Error")}}}
+    responses: dict[str, Any] = {str(status): {"$ref": f"#/components/responses/{status}"} for status in REFUSALS}
+    responses |= {"200": {"description": "Done.", "content": {"application/json": {"schema": answer}}}}
+    responses |= {str(status): _refusal(text) for status, text in (refusals or {}).items()}
     content = {"application/json": {"schema": body, "example": example}}
     operation = {
         "summary": summary,
@@ -290,8 +297,12 @@ def _post(
     return {"post": operation}
 
 
+def _refusal(text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": _ref("Error")}}}
+
+
 def _get(summary: str, media: str = "application/json") -> dict[str, Any]:
     responses: dict[str, Any] = {"200": {"description": "Yes.", "content": {media: {}}}}
     if media == "application/json":
-        responses["503"] = {"description": "No.", "content": {"application/json": {"schema": _ref("Error")}}}
+        responses["503"] = _refusal("No.")
     return {"get": {"summary": summary, "responses": responses}}

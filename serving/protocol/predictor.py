@@ -33,9 +33,7 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
         load_endpoint: Builds the endpoint and warms it up; called once, by :meth:`load`.
     """
 
-    def __init__(
-        self, name: str, limits: Limits, admission: Admission, load_endpoint: Callable[[], Endpoint]
-    ) -> None:
+    def __init__(self, name: str, limits: Limits, admission: Admission, load_endpoint: Callable[[], Endpoint]) -> None:
         super().__init__(name)
         self._limits = limits
         self._admission = admission

@@ -93,7 +93,6 @@ class Running:
         with RestClient(self.http) as client:
             return client.pages([request or SEARCH])[0]
 
-
     def connections(self) -> list[Any]:
         """The HTTP connections that are open."""
         return list(self.server.connections)
