@@ -38,6 +38,7 @@ def evaluate(
     import pandas as pd
 
     from components.adapters.mlflow import open_registry, record
+    from components.adapters.signing import signed
     from fairtag.base.settings import parse
     from fairtag.base.tables import read_tables
     from fairtag.evaluation.evaluate import evaluate as run_gates
@@ -48,7 +49,7 @@ def evaluate(
     models, challenger = open_registry(registry), Path(model_folder.path)
     with tempfile.TemporaryDirectory() as folder:
         champion = models.champion_model_folder(Path(folder) / "champion")
-        document = run_gates(
+        gates = run_gates(
             challenger,
             champion,
             read_tables(Path(tables.path)),
@@ -57,6 +58,7 @@ def evaluate(
             limits=parse(EvaluationLimits, limits, "evaluation"),
             progress=lambda line: print(f"evaluate: {line}", flush=True),
         )
+    document = signed(gates)
     write_decision(Path(decision.path), document)
     write_report(Path(report.path), document)
     record(models, challenger, document, Path(encoder.path))

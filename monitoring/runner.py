@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fairtag.base.errors import FairtagError, MissingDataError
 from fairtag.base.types import Status
+from monitoring.first_inputs import FirstInputs
 from monitoring.inputs import Inputs
 from monitoring.job_report import Check, JobReport, read_report
 from monitoring.report.alerts import Notification, update_alert_file
@@ -33,23 +34,29 @@ def jobs_for(inputs: Inputs) -> tuple[str, ...]:
     return tuple(name for name in JOBS if needed.get(name, "given") is not None)
 
 
-def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[JobReport, ...]:
+def run_jobs(
+    names: Sequence[str], inputs: Inputs, progress: Callable[[str], None] = lambda _: None
+) -> tuple[JobReport, ...]:
     """Run jobs in order and write the report of each to ``<out>/<job>.json``.
 
     A job that cannot run (a missing table, a damaged file) does not stop the others: its report has the status unknown,
-    with the reason.
+    with the reason. An hourly job that has nothing to read yet waits (:mod:`monitoring.first_inputs`).
 
     Args:
         names: Jobs, of :data:`JOBS`.
         inputs: What they read and where they write.
+        progress: Called with a line as each job begins.
 
     Raises:
         FairtagError: Only one job was named, and it could not run.
     """
-    reports = tuple(_run(name, inputs, alone=len(names) == 1) for name in names)
+    reports = []
+    for number, name in enumerate(names, start=1):
+        progress(f"{name}, job {number} of {len(names)}")
+        reports.append(_run(name, inputs, alone=len(names) == 1))
     for report in reports:
         report.save(inputs.out / f"{report.job}.json")
-    return reports
+    return tuple(reports)
 
 
 def publish(
@@ -83,7 +90,10 @@ def publish(
 def _run(name: str, inputs: Inputs, *, alone: bool) -> JobReport:
     run: Callable[[Inputs], JobReport] = import_module(f"monitoring.jobs.{name}").run
     try:
-        return run(inputs)
+        if inputs.state is None:
+            return run(inputs)
+        first = FirstInputs(name, inputs)
+        return first.missing() or first.after(run(inputs))
     except FairtagError as error:
         if alone:
             raise
@@ -98,6 +108,11 @@ def with_earlier_reports(reports: Sequence[JobReport], out: Path) -> tuple[JobRe
         if name not in by_job and (out / f"{name}.json").is_file():
             by_job[name] = read_report(out / f"{name}.json")
     return tuple(by_job[name] for name in JOBS if name in by_job)
+
+
+def has_reports(out: Path) -> bool:
+    """Whether any job has left its report in a folder."""
+    return any((out / f"{name}.json").is_file() for name in JOBS)
 
 
 def read_reports(out: Path) -> tuple[JobReport, ...]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fairtag.base.errors import FairtagError, exit_code
 from serving.logs import configure
+from serving.ports import require_free
 from serving.settings import FeatureSettings, ServingSettings
 
 logger = logging.getLogger("serving")
@@ -28,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     options.add_argument("--model-folder", type=Path, help="the model folder")
-    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this model folder")
+    options.add_argument(
+        "--decision", type=Path, help="DECISION.json about this model folder, instead of the one in it"
+    )
     options.add_argument(
         "--feature-repo", type=Path, help="folder of feature_store.yaml; without it no customer has features"
     )
@@ -41,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--workers", type=int, help="processes that price pages beside the server's")
     options.add_argument("--drain-seconds", type=float, help="how long to keep serving after SIGTERM")
     options.add_argument("--watch-seconds", type=float, help="how often to look for a new model, 0 never")
+    options.add_argument("--wait-seconds", type=float, help="how often to look for what is not there yet, 0 never")
     options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")
     return options
 
@@ -67,13 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
         return 2
     configure(settings.log_level)
+    try:
+        require_free(settings.host, settings.http_port, settings.grpc_port)
+    except FairtagError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
+        return exit_code(error)
     sys.argv = sys.argv[:1]  # KServe parses the command line of whoever imports it
-    from serving.assembly import Assembly
-    from serving.metrics import Metrics
-    from serving.server import PricingServer
+    from serving.waiting import start
 
     try:
-        PricingServer(Assembly(settings, Metrics())).start()
+        start(settings, say=lambda text: print(text, flush=True))
     except (FairtagError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
         return exit_code(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
-from fairtag.model.decision import accepted_capabilities, read_decision, require_accepted
+from fairtag.model.decision import accepted_capabilities, required_decision
+from fairtag.model.signature import read_trusted_keys
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -22,7 +24,7 @@ from serving.page.page_endpoint import Endpoint, ServedModel
 from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, StoreAge, UserFeatureClient
 from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
@@ -50,15 +52,14 @@ def load_model_core(settings: ServingSettings) -> Core:
     Either decision must be about exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the model folder or is about another one.
+        DecisionError: There is no decision, it rejects the model folder, it is about another one, or no trusted key
+            signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    decision = None if settings.decision is None else read_decision(settings.decision)
-    if decision is not None:
-        require_accepted(decision, settings.model_folder)
+    trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
+    decision = required_decision(settings.model_folder, settings.decision, trusted)
     try:
-        core = ModelCore.load(settings.model_folder, settings.encoder_threads)
-        return core if decision is None else core.limited_to(accepted_capabilities(decision))
+        return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision))
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "
@@ -107,6 +108,9 @@ class Assembly:
             tracer, self._tracing = tracer_to(settings.otlp_endpoint, core.version, exporter)
         self.log = self._open_log()
         self.locks = self._open_locks()
+        self._age = StoreAge(self._reader, features.refresh_seconds)
+        metrics.features_age.set_function(lambda: seconds if (seconds := self._age.seconds()) is not None else math.nan)
+        self._age.start()
         self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
@@ -119,6 +123,7 @@ class Assembly:
             aside=self._aside,
             metrics=metrics,
             stages=Stages(metrics, tracer),
+            age=self._age.seconds,
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
@@ -162,6 +167,7 @@ class Assembly:
         """Write what the log holds and release everything; call it after the last request."""
         self.endpoint.served.items.stop()
         await self.endpoint.served.workers.close()
+        self._age.stop()
         self.users.close()
         if not self.log.stop():
             logger.error("the quote log did not finish in time; the rest is in its journal, which the next start reads")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
-from fairtag.base.money import currency
+from fairtag.base.money import USUAL_CURRENCY, currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.values import TimeFormat
 from fairtag.data.csv_files import CsvDialect, read_csv_file
+from fairtag.data.currencies import one_currency, require_signs, take_currency
 from fairtag.data.derived_tables import AS_OF
 from fairtag.data.folders import read_file
 
-CURRENCY = "USD"  # of a shop whose metadata.json names none
+MOST_SHARE = 10.0  # of list, in a price menu: [80, 90, 100] are percentages and not shares
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,13 @@ class ShopMetadata:
     """What a shop says of its files in ``metadata.json``.
 
     Args:
-        currency: ISO 4217 code of all money.
+        currency: ISO 4217 code of all money; None where the shop states none.
         times: How times are written where not in ISO 8601, by ``table.column``.
         csv: How the CSV files are written, instead of what would be detected.
         notes: Everything else, shown in the reports.
     """
 
-    currency: str = CURRENCY
+    currency: str | None = None
     times: Mapping[str, TimeFormat] = field(default_factory=dict)
     csv: CsvDialect = field(default_factory=CsvDialect)
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -65,32 +67,108 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
         MissingDataError: The folder or a required table or column is absent.
         DataError: A file cannot be read, has a column that the contract does not name, or the currency is unknown.
     """
+    frames, metadata, errors = read_each(data, suffixes, dataset, strict=True)
+    if errors:
+        raise errors[0]
+    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
+        frames.setdefault(table.name, no_rows(table))
+    return Tables(**frames, metadata=metadata)
+
+
+def read_each(
+    data: Path, suffixes: tuple[str, ...], dataset: str, *, strict: bool = False
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any], list[DataError]]:
+    """Every table that can be read, the metadata, and the error of each that cannot.
+
+    Args:
+        data: Folder of the files.
+        suffixes: File endings; the first that exists is read.
+        dataset: Name that the tables carry.
+        strict: Stop at the first error, and refuse a table with an absent or unknown column; otherwise such a table is
+            returned as it is, for validation to name all that is wrong with it.
+
+    Raises:
+        MissingDataError: There is no such folder.
+        DataError: ``metadata.json`` is refused.
+    """
     if not data.is_dir():
         raise MissingDataError(f"{data}: there is no such folder; name the one that holds items{suffixes[0]}")
     metadata = read_metadata(data / METADATA)
     frames: dict[str, pd.DataFrame] = {}
     dialects: dict[str, str] = {}
+    errors: list[DataError] = []
+    currencies: dict[str, str] = {}
     for table in schema.TABLES:
-        candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
-        file = next((path for path in candidates if path.exists()), None)
-        if file is None:
-            if table.required:
-                wanted = " or ".join(path.name for path in candidates)
-                message = f"{data}: the table {table.name} is required; put {wanted} there"
-                raise MissingDataError(message, table=table.name)
+        try:
+            frame = _read_one(data, suffixes, table, metadata, dialects, currencies, strict=strict)
+        except DataError as error:
+            error.table = error.table or table.name
+            errors.append(error)
+            if strict:
+                break
             continue
-        if file.suffix == ".parquet":
-            raw = read_file(file)
-        else:
-            raw, dialect = read_csv_file(file, table, metadata.csv)
-            dialects[file.name] = dialect.text()
-        frames[table.name] = coerce(raw, table, keep_unreadable=True, times=metadata.times_of(table))
-    described = _described(metadata, dataset, frames, dialects)
-    if schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
+        if frame is not None:
+            frames[table.name] = frame
+    try:
+        code = one_currency(metadata.currency, currencies)
+    except DataError as error:
+        errors.append(error)
+        code = metadata.currency or USUAL_CURRENCY
+    described = _described(metadata, code, dataset, frames, dialects)
+    if "items" in frames and schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
         described[AS_OF] = _written(next(path for path in data.glob("items.*"))).isoformat()
-    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
-        frames.setdefault(table.name, no_rows(table))
-    return Tables(**frames, metadata=described)
+    return frames, described, errors
+
+
+def read_beside(data: Path, metadata: ShopMetadata, tables: Sequence[schema.Table]) -> dict[str, pd.DataFrame]:
+    """Those of some tables that lie in a folder in the contract's own form.
+
+    Raises:
+        DataError: One of them cannot be read.
+    """
+    found = {
+        table.name: _read_one(data, (".csv", ".csv.gz", ".parquet"), table, metadata, {}, {}, strict=True)
+        for table in tables
+        if not table.required
+    }
+    return {name: frame for name, frame in found.items() if frame is not None}
+
+
+def _read_one(
+    data: Path,
+    suffixes: tuple[str, ...],
+    table: schema.Table,
+    metadata: ShopMetadata,
+    dialects: dict[str, str],
+    currencies: dict[str, str],
+    *,
+    strict: bool,
+) -> pd.DataFrame | None:
+    candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
+    file = next((path for path in candidates if path.exists()), None)
+    if file is None:
+        if table.required:
+            wanted = " or ".join(path.name for path in candidates)
+            raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
+        return None
+    inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
+    if file.suffix == ".parquet":
+        raw = inspect(read_file(file))
+    else:
+        raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
+        dialects[file.name] = dialect.text()
+    return coerce(raw, table, keep_unreadable=True, keep_columns=not strict, times=metadata.times_of(table))
+
+
+def _in_one_currency(
+    raw: pd.DataFrame, table: schema.Table, file: Path, metadata: ShopMetadata, currencies: dict[str, str]
+) -> pd.DataFrame:
+    """The table without its currency column, whose code is noted by file."""
+    raw, code = take_currency(raw, file)
+    if code is not None:
+        currencies[file.name] = code
+    require_signs(raw, table, file, code or metadata.currency)
+    return raw
 
 
 def read_csv(data: Path) -> Tables:
@@ -121,12 +199,28 @@ def read_metadata(path: Path) -> ShopMetadata:
             rule="a JSON object",
         )
     notes = {name: value for name, value in given.items() if name not in ("currency", "times", "csv", "fingerprint")}
-    code = currency(given["currency"], f"{path}: currency").code if "currency" in given else CURRENCY
+    code = currency(given["currency"], f"{path}: currency").code if "currency" in given else None
+    _require_menu(given.get("price_menu"), path)
     try:
         dialect = parse(CsvDialect, given.get("csv", {}), "csv")
         return ShopMetadata(code, _time_formats(given.get("times", {})), dialect, notes)
     except ConfigError as error:
         raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
+
+
+def _require_menu(menu: object, path: Path) -> None:
+    """Refuse a price menu that is not two or more shares of list."""
+    if menu is None:
+        return
+    shares = menu if isinstance(menu, list) else []
+    if len(set(map(str, shares))) < 2 or not all(
+        isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= MOST_SHARE for share in shares
+    ):
+        raise DataError(
+            f"{path}: price_menu: {menu!r} is refused; write two or more shares of list, such as [0.8, 0.9, 1.0]",
+            column="price_menu",
+            rule="shares of list",
+        )
 
 
 def _written(file: Path) -> datetime:
@@ -146,7 +240,7 @@ def _time_formats(given: object) -> dict[str, TimeFormat]:
 
 
 def _described(
-    metadata: ShopMetadata, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
+    metadata: ShopMetadata, code: str, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
 ) -> dict[str, Any]:
     """The metadata that the tables carry on."""
     shown = frames.get("impressions")
@@ -154,7 +248,7 @@ def _described(
     explored = propensity is not None and bool(propensity.notna().any())
     return {
         "dataset": dataset,
-        "currency": metadata.currency,
+        "currency": code,
         "provenance": dict.fromkeys(frames, "recorded: as given by the shop"),
         "observational": not explored,
         **({"files": dict(dialects)} if dialects else {}),

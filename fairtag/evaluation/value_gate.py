@@ -15,6 +15,7 @@ from fairtag.evaluation.launch_gate import launch_report
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.off_policy import bandit_log
 from fairtag.evaluation.power import more, times_needed
+from fairtag.evaluation.price_menu import UNRANDOMISED, PriceMenu
 from fairtag.evaluation.pricing_metrics import pricing_metrics
 from fairtag.model.decision import GateResult
 
@@ -29,11 +30,13 @@ class PolicyPrices:
         name: Name of the policy.
         price: Its price.
         floor: Lowest price that it may choose; logged levels below it cannot stand for it.
+        coin: Smallest coin of the currency.
     """
 
     name: str
     price: Floats
     floor: Floats
+    coin: float = 0.01
 
 
 def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: int) -> list[dict[str, Any]]:
@@ -63,7 +66,7 @@ def value_gates(
     demand: HeldOutDemand | None,
     challenger: PolicyPrices | None,
     champion: PolicyPrices | None,
-    menu: Floats | None,
+    menu: PriceMenu,
     limits: EvaluationLimits,
     seed: int,
     needs: str = "",
@@ -72,11 +75,10 @@ def value_gates(
     if demand is None or challenger is None:
         note = "the hold-out has too few purchases for a held-out demand model"
         return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note, needs=needs)]
-    randomised = menu is not None and schema.PROPENSITY in demand.pages.rows.columns
-    if randomised and menu is not None:
-        gates = off_policy_gates(demand, challenger, menu, limits)
+    if menu.levels is not None and schema.PROPENSITY in demand.pages.rows.columns:
+        gates = off_policy_gates(demand, challenger, menu.levels, limits)
     else:
-        gates = [observational_gate(demand, challenger, limits, seed)]
+        gates = [observational_gate(demand, challenger, limits, seed, menu.source)]
     return [*gates, non_inferiority(demand, challenger, champion, limits.profit_margin, seed)]
 
 
@@ -122,7 +124,7 @@ def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
     ratio = np.clip(policy.price / listed, levels[0], levels[-1])
     above = np.clip(np.searchsorted(levels, ratio - 1e-9), 1, levels.size - 1)
     share = (ratio - levels[above - 1]) / (levels[above] - levels[above - 1])
-    share = np.where(levels[above - 1] * listed < policy.floor - 0.01, 1.0, share)
+    share = np.where(levels[above - 1] * listed < policy.floor - policy.coin, 1.0, share)
     chance = np.zeros((ratio.size, levels.size))
     rows = np.arange(ratio.size)
     chance[rows, above] = share
@@ -133,14 +135,22 @@ def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
 
 
 def observational_gate(
-    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int
+    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int, why: str = UNRANDOMISED
 ) -> GateResult:
-    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment."""
+    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment.
+
+    Args:
+        demand: The held-out demand models.
+        challenger: The prices to judge.
+        limits: Thresholds.
+        seed: Seed of the bootstrap.
+        why: Why the log is no experiment, in words.
+    """
     logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
     gain = demand.page_profit_draws(challenger.price) - demand.page_profit_draws(logged)
     low, high = interval(gain, demand.pages.page_customer, seed)
     rule = "95 % interval of profit per page above the shop's own prices > 0, according to held-out demand models"
-    note = "observational: prices were not randomised, so this is a model's estimate and not an experiment"
+    note = f"observational: {why}; so this is a model's estimate and not an experiment"
     value = float((demand.page_profit(challenger.price) - demand.page_profit(logged)).mean())
     if limits.require_experiment:
         return GateResult(

@@ -18,6 +18,7 @@ from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejecte
 from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
 from fairtag.model.capabilities import CAPABILITIES, PASSING, SEARCH, accepted_by, capability_of
 from fairtag.model.manifest import DECISION, read_manifest
+from fairtag.model.signature import SIGNATURE, TrustedKeys, require_signature
 
 SCHEMA = "fairtag.decision/3"
 GateStatus = Literal["pass", "fail", "could not tell", "not applicable"]
@@ -122,8 +123,8 @@ def accepted_capabilities(decision: Mapping[str, Any]) -> frozenset[str]:
 
 
 def content_hash(decision: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of everything in the document except its own hash."""
-    return sha256_text(canonical_json({key: value for key, value in decision.items() if key != "hash"}))
+    """SHA-256 (hex) of everything in the document except its own hash and the signature over it."""
+    return sha256_text(canonical_json({k: v for k, v in decision.items() if k not in ("hash", SIGNATURE)}))
 
 
 def write_decision(path: Path, decision: Mapping[str, Any]) -> Path:
@@ -159,11 +160,16 @@ def reasons(decision: Mapping[str, Any]) -> list[str]:
     return [f"{gate['name']}: {gate['status']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
 
 
-def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
+def require_accepted(decision: Mapping[str, Any], model_folder: Path, trusted: TrustedKeys | None = None) -> None:
     """Raise unless the document is an accepted decision about exactly this model folder.
 
+    Args:
+        decision: The document.
+        model_folder: The model folder.
+        trusted: Keys one of which must have signed the document; None asks for no signature.
+
     Raises:
-        DecisionMismatch: The document was altered, or is about another model folder.
+        DecisionMismatch: The document was altered, is about another model folder, or no trusted key signed it.
         DecisionRejected: The document says rejected, or a gate of search did not pass.
         ModelFolderError: The model folder has no readable manifest.
 
@@ -178,6 +184,8 @@ def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
+    if trusted is not None:
+        require_signature(decision, trusted)
     failed = reasons(decision)
     if not decision["accepted"] or failed:
         raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'the document says so'}")
@@ -209,4 +217,23 @@ def decision_of(model_folder: Path) -> dict[str, Any] | None:
         return None
     decision = read_decision(model_folder / DECISION)
     require_accepted(decision, model_folder)
+    return decision
+
+
+def required_decision(model_folder: Path, path: Path | None, trusted: TrustedKeys | None) -> dict[str, Any]:
+    """The decision with which an endpoint may serve a model folder: the one at the path, by default the one in it.
+
+    Raises:
+        DecisionError: There is no readable document.
+        DecisionRejected, DecisionMismatch: As :func:`require_accepted`.
+        ModelFolderMissing: There is no model folder.
+    """
+    read_manifest(model_folder)
+    if path is None and not (model_folder / DECISION).is_file():
+        raise DecisionError(
+            f"{model_folder}: no decision about this model (it has no {DECISION}), and only an accepted model is "
+            "served; `fairtag run` and the deploy step put it there"
+        )
+    decision = read_decision(path or model_folder / DECISION)
+    require_accepted(decision, model_folder, trusted)
     return decision

@@ -82,3 +82,41 @@ def verify_files(model_folder: Path, manifest: Mapping[str, Any]) -> None:
                 f"{model_folder / name}: digest {found[:12]}, the manifest says {facts['sha256'][:12]}; "
                 "the model folder was altered or not copied whole; fetch it again"
             )
+
+
+class FolderSeal:
+    """Notices that a file of a model folder was edited in place, which its memory map would show at once.
+
+    A file that was removed, or replaced by another in a rename, is none: what is mapped stays as it was.
+
+    Args:
+        model_folder: The folder, before its files are verified.
+        manifest: Its manifest.
+    """
+
+    def __init__(self, model_folder: Path, manifest: Mapping[str, Any]) -> None:
+        self._folder = model_folder.resolve()
+        self._digests: dict[str, str] = {name: facts["sha256"] for name, facts in manifest["files"].items()}
+        self._states = {name: state for name in self._digests if (state := self._state(name))}
+
+    def altered(self) -> str:
+        """Name of the first file whose content changed in place; empty if there is none.
+
+        Only files whose inode was written to since the last look are hashed again.
+        """
+        for name, before in self._states.items():
+            now = self._state(name)
+            if now is None or now == before or now[0] != before[0]:
+                continue
+            if sha256_file(self._folder / name) != self._digests[name]:
+                return name
+            self._states[name] = now
+        return ""
+
+    def _state(self, name: str) -> tuple[int, int, int] | None:
+        """Inode, size and time of the last change (ns); the kernel sets that time, unlike that of the last write."""
+        try:
+            found = (self._folder / name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_ctime_ns

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,24 @@ class PageInputs:
     price_ceiling: Floats | None = None
     corridor: DayCorridor | None = None
     list_only: bool = False
+
+    def only(self, chosen: NDArray[np.bool_]) -> PageInputs:
+        """The same page with some of its items; ``chosen`` is (n,)."""
+
+        def part(values: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if values is None else values[chosen]
+
+        corridor = self.corridor
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            market=None if self.market is None else self.market.rows(np.flatnonzero(chosen)),
+            previous_price=part(self.previous_price),
+            locked_price=part(self.locked_price),
+            locked_personal=part(self.locked_personal),
+            price_ceiling=part(self.price_ceiling),
+            corridor=corridor and DayCorridor(corridor.low[chosen], corridor.high[chosen]),
+        )
 
 
 class PricedItem(NamedTuple):
@@ -103,6 +121,7 @@ class PricedPage:
         epoch: Price epoch.
         model_version: Version of the model folder.
         currency: ISO 4217 code.
+        unpriced: Items that left the page, since their list price is none that can be charged.
     """
 
     items: tuple[PricedItem, ...]
@@ -114,3 +133,4 @@ class PricedPage:
     epoch: int
     model_version: str
     currency: str
+    unpriced: tuple[str, ...] = ()

@@ -35,8 +35,10 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     """Price the items of a page together.
 
     Returns:
-        One priced item for each row. An empty page for no rows.
+        One priced item for each row whose list price can be charged; the others are named in ``unpriced``. An empty
+        page for no rows.
     """
+    inputs, unpriced = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, user, rule)
@@ -57,6 +59,7 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
         epoch=inputs.epoch,
         model_version=model.version,
         currency=model.policy.currency,
+        unpriced=unpriced,
     )
 
 
@@ -65,12 +68,25 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
 
     Returns:
         For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
-        the contributions sum to ``price - base``. An item out of stock is not priced, and has none.
+        the contributions sum to ``price - base``. An item out of stock is not priced, and has none. One whose list
+        price cannot be charged is left out.
     """
+    inputs, _ = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     who = _consented(user, _refusal(model, user, rule))
     return explain_problem(*_choose(model, replace(inputs, user=who)))
+
+
+def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tuple[str, ...]]:
+    """The page without items whose list price cannot be charged, and their ids."""
+    unit, market = model.policy.limits.minor_per_unit, model.market.rows(inputs.rows)
+    if inputs.market is not None:
+        market = inputs.market.filled(market, unit)
+    offered = market.on_offer(unit)
+    if offered.all():
+        return inputs, ()
+    return inputs.only(offered), tuple(model.item_ids[row] for row in inputs.rows[~offered].tolist())
 
 
 def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:

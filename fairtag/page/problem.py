@@ -156,7 +156,7 @@ def page_problem(
         list_only: Whether every item without a price lock gets the fallback.
     """
     catalogue = model.market.rows(rows)
-    market = market.filled(catalogue) if market else catalogue
+    market = market.filled(catalogue, model.policy.limits.minor_per_unit) if market else catalogue
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)

@@ -7,9 +7,10 @@ all but demand: its items stay at list.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.base.errors import ConfigError
 from fairtag.base.files import directory_atomic, save_arrays, write_json
 from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
@@ -185,10 +187,20 @@ def shop_policy(tables: Tables, changes: str | Mapping[str, Any] = "{}") -> Pric
     """The default policy in the shop's currency, with a JSON object of what differs.
 
     Raises:
-        ConfigError: A name is unknown or a value is outside its range.
+        ConfigError: A name is unknown, a value is outside its range, or the policy is in another currency than the
+            tables.
     """
-    policy = parse(PricingPolicy, changes, "policy")
-    return replace(policy, currency=str(tables.metadata.get("currency", policy.currency)))
+    given = json.loads(changes) if isinstance(changes, str) else dict(changes)
+    policy = parse(PricingPolicy, given, "policy")
+    code = tables.metadata.get("currency")
+    if code is None or code == policy.currency:
+        return policy
+    if "currency" in given or policy.limits.currency in given.get("limits", {}).values():
+        raise ConfigError(
+            f"policy.currency is {policy.currency}, the tables are in {code} (their metadata.json says so); "
+            "state one currency in both, or leave it out of the policy"
+        )
+    return policy.in_currency(str(code))
 
 
 def fit_prices(catalogue: pd.DataFrame, embeddings: NDArray[np.float32], seed: int) -> PriceModel:

@@ -74,8 +74,8 @@ class PageItem(BaseModel):
     item_id: str
     rank: Annotated[int, Field(ge=1, description="Position on the page, 1 first.")]
     similarity: Annotated[float, Field(ge=0, le=1, description="Similarity to the query and the customer.")]
-    list_price_minor: Annotated[int, Field(ge=0, description="Catalogue price.")]
-    price_minor: Annotated[int, Field(ge=0, description="Price to show and to charge.")]
+    list_price_minor: Annotated[int, Field(ge=1, description="Catalogue price.")]
+    price_minor: Annotated[int, Field(ge=1, description="Price to show and to charge.")]
     currency: Annotated[str, Field(description="ISO 4217 code.")]
     personalised: Annotated[bool, Field(description="Whether the customer's own data moved the price.")]
     reasons: Annotated[list[str], Field(description="Reason codes.")]
@@ -100,11 +100,17 @@ class Page(BaseModel):
     model_version: str
     personalised: Annotated[bool, Field(description="Whether any price on the page is personal.")]
     disclosure: Annotated[str | None, Field(description="Text that must be shown with the prices.")]
-    feature_age_seconds: Annotated[float | None, Field(description="Age of the oldest feature used.")]
+    feature_age_seconds: Annotated[
+        float | None,
+        Field(description="Age of the oldest feature used, since it was read or materialised."),
+    ]
     degraded: Annotated[
         str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
     ]
     unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
+    unpriced_items: Annotated[
+        list[str], Field(description="Items left out, as they have no list price of at least the smallest coin.")
+    ]
     items: list[PageItem]
 
 

@@ -80,7 +80,7 @@ OUTPUTS: tuple[Spec, ...] = (
     *PAGE_OUTPUTS,
     Spec("item_count", "INT32", 1),
     *ITEM_OUTPUTS,
-    Spec("unknown_items", "BYTES", 2),
+    *(LISTS := (Spec("unknown_items", "BYTES", 2), Spec("unpriced_items", "BYTES", 2))),
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
 NULLABLE = ("disclosure", "degraded")
@@ -147,7 +147,7 @@ def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         field = ITEM_FIELDS.get(spec.name, spec.name)
         rows = [[_item_value(item[field]) for item in page["items"]] for page in pages]
         tensors.append(_padded(spec, rows))
-    tensors.append(_padded(OUTPUTS[-1], [list(page["unknown_items"]) for page in pages]))
+    tensors += [_padded(spec, [list(page[spec.name]) for page in pages]) for spec in LISTS]
     return tensors
 
 
@@ -163,7 +163,8 @@ def tensor_pages(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
     for index, (page, count) in enumerate(zip(pages, counts, strict=True)):
         columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in ITEM_OUTPUTS}
         page["items"] = [_item(columns, position, page["currency"]) for position in range(count)]
-        page["unknown_items"] = [item_id for item_id in _row(by_name["unknown_items"], index) if item_id]
+        for spec in LISTS:
+            page[spec.name] = [item_id for item_id in _row(by_name[spec.name], index) if item_id]
     return pages
 
 

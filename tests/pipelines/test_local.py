@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -96,7 +98,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr("kfp.local.subprocess_task_handler.run_local_subprocess", _in_this_process)
+        monkeypatch.setattr("pipelines.steps.run_command", _in_this_process)
         capsys.readouterr()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own, as in the processes of a real run
@@ -128,9 +130,21 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
         assert run.poll() is None
         assert time.monotonic() < end
         time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
+    os.kill(run.pid, signal.SIGKILL)  # the run alone: its step must end by itself
     run.wait(30)
+    while found := [pid for pid in _processes() if str(out) in pid]:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
     return out, {path.name for path in out.iterdir()}
+
+
+def _processes() -> list[str]:
+    """The command line of every process of this machine."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(file.read_bytes().decode(errors="replace"))
+    return lines
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +168,9 @@ def test_a_rejected_model_is_neither_registered_nor_live_and_the_exit_code_says_
 
     out, done = rejected
     assert done.returncode == 5, done.stdout + done.stderr
+    for step in ("ingest", "validate", "train", "training-set"):
+        assert re.search(rf"^ *{step} .*reused, the same inputs and code gave it at", done.stdout, re.MULTILINE), step
+    assert not re.search(r"^ *(fit|evaluate) .*reused", done.stdout, re.MULTILINE)
     decision = read_decision(out / "DECISION.json")
     assert not decision["accepted"]
     assert "the decision is rejected" in done.stderr

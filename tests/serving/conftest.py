@@ -164,7 +164,7 @@ def _running(assembly: Any, core: Any, run_dir: Path) -> Iterator[Running]:
             failures.append(error)
             up.set()
 
-    thread = threading.Thread(target=body)
+    thread = threading.Thread(target=body, name="serving")
     thread.start()
     assert up.wait(60)
     if failures:
@@ -254,6 +254,9 @@ class MoodyReader:
 
     def items(self, item_ids: Any) -> Any:
         return self._reader.items(item_ids)
+
+    def filled_at(self) -> Any:
+        return self._reader.filled_at()
 
 
 @pytest.fixture(scope="session")

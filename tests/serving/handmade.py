@@ -42,6 +42,7 @@ class HandMadeCore:
     slow: float = 0.0
     epoch_seconds: int = 86_400
     share: float = 0.9  # of list that the prices are
+    edited: str = ""  # file of the model folder that was edited
     lowest: float = float("nan")  # share of list at which the corridor begins; it ends at twice that
 
     @property
@@ -52,6 +53,9 @@ class HandMadeCore:
 
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)
+
+    def altered(self) -> str:
+        return self.edited
 
     def corridor(self, rows: np.ndarray) -> DayCorridor:
         return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)
@@ -125,9 +129,7 @@ class HandMadeCore:
         return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in inputs.rows]
 
 
-HUNTER = UserFeatures(
-    {"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,), observed_at=1_700_000_000.0
-)
+HUNTER = UserFeatures({"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,))
 
 
 def tables() -> Tables:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from fairtag.model.decision import (
     require_accepted,
     write_decision,
 )
-from fairtag.model.manifest import MANIFEST, read_manifest, verify_files, write_manifest
+from fairtag.model.manifest import MANIFEST, FolderSeal, read_manifest, verify_files, write_manifest
 
 PASSED = GateResult("relevance", 0.8, "nDCG@10 >= 0.7", "pass", threshold=0.7)
 
@@ -172,3 +173,19 @@ def test_a_missing_or_foreign_model_folder_is_refused(model_folder: Path, tmp_pa
     write_json(model_folder / MANIFEST, {"schema": "other/1"})
     with pytest.raises(ModelFolderError, match="schema"):
         read_manifest(model_folder)
+
+
+def test_a_file_edited_in_place_is_noticed_and_one_replaced_or_removed_is_not(model_folder: Path) -> None:
+    seal = FolderSeal(model_folder, read_manifest(model_folder))
+    catalogue, config = model_folder / "catalogue.parquet", model_folder / "encoder" / "config.json"
+    catalogue.chmod(0o600)
+    assert seal.altered() == ""
+    (model_folder / "fresh").write_bytes(b"other rows")
+    (model_folder / "fresh").replace(catalogue)
+    assert seal.altered() == ""
+    with config.open("r+") as stream:
+        stream.write("[]")
+    os.utime(config, ns=(0, 0))  # the time of the last write can be set back
+    assert seal.altered() == "encoder/config.json"
+    config.unlink()
+    assert seal.altered() == ""
