@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
-from components.adapters.inference_service import PREFIX, InferenceService
-from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
+from components.adapters.inference_service import InferenceService
+from components.adapters.undo import undone_on_failure
+from fairtag.base.errors import ConfigError, ModelFolderMissing
 from fairtag.base.files import directory_atomic
 from fairtag.model.decision import require_accepted
 from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
@@ -56,15 +57,14 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
 
 
 def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) -> dict[str, str]:
-    """Where a model comes from, as annotations of the service that serves it."""
-    facts = {
-        "model-version": manifest["version"],
-        "model-digest": manifest["digest"],
-        "data-fingerprint": decision["data_fingerprint"],
-        "decision-hash": decision["hash"],
+    """Where a model comes from, for the record beside the service that serves it."""
+    return {
+        "model-version": str(manifest["version"]),
+        "model-digest": str(manifest["digest"]),
+        "data-fingerprint": str(decision["data_fingerprint"]),
+        "decision-hash": str(decision["hash"]),
         "run": run,
     }
-    return {PREFIX + name: str(value) for name, value in facts.items()}
 
 
 def upload_pricing_model(model_folder: Path, manifest: Mapping[str, Any], models: str) -> str:
@@ -100,14 +100,31 @@ def service_of(target: str) -> tuple[str, str, str]:
 def _deploy_to_cluster(model_folder: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
     namespace, name, models = service_of(target)
     uri = upload_pricing_model(model_folder, manifest, models)
-    service = InferenceService(namespace, name)
-    service.deploy(uri, facts)
-    try:
-        service.wait_ready(lambda state: print(f"deploy: {state}", flush=True), timeout=READY_SECONDS)
-    except UnavailableError:
-        service.rollback()
-        raise
+    put_live(InferenceService(namespace, name), uri, facts, timeout=READY_SECONDS)
     return uri
+
+
+def put_live(service: InferenceService, uri: str, facts: Mapping[str, str], *, timeout: float) -> None:
+    """Serve a stored model folder with all traffic; the previous state comes back where it does not become ready.
+
+    Args:
+        service: The service.
+        uri: Address of the model folder.
+        facts: Its lineage.
+        timeout: Longest wait, seconds.
+
+    Raises:
+        Superseded: Somebody else changed the service meanwhile; theirs counts.
+        UnavailableError: It did not become ready; the message says why, and what is back.
+    """
+    with undone_on_failure(service, _say, timeout=timeout) as undo:
+        after = undo.after(service.deploy(uri, facts))
+        service.wait_ready(after, _say, timeout=timeout)
+    service.record_live(after)
+
+
+def _say(state: str) -> None:
+    print(f"deploy: {state}", flush=True)
 
 
 def point(folder: Path, model: Path) -> Path:
