@@ -57,6 +57,10 @@ test: install ## Run the tests, in as many processes as there are cores
 test-fast: install ## Run the tests that take seconds, for the loop at the desk
 	$(PYTEST) -m "not slow"
 
+.PHONY: test-cluster
+test-cluster: install ## Test on a real API server with KServe's controller (Go, etcd, kubectl; built once)
+	tests/cluster/run.sh
+
 .PHONY: check
 check: install ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .
@@ -64,7 +68,7 @@ check: install ## Check format, lint, types and import contracts
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m benchmarks.measured --check
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh tests/cluster/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 
 .PHONY: fmt
 fmt: install ## Format the code and mend what lint can mend

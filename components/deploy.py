@@ -31,9 +31,12 @@ def deploy(
 
     from components.adapters.kserve import deploy_model_folder
     from components.adapters.mlflow import open_registry
-    from fairtag.model.decision import read_decision
+    from components.adapters.signing import trusted_keys
+    from fairtag.model.decision import read_decision, require_accepted
 
-    live = deploy_model_folder(Path(model_folder.path), read_decision(Path(decision.path)), target, run=pipeline_run)
+    folder, document = Path(model_folder.path), read_decision(Path(decision.path))
+    require_accepted(document, folder, trusted_keys())
+    live = deploy_model_folder(folder, document, target, run=pipeline_run)
     champion = open_registry(registry).promote(version)
     print(f"deploy: version {champion.number} is live at {live}")
     return live

@@ -38,17 +38,18 @@ def evaluate(
     import pandas as pd
 
     from components.adapters.mlflow import open_registry, record
+    from components.adapters.signing import signed
     from fairtag.base.settings import parse
     from fairtag.base.tables import read_tables
     from fairtag.evaluation.evaluate import evaluate as run_gates
     from fairtag.evaluation.limits import EvaluationLimits
-    from fairtag.model.decision import write_decision
+    from fairtag.model.decision import capability_rows, write_decision
     from fairtag.model.decision_report import write_report
 
     models, challenger = open_registry(registry), Path(model_folder.path)
     with tempfile.TemporaryDirectory() as folder:
         champion = models.champion_model_folder(Path(folder) / "champion")
-        document = run_gates(
+        gates = run_gates(
             challenger,
             champion,
             read_tables(Path(tables.path)),
@@ -57,6 +58,7 @@ def evaluate(
             limits=parse(EvaluationLimits, limits, "evaluation"),
             progress=lambda line: print(f"evaluate: {line}", flush=True),
         )
+    document = signed(gates)
     write_decision(Path(decision.path), document)
     write_report(Path(report.path), document)
     record(models, challenger, document, Path(encoder.path))
@@ -64,4 +66,7 @@ def evaluate(
         print(f"evaluate: {gate['name']}: {gate['status']} ({gate['value']}, {gate['rule']})")
         if gate["value"] is not None:
             metrics.log_metric(gate["name"], gate["value"])
+    for name, capability in capability_rows(document):
+        word = "accepted" if capability["accepted"] else "not accepted"
+        print(f"evaluate: {name.replace('_', ' ')} {word}" + "".join(f"; needs {need}" for need in capability["needs"]))
     print(f"evaluate: {'accepted' if document['accepted'] else 'rejected'}")

@@ -34,7 +34,7 @@ def materialise(
     from fairtag.base.tables import read_tables
 
     folder, shop = Path(features), read_tables(Path(tables.path))
-    newest = max(shop.users[schema.UPDATED_AT].max(), shop.items[schema.UPDATED_AT].max())
+    newest = max(frame[schema.UPDATED_AT].max() for frame in (shop.users, shop.items) if len(frame))
     with session(os.environ.get(MASTER, "")) as spark:
         feast.write_repository(
             folder, environment, redis=redis or None, registry=registry or None, spark=spark is not None

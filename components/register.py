@@ -21,9 +21,11 @@ def register(model_folder: Input[Model], decision: Input[Artifact], registry: st
     from pathlib import Path
 
     from components.adapters.mlflow import open_registry, record
-    from fairtag.model.decision import read_decision
+    from components.adapters.signing import trusted_keys
+    from fairtag.model.decision import read_decision, require_accepted
 
     models, folder, document = open_registry(registry), Path(model_folder.path), read_decision(Path(decision.path))
+    require_accepted(document, folder, trusted_keys())
     version = models.register(folder, document, record(models, folder, document), pipeline_run=pipeline_run)
     print(f"register: version {version.number} ({'new' if version.created else 'registered before'})")
     return version.number

@@ -34,7 +34,10 @@ def train(
 
     from fairtag.base.files import directory_atomic
     from fairtag.base.tables import read_tables
+    from fairtag.base.text import item_texts
+    from fairtag.data.derived_tables import impressions_derived
     from fairtag.encoder.config import preset as encoder_preset
+    from fairtag.encoder.encoder import RoleText
     from fairtag.encoder.loop import Progress
     from fairtag.encoder.training import train_encoder
     from fairtag.encoder.training_data import without_hold_out
@@ -51,7 +54,11 @@ def train(
     work = Path(checkpoints) / config.fingerprint()[:12] / shop.fingerprint()[:12] if checkpoints else out
     if not (work / "training_report.json").is_file():
         judgements, items, impressions = without_hold_out(shop)
-        train_encoder(config, judgements, items, work, impressions=impressions, progress=show)
+        if judgements is None and (impressions is None or impressions_derived(shop.metadata)):
+            print("train: no judgements and no logged pages say what fits a query: the encoder stays as it came")
+            config = config.override({"tuning": {"method": "none"}, "schedule": {"max_steps": 0}})
+        texts: list[RoleText] = [("item", text) for text in item_texts(items)]
+        train_encoder(config, judgements, items, work, impressions=impressions, texts=texts, progress=show)
     if work != out:
         with directory_atomic(out) as folder:
             shutil.copytree(work, folder, dirs_exist_ok=True)

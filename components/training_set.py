@@ -17,15 +17,20 @@ def training_set(tables: Input[Dataset], joined: Output[Dataset]) -> None:
     import tempfile
     from pathlib import Path
 
-    from components.adapters import feast
-    from components.adapters.spark import MASTER, session
     from fairtag.base.files import write_atomic
     from fairtag.base.tables import read_tables
+    from fairtag.data import point_in_time
 
     shop = read_tables(Path(tables.path))
-    with tempfile.TemporaryDirectory() as folder, session(os.environ.get(MASTER, "")) as spark:
-        feast.write_repository(Path(folder), spark=spark is not None)
-        frame = feast.training_set(feast.apply(Path(folder), shop), shop)
+    if shop.impressions.empty:  # there is nothing to join
+        frame = point_in_time.training_set(shop)
+    else:
+        from components.adapters import feast
+        from components.adapters.spark import MASTER, session
+
+        with tempfile.TemporaryDirectory() as folder, session(os.environ.get(MASTER, "")) as spark:
+            feast.write_repository(Path(folder), spark=spark is not None)
+            frame = feast.training_set(feast.apply(Path(folder), shop), shop)
     write_atomic(Path(joined.path), lambda path: frame.to_parquet(path, index=False))
     joined.metadata["rows"] = len(frame)
     print(f"training set: {len(frame):,} impressions, {frame.shape[1]} columns")

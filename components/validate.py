@@ -32,7 +32,8 @@ def validate(
     from fairtag.base import schema
     from fairtag.base.files import write_text
     from fairtag.base.money import currency
-    from fairtag.base.tables import Tables, coerce, write_tables
+    from fairtag.base.tables import coerce, write_tables
+    from fairtag.data.derived_tables import complete_tables
 
     frames, metadata = read_raw(Path(raw.path))
     with session(os.environ.get(MASTER, "")) as spark:
@@ -50,4 +51,8 @@ def validate(
         print(f"validate: {table.table} {table.status}: {table.accepted:,} of {table.rows:,} rows go on")
     found.require_accepted()
     typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
-    write_tables(Tables(**typed, metadata=metadata), Path(tables.path))
+    shop = complete_tables(typed, metadata)
+    for name, frame in shop.frames().items():
+        if len(frame) and name not in typed:
+            print(f"validate: {name}: {len(frame):,} rows {shop.metadata['provenance'][name]}")
+    write_tables(shop, Path(tables.path))

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A cluster on this machine, from nothing to a priced page: kind.sh up | down | pin. Safe to run again.
-# CLUSTER=minikube uses minikube. `pin` downloads the manifests of others once and records their checksums in
-# k8s/checksums.txt, which is reviewed and committed; `up` installs none that is not exactly what the file says.
+# CLUSTER=minikube uses minikube. `pin` builds the manifests of others to one file each and records their checksums in
+# k8s/checksums.txt, which is reviewed and committed; `up` builds those that are missing the same way, stops if one is not
+# exactly what the file says, and applies these files and ours: applying fetches nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CLUSTER=${CLUSTER:-kind}
@@ -17,31 +18,57 @@ fail() { echo "kind.sh: $*" >&2; exit 1; }
 pinned() { sed -n "s/^ *- $1=//p" k8s/components/versions/kustomization.yaml; }
 kube() { kubectl --namespace fairtag "$@"; }
 
-sources() {
-    local github=https://github.com
-    echo "cert-manager.yaml $github/cert-manager/cert-manager/releases/download/$(pinned cert-manager)/cert-manager.yaml"
-    echo "gateway-api.yaml $github/kubernetes-sigs/gateway-api/releases/download/$(pinned gateway-api)/standard-install.yaml"
-    echo "kserve.yaml $github/kserve/kserve/releases/download/$(pinned kserve)/kserve.yaml"
-    echo "kserve-resources.yaml $github/kserve/kserve/releases/download/$(pinned kserve)/kserve-cluster-resources.yaml"
-    echo "pipelines.tar.gz $github/kubeflow/pipelines/archive/refs/tags/$(pinned pipelines).tar.gz"
+# The manifests of others, each built to one file that holds all it needs: what `up` applies and checks.
+MANIFESTS=(cert-manager.yaml gateway-api.yaml kserve.yaml pipelines.yaml)
+
+download() { # file address
+    # under another name until it is complete, so that a broken download is never used
+    curl --fail --silent --show-error --location --retry 3 -o "$1.part" "$2" || fail "$2 could not be downloaded"
+    mv "$1.part" "$1"
 }
 
-download() {
+build() { # file
+    local github=https://github.com folder
+    case $1 in
+        cert-manager.yaml) download "$CACHE/$1" "$github/cert-manager/cert-manager/releases/download/$(pinned cert-manager)/cert-manager.yaml" ;;
+        gateway-api.yaml) download "$CACHE/$1" "$github/kubernetes-sigs/gateway-api/releases/download/$(pinned gateway-api)/standard-install.yaml" ;;
+        kserve.yaml) # in Standard mode
+            folder=$(mktemp -d)
+            cp k8s/platform/kserve/*.yaml "$folder"
+            download "$folder/release.yaml" "$github/kserve/kserve/releases/download/$(pinned kserve)/kserve.yaml"
+            kubectl kustomize "$folder" >"$folder/built" || fail "KServe's manifest could not be built"
+            mv "$folder/built" "$CACHE/$1"
+            rm -rf "$folder"
+            ;;
+        pipelines.yaml) # its kustomizations fetch those of others, Argo's among them
+            folder=$(mktemp -d)
+            download "$folder/pipelines.tar.gz" "$github/kubeflow/pipelines/archive/refs/tags/$(pinned pipelines).tar.gz"
+            tar -xzf "$folder/pipelines.tar.gz" -C "$folder"
+            : >"$folder/built"
+            local part
+            for part in cluster-scoped-resources env/platform-agnostic; do
+                kubectl kustomize "$folder/pipelines-$(pinned pipelines)/manifests/kustomize/$part" >>"$folder/built" ||
+                    fail "Kubeflow's $part could not be built"
+                echo --- >>"$folder/built"
+            done
+            mv "$folder/built" "$CACHE/$1"
+            rm -rf "$folder"
+            ;;
+    esac
+}
+
+build_missing() {
     mkdir -p "$CACHE"
-    local file address
-    while read -r file address; do
-        [ -s "$CACHE/$file" ] && continue
-        # under another name until it is complete, so that a broken download is never used
-        curl --fail --silent --show-error --location --retry 3 -o "$CACHE/$file.part" "$address" ||
-            fail "$address could not be downloaded"
-        mv "$CACHE/$file.part" "$CACHE/$file"
-    done < <(sources)
+    local file
+    for file in "${MANIFESTS[@]}"; do
+        [ -s "$CACHE/$file" ] || build "$file"
+    done
 }
 
 pin() {
     rm -rf "$CACHE" # of an earlier version, perhaps
-    download
-    (cd "$CACHE" && sha256sum ./*.yaml ./*.tar.gz) >"$SUMS"
+    build_missing
+    (cd "$CACHE" && sha256sum "${MANIFESTS[@]}") >"$SUMS"
     echo "recorded in $SUMS: review and commit it; then make kind"
 }
 
@@ -65,10 +92,10 @@ prerequisites() {
     running || "$FAIRTAG" doctor --cluster "$CLUSTER" || fail "this machine lacks something: see above"
     [ -s "$SUMS" ] || unpinned "$SUMS, which holds the manifests' checksums, is not there"
     local file
-    while read -r file _; do
-        grep -q "  \./$file\$" "$SUMS" || unpinned "no checksum of $file in $SUMS"
-    done < <(sources)
-    download
+    for file in "${MANIFESTS[@]}"; do
+        grep -q "  $file\$" "$SUMS" || unpinned "no checksum of $file in $SUMS"
+    done
+    build_missing
     (cd "$CACHE" && sha256sum --check --quiet --strict -) <"$SUMS" || fail "a manifest is not what $SUMS says: see build/manifests, and do not install it"
 }
 
@@ -98,43 +125,29 @@ load() {
     done
 }
 
-apply() { kubectl apply --server-side --force-conflicts --field-manager fairtag-install "$@"; }
+apply() { kubectl apply --server-side --force-conflicts --field-manager fairtag-platform "$@"; }
+
+# The definitions and namespaces first: an object can follow only when the API server knows its kind.
+apply_manifest() { # file
+    awk 'BEGIN { RS = "\n---\n"; ORS = "\n---\n" } /(^|\n)kind: (CustomResourceDefinition|Namespace)(\n|$)/' "$CACHE/$1" | apply -f -
+    kubectl wait crd --all --for condition=Established --timeout 2m
+    apply -f "$CACHE/$1"
+}
 
 platform() {
     say "cert-manager, KServe, Kubeflow Pipelines"
-    apply -f "$CACHE/cert-manager.yaml"
+    apply_manifest cert-manager.yaml
     kubectl --namespace cert-manager wait deployment --all --for condition=Available --timeout 5m
-    apply -f "$CACHE/gateway-api.yaml"
-    apply -f "$CACHE/kserve.yaml"
+    apply_manifest gateway-api.yaml
+    apply_manifest kserve.yaml
     kubectl --namespace kserve wait deployment --all --for condition=Available --timeout 5m
-    apply -f "$CACHE/kserve-resources.yaml"
-    # Standard mode; kind has no gateway, so KServe must not wait for one
-    kubectl --namespace kserve get configmap inferenceservice-config -o json | "$PYTHON" -c '
-import json, sys
-config = json.load(sys.stdin)
-for name, change in (("deploy", {"defaultDeploymentMode": "Standard"}), ("ingress", {"disableIngressCreation": True})):
-    config["data"][name] = json.dumps(json.loads(config["data"][name]) | change)
-config["metadata"] = {key: config["metadata"][key] for key in ("name", "namespace")}
-json.dump(config, sys.stdout)' | apply -f -
-    kubectl --namespace kserve rollout restart deployment
-    kubectl --namespace kserve wait deployment --all --for condition=Available --timeout 5m
-    local folder
-    folder=$CACHE/pipelines-$(pinned pipelines)/manifests/kustomize
-    tar -xzf "$CACHE/pipelines.tar.gz" -C "$CACHE"
-    apply -k "$folder/cluster-scoped-resources"
-    kubectl wait crd/applications.app.k8s.io --for condition=Established --timeout 2m
-    apply -k "$folder/env/platform-agnostic"
+    apply_manifest pipelines.yaml
     kubectl --namespace kubeflow wait deployment/ml-pipeline --for condition=Available --timeout 15m
 }
 
 ours() {
     say "fairtag"
-    apply -f k8s/base/common/namespace.yaml
-    k8s/secrets.sh
-    # keep the live model: the overlay names only the first one
-    local live
-    live=$(kube get inferenceservice fairtag -o 'jsonpath={.spec.predictor.model.storageUri}' 2>/dev/null || true)
-    kubectl kustomize k8s/overlays/kind | sed "s#storageUri: s3://fairtag/models/first#storageUri: ${live:-s3://fairtag/models/first}#" | apply -f -
+    k8s/install.sh kind
     kube rollout status statefulset/postgres statefulset/redis statefulset/object-store --timeout 10m
     kube wait job/object-store-bucket --for condition=Complete --timeout 10m || true # gone ten minutes after it ended
     kube rollout status deployment/mlflow --timeout 10m

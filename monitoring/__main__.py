@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -119,6 +121,7 @@ def _job_options(job: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="YAML file of settings; `python -m monitoring settings` lists them",
     )
+    add("--progress", action="store_true", help="say on standard output which job runs, as it begins")
     add("--no-evidently", dest="evidently", action="store_false", help="write no Evidently reports")
 
 
@@ -184,10 +187,22 @@ def main(arguments: list[str] | None = None) -> int:
     return exit_code(Status.UNKNOWN)
 
 
+def _progress(options: argparse.Namespace) -> Callable[[str], None]:
+    """What says how far the jobs are: a line a part on a terminal's standard error, or where it was asked for."""
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        stream = sys.stdout if options.progress else sys.stderr
+        if options.progress or sys.stderr.isatty():
+            print(f".. {line} ({time.monotonic() - started:.0f} s)", file=stream, flush=True)
+
+    return say
+
+
 def _jobs(options: argparse.Namespace, now: datetime) -> int:
     inputs = inputs_of(options, now)
     names = runner.jobs_for(inputs) if options.command == "all" else (options.command,)
-    reports = runner.run_jobs(names, inputs)
+    reports = runner.run_jobs(names, inputs, _progress(options))
     notifications = runner.publish(reports, inputs, ledger=options.ledger, push=options.push)
     show(reports, Console())
     for each in notifications:

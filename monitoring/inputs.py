@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from fairtag.base.errors import ConfigError, ModelFolderMissing
+from fairtag.model.capabilities import UNIFORM_PRICES
+from fairtag.model.decision import accepted_capabilities, decision_of
 from fairtag.model.manifest import MANIFEST, read_manifest
 from fairtag.profile.profile import FOLDER, Profile
 from monitoring.detect.state import State, locked_state
@@ -64,11 +66,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Reference:
-    """A model folder as the jobs use it: its version, its profile, its path."""
+    """A model folder as the jobs use it: version, profile, path, and whether its decision keeps prices at list."""
 
     version: str
     profile: Profile
     path: Path
+    at_list: bool = False
 
 
 def read_reference(path: Path) -> Reference:
@@ -77,13 +80,16 @@ def read_reference(path: Path) -> Reference:
     Raises:
         ModelFolderMissing: There is no model folder, or it has no profile.
         DigestMismatch: The manifest was altered.
+        DecisionError: The decision in the folder is not about it.
     """
     if not (path / MANIFEST).is_file() and (path / "profile.json").is_file():
         return Reference("profile", Profile.load(path), path)
     manifest = read_manifest(path)
     if not (path / FOLDER).is_dir():
         raise ModelFolderMissing(f"{path}: the model folder has no reference profile; train it again with this version")
-    return Reference(str(manifest["version"]), Profile.load(path / FOLDER), path)
+    decision = decision_of(path)
+    at_list = decision is not None and UNIFORM_PRICES not in accepted_capabilities(decision)
+    return Reference(str(manifest["version"]), Profile.load(path / FOLDER), path, at_list)
 
 
 @contextmanager

@@ -33,7 +33,9 @@ def jobs_for(inputs: Inputs) -> tuple[str, ...]:
     return tuple(name for name in JOBS if needed.get(name, "given") is not None)
 
 
-def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[JobReport, ...]:
+def run_jobs(
+    names: Sequence[str], inputs: Inputs, progress: Callable[[str], None] = lambda _: None
+) -> tuple[JobReport, ...]:
     """Run jobs in order and write the report of each to ``<out>/<job>.json``.
 
     A job that cannot run (a missing table, a damaged file) does not stop the others: its report has the status unknown,
@@ -42,14 +44,18 @@ def run_jobs(names: Sequence[str], inputs: Inputs) -> tuple[JobReport, ...]:
     Args:
         names: Jobs, of :data:`JOBS`.
         inputs: What they read and where they write.
+        progress: Called with a line as each job begins.
 
     Raises:
         FairtagError: Only one job was named, and it could not run.
     """
-    reports = tuple(_run(name, inputs, alone=len(names) == 1) for name in names)
+    reports = []
+    for number, name in enumerate(names, start=1):
+        progress(f"{name}, job {number} of {len(names)}")
+        reports.append(_run(name, inputs, alone=len(names) == 1))
     for report in reports:
         report.save(inputs.out / f"{report.job}.json")
-    return reports
+    return tuple(reports)
 
 
 def publish(

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from typer.exceptions import TyperException
 
 from benchmarks.command import app as studies
@@ -56,9 +57,14 @@ def run(
     """
     from pipelines.display import Display, show_run, show_trained
     from pipelines.loop import run_loop
+    from pipelines.preflight import require_startable
 
-    out = settings.local.out
-    console.print(f"[bold]fairtag run[/] {settings.data.dataset} into {out} (log: {out}/pipeline.log)", highlight=False)
+    require_startable(settings)
+    out = settings.local.out or settings.folder.root.relative_to(Path.cwd())
+    console.print(
+        f"[bold]fairtag run[/] {settings.data.dataset} into {escape(str(out))} (log: {escape(str(out))}/pipeline.log)",
+        highlight=False,
+    )
     try:
         with Display(console) as display:
             report = run_loop(settings, display.step, force=force, train_only=train_only)
@@ -82,10 +88,12 @@ def serve(
     from components.adapters.kserve import live_model_folder
     from pipelines.endpoint import command, replace_process
     from pipelines.run_folder import RunFolder
+    from serving.ports import require_free
 
     folder = RunFolder(run.absolute())
     live_model_folder(folder.root)
-    console.print(f"serving {folder.live} on http://{host}:{port}; ask with `fairtag quote QUERY`", highlight=False)
+    require_free(host, port, grpc_port)
+    console.print(f"loading {escape(str(folder.live))}; it says so when it serves", highlight=False, soft_wrap=True)
     replace_process(
         command(folder.live, folder.features, folder.serving, http_port=port, grpc_port=grpc_port, host=host)
     )
@@ -191,9 +199,11 @@ app.add_typer(studies, name="study", help="Reproduce the figures of a study or b
 
 @app.command()
 def doctor(
-    cluster: Annotated[str, typer.Option(help="kind or minikube: check what a cluster of that kind needs too.")] = "",
+    cluster: Annotated[
+        str, typer.Option(help="kind, minikube: what making one needs. live: the cluster of kubectl.")
+    ] = "",
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports.
+    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or a cluster itself.
 
     Exit code 1: something is missing.
     """

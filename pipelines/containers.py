@@ -33,7 +33,7 @@ def docker_runner(arguments: Mapping[str, Any], root: Path) -> Any:
     from docker.types import Mount
     from kfp import local
 
-    _check_images()
+    check_images()
     mounts = [Mount(str(root), str(root), type="bind")]
     if arguments["data"]:
         mounts.append(Mount(arguments["data"], arguments["data"], type="bind", read_only=True))
@@ -55,7 +55,13 @@ def _network(arguments: Mapping[str, Any]) -> str:
     return "host" if outside else "none"
 
 
-def _check_images() -> None:
+def check_images() -> None:
+    """Refuse a run in containers for which an image is missing or holds other code.
+
+    Raises:
+        UnavailableError: No Docker daemon answers.
+        ConfigError: An image is missing, or holds other code than this machine runs.
+    """
     import docker
     from docker.errors import DockerException, ImageNotFound
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fairtag.base.files import read_json
 from fairtag.base.money import currency
 from fairtag.base.text import figure
 from fairtag.base.types import Status
+from fairtag.model.decision import capability_rows
 from pipelines.results_page import discount, question, read_titles, reason_words
 from pipelines.run_folder import RunFolder
 
@@ -150,9 +151,21 @@ def gates_table(decision: Mapping[str, Any]) -> Table:
     for gate in decision["gates"]:
         interval = f"{_number(gate['low'])} to {_number(gate['high'])}" if gate["low"] is not None else ""
         table.add_row(gate["name"].replace("_", " "), _coloured(gate["status"]), _number(gate["value"]), interval)
-    failed = [gate for gate in decision["gates"] if gate["status"] not in ("pass", "not applicable")]
-    table.caption = "\n".join(f"{gate['name'].replace('_', ' ')} needs: {gate['rule']}" for gate in failed) or None
+    table.caption = "\n".join(_capability_lines(decision)) or None
     return table
+
+
+def _capability_lines(decision: Mapping[str, Any]) -> Iterator[str]:
+    """What the model may do; for what it may not, the gates that stand against it and what would be needed."""
+    rules = {gate["name"]: gate["rule"] for gate in decision["gates"]}
+    for name, capability in capability_rows(decision):
+        words = name.replace("_", " ")
+        if capability["accepted"]:
+            yield f"{words}: accepted"
+            continue
+        gates = "; ".join(f"{gate.replace('_', ' ')} ({rules[gate]})" for gate in capability["failed"])
+        yield f"{words}: not accepted" + (f": {gates}" if gates else "")
+        yield from (f"  it needs {need}" for need in capability["needs"])
 
 
 def page_table(

@@ -19,7 +19,8 @@ GIB = 2**30
 PROCESSORS, MEMORY_GIB, DISK_GIB = 2, 6, 10  # the demo was measured on such a machine
 CLUSTER_PROCESSORS, CLUSTER_MEMORY_GIB = 6, 14  # Kubeflow Pipelines, KServe and our own pods on one kind node
 CLUSTER_DISK_GIB = 40  # our images, once as built and once in the node, and those of the platform
-CLUSTERS = ("kind", "minikube")
+CLUSTERS = ("kind", "minikube")  # that k8s/kind.sh makes on this machine
+LIVE = "live"
 PACKAGES = {
     "pipelines": ("kfp", "kubernetes"),
     "data": ("feast", "great_expectations"),
@@ -42,6 +43,7 @@ class Check:
         found: What was found.
         needed: Whether the local run or the cluster cannot do without it.
         fix: What to do if it is missing.
+        command: A command that does it, to be copied.
     """
 
     name: str
@@ -49,25 +51,31 @@ class Check:
     found: str
     needed: bool
     fix: str = ""
+    command: str = ""
 
 
 def checks(cluster: str = "") -> list[Check]:
-    """All checks of this machine.
+    """All checks of this machine, or of a cluster.
 
     Args:
-        cluster: ``kind`` or ``minikube`` for what such a cluster needs; empty for a local run.
+        cluster: ``kind`` or ``minikube`` for what such a cluster needs of this machine; ``live`` for the cluster that
+            kubectl talks to; empty for a local run.
 
     Raises:
         ConfigError: There is no such kind of cluster.
     """
-    if cluster and cluster not in CLUSTERS:
-        raise ConfigError(f"--cluster {cluster!r} is refused; it must be one of {', '.join(CLUSTERS)}")
+    if cluster and cluster not in (*CLUSTERS, LIVE):
+        raise ConfigError(f"--cluster {cluster!r} is refused; it must be one of {', '.join((*CLUSTERS, LIVE))}")
+    if cluster == LIVE:
+        from pipelines import live_cluster
+
+        return live_cluster.checks()
     packages = [_packages(role, names) for role, names in PACKAGES.items()]
     return [_python(), *_machine(cluster), *packages, *_tools(cluster), *_ports(cluster)]
 
 
 def show(found: Sequence[Check], console: Console) -> None:
-    """Print the checks as a table."""
+    """Print the checks as a table, and below it the commands that mend what is missing."""
     table = Table(title="fairtag doctor", title_justify="left")
     for heading in ("check", "", "found", "what to do"):
         table.add_column(heading, overflow="fold")
@@ -75,6 +83,8 @@ def show(found: Sequence[Check], console: Console) -> None:
         mark = "[green]ok[/]" if check.ok else "[red]missing[/]" if check.needed else "[yellow]missing[/]"
         table.add_row(check.name, mark, check.found, "" if check.ok else check.fix)
     console.print(table)
+    for command in (check.command for check in found if check.command):
+        console.print(command, highlight=False, markup=False, soft_wrap=True)
 
 
 def _python() -> Check:

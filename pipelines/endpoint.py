@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
 from fairtag.base.errors import UnavailableError
+from pipelines.processes import attached
 from serving.protocol.client import RestClient
 
 MODEL = "fairtag"
@@ -59,12 +60,12 @@ def serve(model_folder: Path, features: Path, run_dir: Path) -> Iterator[str]:
         # Nothing else sends requests here: draining would only make the caller wait.
         settings = {**LOCAL, **os.environ}
         line += ["--drain-seconds", "0"]
-        process = subprocess.Popen(line, stdout=stream, stderr=subprocess.STDOUT, env=settings)  # noqa: S603 - our own module
-        try:
-            _wait_ready(process, address, log)
-            yield address
-        finally:
-            _stop(process)
+        with attached(line, stdout=stream, stderr=subprocess.STDOUT, env=settings) as process:
+            try:
+                _wait_ready(process, address, log)
+                yield address
+            finally:
+                _stop(process)
 
 
 @contextmanager
@@ -106,11 +107,8 @@ def _wait_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> No
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with suppress(subprocess.TimeoutExpired):  # then its whole group is killed
         process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def replace_process(line: Sequence[str]) -> None:

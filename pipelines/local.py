@@ -1,8 +1,9 @@
 """Runs the training pipeline on this machine with KFP's own local runner.
 
 Each attempt works in a folder of its own, and its results are copied out whole: a killed attempt leaves nothing that
-could be mistaken for a result. The runner hands over no exception of a step, only its printed lines; the last error of
-ours among them is raised again here.
+could be mistaken for a result, and steps that it finished are not repeated by the next (:mod:`pipelines.steps`). The
+runner hands over no exception of a step, only its printed lines; the last error of ours among them is raised again
+here.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from fairtag.base import errors
-from fairtag.base.errors import ConfigError, FairtagError
+from fairtag.base.errors import DecisionRejected, FairtagError
 from fairtag.base.files import directory_atomic, write_atomic
+from pipelines.steps import own_steps
 
 ATTEMPTS = "steps"
 LOG = "pipeline.log"
@@ -88,7 +90,12 @@ class _Watcher(io.TextIOBase):
 
 
 def run_pipeline(
-    arguments: Mapping[str, Any], out: Path, progress: Callable[[str, str], None], runner: str = "process"
+    arguments: Mapping[str, Any],
+    out: Path,
+    progress: Callable[[str, str], None],
+    runner: str = "process",
+    *,
+    repeat: bool = False,
 ) -> None:
     """Run every step in a process or a container of its own, and copy what a reader needs into ``out``.
 
@@ -97,6 +104,7 @@ def run_pipeline(
         out: Folder of the run.
         progress: Called with (step, line) as the steps go.
         runner: ``process``, or ``docker`` for our images.
+        repeat: Run every step, also those that a stopped run finished.
 
     Raises:
         FairtagError: A step's own error, raised again.
@@ -104,21 +112,26 @@ def run_pipeline(
     """
     from pipelines.training import training
 
-    if "python3" in str(out):
-        raise ConfigError(f"--out {out}: KFP's local runner rewrites 'python3' in paths; choose a folder without it")
     attempts = out / ATTEMPTS
-    shutil.rmtree(attempts, ignore_errors=True)  # of a killed attempt; finished ones are copied out
-    attempts.mkdir(parents=True)
+    if repeat:
+        shutil.rmtree(attempts, ignore_errors=True)
+    attempts.mkdir(parents=True, exist_ok=True)
     with (out / LOG).open("w") as log:
         watcher = _Watcher(log, progress)
         try:
-            with _running(_runner(runner, arguments, out), attempts, watcher):
+            with _running(_runner(runner, arguments, out), attempts, watcher, str(arguments["code_version"])):
                 training(**arguments)
         except RuntimeError as error:
-            raise watcher.ours or StepFailed(watcher.step, watcher.other or str(error), out / LOG) from error
-        finally:
             publish(attempts, out)
-            shutil.rmtree(attempts, ignore_errors=True)
+            failed = watcher.ours or StepFailed(watcher.step, watcher.other or str(error), out / LOG)
+            if isinstance(failed, DecisionRejected):  # the pipeline came to its end
+                shutil.rmtree(attempts, ignore_errors=True)
+            raise failed from error
+        except BaseException:  # stopped by a person
+            publish(attempts, out)
+            raise
+        publish(attempts, out)
+        shutil.rmtree(attempts, ignore_errors=True)
 
 
 def _runner(name: str, arguments: Mapping[str, Any], out: Path) -> Any:
@@ -132,7 +145,7 @@ def _runner(name: str, arguments: Mapping[str, Any], out: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _running(runner: Any, attempts: Path, watcher: _Watcher) -> Iterator[None]:
+def _running(runner: Any, attempts: Path, watcher: _Watcher, code_version: str) -> Iterator[None]:
     from kfp import local
 
     local.init(runner, pipeline_root=str(attempts), raise_on_error=True)
@@ -141,7 +154,11 @@ def _running(runner: Any, attempts: Path, watcher: _Watcher) -> Iterator[None]:
     before = (root.handlers, root.level)
     root.handlers, root.level = [handler], logging.INFO
     try:
-        with contextlib.redirect_stdout(watcher), contextlib.redirect_stderr(watcher):
+        with (
+            own_steps(attempts, code_version),
+            contextlib.redirect_stdout(watcher),
+            contextlib.redirect_stderr(watcher),
+        ):
             yield
     finally:
         root.handlers, root.level = before
@@ -149,7 +166,7 @@ def _running(runner: Any, attempts: Path, watcher: _Watcher) -> Iterator[None]:
 
 def publish(attempts: Path, out: Path) -> None:
     """Copy the outputs of the newest attempt; each is whole in ``out``, or absent when the attempt did not make it."""
-    runs = sorted(attempts.iterdir(), key=lambda folder: folder.stat().st_mtime)
+    runs = sorted((each for each in attempts.iterdir() if each.is_dir()), key=lambda folder: folder.stat().st_mtime)
     for name, (step, output) in PUBLISHED.items():
         source = runs[-1] / step / output if runs else None
         if source is None or not source.exists():

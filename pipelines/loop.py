@@ -6,6 +6,9 @@ resumes from its checkpoint.
 
 from __future__ import annotations
 
+import os
+import platform
+import re
 import subprocess
 import sys
 import time
@@ -18,21 +21,31 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from fairtag.base.errors import ConfigError, DecisionRejected, FairtagError
-from fairtag.base.files import read_json, write_json
+from fairtag.base.files import read_json, write_json, write_text
 from fairtag.model.decision import read_decision, require_accepted
 from fairtag.model.manifest import read_manifest, verify_files
 from monitoring.runner import JOBS
 from pipelines.endpoint import MODEL, serve
 from pipelines.local import run_pipeline
+from pipelines.preflight import require_startable
+from pipelines.processes import attached, ending_on_sigterm
 from pipelines.results_page import read_titles, write_results_page
 from pipelines.run_folder import RunFolder, code_version, data_fingerprint
 from pipelines.settings import RunSettings
-from pipelines.traffic import held_out_requests, outcome_options, replay, search_request, simulate_purchases
+from pipelines.traffic import (
+    catalogue_requests,
+    held_out_requests,
+    outcome_options,
+    replay,
+    search_request,
+    simulate_purchases,
+)
 from serving.protocol.client import RestClient
 
 Progress = Callable[[str, str], None]
 
 SCHEMA = "fairtag.run/2"
+STARTED = re.compile(r"\.\. (.*)")  # a line of monitoring's progress
 AUDIT = "audit_groups.parquet"
 
 
@@ -70,8 +83,9 @@ def run_loop(
     Raises:
         FairtagError: A step's own error; DecisionRejected when the model is not good enough to serve.
     """
+    require_startable(settings)
     folder = settings.folder
-    with _alone(folder):
+    with _alone(folder), ending_on_sigterm():
         again = train_and_decide(settings, progress, force=force)
         return None if train_only else serve_and_monitor(folder, settings.local.jurisdiction, progress, again=again)
 
@@ -91,7 +105,7 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
     folder.state.unlink(missing_ok=True)
     started = time.time()
     try:
-        run_pipeline(settings.arguments(data, code), folder.root, progress, settings.local.runner)
+        run_pipeline(settings.arguments(data, code), folder.root, progress, settings.local.runner, repeat=force)
         end = "accepted"
     except DecisionRejected:
         end = "rejected"
@@ -101,28 +115,30 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
         raise
     finally:
         if sys.exc_info()[0] is None or isinstance(sys.exc_info()[1], FairtagError):
-            _note(folder, key, end, time.time() - started, data, code)
+            _note(settings, key, end, time.time() - started, data, code)
     return False
 
 
 def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: bool) -> LoopReport:
     """Price held-out pages at a real endpoint and run monitoring over the quotes."""
     requests = held_out_requests(folder.root / "training_set.parquet", jurisdiction)
+    kind = "held-out pages" if requests else "searches for titles of the catalogue"
+    requests = requests or catalogue_requests(folder.live, jurisdiction)
     progress("serve", "starting the endpoint")
     began = time.time()
     with (
         serve(folder.live, folder.features, folder.serving) as address,
         RestClient(address, MODEL, timeout=60) as client,
     ):
-        progress("quote", f"0 of {len(requests)} held-out pages priced")
+        progress("quote", f"0 of {len(requests)} {kind} priced")
         asked = time.monotonic()
-        pages = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} held-out pages priced"))
+        pages = replay(client, requests, lambda n, of: progress("quote", f"{n} of {of} {kind} priced"))
         rate = len(pages) / (time.monotonic() - asked)
-        progress("quote", f"{len(pages)} held-out pages priced, {rate:.0f} a second")
+        progress("quote", f"{len(pages)} {kind} priced, {rate:.0f} a second")
         best = max(range(len(pages)), key=lambda n: _variety(pages[n]))
         search = search_request([requests[best]])
         request, page = (search, client.pages([search])[0]) if search else (requests[best], pages[best])
-    write_results_page(folder.results_page, request, page, read_titles(folder.live))
+    write_results_page(folder.results_page, request, page, read_titles(folder.live), read_decision(folder.decision))
     if purchases := simulate_purchases(folder, datetime.fromtimestamp(began, UTC)):
         progress("purchases", f"{purchases} by simulated customers")
     return LoopReport(again, request, page, monitor(folder, time.time() - began, progress))
@@ -139,11 +155,17 @@ def monitor(folder: RunFolder, seconds: float, progress: Progress) -> list[dict[
     files = [folder.reports / f"{job}.json" for job in JOBS]
     for file in files:
         file.unlink(missing_ok=True)
-    line = [sys.executable, "-m", "monitoring", "all", *monitoring_options(folder, "all", f"{minutes}m")]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
+    line = [sys.executable, "-m", "monitoring", "all", "--progress", *monitoring_options(folder, "all", f"{minutes}m")]
+    said: list[str] = []
+    with attached(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as process:
+        for text in process.stdout or ():
+            said.append(text)
+            if shown := STARTED.match(text):
+                progress("monitor", shown.group(1))
+        process.wait()
     reports = [read_json(file) for file in files if file.is_file()]
     if not reports:
-        raise FairtagError(f"monitoring wrote no report: {(done.stderr or done.stdout).strip()[-300:]}")
+        raise FairtagError(f"monitoring wrote no report: {''.join(said).strip()[-300:]}")
     progress("monitor", ", ".join(f"{report['job']} {report['status']}" for report in reports))
     return reports
 
@@ -187,28 +209,36 @@ def _finished(folder: RunFolder, key: str) -> bool:
     return True
 
 
-def _note(folder: RunFolder, key: str, end: str, seconds: float, data: str, code: str) -> None:
+def _note(settings: RunSettings, key: str, end: str, seconds: float, data: str, code: str) -> None:
+    source = settings.data.folder
     facts = {
+        "dataset": settings.data.dataset,
+        "data": str(source.absolute()) if source else "",
         "key": key,
         "end": end,
         "seconds": round(seconds, 1),
         "data_fingerprint": data,
         "code_version": code,
     }
-    write_json(folder.state, {"schema": SCHEMA, **facts})
+    write_json(settings.folder.state, {"schema": SCHEMA, **facts})
 
 
 @contextmanager
 def _alone(folder: RunFolder) -> Iterator[None]:
+    """Let no other run work in the folder. The system frees the lock of a run that was killed."""
     folder.root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.root / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
+        owner = folder.owner.read_text().strip() if folder.owner.is_file() else "its process is not known"
         raise ConfigError(
-            f"--out {folder.root}: another run works there; wait until it ends, or choose another folder"
+            f"--out {folder.root}: another run works there ({owner}); wait until it ends, or choose another folder"
         ) from error
     try:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_text(folder.owner, f"process {os.getpid()} on {platform.node()}, since {now}\n")
         yield
     finally:
+        folder.owner.unlink(missing_ok=True)
         lock.release()

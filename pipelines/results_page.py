@@ -19,6 +19,7 @@ from fairtag.base import schema
 from fairtag.base.files import write_text
 from fairtag.base.money import currency
 from fairtag.base.types import Reason
+from fairtag.model.decision import capability_rows
 
 REASONS: Mapping[str, str] = {
     Reason.ANCHOR: "the usual price of such an item",
@@ -34,6 +35,9 @@ REASONS: Mapping[str, str] = {
     Reason.FAIRNESS_CORRIDOR: "kept close to what others pay",
     Reason.PRICE_ENDING: "rounded to a price ending",
     Reason.LOW_CONFIDENCE_LIST: "standard price: no better one is sure",
+    Reason.PRICES_NOT_ACCEPTED: "standard price: no other is proven yet",
+    Reason.COST_UNKNOWN: "standard price: its cost is unknown",
+    Reason.PERSONAL_NOT_ACCEPTED: "no personal prices yet",
     Reason.OPTED_OUT: "the customer opted out",
     Reason.JURISDICTION_OFF: "no personal prices in this place",
     Reason.INFEASIBLE: "standard price: no other fits every limit",
@@ -73,13 +77,19 @@ def read_titles(model_folder: Path) -> dict[str, str]:
     return dict(zip(items[schema.ITEM_ID], items[schema.TITLE], strict=True))
 
 
-def render(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]) -> str:
+def render(
+    request: Mapping[str, Any],
+    page: Mapping[str, Any],
+    titles: Mapping[str, str],
+    decision: Mapping[str, Any] | None = None,
+) -> str:
     """The page as HTML.
 
     Args:
         request: The request that it answers.
         page: A page as the endpoint returns it.
         titles: Title by item id; an item without one is shown by its id.
+        decision: The decision about the model, to say what it may do and what comes next.
     """
     environment = Environment(
         loader=PackageLoader("pipelines"),
@@ -96,6 +106,7 @@ def render(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[
         opted_out=request.get("opted_out", False),
         page=page,
         titles=titles,
+        capabilities=capability_rows(decision) if decision else [],
         money=lambda minor, code: currency(code).text(minor),
         until=datetime.fromisoformat(page["expires_at"]).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
         lower=sum(item["price_minor"] < item["list_price_minor"] for item in page["items"]),
@@ -103,7 +114,11 @@ def render(request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[
 
 
 def write_results_page(
-    path: Path, request: Mapping[str, Any], page: Mapping[str, Any], titles: Mapping[str, str]
+    path: Path,
+    request: Mapping[str, Any],
+    page: Mapping[str, Any],
+    titles: Mapping[str, str],
+    decision: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the page as one HTML file that needs no network; see :func:`render`."""
-    return write_text(path, render(request, page, titles))
+    return write_text(path, render(request, page, titles, decision))

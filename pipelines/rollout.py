@@ -217,9 +217,7 @@ class Rollout:
         while (traffic := self._service.traffic(state)) == "not yet" and time.monotonic() < end:
             time.sleep(min(self._every, 1.0))
         if traffic != "split":
-            self._say(
-                f"{TRAFFIC[traffic]} It runs beside the stable model and can be promoted."
-            )
+            self._say(f"{TRAFFIC[traffic]} It runs beside the stable model and can be promoted.")
             return
         self._say(f"the gateway sends the canary {percent} % of the pages")
         if self._trial and self._trial.url:

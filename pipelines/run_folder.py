@@ -29,6 +29,11 @@ class RunFolder:
         return self.root / "run.json"
 
     @property
+    def owner(self) -> Path:
+        """Which process works here now."""
+        return self.root / ".owner"
+
+    @property
     def decision(self) -> Path:
         """The decision document."""
         return self.root / "DECISION.json"

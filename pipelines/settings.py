@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from components.images import IMAGES
 from fairtag.base.errors import ConfigError
@@ -32,13 +32,42 @@ from pipelines.options import Setting, flat, setting
 from pipelines.run_folder import RunFolder
 
 SECRET = "fairtag-steps"  # noqa: S105 - the name of a Kubernetes secret, which k8s/secrets.sh makes
+OWN_TABLES = ("csv", "parquet")  # data sets that a shop brings itself
+PLACE = "US-NY"  # where the customers of the simulated shop are
+DEMO = "demo"  # the run of the simulated shop
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
+
+
+def known_dataset(name: str) -> str:
+    """A data set that there is.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name != "synthetic":  # --help must not wait for the readers
+        from fairtag.data.loading import require_known
+
+        require_known(name)
+    return name
+
+
+def known_place(jurisdiction: str) -> str:
+    """A place as the disclosure table reads it.
+
+    Raises:
+        ConfigError: It is written otherwise.
+    """
+    if jurisdiction != PLACE:
+        from fairtag.policy.disclosure import require_place
+
+        require_place(jurisdiction)
+    return jurisdiction
 
 
 class DataSettings(Settings):
     """The shop's tables."""
 
-    dataset: str = setting(
+    dataset: Annotated[str, AfterValidator(known_dataset)] = setting(
         "synthetic",
         "Data set: synthetic (a simulated shop), csv or parquet (your tables), or one of the studies' data sets.",
     )
@@ -191,11 +220,18 @@ class Platform(Settings):
 class LocalSettings(Settings):
     """A run on this machine."""
 
-    out: Path = setting(Path("runs/demo"), "Folder of the run; everything it makes lies under it.")
+    out: Path | None = setting(
+        None,
+        "Folder of the run; everything it makes lies under it. Without one it is runs/demo for the simulated shop, "
+        "and runs/ with the name of the data's folder, or of the data set, for any other.",
+    )
     runner: Literal["process", "docker"] = setting(
         "process", "Where each step runs: in a process, or with docker in our images, locked down."
     )
-    jurisdiction: str = setting("US-NY", "Where the customers are (ISO 3166: DE, US-NY); decides the disclosure.")
+    jurisdiction: Annotated[str, AfterValidator(known_place)] = setting(
+        PLACE,
+        "Where the customers are (ISO 3166: DE, US-NY); decides the disclosure.",
+    )
 
 
 class RunSettings(Settings):
@@ -232,7 +268,14 @@ class RunSettings(Settings):
     @property
     def folder(self) -> RunFolder:
         """The folder of the run."""
-        return RunFolder(self.local.out.absolute())
+        return RunFolder((self.local.out or Path("runs") / self._shop_name()).absolute())
+
+    def _shop_name(self) -> str:
+        """What the folder of a run is called where none was named, so that no two shops share one."""
+        dataset, data = self.data.dataset, self.data.folder
+        if dataset == "synthetic":
+            return DEMO
+        return data.absolute().name if dataset in OWN_TABLES and data is not None else dataset
 
     def parameters(self) -> dict[str, Any]:
         """The value of each parameter of the pipeline."""

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from fairtag.base import schema
+from fairtag.base.errors import DataError
 from fairtag.base.files import read_json, write_atomic, write_text
 from fairtag.base.pseudonym import read_secret
 from fairtag.data.splits import time_split
@@ -27,6 +28,7 @@ from serving.protocol.client import PricingClient
 
 PAGES = 3_600  # the audit needs about 1,100 customers in each of three groups to tell equal prices from a gap of 1 %
 PAGES_A_CALL = 4  # as many as the endpoint reads features for at once
+QUERY = 256  # characters of a title that are searched for
 CALLS_AT_ONCE = 2  # one is prepared while the endpoint works on the other
 OUTCOMES = "outcomes"  # folder of the purchases, beside the quote log
 MONITORING = "monitoring.yaml"  # what monitoring must know about a simulated shop
@@ -43,16 +45,36 @@ def held_out_requests(training_set: Path, jurisdiction: str, pages: int = PAGES)
         training_set: Parquet file of the point-in-time training set.
         jurisdiction: Where the customers are.
         pages: Most requests.
+
+    Returns:
+        No request where the pages are too few for a hold-out.
     """
     columns = [schema.PAGE_ID, schema.TS, schema.USER_ID, schema.QUERY, schema.ITEM_ID, schema.RANK]
     frame = pd.read_parquet(training_set, columns=columns)
-    held_out = frame[time_split(frame).part(frame[schema.TS], "hold_out")].sort_values([schema.TS, schema.PAGE_ID])
+    try:
+        split = time_split(frame)
+    except DataError:
+        return []
+    held_out = frame[split.part(frame[schema.TS], "hold_out")].sort_values([schema.TS, schema.PAGE_ID])
     ids = held_out[schema.PAGE_ID].drop_duplicates()
     chosen = ids.iloc[:: max(1, len(ids) // pages)][:pages]
     grouped = held_out[held_out[schema.PAGE_ID].isin(chosen)].groupby(schema.PAGE_ID, sort=False)
     requests = [_request(page, jurisdiction) for _, page in grouped]
     others = sorted(set(frame[schema.USER_ID]) - set(held_out[schema.USER_ID]))[: max(0, pages - len(requests))]
     return requests + [requests[n % len(requests)] | {"user_id": user} for n, user in enumerate(others)]
+
+
+def catalogue_requests(model_folder: Path, jurisdiction: str, pages: int = PAGES) -> list[dict[str, Any]]:
+    """Searches by a guest for the titles of the catalogue's items, for a shop without pages of its own.
+
+    Args:
+        model_folder: The live model.
+        jurisdiction: Where the guests are.
+        pages: Most requests.
+    """
+    titles = pd.read_parquet(model_folder / "catalogue.parquet", columns=[schema.TITLE])[schema.TITLE]
+    titles = titles.iloc[:: max(1, len(titles) // pages)][:pages]
+    return [{"task": "search", "query": str(title)[:QUERY], "jurisdiction": jurisdiction} for title in titles]
 
 
 def search_request(requests: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from fairtag.base.errors import FairtagError, exit_code
 from serving.logs import configure
+from serving.ports import require_free
 from serving.settings import FeatureSettings, ServingSettings
 
 logger = logging.getLogger("serving")
@@ -28,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     options.add_argument("--model-folder", type=Path, help="the model folder")
-    options.add_argument("--decision", type=Path, help="DECISION.json that must accept exactly this model folder")
+    options.add_argument(
+        "--decision", type=Path, help="DECISION.json about this model folder, instead of the one in it"
+    )
     options.add_argument(
         "--feature-repo", type=Path, help="folder of feature_store.yaml; without it no customer has features"
     )
@@ -67,13 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}", file=sys.stderr)
         return 2
     configure(settings.log_level)
+    try:
+        require_free(settings.host, settings.http_port, settings.grpc_port)
+    except FairtagError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
+        return exit_code(error)
     sys.argv = sys.argv[:1]  # KServe parses the command line of whoever imports it
     from serving.assembly import Assembly
     from serving.metrics import Metrics
     from serving.server import PricingServer
 
     try:
-        PricingServer(Assembly(settings, Metrics())).start()
+        PricingServer(Assembly(settings, Metrics()), lambda text: print(text, flush=True)).start()
     except (FairtagError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
         return exit_code(error)

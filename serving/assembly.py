@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
-from fairtag.model.decision import read_decision, require_accepted
+from fairtag.model.decision import accepted_capabilities, required_decision
+from fairtag.model.signature import read_trusted_keys
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -45,16 +46,19 @@ def open_feast(repo: Path) -> FeatureReader:
 
 
 def load_model_core(settings: ServingSettings) -> Core:
-    """The model of the model folder. Where the settings name a decision, it must accept exactly these files.
+    """The model of the model folder, with the capabilities that the decision in it accepts, or the one that is named.
+
+    Either decision must be about exactly these files.
 
     Raises:
-        DecisionError: The decision rejects the model folder or is about another one.
+        DecisionError: There is no decision, it rejects the model folder, it is about another one, or no trusted key
+            signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    if settings.decision is not None:
-        require_accepted(read_decision(settings.decision), settings.model_folder)
+    trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
+    decision = required_decision(settings.model_folder, settings.decision, trusted)
     try:
-        return ModelCore.load(settings.model_folder, settings.encoder_threads)
+        return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision))
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "
@@ -130,7 +134,7 @@ class Assembly:
             old = self.endpoint.served
             try:
                 core = self._load_core(self.settings)
-                if core.version == old.core.version:
+                if (core.version, core.capabilities) == (old.core.version, old.core.capabilities):
                     return False
                 new = self._served(core)
             except (FairtagError, OSError, ValueError) as error:

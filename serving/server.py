@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -21,6 +21,7 @@ from kserve import ModelServer
 from kserve.model import BaseKServeModel
 from kserve.model_repository import ModelRepository
 
+from fairtag.base.errors import DigestMismatch
 from serving.assembly import Assembly
 from serving.keys import api_keys
 from serving.protocol.admission import Admission
@@ -45,9 +46,10 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
 
     Args:
         assembly: The endpoint and what it is made of.
+        announce: Called once with where it serves and how to ask, when it does.
     """
 
-    def __init__(self, assembly: Assembly) -> None:
+    def __init__(self, assembly: Assembly, announce: Callable[[str], object] = lambda _: None) -> None:
         settings = assembly.settings
         super().__init__(
             http_port=settings.http_port,
@@ -65,9 +67,11 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.model_repository_extension = ClosedRepository(self.registered_models)
         self.listening = asyncio.Event()
         self._settings = settings
+        self._announce = announce
         self._admission = Admission(settings.limits, api_keys(settings))
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._altered = ""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, models: list[BaseKServeModel] | None = None) -> None:
@@ -85,7 +89,11 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             runner.run(self.serve(models, signals=True))
 
     async def serve(self, models: list[BaseKServeModel] | None = None, *, signals: bool = False) -> None:
-        """Serve until :meth:`request_stop` or, where asked for, a signal."""
+        """Serve until :meth:`request_stop` or, where asked for, a signal.
+
+        Raises:
+            DigestMismatch: A file of the served model was edited; the endpoint has stopped.
+        """
         settings = self._settings
         predictor = PricingPredictor(settings.model_name, settings.limits, lambda: self.assembly.endpoint)
         for model in models or [predictor]:
@@ -99,16 +107,33 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.listening.set()
         spoken = f"on {self.grpc_port}" if self.grpc_port >= 0 else "off"
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
+        self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
-            watching = asyncio.create_task(self._watch())
+            watching = [asyncio.create_task(task) for task in (self._watch(), self._watch_seal())]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
             http.should_exit = True
             await asyncio.gather(serving, grpc.stop(settings.grace_seconds) if grpc else asyncio.sleep(0))
-            watching.cancel()
+            for task in watching:
+                task.cancel()
             await self.assembly.close()
+        if self._altered:
+            raise DigestMismatch(
+                f"{settings.model_folder}: {self._altered} was edited while the model was served, so that its prices "
+                "can no longer be trusted; fetch the model folder again"
+            )
         logger.info("stopped")
+
+    def _announcement(self, grpc: str) -> str:
+        """Where it serves, what, and how to ask."""
+        core = self.assembly.endpoint.served.core
+        here = "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104 - compared
+        address = f"http://{here}:{self.http_port}"
+        return (
+            f"serving model {core.version} at {address} (gRPC {grpc}), prices in {core.currency}\n"
+            f"ask with: fairtag quote QUERY --url {address}; API: {address}/openapi.json; Ctrl-C stops it"
+        )
 
     def request_stop(self) -> None:
         """Drain and stop; a second call cuts the drain short."""
@@ -176,6 +201,15 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
+
+    async def _watch_seal(self) -> None:
+        """Stop at once where a file of the served model was edited in place: its map shows the edit to every page."""
+        while not self._altered:
+            await asyncio.sleep(self._settings.seal_seconds)
+            self._altered = await asyncio.to_thread(self.assembly.endpoint.served.core.altered)
+        logger.error("%s was edited in the folder of the served model; the endpoint stops", self._altered)
+        self._hurry.set()
+        self._stop.set()
 
     async def _reload_if_changed(self) -> None:
         from fairtag.base.errors import ModelFolderError

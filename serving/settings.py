@@ -66,7 +66,14 @@ class ServingSettings(KeySettings):
     """All settings of an endpoint."""
 
     model_folder: Path = Field(description="The model folder.")
-    decision: Path | None = Field(default=None, description="DECISION.json that must accept exactly this model folder.")
+    decision: Path | None = Field(
+        default=None, description="DECISION.json about this model folder, instead of the one enclosed in it."
+    )
+    trusted_keys_file: Path | None = Field(
+        default=None,
+        description="PEM file of the Ed25519 public keys of which one must have signed the decision; "
+        "without it no signature is asked for.",
+    )
     run_dir: Path = Field(default=Path("run"), description="Where keys, journal and quote log are kept by default.")
     model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
     host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server
@@ -95,6 +102,9 @@ class ServingSettings(KeySettings):
     grace_seconds: int = Field(default=25, ge=1, description="Longest wait for requests in flight after the drain.")
     watch_seconds: float = Field(
         default=0.0, ge=0, description="How often the model folder is looked at; 0 never reloads."
+    )
+    seal_seconds: float = Field(
+        default=5.0, gt=0, description="How often the files of the served model are looked at for edits in place."
     )
     otlp_endpoint: str | None = Field(
         default=None, description="OpenTelemetry collector, HTTP; without it nothing is traced."

@@ -9,6 +9,7 @@ freeze or reach over a slow road.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
@@ -179,6 +180,24 @@ def tiny_encoder(market: SimulatedShop, made_once: Callable[..., Path]) -> Path:
     return made_once("tiny-encoder", make) / "encoder"
 
 
+def accept(model_folder: Path) -> None:
+    """Enclose an accepted decision, which evaluation would make of gates and held-out data."""
+    from fairtag.model.decision import GateResult, keep_decision, make_decision
+    from fairtag.model.manifest import read_manifest
+
+    manifest = read_manifest(model_folder)
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
+    gate = GateResult("relevance", 0.9, "made by a test", "pass")
+    decision = make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={})
+    keep_decision(decision, model_folder)
+
+
+@pytest.fixture(scope="session")
+def accepted() -> Callable[[Path], None]:
+    """Encloses an accepted decision in a model folder."""
+    return accept
+
+
 @pytest.fixture(scope="session")
 def model_folder(
     market: SimulatedShop, joined: pd.DataFrame, tiny_encoder: Path, made_once: Callable[..., Path]
@@ -190,6 +209,7 @@ def model_folder(
 
         lineage = Lineage(market.tables.fingerprint(), "test", "2026-01-01T00:00:00+00:00", "synthetic")
         fit_model_folder(market.tables, joined, tiny_encoder, folder / "model_folder", lineage=lineage)
+        accept(folder / "model_folder")
 
     return made_once("fitted", make) / "model_folder"
 
@@ -387,3 +407,14 @@ def road(redis: RedisServer) -> Iterator[Road]:
     opened = Road(redis.port)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def fake_cluster(listen: Callable[[Api], Any]) -> Any:
+    """A stand-in for a cluster's API with one InferenceService (tests/fake_cluster.py), at its ``url``."""
+    spec = importlib.util.spec_from_file_location("fake_cluster", Path(__file__).parent / "fake_cluster.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return listen(module.FakeCluster())

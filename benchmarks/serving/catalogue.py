@@ -23,6 +23,7 @@ from fairtag.data.point_in_time import training_set
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import load_encoder
 from fairtag.encoder.training import train_encoder
+from fairtag.model.decision import GateResult, keep_decision, make_decision
 from fairtag.model.manifest import read_manifest, write_manifest
 from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, ESTIMATES, SEARCH
 from fairtag.search.dense_index import choose_index, evenly_spaced
@@ -51,7 +52,8 @@ def small_shop(folder: Path, size: ShopSize = SIZE, seed: int = 0) -> Path:
     config = EncoderConfig.from_json({"base": {"max_length": 32}, "schedule": {"max_steps": 0}})
     train_encoder(config, tables.judgements, tables.latest_items(), folder / "encoder")
     lineage = Lineage(tables.fingerprint(), "benchmark", "1970-01-01T00:00:00+00:00")
-    return fit_model_folder(tables, training_set(tables), folder / "encoder", model_folder, lineage=lineage, seed=seed)
+    fit_model_folder(tables, training_set(tables), folder / "encoder", model_folder, lineage=lineage, seed=seed)
+    return _accept(model_folder)
 
 
 def customer_queries(folder: Path) -> list[str]:
@@ -86,7 +88,19 @@ def enlarge_catalogue(small: Path, out: Path, items: int, seed: int = 0) -> Path
         choose_index(embeddings, load_encoder(small / ENCODER).encode(asked, "query")).save(folder / SEARCH)
         facts = {k: v for k, v in read_manifest(small).items() if k not in ("files", "digest", "version", "schema")}
         write_manifest(folder, {**facts, "items": items})
-    return out
+    return _accept(out)
+
+
+def _accept(model_folder: Path) -> Path:
+    """Enclose the decision that an endpoint asks for: this model is measured, and nothing is sold at its prices."""
+    manifest = read_manifest(model_folder)
+    challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
+    gate = GateResult(
+        "benchmark", None, "made to measure speed", "not applicable", note="its prices were not evaluated"
+    )
+    decision = make_decision(challenger=challenger, champion=None, data_fingerprint="", gates=[gate], metrics={})
+    keep_decision(decision, model_folder)
+    return model_folder
 
 
 def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarray[Any, Any], rng: Any) -> None:

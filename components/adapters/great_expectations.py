@@ -87,7 +87,7 @@ def validate_tables(
         context = _context(folder / "docs", spark)
         for table in schema.TABLES:
             frame = frames.get(table.name)
-            if frame is None and not table.required:
+            if (frame is None or frame.empty) and not table.required:
                 continue
             checked = _check(context, table, _raw(frame, table), accepted, max_quarantined, coin, spark)
             accepted[table.name] = checked.accepted
@@ -156,7 +156,7 @@ def _check(
         finding = _finding(table, raw, outcome, rows)
         findings.append(finding)
         if finding.severity == "critical":
-            for row in _without_first_copy(raw, rows, table.key) if finding.rule == UNIQUE_KEY else rows:
+            for row in _without_first_copy(raw, rows, _key(table, raw)) if finding.rule == UNIQUE_KEY else rows:
                 broken.setdefault(row, []).append(f"{finding.column}: {finding.rule}")
             systematic = systematic or _everywhere(table, raw, finding, rows)
         elif finding.rule.startswith(REFERENCE) and finding.count > UNKNOWN_REFERENCES * len(raw):
@@ -218,6 +218,10 @@ def _without_first_copy(raw: pd.DataFrame, rows: list[int], key: tuple[str, ...]
     whole = copies.agg(SEPARATOR.join, axis=1)
     kept = (whole.groupby(keys).transform("nunique") == 1) & ~keys.duplicated()
     return [row for row in rows if not kept[row]]
+
+
+def _key(table: schema.Table, raw: pd.DataFrame) -> tuple[str, ...]:
+    return tuple(name for name in table.key if name in raw)
 
 
 def _block(table: str, findings: list[Finding], bad: int, rows: int, max_quarantined: float) -> str:

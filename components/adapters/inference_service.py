@@ -32,7 +32,7 @@ class InferenceService:
         name: Its name.
         api: A ``kubernetes.client.ApiClient``; by default that of the pod or of the user's configuration.
         restarts: Restarts of one container from which on its model is thought to fail for good.
-        patience: How long a change is tried again where the cluster cannot answer, seconds.
+        patience: How long a call is tried again where the cluster cannot answer, seconds.
     """
 
     def __init__(

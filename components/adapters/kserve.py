@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import fsspec
 from components.adapters.inference_service import InferenceService
 from components.adapters.undo import undone_on_failure
 from fairtag.base.errors import ConfigError, ModelFolderMissing
-from fairtag.base.files import directory_atomic
-from fairtag.model.decision import require_accepted
-from fairtag.model.manifest import MANIFEST, read_manifest, verify_files
+from fairtag.base.files import directory_atomic, write_json
+from fairtag.model.decision import keep_decision, require_accepted
+from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"
@@ -47,12 +48,13 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
     manifest = read_manifest(model_folder)
     verify_files(model_folder, manifest)
     if target.startswith(SCHEME):
-        return _deploy_to_cluster(model_folder, manifest, target, lineage(decision, manifest, run))
+        return _deploy_to_cluster(model_folder, manifest, target, decision, lineage(decision, manifest, run))
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
         with directory_atomic(model) as copy:
             shutil.copytree(model_folder, copy, dirs_exist_ok=True)
+    keep_decision(decision, model)  # the same model may be evaluated again, with another outcome
     return str(point(folder, model))
 
 
@@ -67,14 +69,21 @@ def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) 
     }
 
 
-def upload_pricing_model(model_folder: Path, manifest: Mapping[str, Any], models: str) -> str:
+def upload_pricing_model(
+    model_folder: Path, manifest: Mapping[str, Any], models: str, decision: Mapping[str, Any]
+) -> str:
     """Copy a model folder to ``<models>/<version>`` of an object store, the manifest last, unless it is there already.
+
+    The decision about it is written in any case: the same model may be evaluated again, with another outcome.
 
     Returns:
         Its URL.
     """
     store, root = fsspec.core.url_to_fs(models)
     folder = f"{root.rstrip('/')}/{manifest['version']}"
+    store.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        store.put_file(str(write_json(Path(scratch) / DECISION, dict(decision))), f"{folder}/{DECISION}")
     if not store.exists(f"{folder}/{MANIFEST}"):  # the manifest is written last, so the rest is there too
         for name in manifest["files"]:
             store.makedirs(f"{folder}/{name}".rpartition("/")[0], exist_ok=True)
@@ -97,9 +106,15 @@ def service_of(target: str) -> tuple[str, str, str]:
     return parts.netloc, name, models
 
 
-def _deploy_to_cluster(model_folder: Path, manifest: Mapping[str, Any], target: str, facts: Mapping[str, str]) -> str:
+def _deploy_to_cluster(
+    model_folder: Path,
+    manifest: Mapping[str, Any],
+    target: str,
+    decision: Mapping[str, Any],
+    facts: Mapping[str, str],
+) -> str:
     namespace, name, models = service_of(target)
-    uri = upload_pricing_model(model_folder, manifest, models)
+    uri = upload_pricing_model(model_folder, manifest, models, decision)
     put_live(InferenceService(namespace, name), uri, facts, timeout=READY_SECONDS)
     return uri
 

@@ -43,7 +43,7 @@ class KubernetesApi:
 
     Args:
         client: A ``kubernetes.client.ApiClient``; by default that of the pod or of the user's configuration.
-        patience: How long a change is tried again where the cluster cannot answer, seconds.
+        patience: How long a call is tried again where the cluster cannot answer, seconds.
     """
 
     def __init__(self, client: Any = None, *, patience: float = 20.0) -> None:
@@ -58,7 +58,7 @@ class KubernetesApi:
             Refused: The cluster refuses to show it.
             NoAnswer: The cluster did not answer.
         """
-        return self._call("GET", path)
+        return self._again(NoAnswer)(self._call, "GET", path)
 
     def find(self, path: str, labels: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Objects of a kind that have these labels; all of the kind when none are named."""
@@ -78,13 +78,15 @@ class KubernetesApi:
             The object after the change.
         """
         query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
-        again = Retrying(
-            retry=retry_if_exception_type((Conflict, NoAnswer)),
+        return self._again(Conflict, NoAnswer)(self._call, "PATCH", path, body, query)
+
+    def _again(self, *kinds: type[Refused | NoAnswer]) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type(kinds),
             stop=stop_after_delay(self._patience),
             wait=wait_exponential(multiplier=0.1, max=2),
             reraise=True,
         )
-        return again(self._call, "PATCH", path, body, query)
 
     def _call(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, query: list[tuple[str, str]] | None = None

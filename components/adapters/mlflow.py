@@ -22,8 +22,8 @@ from mlflow.exceptions import MlflowException, RestException
 
 from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
 from fairtag.base.files import directory_atomic, read_json
-from fairtag.model.decision import require_accepted
-from fairtag.model.manifest import read_manifest, verify_files
+from fairtag.model.decision import require_accepted, write_decision
+from fairtag.model.manifest import DECISION, read_manifest, verify_files
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -151,6 +151,9 @@ class Registry:
         }
         with _reachable(self._uri):
             self._client.log_artifacts(run_id, str(model_folder), MODEL_FOLDER)
+            with tempfile.TemporaryDirectory() as scratch:
+                kept = write_decision(Path(scratch) / DECISION, decision)
+                self._client.log_artifact(run_id, str(kept), MODEL_FOLDER)
             self._client.log_batch(run_id, tags=[RunTag(name, value) for name, value in lineage.items()])
             self._ensure_model()
             version = self._client.create_model_version(

@@ -14,6 +14,7 @@ from functools import cache
 
 from fairtag.base.errors import DataError
 
+USUAL_CURRENCY = "USD"  # where a shop names none
 # What shops write instead of a code. A symbol that several currencies share names them all.
 _SYMBOLS: dict[str, tuple[str, ...]] = {
     "€": ("EUR",),
@@ -98,8 +99,18 @@ def is_currency_mark(text: str) -> bool:
     >>> [is_currency_mark(mark) for mark in ("€", "EUR", "kr.", "A")]
     [True, True, True, False]
     """
-    mark = text.strip().upper().removesuffix(".")
-    return mark in _currencies() or mark in _SYMBOLS or bool(_by_name(mark))
+    return bool(codes_of(text))
+
+
+@cache
+def codes_of(mark: str) -> tuple[str, ...]:
+    """The currencies that a text beside a number may stand for; none where it stands for no currency.
+
+    >>> codes_of("€"), codes_of("Yen"), codes_of("A")
+    (('EUR',), ('JPY',), ())
+    """
+    written = mark.strip().upper().removesuffix(".")
+    return (written,) if written in _currencies() else _SYMBOLS.get(written) or _by_name(written)
 
 
 @cache

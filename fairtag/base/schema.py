@@ -172,17 +172,17 @@ ITEMS = Table(
     (ITEM_ID, UPDATED_AT),
     (
         Column(ITEM_ID, "id"),
-        Column(UPDATED_AT, "time", "UTC"),
+        Column(UPDATED_AT, "time", "UTC", required=False),
         Column(TITLE, "text"),
-        Column(DESCRIPTION, "text", nullable=True),
-        Column(CATEGORY, "category"),
-        Column(BRAND, "category", nullable=True),
-        Column(UNIT_COST, "money", "currency", above=0),
+        Column(DESCRIPTION, "text", required=False, nullable=True),
+        Column(CATEGORY, "category", required=False, nullable=True),
+        Column(BRAND, "category", required=False, nullable=True),
+        Column(UNIT_COST, "money", "currency", required=False, nullable=True, minimum=0),
         Column(LIST_PRICE, "money", "currency", above=0),
         Column(MAP_PRICE, "money", "currency", required=False, nullable=True, above=0),
         Column(MSRP, "money", "currency", required=False, nullable=True, above=0),
         Column(COMPETITOR_PRICE, "money", "currency", required=False, nullable=True, above=0),
-        Column(STOCK, "number", "units", minimum=0),
+        Column(STOCK, "number", "units", required=False, nullable=True, minimum=0),
         Column(SALVAGE_VALUE, "money", "currency a unit left at the end of its life", required=False, nullable=True),
         Column(
             SHELF_LIFE_DAYS, "number", "days until the stock must be gone", required=False, nullable=True, minimum=0
@@ -204,6 +204,7 @@ USERS = Table(
         Column(HISTORY_ITEMS, "ids"),
         Column(HISTORY_AGE_DAYS, "numbers", "days"),
     ),
+    required=False,
     lengths=(SameLength(HISTORY_ITEMS, HISTORY_AGE_DAYS),),
 )
 
@@ -229,6 +230,7 @@ IMPRESSIONS = Table(
     ),
     orders=(Order(PRICE, LIST_PRICE),),
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
+    required=False,
 )
 
 ORDERS = Table(
@@ -243,6 +245,7 @@ ORDERS = Table(
         Column(PRICE, "money", "currency a unit", above=0),
     ),
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
+    required=False,
 )
 
 # The judged text is part of the judgement, as judged products need not be in the catalogue.
@@ -285,10 +288,12 @@ QUOTES = Table(
         Column(LIST_PRICE_MINOR, "integer", "minor units", above=0),
         Column(PRICE_MINOR, "integer", "minor units", above=0),
         Column(REFERENCE_PRICE_MINOR, "integer", "minor units", above=0),
-        Column(UNIT_COST_MINOR, "integer", "minor units", minimum=0),
+        Column(UNIT_COST_MINOR, "integer", "minor units, absent when unknown", nullable=True, minimum=0),
         Column(LOW_MINOR, "integer", "minor units, lower bound in force", minimum=0),
         Column(HIGH_MINOR, "integer", "minor units, upper bound in force", above=0),
-        Column(PURCHASE_PROBABILITY, "share", minimum=0, maximum=1),
+        Column(
+            PURCHASE_PROBABILITY, "share", "absent where demand was not learned", nullable=True, minimum=0, maximum=1
+        ),
         Column(PERSONALISED, "flag"),
         Column(REASONS, "ids"),
         Column(PROPENSITY, "share", "probability of the shown price", above=0, maximum=1),

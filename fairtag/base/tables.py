@@ -38,7 +38,8 @@ class Tables:
 
     Args:
         items: Snapshots of the catalogue, key (item_id, updated_at).
-        users: Snapshots of customer behaviour, key (user_id, updated_at).
+        users: Snapshots of customer behaviour, key (user_id, updated_at); no rows where the shop has none, as in the
+            next two.
         impressions: Items shown on priced pages.
         orders: Order lines.
         judgements: Graded query-item relevance, with the judged text.
@@ -101,7 +102,14 @@ def read_tables(path: Path) -> Tables:
             frames[table.name] = coerce(pd.read_parquet(file), table)
         elif table.required:
             raise MissingDataError(f"{file}: the table {table.name} is required", table=table.name)
+    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
+        frames.setdefault(table.name, no_rows(table))
     return Tables(**frames, metadata=read_json(path / METADATA))
+
+
+def no_rows(table: schema.Table) -> pd.DataFrame:
+    """A table with its required columns and no rows, for a shop that does not have it."""
+    return coerce(pd.DataFrame({name: pd.Series([], dtype=object) for name in table.required_names}), table)
 
 
 def write_tables(tables: Tables, path: Path) -> Path:

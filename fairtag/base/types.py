@@ -50,6 +50,9 @@ class Reason(StrEnum):
     FAIRNESS_CORRIDOR = "FAIRNESS_CORRIDOR"  # largest ratio between two customers' prices
     PRICE_ENDING = "PRICE_ENDING"  # chosen among the shop's price endings
     LOW_CONFIDENCE_LIST = "LOW_CONFIDENCE_LIST"  # not sure enough to be better than list: list
+    PRICES_NOT_ACCEPTED = "PRICES_NOT_ACCEPTED"  # the decision accepts no price but list yet: list
+    COST_UNKNOWN = "COST_UNKNOWN"  # without a unit cost no price is safe: list
+    PERSONAL_NOT_ACCEPTED = "PERSONAL_NOT_ACCEPTED"  # the decision accepts no personal prices yet
     OPTED_OUT = "OPTED_OUT"  # the customer refused personal prices
     JURISDICTION_OFF = "JURISDICTION_OFF"  # personal prices are off where the customer is
     INFEASIBLE = "INFEASIBLE"  # no price meets the bounds: list

@@ -22,7 +22,7 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -88,7 +88,12 @@ class CsvDialect:
         return f"{self.encoding}, separated by {NAMES.get(self.separator or '', self.separator)}, {sign}"
 
 
-def read_csv_file(path: Path, table: schema.Table, given: CsvDialect | None = None) -> tuple[pd.DataFrame, CsvDialect]:
+def read_csv_file(
+    path: Path,
+    table: schema.Table,
+    given: CsvDialect | None = None,
+    inspect: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows,
+) -> tuple[pd.DataFrame, CsvDialect]:
     """Read a CSV file of a table, every value as text; an empty cell is None.
 
     Header names are taken whatever their case and padding. Numbers lose their currency sign and thousands separators
@@ -98,6 +103,7 @@ def read_csv_file(path: Path, table: schema.Table, given: CsvDialect | None = No
         path: ``.csv`` or ``.csv.gz``.
         table: The contract; its column names are looked for in the header.
         given: What the shop says of the file, instead of what would be detected.
+        inspect: Called with the rows as they are written; returns those to go on with.
 
     Returns:
         The rows, and how the file is written.
@@ -111,6 +117,7 @@ def read_csv_file(path: Path, table: schema.Table, given: CsvDialect | None = No
     text, separator = _separated(path, text, table, given.separator)
     frame = _frame(path, text, separator)
     frame.columns = pd.Index(_columns(path, list(frame.columns), table))
+    frame = inspect(frame)
     frame, decimal = _plain_numbers(path, frame, table, given.decimal, separator)
     return frame, CsvDialect(encoding, separator, decimal)
 

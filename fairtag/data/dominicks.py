@@ -15,8 +15,8 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError
-from fairtag.base.tables import Tables, coerce
-from fairtag.data.folders import dataset_folder, empty, read_columns
+from fairtag.base.tables import Tables, coerce, no_rows
+from fairtag.data.folders import dataset_folder, read_columns
 from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 
 FOLDER = "dominicks_oj"
@@ -79,7 +79,7 @@ def read(data: Path) -> Tables:
     return Tables(
         items=items,
         users=_users(panel, set(items[schema.ITEM_ID])),
-        impressions=empty(schema.IMPRESSIONS),
+        impressions=no_rows(schema.IMPRESSIONS),
         orders=_orders(panel),
         audit_groups=_audit_groups(dataset_folder(data, FOLDER)),
         metadata=_metadata(),

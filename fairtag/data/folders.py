@@ -8,9 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
-from fairtag.base.tables import coerce
 
 
 def dataset_folder(data: Path, name: str) -> Path:
@@ -66,8 +64,3 @@ def read_file(path: Path) -> pd.DataFrame:
     ) as error:
         message = f"{path}: cannot be read as {path.suffix.lstrip('.')}: {error}"
         raise DataError(message, table=path.name, rule="a readable file") from error
-
-
-def empty(table: schema.Table) -> pd.DataFrame:
-    """A table with its required columns and no rows, for data sets that do not record it."""
-    return coerce(pd.DataFrame({name: pd.Series([], dtype=object) for name in table.required_names}), table)

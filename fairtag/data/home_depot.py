@@ -8,8 +8,8 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
-from fairtag.base.tables import Tables, coerce
-from fairtag.data.folders import dataset_folder, empty, read_columns
+from fairtag.base.tables import Tables, coerce, no_rows
+from fairtag.data.folders import dataset_folder, read_columns
 
 FOLDER = "home_depot_search"
 COLUMNS = ("product_uid", "product_title", "search_term", "relevance")
@@ -23,10 +23,10 @@ def read(data: Path) -> Tables:
         MissingDataError: The folder, the file or a column is absent.
     """
     return Tables(
-        items=empty(schema.ITEMS),
-        users=empty(schema.USERS),
-        impressions=empty(schema.IMPRESSIONS),
-        orders=empty(schema.ORDERS),
+        items=no_rows(schema.ITEMS),
+        users=no_rows(schema.USERS),
+        impressions=no_rows(schema.IMPRESSIONS),
+        orders=no_rows(schema.ORDERS),
         judgements=judgements(dataset_folder(data, FOLDER)),
         metadata={
             "dataset": "home-depot",

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
 from fairtag.base.errors import ConfigError, MissingDataError
@@ -27,6 +28,18 @@ _READERS: dict[str, Callable[[Path], Tables]] = {  # by their names on the comma
 NAMES: tuple[str, ...] = ("synthetic", *_READERS)
 
 
+def require_known(name: str) -> None:
+    """Refuse the name of no data set.
+
+    Raises:
+        ConfigError: With the names there are, and the one that may be meant.
+    """
+    if name not in NAMES:
+        near = get_close_matches(name, NAMES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{name!r} is no data set; it must be one of {', '.join(NAMES)}{hint}")
+
+
 def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize | None = None) -> Tables:
     """The tables of a shop.
 
@@ -42,8 +55,7 @@ def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize |
         MissingDataError: The folder, a file or a column is absent.
         DataError: A file cannot be read or breaks the contract of its table.
     """
-    if name not in NAMES:
-        raise ConfigError(f"dataset: {name!r} is refused; it must be one of {', '.join(NAMES)}")
+    require_known(name)
     if name == "synthetic":
         return simulate_shop(size or DEFAULT, seed=seed).tables
     if data is None:

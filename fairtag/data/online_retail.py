@@ -14,8 +14,8 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError
-from fairtag.base.tables import Tables, coerce
-from fairtag.data.folders import dataset_folder, empty, read_columns
+from fairtag.base.tables import Tables, coerce, no_rows
+from fairtag.data.folders import dataset_folder, read_columns
 from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 
 FOLDER = "online_retail"
@@ -60,7 +60,7 @@ def read(data: Path) -> Tables:
     return Tables(
         items=items,
         users=_users(lines, set(items[schema.ITEM_ID])),
-        impressions=empty(schema.IMPRESSIONS),
+        impressions=no_rows(schema.IMPRESSIONS),
         orders=_orders(lines),
         audit_groups=_audit_groups(lines),
         metadata=_metadata(dropped),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from fairtag.base.money import currency
 from fairtag.base.settings import parse
-from fairtag.base.tables import METADATA, Tables, coerce
+from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.values import TimeFormat
 from fairtag.data.csv_files import CsvDialect, read_csv_file
+from fairtag.data.currencies import one_currency, require_signs, take_currency
+from fairtag.data.derived_tables import AS_OF
 from fairtag.data.folders import read_file
 
-CURRENCY = "USD"  # of a shop whose metadata.json names none
+MOST_SHARE = 10.0  # of list, in a price menu: [80, 90, 100] are percentages and not shares
 
 
 @dataclass(frozen=True)
@@ -27,13 +31,13 @@ class ShopMetadata:
     """What a shop says of its files in ``metadata.json``.
 
     Args:
-        currency: ISO 4217 code of all money.
+        currency: ISO 4217 code of all money; None where the shop states none.
         times: How times are written where not in ISO 8601, by ``table.column``.
         csv: How the CSV files are written, instead of what would be detected.
         notes: Everything else, shown in the reports.
     """
 
-    currency: str = CURRENCY
+    currency: str | None = None
     times: Mapping[str, TimeFormat] = field(default_factory=dict)
     csv: CsvDialect = field(default_factory=CsvDialect)
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -50,6 +54,10 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
     A column of which a value cannot be read as its kind stays text: validation names the value, sets its row aside and
     counts it, and the others go on.
 
+    Only ``items`` must be there; what can be derived from the others is derived after validation
+    (:mod:`fairtag.data.derived_tables`). A catalogue without ``updated_at`` is as old as its file, or as ``as_of`` in
+    ``metadata.json`` says.
+
     Args:
         data: Folder of the files.
         suffixes: File endings; the first that exists is read. A parquet table may be a folder of parts.
@@ -64,6 +72,7 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
     metadata = read_metadata(data / METADATA)
     frames: dict[str, pd.DataFrame] = {}
     dialects: dict[str, str] = {}
+    currencies: dict[str, str] = {}
     for table in schema.TABLES:
         candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
         file = next((path for path in candidates if path.exists()), None)
@@ -74,12 +83,30 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
                 raise MissingDataError(message, table=table.name)
             continue
         if file.suffix == ".parquet":
-            raw = read_file(file)
+            raw = _in_one_currency(read_file(file), table, file, metadata, currencies)
         else:
-            raw, dialect = read_csv_file(file, table, metadata.csv)
+            inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
+            raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
             dialects[file.name] = dialect.text()
         frames[table.name] = coerce(raw, table, keep_unreadable=True, times=metadata.times_of(table))
-    return Tables(**frames, metadata=_described(metadata, dataset, frames, dialects))
+    code = one_currency(metadata.currency, currencies)
+    described = _described(metadata, code, dataset, frames, dialects)
+    if schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
+        described[AS_OF] = _written(next(path for path in data.glob("items.*"))).isoformat()
+    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
+        frames.setdefault(table.name, no_rows(table))
+    return Tables(**frames, metadata=described)
+
+
+def _in_one_currency(
+    raw: pd.DataFrame, table: schema.Table, file: Path, metadata: ShopMetadata, currencies: dict[str, str]
+) -> pd.DataFrame:
+    """The table without its currency column, whose code is noted by file."""
+    raw, code = take_currency(raw, file)
+    if code is not None:
+        currencies[file.name] = code
+    require_signs(raw, table, file, code or metadata.currency)
+    return raw
 
 
 def read_csv(data: Path) -> Tables:
@@ -110,12 +137,33 @@ def read_metadata(path: Path) -> ShopMetadata:
             rule="a JSON object",
         )
     notes = {name: value for name, value in given.items() if name not in ("currency", "times", "csv", "fingerprint")}
-    code = currency(given["currency"], f"{path}: currency").code if "currency" in given else CURRENCY
+    code = currency(given["currency"], f"{path}: currency").code if "currency" in given else None
+    _require_menu(given.get("price_menu"), path)
     try:
         dialect = parse(CsvDialect, given.get("csv", {}), "csv")
         return ShopMetadata(code, _time_formats(given.get("times", {})), dialect, notes)
     except ConfigError as error:
         raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
+
+
+def _require_menu(menu: object, path: Path) -> None:
+    """Refuse a price menu that is not two or more shares of list."""
+    if menu is None:
+        return
+    shares = menu if isinstance(menu, list) else []
+    if len(set(map(str, shares))) < 2 or not all(
+        isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= MOST_SHARE for share in shares
+    ):
+        raise DataError(
+            f"{path}: price_menu: {menu!r} is refused; write two or more shares of list, such as [0.8, 0.9, 1.0]",
+            column="price_menu",
+            rule="shares of list",
+        )
+
+
+def _written(file: Path) -> datetime:
+    """When a file was last written, UTC, to the second."""
+    return datetime.fromtimestamp(int(file.stat().st_mtime), UTC)
 
 
 def _time_formats(given: object) -> dict[str, TimeFormat]:
@@ -130,14 +178,15 @@ def _time_formats(given: object) -> dict[str, TimeFormat]:
 
 
 def _described(
-    metadata: ShopMetadata, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
+    metadata: ShopMetadata, code: str, dataset: str, frames: Mapping[str, pd.DataFrame], dialects: Mapping[str, str]
 ) -> dict[str, Any]:
     """The metadata that the tables carry on."""
-    propensity = frames["impressions"].get(schema.PROPENSITY)
+    shown = frames.get("impressions")
+    propensity = None if shown is None else shown.get(schema.PROPENSITY)
     explored = propensity is not None and bool(propensity.notna().any())
     return {
         "dataset": dataset,
-        "currency": metadata.currency,
+        "currency": code,
         "provenance": dict.fromkeys(frames, "recorded: as given by the shop"),
         "observational": not explored,
         **({"files": dict(dialects)} if dialects else {}),

@@ -18,6 +18,7 @@ from fairtag.base.tables import Tables, coerce
 
 HISTORY = 20  # newest purchases in a snapshot
 WINDOW_DAYS = 90.0
+MONEY_DIGITS = 4  # decimal places: as many as any currency has; the rest is the error of sums
 DAY = 86_400_000_000  # microseconds
 BELOW_LIST = "below_list"  # an extra column of order lines: whether the unit price was below list
 
@@ -63,7 +64,7 @@ def behaviour_snapshots(lines: pd.DataFrame, moments: pd.DataFrame, items: set[s
     features = {
         schema.RECENCY_DAYS: np.where(past > start, (at - last) / DAY, np.nan),
         schema.ORDERS_90D: _between(orders, recent, past),
-        schema.SPEND_90D: np.maximum(np.round(_between(spend, recent, past), 2), 0.0),
+        schema.SPEND_90D: np.maximum(np.round(_between(spend, recent, past), MONEY_DIGITS), 0.0),
         schema.PROMOTION_RESPONSE: np.clip(_between(below, start, past) / np.maximum(total, 1e-9), 0.0, 1.0),
     }
     names, ages = _histories(lines, span.at, start, past, at, items)

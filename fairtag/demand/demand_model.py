@@ -90,6 +90,11 @@ class DemandModel:
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def learned(self) -> bool:
+        """Whether demand was fitted on pages; otherwise it is its prior alone, and every item stays at list."""
+        return "not_learned" not in self.report
+
+    @property
     def n_items(self) -> int:
         """I, the number of catalogue rows."""
         return int(self.category.size)

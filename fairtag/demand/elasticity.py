@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from fairtag.base.errors import DataError
 from fairtag.demand.choices import Floats, Ints, group_sums, probabilities
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel, SlopeCorrection
 
 SCALE_RANGE = (0.5, 2.0)  # a larger correction means that one estimate is broken: correct this far and report it
 LEAST_PURCHASES = 10  # a category with fewer has no usable interval and is not priced
+LEAST_SPREAD = 1e-6  # of the log price ratio; below it the price did not vary
+NEVER_VARIED = "its prices never varied, so no response to a price can be seen"
+ALWAYS_BOUGHT = "every page with it ended in a purchase, so the level of its demand cannot be seen"
 NORMAL_975 = 1.959963984540054  # standard normal quantile: half a 95 % interval, in standard errors
 ROWS = 200_000  # larger data are thinned, by whole pages, to about this many rows
 
@@ -76,14 +78,16 @@ def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> 
     function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its predicted
     probability put through the same final stage, so that both average over the same prices.
 
-    Raises:
-        DataError: The data hold no price variation.
+    A category whose prices never varied, or of which every page ended in a purchase, stays at list and says why.
     """
     data = _sample(data, seed)
     c = len(model.categories)
     category = model.category[data.item]
     purchases = np.bincount(category, weights=data.bought, minlength=c)
-    seen = np.flatnonzero(purchases >= LEAST_PURCHASES)
+    varied = _spread_by(np.log(data.y), category, c) > LEAST_SPREAD
+    left = np.bincount(category, weights=(data.outside > 0)[data.page], minlength=c) > 0
+    seen = np.flatnonzero((purchases >= LEAST_PURCHASES) & varied & left)
+    why = np.where(~varied, NEVER_VARIED, np.where(~left, ALWAYS_BOUGHT, ""))
     results = {}
     if seen.size:
         effect, low, high, residual = _double_machine_learning(model, data, category, seen)
@@ -92,7 +96,10 @@ def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> 
         found = np.column_stack([effect / shares, low / shares, high / shares, own])
         results = dict(zip(seen.tolist(), found.tolist(), strict=True))
     return ElasticityCheck(
-        tuple(_category_elasticity(name, int(purchases[k]), results.get(k)) for k, name in enumerate(model.categories))
+        tuple(
+            _category_elasticity(name, int(purchases[k]), results.get(k), str(why[k]))
+            for k, name in enumerate(model.categories)
+        )
     )
 
 
@@ -101,11 +108,12 @@ def with_cross_check(model: DemandModel, check: ElasticityCheck) -> DemandModel:
     return model.with_correction(check.correction, {"elasticity": check.as_json()})
 
 
-def _category_elasticity(category: str, purchases: int, found: list[float] | None) -> CategoryElasticity:
+def _category_elasticity(category: str, purchases: int, found: list[float] | None, why: str = "") -> CategoryElasticity:
     """Apply the rules of docs/pricing-model.md, section 4, to one category."""
     if found is None:
         nothing = float("nan")
-        reason = f"list price: {purchases} purchases, fewer than {LEAST_PURCHASES}"
+        few = f"{purchases} purchases, fewer than {LEAST_PURCHASES}"
+        reason = f"list price: {few if purchases < LEAST_PURCHASES else why}"
         return CategoryElasticity(category, purchases, nothing, nothing, nothing, nothing, 1.0, False, reason)
     check, low, high, own = found
     scale, priced, reason = 1.0, True, "the check's interval holds the model's elasticity"
@@ -132,11 +140,6 @@ def _double_machine_learning(
     """
     rows = np.flatnonzero(np.isin(category, seen))
     treatment = np.log(data.y[rows])
-    if float(treatment.std()) < 1e-6:
-        raise DataError(
-            "elasticity: the price ratio does not vary; an elasticity needs pages at several prices",
-            rule="variation",
-        )
     fold = data.fold[data.page][rows]
     one_hot = (category[rows, None] == seen).astype(np.float64)
     controls = np.column_stack([one_hot, _controls(model, data, rows, fold)])
@@ -145,6 +148,13 @@ def _double_machine_learning(
     residual = np.zeros(data.n_rows)
     residual[rows] = treated
     return effect, effect - half, effect + half, residual
+
+
+def _spread_by(values: Floats, group: Ints, n_groups: int) -> Floats:
+    """(G,) standard deviation of values (N,) by group; 0 where a group has none."""
+    count = np.maximum(np.bincount(group, minlength=n_groups), 1)
+    mean = np.bincount(group, weights=values, minlength=n_groups) / count
+    return np.sqrt(np.bincount(group, weights=(values - mean[group]) ** 2, minlength=n_groups) / count)
 
 
 def _out_of_fold_residual(controls: Floats, target: Floats, fold: Ints) -> Floats:

@@ -219,6 +219,12 @@ def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
     return Prior(mean, spread**-2.0, spreads.tau**-2.0)
 
 
+def demand_prior(layout: Layout, config: DemandConfig) -> tuple[Prior, Floats]:
+    """The prior before any data: of theta, and the spreads (2,) of the item effects."""
+    spreads = _Spreads(np.array(config.tau or FIRST_TAU), _family_spreads(layout, config))
+    return _prior(layout, config, spreads), spreads.tau
+
+
 def _posterior(fit: LogitFit, spread: Laplace, layout: Layout, pivot: float) -> Posterior:
     """Posterior in terms of utilities at price 0, ``a = level + pivot b``, from that of levels at the pivot."""
     values, vectors = np.linalg.eigh(spread.shared)

@@ -128,17 +128,19 @@ def without_hold_out(tables: Tables) -> tuple[pd.DataFrame | None, pd.DataFrame,
     Args:
         tables: The shop.
 
-    Raises:
-        DataError: The impressions cannot be split by time.
+    Impressions that cannot be split by time are left out.
     """
     items = tables.latest_items()
     items = items[~held_out(items[schema.ITEM_ID], PRODUCT_SALT)].reset_index(drop=True)
     judgements = tables.judgements
     if judgements is not None:
         judgements = judgements[~held_out(judgements[schema.QUERY], QUERY_SALT)].reset_index(drop=True)
-    if tables.impressions.empty:  # the data set has judgements only
+    if tables.impressions.empty:
         return judgements, items, None
-    early = time_split(tables.impressions).part(tables.impressions[schema.TS], "fit")
+    try:
+        early = time_split(tables.impressions).part(tables.impressions[schema.TS], "fit")
+    except DataError:  # so few pages that none can be held out: nothing is learned from them either
+        return judgements, items, None
     return judgements, items, tables.impressions[early].reset_index(drop=True)
 
 

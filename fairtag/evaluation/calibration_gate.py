@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from fairtag.data.splits import HOLD_OUT_SHARE
 from fairtag.demand.calibration import Calibration, calibrate
 from fairtag.demand.demand_data import DemandData
 from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.power import more
 from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.training.inputs import demand_inputs
@@ -43,7 +45,19 @@ def calibration_gate(found: Calibration, limits: EvaluationLimits) -> GateResult
         low=slope.low,
         high=slope.high,
         note=f"{found.purchases} purchases on {found.pages} pages, {found.expected:.0f} expected",
+        needs="" if status == "pass" else _needed(found, low, high),
     )
+
+
+def _needed(found: Calibration, low: float, high: float) -> str:
+    """What would bring the slope into its range, in words."""
+    slope = found.slope
+    if slope.low <= high and slope.high >= low:
+        half = (slope.high - slope.low) / (high - low)  # of an interval as wide as the range, over that of now
+        whole = round(found.purchases / HOLD_OUT_SHARE)
+        needed = more(max(half, 1.0) ** 2, whole, "purchases")
+        return f"{needed} on pages, for an interval as narrow as the range ({whole:,} now)"
+    return "a demand model that fits this shop: its predictions are off by more than chance"
 
 
 def calibration_figures(found: Calibration) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from fairtag.evaluation.calibration_gate import (
     reliability_bins,
     score_demand,
 )
+from fairtag.evaluation.demand_gate import behaviour_gate, demand_gate, kept_gate, needed_purchases
 from fairtag.evaluation.fairness_gate import (
     audit_quotes,
     cross_quotes,
@@ -46,18 +47,20 @@ from fairtag.evaluation.held_out_demand import (
 )
 from fairtag.evaluation.index_gate import index_figures
 from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.notes import special_items
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates, score_prices
+from fairtag.evaluation.price_menu import METADATA_KEY, price_menu_of
 from fairtag.evaluation.relevance_gate import Relevance, relevance_gate, score_relevance
+from fairtag.evaluation.search_gate import search_gate
 from fairtag.evaluation.value_gate import PolicyPrices, offer_figures, uplift_figures, value_gates
 from fairtag.model.decision import GateResult, make_decision
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
+from fairtag.page.catalogue_pages import catalogue_pages
 from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
-from fairtag.training.inputs import fit_part
+from fairtag.training.inputs import fit_part, why_no_demand
 
 Floats = NDArray[np.float64]
 Progress = Callable[[str], None]
-
-PRICE_MENU = "price_menu"  # in the metadata: shares of the list price that logged prices were drawn from
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class ModelScores:
     model: PricingModel
     relevance: Relevance
     prices: PriceAccuracy
-    calibration: Calibration
+    calibration: Calibration | None
     pages: list[ShadowPage]
     vectors: dict[str, NDArray[np.float32]]
 
@@ -80,8 +83,9 @@ class ModelScores:
         }
         keys = zip(pages.rows[schema.PAGE_ID], pages.rows[schema.ITEM_ID], strict=True)
         money = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64)
-        money /= self.model.policy.limits.minor_per_unit
-        return PolicyPrices(name, money[:, 0], money[:, 1])
+        coin = self.model.policy.limits.coin
+        money /= coin.minor_per_unit
+        return PolicyPrices(name, money[:, 0], money[:, 1], coin.smallest)
 
     def figures(self) -> dict[str, Any]:
         """Figures for the report."""
@@ -90,7 +94,7 @@ class ModelScores:
             "relevance": self.relevance.figures(),
             "search_index": index_figures(self.model, self.vectors),
             "price": self.prices.figures(),
-            "demand": calibration_figures(self.calibration),
+            "demand": {} if self.calibration is None else calibration_figures(self.calibration),
         }
 
 
@@ -111,7 +115,8 @@ def evaluate(
         challenger: Model folder that may replace the champion.
         champion: Model folder in force; None when there is none.
         tables: The shop.
-        training_set: Impressions with their features, hold-out included.
+        training_set: Impressions with their features, hold-out included. Where demand cannot be learned from it, pages
+            of the catalogue stand in and nothing about prices is accepted.
         seed: Seed of every draw.
         limits: Thresholds; the defaults when None.
         quotes_out: Called with the challenger's shadow quotes, whose user_key is the raw user id.
@@ -127,45 +132,57 @@ def evaluate(
     limits = limits or EvaluationLimits()
     new = load_pricing_model(challenger)
     old = _champion(champion) if champion else None
-    hold_out = _hold_out(training_set, [new] + ([old] if old else []))
-    sample = sample_pages(hold_out, limits.pages, seed)
+    searched = catalogue_pages(new, limits.pages, seed)
+    hold_out = None if why_no_demand(training_set) else _hold_out(training_set, [new] + ([old] if old else []))
+    sample = searched if hold_out is None else sample_pages(hold_out, limits.pages, seed)
     scored = _score(new, tables, training_set, hold_out, sample, progress)
     rival = _score(old, tables, training_set, hold_out, sample, progress) if old else None
     progress("fit held-out demand models")
-    demand = _held_out_demand(scored, hold_out, sample, seed)
+    demand = None if hold_out is None else _held_out_demand(scored, hold_out, sample, seed)
     prices = scored.policy("challenger", demand.pages) if demand else None
     rival_prices = rival.policy("champion", demand.pages) if demand and rival else None
     quotes = shadow_quotes(scored.pages, with_users=True)
     if quotes_out:
         quotes_out(quotes)
     progress("audit shadow prices and test the model's behaviour")
-    crossed = cross_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
-    report = audit_quotes(crossed, tables.audit_groups, seed)
+    crossed = quotes.iloc[:0]
+    if hold_out is not None:
+        crossed = cross_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
+    report = None if hold_out is None else audit_quotes(crossed, tables.audit_groups, seed)
     tried = page_inputs(new, scored.pages, scored.vectors)
-    menu = _menu(tables)
+    menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), new.policy.limits.coin.smallest)
+    needs = needed_purchases(new.policy, len(new.demand.categories), tables.orders)
     gates: list[GateResult] = [
         relevance_gate(scored.relevance, rival.relevance if rival else None, limits.relevance_margin, seed),
-        *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed),
-        calibration_gate(scored.calibration, limits),
-        *value_gates(demand, prices, rival_prices, menu, limits, seed),
+        search_gate(new, searched, limits.items_found),
+        *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed, weighs=new.policy.weighs_f),
+        demand_gate(new, tables.orders),
+        *([calibration_gate(scored.calibration, limits)] if scored.calibration else []),
+        *value_gates(demand, prices, rival_prices, menu, limits, seed, needs),
+        behaviour_gate(training_set),
         guarantees_gate([quotes, crossed], new.policy.limits),
         gap_gate(report),
         *behaviour_gates(new, scored.pages, tried),
         *budget_gates(new, tried, list(scored.vectors), limits),
     ]
+    gates.append(kept_gate(old, gates))
     metrics = {
-        "evidence": "randomised prices" if menu is not None else "observational",
+        "evidence": "none" if hold_out is None else "observational" if menu.levels is None else "randomised prices",
+        "price_menu": menu.source,
+        "notes": special_items(new, training_set),
         "dataset": str(tables.metadata.get("dataset", "")),
         "provenance": tables.metadata.get("provenance", {}),
         "challenger": {
             **scored.figures(),
             **_offers(demand, prices),
-            "groups_told_by_pricing_features_auc": proxy_figures(hold_out, tables.audit_groups, seed),
+            "groups_told_by_pricing_features_auc": {}
+            if hold_out is None
+            else proxy_figures(hold_out, tables.audit_groups, seed),
         },
         "champion": {**rival.figures(), **_offers(demand, rival_prices)} if rival else None,
         "charts": {
-            "calibration": reliability_bins(scored.calibration),
-            "price_scatter": scored.prices.scatter(),
+            "calibration": [] if scored.calibration is None else reliability_bins(scored.calibration),
+            "price_scatter": scored.prices.scatter() if scored.prices.true.size else None,
             "price_by_group": price_by_group(crossed, tables.audit_groups, report),
             "uplift": _uplift(demand, prices, rival_prices, seed),
         },
@@ -211,18 +228,23 @@ def _score(
     model: PricingModel,
     tables: Tables,
     training_set: pd.DataFrame,
-    hold_out: pd.DataFrame,
+    hold_out: pd.DataFrame | None,
     sample: pd.DataFrame,
     progress: Progress,
 ) -> ModelScores:
-    progress(f"score model {model.version} on {sample[schema.PAGE_ID].nunique():,} hold-out pages")
-    fitted: DemandData = inputs_of(model, fit_part(training_set))
+    kind = "hold-out" if hold_out is not None else "catalogue"
+    progress(f"score model {model.version} on {sample[schema.PAGE_ID].nunique():,} {kind} pages")
+    calibration = None
+    if hold_out is not None and model.demand.learned:
+        held: DemandData = inputs_of(model, hold_out)
+        if held.bought.any():
+            calibration = score_demand(model, held, inputs_of(model, fit_part(training_set)))
     vectors = query_vectors(model, sample)
     return ModelScores(
         model=model,
         relevance=score_relevance(model, tables.judgements),
         prices=score_prices(model),
-        calibration=score_demand(model, inputs_of(model, hold_out), fitted),
+        calibration=calibration,
         pages=list(shadow_pages(model, sample, vectors)),
         vectors=vectors,
     )
@@ -249,11 +271,6 @@ def _uplift(
 
 def _offers(demand: HeldOutDemand | None, prices: PolicyPrices | None) -> dict[str, Any]:
     return {"offers": offer_figures(demand.pages, prices)} if demand and prices else {}
-
-
-def _menu(tables: Tables) -> Floats | None:
-    levels = tables.metadata.get(PRICE_MENU)
-    return None if levels is None else np.asarray(levels, dtype=np.float64)
 
 
 def _name(model: PricingModel) -> dict[str, str]:

@@ -76,6 +76,7 @@ def read_pages(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
     item = np.array([model.row_of[name] for name in rows[schema.ITEM_ID]], dtype=np.int64)
     listed = rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
     competitor = rows[schema.COMPETITOR_PRICE].to_numpy(dtype=np.float64)
+    cost = counted_cost(MarketContext.of(rows), model.estimates.sales_rate[item])[0]
     in_stock = rows.get(schema.IN_STOCK, pd.Series(True, index=rows.index)).astype("boolean").fillna(value=True)
     return HeldOutPages(
         rows=rows,
@@ -86,7 +87,7 @@ def read_pages(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
         ),
         behaviour=rows[list(schema.USER_PRICING_FEATURES)].to_numpy(dtype=np.float64),
         r=reference_price(model.estimates.f[item], listed, competitor, model.policy.reference_weights),
-        cost=counted_cost(MarketContext.of(rows), model.estimates.sales_rate[item])[0],
+        cost=np.where(np.isnan(cost), listed, cost),  # unknown: as if nothing were earned
         on_sale=in_stock.to_numpy(dtype=bool),
         half=halves(rows[schema.USER_ID]),
         customer=pd.factorize(rows[schema.USER_ID])[0].astype(np.int64),

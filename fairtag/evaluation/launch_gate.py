@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from fairtag.evaluation import off_policy as ope
 from fairtag.evaluation.limits import LaunchLimits
+from fairtag.evaluation.power import times_needed
 from fairtag.model.decision import GateResult, GateStatus
 
 
@@ -96,6 +97,7 @@ def _support(weight: ope.Floats, size: int, limits: LaunchLimits) -> GateResult:
         note=""
         if ess >= needed
         else "the log has too few of the new prices; raise the policy's exploration and log more pages",
+        needs="" if ess >= needed else f"{needed / max(ess, 1.0):.1f} times the logged rows",
     )
 
 
@@ -113,6 +115,10 @@ def _balance(weight: ope.Floats, log: ope.BanditLog, limits: LaunchLimits) -> Ga
 
 def _uplift(uplift: ope.Estimate, limits: LaunchLimits) -> GateResult:
     low, high = uplift.interval(2 * limits.confidence - 1)  # its ends are the one-sided bounds
+    wide = uplift.interval(0.95)
+    times = times_needed(uplift.value, *wide)
+    short = not low > 0  # nor is NaN
+    needs = f"{times:.1f} times the logged pages" if times else "other prices: more pages would show no gain"
     return GateResult(
         "off_policy_uplift",
         uplift.value,
@@ -121,6 +127,7 @@ def _uplift(uplift: ope.Estimate, limits: LaunchLimits) -> GateResult:
         threshold=0.0,
         low=_number(low),
         high=_number(high),
+        needs=needs if short else "",
     )
 
 

@@ -46,6 +46,9 @@ class EvaluationLimits(Settings):
         ge=0,
         description="nDCG@10 that a challenger may lose to its rival, at the lower end of the interval.",
     )
+    items_found: float = Field(
+        0.9, ge=0, le=1, description="Share of the items in stock that a search for their own title must find."
+    )
     coverage: float = Field(
         0.9, gt=0, lt=1, description="Share of held-out products whose price the 90 % interval must contain."
     )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.data.splits import PRODUCT_SALT, held_out
+from fairtag.data.splits import HOLD_OUT_SHARE, PRODUCT_SALT, held_out
+from fairtag.evaluation.power import products_for_gap
 from fairtag.evaluation.relevance_gate import paired_interval
 from fairtag.model.decision import GateResult
 from fairtag.model.pricing_model import PricingModel
@@ -17,6 +18,7 @@ from fairtag.model.pricing_model import PricingModel
 Floats = NDArray[np.float64]
 
 LEAST_PRODUCTS = 30
+LEAST_PAIRS = 5  # held-out products from which the spread of the errors is estimated
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class PriceAccuracy:
         return {"true": self.true[::step].tolist(), "predicted": self.predicted[::step].tolist()}
 
 
+def _needed_products(prices: PriceAccuracy) -> str:
+    """How many products would tell f(v) from the category's median, in words."""
+    n = prices.true.size
+    held = LEAST_PRODUCTS
+    if n >= LEAST_PAIRS:
+        gaps = prices.log_errors(prices.predicted) - prices.log_errors(prices.median)
+        if gaps.mean() < 0:
+            held = max(held, products_for_gap(float(gaps.mean()), float(gaps.std(ddof=1))))
+    return f"about {round(held / HOLD_OUT_SHARE):,} products, of which {held} are held out; {n} are now"
+
+
 def score_prices(model: PricingModel) -> PriceAccuracy:
     """Predictions for the products that the fit held out."""
     catalogue = model.catalogue
@@ -80,15 +93,43 @@ def score_prices(model: PricingModel) -> PriceAccuracy:
     return PriceAccuracy(listed[unseen], found.f[unseen], found.f_low[unseen], found.f_high[unseen], median[unseen])
 
 
-def price_gates(prices: PriceAccuracy, coverage: float, slack: float, seed: int) -> list[GateResult]:
-    """Better than the category median, and an interval with the coverage that it states."""
+def price_gates(
+    prices: PriceAccuracy, coverage: float, slack: float, seed: int, *, weighs: bool = True
+) -> list[GateResult]:
+    """Better than the category median, and an interval with the coverage that it states.
+
+    Args:
+        prices: Predictions for the held-out products.
+        coverage: Share of products that the interval states.
+        slack: How far from it the share may lie, beyond two standard errors.
+        seed: Seed of the bootstrap.
+        weighs: Whether f(v) has a weight in the policy. Without one it moves no price, and its gates decide nothing.
+    """
+    gates = _price_gates(prices, coverage, slack, seed)
+    if weighs:
+        return gates
+    return [
+        gate
+        if gate.status == "pass"
+        else replace(
+            gate,
+            status="not applicable",
+            needs="",
+            note=f"f(v) has no weight in this policy; it would be: {gate.status}"
+            + (f" ({gate.note})" if gate.note else ""),
+        )
+        for gate in gates
+    ]
+
+
+def _price_gates(prices: PriceAccuracy, coverage: float, slack: float, seed: int) -> list[GateResult]:
     rule = "RMSLE on held-out products below the category median's, by the paired 95 % interval of squared log errors"
     hold = f"{coverage:.0%} of held-out products inside the interval, within {slack:.0%} and two standard errors"
     n = prices.true.size
     if n < LEAST_PRODUCTS:
         note = f"{n} products were held out, {LEAST_PRODUCTS} are needed"
         return [
-            GateResult(name, None, text, "could not tell", note=note)
+            GateResult(name, None, text, "could not tell", note=note, needs=_needed_products(prices))
             for name, text in (("price_accuracy", rule), ("price_interval", hold))
         ]
     figures = prices.figures()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.base.text import tokens
-from fairtag.data.splits import QUERY_SALT, held_out
+from fairtag.data.splits import HOLD_OUT_SHARE, QUERY_SALT, held_out
 from fairtag.model.decision import GateResult
 from fairtag.model.pricing_model import PricingModel
 from fairtag.search.ranking_metrics import ndcg_by_query
@@ -77,8 +77,12 @@ def relevance_gate(challenger: Relevance, champion: Relevance | None, margin: fl
     if challenger.served.size == 0:
         return GateResult("relevance", None, rule, "not applicable", note="the data have no judged queries")
     if challenger.served.size < LEAST_QUERIES:
-        note = f"{challenger.served.size} judged queries were held out, {LEAST_QUERIES} are needed"
-        return GateResult("relevance", None, rule, "could not tell", note=note)
+        held = challenger.served.size
+        note = f"{held} judged queries were held out, {LEAST_QUERIES} are needed"
+        needs = f"about {round((LEAST_QUERIES - held) / HOLD_OUT_SHARE):,} more judged queries"
+        if champion is None:  # nothing can become worse, and that search works at all is a gate of its own
+            return GateResult("relevance", None, rule, "not applicable", note=f"{note}: {needs}")
+        return GateResult("relevance", None, rule, "could not tell", note=note, needs=needs)
     low, high = paired_interval(challenger.served - rival, seed)
     gap = float((challenger.served - rival).mean())
     return GateResult(

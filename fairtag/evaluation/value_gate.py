@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.data.splits import HOLD_OUT_SHARE
 from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
 from fairtag.evaluation.launch_gate import launch_report
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.off_policy import bandit_log
+from fairtag.evaluation.power import more, times_needed
+from fairtag.evaluation.price_menu import UNRANDOMISED, PriceMenu
 from fairtag.evaluation.pricing_metrics import pricing_metrics
 from fairtag.model.decision import GateResult
 
@@ -27,11 +30,13 @@ class PolicyPrices:
         name: Name of the policy.
         price: Its price.
         floor: Lowest price that it may choose; logged levels below it cannot stand for it.
+        coin: Smallest coin of the currency.
     """
 
     name: str
     price: Floats
     floor: Floats
+    coin: float = 0.01
 
 
 def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: int) -> list[dict[str, Any]]:
@@ -61,19 +66,19 @@ def value_gates(
     demand: HeldOutDemand | None,
     challenger: PolicyPrices | None,
     champion: PolicyPrices | None,
-    menu: Floats | None,
+    menu: PriceMenu,
     limits: EvaluationLimits,
     seed: int,
+    needs: str = "",
 ) -> list[GateResult]:
     """Uplift over the prices in force, and non-inferiority to the champion."""
     if demand is None or challenger is None:
         note = "the hold-out has too few purchases for a held-out demand model"
-        return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note)]
-    randomised = menu is not None and schema.PROPENSITY in demand.pages.rows.columns
-    if randomised and menu is not None:
-        gates = off_policy_gates(demand, challenger, menu, limits)
+        return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note, needs=needs)]
+    if menu.levels is not None and schema.PROPENSITY in demand.pages.rows.columns:
+        gates = off_policy_gates(demand, challenger, menu.levels, limits)
     else:
-        gates = [observational_gate(demand, challenger, limits, seed)]
+        gates = [observational_gate(demand, challenger, limits, seed, menu.source)]
     return [*gates, non_inferiority(demand, challenger, champion, limits.profit_margin, seed)]
 
 
@@ -119,7 +124,7 @@ def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
     ratio = np.clip(policy.price / listed, levels[0], levels[-1])
     above = np.clip(np.searchsorted(levels, ratio - 1e-9), 1, levels.size - 1)
     share = (ratio - levels[above - 1]) / (levels[above] - levels[above - 1])
-    share = np.where(levels[above - 1] * listed < policy.floor - 0.01, 1.0, share)
+    share = np.where(levels[above - 1] * listed < policy.floor - policy.coin, 1.0, share)
     chance = np.zeros((ratio.size, levels.size))
     rows = np.arange(ratio.size)
     chance[rows, above] = share
@@ -130,20 +135,50 @@ def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
 
 
 def observational_gate(
-    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int
+    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int, why: str = UNRANDOMISED
 ) -> GateResult:
-    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment."""
+    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment.
+
+    Args:
+        demand: The held-out demand models.
+        challenger: The prices to judge.
+        limits: Thresholds.
+        seed: Seed of the bootstrap.
+        why: Why the log is no experiment, in words.
+    """
     logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
     gain = demand.page_profit_draws(challenger.price) - demand.page_profit_draws(logged)
     low, high = interval(gain, demand.pages.page_customer, seed)
     rule = "95 % interval of profit per page above the shop's own prices > 0, according to held-out demand models"
-    note = "observational: prices were not randomised, so this is a model's estimate and not an experiment"
+    note = f"observational: {why}; so this is a model's estimate and not an experiment"
     value = float((demand.page_profit(challenger.price) - demand.page_profit(logged)).mean())
     if limits.require_experiment:
         return GateResult(
             "profit_uplift", value, rule, "could not tell", 0.0, low, high, f"{note}; an experiment is required"
         )
-    return GateResult("profit_uplift", value, rule, "pass" if low > 0 else "fail", 0.0, low, high, note)
+    return GateResult(
+        "profit_uplift",
+        value,
+        rule,
+        "pass" if low > 0 else "fail",
+        0.0,
+        low,
+        high,
+        note,
+        _needed(demand, value, low, high),
+    )
+
+
+def _needed(demand: HeldOutDemand, value: float, low: float, high: float) -> str:
+    """How many more pages would show the uplift, in words; empty where it is shown."""
+    if low > 0:
+        return ""
+    pages = demand.pages.page_customer.size
+    times = times_needed(value, low, high)
+    if times is None:
+        return "other prices: by these estimates more pages of the same kind would show no gain"
+    whole = round(pages / HOLD_OUT_SHARE)
+    return f"{more(times, whole, 'pages')}, if the gain is as large as estimated ({whole:,} are now)"
 
 
 def non_inferiority(

@@ -218,6 +218,8 @@ def surplus_ratio(
     """
     if schema.PURCHASE_PROBABILITY not in quotes.columns or schema.QUOTE_ID not in quotes.columns or quotes.empty:
         return None
+    if quotes[schema.PURCHASE_PROBABILITY].isna().any():  # demand was not learned
+        return None
     page, _ = pd.factorize(quotes[schema.QUOTE_ID])
     pages = int(page.max()) + 1
     bought = fe.sums(page, quotes[schema.PURCHASE_PROBABILITY].to_numpy(np.float64), pages)

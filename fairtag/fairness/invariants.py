@@ -5,7 +5,7 @@
 One violation is one too many: the fairness job then reports ``urgent`` (docs/pricing-model.md, sections 6 and 7).
 
 - ``list``: nobody pays more than list, or more than list and the markup that the policy allows.
-- ``floor`` and ``ceiling`` do not apply to a fallback price (INFEASIBLE, LOW_CONFIDENCE_LIST), which is lawful but need
+- ``floor`` and ``ceiling`` do not apply to a fallback price (:data:`FALLBACKS`), which is lawful but need
   not meet commercial bounds, nor to a price lock, which holds while the bounds move.
 - ``sticky``: a customer sees one price for an item on a price day. A page served without features (``degraded``) locks
   only an upper limit: later prices may be lower, never higher. A locked price above today's list does not hold.
@@ -57,6 +57,11 @@ STICKY: Final = (
     schema.CURRENCY,
     schema.JURISDICTION,
 )
+# With one of these a price is list, whatever the commercial bounds say.
+FALLBACKS: Final = frozenset(
+    {Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST, Reason.PRICES_NOT_ACCEPTED, Reason.COST_UNKNOWN}
+)
+REFUSALS: Final = frozenset({Reason.OPTED_OUT, Reason.JURISDICTION_OFF, Reason.PERSONAL_NOT_ACCEPTED})
 # Columns of an example: enough to find the quote, nothing about the customer.
 SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
 
@@ -132,11 +137,11 @@ def _highest_allowed(quotes: pd.DataFrame, markup: float) -> NDArray[np.int64]:
 
 
 def _fallback(reasons: Any) -> bool:
-    return Reason.INFEASIBLE in reasons or Reason.LOW_CONFIDENCE_LIST in reasons
+    return not FALLBACKS.isdisjoint(reasons)
 
 
 def _refused(reasons: Any) -> bool:
-    return Reason.OPTED_OUT in reasons or Reason.JURISDICTION_OFF in reasons
+    return not REFUSALS.isdisjoint(reasons)
 
 
 def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float) -> Flags:

@@ -1,4 +1,7 @@
-"""The decision document: may this model be registered, deployed and served?
+"""The decision document: may this model be registered, deployed and served, and what may it do?
+
+It accepts capabilities one by one (:mod:`fairtag.model.capabilities`): a model may serve search while its prices stay
+at list, and the document says what would be needed for more.
 
 Every step that moves a model calls :func:`require_accepted` with the document and the model folder. The document alone
 carries this safety property, however the pipeline is run.
@@ -13,11 +16,12 @@ from typing import Any, Literal
 
 from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejected
 from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
-from fairtag.model.manifest import read_manifest
+from fairtag.model.capabilities import CAPABILITIES, PASSING, SEARCH, accepted_by, capability_of
+from fairtag.model.manifest import DECISION, read_manifest
+from fairtag.model.signature import SIGNATURE, TrustedKeys, require_signature
 
-SCHEMA = "fairtag.decision/2"
+SCHEMA = "fairtag.decision/3"
 GateStatus = Literal["pass", "fail", "could not tell", "not applicable"]
-PASSING: tuple[GateStatus, ...] = ("pass", "not applicable")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class GateResult:
         low: Lower end of the value's interval.
         high: Upper end of the value's interval.
         note: What a reader must know about the figure.
+        needs: What would let the gate pass, in words: how many more products, pages or purchases. Empty where it
+            passes.
     """
 
     name: str
@@ -43,6 +49,7 @@ class GateResult:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    needs: str = ""
 
 
 def make_decision(
@@ -53,7 +60,7 @@ def make_decision(
     gates: Sequence[GateResult],
     metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Build the document: accepted if every gate passes, with a hash over all of it.
+    """Build the document: accepted if every gate of search passes, with a hash over all of it.
 
     Args:
         challenger: ``version`` and ``model_digest`` of the model on trial.
@@ -72,9 +79,11 @@ def make_decision(
     """
     if not gates:
         raise DecisionError("a decision needs at least one gate; none was evaluated")
+    accepted = accepted_by({gate.name: gate.status for gate in gates})
     body: dict[str, Any] = {
         "schema": SCHEMA,
-        "accepted": all(gate.status in PASSING for gate in gates),
+        "accepted": SEARCH in accepted,
+        "capabilities": _capabilities(gates, accepted),
         "challenger": dict(challenger),
         "champion": dict(champion) if champion else None,
         "data_fingerprint": data_fingerprint,
@@ -84,9 +93,38 @@ def make_decision(
     return {**body, "hash": content_hash(body)}
 
 
+def _capabilities(gates: Sequence[GateResult], accepted: frozenset[str]) -> dict[str, dict[str, Any]]:
+    """Each capability with its outcome, the gates that stand against it, and what would be needed."""
+    found: dict[str, dict[str, Any]] = {}
+    for capability in CAPABILITIES:
+        failed = [g for g in gates if capability_of(g.name) == capability.name and g.status not in PASSING]
+        needs = [gate.needs for gate in failed if gate.needs]
+        if capability.rests_on and capability.rests_on not in accepted:
+            needs.append(f"{capability.rests_on.replace('_', ' ')} must be accepted first")
+        found[capability.name] = {
+            "accepted": capability.name in accepted,
+            "title": capability.title,
+            "failed": [gate.name for gate in failed],
+            "needs": list(dict.fromkeys(needs)),
+        }
+    return found
+
+
+def capability_rows(decision: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Name and outcome of each capability, from the first rung to the last."""
+    return [(each.name, decision["capabilities"][each.name]) for each in CAPABILITIES]
+
+
+def accepted_capabilities(decision: Mapping[str, Any]) -> frozenset[str]:
+    """The capabilities that a document accepts, by its gates: a line that says more than they do counts for nothing."""
+    by_gates = accepted_by({gate["name"]: gate["status"] for gate in decision["gates"]})
+    said = decision.get("capabilities", {})
+    return frozenset(name for name in by_gates if said.get(name, {}).get("accepted") is True)
+
+
 def content_hash(decision: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of everything in the document except its own hash."""
-    return sha256_text(canonical_json({key: value for key, value in decision.items() if key != "hash"}))
+    """SHA-256 (hex) of everything in the document except its own hash and the signature over it."""
+    return sha256_text(canonical_json({k: v for k, v in decision.items() if k not in ("hash", SIGNATURE)}))
 
 
 def write_decision(path: Path, decision: Mapping[str, Any]) -> Path:
@@ -115,17 +153,24 @@ def read_decision(path: Path) -> dict[str, Any]:
 
 
 def reasons(decision: Mapping[str, Any]) -> list[str]:
-    """One line for each gate that did not pass."""
-    failed = (gate for gate in decision["gates"] if gate["status"] not in PASSING)
+    """One line for each gate that refuses the model: those of search that did not pass."""
+    failed = (
+        gate for gate in decision["gates"] if gate["status"] not in PASSING and capability_of(gate["name"]) == SEARCH
+    )
     return [f"{gate['name']}: {gate['status']} (value {gate['value']}, rule: {gate['rule']})" for gate in failed]
 
 
-def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
+def require_accepted(decision: Mapping[str, Any], model_folder: Path, trusted: TrustedKeys | None = None) -> None:
     """Raise unless the document is an accepted decision about exactly this model folder.
 
+    Args:
+        decision: The document.
+        model_folder: The model folder.
+        trusted: Keys one of which must have signed the document; None asks for no signature.
+
     Raises:
-        DecisionMismatch: The document was altered, or is about another model folder.
-        DecisionRejected: The document says rejected, or one of its gates did not pass.
+        DecisionMismatch: The document was altered, is about another model folder, or no trusted key signed it.
+        DecisionRejected: The document says rejected, or a gate of search did not pass.
         ModelFolderError: The model folder has no readable manifest.
 
     Example: a document that says accepted although a gate failed is refused before any file is read.
@@ -139,6 +184,8 @@ def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
     """
     if decision.get("hash") != content_hash(decision):
         raise DecisionMismatch("the decision document does not match its hash; it was altered after the evaluation")
+    if trusted is not None:
+        require_signature(decision, trusted)
     failed = reasons(decision)
     if not decision["accepted"] or failed:
         raise DecisionRejected(f"the decision is rejected: {'; '.join(failed) or 'the document says so'}")
@@ -148,3 +195,45 @@ def require_accepted(decision: Mapping[str, Any], model_folder: Path) -> None:
             f"the decision is about model folder {decision['challenger']['model_digest'][:12]}, "
             f"{model_folder} is {digest[:12]}"
         )
+
+
+def keep_decision(decision: Mapping[str, Any], model_folder: Path) -> Path:
+    """Put an accepted decision into the model folder that it is about, so that it travels with it to the endpoint.
+
+    Raises:
+        DecisionRejected, DecisionMismatch: As :func:`require_accepted`.
+    """
+    require_accepted(decision, model_folder)
+    return write_decision(model_folder / DECISION, decision)
+
+
+def decision_of(model_folder: Path) -> dict[str, Any] | None:
+    """The decision that lies in a model folder; None where there is none, as before the evaluation.
+
+    Raises:
+        DecisionRejected, DecisionMismatch: It does not accept exactly this model folder.
+    """
+    if not (model_folder / DECISION).is_file():
+        return None
+    decision = read_decision(model_folder / DECISION)
+    require_accepted(decision, model_folder)
+    return decision
+
+
+def required_decision(model_folder: Path, path: Path | None, trusted: TrustedKeys | None) -> dict[str, Any]:
+    """The decision with which an endpoint may serve a model folder: the one at the path, by default the one in it.
+
+    Raises:
+        DecisionError: There is no readable document.
+        DecisionRejected, DecisionMismatch: As :func:`require_accepted`.
+        ModelFolderMissing: There is no model folder.
+    """
+    read_manifest(model_folder)
+    if path is None and not (model_folder / DECISION).is_file():
+        raise DecisionError(
+            f"{model_folder}: no decision about this model (it has no {DECISION}), and only an accepted model is "
+            "served; `fairtag run` and the deploy step put it there"
+        )
+    decision = read_decision(path or model_folder / DECISION)
+    require_accepted(decision, model_folder, trusted)
+    return decision

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from fairtag.base.files import write_text
 from fairtag.base.text import figure
+from fairtag.model.decision import capability_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,10 @@ def write_report(path: Path, decision: Mapping[str, Any]) -> Path:
     )
     environment.filters["figure"] = figure
     page = environment.get_template("decision.html.j2").render(
-        decision=decision, charts=_charts(decision["metrics"].get("charts", {})), figures=_figures(decision)
+        decision=decision,
+        capabilities=capability_rows(decision),
+        charts=_charts(decision["metrics"].get("charts", {})),
+        figures=_figures(decision),
     )
     return write_text(path, page)
 

@@ -12,6 +12,7 @@
 | ``search/`` | dense index, word index, texts, re-ranker |
 | ``profile/`` | the reference profile for monitoring |
 | ``manifest.json`` | digests of all files |
+| ``decision.json`` | the decision about the model, once it is accepted |
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from fairtag.base.errors import ModelFolderError
 from fairtag.base.files import load_arrays, read_json
 from fairtag.demand.demand_model import DemandModel
 from fairtag.encoder.encoder import TextEncoder, load_encoder
+from fairtag.model.capabilities import ALL, UNIFORM_PRICES
+from fairtag.model.decision import accepted_capabilities, decision_of
 from fairtag.model.manifest import read_manifest, verify_files
 from fairtag.policy.context import MarketContext
 from fairtag.policy.pricing_policy import PricingPolicy
@@ -86,6 +89,7 @@ class PricingModel:
         demand: The demand model over the same rows.
         price_model: f(v) for items that are not in the catalogue.
         estimates: f, corridor, shadow price and sales rate of each row.
+        capabilities: What the decision in the folder accepts; everything before there is one.
     """
 
     path: Path
@@ -97,11 +101,17 @@ class PricingModel:
     demand: DemandModel
     price_model: PriceModel
     estimates: ItemEstimates
+    capabilities: frozenset[str] = ALL
 
     @property
     def version(self) -> str:
         """The first twelve characters of the digest."""
         return str(self.manifest["version"])
+
+    @property
+    def may_price(self) -> bool:
+        """Whether a price may differ from list: demand was learned and the decision accepts uniform prices."""
+        return self.demand.learned and UNIFORM_PRICES in self.capabilities
 
     @cached_property
     def item_ids(self) -> tuple[str, ...]:
@@ -151,10 +161,12 @@ def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> 
         ModelFolderMissing: There is no model folder, or one of its files is absent.
         DigestMismatch: A file was altered.
         ModelFolderError: The parts do not match.
+        DecisionError: The decision in the folder does not accept exactly this model.
     """
     manifest = read_manifest(path)
     if verify:
         verify_files(path, manifest)
+    decision = decision_of(path)
     catalogue = pd.read_parquet(path / CATALOGUE)
     embeddings = np.asarray(np.load(path / EMBEDDINGS, mmap_mode="r", allow_pickle=False))  # a view, still mapped
     if len(embeddings) != len(catalogue):
@@ -175,6 +187,7 @@ def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> 
         demand=DemandModel.from_arrays(*load_arrays(path, DEMAND)),
         price_model=PriceModel.from_arrays(*load_arrays(path, PRICE_MODEL)),
         estimates=_estimates(path, arrays),
+        capabilities=ALL if decision is None else accepted_capabilities(decision),
     )
 
 

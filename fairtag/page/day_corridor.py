@@ -36,9 +36,10 @@ class DayCorridor:
 
 
 def own_corridor(model: PricingModel, rows: NDArray[np.int64]) -> DayCorridor:
-    """The corridor that a model fixes where it is the first of an epoch."""
+    """The corridor that a model fixes where it is the first of an epoch; where only list is accepted it ends there."""
     limits = model.policy.limits
-    return whole_corridor(model.estimates.corridor_low[rows], limits.corridor_ratio, limits.minor_per_unit)
+    low = model.estimates.corridor_low if model.may_price else model.market.list_price / limits.corridor_ratio
+    return whole_corridor(low[rows], limits.corridor_ratio, limits.minor_per_unit)
 
 
 def whole_corridor(low: Floats, ratio: float, unit: int) -> DayCorridor:

@@ -144,7 +144,8 @@ def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
         if on["bounds"][row]:
             price[row] = project(price[row], page.bounds)
         if on["rounding"][row] and page.menu is not None:
-            price[row] = snap(price[row], page.menu) if on["bounds"][row] else nearest_ending(price[row], page.limits)
+            inside = on["bounds"][row]
+            price[row] = snap(price[row], page.menu) if inside else nearest_ending(price[row], page.bounds, page.limits)
     return price
 
 

@@ -97,19 +97,20 @@ def shadow_pages(
         ts = pd.Timestamp(first[schema.TS]) + later
         query = first[schema.QUERY] or None
         epoch = model.policy.epoch_of(ts.timestamp())
-        keys = [(str(first[schema.USER_ID]), item, epoch) for item in rows[schema.ITEM_ID]]
+        user_id = str(first[schema.USER_ID])
         inputs = PageInputs(
             rows=np.array([model.row_of[item] for item in rows[schema.ITEM_ID]], dtype=np.int64),
             embedding=vectors.get(query) if query else None,
             user=user_of(first, jurisdiction),
             epoch=epoch,
             market=MarketContext.of(rows),
-            locked_price=np.array([locked.get(key, np.nan) for key in keys]),
+            locked_price=np.array([locked.get((user_id, item, epoch), np.nan) for item in rows[schema.ITEM_ID]]),
         )
         page = price_page(model, inputs)
         unit = model.policy.limits.minor_per_unit
-        locked.update({key: item.price_minor / unit for key, item in zip(keys, page.items, strict=True)})
-        yield ShadowPage(str(page_id), str(first[schema.USER_ID]), ts, query, rows, page)
+        locked.update({(user_id, item.item_id, epoch): item.price_minor / unit for item in page.items})
+        logged = rows[~rows[schema.ITEM_ID].isin(page.unpriced)] if page.unpriced else rows
+        yield ShadowPage(str(page_id), user_id, ts, query, logged, page)
 
 
 def user_of(row: pd.Series[Any], jurisdiction: str) -> UserContext:

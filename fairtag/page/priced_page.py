@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,24 @@ class PageInputs:
     corridor: DayCorridor | None = None
     list_only: bool = False
 
+    def only(self, chosen: NDArray[np.bool_]) -> PageInputs:
+        """The same page with some of its items; ``chosen`` is (n,)."""
+
+        def part(values: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if values is None else values[chosen]
+
+        corridor = self.corridor
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            market=None if self.market is None else self.market.rows(np.flatnonzero(chosen)),
+            previous_price=part(self.previous_price),
+            locked_price=part(self.locked_price),
+            locked_personal=part(self.locked_personal),
+            price_ceiling=part(self.price_ceiling),
+            corridor=corridor and DayCorridor(corridor.low[chosen], corridor.high[chosen]),
+        )
+
 
 class PricedItem(NamedTuple):
     """One item of a priced page; money in integer minor units.
@@ -64,10 +82,10 @@ class PricedItem(NamedTuple):
         list_price_minor: What everyone may pay.
         price_minor: What this customer is asked.
         reference_price_minor: r, the unit of the demand model.
-        unit_cost_minor: Cost.
+        unit_cost_minor: Cost; None where it is unknown.
         low_minor: Lower bound in force.
         high_minor: Upper bound in force.
-        purchase_probability: q at the price, 0 for an item out of stock.
+        purchase_probability: q at the price, 0 for an item out of stock; None where demand was not learned.
         personalised: The customer's data took part in this price.
         reasons: Why the price is what it is.
         propensity: Probability with which this price was chosen; 1 unless explored.
@@ -80,10 +98,10 @@ class PricedItem(NamedTuple):
     list_price_minor: int
     price_minor: int
     reference_price_minor: int
-    unit_cost_minor: int
+    unit_cost_minor: int | None
     low_minor: int
     high_minor: int
-    purchase_probability: float
+    purchase_probability: float | None
     personalised: bool
     reasons: tuple[Reason, ...]
     propensity: float = 1.0
@@ -103,6 +121,7 @@ class PricedPage:
         epoch: Price epoch.
         model_version: Version of the model folder.
         currency: ISO 4217 code.
+        unpriced: Items that left the page, since their list price is none that can be charged.
     """
 
     items: tuple[PricedItem, ...]
@@ -114,3 +133,4 @@ class PricedPage:
     epoch: int
     model_version: str
     currency: str
+    unpriced: tuple[str, ...] = ()

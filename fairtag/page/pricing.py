@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
+from fairtag.model.capabilities import PERSONAL_PRICES
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.explanation import explain_problem
@@ -34,11 +35,13 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     """Price the items of a page together.
 
     Returns:
-        One priced item for each row. An empty page for no rows.
+        One priced item for each row whose list price can be charged; the others are named in ``unpriced``. An empty
+        page for no rows.
     """
+    inputs, unpriced = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    refusal = why_not_personal(model.policy, user, rule)
+    refusal = _refusal(model, user, rule)
     who = _consented(user, refusal)
     problem, chosen = _choose(model, replace(inputs, user=who))
     from_data = np.full(len(inputs.rows), problem.behaviour is not None or bool(who.history_items))
@@ -56,6 +59,7 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
         epoch=inputs.epoch,
         model_version=model.version,
         currency=model.policy.currency,
+        unpriced=unpriced,
     )
 
 
@@ -64,12 +68,25 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
 
     Returns:
         For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
-        the contributions sum to ``price - base``. An item out of stock is not priced, and has none.
+        the contributions sum to ``price - base``. An item out of stock is not priced, and has none. One whose list
+        price cannot be charged is left out.
     """
+    inputs, _ = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    who = _consented(user, why_not_personal(model.policy, user, rule))
+    who = _consented(user, _refusal(model, user, rule))
     return explain_problem(*_choose(model, replace(inputs, user=who)))
+
+
+def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tuple[str, ...]]:
+    """The page without items whose list price cannot be charged, and their ids."""
+    unit, market = model.policy.limits.minor_per_unit, model.market.rows(inputs.rows)
+    if inputs.market is not None:
+        market = inputs.market.filled(market, unit)
+    offered = market.on_offer(unit)
+    if offered.all():
+        return inputs, ()
+    return inputs.only(offered), tuple(model.item_ids[row] for row in inputs.rows[~offered].tolist())
 
 
 def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:
@@ -83,7 +100,7 @@ def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PageP
         market=inputs.market,
         previous_price=inputs.previous_price,
         corridor=corridor,
-        list_only=inputs.list_only,
+        list_only=inputs.list_only or not model.may_price,
     )
     chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id)
     if inputs.locked_price is None and inputs.price_ceiling is None:
@@ -117,6 +134,14 @@ def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
     return user if refusal is None else UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
 
 
+def _refusal(model: PricingModel, user: UserContext, rule: DisclosureRule) -> Reason | None:
+    """Why the customer's data stay out of the price: consent and law first, then what the decision accepts."""
+    refusal = why_not_personal(model.policy, user, rule)
+    if refusal is None and PERSONAL_PRICES not in model.capabilities:
+        return Reason.PERSONAL_NOT_ACCEPTED
+    return refusal
+
+
 def why_not_personal(policy: PricingPolicy, user: UserContext, rule: DisclosureRule) -> Reason | None:
     """The reason why the customer's data stay out of the price; None when they may be used."""
     if user.opted_out:
@@ -132,8 +157,11 @@ def _items(
     model, unit = problem.model, problem.model.policy.limits.minor_per_unit
     reasons = price_reasons(problem, chosen, refusal)
     market, bounds = problem.market, problem.bounds
-    money = (market.list_price, chosen.price, problem.r, market.unit_cost, bounds.lo, bounds.hi)
+    costed = np.isfinite(market.unit_cost)
+    cost = np.where(costed, market.unit_cost, 0.0)
+    money = (market.list_price, chosen.price, problem.r, cost, bounds.lo, bounds.hi)
     amounts = to_minor(np.stack(money, axis=1), unit).tolist()
+    rows = problem.rows.tolist()
     personal = (from_data & bounds.feasible & ~chosen.at_list).tolist()
     shares = zip(
         problem.similarity.tolist(), chosen.probability.tolist(), chosen.propensity.tolist(), strict=True
@@ -147,10 +175,10 @@ def _items(
             list_price_minor=listed,
             price_minor=price,
             reference_price_minor=reference,
-            unit_cost_minor=cost,
+            unit_cost_minor=cost if known else None,
             low_minor=low,
             high_minor=high,
-            purchase_probability=probability,
+            purchase_probability=probability if model.demand.learned else None,
             personalised=own,
             reasons=why,
             propensity=propensity,
@@ -158,10 +186,11 @@ def _items(
         for place, (
             row,
             (listed, price, reference, cost, low, high),
+            known,
             own,
             why,
             (similarity, probability, propensity),
-        ) in enumerate(zip(problem.rows.tolist(), amounts, personal, reasons, shares, strict=True), start=1)
+        ) in enumerate(zip(rows, amounts, costed.tolist(), personal, reasons, shares, strict=True), start=1)
     )
 
 

@@ -156,7 +156,7 @@ def page_problem(
         list_only: Whether every item without a price lock gets the fallback.
     """
     catalogue = model.market.rows(rows)
-    market = market.filled(catalogue) if market else catalogue
+    market = market.filled(catalogue, model.policy.limits.minor_per_unit) if market else catalogue
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)
@@ -178,7 +178,7 @@ def page_problem(
         similarity=page_similarity(model, rows, query_embedding, user),
         behaviour=user.behaviour_vector(),
         market=market,
-        counted_cost=cost,
+        counted_cost=np.where(np.isnan(cost), market.list_price, cost),  # unknown: as if nothing were earned
         ageing=ageing,
         r=reference_price(
             model.estimates.f[rows], market.list_price, market.competitor_price, model.policy.reference_weights

@@ -25,20 +25,25 @@ def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | No
         chosen: Its prices.
         refusal: Why the customer's data were not used, None if they were.
     """
-    first = () if refusal is None else (refusal,)
+    listed = refusal is Reason.PERSONAL_NOT_ACCEPTED and not problem.model.may_price  # no price is accepted at all
+    first = () if refusal is None or listed else (refusal,)
     moved = movers(problem)
     bounding = binding_reasons(chosen.price, problem.bounds)
     unit = problem.model.policy.limits.minor_per_unit
     same = np.abs(chosen.price - problem.market.list_price) < 0.5 / unit
-    flags = np.stack([problem.bounds.feasible, chosen.explored, chosen.at_list, same], axis=1).tolist()
+    costed = np.isfinite(problem.market.unit_cost)
+    flags = np.stack([costed, problem.bounds.feasible, chosen.explored, chosen.at_list, same], axis=1).tolist()
+    fallback = Reason.LOW_CONFIDENCE_LIST if problem.model.may_price else Reason.PRICES_NOT_ACCEPTED
     found: list[tuple[Reason, ...]] = []
-    for (feasible, explored, at_list, is_list), why, bound in zip(flags, moved, bounding, strict=True):
-        if not feasible:
+    for (has_cost, feasible, explored, at_list, is_list), why, bound in zip(flags, moved, bounding, strict=True):
+        if not has_cost:
+            row = (*first, Reason.COST_UNKNOWN)
+        elif not feasible:
             row = (*first, Reason.INFEASIBLE)
         elif explored:
             row = (*first, Reason.EXPLORATION, *bound)
         elif at_list:  # list, or list moved inside the legal bounds
-            row = (*first, Reason.LOW_CONFIDENCE_LIST, *(() if is_list else bound))
+            row = (*first, fallback, *(() if is_list else bound))
         else:
             row = (*first, *why, *(bound or (Reason.PRICE_ENDING,)))
         found.append(tuple(dict.fromkeys(row)))

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.policy.guardrails import MOST_MONEY
+from fairtag.policy.guardrails import MOST_MINOR, chargeable
 
 Floats = NDArray[np.float64]
 
@@ -73,14 +73,22 @@ class MarketContext:
         names = MARKET_COLUMNS
         return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
 
-    def filled(self, catalogue: MarketContext) -> MarketContext:
-        """The same, with the catalogue's list price and cost where a live value is not a valid amount of money."""
+    def filled(self, catalogue: MarketContext, minor_per_unit: int) -> MarketContext:
+        """The same, with the catalogue's list price and cost where a live value is no amount of money.
+
+        A live list price below the smallest coin is an amount, and stays: it cannot be charged (:meth:`on_offer`).
+        """
+        most = MOST_MINOR / minor_per_unit
         listed, cost = self.list_price, self.unit_cost
         return replace(
             self,
-            list_price=np.where((listed > 0) & (listed <= MOST_MONEY), listed, catalogue.list_price),
-            unit_cost=np.where((cost >= 0) & (cost <= MOST_MONEY), cost, catalogue.unit_cost),
+            list_price=np.where((listed >= 0) & (listed <= most), listed, catalogue.list_price),
+            unit_cost=np.where((cost >= 0) & (cost <= most), cost, catalogue.unit_cost),
         )
+
+    def on_offer(self, minor_per_unit: int) -> NDArray[np.bool_]:
+        """(n,) whether each item has a list price that can be charged; without one nothing may be quoted."""
+        return chargeable(self.list_price, minor_per_unit)
 
     def rows(self, rows: NDArray[np.int64]) -> MarketContext:
         """The same for some of the items."""

@@ -24,6 +24,7 @@ from fairtag.base.files import read_json
 
 SCHEMA: Final = "fairtag.disclosure/1"
 DEFAULT: Final = "default"
+_ISO_3166 = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")  # a country, or a part of one
 _SEPARATORS = re.compile(r"[^A-Z0-9]+")
 
 
@@ -128,6 +129,23 @@ def read_disclosures(path: Path | None = None) -> DisclosureTable:
 def _packaged() -> DisclosureTable:
     with resources.as_file(resources.files("fairtag.policy") / "disclosure.json") as path:
         return _parse(read_json(path), path.name)
+
+
+def require_place(jurisdiction: str) -> None:
+    """Refuse a place that is written otherwise than the table reads it; an unknown place has no personal prices.
+
+    Raises:
+        ConfigError: It is neither ``EU``, nor of the form of ISO 3166, nor a name in the table.
+
+    >>> require_place("DE-BY")
+    >>> require_place("Germany")
+    Traceback (most recent call last):
+    ...
+    fairtag.base.errors.ConfigError: 'Germany' is no place; write a code of ISO 3166 such as DE or US-NY
+    """
+    code = _normal(jurisdiction)
+    if not _ISO_3166.fullmatch(code) and code not in read_disclosures().aliases:
+        raise ConfigError(f"{jurisdiction!r} is no place; write a code of ISO 3166 such as DE or US-NY")
 
 
 def _normal(jurisdiction: str | None) -> str:

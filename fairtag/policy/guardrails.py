@@ -12,21 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairtag.base.errors import ConfigError, DataError
+from fairtag.base.money import USUAL_CURRENCY, Currency, currency
 from fairtag.base.types import Reason
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Reasons = NDArray[Any]  # of Reason or None, for which numpy has no dtype
+Whole = NDArray[np.int64]
 
-MOST_MONEY = 1e13  # minor units below 2^53 are exact in float64
+MOST_MINOR = 1e15  # minor units below 2^53 are exact in float64
 SLACK = 1e-6  # minor units: 19.99 * 100 is 1998.9999999999998 and counts as 1999
+# Endings of a shop that states none, by the decimal places of its currency, as the last two digits of the scale of the
+# price: 19.99 USD, 1,249.90 USD, 5,380 JPY, 249,800 VND, 1.250 KWD.
+ENDINGS: dict[int, tuple[int, ...]] = {0: (80, 90), 2: (99,), 3: (50, 90), 4: (99,)}
+LEAST_PERIOD = 10  # minor units: finer than the last digit there is nothing to choose
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,10 @@ class GuardrailLimits:
         competitor_above: k+, how far above the competitor.
         corridor_ratio: rho >= 1, largest ratio between two customers' prices of an item on a price day.
         endings: Allowed remainders of a price, in minor units, such as 49 and 99 for a period of 100; empty for any.
-        ending_period: Period of the endings, in minor units.
+            Those of the currency at the scale of the price when not given (docs/how-to/currencies.md).
+        ending_period: Period of the endings that are given, in minor units.
         menu_size: Largest number of points in a menu; more are thinned evenly, and both ends stay.
-        minor_per_unit: Minor units in a currency unit: 100 for USD and EUR, 1 for JPY.
+        currency: ISO 4217 code of all money; that of the policy, which sets it.
 
     Raises:
         ConfigError: A limit is outside its range.
@@ -67,10 +74,10 @@ class GuardrailLimits:
     competitor_below: float | None = None
     competitor_above: float | None = None
     corridor_ratio: float = 1.25
-    endings: tuple[int, ...] = (9,)
+    endings: tuple[int, ...] | None = None
     ending_period: int = 10
     menu_size: int = 32
-    minor_per_unit: int = 100
+    currency: str | None = None
 
     def __post_init__(self) -> None:
         """Check all limits."""
@@ -93,10 +100,36 @@ class GuardrailLimits:
                 f"discount_only with max_markup {self.max_markup}: the two contradict each other; "
                 "set discount_only to false, or max_markup to 0"
             )
-        if self.menu_size < 2 or self.minor_per_unit < 1 or self.ending_period < 1:
-            raise ConfigError("menu_size must be at least 2, minor_per_unit and ending_period at least 1")
-        if any(not 0 <= ending < self.ending_period for ending in self.endings):
+        if self.menu_size < 2 or self.ending_period < 1:
+            raise ConfigError("menu_size must be at least 2, ending_period at least 1")
+        if any(not 0 <= ending < self.ending_period for ending in self.endings or ()):
             raise ConfigError(f"endings {self.endings} must lie in [0, {self.ending_period}), their period")
+        _ = self.coin  # a code that is none is refused now
+
+    @cached_property
+    def coin(self) -> Currency:
+        """The currency of all money."""
+        try:
+            return currency(USUAL_CURRENCY if self.currency is None else self.currency)
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+
+    @property
+    def minor_per_unit(self) -> int:
+        """Minor units in a unit of the currency: 1 for JPY, 100 for USD, 1,000 for KWD."""
+        return self.coin.minor_per_unit
+
+    def in_currency(self, code: str) -> GuardrailLimits:
+        """The same limits in a currency.
+
+        Raises:
+            ConfigError: They are in another one.
+        """
+        if self.currency not in (None, code):
+            raise ConfigError(
+                f"limits.currency is {self.currency}, the policy's currency is {code}; write it once, as the policy's"
+            )
+        return replace(self, currency=code)
 
     @property
     def markup(self) -> float:
@@ -115,8 +148,8 @@ class Bounds:
         hi_reason: Reason of the upper bound.
         feasible: False where no price meets the bounds, or list price or cost is unusable; then ``lo = hi = fallback``
             and both reasons are INFEASIBLE.
-        fallback: The list price, moved inside the legal bounds where these leave something. NaN
-            where the list price itself is unusable: nothing can be served.
+        fallback: The list price, moved inside the legal bounds where these leave something; at least the smallest
+            coin, so that nothing is ever given away. NaN where there is no list price: nothing can be served.
     """
 
     lo: Floats
@@ -155,12 +188,13 @@ def price_bounds(
     money = np.empty((len(given), *np.broadcast_shapes((1,), *(np.shape(x) for x in given))))
     for row, values in zip(money, given, strict=True):
         row[...] = values
-    positive = np.where((money > 0) & (money <= MOST_MONEY), money, np.nan)
-    listed, _, maps, msrps, competitor, previous, corridor, corridor_top = positive
-    costed = (money[1] >= 0) & (money[1] <= MOST_MONEY)
-    cost, usable = np.where(costed, money[1], 0.0), costed & np.isfinite(listed)
-    ceiling = listed * (1 + limits.markup)
     unit = limits.minor_per_unit
+    most = MOST_MINOR / unit
+    positive = np.where((money > 0) & (money <= most), money, np.nan)
+    listed, _, maps, msrps, competitor, previous, corridor, corridor_top = positive
+    costed = (money[1] >= 0) & (money[1] <= most)
+    cost, usable = np.where(costed, money[1], 0.0), costed & chargeable(listed, unit)
+    ceiling = listed * (1 + limits.markup)
     floor = _tightest(
         _Binding(np.full(listed.shape, 1 / unit), np.full(listed.shape, None)),  # the smallest price there is
         (cost / (1 - limits.min_margin), Reason.COST_FLOOR),
@@ -169,7 +203,7 @@ def price_bounds(
         whole=partial(_ceil_minor, unit=unit),
     )
     top = _tightest(
-        _Binding(np.full(listed.shape, -MOST_MONEY), np.full(listed.shape, None)),
+        _Binding(np.full(listed.shape, -most), np.full(listed.shape, None)),
         (-msrps, Reason.LIST_CEILING),
         (-ceiling, Reason.LIST_CEILING),
         (-corridor * limits.corridor_ratio, Reason.FAIRNESS_CORRIDOR),
@@ -191,9 +225,19 @@ def price_bounds(
     )
     lawful = usable & (floor.bound <= -top.bound)
     inside = np.minimum(np.maximum(listed, floor.bound), -top.bound)
-    fallback = np.where(lawful, inside, np.rint(listed * unit) / unit)
+    fallback = np.where(lawful, inside, np.maximum(np.rint(listed * unit), 1) / unit)
     feasible = lawful & (lo.bound <= -hi.bound)
     return _close(Bounds(lo.bound, -hi.bound, lo.reason, hi.reason, feasible, fallback))
+
+
+def chargeable(list_price: ArrayLike, minor_per_unit: int) -> Flags:
+    """Whether each list price can be charged: at least the smallest coin, and small enough to be counted exactly.
+
+    >>> chargeable([0.004, 0.01, np.nan], 100).tolist()
+    [False, True, False]
+    """
+    minor = np.asarray(list_price, float) * minor_per_unit
+    return np.asarray((minor >= 1 - SLACK) & (minor <= MOST_MINOR))
 
 
 def project(price: ArrayLike, bounds: Bounds) -> Floats:
@@ -208,18 +252,18 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
     A row is all NaN where no ending lies inside (see :func:`close_empty_menus`), and holds only the fallback where the
     bounds are infeasible. More endings than ``menu_size`` are thinned evenly; the lowest and the highest stay.
     """
-    unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
-    endings = np.array(sorted(set(limits.endings)) or [0], dtype=np.int64)
+    unit = limits.minor_per_unit
     lo, hi = (to_minor(np.where(bounds.feasible, x, 0.0), unit) for x in (bounds.lo, bounds.hi))
-    first = lo // period * len(endings) + np.searchsorted(
-        endings, lo % period
-    )  # number of an ending, counted from price 0
-    last = hi // period * len(endings) + np.searchsorted(endings, hi % period, side="right") - 1
+    endings, period = _endings(limits, hi - lo)
+    count = endings.shape[-1]
+    # Numbers of endings, counted from price 0.
+    first = lo // period * count + (endings < (lo % period)[:, None]).sum(-1)
+    last = hi // period * count + (endings <= (hi % period)[:, None]).sum(-1) - 1
     steps = np.maximum(last - first, 0)[:, None]
     column = np.arange(limits.menu_size)
     spread = (2 * column * steps + limits.menu_size - 1) // (2 * (limits.menu_size - 1))
     number = first[:, None] + np.where(steps < limits.menu_size, column, spread)
-    price = (number // len(endings) * period + endings[number % len(endings)]) / unit
+    price = (number // count * period[:, None] + np.take_along_axis(endings, number % count, -1)) / unit
     menu = np.where(bounds.feasible[:, None] & (number <= last[:, None]), price, np.nan)
     menu[~bounds.feasible, 0] = bounds.fallback[~bounds.feasible]
     return menu
@@ -246,14 +290,34 @@ def snap(price: ArrayLike, menu: Floats) -> Floats:
     return np.asarray(menu[np.arange(len(menu))[:, None], nearest]).reshape(wanted.shape)
 
 
-def nearest_ending(price: ArrayLike, limits: GuardrailLimits) -> Floats:
-    """Nearest price with an allowed ending, the lower of two equally near ones; bounds are ignored."""
-    unit, period = limits.minor_per_unit, limits.ending_period if limits.endings else 1
-    endings = np.array(sorted(set(limits.endings)) or [0])
+def nearest_ending(price: ArrayLike, bounds: Bounds, limits: GuardrailLimits) -> Floats:
+    """Nearest price with an ending of each item's menu, the lower of two equally near ones; bounds are ignored."""
+    unit = limits.minor_per_unit
+    room = np.where(bounds.feasible, bounds.hi - bounds.lo, 0.0)
+    endings, period = _endings(limits, to_minor(room, unit))
     minor = np.asarray(price, float)[:, None] * unit
-    around = np.floor(minor / period) * period + np.r_[endings - period, endings, endings + period]
+    near = np.concatenate([endings - period[:, None], endings, endings + period[:, None]], axis=-1)
+    around = np.floor(minor / period[:, None]) * period[:, None] + near
     distance = np.where(around > 0, np.abs(around - minor), np.inf)
     return np.asarray(np.take_along_axis(around, distance.argmin(-1, keepdims=True), -1)[:, 0] / unit)
+
+
+def _endings(limits: GuardrailLimits, room: Whole) -> tuple[Whole, Whole]:
+    """Endings ``(n, k)`` of each item and their periods ``(n,)``, minor units.
+
+    Args:
+        limits: The shop's own endings, or none.
+        room: How far apart each item's bounds are, minor units. The currency's endings are taken at the coarsest scale,
+            a power of ten, that still fills the menu.
+    """
+    if limits.endings is not None:
+        own = np.array(sorted(set(limits.endings)) or [0], dtype=np.int64)
+        period = np.full(room.shape, limits.ending_period if limits.endings else 1)
+        return np.broadcast_to(own, (*room.shape, own.size)), period
+    last_two = np.array(ENDINGS.get(limits.coin.exponent, ENDINGS[2]), dtype=np.int64)
+    widest = np.maximum(room * last_two.size / limits.menu_size, LEAST_PERIOD)
+    period = 10 ** np.floor(np.log10(widest)).astype(np.int64)
+    return last_two * period[:, None] // 100, period
 
 
 def binding_reasons(price: ArrayLike, bounds: Bounds) -> list[tuple[Reason, ...]]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from fairtag.base.errors import ConfigError
+from fairtag.base.money import USUAL_CURRENCY
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.search.similarity import ALPHA
 
-SCHEMA = "fairtag.policy/1"
+SCHEMA = "fairtag.policy/2"
 EPOCH_ZERO = date(1970, 1, 1)
 
 
@@ -33,7 +34,7 @@ class PricingPolicy:
         exploration: Share of prices drawn at random inside the bounds, so that the log can evaluate the next model.
         epoch_hours: Length of a price day in hours; a quoted price stays for it.
         stock_horizon_days: Days until stock is replenished; demand over them must fit the stock.
-        currency: ISO 4217 code, to which ``limits.minor_per_unit`` belongs.
+        currency: ISO 4217 code of all money; it decides the minor units, and the price endings where none are given.
 
     Raises:
         ConfigError: A setting is outside its range.
@@ -59,10 +60,11 @@ class PricingPolicy:
     exploration: float = 0.05
     epoch_hours: int = 24
     stock_horizon_days: int = 14
-    currency: str = "USD"
+    currency: str = USUAL_CURRENCY
 
     def __post_init__(self) -> None:
-        """Check all settings."""
+        """Check all settings; the limits are in the policy's currency."""
+        object.__setattr__(self, "limits", self.limits.in_currency(self.currency))
         for name, value in (
             ("intent_alpha", self.intent_alpha),
             ("confidence", self.confidence),
@@ -88,6 +90,11 @@ class PricingPolicy:
         """Whether prices follow f(v) alone, whatever demand says (the anchor objective)."""
         return self.margin_weight == 0
 
+    @property
+    def weighs_f(self) -> bool:
+        """Whether f(v) moves any price: by the anchor or in the reference price."""
+        return self.anchor_weight > 0 or self.anchored or self.reference_weights[0] > 0
+
     def epoch_of(self, seconds: float) -> int:
         """Number of the price day of an instant, given in seconds since 1970.
 
@@ -104,6 +111,14 @@ class PricingPolicy:
         """First and last date of a price day, UTC; the law of these dates holds for its quotes."""
         last = datetime.combine(EPOCH_ZERO, time()) + timedelta(hours=(epoch + 1) * self.epoch_hours, seconds=-1)
         return self.day_of(epoch), last.date()
+
+    def in_currency(self, code: str) -> PricingPolicy:
+        """The same policy for a shop with another currency.
+
+        >>> PricingPolicy().in_currency("JPY").limits.minor_per_unit
+        1
+        """
+        return replace(self, currency=code, limits=replace(self.limits, currency=code))
 
     def to_json(self) -> dict[str, Any]:
         """The document as JSON."""
@@ -124,7 +139,7 @@ class PricingPolicy:
         _check_names(limits, GuardrailLimits, "policy.limits")
         try:
             for where, name in ((limits, "endings"), (values, "reference_weights")):
-                if name in where:
+                if where.get(name) is not None:
                     where[name] = tuple(where[name])
             return cls(limits=GuardrailLimits(**limits), **values)
         except TypeError as error:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.optimize import nnls
 from sklearn.model_selection import KFold
 
@@ -21,7 +22,7 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.base.text import normalise
 from fairtag.price_model.conformal import Intervals, fit_intervals
-from fairtag.price_model.design import Design, log_competitor
+from fairtag.price_model.design import Design, fit_design, log_competitor
 from fairtag.price_model.learners import LEARNERS, Learners, PriceModelConfig, fit_learners
 
 Floats = NDArray[np.float64]
@@ -135,7 +136,7 @@ def fit_price_model(
     config: PriceModelConfig | None = None,
     product: Sequence[str] | None = None,
 ) -> PriceModel:
-    """Fit ``f`` on the items that have a list price.
+    """Fit ``f`` on the items that have a list price; of fewer than 20 it is their geometric mean, with a wide interval.
 
     Args:
         embeddings: (n, d) unit embeddings of the items.
@@ -145,18 +146,19 @@ def fit_price_model(
             stay in one fold, so that the interval is that of new products and not of half-known ones.
 
     Raises:
-        DataError: Fewer than 20 items have a list price above 0.
+        DataError: No item has a list price above 0.
     """
     config = config or PriceModelConfig()
     price = items[schema.LIST_PRICE].to_numpy(dtype=np.float64)
     priced = np.isfinite(price) & (price > 0)
-    if priced.sum() < MIN_ITEMS:
+    if 0 < priced.sum() < MIN_ITEMS:
+        return _constant_model(np.asarray(embeddings)[priced], items[priced], np.log(price[priced]), config, priced)
+    if not priced.any():
         raise DataError(
-            f"items: {int(priced.sum())} have a list price above 0; the price model needs at least {MIN_ITEMS}",
+            "items: none has a list price above 0; the price model needs at least one",
             table="items",
             column=schema.LIST_PRICE,
-            rule=f"at least {MIN_ITEMS} prices",
-            count=int(priced.sum()),
+            rule="at least one price",
         )
     rows, table = np.asarray(embeddings)[priced], items[priced]
     log_price = np.log(price[priced])
@@ -202,6 +204,35 @@ def reference_price(
     shares /= shares.sum(-1, keepdims=True)
     logs = np.log(np.where(known, prices, 1.0))
     return np.asarray(np.where(known.any(-1), np.exp((shares * logs).sum(-1)), np.nan), dtype=np.float64)
+
+
+def _constant_model(
+    embeddings: NDArray[np.float32],
+    items: pd.DataFrame,
+    log_price: Floats,
+    config: PriceModelConfig,
+    priced: NDArray[np.bool_],
+) -> PriceModel:
+    """The geometric mean of a few prices, with Student's prediction interval; of a single price, tenfold each way."""
+    n = len(log_price)
+    design = fit_design(items, config.numeric)
+    learners = Learners(
+        design=design,
+        embedding_line=np.zeros(1 + design.dense(embeddings, items).shape[1]),
+        word_line=np.zeros(1 + design.sparse(items).shape[1]),
+        memory=np.asarray(embeddings, dtype=np.float32),
+        memory_log_price=log_price,
+        market_offset=0.0,
+    )
+    tail = (1.0 - config.coverage) / 2.0
+    spread = float(log_price.std(ddof=1)) * np.sqrt(1 + 1 / n) if n > 1 else 0.0
+    reach = max(float(stats.t.ppf(1 - tail, n - 1)) * spread if n > 1 else np.log(10.0), 1e-9)
+    lines = np.zeros((3, 4))
+    lines[[0, 2], 0] = -reach, reach
+    intervals = Intervals(lines, ("",), np.ones((1, 2)), 1e-9)
+    mean = np.full(n, log_price.mean())
+    catalogue = _at_priced(PriceEstimates(*(np.exp(mean + shift) for shift in (0.0, -reach, reach))), priced)
+    return PriceModel(config, learners, float(log_price.mean()), np.zeros((2, 4)), intervals, catalogue)
 
 
 def _cross_fitted(

@@ -38,7 +38,12 @@ MISSING = "(missing)"
 PRICE_TO_LIST = "price_to_list"
 MARGIN = "margin"
 # Reasons that depend on the caller, not on the model; their mix is no drift.
-CALLER_REASONS = (Reason.OPTED_OUT.value, Reason.JURISDICTION_OFF.value, Reason.EXPLORATION.value)
+CALLER_REASONS = (
+    Reason.OPTED_OUT.value,
+    Reason.JURISDICTION_OFF.value,
+    Reason.PERSONAL_NOT_ACCEPTED.value,
+    Reason.EXPLORATION.value,
+)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.fairness.corridor import Population, optimal_corridor, population
 from fairtag.policy.context import MarketContext
-from fairtag.policy.guardrails import price_bounds
+from fairtag.policy.guardrails import Bounds, price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.price_model import reference_price
 from fairtag.solver.page_solver import solve_pages
@@ -106,15 +106,7 @@ def corridor_low(
     The guardrails hold every price inside the corridor, the fallback to list included.
     """
     market = MarketContext.of(catalogue)
-    cost, ageing = counted_cost(market, stock.sales_rate)
-    bounds = price_bounds(
-        policy.limits,
-        list_price=market.list_price,
-        unit_cost=floor_cost(cost, ageing),
-        map_price=market.map_price,
-        msrp=market.msrp,
-        competitor_price=market.competitor_price,
-    )
+    cost, bounds = _costs_and_bounds(market, stock, policy)
     return fit_corridor(
         demand,
         sample_shoppers(demand, data, seed=seed),
@@ -124,6 +116,26 @@ def corridor_low(
         hi=bounds.hi,
         rho=policy.limits.corridor_ratio,
     )
+
+
+def list_corridor(catalogue: pd.DataFrame, stock: StockValue, policy: PricingPolicy) -> Floats:
+    """Lowest price of each corridor of a shop whose demand was not learned, money (N,): it ends at list."""
+    _, bounds = _costs_and_bounds(MarketContext.of(catalogue), stock, policy)
+    return np.asarray(bounds.hi / policy.limits.corridor_ratio, dtype=np.float64)
+
+
+def _costs_and_bounds(market: MarketContext, stock: StockValue, policy: PricingPolicy) -> tuple[Floats, Bounds]:
+    """Counted cost, list where it is unknown, and the bounds without the corridor."""
+    cost, ageing = counted_cost(market, stock.sales_rate)
+    bounds = price_bounds(
+        policy.limits,
+        list_price=market.list_price,
+        unit_cost=floor_cost(cost, ageing),
+        map_price=market.map_price,
+        msrp=market.msrp,
+        competitor_price=market.competitor_price,
+    )
+    return np.where(np.isnan(cost), market.list_price, cost), bounds
 
 
 def _population(demand: DemandModel, shoppers: Shoppers, rows: Ints, cost: Floats) -> Population:

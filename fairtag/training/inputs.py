@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.base.errors import DataError
 from fairtag.data.splits import time_split
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
 from fairtag.demand.intents import impression_similarity
@@ -18,6 +19,21 @@ from fairtag.price_model.price_model import PriceModel, reference_price
 Floats = NDArray[np.float64]
 
 FIXED_SHARE = 0.02  # range of cost over list within which the one was made from the other, rounding to cents included
+
+
+def why_no_demand(training_set: pd.DataFrame) -> str:
+    """Why demand cannot be learned from a training set at all, in words; empty where it can."""
+    if training_set.empty:
+        return "there are no impressions, and no orders that pages could be derived from"
+    try:
+        early = time_split(training_set).part(training_set[schema.TS], "fit")
+    except DataError as error:
+        return str(error)
+    if not training_set.loc[early, schema.PURCHASED].astype(bool).any():
+        return (
+            f"nothing was bought on the {training_set.loc[early, schema.PAGE_ID].nunique()} pages before the hold-out"
+        )
+    return ""
 
 
 def fit_part(training_set: pd.DataFrame) -> pd.DataFrame:

@@ -1,14 +1,16 @@
 """Fits a model folder from a shop's tables, a training set and a trained encoder.
 
 :func:`fit_model_folder` is the table of contents of all that is fitted: embeddings, the price model f(v), demand, the
-value of stock, the fairness corridor, search, and the profile that monitoring compares with.
+value of stock, the fairness corridor, search, and the profile that monitoring compares with. A shop without pages gets
+all but demand: its items stay at list.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.base.errors import ConfigError
 from fairtag.base.files import directory_atomic, save_arrays, write_json
 from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
+from fairtag.demand.demand_data import Assortment
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.prior import prior_demand
 from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
 from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
 from fairtag.model.manifest import write_manifest
@@ -39,15 +44,16 @@ from fairtag.model.pricing_model import (
     SEARCH,
     load_pricing_model,
 )
+from fairtag.page.catalogue_pages import catalogue_pages
 from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.learners import PriceModelConfig
-from fairtag.price_model.price_model import PriceModel, fit_price_model
+from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_model
 from fairtag.profile.builder import build_profile
-from fairtag.training.corridors import corridor_low
-from fairtag.training.inputs import demand_inputs, fit_part
+from fairtag.training.corridors import corridor_low, list_corridor
+from fairtag.training.inputs import demand_inputs, fit_part, why_no_demand
 from fairtag.training.search import fit_search
-from fairtag.training.stock import value_stock
+from fairtag.training.stock import unpriced_stock, value_stock
 
 Progress = Callable[[str], None]
 
@@ -89,7 +95,8 @@ def fit_model_folder(
 
     Args:
         tables: The shop; its newest item snapshots are the catalogue.
-        training_set: Impressions with their features as known when each page was shown, hold-out included.
+        training_set: Impressions with their features as known when each page was shown, hold-out included; no rows
+            where the shop has no pages.
         encoder_dir: Folder of the trained encoder, which is copied into the model folder.
         out: The model folder; replaced if it exists.
         lineage: Where the model folder comes from.
@@ -110,21 +117,29 @@ def fit_model_folder(
     progress("fit the price model f(v)")
     price_model = fit_prices(catalogue, embeddings, seed)
     prices = price_model.predict(embeddings, catalogue)
-    progress(f"fit demand on {len(training_set):,} impressions")
-    fitted = fit_part(training_set)
-    data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy)
-    model = fit_demand(data, demand or DemandConfig())
-    progress("cross-check elasticities by double machine learning")
-    model = with_cross_check(model, check_elasticity(model, data, seed=seed))
-    if not policy.similarity_in_price:
-        model = model.without_similarity()
-    progress("price the stock until it is replenished")
-    stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
+    why = why_no_demand(training_set)
+    fitted = training_set.iloc[:0] if why else fit_part(training_set)
+    if why:
+        progress(f"no demand is learned, items stay at list price: {why}")
+        model = prior_demand(Assortment.of(catalogue, embeddings), why, demand)
+        stock = unpriced_stock(catalogue, tables.orders)
+        corridor = list_corridor(catalogue, stock, policy)
+    else:
+        progress(f"fit demand on {len(training_set):,} impressions")
+        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy)
+        model = fit_demand(data, demand or DemandConfig())
+        progress("cross-check elasticities by double machine learning")
+        model = with_cross_check(model, check_elasticity(model, data, seed=seed))
+        if not policy.similarity_in_price:
+            model = model.without_similarity()
+        progress("price the stock until it is replenished")
+        stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
+        corridor = corridor_low(catalogue, prices.price, stock, model, data, policy, seed)
     estimates = {
         "f": prices.price,
         "f_low": prices.low,
         "f_high": prices.high,
-        "corridor_low": corridor_low(catalogue, prices.price, stock, model, data, policy, seed),
+        "corridor_low": corridor,
         "shadow": stock.shadow,
         "sales_rate": stock.sales_rate,
     }
@@ -172,22 +187,38 @@ def shop_policy(tables: Tables, changes: str | Mapping[str, Any] = "{}") -> Pric
     """The default policy in the shop's currency, with a JSON object of what differs.
 
     Raises:
-        ConfigError: A name is unknown or a value is outside its range.
+        ConfigError: A name is unknown, a value is outside its range, or the policy is in another currency than the
+            tables.
     """
-    policy = parse(PricingPolicy, changes, "policy")
-    return replace(policy, currency=str(tables.metadata.get("currency", policy.currency)))
+    given = json.loads(changes) if isinstance(changes, str) else dict(changes)
+    policy = parse(PricingPolicy, given, "policy")
+    code = tables.metadata.get("currency")
+    if code is None or code == policy.currency:
+        return policy
+    if "currency" in given or policy.limits.currency in given.get("limits", {}).values():
+        raise ConfigError(
+            f"policy.currency is {policy.currency}, the tables are in {code} (their metadata.json says so); "
+            "state one currency in both, or leave it out of the policy"
+        )
+    return policy.in_currency(str(code))
 
 
 def fit_prices(catalogue: pd.DataFrame, embeddings: NDArray[np.float32], seed: int) -> PriceModel:
-    """Fit f(v) on the products that are not held out."""
+    """Fit f(v) on the products that are not held out, or on all where these would be fewer than 20."""
     used = ~held_out(catalogue[schema.ITEM_ID], PRODUCT_SALT)
+    if used.sum() < MIN_ITEMS:  # too few to hold any out: nothing could be told from them
+        used = np.ones(len(catalogue), dtype=bool)
     return fit_price_model(embeddings[used], catalogue[used].reset_index(drop=True), PriceModelConfig(seed=seed))
 
 
 def write_profile(folder: Path, fitted: pd.DataFrame, seed: int) -> None:
-    """Price a sample of training pages with the finished model and save their distribution, for monitoring."""
+    """Price a sample of training pages with the finished model and save their distribution, for monitoring.
+
+    Without training pages those of the catalogue stand in: each item searched for by its title.
+    """
     model = load_pricing_model(folder, verify=False)
-    sample = sample_pages(fitted, PROFILE_PAGES, seed)
+    pages = catalogue_pages(model, PROFILE_PAGES, seed) if fitted.empty else fitted
+    sample = sample_pages(pages, PROFILE_PAGES, seed)
     vectors = query_vectors(model, sample)
     quotes = shadow_quotes(
         list(shadow_pages(model, sample, vectors)), with_users=True

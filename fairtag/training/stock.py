@@ -75,17 +75,18 @@ def value_stock(
     keep[chosen] = True
     part = data.pages(keep)
     market = MarketContext.of(catalogue)
+    cost = np.where(np.isnan(market.unit_cost), market.list_price, market.unit_cost)  # such an item stays at list
     r = reference_price(f, market.list_price, market.competitor_price, policy.reference_weights)
     bounds = price_bounds(
         policy.limits,
         list_price=market.list_price,
-        unit_cost=market.unit_cost,
+        unit_cost=cost,
         map_price=market.map_price,
         msrp=market.msrp,
         competitor_price=market.competitor_price,
     )
     a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
-    columns = (a, b, *(x[part.item] / r[part.item] for x in (market.unit_cost, f, bounds.lo, bounds.hi)))
+    columns = (a, b, *(x[part.item] / r[part.item] for x in (cost, f, bounds.lo, bounds.hi)))
     place = np.arange(part.n_rows) - part.starts[part.page]
     shape = (part.starts.size, int(place.max()) + 1)
     items = np.full(shape, -1, dtype=np.int64)
@@ -107,6 +108,11 @@ def value_stock(
         )
     shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * r
     return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
+
+
+def unpriced_stock(catalogue: pd.DataFrame, orders: pd.DataFrame) -> StockValue:
+    """The stock of a shop whose demand was not learned: no shadow price, and units sold as they were ordered."""
+    return StockValue(np.zeros(len(catalogue)), ordered_rate(orders, catalogue[schema.ITEM_ID]))
 
 
 def ordered_rate(orders: pd.DataFrame, items: pd.Series[str]) -> Floats:

@@ -66,7 +66,8 @@ def _checks(
     settings = inputs.settings
     hours = take_step(inputs, result.increment_pages, state)
     # a day is compared with the days of training; an hour also allows for the spread of training's hours
-    comparisons = drift_checks.comparisons(result, reference.profile, settings, hours or inputs.window.hours)
+    span = hours or inputs.window.hours
+    comparisons = drift_checks.comparisons(result, reference.profile, settings, span, at_list=reference.at_list)
     comparisons += _embedding(inputs, reference, sample, result.cursor)
     if hours is None:  # the detectors keep what they hold
         comparisons = [replace(comparison, fresh=None) for comparison in comparisons]

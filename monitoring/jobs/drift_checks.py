@@ -15,7 +15,18 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.profile.builder import Profile, QuerySpace, Reference, queried_pages
-from fairtag.profile.measures import ALL, CLUSTERS, REPRICED, Estimate, Tally, clusters_of, estimate, tally_values
+from fairtag.profile.measures import (
+    ALL,
+    CLUSTERS,
+    MARGIN,
+    PRICE_TO_LIST,
+    REPRICED,
+    Estimate,
+    Tally,
+    clusters_of,
+    estimate,
+    tally_values,
+)
 from monitoring.detect.checks import Comparison, Describe
 from monitoring.detect.evidence import Change, change_of
 from monitoring.detect.scan import Scan, empty_tally
@@ -30,7 +41,19 @@ WIDEST_DESIGN = 50.0  # a larger design effect means that the reference had only
 ITEM_COLUMNS = (schema.STOCK, schema.COMPETITOR_PRICE, schema.UNIT_COST, schema.LIST_PRICE)
 
 
-def comparisons(result: Scan, profile: Profile, settings: Settings, hours: float) -> list[Comparison]:
+OF_PRICES = (
+    PRICE_TO_LIST,
+    MARGIN,
+    schema.PURCHASE_PROBABILITY,
+    "reasons",
+    "price_level",
+    "repriced_items",
+)  # measures of the model's own prices
+
+
+def comparisons(
+    result: Scan, profile: Profile, settings: Settings, hours: float, *, at_list: bool = False
+) -> list[Comparison]:
     """One comparison for each measure of the profile.
 
     Args:
@@ -39,8 +62,13 @@ def comparisons(result: Scan, profile: Profile, settings: Settings, hours: float
         settings: Tolerances.
         hours: Length of the tested period: the window, or the next step of the detectors. Below 24 h the tolerance also
             allows for the spread of training's hours.
+        at_list: The decision keeps the model's prices at list, so they are not those of its profile.
     """
-    return [_comparison(reference, result, settings, hours) for reference in profile.references]
+    return [
+        _comparison(reference, result, settings, hours)
+        for reference in profile.references
+        if not (at_list and reference.measure.name in OF_PRICES)
+    ]
 
 
 def margins(reference: Reference, settings: Settings, hours: float) -> tuple[Float, Float]:

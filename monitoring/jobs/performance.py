@@ -131,6 +131,10 @@ def _performance_checks(
     if purchases < MIN_PURCHASES:
         summary = f"{purchases} purchases, {MIN_PURCHASES} needed"
         return (Check("purchases", Status.UNKNOWN, summary, value=float(purchases), n=len(frame)),)
+    if frame[schema.PURCHASE_PROBABILITY].isna().all():
+        summary = "the model has learned no demand yet, so there is nothing to compare the purchases with"
+        return (Check("purchases", Status.UNKNOWN, summary, value=float(purchases), n=len(frame)),)
+    frame = frame[frame[schema.PURCHASE_PROBABILITY].notna()]
     cursor = cursor_of(inputs, state)
     fresh = None if cursor is None else frame[frame[schema.TS] >= pd.Timestamp(cursor)]
     pages = 0 if fresh is None else int((fresh[schema.RANK] == 1).sum())

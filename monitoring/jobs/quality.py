@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from fairtag.base import schema
+from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.types import Status
 from monitoring.detect.checks import log_check, traffic_check
 from monitoring.detect.window import Intake, LogReader, Window
-from monitoring.inputs import Inputs
+from monitoring.inputs import Inputs, read_reference
 from monitoring.job_report import Check, JobReport
 from monitoring.settings import Settings
 
@@ -107,7 +108,9 @@ class LogStatistics:
         for name in VARYING:
             values = frame[name].to_numpy(dtype=float)
             low, high = self.ranges.get(name, (np.inf, -np.inf))
-            self.ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
+            values = values[np.isfinite(values)]  # a model without learned demand gives no probability
+            if len(values):
+                self.ranges[name] = (min(low, float(values.min())), max(high, float(values.max())))
 
 
 def run(inputs: Inputs) -> JobReport:
@@ -122,7 +125,7 @@ def run(inputs: Inputs) -> JobReport:
     )
     if log.rows:
         checks += (
-            *_share_checks(log, reader.intake, inputs.settings),
+            *_share_checks(log, reader.intake, inputs.settings, customers=_knows_customers(inputs)),
             *_constant_columns(log),
             _silence(log, inputs.window, reader.intake),
             _disclosure(log),
@@ -133,7 +136,17 @@ def run(inputs: Inputs) -> JobReport:
     return JobReport(JOB, start, end, checks, tuple(sorted(log.models)), reader.intake.as_json(), detail)
 
 
-def _share_checks(log: LogStatistics, intake: Intake, settings: Settings) -> list[Check]:
+def _knows_customers(inputs: Inputs) -> bool:
+    """Whether any customer was known when the model was trained; a shop without customers has only guests."""
+    try:
+        features = read_reference(inputs.model_folder).profile.features
+    except ModelFolderMissing:
+        return True
+    known = [features[name]["absent"] < 1.0 for name in schema.USER_PRICING_FEATURES if name in features]
+    return any(known) or not known
+
+
+def _share_checks(log: LogStatistics, intake: Intake, settings: Settings, *, customers: bool) -> list[Check]:
     pages, rows = max(1, log.pages), max(1, intake.rows)
     causes = ", ".join(f"{cause} {count:,}" for cause, count in log.degraded.most_common(3))
     shares = {
@@ -148,6 +161,8 @@ def _share_checks(log: LogStatistics, intake: Intake, settings: Settings) -> lis
         "future": (intake.future / rows, "of rows are dated in the future: a clock runs ahead"),
         "broken_rows": (sum(intake.broken.values()) / rows, "of rows break the contract"),
     }
+    if not customers:
+        del shares["no_customer"]
     return [_share_check(name, share, text, intake.rows) for name, (share, text) in shares.items()]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from fairtag.model.manifest import FolderSeal, read_manifest
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
@@ -30,6 +32,11 @@ class Core(Protocol):
     @property
     def version(self) -> str:
         """The model's version."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What the decision about it accepts."""
         ...
 
     @property
@@ -59,6 +66,10 @@ class Core(Protocol):
 
     def epoch_of(self, seconds: float) -> int:
         """The price day of a Unix time."""
+        ...
+
+    def altered(self) -> str:
+        """Name of a file of the model that was edited since it was loaded; empty if there is none."""
         ...
 
     def corridor(self, rows: Rows) -> DayCorridor:
@@ -103,32 +114,43 @@ class ModelCore(Core):
 
     Args:
         model: The loaded model folder.
+        seal: Of its files; None looks at none.
     """
 
-    def __init__(self, model: PricingModel) -> None:
+    def __init__(self, model: PricingModel, seal: FolderSeal | None = None) -> None:
         self.model = model
+        self._seal = seal
 
     @classmethod
-    def load(cls, path: Path, threads: int) -> ModelCore:
+    def load(cls, path: Path, threads: int, capabilities: frozenset[str] | None = None) -> ModelCore:
         """Load and verify a model folder.
 
         Args:
             path: The model folder.
             threads: CPU threads of one encode.
+            capabilities: What the model may do; by default what the decision in the folder accepts.
 
         Raises:
             ModelFolderError: It is absent, altered, or does not fit together.
         """
         from fairtag.model.pricing_model import load_pricing_model
 
+        seal = FolderSeal(path, read_manifest(path))  # before its files are verified: nothing in between is missed
         model = load_pricing_model(path, threads=threads)
+        if capabilities is not None:
+            model = replace(model, capabilities=capabilities)
         _ = model.retriever  # opened now: the first search must not wait for it
-        return cls(model)
+        return cls(model, seal)
 
     @property
     @override
     def version(self) -> str:
         return self.model.version
+
+    @property
+    @override
+    def capabilities(self) -> frozenset[str]:
+        return self.model.capabilities
 
     @property
     @override
@@ -158,6 +180,10 @@ class ModelCore(Core):
     @override
     def epoch_of(self, seconds: float) -> int:
         return self.model.policy.epoch_of(seconds)
+
+    @override
+    def altered(self) -> str:
+        return "" if self._seal is None else self._seal.altered()
 
     @override
     def corridor(self, rows: Rows) -> DayCorridor:

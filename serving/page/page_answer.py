@@ -56,6 +56,7 @@ def page_answer(
         "feature_age_seconds": None if age is None else round(age, 3),
         "degraded": result.task.cause,
         "unknown_items": unknown,
+        "unpriced_items": list(page.unpriced),
         "items": [
             {
                 "item_id": item.item_id,

@@ -62,12 +62,15 @@ class PageItem(BaseModel):
     item_id: str
     rank: Annotated[int, Field(ge=1, description="Position on the page, 1 first.")]
     similarity: Annotated[float, Field(ge=0, le=1, description="Similarity to the query and the customer.")]
-    list_price_minor: Annotated[int, Field(ge=0, description="Catalogue price.")]
-    price_minor: Annotated[int, Field(ge=0, description="Price to show and to charge.")]
+    list_price_minor: Annotated[int, Field(ge=1, description="Catalogue price.")]
+    price_minor: Annotated[int, Field(ge=1, description="Price to show and to charge.")]
     currency: Annotated[str, Field(description="ISO 4217 code.")]
     personalised: Annotated[bool, Field(description="Whether the customer's own data moved the price.")]
     reasons: Annotated[list[str], Field(description="Reason codes.")]
-    purchase_probability: Annotated[float, Field(ge=0, le=1, description="Modelled, on this page at this price.")]
+    purchase_probability: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Modelled, on this page at this price; null where demand was not learned."),
+    ]
 
 
 class Page(BaseModel):
@@ -90,6 +93,9 @@ class Page(BaseModel):
         str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
     ]
     unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
+    unpriced_items: Annotated[
+        list[str], Field(description="Items left out, as they have no list price of at least the smallest coin.")
+    ]
     items: list[PageItem]
 
 

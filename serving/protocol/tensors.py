@@ -17,7 +17,7 @@ from serving.protocol.payload import PageRequest, check_count, parse_request
 from serving.settings import Limits
 
 Datatype = Literal["BYTES", "BOOL", "INT32", "INT64", "FP64"]
-ABSENT_AGE = -1.0  # seconds; an age is never negative, and a tensor has no null
+ABSENT_NUMBER = -1.0  # seconds; an age is never negative, and a tensor has no null
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ OUTPUTS: tuple[Spec, ...] = (
     *PAGE_OUTPUTS,
     Spec("item_count", "INT32", 1),
     *ITEM_OUTPUTS,
-    Spec("unknown_items", "BYTES", 2),
+    *(LISTS := (Spec("unknown_items", "BYTES", 2), Spec("unpriced_items", "BYTES", 2))),
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
 NULLABLE = ("disclosure", "degraded")
@@ -139,7 +139,7 @@ def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """The output tensors of pages (V1 predictions)."""
     tensors = []
     for spec in PAGE_OUTPUTS:
-        absent = ABSENT_AGE if spec.datatype == "FP64" else ""
+        absent = ABSENT_NUMBER if spec.datatype == "FP64" else ""
         data = [absent if page[spec.name] is None else page[spec.name] for page in pages]
         tensors.append(Tensor(spec.name, spec.datatype, (len(pages),), data))
     tensors.append(Tensor("item_count", "INT32", (len(pages),), [len(page["items"]) for page in pages]))
@@ -147,7 +147,7 @@ def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
         field = ITEM_FIELDS.get(spec.name, spec.name)
         rows = [[_item_value(item[field]) for item in page["items"]] for page in pages]
         tensors.append(_padded(spec, rows))
-    tensors.append(_padded(OUTPUTS[-1], [list(page["unknown_items"]) for page in pages]))
+    tensors += [_padded(spec, [list(page[spec.name]) for page in pages]) for spec in LISTS]
     return tensors
 
 
@@ -158,12 +158,13 @@ def tensor_pages(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
     pages: list[dict[str, Any]] = [{} for _ in counts]
     for spec in PAGE_OUTPUTS:
         for page, value in zip(pages, by_name[spec.name].data, strict=True):
-            absent = (spec.name in NULLABLE and value == "") or (spec.datatype == "FP64" and value == ABSENT_AGE)
+            absent = (spec.name in NULLABLE and value == "") or (spec.datatype == "FP64" and value == ABSENT_NUMBER)
             page[spec.name] = None if absent else value
     for index, (page, count) in enumerate(zip(pages, counts, strict=True)):
         columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in ITEM_OUTPUTS}
         page["items"] = [_item(columns, position, page["currency"]) for position in range(count)]
-        page["unknown_items"] = [item_id for item_id in _row(by_name["unknown_items"], index) if item_id]
+        for spec in LISTS:
+            page[spec.name] = [item_id for item_id in _row(by_name[spec.name], index) if item_id]
     return pages
 
 
@@ -216,11 +217,15 @@ def _row(tensor: Tensor, index: int) -> Sequence[Any]:
 
 
 def _item_value(value: Any) -> Any:
+    if value is None:
+        return ABSENT_NUMBER
     return ",".join(value) if isinstance(value, list) else value
 
 
 def _item(columns: Mapping[str, Sequence[Any]], position: int, currency: str) -> dict[str, Any]:
     item = {ITEM_FIELDS.get(name, name): values[position] for name, values in columns.items()}
+    if item["purchase_probability"] == ABSENT_NUMBER:
+        item["purchase_probability"] = None
     item["reasons"] = [reason for reason in item["reasons"].split(",") if reason]
     item["currency"] = currency
     return item

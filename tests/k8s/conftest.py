@@ -69,7 +69,7 @@ def pod_specs(document: dict[str, Any]) -> list[dict[str, Any]]:
     if document["kind"] in ("Deployment", "StatefulSet", "Job"):
         return [spec["template"]["spec"]]
     if document["kind"] == "InferenceService":
-        return [spec["predictor"], *(each["predictor"] for each in spec.get("canary", []))]
+        return [spec["predictor"]]
     return []
 
 

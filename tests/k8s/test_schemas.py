@@ -13,7 +13,7 @@ import pytest
 from components.images import SPARK_IMAGE
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES = "1.33"
+KUBERNETES = "1.34"
 BUILT_IN = ("v1", "apps/v1", "batch/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
 # The vault's operator is the shop's; its schema is not among ours.
 WITHOUT_SCHEMA = {"ExternalSecret"}
@@ -62,7 +62,6 @@ def test_custom_objects_fit_their_schemas(overlay, schemas):
     [
         ("InferenceService", ("spec", "predictor", "model"), "storageURI"),
         ("InferenceService", ("spec", "predictor", "securityContext"), "runAsNonroot"),
-        ("InferenceService", ("spec", "canary", 0), "trafficPercentage"),
         ("ServingRuntime", ("spec",), "supportedModelFormat"),
         ("ServingRuntime", ("spec", "containers", 0, "startupProbe"), "failureTreshold"),
         ("PodMonitor", ("spec", "podMetricsEndpoints", 0), "scrapeTimeOut"),
@@ -102,7 +101,8 @@ def opted(tmp_path_factory, build_folder):
     found = {}
     for component in COMPONENTS:
         folder = shutil.copytree(k8s / "overlays/kind", k8s / "overlays" / component)
-        added = kind.replace("components:\n", f"components:\n  - ../../components/{component}\n")
+        last = "  - ../../components/versions"
+        added = kind.replace(last, f"  - ../../components/{component}\n{last}")
         (folder / "kustomization.yaml").write_text(added, encoding="utf-8")
         found[component] = build_folder(folder)
     return found

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fairtag.base import errors
-from fairtag.base.errors import CODES, FairtagError, exit_code
+from fairtag.base.errors import CODES, ConfigError, FairtagError, exit_code
 from pipelines.cli import main
 
 
@@ -187,10 +187,11 @@ def test_doctor_for_a_cluster_fails_for_each_thing_that_a_cluster_needs(
 def test_a_folder_in_use_by_another_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from filelock import FileLock
 
+    (tmp_path / ".owner").write_text("process 4711 on here, since 2026-01-01T00:00:00+00:00\n")
     with FileLock(tmp_path / ".lock"):
         code, shown = _fails(capsys, "run", "--out", str(tmp_path))
     assert code == 2
-    assert "another run works there" in shown
+    assert "another run works there (process 4711 on here, since 2026" in shown
 
 
 def test_compile_writes_the_pipeline(tmp_path: Path) -> None:
@@ -301,3 +302,85 @@ def test_a_key_file_that_cannot_be_used_says_so(tmp_path: Path, capsys: pytest.C
         assert code == 2
         assert "--key-file" in shown
     assert _fails(capsys, "quote", "drill", "--key-file", str(tmp_path))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--jurisdiction", "Germany"), "--jurisdiction: 'Germany' is no place; write a code of ISO 3166"),
+        (("--dataset", "cvs", "--data", "."), "did you mean csv?"),
+        (("--encoder", '{"epoch": 3}'), "epoch is not a setting"),
+        (("--policy", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+        (("--policy", '{"currency": "YEN"}'), "did you mean JPY"),
+        (("--policy", '{"limits": {"minor_per_unit": 1}}'), "limits.minor_per_unit is not a setting"),
+        (("--dataset", "csv", "--data", "shop", "--policy", '{"currency": "EUR"}'), "currency is EUR, "),
+        (("--out", "file/run"), "is a file; choose a folder"),
+        (("--dataset", "csv", "--data", "nowhere"), "no such folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_could_only_fail_is_refused_before_anything_is_made(
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "metadata.json").write_text('{"currency": "JPY"}')
+    out = () if "--out" in arguments else ("--out", "runs/new")
+    code, shown = _fails(capsys, "run", *arguments, *out)
+    assert code in (2, 3)
+    assert message in shown
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "shop"}
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.preflight import require_startable
+    from pipelines.settings import RunSettings
+
+    monkeypatch.setattr("pipelines.preflight.os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        require_startable(RunSettings(local={"out": tmp_path / "run"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_shop_has_a_folder_of_its_own_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fairtag.base.files import write_json
+    from pipelines.preflight import require_startable
+    from pipelines.settings import RunSettings
+
+    monkeypatch.chdir(tmp_path)
+    for shop in ("a/export", "b/export"):
+        (tmp_path / shop).mkdir(parents=True)
+    first, second = (RunSettings(data={"dataset": "csv", "folder": Path(each)}) for each in ("a/export", "b/export"))
+    assert RunSettings().folder.root == tmp_path / "runs" / "demo"
+    assert first.folder.root == second.folder.root == tmp_path / "runs" / "export"
+    require_startable(first)
+    first.folder.root.mkdir(parents=True)
+    write_json(first.folder.state, {"dataset": "csv", "data": str(tmp_path / "a/export")})
+    require_startable(first)
+    with pytest.raises(ConfigError, match="name the folder of this shop's runs with --out"):
+        require_startable(second)
+    named = RunSettings(data={"dataset": "parquet", "folder": Path("b/export")}, local={"out": first.folder.root})
+    require_startable(named)  # the export moved, and its form changed; the shop is the same
+    with pytest.raises(ConfigError, match="a run of the data set csv lies there, this is one of synthetic"):
+        require_startable(RunSettings(local={"out": first.folder.root}))
+
+
+def test_a_taken_port_is_said_before_the_model_is_loaded() -> None:
+    import socket
+
+    from serving.ports import require_free
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"HTTP port {port} of 127.0.0.1 cannot be opened"):
+            require_free("127.0.0.1", port, -1)
+        with pytest.raises(ConfigError, match=f"gRPC port {port}"):
+            require_free("127.0.0.1", 0, port)
+    require_free("127.0.0.1", port, -1)
+    with pytest.raises(ConfigError, match="both HTTP and gRPC"):
+        require_free("127.0.0.1", port, port)

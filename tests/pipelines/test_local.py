@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,6 +42,8 @@ SMALL = (
     "0",
     "--encoder",
     '{"export": "none"}',
+    "--evaluation",
+    '{"model_bytes": 1000}',  # no model is so small
 )
 pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
@@ -94,7 +98,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """
 
     def run(*arguments: str) -> Ended:
-        monkeypatch.setattr("kfp.local.subprocess_task_handler.run_local_subprocess", _in_this_process)
+        monkeypatch.setattr("pipelines.steps.run_command", _in_this_process)
         capsys.readouterr()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the libraries' own, as in the processes of a real run
@@ -126,14 +130,26 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, set[str]]:
         assert run.poll() is None
         assert time.monotonic() < end
         time.sleep(0.1)
-    os.killpg(run.pid, signal.SIGKILL)
+    os.kill(run.pid, signal.SIGKILL)  # the run alone: its step must end by itself
     run.wait(30)
+    while found := [pid for pid in _processes() if str(out) in pid]:
+        assert time.monotonic() < end, found
+        time.sleep(0.1)
     return out, {path.name for path in out.iterdir()}
+
+
+def _processes() -> list[str]:
+    """The command line of every process of this machine."""
+    lines = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(file.read_bytes().decode(errors="replace"))
+    return lines
 
 
 @pytest.fixture(scope="module")
 def rejected(killed: tuple[Path, set[str]]) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The same run again, to its end, on a shop too small to prove anything: it must end in a rejection."""
+    """The same run again, to its end, with a limit that no model keeps: it must end in a rejection."""
     out, _ = killed
     return out, fairtag("run", "--out", str(out), *SMALL)
 
@@ -152,6 +168,9 @@ def test_a_rejected_model_is_neither_registered_nor_live_and_the_exit_code_says_
 
     out, done = rejected
     assert done.returncode == 5, done.stdout + done.stderr
+    for step in ("ingest", "validate", "train", "training-set"):
+        assert re.search(rf"^ *{step} .*reused, the same inputs and code gave it at", done.stdout, re.MULTILINE), step
+    assert not re.search(r"^ *(fit|evaluate) .*reused", done.stdout, re.MULTILINE)
     decision = read_decision(out / "DECISION.json")
     assert not decision["accepted"]
     assert "the decision is rejected" in done.stderr
@@ -211,7 +230,7 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
     done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3, done.stdout + done.stderr
     assert "items: " in done.stderr
-    assert "'> 0' of unit_cost" in done.stderr
+    assert "'>= 0' of unit_cost" in done.stderr
     assert "-1.0" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "run" / "validation.html").is_file()
@@ -222,10 +241,10 @@ def test_a_table_with_too_many_broken_rows_stops_the_run_with_table_rule_count_a
 
 def test_a_missing_column_stops_the_run_at_the_border(tmp_path: Path, quick: Callable[..., Ended]) -> None:
     tables = load("synthetic", seed=0, size=SIZE)
-    data = _csv(dataclasses.replace(tables, items=tables.items.drop(columns="unit_cost")), tmp_path / "data")
+    data = _csv(dataclasses.replace(tables, items=tables.items.drop(columns="list_price")), tmp_path / "data")
     done = quick("run", "--dataset", "csv", "--data", str(data), "--out", str(tmp_path / "run"))
     assert done.returncode == 3
-    assert "items: column unit_cost is missing" in done.stderr
+    assert "items: column list_price is missing" in done.stderr
 
 
 @pytest.mark.slow

@@ -142,7 +142,7 @@ def _running(assembly: Any, core: Any, run_dir: Path) -> Iterator[Running]:
             failures.append(error)
             up.set()
 
-    thread = threading.Thread(target=body)
+    thread = threading.Thread(target=body, name="serving")
     thread.start()
     assert up.wait(60)
     if failures:

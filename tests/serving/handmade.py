@@ -18,6 +18,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.base.types import Reason
+from fairtag.model.capabilities import ALL
 from fairtag.page.day_corridor import DayCorridor, whole_corridor
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
@@ -33,6 +34,7 @@ class HandMadeCore:
     """Prices by a rule a reader can check: list less 10 %, less another 10 % for a known bargain hunter."""
 
     version: str = "handmade00001"
+    capabilities: frozenset[str] = ALL
     currency: str = "EUR"
     minor_per_unit: int = 100
     item_ids: Sequence[str] = tuple(f"item-{i:03d}" for i in range(N))
@@ -40,6 +42,7 @@ class HandMadeCore:
     slow: float = 0.0
     epoch_seconds: int = 86_400
     share: float = 0.9  # of list that the prices are
+    edited: str = ""  # file of the model folder that was edited
     lowest: float = float("nan")  # share of list at which the corridor begins; it ends at twice that
 
     @property
@@ -50,6 +53,9 @@ class HandMadeCore:
 
     def epoch_of(self, seconds: float) -> int:
         return int(seconds // 86_400)
+
+    def altered(self) -> str:
+        return self.edited
 
     def corridor(self, rows: np.ndarray) -> DayCorridor:
         return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,13 @@ PATIENCE = 60.0  # seconds from the last word to the end, on a machine however b
 
 
 @pytest.fixture
-def altered(tmp_path: Path) -> Path:
+def altered(tmp_path: Path, accepted: Callable[[Path], None]) -> Path:
     """A model folder of one file that is not what its manifest says."""
     model_folder = tmp_path / "model_folder"
     model_folder.mkdir()
     (model_folder / "policy.json").write_text("{}")
     write_manifest(model_folder, {"code_version": "test"})
+    accepted(model_folder)
     (model_folder / "policy.json").write_text('{"personalise": true}')
     return model_folder
 

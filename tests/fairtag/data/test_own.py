@@ -1,6 +1,7 @@
 """A shop's own CSV and parquet files: read as they are, refused with table, column and rule when they are not right."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -102,20 +103,32 @@ def test_a_parquet_table_may_be_a_folder_of_parts(tables, tmp_path):
     assert load("parquet", tmp_path).fingerprint() == tables.fingerprint()
 
 
-def test_optional_tables_may_be_absent_and_required_ones_may_not(folder):
-    (folder / "judgements.csv").unlink()
-    assert load("csv", folder).judgements is None
-    (folder / "orders.csv").unlink()
-    with pytest.raises(MissingDataError, match=r"orders is required; put orders\.csv or orders\.csv\.gz"):
+def test_every_table_but_items_may_be_absent(folder):
+    for name in ("judgements", "users", "impressions", "orders"):
+        (folder / f"{name}.csv").unlink()
+    read = load("csv", folder)
+    assert read.judgements is None
+    assert len(read.users) == len(read.impressions) == len(read.orders) == 0
+    (folder / "items.csv").unlink()
+    with pytest.raises(MissingDataError, match=r"items is required; put items\.csv or items\.csv\.gz"):
         load("csv", folder)
+
+
+def test_a_catalogue_without_times_is_as_old_as_its_file_or_as_the_shop_says(folder):
+    items = pd.read_csv(folder / "items.csv", dtype=str).drop(columns=schema.UPDATED_AT)
+    items.to_csv(folder / "items.csv", index=False)
+    os.utime(folder / "items.csv", (1_760_000_000, 1_760_000_000))
+    assert load("csv", folder).metadata["as_of"] == "2025-10-09T08:53:20+00:00"
+    (folder / "metadata.json").write_text('{"as_of": "2026-01-31"}')
+    assert load("csv", folder).metadata["as_of"] == "2026-01-31"
 
 
 def test_a_missing_column_is_named(folder):
-    items = pd.read_csv(folder / "items.csv", dtype=str).drop(columns=schema.UNIT_COST)
+    items = pd.read_csv(folder / "items.csv", dtype=str).drop(columns=schema.LIST_PRICE)
     items.to_csv(folder / "items.csv", index=False)
-    with pytest.raises(MissingDataError, match="unit_cost") as caught:
+    with pytest.raises(MissingDataError, match="list_price") as caught:
         load("csv", folder)
-    assert (caught.value.table, caught.value.column) == ("items", "unit_cost")
+    assert (caught.value.table, caught.value.column) == ("items", "list_price")
 
 
 @pytest.mark.parametrize(

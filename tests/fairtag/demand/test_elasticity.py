@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fairtag.base.errors import DataError
 from fairtag.demand.choices import probabilities
 from fairtag.demand.demand_model import SlopeCorrection
 from fairtag.demand.elasticity import (
@@ -104,9 +103,22 @@ def test_without_purchases_nothing_is_priced(data, model):
     assert not found.correction.priced.any()
 
 
-def test_prices_that_never_vary_are_refused(data, model):
-    with pytest.raises(DataError, match="does not vary"):
-        check_elasticity(model, replace(data, y=np.ones(data.n_rows)))
+def test_a_category_whose_prices_never_vary_stays_at_list_and_says_why(data, model):
+    still = model.category[data.item] == 0
+    found = check_elasticity(model, replace(data, y=np.where(still, 1.0, data.y)))
+    assert [category.priced for category in found.categories[:2]] == [False, True]
+    assert "never varied" in found.categories[0].reason
+    nothing = check_elasticity(model, replace(data, y=np.ones(data.n_rows)))
+    assert not nothing.correction.priced.any()
+
+
+def test_a_category_without_a_page_that_ended_without_a_purchase_stays_at_list_and_says_why(data, model):
+    pages = np.unique(data.page[model.category[data.item] == 0])
+    outside = data.outside.copy()
+    outside[pages] = 0.0
+    found = check_elasticity(model, replace(data, outside=outside))
+    assert not found.categories[0].priced
+    assert "every page with it ended in a purchase" in found.categories[0].reason
 
 
 def test_hidden_demand_in_the_price_does_not_fool_the_check(shops):

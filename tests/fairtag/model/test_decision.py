@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ from fairtag.base.errors import (
     ModelFolderMissing,
 )
 from fairtag.base.files import read_json, write_json
+from fairtag.model.capabilities import PERSONAL_PRICES, SEARCH, UNIFORM_PRICES
 from fairtag.model.decision import (
     GateResult,
+    accepted_capabilities,
     content_hash,
+    decision_of,
+    keep_decision,
     make_decision,
     read_decision,
     require_accepted,
     write_decision,
 )
-from fairtag.model.manifest import MANIFEST, read_manifest, verify_files, write_manifest
+from fairtag.model.manifest import MANIFEST, FolderSeal, read_manifest, verify_files, write_manifest
 
 PASSED = GateResult("relevance", 0.8, "nDCG@10 >= 0.7", "pass", threshold=0.7)
 
@@ -56,6 +61,52 @@ def test_one_gate_that_does_not_pass_rejects(model_folder: Path, status: Any) ->
     assert decision["accepted"] is False
     with pytest.raises(DecisionRejected, match="fairness"):
         require_accepted(decision, model_folder)
+
+
+def test_a_gate_of_prices_leaves_search_and_says_what_prices_need(model_folder: Path) -> None:
+    uplift = GateResult("profit_uplift", None, "gain > 0", "could not tell", needs="about 800 more pages")
+    decision = decide(model_folder, PASSED, uplift)
+    require_accepted(decision, model_folder)
+    assert accepted_capabilities(decision) == {SEARCH}
+    uniform, personal = (decision["capabilities"][name] for name in (UNIFORM_PRICES, PERSONAL_PRICES))
+    assert (uniform["failed"], uniform["needs"]) == (["profit_uplift"], ["about 800 more pages"])
+    assert personal["needs"] == ["uniform prices must be accepted first"]
+
+
+@pytest.mark.parametrize("name", ["price_gaps", "behaviour_known", "opt_out"])
+def test_a_gate_of_customers_leaves_uniform_prices(model_folder: Path, name: str) -> None:
+    decision = decide(model_folder, PASSED, GateResult(name, None, "a rule", "fail"))
+    assert accepted_capabilities(decision) == {SEARCH, UNIFORM_PRICES}
+
+
+def test_a_capability_that_the_gates_do_not_bear_out_counts_for_nothing(model_folder: Path) -> None:
+    decision = decide(model_folder, PASSED, GateResult("profit_uplift", -1.0, "gain > 0", "fail"))
+    decision["capabilities"][UNIFORM_PRICES]["accepted"] = True
+    assert accepted_capabilities(decision) == {SEARCH}
+
+
+def test_a_decision_travels_in_the_model_folder_and_is_checked_there(model_folder: Path) -> None:
+    assert decision_of(model_folder) is None
+    keep_decision(decide(model_folder, PASSED), model_folder)
+    verify_files(model_folder, read_manifest(model_folder))
+    assert decision_of(model_folder) is not None
+    (model_folder / "catalogue.parquet").write_bytes(b"other rows")
+    write_manifest(model_folder, {})
+    with pytest.raises(DecisionMismatch, match="is about model folder"):
+        decision_of(model_folder)
+
+
+def test_a_rejected_decision_is_not_put_into_a_model_folder(model_folder: Path) -> None:
+    with pytest.raises(DecisionRejected):
+        keep_decision(decide(model_folder, GateResult("relevance", 0.1, "at least 0.7", "fail")), model_folder)
+    assert decision_of(model_folder) is None
+
+
+def test_a_decision_of_an_earlier_version_says_to_evaluate_again(model_folder: Path, tmp_path: Path) -> None:
+    older = {**decide(model_folder, PASSED), "schema": "fairtag.decision/2"}
+    path = write_decision(tmp_path / "DECISION.json", {**older, "hash": content_hash(older)})
+    with pytest.raises(DecisionMismatch, match="evaluate the model again"):
+        read_decision(path)
 
 
 def test_no_gates_is_an_error_not_a_pass(model_folder: Path) -> None:
@@ -122,3 +173,19 @@ def test_a_missing_or_foreign_model_folder_is_refused(model_folder: Path, tmp_pa
     write_json(model_folder / MANIFEST, {"schema": "other/1"})
     with pytest.raises(ModelFolderError, match="schema"):
         read_manifest(model_folder)
+
+
+def test_a_file_edited_in_place_is_noticed_and_one_replaced_or_removed_is_not(model_folder: Path) -> None:
+    seal = FolderSeal(model_folder, read_manifest(model_folder))
+    catalogue, config = model_folder / "catalogue.parquet", model_folder / "encoder" / "config.json"
+    catalogue.chmod(0o600)
+    assert seal.altered() == ""
+    (model_folder / "fresh").write_bytes(b"other rows")
+    (model_folder / "fresh").replace(catalogue)
+    assert seal.altered() == ""
+    with config.open("r+") as stream:
+        stream.write("[]")
+    os.utime(config, ns=(0, 0))  # the time of the last write can be set back
+    assert seal.altered() == "encoder/config.json"
+    config.unlink()
+    assert seal.altered() == ""

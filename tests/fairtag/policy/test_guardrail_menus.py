@@ -2,9 +2,19 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fairtag.base.types import Reason
-from fairtag.policy.guardrails import GuardrailLimits, close_empty_menus, price_bounds, price_menu, to_minor
+from fairtag.policy.guardrails import (
+    LEAST_PERIOD,
+    GuardrailLimits,
+    chargeable,
+    close_empty_menus,
+    price_bounds,
+    price_menu,
+    to_minor,
+)
 from fairtag.solver.page_solver import solve_pages
 
 NAN = np.nan
@@ -44,6 +54,59 @@ def test_money_leaves_as_integers_of_the_currencys_own_minor_unit():
     assert to_minor([]).dtype == np.int64
 
 
+def test_the_smallest_coin_is_the_least_price_of_each_currency():
+    for code, least in (("JPY", 1.0), ("USD", 0.01), ("KWD", 0.001), ("CLF", 0.0001)):
+        limits = GuardrailLimits(min_margin=0.0, max_discount=1.0, currency=code)
+        assert ends(limits, list_price=5.0, unit_cost=0.0)[0] == least
+
+
+@pytest.mark.parametrize("listed", [0.0012, 0.004])
+def test_a_list_price_below_the_smallest_coin_is_never_quoted_at_nothing(listed):
+    bounds = price_bounds(OPEN, list_price=listed, unit_cost=listed / 2)
+    assert not bounds.feasible[0]
+    assert to_minor(bounds.fallback).tolist() == [1]
+    assert not chargeable(listed, 100)
+    assert chargeable(listed, 1_000) == (listed >= 0.001)
+
+
+@pytest.mark.parametrize(
+    ("code", "listed", "dearest"),
+    [
+        ("USD", 0.79, ["0.59 USD", "0.69 USD", "0.79 USD"]),
+        ("USD", 19.99, ["19.59 USD", "19.79 USD", "19.99 USD"]),
+        ("USD", 129.0, ["126.99 USD", "127.99 USD", "128.99 USD"]),
+        ("EUR", 12_999.0, ["12,799.00 EUR", "12,899.00 EUR", "12,999.00 EUR"]),
+        ("JPY", 540.0, ["529 JPY", "538 JPY", "539 JPY"]),
+        ("JPY", 5_398.0, ["5,290 JPY", "5,380 JPY", "5,390 JPY"]),
+        ("VND", 250_000.0, ["244,900 VND", "247,800 VND", "249,900 VND"]),
+        ("IDR", 1_250_000.0, ["1,229,900.00 IDR", "1,239,900.00 IDR", "1,249,900.00 IDR"]),
+        ("KWD", 1.234, ["1.205 KWD", "1.219 KWD", "1.229 KWD"]),
+        ("CLF", 3.2, ["3.1399 CLF", "3.1699 CLF", "3.1999 CLF"]),
+    ],
+)
+def test_endings_that_are_not_given_are_the_currencys_at_the_scale_of_the_price(code, listed, dearest):
+    limits = GuardrailLimits(currency=code)
+    bounds = price_bounds(limits, list_price=listed, unit_cost=listed * 0.4)
+    row = price_menu(bounds, limits)[0]
+    shown = [limits.coin.text(minor) for minor in to_minor(row[~np.isnan(row)], limits.minor_per_unit).tolist()]
+    assert shown[-3:] == dearest
+
+
+@pytest.mark.parametrize("code", ["JPY", "USD", "KWD", "CLF"])
+@given(listed=st.floats(0.01, 1e7), cost=st.floats(0.0, 1.0))
+def test_a_menu_of_any_currency_lies_inside_the_bounds_and_is_empty_only_where_they_are_close(code, listed, cost):
+    limits = GuardrailLimits(currency=code)
+    bounds = price_bounds(limits, list_price=listed, unit_cost=cost * listed)
+    row = price_menu(bounds, limits)[0]
+    menu = to_minor(row[~np.isnan(row)], limits.minor_per_unit)
+    lo, hi = (to_minor(x, limits.minor_per_unit)[0] for x in (bounds.lo, bounds.hi))
+    assert (menu >= 1).all()
+    if bounds.feasible[0]:
+        assert (menu >= lo).all()
+        assert (menu <= hi).all()
+        assert menu.size or hi - lo < LEAST_PERIOD
+
+
 # --- price endings ---------------------------------------------------------------------------------------------------
 
 
@@ -70,9 +133,9 @@ def test_a_long_menu_is_thinned_evenly_and_keeps_both_ends():
 
 
 def test_a_currency_without_cents_ends_in_its_own_units():
-    limits = GuardrailLimits(endings=(80,), ending_period=100, minor_per_unit=1)
+    limits = GuardrailLimits(endings=(80,), ending_period=100, currency="JPY")
     bounds = price_bounds(
-        GuardrailLimits(min_margin=0.0, max_discount=0.2, minor_per_unit=1), list_price=1500.0, unit_cost=1.0
+        GuardrailLimits(min_margin=0.0, max_discount=0.2, currency="JPY"), list_price=1500.0, unit_cost=1.0
     )
     row = price_menu(bounds, limits)[0]
     assert row[~np.isnan(row)].tolist() == [1280.0, 1380.0, 1480.0]

@@ -167,7 +167,8 @@ def test_no_items_have_no_bounds(strict):
         {"corridor_ratio": 0.9},
         {"max_markup": 0.15},  # and discount_only, the default, promises list
         {"menu_size": 1},
-        {"minor_per_unit": 0},
+        {"currency": "EURO"},
+        {"currency": "XAU"},
         {"endings": (100,), "ending_period": 100},
     ],
 )

@@ -82,3 +82,17 @@ def test_epochs_are_of_one_length_and_begin_at_midnight_of_1970():
     assert PricingPolicy().days_of(20_620) == (date(2026, 6, 16), date(2026, 6, 16))
     assert PricingPolicy(epoch_hours=36).days_of(1) == (date(1970, 1, 2), date(1970, 1, 3))
     assert PricingPolicy(epoch_hours=168).days_of(0) == (date(1970, 1, 1), date(1970, 1, 7))
+
+
+def test_the_currency_decides_the_minor_units_and_is_written_once():
+    assert PricingPolicy(currency="JPY").limits.minor_per_unit == 1
+    assert PricingPolicy(currency="KWD").limits.minor_per_unit == 1_000
+    assert PricingPolicy(limits=GuardrailLimits(max_discount=0.1)).in_currency("CLF").limits.minor_per_unit == 10_000
+    with pytest.raises(ConfigError, match="write it once"):
+        PricingPolicy(currency="JPY", limits=GuardrailLimits(currency="USD"))
+
+
+@pytest.mark.parametrize("code", ["eur", "€", "EURO", "", "XAU", "XXX"])
+def test_a_policy_in_no_currency_is_refused(code):
+    with pytest.raises(ConfigError, match="no ISO 4217 currency code"):
+        PricingPolicy(currency=code)

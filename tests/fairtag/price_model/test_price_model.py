@@ -130,16 +130,30 @@ def test_items_unlike_anything_seen_still_get_a_finite_price(fitted):
     assert model.predict(rows[:0], strange.iloc[:0]).price.shape == (0,)
 
 
-def test_items_without_a_price_are_not_learnt_from_and_too_few_are_refused():
+def test_items_without_a_price_are_not_learnt_from_and_a_catalogue_without_prices_is_refused():
     rows, items = shop(60)
     items.loc[:9, schema.LIST_PRICE] = [np.nan, 0.0, -1.0, np.inf, np.nan, 0.0, -1.0, np.inf, np.nan, 0.0]
     model = fit_price_model(rows, items)
     assert len(model.learners.memory) == 50
     assert np.isnan(model.catalogue.price[:10]).all()
     assert np.isfinite(model.catalogue.price[10:]).all()
-    with pytest.raises(DataError, match="needs at least 20") as caught:
-        fit_price_model(rows[:25], items[:25])
-    assert caught.value.count == 15
+    with pytest.raises(DataError, match="none has a list price"):
+        fit_price_model(rows[:10], items[:10])
+
+
+@pytest.mark.parametrize("count", [1, 2, 19])
+def test_of_a_few_items_f_is_the_geometric_mean_with_a_wide_interval_and_survives_storage(count):
+    rows, items = shop(count)
+    model = fit_price_model(rows, items)
+    stored = PriceModel.from_arrays(model.arrays(), model.metadata())
+    found = stored.predict(rows, items)
+    mean = np.exp(np.log(items[schema.LIST_PRICE]).mean())
+    np.testing.assert_allclose(found.price, mean)
+    np.testing.assert_allclose(found.price, model.catalogue.price)
+    assert (found.low < mean).all()
+    assert (found.high > mean).all()
+    if count == 19:
+        assert (items[schema.LIST_PRICE].between(found.low, found.high)).mean() >= 0.8
 
 
 def test_a_further_numeric_column_is_used_also_where_it_is_absent():

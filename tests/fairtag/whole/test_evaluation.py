@@ -144,7 +144,10 @@ def test_an_encoder_worse_than_the_champion_fails_relevance():
     rival = Relevance(good, good)
     assert relevance_gate(Relevance(bad, bad), rival, 0.01, 0).status == "fail"
     assert relevance_gate(Relevance(good, bad), None, 0.01, 0).status == "pass"
-    assert relevance_gate(Relevance(good[:5], bad[:5]), None, 0.01, 0).status == "could not tell"
+    few = Relevance(good[:5], bad[:5])
+    assert relevance_gate(few, rival, 0.01, 0).status == "could not tell"
+    assert relevance_gate(few, rival, 0.01, 0).needs == "about 60 more judged queries"
+    assert relevance_gate(few, None, 0.01, 0).status == "not applicable"  # nothing can become worse
 
 
 def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():

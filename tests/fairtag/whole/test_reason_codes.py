@@ -7,6 +7,7 @@ import numpy as np
 
 from fairtag.base import schema
 from fairtag.base.types import Reason
+from fairtag.model.capabilities import SEARCH, UNIFORM_PRICES
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
 from fairtag.page.pricing import PageInputs, price_page
@@ -55,6 +56,10 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
         with_policy(model, max_discount=1.0), thrifty, market=replace(market, map_price=0.9 * market.list_price)
     )
     yield priced(sure, keen, market=replace(market, unit_cost=2 * market.list_price))
+    costless = replace(sure, catalogue=model.catalogue.assign(unit_cost=np.nan))
+    yield priced(costless, keen)
+    yield priced(replace(sure, capabilities=frozenset({SEARCH})), keen)
+    yield priced(replace(sure, capabilities=frozenset({SEARCH, UNIFORM_PRICES})), keen)
     scarce = replace(sure, estimates=replace(model.estimates, shadow=0.2 * model.market.list_price))
     yield priced(scarce, keen)
     yield priced(sure, keen, market=replace(market, stock=dear, salvage_value=nothing, shelf_life_days=nothing + 1))

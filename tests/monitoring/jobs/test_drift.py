@@ -91,7 +91,9 @@ def test_two_quiet_days_of_runs_never_alarm(shop, tmp_path):
 
 def test_an_hour_of_a_day_long_window_is_held_against_the_hours_of_training(shop, tmp_path, monkeypatch):
     asked, real = [], drift_checks.comparisons
-    monkeypatch.setattr(drift_checks, "comparisons", lambda *given: asked.append(given[-1]) or real(*given))
+    monkeypatch.setattr(
+        drift_checks, "comparisons", lambda *given, **more: asked.append(given[-1]) or real(*given, **more)
+    )
     quotes, _ = shop.log(hours=4, pages=1_600)
     for k in (2, 4):
         shop.run_hour(tmp_path, k, quotes)

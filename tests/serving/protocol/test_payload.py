@@ -235,6 +235,7 @@ PAGE = st.fixed_dictionaries(
         "feature_age_seconds": st.none() | st.floats(0, 1e9),
         "degraded": st.none() | TEXT,
         "unknown_items": st.lists(TEXT, max_size=3),
+        "unpriced_items": st.lists(TEXT, max_size=3),
         "items": st.lists(ITEM, max_size=4),
     }
 )

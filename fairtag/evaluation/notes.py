@@ -1,0 +1,62 @@
+"""Items with an outcome of their own, such as those of unknown cost, as the decision names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.text import normalise
+from fairtag.model.pricing_model import PricingModel
+
+EXAMPLES = 5
+
+
+def special_items(model: PricingModel, training_set: pd.DataFrame) -> list[dict[str, Any]]:
+    """Items or categories with an outcome of their own: what, how many, which, and what happens to them.
+
+    Args:
+        model: The model folder.
+        training_set: Impressions with features; no rows where there are none.
+    """
+    ids = np.array(model.item_ids, dtype=object)
+    cost, listed = model.market.unit_cost, model.market.list_price
+    titles = model.catalogue[schema.TITLE].map(normalise)
+    same = titles.duplicated(keep=False).to_numpy()
+    still = _never_varied(training_set)
+    found = [
+        ("items of unknown cost", ids[np.isnan(cost)], "at list price: without a cost no other price is safe"),
+        ("items that cost nothing", ids[cost == 0], "priced as others; their floor is the smallest coin"),
+        (
+            "items that cost as much as list or more",
+            ids[cost >= listed],
+            "at list price: no other covers cost and margin",
+        ),
+        (
+            "items with the title of another",
+            ids[same],
+            "searched and priced one by one; demand counts each as an item of its own",
+        ),
+        ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
+    ]
+    notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
+    return notes + [
+        {"what": f"category {row['category']}", "count": 1, "examples": [], "outcome": row["reason"]}
+        for row in model.demand.report.get("elasticity", [])
+        if not row["priced"]
+    ]
+
+
+def _never_varied(training_set: pd.DataFrame) -> np.ndarray:
+    if training_set.empty:
+        return np.zeros(0, dtype=object)
+    ratio = training_set[schema.PRICE] / training_set[schema.LIST_PRICE]
+    spread = ratio.groupby(training_set[schema.ITEM_ID]).agg(lambda values: values.max() - values.min())
+    return np.array(spread.index[spread < 1e-6], dtype=object)
+
+
+def _note(what: str, which: Sequence[str], outcome: str) -> dict[str, Any]:
+    return {"what": what, "count": len(which), "examples": [str(item) for item in which[:EXAMPLES]], "outcome": outcome}

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Installs or upgrades Fairtag on the cluster that kubectl talks to: k8s/install.sh kind|staging|production|FOLDER.
+# Safe to run again, before and after a deploy: no object of an overlay says which model is live, so none is moved.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+fail() { echo "install.sh: $*" >&2; exit 1; }
+apply() { kubectl apply --server-side --field-manager fairtag-install "$@"; }
+
+[ $# = 1 ] || fail "usage: install.sh kind|staging|production|FOLDER"
+overlay=k8s/overlays/$1
+[ -d "$overlay" ] || overlay=$1
+objects=$(kubectl kustomize "$overlay")
+
+kubectl get clusterstoragecontainer default >/dev/null ||
+    fail "KServe's ClusterStorageContainer 'default' is not there: install KServe first (docs/cluster.md), or look at the message above"
+apply -f k8s/platform/clusterstoragecontainer.yaml
+# an overlay without a vault gets secrets at random; those that exist stay
+if ! grep -qx 'kind: ExternalSecret' <<<"$objects"; then
+    apply -f k8s/base/common/namespace.yaml
+    k8s/secrets.sh
+fi
+apply -f - <<<"$objects"
