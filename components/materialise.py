@@ -26,6 +26,7 @@ def materialise(
         registry: Address of the SQL registry; when empty, FAIRTAG_FEAST_REGISTRY.
     """
     import os
+    from datetime import UTC, datetime
     from pathlib import Path
 
     from components.adapters import feast
@@ -35,11 +36,12 @@ def materialise(
 
     folder, shop = Path(features), read_tables(Path(tables.path))
     newest = max(frame[schema.UPDATED_AT].max() for frame in (shop.users, shop.items) if len(frame))
+    until = max(newest.to_pydatetime(), datetime.now(UTC))  # the registry keeps it: the features' age counts from it
     with session(os.environ.get(MASTER, "")) as spark:
         feast.write_repository(
             folder, environment, redis=redis or None, registry=registry or None, spark=spark is not None
         )
-        written = feast.materialise(feast.apply(folder, shop), newest.to_pydatetime())
+        written = feast.materialise(feast.apply(folder, shop), until)
     for view, entities in written.items():
         metrics.log_metric(view, entities)
         print(f"materialise: {entities:,} entities of {view} online")

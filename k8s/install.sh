@@ -10,6 +10,9 @@ apply() { kubectl apply --server-side --field-manager fairtag-install "$@"; }
 overlay=k8s/overlays/$1
 [ -d "$overlay" ] || overlay=$1
 objects=$(kubectl kustomize "$overlay")
+# before anything is applied: the API server would refuse these objects and take the others
+left=$(grep -o 'ADDRESSES-OF-YOUR-[A-Z-]*' <<<"$objects" | sort -u | paste -sd ' ' || true)
+[ -z "$left" ] || fail "$overlay still holds $left: write your stores' addresses there (fairtag doctor --overlay $overlay)"
 
 kubectl get clusterstoragecontainer default >/dev/null ||
     fail "KServe's ClusterStorageContainer 'default' is not there: install KServe first (docs/cluster.md), or look at the message above"

@@ -1,49 +1,139 @@
 #!/usr/bin/env bash
-# Creates the secrets of an installation at random; existing ones stay. Prints none of them.
+# Creates the secrets of an installation at random, one for each role; existing ones stay. Prints none of them.
 # Production reads them from a vault instead: components/external-secrets names the same secrets and keys.
+# Every password of a store is written twice, for the store and for its one client, so that all are made together.
 set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps
-kube() { kubectl --namespace "$NAMESPACE" "$@"; }
-has() { kube get secret "$1" >/dev/null 2>&1; }
-random() { openssl rand -hex "$1"; }
+ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness)
+STEPS=(features registry deploy publish)
+host=$NAMESPACE.svc
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 umask 077
 
-if ! has endpoint; then
+has() { kubectl --namespace "$1" get secret "$2" >/dev/null 2>&1; }
+random() { openssl rand -hex "$1"; }
+make() { # namespace name [files...] < lines of KEY=VALUE; from files, so that no process list shows a value
+    local namespace=$1 name=$2 keys=$folder/secrets/$1.$2 key value
+    shift 2
+    mkdir -p "$keys"
+    [ $# = 0 ] || cp "$@" "$keys"
+    while IFS='=' read -r key value; do printf %s "$value" >"$keys/$key"; done
+    kubectl --namespace "$namespace" create secret generic "$name" --from-file "$keys"
+}
+
+if ! has "$NAMESPACE" endpoint; then
     printf '{"active": "k1", "keys": {"k1": "%s"}}\n' "$(random 32)" >"$folder/quote_keys.json"
     random 32 >"$folder/user_key"
     random 24 >"$folder/api_keys"
-    kube create secret generic endpoint --from-file "$folder/quote_keys.json" --from-file "$folder/user_key" --from-file "$folder/api_keys"
+    kubectl --namespace "$NAMESPACE" create secret generic endpoint \
+        --from-file "$folder/quote_keys.json" --from-file "$folder/user_key" --from-file "$folder/api_keys"
 fi
 
-if ! has stores || ! has object-store; then
-    redis=$(random 24) postgres=$(random 24) id=$(random 10) key=$(random 24)
-    host=$NAMESPACE.svc
-    printf '{"identities": [{"name": "fairtag", "credentials": [{"accessKey": "%s", "secretKey": "%s"}], "actions": ["Admin"]}]}\n' \
-        "$id" "$key" >"$folder/s3.json"
-    cat >"$folder/stores" <<END
-redis-password=$redis
-redis=redis.$host:6379,password=$redis
-redis-url=redis://:$redis@redis.$host:6379/0
-postgres-password=$postgres
-mlflow-database=postgresql+psycopg://fairtag:$postgres@postgres.$host:5432/mlflow
-feast-registry=postgresql+psycopg://fairtag:$postgres@postgres.$host:5432/feast
-END
-    cat >"$folder/object-store" <<END
+present=() missing=()
+look() { if has "$1" "$2"; then present+=("$1 $2"); else missing+=("$2"); fi; }
+for name in "${ROLES[@]}"; do look "$NAMESPACE" "$name"; done
+for name in "${STEPS[@]}"; do look "$STEPS_NAMESPACE" "fairtag-steps-$name"; done
+[ ${#missing[@]} != 0 ] || exit 0
+for each in ${present[@]+"${present[@]}"}; do
+    read -r namespace name <<<"$each"
+    kubectl --namespace "$namespace" delete secret "$name"
+done
+
+# Object store: an identity for each role. SeaweedFS' actions; a bucket after the colon limits one to it.
+identities=()
+identity() { # name actions...: an identity, and the variables of its client in $folder/NAME
+    local name=$1 id key actions
+    shift
+    id=$(random 10) key=$(random 24)
+    actions=$(printf '"%s", ' "$@")
+    identities+=("{\"name\": \"$name\", \"credentials\": [{\"accessKey\": \"$id\", \"secretKey\": \"$key\"}], \"actions\": [${actions%, }]}")
+    cat >"$folder/$name" <<END
 AWS_ACCESS_KEY_ID=$id
 AWS_SECRET_ACCESS_KEY=$key
 AWS_ENDPOINT_URL=http://object-store.$host:8333
 AWS_DEFAULT_REGION=us-east-1
 END
-    sed -n 's/^redis=/FAIRTAG_REDIS=/p; s/^feast-registry=/FAIRTAG_FEAST_REGISTRY=/p' "$folder/stores" >"$folder/steps"
-    cat "$folder/object-store" >>"$folder/steps"
-    literals() { while IFS= read -r line; do printf -- '--from-literal=%s\0' "$line"; done <"$1"; }
-    literals "$folder/stores" | xargs -0 kubectl --namespace "$NAMESPACE" create secret generic stores --from-file "$folder/s3.json"
-    literals "$folder/object-store" | xargs -0 kubectl --namespace "$NAMESPACE" create secret generic object-store
-    literals "$folder/steps" | xargs -0 kubectl --namespace "$STEPS_NAMESPACE" create secret generic fairtag-steps
-    # KServe's storage initializer reads the store's address from annotations of the secret
-    kube annotate secret object-store "serving.kserve.io/s3-endpoint=object-store.$host:8333" \
-        serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
+}
+identity model-reader Read:fairtag List:fairtag
+identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes
+identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-outcomes List:fairtag-outcomes \
+    Read:fairtag-tables List:fairtag-tables
+identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit
+identity deploy Read:fairtag Write:fairtag List:fairtag
+identity publish Read:fairtag-tables Write:fairtag-tables List:fairtag-tables Write:fairtag-outcomes List:fairtag-outcomes \
+    Write:fairtag-audit List:fairtag-audit
+joined=$(printf '%s, ' "${identities[@]}")
+printf '{"identities": [%s]}\n' "${joined%, }" >"$folder/s3.json"
+make "$NAMESPACE" object-store "$folder/s3.json" </dev/null
+
+# PostgreSQL: MLflow and Feast own one database each; the endpoint may read Feast's and nothing else.
+mlflow=$(random 24) feast=$(random 24) reader=$(random 24)
+make "$NAMESPACE" postgres <<END
+superuser-password=$(random 24)
+mlflow-password=$mlflow
+feast-password=$feast
+feast-reader-password=$reader
+END
+database() { echo "postgresql+psycopg://$1:$2@postgres.$host:5432/$3"; }
+
+# Redis: the endpoint reads features and keeps price locks; the materialise step writes features.
+locks=$(random 24) features=$(random 24)
+cat >"$folder/users.acl" <<END
+user default off resetkeys resetchannels -@all
+user probe on nopass resetkeys resetchannels -@all +ping
+user endpoint on >$locks resetchannels ~fairtag:* %R~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -scan -randomkey -dbsize
+user features on >$features resetchannels ~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -randomkey
+END
+make "$NAMESPACE" redis "$folder/users.acl" </dev/null
+
+# MLflow: people log in as admin, or as users that admin makes; the pipeline's steps have a user of their own.
+pipeline=$(random 24)
+cat >"$folder/basic_auth.ini" <<END
+[mlflow]
+default_permission = READ
+database_uri = $(database mlflow "$mlflow" mlflow)
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+END
+make "$NAMESPACE" mlflow "$folder/basic_auth.ini" <<END
+database=$(database mlflow "$mlflow" mlflow)
+admin-password=$(random 24)
+pipeline-password=$pipeline
+session-key=$(random 32)
+END
+
+{
+    cat "$folder/endpoint"
+    echo "redis=redis.$host:6379,username=endpoint,password=$locks"
+    echo "redis-url=redis://endpoint:$locks@redis.$host:6379/0"
+    echo "feast-registry=$(database feast_reader "$reader" feast)"
+} | make "$NAMESPACE" endpoint-stores
+make "$NAMESPACE" model-reader <"$folder/model-reader"
+# KServe's storage initializer reads the store's address from annotations of the secret
+kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io/s3-endpoint=object-store.$host:8333" \
+    serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
+make "$NAMESPACE" monitors <"$folder/monitors"
+make "$NAMESPACE" fairness <"$folder/fairness"
+
+make "$STEPS_NAMESPACE" fairtag-steps-features <<END
+FAIRTAG_REDIS=redis.$host:6379,username=features,password=$features
+FAIRTAG_FEAST_REGISTRY=$(database feast "$feast" feast)
+END
+make "$STEPS_NAMESPACE" fairtag-steps-registry <<END
+MLFLOW_TRACKING_USERNAME=pipeline
+MLFLOW_TRACKING_PASSWORD=$pipeline
+END
+make "$STEPS_NAMESPACE" fairtag-steps-deploy <"$folder/deploy"
+make "$STEPS_NAMESPACE" fairtag-steps-publish <"$folder/publish"
+
+if [ ${#present[@]} != 0 ]; then
+    cat <<END
+secrets.sh: ${missing[*]} was missing, so that all passwords of the stores are new. Stores that run take them up by
+  kubectl -n $NAMESPACE rollout restart statefulset deployment
+  kubectl -n $NAMESPACE rollout status statefulset/postgres
+  kubectl -n $NAMESPACE exec postgres-0 -- bash /docker-entrypoint-initdb.d/roles.sh
+END
 fi

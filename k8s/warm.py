@@ -56,6 +56,7 @@ MODULES = {
         "matplotlib.pyplot",
         "mlflow",
         "mlflow.server",
+        "mlflow.server.auth",
         "mlflow.server.fastapi_app",
         "mlflow.store.tracking.sqlalchemy_store",
         "alembic",

@@ -1,6 +1,7 @@
 """Watches the quotes of a shop (drift, performance, price fairness, log quality, stock) and triggers retraining.
 
-Exit codes: 0 pass, 1 warn, 2 urgent, 3 cannot tell. A wrong option, a missing model folder and an unexpected error end
+Exit codes: 0 pass, 1 warn, 2 urgent, 3 cannot tell. An hourly job (--state) that has never had anything to read says
+what it waits for and ends with 0. A wrong option, a missing model folder and an unexpected error end
 with 3 as well, so that no failure looks like a result.
 """
 
@@ -29,7 +30,7 @@ from monitoring.report.html_report import FILE, write_html_report
 from monitoring.report.prometheus import write_rules
 from monitoring.settings import read_settings, settings_table
 from monitoring.trigger.targets import target_of
-from monitoring.trigger.trigger import Trigger
+from monitoring.trigger.trigger import LEDGER, Trigger
 from monitoring.trigger.trigger_policy import read_policy
 
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
@@ -136,6 +137,7 @@ def _trigger_options(job: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the ledger, the lock and the evidence files",
     )
+    add("--wait", action="store_true", help="end with 0, and say so, while no job has ever left a report")
     add("--dry-run", action="store_true", help="decide and record the decision, but start nothing")
 
 
@@ -161,6 +163,9 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
 def show(reports: tuple[JobReport, ...], console: Console) -> None:
     """Print the status of each report, then its checks that did not pass."""
     for report in reports:
+        if report.waiting:
+            console.print(f"[bold]WAITING [/] {report.job}: {report.waiting}", highlight=False, soft_wrap=True)
+            continue
         colour = _COLOURS[report.status]
         console.print(f"[bold {colour}]{report.status.value.upper():8}[/] {report.job}", highlight=False)
         for check in report.failing:
@@ -208,15 +213,23 @@ def _jobs(options: argparse.Namespace, now: datetime) -> int:
     for each in notifications:
         print(f"alert {each.event}: {each.alert.key}: {each.alert.summary}")
     print(f"report: {inputs.out / FILE}")
-    return exit_code(worst(report.status for report in reports))
+    ran = [report.status for report in reports if not report.waiting]
+    return exit_code(worst(ran)) if ran else 0
 
 
 def _trigger(options: argparse.Namespace, now: datetime) -> int:
-    """Decide once; 0 if the decision was carried out, 3 if the target failed and the start is still due."""
+    """Decide once; 0 if the decision was carried out, 3 if the target failed and the start is still due.
+
+    With ``--wait`` it ends with 0 before the first job has reported; once a decision is in the ledger, reports must be
+    there.
+    """
     policy = read_policy(options.policy)
     if options.dry_run:
         policy = policy.model_copy(update={"dry_run": True})
     trigger = Trigger(policy, options.ledger, target_of(policy.target))
+    if options.wait and not runner.has_reports(options.out) and not (options.ledger / LEDGER).is_file():
+        print(f"waiting: no job has left a report in {options.out} yet")
+        return 0
     reports = runner.read_reports(options.out)
     decision = trigger.call(reports, now)
     write_html_report(reports, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())

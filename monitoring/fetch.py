@@ -1,6 +1,7 @@
 """Copies files to where the jobs read them: ``python -m monitoring.fetch URL=PATH ...``.
 
-An init container runs it, so that the jobs read plain folders and need no client of an object store.
+An init container runs it, so that the jobs read plain folders and need no client of an object store. What is not there
+yet is said and left out: the job knows whether it waits for its first input or misses one that it had.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def fetch(url: str, path: Path) -> int:
             target = path if file == source else path / Path(file).relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(file, str(target))
+    except FileNotFoundError as error:
+        raise MissingDataError(f"{url}: nothing is stored at this address") from error
     except (OSError, ValueError, ImportError) as error:
         if isinstance(error, FairtagError):
             raise
@@ -53,7 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             url, mark, path = pair.rpartition("=")
             if not (mark and url and path):
                 raise ConfigError(f"{pair!r}: write URL=PATH")
-            print(f"{url}: {fetch(url, Path(path))} files to {path}")
+            if url.startswith("$("):  # Kubernetes leaves the name of a variable that is not set as it is
+                print(f"{url} is not set yet: nothing is fetched to {path}")
+                continue
+            try:
+                print(f"{url}: {fetch(url, Path(path))} files to {path}")
+            except MissingDataError as missing:
+                print(f"{missing}; {path} stays absent")
     except FairtagError as error:
         print(f"cannot tell: {error}", file=sys.stderr)
         return exit_code(Status.UNKNOWN)

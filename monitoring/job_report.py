@@ -16,6 +16,8 @@ from fairtag.base.files import canonical_json, read_json, sha256_text, write_jso
 from fairtag.base.types import SEVERITY, Status, worst
 
 SCHEMA = "fairtag.job-report/1"
+INPUTS = "inputs"  # the check of a job that has nothing to read: it decides only if there was something before
+TRAFFIC = "traffic"  # the check of whether a window holds enough pages
 EXIT_CODES = {Status.PASS: 0, Status.WARN: 1, Status.URGENT: 2, Status.UNKNOWN: 3}
 
 # The drift job puts the changes of RELATED_LEVELS into the detail of a failing PRICE_LEVEL check, under RELATED_CHANGES
@@ -105,8 +107,18 @@ class JobReport:
 
     @property
     def status(self) -> Status:
-        """The most severe status of the checks that decide; unknown if there is none."""
-        return worst(check.status for check in self.checks if check.decides)
+        """The most severe status of the checks that decide; unknown if there is none, or if the job waits."""
+        return Status.UNKNOWN if self.waiting else worst(check.status for check in self.checks if check.decides)
+
+    @property
+    def waiting(self) -> str:
+        """What an hourly job waits for, in words, while it has never had it; empty for a job that could run."""
+        return next((check.summary for check in self.checks if check.name == INPUTS and not check.decides), "")
+
+    @property
+    def exit_code(self) -> int:
+        """That of the status; 0 for a job that waits, which is neither a failure nor an alarm."""
+        return 0 if self.waiting else exit_code(self.status)
 
     @property
     def failing(self) -> tuple[Check, ...]:
@@ -131,7 +143,7 @@ class JobReport:
             "schema": SCHEMA,
             "job": self.job,
             "status": self.status.value,
-            "exit_code": exit_code(self.status),
+            "exit_code": self.exit_code,
             "fingerprint": self.fingerprint,
             "window": {"start": self.start, "end": self.end},
             "model_versions": list(self.model_versions),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fairtag.base.errors import FairtagError, MissingDataError
 from fairtag.base.types import Status
+from monitoring.first_inputs import FirstInputs
 from monitoring.inputs import Inputs
 from monitoring.job_report import Check, JobReport, read_report
 from monitoring.report.alerts import Notification, update_alert_file
@@ -39,7 +40,7 @@ def run_jobs(
     """Run jobs in order and write the report of each to ``<out>/<job>.json``.
 
     A job that cannot run (a missing table, a damaged file) does not stop the others: its report has the status unknown,
-    with the reason.
+    with the reason. An hourly job that has nothing to read yet waits (:mod:`monitoring.first_inputs`).
 
     Args:
         names: Jobs, of :data:`JOBS`.
@@ -89,7 +90,10 @@ def publish(
 def _run(name: str, inputs: Inputs, *, alone: bool) -> JobReport:
     run: Callable[[Inputs], JobReport] = import_module(f"monitoring.jobs.{name}").run
     try:
-        return run(inputs)
+        if inputs.state is None:
+            return run(inputs)
+        first = FirstInputs(name, inputs)
+        return first.missing() or first.after(run(inputs))
     except FairtagError as error:
         if alone:
             raise
@@ -104,6 +108,11 @@ def with_earlier_reports(reports: Sequence[JobReport], out: Path) -> tuple[JobRe
         if name not in by_job and (out / f"{name}.json").is_file():
             by_job[name] = read_report(out / f"{name}.json")
     return tuple(by_job[name] for name in JOBS if name in by_job)
+
+
+def has_reports(out: Path) -> bool:
+    """Whether any job has left its report in a folder."""
+    return any((out / f"{name}.json").is_file() for name in JOBS)
 
 
 def read_reports(out: Path) -> tuple[JobReport, ...]:

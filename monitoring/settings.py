@@ -115,7 +115,11 @@ class Settings(BaseSettings):
     maturity_hours: float = Field(
         24.0, ge=0, description="Hours after a quote within which the shop reports its purchase."
     )
-    stale_feature_hours: float = Field(24.0, gt=0, description="Age in hours from which a customer's features are old.")
+    stale_feature_hours: float = Field(
+        30.0,
+        gt=0,
+        description="Hours since the last materialisation from which features are old: a daily run and six hours more.",
+    )
     stale_stock_hours: float = Field(48.0, gt=0, description="Age in hours from which stock levels are too old to use.")
     corridor_rho: float = Field(
         1.25, ge=1, description="Width of the corridor if the model folder has no policy that states it."

@@ -17,9 +17,10 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 from benchmarks.command import app as studies
-from fairtag.base.errors import INTERRUPTED, ConfigError, FairtagError, exit_code, legend
+from fairtag.base.errors import INTERRUPTED, ConfigError, DataError, FairtagError, exit_code, legend
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
+from pipelines.cli_publish import add_publish
 from pipelines.options import spread
 from pipelines.settings import RunSettings
 
@@ -75,6 +76,64 @@ def run(
         show_trained(settings.folder, console)
     else:
         show_run(settings.folder, report, console)
+
+
+@app.command()
+def check(
+    tables: Annotated[Path | None, typer.Argument(help="Folder of the tables or exports.", metavar="TABLES")] = None,
+    dataset: Annotated[
+        str, typer.Option(help="Reader, as of `fairtag run --dataset`; csv or parquet by the files when left out.")
+    ] = "",
+    max_quarantined: Annotated[
+        float, typer.Option(help="Largest share of a table's rows that may break a critical rule.", min=0, max=1)
+    ] = 0.05,
+    as_json: Json = False,
+) -> None:
+    """Read and validate every table in seconds, train nothing, and say what the tables are enough for.
+
+    All problems of all tables are shown at once. Exit code 3: a run would refuse a table.
+    """
+    from pipelines.check import check_shop
+    from pipelines.display import show_check
+
+    report = check_shop(dataset, tables, max_quarantined)
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2, default=str))
+    else:
+        show_check(report, console)
+    if report.refused:
+        raise typer.Exit(exit_code(DataError("")))
+
+
+@app.command()
+def intake(
+    data: Annotated[Path | None, typer.Option(help="Folder of the exports.")] = None,
+    mapping: Annotated[
+        str,
+        typer.Option("--map", help="shopify, woocommerce, magento, google-merchant, or a file of your own."),
+    ] = "shopify",
+    out: Annotated[Path | None, typer.Option(help="Folder that the tables are written to, as parquet.")] = None,
+    show_map: Annotated[bool, typer.Option("--show-map", help="Print the mapping, to copy and change it.")] = False,
+) -> None:
+    """Turn the exports of a shop system into tables, by a mapping that a shop can copy and change.
+
+    Then `fairtag check OUT` and `fairtag run --dataset parquet --data OUT`.
+    """
+    from fairtag.base.tables import write_tables
+    from fairtag.data.feed_map import PACKAGED, map_text, read_map
+    from fairtag.data.feeds import read_feed
+    from pipelines.display import show_intake
+
+    if show_map:
+        print(map_text(mapping) if mapping in PACKAGED else Path(mapping).read_text(encoding="utf-8"), end="")
+        return
+    if data is None or out is None:
+        raise ConfigError("name the folder of the exports with --data, and the folder to write with --out")
+    if out.exists() and any(out.iterdir()) and not (out / "metadata.json").is_file():
+        raise ConfigError(f"--out {out}: the folder holds other files; choose another")
+    tables = read_feed(data, read_map(mapping))
+    write_tables(tables, out)
+    show_intake(tables, out, console)
 
 
 @app.command()
@@ -202,20 +261,25 @@ def doctor(
     cluster: Annotated[
         str, typer.Option(help="kind, minikube: what making one needs. live: the cluster of kubectl.")
     ] = "",
+    overlay: Annotated[
+        Path | None, typer.Option(help="Check this overlay of k8s/ instead: addresses left open, images by tag.")
+    ] = None,
 ) -> None:
-    """Check what a run or a cluster needs: processors, memory, disk, packages, tools, ports; or a cluster itself.
+    """Check what a run or a cluster needs (processors, memory, packages, tools, ports), a cluster, or an overlay.
 
     Exit code 1: something is missing.
     """
     from pipelines.doctor import checks, show
+    from pipelines.overlay import overlay_checks
 
-    found = checks(cluster)
+    found = checks(cluster) if overlay is None else overlay_checks(overlay)
     show(found, console)
     if any(check.needed and not check.ok for check in found):
         raise typer.Exit(1)
 
 
 add_commands(app)
+add_publish(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

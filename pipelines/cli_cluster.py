@@ -14,7 +14,7 @@ from fairtag.base.errors import ConfigError
 from fairtag.base.settings import Settings
 from pipelines.api_key import read_key
 from pipelines.options import setting, spread
-from pipelines.settings import Platform, RunSettings
+from pipelines.settings import SIZES, Platform, RunSettings
 
 if TYPE_CHECKING:
     from components.adapters.service_state import State
@@ -64,6 +64,9 @@ class RolloutSettings(Settings):
 def compile_(
     platform: Platform,
     out: Annotated[Path, typer.Option(help="File for the pipeline, .yaml.")] = Path("build/fairtag-training.yaml"),
+    preset: Annotated[
+        str, typer.Option(help="Sizes the steps where no option does: demo, standard or gpu.")
+    ] = "standard",
     kubernetes: Annotated[
         bool, typer.Option("--kubernetes", help="Write Pipeline and PipelineVersion objects.")
     ] = False,
@@ -72,7 +75,9 @@ def compile_(
     """Compile the training pipeline for Kubeflow Pipelines."""
     from pipelines.compilation import compile_pipeline
 
-    written = compile_pipeline(out, platform, namespace=namespace if kubernetes else None)
+    if preset not in SIZES:
+        raise ConfigError(f"--preset {preset!r} is refused; it must be one of {', '.join(SIZES)}")
+    written = compile_pipeline(out, platform, preset=preset, namespace=namespace if kubernetes else None)
     console.print(f"written to {written}", highlight=False)
 
 
@@ -98,7 +103,8 @@ def submit(
     platform, parameters = settings.platform, settings.changed_parameters()
     if dry_run:
         with tempfile.TemporaryDirectory() as folder:
-            print(compile_pipeline(Path(folder) / "pipeline.yaml", platform).read_text())
+            written = compile_pipeline(Path(folder) / "pipeline.yaml", platform, preset=settings.encoder.preset)
+            print(written.read_text())
         return
     bearer = token.read_text().strip() if token else None
     kubeflow = Kubeflow(host, namespace=namespace, token=bearer, experiment=experiment)

@@ -9,25 +9,39 @@ from typing import Any
 
 from components.adapters.spark import MASTER
 from components.images import IMAGES, SPARK_IMAGE
+from fairtag.base.errors import ConfigError
 from fairtag.base.files import write_atomic
-from pipelines.settings import Platform
+from pipelines.settings import SIZES, Platform, Resources
 
 TRAIN_STEP = "train"
-# Variables of the steps that talk to the stores; the secret has a key of each name (k8s/secrets.sh makes it).
+# Variables of each role's secret, which has a key of each name (k8s/secrets.sh makes them), and the roles of the steps.
+_STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
 SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
-    "materialise": ("FAIRTAG_REDIS", "FAIRTAG_FEAST_REGISTRY"),
-    "deploy": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"),
+    "features": ("FAIRTAG_REDIS", "FAIRTAG_FEAST_REGISTRY"),
+    "registry": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    "deploy": _STORE_KEYS,
+    "publish": _STORE_KEYS,
+}
+STEP_ROLES: Mapping[str, tuple[str, ...]] = {
+    "materialise": ("features",),
+    "evaluate": ("registry",),
+    "register": ("registry",),
+    "deploy": ("registry", "deploy"),
+    "publish": ("publish",),
 }
 SPARK_STEPS = ("validate", "training-set", "materialise")
 HOURS = 12  # after which a step that hangs is stopped and frees its node
 
 
-def compile_pipeline(out: Path, platform: Platform | None = None, *, namespace: str | None = None) -> Path:
+def compile_pipeline(
+    out: Path, platform: Platform | None = None, *, preset: str = "standard", namespace: str | None = None
+) -> Path:
     """Compile the pipeline to a file.
 
     Args:
         out: The file.
         platform: What the cluster decides about the steps.
+        preset: The encoder's preset, which sizes the steps where the platform does not.
         namespace: Write Pipeline and PipelineVersion objects in this namespace instead of the plain specification.
     """
     from kfp import compiler
@@ -40,11 +54,34 @@ def compile_pipeline(out: Path, platform: Platform | None = None, *, namespace: 
             pipeline_name=NAME, pipeline_version_name=f"{NAME}-1", namespace=namespace, include_pipeline_manifest=True
         )
         options = {"kubernetes_manifest_format": True, "kubernetes_manifest_options": objects}
-    pipeline = _on_platform(platform or Platform())
+    platform = platform or Platform()
+    pipeline = _on_platform(platform, resources(platform, preset))
     return write_atomic(out, lambda path: compiler.Compiler().compile(pipeline, str(path), **options))
 
 
-def _on_platform(platform: Platform) -> Any:
+def resources(platform: Platform, preset: str) -> Resources:
+    """What each step asks for and is held to: the platform's choices, and the preset's where it makes none.
+
+    Raises:
+        ConfigError: A step would ask for more than it is held to.
+    """
+    chosen = SIZES[preset]
+    if platform.cpu is not None:
+        chosen = chosen._replace(cpu=platform.cpu, cpu_request=platform.cpu / 4)
+    if platform.memory is not None:
+        chosen = chosen._replace(memory=platform.memory, memory_request=platform.memory / 2)
+    asked = {name: getattr(platform, name) for name in ("cpu_request", "memory_request")}
+    chosen = chosen._replace(**{name: value for name, value in asked.items() if value is not None})
+    for name in ("cpu", "memory"):
+        most, least = getattr(chosen, name), getattr(chosen, f"{name}_request")
+        if least > most:
+            raise ConfigError(
+                f"--{name}-request {least:g} is refused; a step asks for at most what it is held to (--{name} {most})"
+            )
+    return chosen
+
+
+def _on_platform(platform: Platform, size: Resources) -> Any:
     """The pipeline, traced again with the platform's decisions on its tasks."""
     from kfp import dsl
     from kfp.dsl import pipeline_context
@@ -55,12 +92,12 @@ def _on_platform(platform: Platform) -> Any:
     def traced(*arguments: Any) -> None:
         training.pipeline_func(*arguments)
         for name, task in pipeline_context.Pipeline.get_default_pipeline().tasks.items():
-            _set_task(name, task, platform)
+            _set_task(name, task, platform, size)
 
     return dsl.pipeline(name=NAME, description=training.description)(traced)
 
 
-def _set_task(name: str, task: Any, platform: Platform) -> None:
+def _set_task(name: str, task: Any, platform: Platform, size: Resources) -> None:
     from kfp import kubernetes
 
     default = task.container_spec.image
@@ -69,12 +106,11 @@ def _set_task(name: str, task: Any, platform: Platform) -> None:
     task.set_container_image(platform.images.get(role, SPARK_IMAGE if on_spark else default))
     if on_spark:
         task.set_env_variable(MASTER, platform.spark)
-    task.set_cpu_request(f"{250 * platform.cpu}m").set_cpu_limit(str(platform.cpu))
-    task.set_memory_request(f"{512 * platform.memory}Mi").set_memory_limit(f"{platform.memory}Gi")
+    task.set_cpu_request(f"{1000 * size.cpu_request:.0f}m").set_cpu_limit(str(size.cpu))
+    task.set_memory_request(f"{1024 * size.memory_request:.0f}Mi").set_memory_limit(f"{size.memory}Gi")
     kubernetes.set_timeout(task, HOURS * 3600)
-    keys = SECRET_KEYS.get(name, ())
-    if platform.secret and keys:
-        kubernetes.use_secret_as_env(task, platform.secret, {key: key for key in keys})
+    for secret in STEP_ROLES.get(name, ()) if platform.secret else ():
+        kubernetes.use_secret_as_env(task, f"{platform.secret}-{secret}", {key: key for key in SECRET_KEYS[secret]})
     if name == TRAIN_STEP:
         _place(task, platform)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from pipelines.results_page import discount, question, read_titles, reason_words
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from fairtag.base.tables import Tables
+    from pipelines.check import CheckReport
     from pipelines.loop import LoopReport
 
 COLOURS = {
@@ -87,6 +90,45 @@ def show_run(folder: RunFolder, report: LoopReport, console: Console) -> None:
     if note := _provenance(folder):
         console.print(f"[dim]{note}[/]")
     show_links(folder, console)
+
+
+def show_check(report: CheckReport, console: Console) -> None:
+    """Every problem with its remedy, then the ladder."""
+    counts = ", ".join(f"{rows:,} {name}" for name, rows in report.rows.items()) or "nothing"
+    console.print(f"read by {report.dataset}: {counts}", highlight=False, soft_wrap=True)
+    for note in report.notes:
+        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    for problem in report.problems:
+        colour = {"refused": "red", "critical": "yellow"}.get(problem.severity, "dim")
+        where = problem.table + (f".{problem.column}" if problem.column else "")
+        many = f": {problem.count:,} rows" if problem.count else ""
+        console.print(f"[{colour}]{problem.severity}[/] {escape(where)}: {escape(problem.rule)}{many}", highlight=False)
+        for place, example in zip_longest(problem.rows, problem.examples):
+            shown = ", ".join(f"{name} {value!r}" for name, value in (example or {}).items())
+            line = f"    row {place}: {shown}" if place else f"    {shown}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"    -> {problem.remedy}", highlight=False, markup=False, soft_wrap=True)
+    if not report.problems:
+        console.print("[green]every rule of the contract holds[/]")
+    if report.refused:
+        console.print("[red]a run would stop here[/]")
+        return
+    table = _table("What the tables are enough for", "", "rung", "gives", "needs", numbers=())
+    for rung in report.rungs:
+        table.add_row("[green]✓[/]" if rung.reached else "-", rung.name, rung.gives, rung.needs)
+    console.print(table)
+
+
+def show_intake(tables: Tables, out: Path, console: Console) -> None:
+    """What was read from exports, what was left out, and what they lack."""
+    for file, how in tables.metadata["files"].items():
+        console.print(f"  {file}: {how}", highlight=False, markup=False)
+    counts = ", ".join(f"{len(frame):,} {name}" for name, frame in tables.frames().items() if len(frame))
+    console.print(f"{counts} in {tables.metadata['currency']}, written to {out}", highlight=False, soft_wrap=True)
+    for why, count in tables.metadata["left_out"].items():
+        console.print(f"  left out: {count:,} {why}", highlight=False, markup=False, soft_wrap=True)
+    for line in tables.metadata["lacks"]:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_trained(folder: RunFolder, console: Console) -> None:

@@ -20,7 +20,7 @@ from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
@@ -31,7 +31,7 @@ from fairtag.base.settings import Settings, layered, parse
 from pipelines.options import Setting, flat, setting
 from pipelines.run_folder import RunFolder
 
-SECRET = "fairtag-steps"  # noqa: S105 - the name of a Kubernetes secret, which k8s/secrets.sh makes
+SECRET = "fairtag-steps"  # noqa: S105 - the names of Kubernetes secrets begin with it; k8s/secrets.sh makes them
 OWN_TABLES = ("csv", "parquet")  # data sets that a shop brings itself
 PLACE = "US-NY"  # where the customers of the simulated shop are
 DEMO = "demo"  # the run of the simulated shop
@@ -69,7 +69,8 @@ class DataSettings(Settings):
 
     dataset: Annotated[str, AfterValidator(known_dataset)] = setting(
         "synthetic",
-        "Data set: synthetic (a simulated shop), csv or parquet (your tables), or one of the studies' data sets.",
+        "Data set: synthetic (a simulated shop), csv or parquet (your tables), shopify, woocommerce, magento or "
+        "google-merchant (exports), or one of the studies' data sets.",
     )
     folder: Path | None = setting(None, "Folder of the data set; for csv and parquet, of your tables.", name="data")
     fingerprint: str = setting(
@@ -134,6 +135,15 @@ class StoreSettings(Settings):
     feature_registry: str = setting("", "Address of Feast's SQL registry.", only="submit")
     registry: str = setting(
         "", "Address of the MLflow server; empty for a registry in the run's folder.", submit="http://mlflow:5000"
+    )
+    publish_tables: str = setting(
+        "", "Folder or URL for the items and orders that the stock job reads; empty for none.", only="submit"
+    )
+    publish_audit: str = setting(
+        "", "Folder or URL for the audit groups, which the fairness job alone may read; empty for none.", only="submit"
+    )
+    publish_outcomes: str = setting(
+        "", "Folder or URL for the outcomes beside your tables (outcomes.csv, .parquet); empty for none.", only="submit"
     )
     target: str = setting(
         "/models",
@@ -211,10 +221,34 @@ class Platform(Settings):
         name="toleration",
         many=True,
     )
-    cpu: int = setting(4, "Most processors of a step; a quarter of them is requested.", ge=1)
-    memory: int = setting(8, "Most memory of a step, GiB; half of it is requested.", ge=1)
-    secret: str = setting(SECRET, "Kubernetes secret with the stores' addresses and keys; '' for none.")
+    cpu: int | None = setting(None, "Most processors of a step; without it, the preset's: demo 2, else 4.", ge=1)
+    memory: int | None = setting(None, "Most memory of a step, GiB; without it, the preset's: demo 4, else 8.", ge=1)
+    cpu_request: float | None = setting(
+        None,
+        "Processors that a step asks for; without it, a quarter of --cpu, or the preset's: demo 0.25, else 1.",
+        gt=0,
+    )
+    memory_request: float | None = setting(
+        None, "Memory that a step asks for, GiB; without it, half of --memory, or the preset's: demo 1, else 4.", gt=0
+    )
+    secret: str = setting(
+        SECRET,
+        "Kubernetes secrets with the stores' addresses and keys, by the beginning of their names: a step gets that of "
+        "its role (SECRET-features, -registry, -deploy, -publish) and no other; '' for none.",
+    )
     spark: str = setting("", "Spark master of the steps on tables, such as spark://spark.fairtag:7077; '' for none.")
+
+
+class Resources(NamedTuple):
+    """What a step asks for and is held to: processors, and memory in GiB."""
+
+    cpu: int
+    memory: int
+    cpu_request: float
+    memory_request: float
+
+
+SIZES = {"demo": Resources(2, 4, 0.25, 1.0), "standard": Resources(4, 8, 1.0, 4.0), "gpu": Resources(4, 8, 1.0, 4.0)}
 
 
 class LocalSettings(Settings):

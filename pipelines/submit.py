@@ -18,6 +18,7 @@ from typing import Any
 
 from fairtag.base.errors import ConfigError, TrainingError, UnavailableError
 from fairtag.base.files import canonical_json, sha256_text
+from fairtag.base.text import shorten
 from pipelines.compilation import compile_pipeline
 from pipelines.settings import Platform
 from pipelines.training import NAME
@@ -28,6 +29,8 @@ FINAL = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
 SUCCESS = {"SUCCEEDED", "SKIPPED"}
 KEY_LENGTH = 12
 PAGE = 100
+PRESET = "standard"  # the pipeline's own default
+NAME_BYTES = 255  # Kubeflow's column of a run's name; a longer one is answered with status 500
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,11 @@ class Kubeflow:
         Args:
             parameters: Parameters of the pipeline.
             platform: What the cluster decides about the steps.
-            name: Name of the run; by default it carries the digest of pipeline and parameters.
+            name: Name of the run; by default it carries the digest of pipeline and parameters. One that Kubeflow would
+                refuse as too long is cut between words and ends with its own digest, so that it stays unique.
         """
-        pipeline, version, digest = self._upload(platform)
-        name = name or f"{NAME}-{_key(digest, parameters)}"
+        pipeline, version, digest = self._upload(platform, parameters.get("preset", PRESET))
+        name = run_name(name) if name else f"{NAME}-{_key(digest, parameters)}"
         if found := self._under_way(name):
             return self._submission(found, name, created=False)
         with _answering(self._host):
@@ -99,7 +103,7 @@ class Kubeflow:
         """
         if len(cron.split()) != 6:
             raise ConfigError(f"--cron {cron!r} is refused; Kubeflow takes six fields, seconds first: '0 0 3 * * *'")
-        pipeline, version, digest = self._upload(platform)
+        pipeline, version, digest = self._upload(platform, parameters.get("preset", PRESET))
         name = f"{NAME}-{_key(digest, {**parameters, 'cron': cron})}"
         with _answering(self._host):
             known = self._client.list_recurring_runs(page_size=PAGE, experiment_id=self._experiment).recurring_runs
@@ -151,10 +155,10 @@ class Kubeflow:
             failed = ", ".join(step for step, state in tasks.items() if state == "FAILED") or "no step"
             raise TrainingError(f"run {run_id} ended {run.state}: {failed} failed; see {self._url(run_id)}")
 
-    def _upload(self, platform: Platform) -> tuple[str, str, str]:
+    def _upload(self, platform: Platform, preset: str) -> tuple[str, str, str]:
         """Ids of pipeline and version, and the digest; a version that is there already is reused."""
         with tempfile.TemporaryDirectory() as folder, _answering(self._host):
-            package = compile_pipeline(Path(folder) / f"{NAME}.yaml", platform)
+            package = compile_pipeline(Path(folder) / f"{NAME}.yaml", platform, preset=preset)
             digest = sha256_text(package.read_text())[:KEY_LENGTH]
             pipeline = self._client.get_pipeline_id(NAME)
             if pipeline is None:
@@ -181,6 +185,17 @@ class Kubeflow:
 
     def _url(self, run_id: str, kind: str = "runs/details") -> str:
         return f"{self._host}/#/{kind}/{run_id}"
+
+
+def run_name(name: str) -> str:
+    """A name of a run that fits Kubeflow's column.
+
+    >>> len(run_name("the autumn model with every category, " * 20).encode()) <= NAME_BYTES
+    True
+    """
+    if len(name.encode()) <= NAME_BYTES:
+        return name
+    return shorten(name, NAME_BYTES - KEY_LENGTH - 1) + f" {sha256_text(name)[:KEY_LENGTH]}"
 
 
 def _key(digest: str, parameters: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from components.evaluate import evaluate
 from components.fit import fit
 from components.ingest import ingest
 from components.materialise import materialise
+from components.publish import publish
 from components.register import register
 from components.train import train
 from components.training_set import training_set
@@ -38,6 +39,13 @@ def training(p: Any) -> None:
         seed=p.seed,
     ).outputs["tables"]
     tables = validate(raw=raw, max_quarantined=p.max_quarantined).outputs["tables"]
+    published = publish(
+        tables=tables,
+        data=p.data,
+        to_tables=p.publish_tables,
+        to_audit=p.publish_audit,
+        to_outcomes=p.publish_outcomes,
+    )
     joined = training_set(tables=tables).outputs["joined"]
     online = materialise(
         tables=tables,
@@ -79,6 +87,7 @@ def training(p: Any) -> None:
         pipeline_run=run,
     )
     live.after(online)
-    # What these two change lies outside the run: a cached step would leave it as it was.
+    # What these change lies outside the run: a cached step would leave it as it was.
+    published.set_caching_options(False)
     online.set_caching_options(False)
     live.set_caching_options(False)

@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--workers", type=int, help="processes that price pages beside the server's")
     options.add_argument("--drain-seconds", type=float, help="how long to keep serving after SIGTERM")
     options.add_argument("--watch-seconds", type=float, help="how often to look for a new model, 0 never")
+    options.add_argument("--wait-seconds", type=float, help="how often to look for what is not there yet, 0 never")
     options.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="least severe log line")
     return options
 
@@ -76,12 +77,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
         return exit_code(error)
     sys.argv = sys.argv[:1]  # KServe parses the command line of whoever imports it
-    from serving.assembly import Assembly
-    from serving.metrics import Metrics
-    from serving.server import PricingServer
+    from serving.waiting import start
 
     try:
-        PricingServer(Assembly(settings, Metrics()), lambda text: print(text, flush=True)).start()
+        start(settings, say=lambda text: print(text, flush=True))
     except (FairtagError, OSError) as error:
         logger.error("%s", error)  # noqa: TRY400 - the message says what to do; a traceback would bury it
         return exit_code(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ from serving.page.page_endpoint import Endpoint, ServedModel
 from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, UserFeatureClient
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, StoreAge, UserFeatureClient
 from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
@@ -107,6 +108,9 @@ class Assembly:
             tracer, self._tracing = tracer_to(settings.otlp_endpoint, core.version, exporter)
         self.log = self._open_log()
         self.locks = self._open_locks()
+        self._age = StoreAge(self._reader, features.refresh_seconds)
+        metrics.features_age.set_function(lambda: seconds if (seconds := self._age.seconds()) is not None else math.nan)
+        self._age.start()
         self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
@@ -119,6 +123,7 @@ class Assembly:
             aside=self._aside,
             metrics=metrics,
             stages=Stages(metrics, tracer),
+            age=self._age.seconds,
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
@@ -162,6 +167,7 @@ class Assembly:
         """Write what the log holds and release everything; call it after the last request."""
         self.endpoint.served.items.stop()
         await self.endpoint.served.workers.close()
+        self._age.stop()
         self.users.close()
         if not self.log.stop():
             logger.error("the quote log did not finish in time; the rest is in its journal, which the next start reads")

@@ -42,7 +42,16 @@ class Metrics:
         self.malformed_locks = Counter(
             "fairtag_malformed_price_locks", "Values of the price-lock store that could not be read", registry=registry
         )
+        self.features_age = Gauge(
+            "fairtag_features_age_seconds", "Time since the users' features were materialised", registry=registry
+        )
         self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in progress", registry=registry)
+        self.waiting = Gauge(
+            "fairtag_endpoint_waiting",
+            "1 while the endpoint waits for what it cannot serve without",
+            ["cause"],
+            registry=registry,
+        )
         self.model = Gauge(
             "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
         )

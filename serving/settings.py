@@ -103,6 +103,12 @@ class ServingSettings(KeySettings):
     watch_seconds: float = Field(
         default=0.0, ge=0, description="How often the model folder is looked at; 0 never reloads."
     )
+    wait_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="How often to look again for a model folder or a feature store that is not there yet; until then "
+        "every answer is 503 and says what is missing. 0 ends with an error instead.",
+    )
     seal_seconds: float = Field(
         default=5.0, gt=0, description="How often the files of the served model are looked at for edits in place."
     )

@@ -290,6 +290,10 @@ def _reachable(uri: str) -> Iterator[None]:
     except (MlflowException, RestException, OSError) as error:
         if isinstance(error, MlflowException) and error.error_code in ("RESOURCE_DOES_NOT_EXIST",):
             raise ConfigError(f"model registry {uri}: {error.message}") from error
+        if "You are not authenticated" in str(error):  # MLflow's words; it has no code of its own for it
+            raise ConfigError(
+                f"model registry {uri} asks for a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            ) from error
         raise UnavailableError(f"model registry {uri} did not answer: {error}") from error
 
 

@@ -26,6 +26,7 @@ class Finding:
         severity: ``critical`` sets rows aside or refuses the table; ``warning`` is only reported.
         count: Rows that break the rule; 0 for a rule about the whole table.
         examples: At most three of those rows, with their key and the columns of the rule.
+        rows: Where they stand in the table, counted from 1.
     """
 
     table: str
@@ -34,6 +35,7 @@ class Finding:
     severity: Severity
     count: int
     examples: tuple[dict[str, Any], ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Workloads:
         Args:
             change: The state that is waited for.
             read: Reads the InferenceService.
-            progress: Told what is missing, in words.
+            progress: Told what is missing, in words, whenever that changes.
             timeout: Longest wait, seconds.
             every: Pause between two looks, seconds.
 
@@ -60,10 +60,11 @@ class Workloads:
             Superseded: Another change took the service over.
             UnavailableError: It was not ready in time; the message says what is missing.
         """
-        deadline = time.monotonic() + timeout
+        deadline, said = time.monotonic() + timeout, ""
         while True:
             status = self._look(change, read)
-            progress(status.text)
+            if status.text != said:
+                progress(said := status.text)
             if status.ready:
                 return
             if status.failure:

@@ -2,6 +2,7 @@
 
 FairtagError
 ├── ConfigError            a setting, option or settings file is wrong
+│   └── FeaturesMissing    nothing was materialised into the feature store yet
 ├── DataError              a table breaks its contract (table, column, rule, count, examples)
 │   └── MissingDataError   a required table, column or file is absent
 ├── TrainingError          a fit cannot continue
@@ -40,6 +41,10 @@ class FairtagError(Exception):
 
 class ConfigError(FairtagError, ValueError):
     """A setting, option or settings file is wrong."""
+
+
+class FeaturesMissing(ConfigError):
+    """Nothing was materialised into the feature store yet."""
 
 
 class DataError(FairtagError, ValueError):

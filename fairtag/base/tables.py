@@ -126,6 +126,7 @@ def coerce(
     table: schema.Table,
     *,
     keep_unreadable: bool = False,
+    keep_columns: bool = False,
     times: Mapping[str, TimeFormat] | None = None,
 ) -> pd.DataFrame:
     """Set the type of every declared column; a column outside the contract is refused.
@@ -135,6 +136,7 @@ def coerce(
         table: The contract.
         keep_unreadable: Leave a column of which a value cannot be read as text, for validation to name the value and
             set its row aside; false refuses the table.
+        keep_columns: Leave columns outside the contract, and bear absent ones, for validation to name them all.
         times: Time formats of the shop by column name; other times are ISO 8601.
 
     Raises:
@@ -142,7 +144,7 @@ def coerce(
         DataError: A value cannot be read as its kind, or a column is not in the contract.
     """
     missing = [name for name in table.required_names if name not in frame.columns]
-    if missing:
+    if missing and not keep_columns:
         raise MissingDataError(
             f"{table.name}: column {', '.join(missing)} is missing; the table needs {', '.join(table.required_names)}",
             table=table.name,
@@ -150,7 +152,7 @@ def coerce(
             rule="required column",
         )
     unknown = [str(name) for name in frame.columns if name not in table.names]
-    if unknown:
+    if unknown and not keep_columns:
         raise DataError(
             f"{table.name}: column {', '.join(unknown)} is not in the contract; it may hold {', '.join(table.names)}",
             table=table.name,
@@ -160,7 +162,8 @@ def coerce(
     read = _typed_or_text if keep_unreadable else _typed
     given = [column for column in table.columns if column.name in frame.columns]
     formats = times or {}
-    return pd.DataFrame({c.name: read(frame[c.name], c, table.name, formats.get(c.name)) for c in given})
+    typed = pd.DataFrame({c.name: read(frame[c.name], c, table.name, formats.get(c.name)) for c in given})
+    return typed.assign(**{name: frame[name] for name in unknown}) if unknown else typed
 
 
 def _typed_or_text(

@@ -60,6 +60,24 @@ def _plain(character: str) -> str:
     return character
 
 
+def shorten(text: str, most_bytes: int, more: str = " …") -> str:
+    """A text that fits a number of bytes of UTF-8, cut between words; a word that alone is too long is cut within.
+
+    >>> shorten("drift is urgent: price level, unit cost", 28)
+    'drift is urgent: price …'
+
+    Args:
+        text: Any text.
+        most_bytes: Greatest length, in bytes; at least that of ``more``.
+        more: What stands at the end of a text that was cut.
+    """
+    if len(text.encode()) <= most_bytes:
+        return text
+    room = text.encode()[: most_bytes - len(more.encode())].decode(errors="ignore")  # no half character at its end
+    whole, _, _ = room.rpartition(" ")
+    return (whole or room).rstrip(" ,;:") + more
+
+
 def tokens(text: object) -> list[str]:
     """Case-folded words and numbers of a text; in scripts without spaces, each character is a word.
 

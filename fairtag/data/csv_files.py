@@ -118,8 +118,30 @@ def read_csv_file(
     frame = _frame(path, text, separator)
     frame.columns = pd.Index(_columns(path, list(frame.columns), table))
     frame = inspect(frame)
-    frame, decimal = _plain_numbers(path, frame, table, given.decimal, separator)
+    numbers = [column.name for column in table.columns if column.kind in NUMBER_KINDS]
+    frame, decimal = plain_numbers(path, frame, numbers, given.decimal, separator)
     return frame, CsvDialect(encoding, separator, decimal)
+
+
+def read_rows(path: Path, given: CsvDialect | None = None) -> tuple[pd.DataFrame, CsvDialect]:
+    """Read any CSV file with a header, every value as text and every name as it stands; an empty cell is None.
+
+    The separator is the one that splits the header into most names. Numbers stay as they are written
+    (:func:`plain_numbers`).
+
+    Raises:
+        DataError: The file cannot be decoded, or a row has more or fewer fields than the header.
+    """
+    given = given or CsvDialect()
+    text, encoding = _decoded(path, given.encoding)
+    stated = _SEP_LINE.match(text)
+    text = text[stated.end() :] if stated else text
+    header = text.split("\n", 1)[0]
+    counted = max(SEPARATORS, key=lambda mark: len(_fields(header, mark)))
+    separator = given.separator or (stated.group(1) if stated else counted)
+    frame = _frame(path, text, separator)
+    frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+    return frame.loc[:, ~frame.columns.duplicated()], CsvDialect(encoding, separator, given.decimal)
 
 
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
@@ -229,12 +251,22 @@ def _columns(path: Path, header: Sequence[str], table: schema.Table) -> list[str
     return columns
 
 
-def _plain_numbers(
-    path: Path, frame: pd.DataFrame, table: schema.Table, decimal: Literal[".", ","] | None, separator: str
+def plain_numbers(
+    path: Path, frame: pd.DataFrame, numbers: Sequence[str], decimal: Literal[".", ","] | None, separator: str
 ) -> tuple[pd.DataFrame, Literal[".", ","] | None]:
-    """The frame with numbers in plain spelling, and the decimal sign of the file."""
-    numbers = [column.name for column in table.columns if column.kind in NUMBER_KINDS and column.name in frame]
-    written = {name: _amounts(frame[name]) for name in numbers}
+    """The frame with the numbers of some columns in plain spelling, and the decimal sign of the file.
+
+    Args:
+        path: The file, for messages.
+        frame: Its rows as text.
+        numbers: Columns of numbers; one that the frame lacks is passed over.
+        decimal: The decimal sign, None to detect it.
+        separator: Of the file: beside a comma, a decimal comma would have to stand in quotes.
+
+    Raises:
+        DataError: Numbers can be read in two ways.
+    """
+    written = {name: _amounts(frame[name]) for name in dict.fromkeys(numbers) if name in frame}
     sign = decimal or _decimal_sign(path, written, separator)
     for name, amounts in written.items():
         plain = {given: _plain_number(given, amount, sign) for given, amount in amounts.items()}

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from fairtag.base.errors import ConfigError, MissingDataError
 from fairtag.base.tables import Tables
-from fairtag.data import complete_journey, dominicks, home_depot, online_retail, own_tables
+from fairtag.data import complete_journey, dominicks, feed_map, feeds, home_depot, online_retail, own_tables
 from fairtag.simulator.simulation import DEFAULT, ShopSize, simulate_shop
 
 _READERS: dict[str, Callable[[Path], Tables]] = {  # by their names on the command line
@@ -24,6 +25,7 @@ _READERS: dict[str, Callable[[Path], Tables]] = {  # by their names on the comma
     "dominicks": dominicks.read,
     "csv": own_tables.read_csv,
     "parquet": own_tables.read_parquet,
+    **{name: partial(feeds.read_named, name=name) for name in feed_map.PACKAGED},
 }
 NAMES: tuple[str, ...] = ("synthetic", *_READERS)
 
@@ -46,7 +48,8 @@ def load(name: str, data: Path | None = None, *, seed: int = 0, size: ShopSize |
     Args:
         name: One of :data:`NAMES`.
         data: Folder that contains the data set's folder, or that folder itself; for ``csv`` and ``parquet`` the folder
-            with one file for each table. Not used by ``synthetic``.
+            with one file for each table, for the exports of a shop system the folder that holds them. Not used by
+            ``synthetic``.
         seed: Seed of the simulated shop.
         size: Size of the simulated shop.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,7 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
-from fairtag.base.money import currency
+from fairtag.base.money import USUAL_CURRENCY, currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.values import TimeFormat
@@ -67,35 +67,97 @@ def read_own(data: Path, suffixes: tuple[str, ...], dataset: str) -> Tables:
         MissingDataError: The folder or a required table or column is absent.
         DataError: A file cannot be read, has a column that the contract does not name, or the currency is unknown.
     """
+    frames, metadata, errors = read_each(data, suffixes, dataset, strict=True)
+    if errors:
+        raise errors[0]
+    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
+        frames.setdefault(table.name, no_rows(table))
+    return Tables(**frames, metadata=metadata)
+
+
+def read_each(
+    data: Path, suffixes: tuple[str, ...], dataset: str, *, strict: bool = False
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any], list[DataError]]:
+    """Every table that can be read, the metadata, and the error of each that cannot.
+
+    Args:
+        data: Folder of the files.
+        suffixes: File endings; the first that exists is read.
+        dataset: Name that the tables carry.
+        strict: Stop at the first error, and refuse a table with an absent or unknown column; otherwise such a table is
+            returned as it is, for validation to name all that is wrong with it.
+
+    Raises:
+        MissingDataError: There is no such folder.
+        DataError: ``metadata.json`` is refused.
+    """
     if not data.is_dir():
         raise MissingDataError(f"{data}: there is no such folder; name the one that holds items{suffixes[0]}")
     metadata = read_metadata(data / METADATA)
     frames: dict[str, pd.DataFrame] = {}
     dialects: dict[str, str] = {}
+    errors: list[DataError] = []
     currencies: dict[str, str] = {}
     for table in schema.TABLES:
-        candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
-        file = next((path for path in candidates if path.exists()), None)
-        if file is None:
-            if table.required:
-                wanted = " or ".join(path.name for path in candidates)
-                message = f"{data}: the table {table.name} is required; put {wanted} there"
-                raise MissingDataError(message, table=table.name)
+        try:
+            frame = _read_one(data, suffixes, table, metadata, dialects, currencies, strict=strict)
+        except DataError as error:
+            error.table = error.table or table.name
+            errors.append(error)
+            if strict:
+                break
             continue
-        if file.suffix == ".parquet":
-            raw = _in_one_currency(read_file(file), table, file, metadata, currencies)
-        else:
-            inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
-            raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
-            dialects[file.name] = dialect.text()
-        frames[table.name] = coerce(raw, table, keep_unreadable=True, times=metadata.times_of(table))
-    code = one_currency(metadata.currency, currencies)
+        if frame is not None:
+            frames[table.name] = frame
+    try:
+        code = one_currency(metadata.currency, currencies)
+    except DataError as error:
+        errors.append(error)
+        code = metadata.currency or USUAL_CURRENCY
     described = _described(metadata, code, dataset, frames, dialects)
-    if schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
+    if "items" in frames and schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
         described[AS_OF] = _written(next(path for path in data.glob("items.*"))).isoformat()
-    for table in (schema.USERS, schema.IMPRESSIONS, schema.ORDERS):
-        frames.setdefault(table.name, no_rows(table))
-    return Tables(**frames, metadata=described)
+    return frames, described, errors
+
+
+def read_beside(data: Path, metadata: ShopMetadata, tables: Sequence[schema.Table]) -> dict[str, pd.DataFrame]:
+    """Those of some tables that lie in a folder in the contract's own form.
+
+    Raises:
+        DataError: One of them cannot be read.
+    """
+    found = {
+        table.name: _read_one(data, (".csv", ".csv.gz", ".parquet"), table, metadata, {}, {}, strict=True)
+        for table in tables
+        if not table.required
+    }
+    return {name: frame for name, frame in found.items() if frame is not None}
+
+
+def _read_one(
+    data: Path,
+    suffixes: tuple[str, ...],
+    table: schema.Table,
+    metadata: ShopMetadata,
+    dialects: dict[str, str],
+    currencies: dict[str, str],
+    *,
+    strict: bool,
+) -> pd.DataFrame | None:
+    candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
+    file = next((path for path in candidates if path.exists()), None)
+    if file is None:
+        if table.required:
+            wanted = " or ".join(path.name for path in candidates)
+            raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
+        return None
+    inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
+    if file.suffix == ".parquet":
+        raw = inspect(read_file(file))
+    else:
+        raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
+        dialects[file.name] = dialect.text()
+    return coerce(raw, table, keep_unreadable=True, keep_columns=not strict, times=metadata.times_of(table))
 
 
 def _in_one_currency(

@@ -38,7 +38,7 @@ def needed_purchases(policy: PricingPolicy, categories: int, orders: pd.DataFram
     each = purchases_for_slope(slope, spread)
     total = max(each * categories, HALVES * LEAST_PURCHASES)
     text = (
-        f"a table impressions with about {total:,} purchases on its pages: {each:,} in each of {categories} categories "
+        f"about {total:,} purchases on logged pages (a table impressions): {each:,} in each of {categories} categories "
         f"show with 80 % power that demand falls with the price (a response of {slope:g}, prices drawn evenly between "
         f"{1 - width:.0%} and 100 % of list), and the hold-out needs {LEAST_PURCHASES} in each half to judge them"
     )

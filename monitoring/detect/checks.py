@@ -19,7 +19,7 @@ from fairtag.base.types import Status
 from monitoring.detect.evidence import MIN_CLUSTERS, Z90, Change, EDetector, normal_scores, p_values
 from monitoring.detect.state import State
 from monitoring.detect.window import LATE, SKEW, Intake
-from monitoring.job_report import Check
+from monitoring.job_report import TRAFFIC, Check
 from monitoring.settings import Settings
 
 Float = npt.NDArray[np.float64]
@@ -210,4 +210,4 @@ def traffic_check(pages: int, rows: int, least: int) -> Check:
     enough = pages >= least
     summary = f"{pages:,} pages, {rows:,} quotes" if enough else f"{pages:,} pages in the window, {least:,} needed"
     status = Status.PASS if enough else Status.UNKNOWN
-    return Check("traffic", status, summary, value=float(pages), reference=float(least), unit="pages", n=rows)
+    return Check(TRAFFIC, status, summary, value=float(pages), reference=float(least), unit="pages", n=rows)

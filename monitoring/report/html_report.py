@@ -93,14 +93,15 @@ def write_html_report(
 
 def render(reports: Sequence[JobReport], *, now: datetime, runbook: str, ledger: Sequence[Entry] = ()) -> str:
     """The report as HTML."""
-    status = worst(report.status for report in reports)
+    status = worst(report.status for report in [r for r in reports if not r.waiting] or reports)
     found = findings(reports, runbook)
+    waiting = "; ".join(f"{report.job}: {report.waiting}" for report in reports if report.waiting)
     headline, meaning = HEADLINES[status]
     page = _environment().get_template("report.html.j2")
     return page.render(
         status=status,
         headline=headline,
-        meaning=_lead(found) or meaning,
+        meaning=_lead(found) or (capitalise(waiting) if status is Status.UNKNOWN and waiting else meaning),
         findings=found[:MAX_FINDINGS],
         more=found[MAX_FINDINGS:],
         reports=reports,

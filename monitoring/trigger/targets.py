@@ -13,10 +13,11 @@ from typing import Any, Protocol
 
 from fairtag.base.errors import UnavailableError
 from fairtag.base.files import canonical_json, sha256_text, write_json
+from fairtag.base.text import shorten
 from monitoring.trigger.trigger_policy import KubeflowTarget, LocalTarget
 
 TAIL = 2_000  # characters kept of a command's output
-DESCRIPTION = 1_000  # longest description of a run, in characters
+DESCRIPTION_BYTES = 255  # Kubeflow's column of a run's description; a longer one is answered with status 500
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class RunRequest:
 
     @property
     def description(self) -> str:
-        """Reason, checks and digest of the evidence, for the page of the run."""
-        digest = sha256_text(canonical_json(self.evidence))
-        checks = "; ".join(f"{job}: {', '.join(names)}" for job, names in self.evidence.get("checks", {}).items())
-        text = f"{self.reason}. Checks: {checks or 'none'}. Evidence sha256:{digest}, {self.file.name} of the trigger"
-        return text[:DESCRIPTION]
+        """The reason and the digest of the evidence, for the page of the run: at most 255 bytes.
+
+        A reason that does not fit is cut between words. It is whole in the evidence file and in the ledger.
+        """
+        evidence = f". Evidence: {self.file.name}, sha256:{sha256_text(canonical_json(self.evidence))}"
+        return shorten(self.reason, DESCRIPTION_BYTES - len(evidence.encode())) + evidence
 
     def fill(self, text: str) -> str:
         """The text with its placeholders filled in."""

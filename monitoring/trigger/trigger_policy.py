@@ -17,6 +17,7 @@ from monitoring.job_report import JobReport
 from monitoring.runbook import check_names
 
 SCHEMA = "fairtag.trigger-policy/1"
+NAME = 128  # longest name of a pipeline or an experiment on Kubeflow, characters
 
 
 class _Frozen(BaseModel):
@@ -81,8 +82,8 @@ class KubeflowTarget(_Frozen):
 
     kind: Literal["kubeflow"] = "kubeflow"
     host: str
-    pipeline: str
-    experiment: str = "fairtag"
+    pipeline: str = Field(max_length=NAME)
+    experiment: str = Field(default="fairtag", max_length=NAME)
     parameters: dict[str, str] = Field(default_factory=dict)
     namespace: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fairtag.base.errors import UnavailableError
@@ -20,7 +21,7 @@ class Customer:
 
     Args:
         user: The customer as pricing sees them.
-        age: Age of the features, seconds; None where there are none or the store does not say.
+        age: Seconds since the features were materialised; None where there are none or the store does not say.
         locks: Price locks of the price day.
         cause: Why features or locks could not be read, None where they could.
     """
@@ -37,21 +38,28 @@ class CustomerReader:
     Args:
         users: Reads features.
         locks: Prices that stand for a price day.
+        age: Seconds since the feature store was filled; None where it does not say.
         stages: Times the reads.
     """
 
-    def __init__(self, users: UserFeatureClient, locks: PriceLockStore, stages: Stages) -> None:
+    def __init__(
+        self,
+        users: UserFeatureClient,
+        locks: PriceLockStore,
+        age: Callable[[], float | None],
+        stages: Stages,
+    ) -> None:
         self._users = users
+        self._age = age
         self._locks = locks
         self._stages = stages
 
-    async def read(self, request: PageRequest, key: str, now: float) -> Customer:
+    async def read(self, request: PageRequest, key: str) -> Customer:
         """The customer of a request; no features of somebody who has opted out.
 
         Args:
             request: Names the customer.
             key: See :func:`lock_key`.
-            now: Unix time in seconds.
         """
         reading = None if request.opted_out else asyncio.create_task(self._features(request.user_id))
         locks, cause = PriceLocks(), None
@@ -64,8 +72,7 @@ class CustomerReader:
                 reading.cancel()
             raise
         read = UserRead() if reading is None else await reading
-        observed = None if read.features is None else read.features.observed_at
-        age = None if observed is None else max(0.0, now - observed)
+        age = None if read.features is None else self._age()
         return Customer(user_context(request, read.features), age, locks, read.cause or cause)
 
     async def _features(self, user_id: str | None) -> UserRead:

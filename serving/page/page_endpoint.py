@@ -68,6 +68,7 @@ class Endpoint:
         aside: Threads for work that no page may wait behind: explanations, and reads of a store that may hang.
         metrics: What is counted.
         stages: What is timed.
+        age: Seconds since the feature store was filled; None where it does not say.
         clock: Unix seconds.
     """
 
@@ -83,11 +84,12 @@ class Endpoint:
         aside: ThreadPoolExecutor,
         metrics: Metrics,
         stages: Stages,
+        age: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.served = served
         self.book = book
-        self._customers = CustomerReader(users, locks, stages)
+        self._customers = CustomerReader(users, locks, age, stages)
         self._log = log
         self._locks = locks
         self._corridors = CorridorStore(locks)
@@ -122,7 +124,7 @@ class Endpoint:
         with served.batcher.page(request.query) as alone:
             # 1. The customer, while the query is encoded. A guest's page that is alone is encoded where it is priced:
             #    it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
-            reading = None if key is None else asyncio.create_task(self._customers.read(request, key, now))
+            reading = None if key is None else asyncio.create_task(self._customers.read(request, key))
             embedding, cached = None, None if request.query is None else False
             try:
                 if request.query is not None and not (alone and reading is None):
@@ -159,7 +161,7 @@ class Endpoint:
         key = lock_key(core, request, epoch, subject)
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         embedding = None if request.query is None else (await served.batcher.encode(request.query))[0]
-        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key, now)
+        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key)
         task = PageTask(
             request.query, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
         )

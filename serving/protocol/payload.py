@@ -88,7 +88,10 @@ class Page(BaseModel):
     model_version: str
     personalised: Annotated[bool, Field(description="Whether any price on the page is personal.")]
     disclosure: Annotated[str | None, Field(description="Text that must be shown with the prices.")]
-    feature_age_seconds: Annotated[float | None, Field(description="Age of the oldest feature used.")]
+    feature_age_seconds: Annotated[
+        float | None,
+        Field(description="Age of the oldest feature used, since it was read or materialised."),
+    ]
     degraded: Annotated[
         str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
     ]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fairtag.base import schema
-from fairtag.base.errors import ConfigError, UnavailableError
+from fairtag.base.errors import ConfigError, FeaturesMissing, UnavailableError
 from fairtag.policy.context import MARKET_COLUMNS
 from serving.stores.feature_reads import UserFeatures
 
@@ -55,18 +55,16 @@ class FeastReader:
         """The features of a user; None when the store has none."""
         with self._turn:
             response = self._store.get_online_features(_USER, [{schema.USER_ID: user_id}])
-        row = {name: values[0] for name, values in response.to_dict(include_event_timestamps=True).items()}
+        row = {name: values[0] for name, values in response.to_dict().items()}
         behaviour = {name: float(row[name]) for name in schema.USER_PRICING_FEATURES if row[name] is not None}
         items, ages = row[schema.HISTORY_ITEMS], row[schema.HISTORY_AGE_DAYS]
         if not behaviour and items is None:
             return None
-        observed = row[f"{schema.USER_PRICING_FEATURES[0]}__ts"]
         paired = list(zip(items or (), ages or (), strict=False))
         return UserFeatures(
             behaviour=behaviour,
             history_items=tuple(str(item) for item, _ in paired),
             history_age_days=tuple(float(age) for _, age in paired),
-            observed_at=float(observed) if observed else None,
         )
 
     def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
@@ -77,17 +75,24 @@ class FeastReader:
         columns = response.to_dict()
         return {name: np.array(columns[name], dtype=np.float64) for name in self._market}
 
+    def filled_at(self) -> float | None:
+        """End of the newest materialisation of users, as the registry records it."""
+        end = self._store.get_feature_view(schema.USER_VIEW).most_recent_end_time
+        return None if end is None else end.timestamp()
+
 
 def open_reader(repo: Path) -> FeastReader:
     """Open the online store of a feature folder.
 
     Raises:
-        ConfigError: There is no feature_store.yaml, its store cannot be opened here, or nothing was applied to it.
+        ConfigError: There is no feature_store.yaml, or its store cannot be opened here.
+        FeaturesMissing: Nothing was applied to it.
         UnavailableError: The registry's database did not answer.
     """
     config = _online_config(repo / FILE)
     from feast import FeatureStore
     from feast.errors import FeastError, FeastObjectNotFoundException
+    from feast.infra.registry.sql import FeastRegistrySchemaError
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # its stubs are a package apart
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -95,8 +100,10 @@ def open_reader(repo: Path) -> FeastReader:
         store = FeatureStore(repo_path=str(repo), config=config)
         _limit_waiting(store.config.online_store)
         return FeastReader(store)
-    except FeastObjectNotFoundException as error:
-        raise ConfigError(f"{repo}: the view {schema.ITEM_VIEW} was not applied; run the features step") from error
+    except (FeastObjectNotFoundException, FeastRegistrySchemaError) as error:
+        raise FeaturesMissing(
+            f"{repo}: the view {schema.ITEM_VIEW} was not applied; the pipeline's materialise step fills the store"
+        ) from error
     except (FeastError, DecodeError, ValueError) as error:
         raise ConfigError(f"{repo}: the feature store does not open ({_reason(error)})") from error
     except SQLAlchemyError as error:
@@ -119,6 +126,9 @@ def _online_config(file: Path) -> RepoConfig:
 
     try:
         written = yaml.safe_load(os.path.expandvars(text))
+        registry = (written or {}).get("registry")
+        if isinstance(registry, dict) and registry.get("registry_type") == "sql":
+            written["registry"] = {**registry, "schema_mode": "verify"}  # a reader makes no tables
         # A bare name is resolved at its first use, which never comes; the file's mapping would be resolved at once.
         return RepoConfig(**{**written, "offline_store": "dask"}, repo_path=file.parent)
     except (yaml.YAMLError, TypeError, ValueError, FeastError) as error:

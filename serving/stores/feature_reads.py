@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ from fairtag.base import schema
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
+
+logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 
@@ -37,13 +40,11 @@ class UserFeatures:
         behaviour: Value by name of ``schema.USER_PRICING_FEATURES``; an unknown one is absent.
         history_items: Items viewed or bought.
         history_age_days: Days since each of them.
-        observed_at: Unix time of the observation; None if the store does not say.
     """
 
     behaviour: Mapping[str, float]
     history_items: Sequence[str] = ()
     history_age_days: Sequence[float] = ()
-    observed_at: float | None = None
 
 
 class FeatureReader(Protocol):
@@ -57,6 +58,10 @@ class FeatureReader(Protocol):
         """The columns of ``MARKET_COLUMNS`` that the store has, aligned with the ids; NaN where it has no value."""
         ...
 
+    def filled_at(self) -> float | None:
+        """Unix time at which users were last materialised; None if the store does not say."""
+        ...
+
 
 @dataclass
 class MemoryReader:
@@ -64,6 +69,7 @@ class MemoryReader:
 
     users: dict[str, UserFeatures] = field(default_factory=dict)
     market: dict[str, dict[str, float]] = field(default_factory=dict)
+    filled: float | None = None
 
     def user(self, user_id: str) -> UserFeatures | None:
         """The features of a user; None if unknown."""
@@ -73,6 +79,10 @@ class MemoryReader:
         """Every market column, aligned with the ids."""
         rows = [self.market.get(item_id, {}) for item_id in item_ids]
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in MARKET_COLUMNS}
+
+    def filled_at(self) -> float | None:
+        """The time that it was given."""
+        return self.filled
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,56 @@ class UserFeatureClient:
     def _absent(self, cause: str) -> UserRead:
         self._observe(cause)
         return UserRead(cause=cause)
+
+
+class StoreAge:
+    """How old the users' features are: the time since the store was last filled.
+
+    A customer who has not been here for a month has old behaviour and up-to-date features, so that the age is that of
+    the materialisation and never of a customer's own row. The time is read in the background; where it cannot be read,
+    the last known one stays, and the age grows.
+
+    Args:
+        reader: The store; without one there is no age.
+        every: Seconds between two reads.
+        clock: Unix time.
+    """
+
+    def __init__(self, reader: FeatureReader | None, every: float, clock: Callable[[], float] = time.time) -> None:
+        self._reader = reader
+        self._every = every
+        self._clock = clock
+        self._filled_at: float | None = None
+        self._stopping = threading.Event()
+
+    def seconds(self) -> float | None:
+        """Seconds since the store was last filled; None where it is not known."""
+        return None if self._filled_at is None else max(0.0, self._clock() - self._filled_at)
+
+    def read(self) -> None:
+        """Ask the store once."""
+        if self._reader is None:
+            return
+        try:
+            found = self._reader.filled_at()
+        except Exception as error:  # the store's own error, from whatever client library
+            logger.warning("the feature store does not say when it was filled (%s)", type(error).__name__)
+            return
+        self._filled_at = found if found is not None else self._filled_at
+
+    def start(self) -> None:
+        """Keep asking in the background."""
+        if self._reader is not None:
+            threading.Thread(target=self._run, name="feature-store-age", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop asking, without waiting for an answer."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        self.read()
+        while not self._stopping.wait(self._every):
+            self.read()
 
 
 class ItemFeatureCache:

@@ -1,6 +1,7 @@
 """Canary, promotion, rollback and deploy on a real API server with KServe's controller, without a gap for callers."""
 
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from components.adapters.kubernetes_api import KubernetesApi, Refused
 from fairtag.base.errors import UnavailableError
 from pipelines.rollout import Rollout, Trial
 
+ROOT = Path(__file__).parents[2]
 FIRST, SECOND, THIRD = (f"s3://fairtag/models/000{number}" for number in (1, 2, 3))
 STABLE, CANARY = "fairtag-predictor", "fairtag-canary-0002-predictor"
 
@@ -30,6 +32,8 @@ class Endpoint:
 @pytest.fixture
 def service(cluster, endpoint):
     """A service whose stable pods serve the first model, put there as the deploy step does."""
+    container = ROOT / "k8s" / "platform" / "clusterstoragecontainer.yaml"  # without it no pod is admitted
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=fairtag-install", "-f", container)
     with cluster.api() as api:
         service = InferenceService(endpoint.namespace, api=api)
         put_live(service, FIRST, {"model-version": "0001"}, timeout=90)

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from components.images import IMAGES, SPARK_IMAGE
 from fairtag.base.types import Status
+from fairtag.model.manifest import DECISION
 from monitoring.__main__ import inputs_of
 from monitoring.__main__ import parser as monitoring_parser
 from monitoring.job_report import Check, JobReport
@@ -52,6 +53,8 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
     assert settings.workers == int(cores) - 1, "a core of the limit without a process, or a process without a core"
     read = {
         "FAIRTAG_WORKERS": settings.workers,
+        "FAIRTAG_WAIT_SECONDS": f"{settings.wait_seconds:g}",
+        "FAIRTAG_DECISION": settings.decision,
         "FAIRTAG_RUN_DIR": settings.run_dir,
         "FAIRTAG_QUOTE_LOG": settings.quote_log,
         "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
@@ -62,7 +65,8 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
     }
     given = {variable["name"]: variable.get("value", "redis://secret") for variable in container["env"]}
     feast = {"FAIRTAG_FEAST_REGISTRY", "FAIRTAG_REDIS"}
-    assert {name: str(value) for name, value in read.items()} == {n: v for n, v in given.items() if n not in feast}
+    ours = {name: value for name, value in given.items() if name not in feast and not name.startswith("AWS_")}
+    assert {name: str(value) for name, value in read.items()} == ours
     repository = (ROOT / "feature_repo" / "feature_store.cluster.yaml").read_text(encoding="utf-8")
     assert all(f"${{{name}}}" in repository for name in feast)
 
@@ -70,8 +74,7 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
 def test_the_endpoint_is_asked_about_its_own_model(overlay):
     container = endpoint(overlay)
     assert "--model-name=fairtag" in container["args"]
-    for probe in ("startupProbe", "readinessProbe"):
-        assert container[probe]["httpGet"] == {"path": "/v2/models/fairtag/ready", "port": 8080}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/v2/models/fairtag/ready", "port": 8080}
 
 
 def test_the_endpoint_may_take_as_long_to_stop_as_it_needs(overlay):
@@ -80,7 +83,7 @@ def test_the_endpoint_may_take_as_long_to_stop_as_it_needs(overlay):
     assert grace > settings.drain_seconds + settings.grace_seconds
 
 
-def test_the_service_runs_in_standard_mode_and_monitors_read_the_live_model(overlay):
+def test_the_service_runs_in_standard_mode(overlay):
     service = named(overlay, "InferenceService", "fairtag")
     assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
     assert "canaryTrafficPercent" not in json.dumps(service), "ignored in silence in Standard mode"
@@ -88,9 +91,10 @@ def test_the_service_runs_in_standard_mode_and_monitors_read_the_live_model(over
     for each in overlay:
         if each["kind"] == "CronJob":
             pod = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-            (variable,) = (env for env in pod["initContainers"][0]["env"] if env["name"] == "STORAGE_URI")
             source = {"name": "fairtag-live", "key": "storageUri", "optional": True}
-            assert variable["valueFrom"] == {"configMapKeyRef": source}, "a pod that waits for a key never starts"
+            for init in pod.get("initContainers", []):
+                (variable,) = (env for env in init["env"] if env["name"] == "STORAGE_URI")
+                assert variable["valueFrom"] == {"configMapKeyRef": source}, "a pod that waits for a key never starts"
 
 
 def test_no_overlay_says_which_model_is_live(overlay):
@@ -99,6 +103,28 @@ def test_no_overlay_says_which_model_is_live(overlay):
     assert "storageUri" not in predictor["model"]
     assert "name" not in predictor
     assert "canary" not in named(overlay, "InferenceService", "fairtag")["spec"]
+
+
+def test_no_overlay_names_a_model_so_that_applying_it_again_moves_none(overlay):
+    service = named(overlay, "InferenceService", "fairtag")
+    assert "storageUri" not in service["spec"]["predictor"]["model"]
+    assert "data" not in named(overlay, "ConfigMap", "fairtag-live")
+
+
+def test_an_endpoint_without_a_model_is_neither_restarted_nor_given_traffic(overlay):
+    container = endpoint(overlay)
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert float(environment["FAIRTAG_WAIT_SECONDS"]) > 0
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] == "/v2/health/live"
+    assert container["readinessProbe"]["httpGet"]["path"] != "/v2/health/live"
+
+
+def test_the_endpoint_reads_the_decision_beside_the_model(overlay):
+    container = endpoint(overlay)
+    (folder,) = (each.partition("=")[2] for each in container["args"] if each.startswith("--model-folder="))
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["FAIRTAG_DECISION"] == f"{folder}/{DECISION}"
 
 
 QUANTITY = {"Gi": 1.0, "Mi": 1 / 1024, "m": 1 / 1000, "": 1.0}  # memory in GiB, processors
@@ -147,7 +173,7 @@ def test_every_job_of_the_monitors_is_scheduled_with_options_it_understands(over
 def test_jobs_read_only_what_was_fetched_or_mounted(overlay):
     for cronjob in (each for each in overlay if each["kind"] == "CronJob"):
         pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-        fetched = {pair.rpartition("=")[2] for pair in pod["initContainers"][0]["args"]}
+        fetched = {pair.rpartition("=")[2] for init in pod.get("initContainers", []) for pair in init["args"]}
         mounts = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
         options = dict(each[2:].partition("=")[::2] for each in pod["containers"][0]["args"][1:])
         for value in (each for each in options.values() if each.startswith("/")):

@@ -58,7 +58,7 @@ def script(tmp_path):
         (tools / name).chmod(0o755)
     calls = tmp_path / "calls"
 
-    def run(*words, **variables):
+    def run(*words, program="kind.sh", **variables):
         calls.write_text("")
         environment = {
             "PATH": f"{tools}:{os.environ['PATH']}",
@@ -67,7 +67,7 @@ def script(tmp_path):
             "PYTHON": sys.executable,
             **variables,
         }
-        line = [tmp_path / "k8s" / "kind.sh", *words]
+        line = [tmp_path / "k8s" / program, *words]
         done = subprocess.run(line, capture_output=True, text=True, check=False, env=environment, timeout=120)
         return done.returncode, done.stdout + done.stderr, calls.read_text().splitlines()
 
@@ -221,3 +221,13 @@ def test_minikube_takes_the_place_of_kind_by_a_variable(script):
     assert not [call for call in calls if call.startswith("kind ")]
     assert place(calls, "minikube start") < place(calls, "minikube image load") < place(calls, "fairtag submit")
     assert script("down", CLUSTER="minikube")[2] == ["minikube delete --profile fairtag"]
+
+
+def test_an_overlay_that_still_holds_placeholders_is_refused_before_anything_is_applied(script):
+    (script.tools / "kubectl").write_text(
+        '#!/bin/bash\necho "kubectl $*" >>"$CALLS"\n[ "$1" != kustomize ] || echo "cidr: ADDRESSES-OF-YOUR-REDIS"\n'
+    )
+    code, said, calls = script("production", program="install.sh")
+    assert code == 1
+    assert "k8s/overlays/production still holds ADDRESSES-OF-YOUR-REDIS: write your stores' addresses there" in said
+    assert not [call for call in calls if " apply " in call]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -103,23 +105,133 @@ def test_the_namespace_denies_all_traffic_by_default(overlay):
     assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_every_pod_is_let_out_by_a_policy_of_its_own(overlay, pods):
-    names = {
-        value
-        for each in overlay
-        if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] != "stores-outside"
-        for value in _selected(each["spec"]["podSelector"])
+PORTS = {5000, 5432, 6379, 8080, 8081, 8333, 8888, 9091, 9333, 443, 53}
+OUTSIDERS = {  # namespace and labels of pods that are not ours
+    "step": ({"kubernetes.io/metadata.name": "kubeflow"}, {"pipelines.kubeflow.org/v2_component": "true"}),
+    "ml-pipeline": ({"kubernetes.io/metadata.name": "kubeflow"}, {"app": "ml-pipeline"}),
+    "minio": ({"kubernetes.io/metadata.name": "kubeflow"}, {"app": "minio"}),
+    "prometheus": ({"kubernetes.io/metadata.name": "monitoring"}, {}),
+    "caller": ({"kubernetes.io/metadata.name": "shop", "fairtag.io/calls-endpoint": "true"}, {}),
+    "stranger": ({"kubernetes.io/metadata.name": "shop2"}, {}),
+    "dns": ({"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}),
+}
+OURS = {"kubernetes.io/metadata.name": "fairtag"}
+INSIDE = {  # source, target, port: what the stores inside the cluster add
+    ("endpoint", "redis", 6379),
+    ("endpoint", "postgres", 5432),
+    ("endpoint", "object-store", 8333),
+    ("mlflow", "postgres", 5432),
+    ("monitoring-job", "object-store", 8333),
+    ("step", "redis", 6379),
+    ("step", "postgres", 5432),
+    ("step", "object-store", 8333),
+    *{("object-store-bucket", "object-store", port) for port in PORTS - {53}},
+}
+ALWAYS = {
+    ("monitoring-job", "pushgateway", 9091),
+    ("monitoring-trigger", "ml-pipeline", 8888),
+    ("step", "mlflow", 5000),
+    ("caller", "endpoint", 8080),
+    ("caller", "endpoint", 8081),
+    ("prometheus", "endpoint", 8080),
+    ("prometheus", "endpoint", 8081),
+    ("prometheus", "pushgateway", 9091),
+}
+
+
+def pod_labels(overlay):
+    """Labels of each kind of pod of ours, by the value of app.kubernetes.io/name."""
+    found = {}
+    for each in overlay:
+        spec = each.get("spec", {})
+        if each["kind"] == "InferenceService":
+            labels = {**spec["predictor"]["labels"], "serving.kserve.io/inferenceservice": each["metadata"]["name"]}
+        elif each["kind"] == "CronJob":
+            labels = spec["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+        elif each["kind"] in ("Deployment", "StatefulSet", "Job"):
+            labels = spec["template"]["metadata"]["labels"]
+        else:
+            continue
+        found[labels["app.kubernetes.io/name"]] = labels
+    return found
+
+
+def selects(selector, labels):
+    rules = {"In": lambda value, values: value in values, "NotIn": lambda value, values: value not in values}
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        rules[each["operator"]](labels.get(each["key"]), each["values"])
+        for each in selector.get("matchExpressions", [])
+    )
+
+
+def lets(policies, pod, direction, other, port):
+    """Whether the policies of a pod of ours let it speak with another pod; one without a policy may do all."""
+    kind = {"ingress": "Ingress", "egress": "Egress"}[direction]
+    own = [each for each in policies if selects(each["podSelector"], pod) and kind in each["policyTypes"]]
+    peer = {"ingress": "from", "egress": "to"}[direction]
+    return not own or any(
+        (not rule.get("ports") or port in {each["port"] for each in rule["ports"]})
+        and (not rule.get(peer) or any(is_peer(each, *other) for each in rule[peer]))
+        for policy in own
+        for rule in policy.get(direction, [])
+    )
+
+
+def is_peer(peer, namespace, labels):
+    if "ipBlock" in peer:
+        return False  # an address outside the cluster
+    if "namespaceSelector" not in peer and namespace != OURS:
+        return False
+    return selects(peer.get("namespaceSelector", {}), namespace) and selects(peer.get("podSelector", {}), labels)
+
+
+def test_pods_speak_with_whom_their_work_needs_and_with_nobody_else(overlay):
+    policies = [each["spec"] for each in overlay if each["kind"] == "NetworkPolicy"]
+    ours = {name: (OURS, labels) for name, labels in pod_labels(overlay).items()}
+    everybody = {**ours, **OUTSIDERS}
+    found = {
+        (source, target, port)
+        for source, (source_space, source_labels) in everybody.items()
+        for target, (target_space, target_labels) in everybody.items()
+        for port in PORTS - {53}
+        if source != target
+        and (source in ours or target in ours)
+        and (source not in ours or lets(policies, source_labels, "egress", (target_space, target_labels), port))
+        and (target not in ours or lets(policies, target_labels, "ingress", (source_space, source_labels), port))
     }
-    for owner, _ in pods:
-        kind, name = owner.split("/")
-        label = {"CronJob": "monitoring-job", "InferenceService": "fairtag"}.get(kind, name)
-        assert label in names, owner
+    inside = "redis" in ours
+    assert found == ALWAYS | (INSIDE if inside else set())
+    for name, (_, labels) in ours.items():
+        assert lets(policies, labels, "egress", OUTSIDERS["dns"], 53), f"{name} finds no name"
 
 
-def _selected(selector):
-    yield from selector.get("matchLabels", {}).values()
-    for expression in selector.get("matchExpressions", []):
-        yield from expression["values"]
+def test_every_policy_is_about_a_pod_that_there_is(overlay):
+    labels = pod_labels(overlay).values()
+    idle = [
+        each["metadata"]["name"]
+        for each in overlay
+        if each["kind"] == "NetworkPolicy" and not any(selects(each["spec"]["podSelector"], pod) for pod in labels)
+    ]
+    assert idle == []
+
+
+def outside_addresses(overlay):
+    return {
+        peer["ipBlock"]["cidr"]
+        for each in overlay
+        if each["kind"] == "NetworkPolicy"
+        for rule in each["spec"].get("egress", [])
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    }
+
+
+def test_addresses_outside_are_named_and_the_placeholders_are_none(overlay):
+    """The API server takes no placeholder for an address, so that nobody applies production with them."""
+    for block in outside_addresses(overlay) - {"169.254.20.10/32"}:  # the node's own DNS cache
+        with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
+            ipaddress.ip_network(block)
+        assert block.startswith("ADDRESSES-OF-YOUR-")
 
 
 def test_no_role_may_do_everything_or_reach_a_secret(overlay):

@@ -164,3 +164,13 @@ def test_kserve_scales_every_predictor_by_keda_itself(opted):
     assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "keda"
     assert {"scaleMetric", "scaleTarget"} & set(service["spec"]["predictor"]) == set()
     assert not [each for each in opted["keda"] if each["kind"] == "ScaledObject"]
+
+
+def test_keda_gets_one_pod_for_each_eight_requests_in_flight(opted):
+    """KServe gives `value` to KEDA as the threshold, without a type: KEDA then takes it as an average over the pods."""
+    (service,) = (each for each in opted["keda"] if each["kind"] == "InferenceService")
+    (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+    target, query = metric["external"]["target"], metric["external"]["metric"]["query"]
+    assert target == {"type": "Value", "value": "8"}, "KServe reads `value` whatever the type is, and fails without it"
+    assert query.startswith("sum("), "an average that is divided by the pods needs the sum over them"
+    assert 'namespace="fairtag"' in query, "another installation's requests are none of ours"

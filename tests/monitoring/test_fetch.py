@@ -37,6 +37,15 @@ def test_a_store_nobody_knows_is_an_error(tmp_path):
         fetch("nosuch://bucket/key", tmp_path / "out")
 
 
+def test_what_is_not_there_yet_is_said_and_left_to_the_job(store, tmp_path, capsys):
+    pairs = [f"memory://fetch/absent={tmp_path / 'tables'}", f"$(STORAGE_URI)={tmp_path / 'model'}"]
+    assert main([*pairs, f"memory://fetch/one.parquet={tmp_path / 'one'}"]) == 0
+    said = capsys.readouterr().out
+    assert "memory://fetch/absent: nothing is stored at this address" in said
+    assert "$(STORAGE_URI) is not set yet" in said
+    assert [each.name for each in tmp_path.iterdir()] == ["one"]
+
+
 @pytest.mark.parametrize("pair", ["no-mark", "=path", "url="])
 def test_a_pair_that_cannot_be_read_ends_with_3(pair, capsys):
     assert main([pair]) == 3

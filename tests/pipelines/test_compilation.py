@@ -15,12 +15,24 @@ from fairtag.base.errors import ConfigError
 from pipelines.compilation import (
     SECRET_KEYS,
     SPARK_STEPS,
+    STEP_ROLES,
     compile_pipeline,
 )
 from pipelines.settings import SECRET, Platform, image_map, label_map, toleration_list
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "schemas" / "pipelines.kubeflow.org"
-STEPS = {"ingest", "validate", "training-set", "materialise", "train", "fit", "evaluate", "register", "deploy"}
+STEPS = {
+    "ingest",
+    "validate",
+    "publish",
+    "training-set",
+    "materialise",
+    "train",
+    "fit",
+    "evaluate",
+    "register",
+    "deploy",
+}
 
 
 def _compiled(path: Path, target: Platform | None = None) -> dict[str, Any]:
@@ -54,7 +66,7 @@ def test_every_step_is_there_and_none_installs_anything(tmp_path: Path) -> None:
 def test_the_steps_that_act_outside_the_run_are_never_cached(tmp_path: Path) -> None:
     tasks = _compiled(tmp_path)["root"]["dag"]["tasks"]
     uncached = {name for name, task in tasks.items() if not task.get("cachingOptions", {}).get("enableCache")}
-    assert uncached == {"materialise", "deploy"}
+    assert uncached == {"publish", "materialise", "deploy"}
 
 
 def test_the_data_fingerprint_reaches_the_first_step_so_that_caching_hangs_on_it(tmp_path: Path) -> None:
@@ -108,24 +120,42 @@ def test_every_step_is_held_to_processor_memory_and_time(tmp_path: Path) -> None
     assert {name: int(each["activeDeadlineSeconds"]) > 0 for name, each in steps.items()} == dict.fromkeys(STEPS, True)
 
 
-def test_only_the_steps_that_talk_to_the_stores_see_the_secret(tmp_path: Path) -> None:
+def sizes(path: Path, platform: Platform, preset: str) -> set[tuple[str, ...]]:
+    """What the steps ask for and are held to: processors, then memory."""
+    written = compile_pipeline(path / "pipeline.yaml", platform, preset=preset).read_text()
+    executors = next(yaml.load_all(written, yaml.CSafeLoader))["deploymentSpec"]["executors"]
+    found = [each["container"]["resources"] for each in executors.values()]
+    names = ("resourceCpuRequest", "resourceCpuLimit", "resourceMemoryRequest", "resourceMemoryLimit")
+    return {tuple(each[name] for name in names) for each in found}
+
+
+def test_the_demo_asks_for_less_so_that_a_laptop_runs_several_steps_at_once(tmp_path: Path) -> None:
+    assert sizes(tmp_path, Platform(), "demo") == {("250m", "2", "1024Mi", "4Gi")}
+    assert sizes(tmp_path, Platform(), "standard") == {("1000m", "4", "4096Mi", "8Gi")}
+    asked = Platform(cpu=6, memory_request=0.5)
+    assert sizes(tmp_path, asked, "demo") == {("1500m", "6", "512Mi", "4Gi")}, "what is asked for wins over the preset"
+
+
+def test_a_step_cannot_ask_for_more_than_it_is_held_to(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--cpu-request 3 is refused; .* \(--cpu 2\)"):
+        sizes(tmp_path, Platform(cpu_request=3.0), "demo")
+    with pytest.raises(ConfigError, match=r"--memory-request 9 is refused"):
+        sizes(tmp_path, Platform(memory_request=9.0), "standard")
+
+
+def test_a_step_sees_the_secret_of_its_role_and_no_other(tmp_path: Path) -> None:
     steps = _steps_on_kubernetes(_documents(tmp_path)[1])
     seen = {
-        name: {pair["envVar"] for secret in each["secretAsEnv"] for pair in secret["keyToEnv"]}
+        name: {secret["secretName"]: {pair["envVar"] for pair in secret["keyToEnv"]} for secret in each["secretAsEnv"]}
         for name, each in steps.items()
         if "secretAsEnv" in each
     }
-    assert seen == {name: set(keys) for name, keys in SECRET_KEYS.items()}
-    assert {secret["secretName"] for each in steps.values() for secret in each.get("secretAsEnv", [])} == {SECRET}
+    assert seen == {
+        name: {f"{SECRET}-{role}": set(SECRET_KEYS[role]) for role in roles} for name, roles in STEP_ROLES.items()
+    }
+    assert {name for name, secrets in seen.items() if f"{SECRET}-publish" in secrets} == {"publish"}
     without = _steps_on_kubernetes(_documents(tmp_path, Platform(secret=""))[1])
     assert not any("secretAsEnv" in each for each in without.values())
-
-
-def test_the_script_that_makes_the_secret_writes_every_key_that_a_step_reads() -> None:
-    script = (Path(__file__).parents[2] / "k8s" / "secrets.sh").read_text(encoding="utf-8")
-    assert f"create secret generic {SECRET}" in script
-    for keys in SECRET_KEYS.values():
-        assert all(f"{key}=" in script for key in keys)
 
 
 def test_the_training_step_alone_goes_to_the_nodes_with_accelerators(tmp_path: Path) -> None:

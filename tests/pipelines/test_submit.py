@@ -63,6 +63,7 @@ class FakeKubeflow:
             self.packages.append(_file(asked))
             kept, key = uploads[path]
             return self._keep(kept, {"display_name": asked.query["name"][0]}, key)
+        refuse_long(asked.body)
         kept, key = {
             "/experiments": (self.experiments, "experiment_id"),
             "/runs": (self.runs, "run_id"),
@@ -79,6 +80,12 @@ class FakeKubeflow:
         state, tasks = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
         details = [{"display_name": name, "state": task} for name, task in tasks.items()]
         return {"run_id": run_id, "state": state, "run_details": {"task_details": details}}
+
+
+def refuse_long(body: dict[str, Any]) -> None:
+    """Kubeflow's database keeps 255 characters of each of these, and answers a longer one with status 500."""
+    for field in ("name", "display_name", "description"):
+        assert len((body.get(field) or "").encode()) <= 255, field
 
 
 def _file(asked: Any) -> bytes:
@@ -120,6 +127,19 @@ def test_a_failed_run_may_be_tried_again(api: FakeKubeflow) -> None:
     api.runs[0]["state"] = "FAILED"
     assert Kubeflow(api.url).submit({}, Platform()).created
     assert len(api.runs) == 2
+
+
+def test_a_name_that_is_too_long_is_cut_between_words_and_two_of_them_stay_two_runs(api: FakeKubeflow) -> None:
+    long = "Modèle d'automne, avec toutes les catégories et la politique de prix révisée; " * 6
+    first = Kubeflow(api.url).submit({"seed": 1}, Platform(), name=f"{long}A")
+    again = Kubeflow(api.url).submit({"seed": 1}, Platform(), name=f"{long}A")
+    other = Kubeflow(api.url).submit({"seed": 1}, Platform(), name=f"{long}B")
+    assert (first.created, again.created, other.created) == (True, False, True)
+    sent = [run["display_name"] for run in api.runs]
+    assert all(len(name.encode()) <= 255 for name in sent)
+    kept, _, digest = sent[0].rpartition(" … ")
+    assert long.startswith(f"{kept} ") or long[len(kept)] in ",; "
+    assert len(digest) == 12
 
 
 def test_another_platform_makes_another_version(api: FakeKubeflow) -> None:

@@ -233,6 +233,9 @@ class MoodyReader:
     def items(self, item_ids: Any) -> Any:
         return self._reader.items(item_ids)
 
+    def filled_at(self) -> Any:
+        return self._reader.filled_at()
+
 
 @pytest.fixture(scope="session")
 def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:

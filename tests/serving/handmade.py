@@ -129,9 +129,7 @@ class HandMadeCore:
         return [{"item_id": self.item_ids[row], "drivers": {"demand": -0.5}} for row in inputs.rows]
 
 
-HUNTER = UserFeatures(
-    {"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,), observed_at=1_700_000_000.0
-)
+HUNTER = UserFeatures({"promotion_response": 0.9, "recency_days": 3.0}, ("item-001",), (2.0,))
 
 
 def tables() -> Tables:

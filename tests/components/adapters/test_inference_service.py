@@ -266,7 +266,7 @@ def test_a_refusal_is_told_in_the_clusters_own_words(
     message: str,
     hint: bool,
 ) -> None:
-    fake_cluster.refusals = [(status, said)]
+    fake_cluster.refusals = [(status, said)] * 9
     with pytest.raises(kind, match=message) as caught:
         service.read()
     assert ("not allowed to do this" in str(caught.value)) == hint
@@ -276,8 +276,10 @@ def test_a_change_is_tried_again_where_the_cluster_cannot_answer_for_a_moment(
     service: InferenceService, fake_cluster: Any
 ) -> None:
     before = service.read()
-    fake_cluster.refusals = [(503, "starting"), (409, "changed")]
+    fake_cluster.refusals = [(503, "starting")]
     service.restore(before)
+    fake_cluster.refusals = [(409, "changed")]
+    service.record_live(before)
     fake_cluster.refusals = [(409, "changed")] * 9
     with pytest.raises(UnavailableError, match="changed at the same time"):
         service.record_live(before)

@@ -150,3 +150,16 @@ def test_a_registry_that_does_not_answer_is_an_error_of_ours(monkeypatch: pytest
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with pytest.raises(UnavailableError, match="did not answer"):
         Registry("http://127.0.0.1:1")
+
+
+def test_a_registry_that_asks_for_a_login_says_which_variables_hold_it(listen: Any) -> None:
+    from components.adapters.mlflow import Registry
+
+    class Closed:
+        url: str
+
+        def answer(self, _asked: Any) -> tuple[int, dict[str, Any]]:
+            return 401, {"message": "You are not authenticated."}
+
+    with pytest.raises(ConfigError, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
+        Registry(listen(Closed()).url)

@@ -8,7 +8,8 @@ from fairtag.simulator.simulation import TINY, simulate_shop
 
 
 def test_the_names_are_those_of_the_command_line():
-    assert NAMES == ("synthetic", "complete-journey", "home-depot", "online-retail", "dominicks", "csv", "parquet")
+    studies = ("complete-journey", "home-depot", "online-retail", "dominicks")
+    assert ("synthetic", *studies, "csv", "parquet", "shopify", "woocommerce", "magento", "google-merchant") == NAMES
 
 
 def test_the_simulated_shop_needs_no_folder_and_follows_its_seed_and_size():

@@ -86,7 +86,7 @@ def test_a_model_is_not_inferior_to_itself(decision):
 @pytest.mark.slow
 def test_a_sound_model_keeps_its_promises_and_behaves(decision):
     found = verdicts(decision)
-    for name in ("price_guarantees", "within_bounds", "monotone_in_cost", "opt_out", "price_accuracy"):
+    for name in ("price_guarantees", "within_bounds", "monotone_in_cost", "opt_out", "price_accuracy", "items_found"):
         assert found[name] == "pass", name
 
 

@@ -42,8 +42,8 @@ def on_pages(frame, share, **values):
     [
         ({schema.DEGRADED: "FEATURES_LATE"}, 0.05, "degraded", Status.WARN),
         ({schema.DEGRADED: "FEATURES_LATE"}, 0.15, "degraded", Status.URGENT),
-        ({schema.FEATURE_AGE_SECONDS: 25 * 3600.0}, 0.10, "stale_features", Status.WARN),
-        ({schema.FEATURE_AGE_SECONDS: 25 * 3600.0}, 0.30, "stale_features", Status.URGENT),
+        ({schema.FEATURE_AGE_SECONDS: 31 * 3600.0}, 0.10, "stale_features", Status.WARN),
+        ({schema.FEATURE_AGE_SECONDS: 31 * 3600.0}, 0.30, "stale_features", Status.URGENT),
         ({schema.USER_KEY: None}, 0.30, "no_customer", Status.WARN),
         ({schema.USER_KEY: None}, 0.90, "no_customer", Status.URGENT),
         ({schema.DISCLOSURE: None}, 0.001, "disclosure_missing", Status.URGENT),
@@ -67,7 +67,7 @@ def test_many_repeated_rows_are_urgent(shop, quotes, tmp_path):
 def test_how_old_features_may_be_is_a_setting(shop, quotes, tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("stale_feature_hours: 48\n")
-    old = on_pages(quotes, 1.0, **{schema.FEATURE_AGE_SECONDS: 25 * 3600.0})
+    old = on_pages(quotes, 1.0, **{schema.FEATURE_AGE_SECONDS: 31 * 3600.0})
     assert run_quality(shop, old, tmp_path, "--settings", str(settings))[0] == 0
 
 

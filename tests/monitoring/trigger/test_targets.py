@@ -68,8 +68,30 @@ def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_pat
     assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
     assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
     assert submitted.runtime_config.parameters == {"reason": "drift is urgent"}
-    assert submitted.description.startswith("drift is urgent. Checks: none. Evidence sha256:")
-    assert "retrain-1.json" in submitted.description
+    assert submitted.description.startswith("drift is urgent. Evidence: retrain-1.json, sha256:")
+
+
+LONG = "drift is urgent: " + ", ".join(f"category_mix_of_département_{n}" for n in range(60))
+
+
+@pytest.mark.parametrize("reason", [LONG, "drift is urgent: " + "é" * 900, "x" * 2_000, "drift is urgent"])
+def test_a_description_fits_kubeflows_column_and_still_names_the_evidence(tmp_path, reason):
+    client = FakeKubeflow()
+    asked = RunRequest("retrain-0123456789ab", reason, {"reason": reason, "checks": {"drift": ["a"] * 99}}, tmp_path)
+    Kubeflow(KUBEFLOW, client).start(asked)
+    (sent,) = client.submitted
+    assert len(sent.description.encode()) <= 255
+    digest = sha256_text(canonical_json(asked.evidence))
+    assert sent.description.endswith(f". Evidence: retrain-0123456789ab.json, sha256:{digest}")
+    assert len(sent.display_name.encode()) <= 255
+    assert read_json(asked.file)["reason"] == reason, "what does not fit is whole in the evidence file"
+    assert sent.runtime_config.parameters["reason"] == reason, "and in the parameter that asks for it"
+
+
+def test_a_reason_that_does_not_fit_ends_with_a_whole_word(tmp_path):
+    kept = RunRequest("retrain-1", LONG, {}, tmp_path).description.partition(" …. Evidence")[0]
+    assert kept in LONG
+    assert LONG[len(kept)] in ", "
 
 
 def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_names(tmp_path):

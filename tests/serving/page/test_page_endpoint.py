@@ -99,6 +99,17 @@ def test_someone_who_opts_out_gets_no_personal_price_and_is_not_read(serve: Call
     assert asked == []
 
 
+def test_the_age_of_a_page_is_that_of_the_materialisation(serve: Callable[..., Any], handmade: Any) -> None:
+    filled = time.time() - 3_000.0
+    with serve(reader=handmade.MemoryReader(users={"hunter": handmade.HUNTER}, filled=filled)) as running:
+        deadline = time.monotonic() + 10
+        while running.page()["feature_age_seconds"] < 2_000 and time.monotonic() < deadline:
+            time.sleep(0.02)  # the age is read in the background
+        known, stranger = running.page(), running.page(**{**SEARCH, "user_id": "nobody-we-know"})
+    assert known["feature_age_seconds"] == pytest.approx(3_000, abs=60)
+    assert stranger["feature_age_seconds"] < 60, "only the items' own age: nothing of the customer was used"
+
+
 def test_an_explanation_holds_no_page_up(serve: Callable[..., Any]) -> None:
     begun, opened = threading.Event(), threading.Event()
     with serve() as running, RestClient(running.http) as client, ThreadPoolExecutor(1) as pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,16 @@ def test_a_runs_own_folder_serves_where_its_offline_engine_is_not_installed(feas
     behaviour, history, list_price = json.loads(done.stdout)
     assert behaviour["promotion_response"] == pytest.approx(0.9)
     assert (history, list_price) == (["item-001"], [102.0])
+
+
+def test_the_store_says_when_it_was_filled_however_long_its_customers_were_away(
+    feast_folder: Path, handmade: ModuleType
+) -> None:
+    visits = handmade.tables().users["updated_at"]
+    assert time.time() - visits.max().timestamp() > 24 * 3600, "every customer was last here more than a day ago"
+    filled = open_reader(feast_folder).filled_at()
+    assert filled is not None
+    assert 0 <= time.time() - filled < 3600
 
 
 @pytest.mark.usefixtures("feast_folder")  # Feast is imported, with what it warns about

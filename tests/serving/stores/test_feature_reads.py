@@ -11,7 +11,15 @@ import pytest
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.feature_reads import DOWN, SLOW, ItemFeatureCache, MemoryReader, UserFeatureClient, UserFeatures
+from serving.stores.feature_reads import (
+    DOWN,
+    SLOW,
+    ItemFeatureCache,
+    MemoryReader,
+    StoreAge,
+    UserFeatureClient,
+    UserFeatures,
+)
 
 ANNA = UserFeatures({"recency_days": 3.0})
 IDS = ["a", "b", "c"]
@@ -235,3 +243,49 @@ def test_the_memory_reader_has_every_market_column() -> None:
     assert set(columns) == set(MARKET_COLUMNS)
     assert columns["stock"][0] == 3.0
     assert np.isnan(columns["stock"][1])
+
+
+def test_the_age_of_features_counts_from_the_last_materialisation() -> None:
+    store, clock = MemoryReader(filled=100.0), Clock()
+    age = StoreAge(store, 60.0, clock)
+    assert age.seconds() is None, "nobody has asked the store yet"
+    clock.now = 130.0
+    age.read()
+    assert age.seconds() == 30.0
+    clock.now = 4_000.0
+    assert age.seconds() == 3_900.0
+    store.filled = 3_990.0
+    age.read()
+    assert age.seconds() == 10.0
+    clock.now = 3_000.0
+    assert age.seconds() == 0.0, "a clock that runs behind the store's makes no negative age"
+
+
+def test_a_store_that_cannot_say_when_it_was_filled_grows_older() -> None:
+    class Broken(MemoryReader):
+        def filled_at(self) -> float | None:
+            if self.filled is None:
+                raise ConnectionError("refused")
+            return self.filled
+
+    store, clock = Broken(filled=100.0), Clock()
+    age = StoreAge(store, 60.0, clock)
+    clock.now = 110.0
+    age.read()
+    store.filled, clock.now = None, 500.0
+    age.read()
+    assert age.seconds() == 400.0
+    nothing = StoreAge(None, 60.0, clock)
+    nothing.read()
+    assert nothing.seconds() is None
+
+
+def test_the_age_is_read_in_the_background_until_it_is_stopped() -> None:
+    store = MemoryReader(filled=time.time() - 7.0)
+    age = StoreAge(store, 0.01)
+    age.start()
+    deadline = time.monotonic() + 10
+    while age.seconds() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert age.seconds() == pytest.approx(7.0, abs=2.0)
+    age.stop()

@@ -1,0 +1,51 @@
+"""What to do about a broken rule of the contract, in one sentence with the setting or the spelling that helps."""
+
+from __future__ import annotations
+
+from components.adapters.suites import REFERENCE, UNIQUE_KEY
+from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN, Finding
+from fairtag.base import schema
+
+READABLE = {
+    "id": "export the id as text: a spreadsheet turns a long id into 4.0E+12, and its digits are lost",
+    "money": "write a number of currency units such as 12.99; a decimal comma is stated in metadata.json: "
+    '{"csv": {"decimal": ","}}',
+    "number": "write a number",
+    "share": "write a number from 0 to 1",
+    "integer": "write a whole number",
+    "flag": "write true or false",
+    "ids": 'write a JSON list of ids, such as ["A17", "B02"]',
+    "numbers": "write a JSON list of numbers, such as [0.5, 12]",
+    "text": "write UTF-8 text",
+    "category": "write UTF-8 text",
+}
+
+
+def remedy(finding: Finding) -> str:
+    """What to do about a finding.
+
+    >>> remedy(Finding("items", "title", "not null", "critical", 1))
+    'fill the cell, or leave the row out'
+    """
+    rule, table = finding.rule, schema.table(finding.table)
+    if rule.startswith("readable as "):
+        return _readable(finding, rule.removeprefix("readable as "))
+    if rule.startswith(REFERENCE):
+        return f"add it to {rule.removeprefix(REFERENCE)} or leave the row out; check that both tables spell ids alike"
+    if "smallest coin" in rule:
+        return "price it at one coin or more, or leave the item out: it would be given away"
+    known = {
+        REQUIRED_COLUMN: f"add the column; {table.name} needs {', '.join(table.required_names)}",
+        KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}",
+        NOT_EMPTY: "export the table again",
+        UNIQUE_KEY: f"keep one row for each {' and '.join(table.key)}",
+        "not null": "fill the cell, or leave the row out",
+    }
+    return known.get(rule, "correct the values, or leave the row out")
+
+
+def _readable(finding: Finding, kind: str) -> str:
+    if kind != "time":
+        return READABLE[kind]
+    stated = f'{{"times": {{"{finding.table}.{finding.column}": {{"format": "%d/%m/%Y"}}}}}}'
+    return f"write ISO 8601, such as 2026-02-01T10:00:00Z, or state the format: {stated}"

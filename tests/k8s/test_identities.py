@@ -1,0 +1,429 @@
+"""One identity for each role, as k8s/secrets.sh makes them: each can do its work, and nothing else.
+
+The object store's rules run on a stand-in of SeaweedFS, those of Redis and PostgreSQL on their own servers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from fairtag.base import schema
+from fairtag.base.errors import UnavailableError
+from fairtag.model.manifest import write_manifest
+
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location("k8s_s3_server", Path(__file__).with_name("s3_server.py"))
+assert _SPEC
+assert _SPEC.loader
+s3_server = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(s3_server)
+BUCKETS, S3, may, serving = s3_server.BUCKETS, s3_server.S3, s3_server.may, s3_server.serving
+KUBECTL = """#!/bin/bash
+echo "$*" >>"$STORE/calls"
+namespace=$2
+case "$3 $4" in
+"get secret") [ -d "$STORE/$namespace/$5" ];;
+"delete secret") rm -r "$STORE/$namespace/$5";;
+"create secret")
+    name=$6; mkdir -p "$STORE/$namespace/$name"; shift 6
+    for each in "$@"; do [ "$each" = --from-file ] || cp -r "$each" "$STORE/$namespace/$name/"; done
+    for each in "$STORE/$namespace/$name"/*; do
+        [ ! -d "$each" ] || { mv "$each"/* "$STORE/$namespace/$name/"; rmdir "$each"; }
+    done;;
+esac
+"""
+OPENSSL = '#!/bin/bash\nhead -c "$3" /dev/urandom | od -An -tx1 | tr -d " \\n"\necho\n'
+Secrets = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def make_secrets(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Secrets]:
+    """Runs k8s/secrets.sh; returns what it made, by namespace/name."""
+    folder = tmp_path_factory.mktemp("secrets")
+    tools, store = folder / "tools", folder / "store"
+    tools.mkdir()
+    store.mkdir()
+    for name, body in (("kubectl", KUBECTL), ("openssl", OPENSSL)):
+        (tools / name).write_text(body)
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "STORE": str(store)}
+
+    def run() -> Secrets:
+        done = subprocess.run(
+            [ROOT / "k8s" / "secrets.sh"], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        run.said = done.stdout  # type: ignore[attr-defined]
+        return {
+            f"{secret.parent.name}/{secret.name}": {file.name: file.read_text() for file in secret.iterdir()}
+            for secret in store.glob("*/*/")
+        }
+
+    run.store = store  # type: ignore[attr-defined]
+    return run
+
+
+@pytest.fixture(scope="module")
+def secrets(make_secrets: Callable[[], Secrets]) -> Secrets:
+    return make_secrets()
+
+
+def test_existing_secrets_stay_and_a_lost_one_is_said(make_secrets: Any, secrets: Secrets) -> None:
+    assert make_secrets() == secrets, "nothing is made anew"
+    shutil.rmtree(make_secrets.store / "fairtag" / "monitors")
+    before = make_secrets.said
+    assert before == ""
+    again = make_secrets()
+    assert again["fairtag/endpoint"] == secrets["fairtag/endpoint"], "open quotes stay good"
+    assert again["fairtag/redis"] != secrets["fairtag/redis"], "the stores' passwords belong together"
+    assert "monitors was missing" in make_secrets.said
+    assert "exec postgres-0 -- bash /docker-entrypoint-initdb.d/roles.sh" in make_secrets.said
+    secrets.clear()
+    secrets.update(again)
+
+
+def _referenced(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(secret, key) that a pod is given; ``*`` for all keys."""
+    for container in [*pod.get("initContainers", []), *pod.get("containers", [])]:
+        for source in container.get("envFrom", []):
+            yield source["secretRef"]["name"], "*"
+        for variable in container.get("env", []):
+            if reference := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield reference["name"], reference["key"]
+    for volume in pod.get("volumes", []):
+        if "secret" in volume:
+            keys = [item["key"] for item in volume["secret"].get("items", [])] or ["*"]
+            yield from ((volume["secret"]["secretName"], key) for key in keys)
+
+
+def given_secrets(overlay: Any, pods: Any) -> dict[str, set[tuple[str, str]]]:
+    runtimes = [
+        (f"ServingRuntime/{each['metadata']['name']}", each["spec"])
+        for each in overlay
+        if each["kind"] == "ServingRuntime"
+    ]
+    return {name: set(_referenced(spec)) for name, spec in [*pods, *runtimes] if set(_referenced(spec))}
+
+
+def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: Any) -> None:
+    found = {name: {secret for secret, _ in given} for name, given in given_secrets(overlay, pods).items()}
+    monitors = {f"CronJob/monitor-{job}": {"monitors"} for job in ("drift", "performance", "quality", "stock")}
+    stores = {
+        "StatefulSet/redis": {"redis"},
+        "StatefulSet/postgres": {"postgres"},
+        "StatefulSet/object-store": {"object-store"},
+    }
+    inside = any(each["kind"] == "StatefulSet" for each in overlay)
+    assert found == {
+        **monitors,
+        "CronJob/monitor-fairness": {"fairness", "endpoint"},
+        "Deployment/mlflow": {"mlflow"},
+        "ServingRuntime/fairtag": {"endpoint", "endpoint-stores"},
+        **(stores if inside else {}),
+    }
+    (account,) = (
+        each for each in overlay if each["kind"] == "ServiceAccount" and each["metadata"]["name"] == "endpoint"
+    )
+    assert account["secrets"] == [{"name": "model-reader"}], "what the storage initializer reads with"
+
+
+def test_every_key_that_a_pod_asks_for_is_made(overlay: Any, pods: Any, secrets: Secrets) -> None:
+    for name, given in given_secrets(overlay, pods).items():
+        for secret, key in given:
+            assert key == "*" or key in secrets[f"fairtag/{secret}"], (name, secret, key)
+
+
+def test_every_key_that_a_step_asks_for_is_made(secrets: Secrets) -> None:
+    from pipelines.compilation import SECRET_KEYS
+    from pipelines.settings import SECRET
+
+    made = {name: tuple(values) for name, values in secrets.items() if name.startswith("kubeflow/")}
+    assert {name: set(keys) for name, keys in made.items()} == {
+        f"kubeflow/{SECRET}-{role}": set(keys) for role, keys in SECRET_KEYS.items()
+    }
+
+
+def test_a_vault_gives_the_secrets_that_the_script_makes(secrets: Secrets) -> None:
+    files = (ROOT / "k8s/components/external-secrets").glob("externalsecret-*.yaml")
+    named = {yaml.safe_load(file.read_text())["spec"]["target"]["name"] for file in files}
+    ours = {name.partition("/")[2] for name in secrets if name.startswith("fairtag/")}
+    assert named == ours - {"object-store", "postgres", "redis"}, "those of stores that a shop runs itself"
+
+
+# --- the object store ------------------------------------------------------------------------------------------------
+
+ALLOWED = {
+    ("model-reader", "fairtag"): "Read List",
+    ("endpoint", "fairtag-quotes"): "Read Write List",
+    ("monitors", "fairtag"): "Read List",
+    ("monitors", "fairtag-quotes"): "Read List",
+    ("monitors", "fairtag-outcomes"): "Read List",
+    ("monitors", "fairtag-tables"): "Read List",
+    ("fairness", "fairtag"): "Read List",
+    ("fairness", "fairtag-quotes"): "Read List",
+    ("fairness", "fairtag-audit"): "Read List",
+    ("deploy", "fairtag"): "Read Write List",
+    ("publish", "fairtag-tables"): "Read Write List",
+    ("publish", "fairtag-outcomes"): "Write List",
+    ("publish", "fairtag-audit"): "Write List",
+}
+
+
+def test_no_identity_may_more_than_its_role_needs(secrets: Secrets) -> None:
+    document = json.loads(secrets["fairtag/object-store"]["s3.json"])
+    names = [identity["name"] for identity in document["identities"]]
+    assert sorted(names) == sorted({name for name, _ in ALLOWED})
+    found = {
+        (identity["name"], bucket): " ".join(held)
+        for identity in document["identities"]
+        for bucket in BUCKETS
+        if (held := [action for action in ("Read", "Write", "List", "Admin") if may(identity, action, bucket)])
+    }
+    assert found == ALLOWED
+    readers = {name for (name, bucket), held in found.items() if bucket == "fairtag-audit" and "Read" in held}
+    assert readers == {"fairness"}
+
+
+def test_the_job_makes_the_buckets_that_the_roles_use(built: Any) -> None:
+    (job,) = (each for each in built["kind"] if each["kind"] == "Job")
+    line = job["spec"]["template"]["spec"]["containers"][0]["args"][0]
+    assert tuple(line.partition("for bucket in ")[2].partition(";")[0].split()) == BUCKETS
+
+
+@pytest.fixture
+def s3(secrets: Secrets) -> Iterator[Any]:
+    store = S3(json.loads(secrets["fairtag/object-store"]["s3.json"]))
+    with serving(store) as address:
+        store.address = address  # type: ignore[attr-defined]
+        yield store
+
+
+@pytest.fixture
+def as_role(s3: Any, secrets: Secrets, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes every client of this process one of a role, by the variables that its pod gets."""
+    s3fs = pytest.importorskip("s3fs")
+
+    def become(secret: str) -> None:
+        for name, value in secrets[secret].items():
+            if name.startswith("AWS_"):
+                monkeypatch.setenv(name, s3.address if name == "AWS_ENDPOINT_URL" else value)
+        s3fs.S3FileSystem.clear_instance_cache()
+
+    return become
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "policy.json").write_text("{}")
+    write_manifest(folder, {})
+    return folder
+
+
+def test_the_deploy_step_writes_models_and_the_initializer_reads_them(
+    as_role: Callable[[str], None], s3: Any, model_folder: Path, tmp_path: Path
+) -> None:
+    from components.adapters.kserve import upload_pricing_model
+    from fairtag.model.manifest import read_manifest, verify_files
+    from monitoring.fetch import fetch
+
+    manifest = read_manifest(model_folder)
+    as_role("kubeflow/fairtag-steps-deploy")
+    uri = upload_pricing_model(model_folder, manifest, "s3://fairtag/models", {"accepted": True})
+    as_role("fairtag/model-reader")
+    assert fetch(uri, tmp_path / "fetched") == 3
+    verify_files(tmp_path / "fetched", manifest)
+    assert s3.refused == []
+    with pytest.raises(PermissionError):
+        upload_pricing_model(model_folder, {**manifest, "version": "forged"}, "s3://fairtag/models", {})
+    as_role("fairtag/endpoint-stores")
+    with pytest.raises(PermissionError):
+        upload_pricing_model(model_folder, {**manifest, "version": "forged"}, "s3://fairtag/models", {})
+    assert not any("forged" in key for key in s3.objects["fairtag"])
+
+
+def test_the_endpoint_writes_quotes_and_the_monitors_read_them(
+    as_role: Callable[[str], None], s3: Any, quotes: pd.DataFrame, tmp_path: Path
+) -> None:
+    from monitoring.fetch import fetch
+    from monitoring.first_inputs import has_files
+
+    as_role("fairtag/monitors")
+    assert not has_files("s3://fairtag-quotes")
+    as_role("fairtag/endpoint-stores")
+    write_log(quotes, "s3://fairtag-quotes", tmp_path)
+    assert any(key.endswith(".parquet") for key in s3.objects["fairtag-quotes"])
+    assert s3.refused == []
+    for role in ("fairtag/monitors", "fairtag/fairness"):
+        as_role(role)
+        assert has_files("s3://fairtag-quotes")
+        assert fetch("s3://fairtag-quotes", tmp_path / role) == 1
+        with pytest.raises(PermissionError):
+            write_log(quotes, "s3://fairtag-quotes", tmp_path / role / "forged")
+
+
+def test_audit_groups_are_read_by_the_fairness_job_alone(
+    as_role: Callable[[str], None], s3: Any, market: Any, tmp_path: Path
+) -> None:
+    from components.adapters.monitor_inputs import publish_audit_groups, publish_tables
+    from fairtag.base.tables import read_tables
+    from monitoring.fetch import fetch
+
+    groups = "s3://fairtag-audit/latest/audit_groups.parquet"
+    as_role("kubeflow/fairtag-steps-publish")
+    assert publish_tables(market.tables, "s3://fairtag-tables/latest") > 0
+    assert publish_audit_groups(market.tables, "s3://fairtag-audit/latest") == len(market.tables.audit_groups)
+    assert s3.refused == []
+    as_role("fairtag/monitors")
+    fetch("s3://fairtag-tables/latest", tmp_path / "tables")
+    held = read_tables(tmp_path / "tables")
+    assert len(held.orders) == len(market.tables.orders)
+    assert (held.users.empty, held.impressions.empty, held.audit_groups) == (True, True, None)
+    for role in (
+        "fairtag/monitors",
+        "fairtag/endpoint-stores",
+        "fairtag/model-reader",
+        "kubeflow/fairtag-steps-deploy",
+    ):
+        as_role(role)
+        with pytest.raises(UnavailableError, match=r"PermissionError|Access Denied"):
+            fetch(groups, tmp_path / "stolen")
+    as_role("fairtag/fairness")
+    assert fetch(groups, tmp_path / "groups.parquet") == 1
+    assert len(pd.read_parquet(tmp_path / "groups.parquet")) == len(market.tables.audit_groups)
+
+
+def write_log(quotes: pd.DataFrame, url: str, folder: Path) -> None:
+    """One file, as the endpoint's log writes it."""
+    import fsspec
+
+    store, path = fsspec.url_to_fs(url)
+    target = f"{path}/20260209/quotes.parquet"
+    store.makedirs(target.rpartition("/")[0], exist_ok=True)
+    with store.open(target, "wb") as stream:
+        quotes.to_parquet(stream, index=False, coerce_timestamps="us")
+
+
+@pytest.fixture
+def quotes() -> pd.DataFrame:
+    from benchmarks.monitoring.quote_stream import QuoteStream
+
+    return QuoteStream(items=120, users=60).draw(pd.Timestamp("2026-02-09", tz="UTC"), 1.0, 20)[0]
+
+
+# --- Redis -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def redis_users(
+    secrets: Secrets, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[int, Callable[[str], Any]]]:
+    """A Redis with the users of the installation: its port, and a function that connects as one of them."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("redis-server is not installed; Debian has it as a package of that name")
+    import socket
+
+    from redis import Redis
+    from redis.exceptions import ConnectionError as Refused
+
+    folder = tmp_path_factory.mktemp("redis")
+    (folder / "users.acl").write_text(secrets["fairtag/redis"]["users.acl"])
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    line = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen([*line, "--aclfile", str(folder / "users.acl")], stdout=subprocess.DEVNULL)
+    passwords = {
+        "endpoint": secrets["fairtag/endpoint-stores"]["redis-url"].split(":")[2].partition("@")[0],
+        "features": secrets["kubeflow/fairtag-steps-features"]["FAIRTAG_REDIS"].rpartition("password=")[2],
+        "probe": "none",
+    }
+
+    def connect(user: str) -> Redis:
+        return Redis(port=port, username=user, password=passwords[user], decode_responses=True)
+
+    try:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                connect("probe").ping()
+                break
+            except Refused:
+                assert time.monotonic() < end, "redis-server did not answer in time"
+                time.sleep(0.05)
+        yield port, connect
+    finally:
+        process.kill()
+        process.wait(60)
+
+
+def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users: Any) -> None:
+    from redis import Redis
+    from redis.exceptions import AuthenticationError, NoPermissionError
+
+    port, connect = redis_users
+    endpoint, features, probe = connect("endpoint"), connect("features"), connect("probe")
+    features.hset("user-3\x02fairtag", mapping={"recency": "3"})
+    assert endpoint.hmget("user-3\x02fairtag", ["recency"]) == ["3"]
+    with endpoint.pipeline(transaction=True) as pipe:
+        pipe.hsetnx("fairtag:lock:a", "item-1", "1999.abc")
+        pipe.expire("fairtag:lock:a", 60)
+        pipe.hmget("fairtag:lock:a", ["item-1"])
+        assert pipe.execute()[-1] == ["1999.abc"]
+    forbidden: list[Callable[[], object]] = [
+        lambda: endpoint.hset("user-3\x02fairtag", "recency", "0"),
+        lambda: endpoint.keys("*"),
+        endpoint.scan,
+        endpoint.flushall,
+        lambda: endpoint.config_get("*"),
+        endpoint.acl_list,
+        lambda: features.hgetall("fairtag:lock:a"),
+        lambda: features.hset("fairtag:lock:a", "item-1", "1"),
+        features.flushall,
+        lambda: probe.get("fairtag:lock:a"),
+        probe.info,
+    ]
+    for attempt in forbidden:
+        with pytest.raises(NoPermissionError):
+            attempt()
+    with pytest.raises(AuthenticationError):
+        Redis(port=port).ping()
+
+
+@pytest.mark.slow
+def test_features_are_filled_and_read_and_prices_locked_by_the_users_of_their_roles(
+    redis_users: Any, secrets: Secrets, market: Any, tmp_path: Path
+) -> None:
+    import warnings
+
+    from serving.stores.feast_store import open_reader
+
+    port, _ = redis_users
+    inside = "redis.fairtag.svc:6379"
+    step = secrets["kubeflow/fairtag-steps-features"]["FAIRTAG_REDIS"].replace(inside, f"127.0.0.1:{port}")
+    own = secrets["fairtag/endpoint-stores"]["redis"].replace(inside, f"127.0.0.1:{port}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Feast's and ibis' own deprecations
+        from datetime import UTC, datetime
+
+        from components.adapters import feast
+
+        feast.write_repository(tmp_path / "features", "redis", redis=step)
+        feast.materialise(feast.apply(tmp_path / "features", market.tables), datetime.now(UTC))
+    file = tmp_path / "features" / "feature_store.yaml"
+    file.write_text(file.read_text().replace(step, own))
+    user = str(market.tables.users[schema.USER_ID].iloc[0])
+    assert open_reader(tmp_path / "features").user(user) is not None

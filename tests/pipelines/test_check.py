@@ -1,0 +1,129 @@
+"""`fairtag check` shows every problem of every table at once and says what the tables are enough for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fairtag.base.errors import MissingDataError
+from pipelines.check import check_shop
+from pipelines.cli import main
+
+SAMPLES = Path(__file__).parents[1] / "data"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning"),  # great_expectations
+    pytest.mark.filterwarnings("ignore:Please install grpcio-status:ImportWarning"),  # google.api_core, under it
+]
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "items.csv").write_text(
+        "item_id,title,list_price,unit_cost,colour\nA1,mug,12.5,5,blue\nA2,,13,-1,red\nA3,bowl,abc,2,red\nA3,jug,9,2,red\n"
+    )
+    (folder / "orders.csv").write_text(
+        "order_id,item_id,ts,quantity,price\nO1,A1,01/02/2026,1,12\nO2,ZZ,2026-02-01,1,9\n"
+    )
+    (folder / "judgements.csv").write_text('query,item_id,title,relevance\nmug,A1,"mug,1\n')
+    return check_shop("", folder)
+
+
+def found(report, table):
+    return {(problem.column, problem.rule): problem for problem in report.problems if problem.table == table}
+
+
+def test_all_problems_of_all_tables_are_found_at_once(broken):
+    assert broken.refused
+    items, orders = found(broken, "items"), found(broken, "orders")
+    assert {
+        ("colour", "column of the contract"),
+        ("title", "not null"),
+        ("unit_cost", ">= 0"),
+        ("list_price", "readable as money"),
+        ("item_id", "unique key"),
+    } <= set(items)
+    assert {("user_id", "required column"), ("ts", "readable as time"), ("item_id", "exists in items")} <= set(orders)
+    (unread,) = [problem for problem in broken.problems if problem.table == "judgements"]
+    assert unread.severity == "refused"
+    assert "line 2" in unread.remedy
+
+
+def test_a_problem_names_row_value_rule_and_remedy(broken):
+    problem = found(broken, "orders")[("ts", "readable as time")]
+    assert problem.rows == (1,)
+    assert problem.examples[0]["ts"] == "01/02/2026"
+    assert '{"times": {"orders.ts": {"format": "%d/%m/%Y"}}}' in problem.remedy
+    assert all(problem.remedy for problem in broken.problems)
+
+
+def test_a_table_with_too_many_broken_rows_is_refused_beside_its_wrong_column(broken):
+    assert found(broken, "items")[("", "few broken rows")].remedy.startswith("3 of 4 rows")
+
+
+@pytest.mark.parametrize("name", ["shopify", "woocommerce", "magento", "google-merchant"])
+def test_exports_of_shop_systems_reach_the_rungs_that_they_can(name):
+    report = check_shop(name, SAMPLES / name)
+    assert not report.refused
+    rungs = {rung.name: rung for rung in report.rungs}
+    assert rungs["search"].reached
+    assert rungs["costs"].reached
+    assert rungs["customers"].reached is (name != "google-merchant")
+    assert "every item that was shown" in rungs["logged pages"].needs
+    assert any("no impressions" in note for note in report.notes)
+
+
+def test_items_alone_are_enough_for_search_and_say_what_is_missing(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title,list_price\nA1,mug,12.5\n")
+    report = check_shop("", tmp_path)
+    assert [rung.name for rung in report.rungs if rung.reached] == ["search"]
+    assert report.problems == ()
+    assert any("no unit cost" in note for note in report.notes)
+
+
+def test_a_folder_that_holds_no_tables_is_refused(tmp_path):
+    with pytest.raises(MissingDataError, match=r"no items\.csv.*--dataset"):
+        check_shop("", tmp_path)
+
+
+def test_the_command_prints_json_and_ends_with_the_code_of_a_refusal(tmp_path, capsys):
+    (tmp_path / "items.csv").write_text("item_id,title\nA1,mug\n")
+    assert main(["check", str(tmp_path), "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert report["refused"]
+    assert report["problems"][0]["column"] == "list_price"
+    (tmp_path / "items.csv").write_text("item_id,title,list_price\nA1,mug,12.5\n")
+    assert main(["check", str(tmp_path)]) == 0
+    assert "every rule of the contract holds" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_check_imports_no_torch(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title,list_price\nA1,mug,12.5\n")
+    code = "import sys; from pipelines.cli import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    line = [sys.executable, "-c", code, "check", str(tmp_path)]
+    done = subprocess.run(line, check=False, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_exports_become_tables_that_a_run_reads(tmp_path, capsys):
+    out = tmp_path / "tables"
+    line = ["intake", "--map", "shopify", "--data", str(SAMPLES / "shopify"), "--out", str(out)]
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "left out: 1 lines of cancelled orders" in shown
+    assert "no impressions" in shown
+    report = check_shop("parquet", out)
+    assert not report.refused
+    assert report.rows == {"items": 5, "orders": 4}
+    assert main(["intake", "--map", "magento", "--show-map"]) == 0
+    assert capsys.readouterr().out.startswith("# Magento")
+
+
+def test_an_intake_does_not_write_over_other_files(tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    line = ["intake", "--data", str(SAMPLES / "shopify"), "--out", str(tmp_path)]
+    assert main(line) == 2
+    assert "holds other files" in capsys.readouterr().err
