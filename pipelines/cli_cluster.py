@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import tempfile
 from pathlib import Path
@@ -140,9 +141,35 @@ def promote(rollout: RolloutSettings) -> None:
 
 
 @spread()
-def rollback(rollout: RolloutSettings) -> None:
-    """Take the canary away; without a canary, go back to the previous model."""
+def rollback(
+    rollout: RolloutSettings,
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of a run: go back there, without a cluster.", metavar="RUN")
+    ] = None,
+    why: Annotated[str, typer.Option(help="Why, in words; it is kept with a run's deployments.")] = "",
+    who: Annotated[str, typer.Option(help="Who goes back; your login by default.")] = "",
+) -> None:
+    """Take the canary away; without a canary, go back to the previous model. With --run, in the folder of a run."""
+    if run is not None:
+        _roll_back_run(run, rollout, who, why)
+        return
     _champion_follows(rollout, rollout.rollout().rollback(dry_run=rollout.dry_run))
+
+
+def _roll_back_run(run: Path, rollout: RolloutSettings, who: str, why: str) -> None:
+    """Go back to the previous accepted model of a run; the registry's champion follows."""
+    from components.adapters.kserve import roll_back_folder
+    from components.adapters.mlflow import open_registry
+    from pipelines.lineage import champion_follows
+    from pipelines.run_folder import RunFolder
+
+    folder = RunFolder(run.absolute())
+    before, now = roll_back_folder(folder.root, who=who or getpass.getuser(), why=why)
+    console.print(f"model {now} is live again in {run}, in place of {before}", highlight=False, soft_wrap=True)
+    registry = rollout.registry or (str(folder.registry) if folder.registry.is_dir() else "")
+    if registry:
+        console.print(champion_follows(open_registry(registry), now), highlight=False)
+    console.print("an endpoint of the run takes it up within seconds, without a restart", highlight=False)
 
 
 def lineage(

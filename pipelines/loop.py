@@ -1,7 +1,7 @@
 """The whole loop on one machine: pipeline, endpoint, priced pages, reports.
 
-A finished run is not repeated for the same data, code and settings. A run that was killed starts over, and training
-resumes from its checkpoint.
+A finished run is not repeated for the same data, code and settings. A run that was killed goes on: steps that it
+finished are taken over (:mod:`pipelines.steps`), and training resumes from its checkpoint.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from fairtag.base.errors import ConfigError, MissingDataError
 from fairtag.base.files import read_json
 from fairtag.base.tables import METADATA
-from pipelines.settings import OWN_TABLES, RunSettings
+from pipelines.settings import KNOWN_SETS, RunSettings
 
 
 def require_startable(settings: RunSettings) -> None:
@@ -73,14 +73,14 @@ def _require_same_shop(settings: RunSettings) -> None:
 
 def shop_kind(dataset: str) -> str:
     """The data set, and one word for all that a shop brings itself: its tables may change their form."""
-    return "own tables" if dataset in OWN_TABLES else dataset
+    return dataset if dataset in KNOWN_SETS else "own tables"
 
 
 def _require_policy(settings: RunSettings) -> None:
     """A policy that names a currency names that of the tables."""
     policy, data = settings.policy, settings.data
     metadata = data.folder / METADATA if data.folder is not None else None
-    if "currency" not in policy or metadata is None or not metadata.is_file() or data.dataset not in OWN_TABLES:
+    if "currency" not in policy or metadata is None or not metadata.is_file() or data.dataset in KNOWN_SETS:
         return
     from fairtag.data.own_tables import read_metadata
 

@@ -32,7 +32,7 @@ from pipelines.options import Setting, flat, setting
 from pipelines.run_folder import RunFolder
 
 SECRET = "fairtag-steps"  # noqa: S105 - the names of Kubernetes secrets begin with it; k8s/secrets.sh makes them
-OWN_TABLES = ("csv", "parquet")  # data sets that a shop brings itself
+KNOWN_SETS = ("synthetic", "complete-journey", "home-depot", "online-retail", "dominicks")  # a shop brings all others
 PLACE = "US-NY"  # where the customers of the simulated shop are
 DEMO = "demo"  # the run of the simulated shop
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -309,7 +309,7 @@ class RunSettings(Settings):
         dataset, data = self.data.dataset, self.data.folder
         if dataset == "synthetic":
             return DEMO
-        return data.absolute().name if dataset in OWN_TABLES and data is not None else dataset
+        return data.absolute().name if dataset not in KNOWN_SETS and data is not None else dataset
 
     def parameters(self) -> dict[str, Any]:
         """The value of each parameter of the pipeline."""

@@ -109,7 +109,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
-            watching = [asyncio.create_task(task) for task in (self._watch(), self._watch_seal())]
+            aside = (self._watch(), self._watch_seal(), self._follow_policy())
+            watching = [asyncio.create_task(task) for task in aside]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
@@ -201,6 +202,12 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
+
+    async def _follow_policy(self) -> None:
+        """Look for a new version of the live policy from time to time."""
+        while True:
+            await asyncio.sleep(self._settings.policy_seconds)
+            await asyncio.to_thread(self.assembly.policy.refresh)
 
     async def _watch_seal(self) -> None:
         """Stop at once where a file of the served model was edited in place: its map shows the edit to every page."""

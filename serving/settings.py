@@ -20,10 +20,27 @@ class Limits(BaseSettings):
     page_size: int = Field(default=100, ge=1, description="Items of a page.")
     items: int = Field(default=200, ge=1, description="Item ids of a `price` request.")
     query_characters: int = Field(default=512, ge=1, description="Characters of a query.")
+    filter_values: int = Field(default=50, ge=1, description="Categories or brands of one filter.")
     id_characters: int = Field(default=128, ge=1, description="Characters of an item or user id.")
     concurrency: int = Field(default=256, ge=1, description="Requests in progress at once; more are answered 503.")
     requests_per_second: float = Field(default=0.0, ge=0, description="Per client; 0 sets no limit.")
     burst: int = Field(default=50, ge=1, description="Requests a client may send at once before the rate counts.")
+
+
+class SearchSettings(BaseSettings):
+    """What is done to a query before it is searched for; see docs/how-to/search.md."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_SEARCH_", frozen=True)
+
+    correct: bool = Field(default=True, description="Correct misspelt words.")
+    price_words: bool = Field(default=True, description='Read a price such as "under 20" as a filter.')
+    floor: bool = Field(default=True, description="Answer a query that is like nothing in the shop with no items.")
+    known_floor: float | None = Field(
+        default=None, ge=-1, le=1, description="Least cosine of a query of known words; the model's when unset."
+    )
+    unknown_floor: float | None = Field(
+        default=None, ge=-1, le=1, description="Least cosine of a query without a known word; the model's when unset."
+    )
 
 
 class FeatureSettings(BaseSettings):
@@ -96,6 +113,12 @@ class ServingSettings(KeySettings):
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
+    policy_dir: Path | None = Field(
+        default=None, description="Folder of the live policy that `fairtag stop` writes; by default under run_dir."
+    )
+    policy_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="How often the live policy is looked at; a change counts after that."
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, description="How long to keep serving after SIGTERM while traffic moves away."
     )
@@ -118,3 +141,4 @@ class ServingSettings(KeySettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: Limits = Field(default_factory=Limits)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)

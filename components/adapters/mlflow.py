@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException, RestException
+from sqlalchemy.engine import URL, make_url
 
 from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
 from fairtag.base.files import directory_atomic, read_json
@@ -73,8 +74,8 @@ class Registry:
     def __init__(
         self, uri: str, artifacts: str | None = None, *, model: str = MODEL, experiment: str = EXPERIMENT
     ) -> None:
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if uri.startswith("sqlite"):
+            Path(str(make_url(uri).database)).parent.mkdir(parents=True, exist_ok=True)
         with _reachable(uri):
             self._client = MlflowClient(uri, uri)
             found = self._client.get_experiment_by_name(experiment)
@@ -88,7 +89,10 @@ class Registry:
     def local(cls, folder: Path) -> Registry:
         """The embedded registry of a folder: SQLite and a folder of artefacts."""
         folder = folder.absolute()
-        return cls(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+        # In a URL a path's % and ? have other meanings: unescaped, the database would lie in another folder. With the
+        # driver named, MLflow does not make a folder of the escaped name beside it.
+        url = URL.create("sqlite+pysqlite", database=str(folder / "mlflow.db"))
+        return cls(url.render_as_string(hide_password=False), (folder / "artifacts").as_uri())
 
     def log_run(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from serving.protocol.payload import PRICE, SEARCH, Page, PageRequest, VerifiedQuote, VerifyRequest
+from serving.protocol.payload import PRICE, SEARCH, SEARCH_ONLY, Page, PageRequest, VerifiedQuote, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS, Spec
 from serving.settings import Limits
 
@@ -18,7 +18,7 @@ REF = "#/components/schemas/{model}"
 NO_CONTROL = r"^[^\u0000-\u001f\u007f-\u009f]+$"
 # What str.isspace calls blank, spelt out, because the shorthand for it is another set in every language.
 NOT_BLANK = r"[^\t-\r\u001c- \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
-_JSON_TYPES = {"BYTES": "string", "BOOL": "boolean", "INT32": "integer"}
+_JSON_TYPES = {"BYTES": "string", "BOOL": "boolean", "INT32": "integer", "INT64": "integer"}
 ERROR = {
     "title": "Error",
     "type": "object",
@@ -95,6 +95,8 @@ def _schemas(limits: Limits) -> dict[str, Any]:
     for field in (request["user_id"], verify["user_id"], verify["item_id"]):
         _bound(field, **identity)
     request["page_size"]["maximum"] = limits.page_size
+    for name in ("category", "brand"):
+        _bound(request[name], minItems=1, maxItems=limits.filter_values, items={"type": "string", **identity})
     schemas |= _tasks(schemas["PageRequest"])
     schemas["V2Request"] = _tensors("inputs", {"oneOf": [_tensor(spec) for spec in INPUTS]}, ["inputs"])
     answered = {
@@ -121,6 +123,7 @@ def _tasks(page: dict[str, Any]) -> dict[str, Any]:
     search["task"] |= {"default": SEARCH}
     search["query"], price["item_ids"] = _present(properties["query"]), _present(properties["item_ids"])
     search["item_ids"] = {"type": "null", "description": "They go with the task `price`."}
+    price |= {name: {"type": "null", "description": "It goes with the task `search`."} for name in SEARCH_ONLY}
     kinds = (
         ("SearchRequest", "A page of items found for a query.", search, ["query"]),
         ("PriceRequest", "A page of items that your own search found.", price, ["task", "item_ids"]),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from monitoring import runner
 from monitoring.__main__ import main
-from monitoring.job_report import read_report
+from monitoring.job_report import JobReport, read_report
 
 
 @pytest.mark.slow
@@ -29,3 +32,15 @@ def test_one_job_at_a_time_leaves_the_report_and_the_metrics_of_all(shop, tmp_pa
     assert all(f'id="job-{job}"' in (tmp_path / "out" / "report.html").read_text() for job in ("drift", "quality"))
     metrics = (tmp_path / "out" / "metrics.prom").read_text()
     assert all(f'fairtag_monitoring_status{{job="{job}"}}' in metrics for job in ("drift", "quality"))
+
+
+def test_each_job_is_named_as_it_begins(monkeypatch, tmp_path):
+    said = []
+
+    def run(name, inputs, *, alone):
+        assert said[-1].startswith(name)
+        return JobReport(name, "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", ())
+
+    monkeypatch.setattr(runner, "_run", run)
+    runner.run_jobs(("drift", "quality"), SimpleNamespace(out=tmp_path), said.append)
+    assert said == ["drift, job 1 of 2", "quality, job 2 of 2"]

@@ -32,8 +32,9 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if address is not None:  # a test starts from an empty store: Feast never writes an older snapshot over a newer one
         with Redis.from_url(f"redis://{address}") as client:
             client.flushall()
-    feast.write_repository(tmp_path / "features", request.param, redis=address)
-    return tmp_path / "features"
+    place = tmp_path / "läden 50%20 ?#1 a&b"  # a path that means something else as a URL
+    feast.write_repository(place, request.param, redis=address)
+    return place
 
 
 @pytest.mark.slow

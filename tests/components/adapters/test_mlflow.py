@@ -44,7 +44,10 @@ def _run(registry: Registry, key: str = "k") -> str:
 def test_an_accepted_model_folder_is_registered_with_its_lineage_and_comes_back_whole(tmp_path: Path) -> None:
     from components.adapters.mlflow import Registry
 
-    registry = Registry.local(tmp_path / "registry")  # made from nothing, as a first run makes it
+    folder = tmp_path / "läden 50%20 ?#1 a&b" / "registry"  # made from nothing, as a first run makes it
+    registry = Registry.local(folder)
+    assert (folder / "mlflow.db").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {folder.parent.name}
     model_folder = _model_folder(tmp_path / "model_folder")
     decision = _decision(model_folder)
     version = registry.register(model_folder, decision, _run(registry), pipeline_run="run-7")

@@ -8,8 +8,9 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
-from fairtag.page.pricing import PageInputs, price_page, retrieve
+from fairtag.page.pricing import PageInputs, explain_page, price_page, search
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
 BEHAVIOUR = {
@@ -99,11 +100,62 @@ def test_pages_of_no_item_and_of_one_are_priced(model, rows, query, count, custo
 
 def test_a_search_by_nothing_is_refused_and_history_alone_will_do(model, customer):
     with pytest.raises(RequestError, match="query"):
-        retrieve(model, None, "", UserContext(), 5)
-    assert len(retrieve(model, None, "", customer(model), 5)) == 5
+        search(model, SearchQuery(""), None, UserContext(), 5)
+    assert len(search(model, SearchQuery(""), None, customer(model), 5).rows) == 5
 
 
 def test_what_is_sold_out_is_not_found(model, query):
-    rows = retrieve(model, query, "oak bookcase white", UserContext(), len(model.item_ids))
+    rows = search(model, SearchQuery("oak bookcase white"), query, UserContext(), len(model.item_ids)).rows
     assert (model.market.stock[rows] > 0).all()
     assert len(rows) == int((~(model.market.stock <= 0)).sum())
+
+
+@pytest.mark.parametrize("listed", [0.0, 0.004, 0.0099])
+def test_an_item_whose_list_price_is_below_the_smallest_coin_leaves_the_page_and_is_named(
+    model, rows, query, listed, customer
+):
+    market = model.market.rows(rows)
+    values = market.list_price.copy()
+    values[2] = listed
+    locked = np.full(len(rows), np.nan)
+    locked[3] = market.list_price[3]
+    inputs = PageInputs(
+        rows, query, customer(model), EPOCH, market=replace(market, list_price=values), locked_price=locked
+    )
+    page = price_page(model, inputs)
+    assert page.unpriced == (model.item_ids[rows[2]],)
+    assert [item.item_id for item in page.items] == [model.item_ids[row] for row in np.delete(rows, 2)]
+    assert [item.rank for item in page.items] == list(range(1, len(rows)))
+    assert min(item.price_minor for item in page.items) >= 1
+    kept = replace(inputs, rows=np.delete(rows, 2), market=None, locked_price=np.delete(locked, 2))
+    assert page.items == price_page(model, kept).items  # the others are priced as if it were not there
+    assert [row["item_id"] for row in explain_page(model, inputs)] == [item.item_id for item in page.items]
+
+
+def test_a_page_of_which_nothing_can_be_charged_is_empty_and_names_all(model, rows, query, customer):
+    market = replace(model.market.rows(rows), list_price=np.full(len(rows), 0.001))
+    page = price_page(model, PageInputs(rows, query, customer(model), EPOCH, market=market))
+    assert page.items == ()
+    assert len(page.unpriced) == len(rows)
+
+
+def test_a_free_good_is_priced_by_its_demand_and_never_below_a_coin(model, rows, query, customer):
+    market = replace(model.market.rows(rows), unit_cost=np.zeros(len(rows)))
+    page = price_page(model, PageInputs(rows, query, customer(model), EPOCH, market=market))
+    assert all(item.unit_cost_minor == 0 < item.low_minor <= item.price_minor for item in page.items)
+    assert not any(Reason.COST_FLOOR in item.reasons for item in page.items)
+
+
+@pytest.mark.parametrize(("code", "unit"), [("JPY", 1), ("USD", 100), ("KWD", 1_000)])
+def test_the_same_shop_in_another_currency_is_priced_in_its_own_coins(model, rows, query, customer, code, unit):
+    here = replace(model, policy=model.policy.in_currency(code))
+    listed = np.maximum(np.rint(model.market.rows(rows).list_price * unit), 1) / unit
+    market = replace(model.market.rows(rows), list_price=listed, unit_cost=np.floor(listed * unit * 0.5) / unit)
+    page = price_page(here, PageInputs(rows, query, customer(model), EPOCH, market=market))
+    assert page.currency == code
+    for item, price in zip(page.items, listed, strict=True):
+        assert item.list_price_minor == round(price * unit)
+        assert item.low_minor <= item.price_minor <= item.high_minor <= item.list_price_minor
+    explained = explain_page(here, PageInputs(rows, query, customer(model), EPOCH, market=market))
+    for row, item in zip(explained, page.items, strict=True):
+        assert row["price_minor"] == item.price_minor
