@@ -313,4 +313,4 @@ def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
     rows, unknown = core.rows_of(request.item_ids or ())
     if not len(rows):
         raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
-    return rows[: request.page_size], unknown
+    return rows[: request.most_items], unknown

@@ -5,7 +5,7 @@ A request asks for one page, and an answer is one page. :mod:`serving.protocol.t
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ SEARCH = "search"
 PRICE = "price"
 TASKS = (SEARCH, PRICE)
 DEFAULT_PAGE_SIZE = 24
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
 MOST_MINOR = 2**53  # of one price: beyond it JSON loses whole numbers
 LISTS = ("item_ids", "category", "brand", "facets", "fields")
 SEARCH_ONLY = ("category", "brand", "price_min_minor", "price_max_minor", "facets")
@@ -54,7 +55,11 @@ class PageRequest(BaseModel):
         Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; without a known one no price is personal."),
     ] = None
     opted_out: Annotated[bool, Field(description="The customer refused personal prices.")] = False
-    page_size: Annotated[int, Field(ge=1, description="Most items on the page."), WHOLE] = DEFAULT_PAGE_SIZE
+    page_size: Annotated[
+        int,
+        Field(ge=1, description="Most items on the page; without it, `price` prices every item that you send."),
+        WHOLE,
+    ] = DEFAULT_PAGE_SIZE
     category: Annotated[
         tuple[str, ...] | None, Field(description="Only items of one of these categories; `search` only.")
     ] = None
@@ -78,6 +83,13 @@ class PageRequest(BaseModel):
         tuple[Literal["title", "description", "category", "brand", "url", "image"], ...] | None,
         Field(description="Columns of the catalogue that each item carries beside its title."),
     ] = None
+
+    @property
+    def most_items(self) -> int:
+        """Most items on the page: of a `price` request that names no page size, all that it names."""
+        if self.item_ids is None or "page_size" in self.model_fields_set:
+            return self.page_size
+        return len(self.item_ids)
 
 
 class FacetValue(BaseModel):
@@ -167,6 +179,33 @@ class VerifyRequest(BaseModel):
     price_minor: Annotated[
         int | None, Field(ge=0, description="Price at checkout; leave it out to ask for the price."), WHOLE
     ] = None
+
+
+class TokenRequest(BaseModel):
+    """A browser token to issue, asked for by the shop's server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="TokenRequest")
+
+    session_id: Annotated[str, Field(description="The session that the token is for.")]
+    origin: Annotated[str, Field(description="Origin of the web page, one of `FAIRTAG_ALLOWED_ORIGINS`.")]
+    user_id: Annotated[str | None, Field(description="Your id of the customer; leave it out for a guest.")] = None
+    jurisdiction: Annotated[
+        str | None,
+        Field(pattern=JURISDICTION_PATTERN, description="Fixes the place; without it the page may send one."),
+    ] = None
+    opted_out: Annotated[bool | None, Field(description="Fixes the consent; without it the page may send it.")] = None
+    seconds: Annotated[
+        int | None, Field(ge=1, description="Its life; `FAIRTAG_BROWSER_TOKEN_SECONDS` if left out."), WHOLE
+    ] = None
+
+
+class IssuedToken(BaseModel):
+    """A browser token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="IssuedToken")
+
+    token: Annotated[str, Field(description="For the header `Authorization: Bearer TOKEN`.")]
+    expires_at: Annotated[str, Field(description="RFC 3339, UTC.")]
 
 
 class VerifiedQuote(BaseModel):
@@ -265,6 +304,24 @@ def parse_verify(body: object, limits: Limits) -> VerifyRequest:
     return request
 
 
+def parse_token_request(body: object, limits: Limits) -> TokenRequest:
+    """A request for a browser token, checked.
+
+    Raises:
+        RequestError: Naming field, value and rule.
+    """
+    if not isinstance(body, Mapping):
+        raise RequestError("body", type(body).__name__, "it must be a JSON object")
+    try:
+        request = TokenRequest.model_validate(dict(body))
+    except ValidationError as error:
+        refuse_forbidden(body, "")
+        raise _request_error(error, "body", TokenRequest) from None
+    _check_id(request.session_id, "body.session_id", limits.id_characters)
+    _check_id(request.user_id, "body.user_id", limits.id_characters)
+    return request
+
+
 def _check(request: PageRequest, field: str, limits: Limits) -> None:
     """The rules that depend on the task or on the limits."""
     _check_text(request.query, f"{field}.query", limits.query_characters)
@@ -321,7 +378,7 @@ def _check_id(text: str | None, field: str, longest: int) -> None:
         return
     if not text or len(text) > longest:
         raise RequestError(field, f"{len(text)} characters", f"it must be 1 to {longest} characters")
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if CONTROL.search(text):
         raise RequestError(field, "(not shown)", "it must hold no control character")
     _check_encodable(text, field)
 
