@@ -585,6 +585,27 @@ GROUPS = (
                 "at least 0.98",
             ),
             Claim(
+                "Typing errors undone, one in each query",
+                "{slips:.0f} queries of a simulated shop",
+                "search-behaviour",
+                "{slips_undone:.1%}; {page_kept_corrected:.1%} of the right page's items",
+                "as typed: {page_kept_as_typed:.1%} of the items; right queries changed: {right_queries_changed:.1%}",
+            ),
+            Claim(
+                "Nonsense that gets no items",
+                "{nonsense:.0f} queries of random letters",
+                "search-behaviour",
+                "{nonsense_empty:.1%}",
+                "customers' own queries that get none: {customers_queries_empty:.1%}",
+            ),
+            Claim(
+                "Time of a page with spelling, prices in words and the floor, over one without",
+                "20,000 items, every query new",
+                "search-behaviour",
+                "{read_over_off[]:.2f} times",
+                "misspelt {typo_over_off:.2f}, with a filter {filter_over_off:.2f}, with facets {facets_over_off:.2f}",
+            ),
+            Claim(
                 "Nearest 100 of 100,000 embeddings with 4-bit codes",
                 "drawn clusters, one thread",
                 "search-index",

@@ -306,6 +306,14 @@ ENTRIES: tuple[Entry, ...] = (
         quick="quick",
     ),
     _benchmark(
+        "search-behaviour",
+        "serving.search_behaviour",
+        "How many typing errors are undone and how much nonsense is kept out, and what that costs beside a page.",
+        3,
+        options=(WORK,),
+        quick="quick",
+    ),
+    _benchmark(
         "search-index",
         "models.nearest_items",
         "Time and recall of finding the nearest 100 of 100,000 items, by kind of index.",

@@ -21,6 +21,7 @@ from fairtag.base.errors import INTERRUPTED, ConfigError, DataError, FairtagErro
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
 from pipelines.cli_publish import add_publish
+from pipelines.cli_stop import add_commands as add_stop
 from pipelines.options import spread
 from pipelines.settings import RunSettings
 
@@ -279,6 +280,7 @@ def doctor(
 
 
 add_commands(app)
+add_stop(app)
 add_publish(app)
 
 

@@ -38,6 +38,7 @@ REASONS: Mapping[str, str] = {
     Reason.PRICES_NOT_ACCEPTED: "standard price: no other is proven yet",
     Reason.COST_UNKNOWN: "standard price: its cost is unknown",
     Reason.PERSONAL_NOT_ACCEPTED: "no personal prices yet",
+    Reason.PERSONAL_STOPPED: "personal prices are switched off",
     Reason.OPTED_OUT: "the customer opted out",
     Reason.JURISDICTION_OFF: "no personal prices in this place",
     Reason.INFEASIBLE: "standard price: no other fits every limit",

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import accepted_capabilities, required_decision
 from fairtag.model.signature import read_trusted_keys
+from fairtag.policy.live_policy import FOLDER, LivePolicyStore
+from fairtag.search.query import SearchOptions
 from serving.keys import quote_keys, user_secret
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -25,6 +27,7 @@ from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
 from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, StoreAge, UserFeatureClient
+from serving.stores.policy_follower import PolicyFollower
 from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages, tracer_to
@@ -59,7 +62,8 @@ def load_model_core(settings: ServingSettings) -> Core:
     trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
     decision = required_decision(settings.model_folder, settings.decision, trusted)
     try:
-        return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision))
+        options = SearchOptions(**settings.search.model_dump())
+        return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision), options)
     except (KeyError, TypeError, ValueError) as error:  # its digests are right, but this code cannot read its parts
         raise ModelFolderError(
             f"{settings.model_folder}: written by another version of this code "
@@ -112,6 +116,7 @@ class Assembly:
         metrics.features_age.set_function(lambda: seconds if (seconds := self._age.seconds()) is not None else math.nan)
         self._age.start()
         self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
+        self.policy = PolicyFollower(LivePolicyStore(settings.policy_dir or settings.run_dir / FOLDER))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
             self._served(core),
@@ -123,10 +128,12 @@ class Assembly:
             aside=self._aside,
             metrics=metrics,
             stages=Stages(metrics, tracer),
+            policy=self.policy,
             age=self._age.seconds,
         )
         metrics.model.labels(core.version).set(1)
         metrics.watch("fairtag_quote_log", self._log_figures)
+        metrics.watch("fairtag_policy", self._policy_figures)
         metrics.watch("fairtag_workers", lambda: [("alive", "gauge", float(self.endpoint.served.workers.alive))])
 
     def reload(self) -> bool:
@@ -259,6 +266,14 @@ class Assembly:
         breaker = CircuitBreaker(features.breaker_failures, features.breaker_seconds)
         self.metrics.breaker.labels(store).set_function(lambda: float(breaker.open))
         return breaker
+
+    def _policy_figures(self) -> list[tuple[str, str, float]]:
+        change = self.policy.change
+        return [
+            ("version", "gauge", float(change.version)),
+            ("at_list", "gauge", float(change.policy.at_list)),
+            ("personal_prices", "gauge", float(change.policy.personal_prices)),
+        ]
 
     def _log_figures(self) -> list[tuple[str, str, float]]:
         counts = self.log.counts

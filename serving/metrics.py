@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.5)
 RATIOS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0, 1.02, 1.1, 1.5)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+REST, GRPC = "rest", "grpc"  # how a refused request came
 
 
 class Metrics:
@@ -25,7 +26,12 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.registry = registry
         self.pages = Counter("fairtag_pages", "Pages answered", ["task", "protocol"], registry=registry)
-        self.refusals = Counter("fairtag_refusals", "Requests refused", ["protocol", "status"], registry=registry)
+        self.refusals = Counter(
+            "fairtag_refusals",
+            "Requests not answered as asked, by HTTP status; 499 is a client that left, and gRPC codes are translated",
+            ["protocol", "status"],
+            registry=registry,
+        )
         self.stage = Histogram("fairtag_stage_seconds", "Time by stage", ["stage"], buckets=SECONDS, registry=registry)
         self.page = Histogram("fairtag_page_seconds", "Time of a page", ["task"], buckets=SECONDS, registry=registry)
         self.batch = Histogram("fairtag_encode_batch", "Queries encoded together", buckets=BATCHES, registry=registry)
@@ -46,6 +52,7 @@ class Metrics:
             "fairtag_features_age_seconds", "Time since the users' features were materialised", registry=registry
         )
         self.in_flight = Gauge("fairtag_requests_in_flight", "Requests in progress", registry=registry)
+        self.items_in_flight = Gauge("fairtag_items_in_flight", "Items of the requests in progress", registry=registry)
         self.waiting = Gauge(
             "fairtag_endpoint_waiting",
             "1 while the endpoint waits for what it cannot serve without",
@@ -55,6 +62,15 @@ class Metrics:
         self.model = Gauge(
             "fairtag_model_info", "1 for the model that serves, 0 for those before", ["version"], registry=registry
         )
+
+    def refuse(self, protocol: str, status: int) -> None:
+        """Count a request that was not answered as asked.
+
+        Args:
+            protocol: ``rest`` or ``grpc``.
+            status: HTTP status, 400 or above.
+        """
+        self.refusals.labels(protocol, str(status)).inc()
 
     def observe_page(self, page: Mapping[str, Any], protocol: str, seconds: float, cached: bool | None = None) -> None:
         """Count one answered page.

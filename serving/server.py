@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -24,13 +25,14 @@ from kserve.model_repository import ModelRepository
 from fairtag.base.errors import DigestMismatch
 from serving.assembly import Assembly
 from serving.keys import api_keys
-from serving.protocol.admission import Admission
-from serving.protocol.connection import HeadDeadlineProtocol
+from serving.protocol.admission import Admission, Proxies, Shares
+from serving.protocol.browser_tokens import BrowserTokens
+from serving.protocol.connection import BoundedHttpProtocol
 from serving.protocol.dataplane import ClosedRepository, PricingDataPlane
 from serving.protocol.grpc_server import GrpcGuard, grpc_server
 from serving.protocol.guard import Guard
 from serving.protocol.http_server import QuietServer, application
-from serving.protocol.openapi import document
+from serving.protocol.openapi import document, methods
 from serving.protocol.predictor import PricingPredictor
 from serving.protocol.v1_route import PredictRoute
 
@@ -66,9 +68,18 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self.dataplane = PricingDataPlane(self.registered_models)
         self.model_repository_extension = ClosedRepository(self.registered_models)
         self.listening = asyncio.Event()
+        self.connections: set[Any] = set()  # of HTTP, those that are open
         self._settings = settings
+        keys = api_keys(settings)
+        self._tokens = None
+        if keys:
+            self._tokens = BrowserTokens(
+                lambda: assembly.book.keys, settings.allowed_origins, settings.browser_token_seconds
+            )
+        self.admission = Admission(settings.limits, keys, self._tokens)
+        assembly.metrics.in_flight.set_function(lambda: self.admission.in_flight)
+        assembly.metrics.items_in_flight.set_function(lambda: self.admission.items_in_flight)
         self._announce = announce
-        self._admission = Admission(settings.limits, api_keys(settings))
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._altered = ""
@@ -95,7 +106,9 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             DigestMismatch: A file of the served model was edited; the endpoint has stopped.
         """
         settings = self._settings
-        predictor = PricingPredictor(settings.model_name, settings.limits, lambda: self.assembly.endpoint)
+        predictor = PricingPredictor(
+            settings.model_name, settings.limits, self.admission, lambda: self.assembly.endpoint
+        )
         for model in models or [predictor]:
             model.load()
             self.register_model(model)
@@ -109,7 +122,8 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
-            watching = [asyncio.create_task(task) for task in (self._watch(), self._watch_seal())]
+            aside = (self._watch(), self._watch_seal(), self._follow_policy())
+            watching = [asyncio.create_task(task) for task in aside]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain()
@@ -144,47 +158,54 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
     def guarded(self) -> Guard:
         """The HTTP application behind its guard."""
         assembly, settings = self.assembly, self._settings
+        openapi = document(settings.model_name, settings.limits)
         app = application(
             self.dataplane,
             self.model_repository_extension,
             assembly.book,
             settings.limits,
             assembly.metrics,
-            document(settings.model_name, settings.limits),
+            openapi,
+            self._tokens,
         )
         return Guard(
             PredictRoute(app, self.dataplane),
-            settings.limits,
-            self._admission,
+            settings,
+            self.admission,
             assembly.metrics,
+            methods(openapi),
             lambda: self.dataplane.draining,
         )
 
     def _http(self) -> QuietServer:
+        settings = self._settings
+        protocol = partial(
+            BoundedHttpProtocol,
+            limits=settings.limits,
+            metrics=self.assembly.metrics,
+            connections=Shares(settings.limits.connections),
+            proxies=Proxies(settings.trusted_proxies),
+        )
         config = uvicorn.Config(
             self.guarded(),
-            http=HeadDeadlineProtocol,
+            http=protocol,  # type: ignore[arg-type]  # uvicorn calls it, as it would a class
+            ws="none",
+            proxy_headers=False,  # uvicorn would believe every client on this machine; Proxies believes the configured
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_keep_alive=65,  # longer than the usual balancer's 60 s, so that it is the balancer that closes
-            timeout_graceful_shutdown=self._settings.grace_seconds,
+            timeout_graceful_shutdown=settings.grace_seconds,
         )
-        return QuietServer(config)
+        server = QuietServer(config)
+        self.connections = server.server_state.connections
+        return server
 
     async def _grpc(self) -> Any | None:
         if not self.enable_grpc:
             return None
-        limits = self._settings.limits
-        guard = GrpcGuard(self._admission, self.assembly.metrics)
-        server = grpc_server(
-            self.dataplane,
-            self.model_repository_extension,
-            guard,
-            body_bytes=limits.body_bytes,
-            concurrency=limits.concurrency,
-        )
+        guard = GrpcGuard(self.admission, self.assembly.metrics, self._settings)
+        server = grpc_server(self.dataplane, self.model_repository_extension, guard, self._settings)
         self.grpc_port = server.add_insecure_port(f"{self._settings.host}:{self.grpc_port}")
         await server.start()
         return server
@@ -201,6 +222,12 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         while self._settings.watch_seconds > 0:
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
+
+    async def _follow_policy(self) -> None:
+        """Look for a new version of the live policy from time to time."""
+        while True:
+            await asyncio.sleep(self._settings.policy_seconds)
+            await asyncio.to_thread(self.assembly.policy.refresh)
 
     async def _watch_seal(self) -> None:
         """Stop at once where a file of the served model was edited in place: its map shows the edit to every page."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 
 
 class Limits(BaseSettings):
@@ -14,16 +18,50 @@ class Limits(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_LIMIT_", frozen=True)
 
-    body_bytes: int = Field(default=262_144, ge=1_024, description="Bytes of a request body, chunked or not.")
+    head_bytes: int = Field(default=65_536, ge=1_024, description="Bytes of a request line with its headers.")
+    head_fields: int = Field(default=100, ge=8, description="Headers of a request.")
+    head_seconds: float = Field(default=10.0, gt=0, description="Seconds a client may take to send a request's head.")
+    body_bytes: int = Field(
+        default=262_144, ge=1_024, description="Bytes of a request body, chunked or not, compressed or not."
+    )
     body_seconds: float = Field(default=10.0, gt=0, description="Seconds a client may take to send its body.")
+    request_seconds: float = Field(
+        default=30.0, gt=0, description="Longest work for one request; `Request-Timeout` asks for less."
+    )
+    write_seconds: float = Field(default=30.0, gt=0, description="Seconds a client may take to read an answer.")
+    idle_seconds: float = Field(  # the usual balancer closes after 60 s, and it should be the one that closes
+        default=65.0, gt=0, description="How long a connection without a request stays open."
+    )
+    connections: int = Field(default=1_024, ge=1, description="Open HTTP connections.")
     instances: int = Field(default=16, ge=1, description="Pages asked for in one request.")
     page_size: int = Field(default=100, ge=1, description="Items of a page.")
     items: int = Field(default=200, ge=1, description="Item ids of a `price` request.")
     query_characters: int = Field(default=512, ge=1, description="Characters of a query.")
+    filter_values: int = Field(default=50, ge=1, description="Categories or brands of one filter.")
     id_characters: int = Field(default=128, ge=1, description="Characters of an item or user id.")
     concurrency: int = Field(default=256, ge=1, description="Requests in progress at once; more are answered 503.")
+    work_items: int = Field(
+        default=8_192, ge=1, description="Items of all requests in progress (items times pages); more are answered 503."
+    )
+    wrong_keys: int = Field(default=20, ge=1, description="Wrong API keys that an address may send in a minute.")
     requests_per_second: float = Field(default=0.0, ge=0, description="Per client; 0 sets no limit.")
     burst: int = Field(default=50, ge=1, description="Requests a client may send at once before the rate counts.")
+
+
+class SearchSettings(BaseSettings):
+    """What is done to a query before it is searched for; see docs/how-to/search.md."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_SEARCH_", frozen=True)
+
+    correct: bool = Field(default=True, description="Correct misspelt words.")
+    price_words: bool = Field(default=True, description='Read a price such as "under 20" as a filter.')
+    floor: bool = Field(default=True, description="Answer a query that is like nothing in the shop with no items.")
+    known_floor: float | None = Field(
+        default=None, ge=-1, le=1, description="Least cosine of a query of known words; the model's when unset."
+    )
+    unknown_floor: float | None = Field(
+        default=None, ge=-1, le=1, description="Least cosine of a query without a known word; the model's when unset."
+    )
 
 
 class FeatureSettings(BaseSettings):
@@ -88,6 +126,14 @@ class ServingSettings(KeySettings):
     api_keys_file: Path | None = Field(
         default=None, description="One accepted bearer key on each line; without it no key is asked for."
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks of proxies, with commas: `X-Forwarded-For` counts from these alone.",
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins of web pages that may call the endpoint (CORS), with commas."
+    )
+    browser_token_seconds: int = Field(default=900, ge=1, description="Longest life of a browser token.")
     price_locks_url: str | None = Field(
         default=None,
         description="redis:// of the price locks that replicas share; without it they stay in this process.",
@@ -96,6 +142,12 @@ class ServingSettings(KeySettings):
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
+    policy_dir: Path | None = Field(
+        default=None, description="Folder of the live policy that `fairtag stop` writes; by default under run_dir."
+    )
+    policy_seconds: float = Field(
+        default=5.0, gt=0, le=30, description="How often the live policy is looked at; a change counts after that."
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, description="How long to keep serving after SIGTERM while traffic moves away."
     )
@@ -118,3 +170,24 @@ class ServingSettings(KeySettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     limits: Limits = Field(default_factory=Limits)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
+
+    @field_validator("trusted_proxies", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)  # its ValueError names the value and the rule
+        return networks
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; write scheme, host and port alone, as https://shop.example")
+        return origins

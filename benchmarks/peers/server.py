@@ -19,6 +19,7 @@ from typing import Annotated, Any
 
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import UserContext
+from fairtag.search.facets import Filters
 from serving.page.batching import EmbeddingCache, MicroBatcher
 from serving.page.core import ModelCore
 
@@ -56,8 +57,10 @@ class Shop:
 
     def priced(self, query: str, vector: Any) -> PricedPage:
         """The priced page of an encoded query."""
-        rows = self.core.retrieve(vector, query, GUEST, PAGE, self.core.market.stock)
-        return self.core.price(PageInputs(rows, vector, GUEST, 20_000, market=self.core.market.rows(rows)))
+        market = self.core.market
+        asked = self.core.read_query(query, Filters(), (), as_typed=False)
+        rows = self.core.search(asked, vector, GUEST, PAGE, market.stock, market.list_price).rows
+        return self.core.price(PageInputs(rows, vector, GUEST, 20_000, market=market.rows(rows)))
 
     def page(self, query: str, vector: Any) -> dict[str, Any]:
         """The priced page of an encoded query, as JSON."""

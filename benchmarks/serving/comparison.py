@@ -31,6 +31,7 @@ from fairtag.model.pricing_model import SEARCH
 from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from fairtag.search.dense_index import CODES, CodeIndex, evenly_spaced
+from fairtag.search.facets import Filters
 from fairtag.search.similarity import top_k
 from serving.page.core import ModelCore
 
@@ -178,7 +179,8 @@ def _parts(core: ModelCore, queries: Sequence[str]) -> dict[str, float]:
         started = time.perf_counter()
         vector = core.encode([query])[0]
         encoded = time.perf_counter()
-        rows = core.retrieve(vector, query, user, PAGE, core.market.stock)
+        asked = core.read_query(query, Filters(), (), as_typed=False)
+        rows = core.search(asked, vector, user, PAGE, core.market.stock, core.market.list_price).rows
         found = time.perf_counter()
         core.price(PageInputs(rows, vector, user, 20_000, market=core.market.rows(rows)))
         times["encode"].append(encoded - started)
@@ -277,7 +279,8 @@ def _median(loads: Sequence[LoadResult]) -> LoadResult:
 
 
 def _page(core: ModelCore, query: str, vector: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
-    rows = core.retrieve(vector, query, GUEST, PAGE, core.market.stock)
+    asked = core.read_query(query, Filters(), (), as_typed=False)
+    rows = core.search(asked, vector, GUEST, PAGE, core.market.stock, core.market.list_price).rows
     core.price(PageInputs(rows, vector, GUEST, 20_000, market=core.market.rows(rows)))
 
 

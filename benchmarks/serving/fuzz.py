@@ -115,8 +115,14 @@ NUMBERS = st.integers() | st.floats() | st.sampled_from([2**31, -(2**63), 10**40
 VALUES = TEXTS | NUMBERS | st.booleans() | st.none()
 NESTED = st.recursive(VALUES, lambda inner: st.lists(inner, max_size=4), max_leaves=6)
 FIELDS = ["task", "query", "item_ids", "user_id", "jurisdiction", "opted_out", "page_size", "gender", "wish"]
+FIELDS += ["category", "brand", "price_min_minor", "price_max_minor", "facets", "as_typed", "fields"]
 PAGES = st.fixed_dictionaries({"query": TEXTS}) | st.dictionaries(st.sampled_from(FIELDS), NESTED, max_size=5)
-OF_TYPE: dict[str, st.SearchStrategy[Any]] = {"BYTES": TEXTS, "BOOL": st.booleans(), "INT32": st.integers(-2, 101)}
+OF_TYPE: dict[str, st.SearchStrategy[Any]] = {
+    "BYTES": TEXTS,
+    "BOOL": st.booleans(),
+    "INT32": st.integers(-2, 101),
+    "INT64": st.integers(-2, 10**6),
+}
 NAMES = st.sampled_from([spec.name for spec in INPUTS]) | st.text(max_size=8)
 DATATYPES = st.sampled_from(["BYTES", "BOOL", "INT32", "INT64", "FP16", "FP32", "FP64", "UINT8", "NONSENSE", ""])
 SHAPES = st.lists(st.integers(-2, 4) | st.sampled_from([2**40]), max_size=3)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
-from components.adapters.inference_service import PREFIX, InferenceService
-from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
-from fairtag.base.files import directory_atomic, write_json
-from fairtag.model.decision import keep_decision, require_accepted
+from components.adapters.inference_service import InferenceService
+from components.adapters.undo import undone_on_failure
+from fairtag.base.errors import ConfigError, ModelFolderMissing
+from fairtag.base.files import canonical_json, directory_atomic, write_json
+from fairtag.model.decision import keep_decision, read_decision, require_accepted
 from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
 
 LIVE = "live"
 MODELS = "models"
+DEPLOYMENTS = "deployments.jsonl"  # what went live in a folder, and when
 SCHEME = "kserve://"
 READY_SECONDS = 600.0  # a node may have to start and pull the image
 
@@ -54,19 +58,60 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
         with directory_atomic(model) as copy:
             shutil.copytree(model_folder, copy, dirs_exist_ok=True)
     keep_decision(decision, model)  # the same model may be evaluated again, with another outcome
-    return str(point(folder, model))
+    live = point(folder, model)
+    _note_deployment(folder, {"version": manifest["version"], "run": run})
+    return str(live)
+
+
+def roll_back_folder(folder: Path, *, who: str, why: str) -> tuple[str, str]:
+    """Make the model live that was live before, in the folder of a run; its files and its decision are checked again.
+
+    Returns:
+        The version that was live, and the one that is live now.
+
+    Raises:
+        ConfigError: No earlier model is recorded.
+        DecisionError: The earlier model has no decision, or one that does not accept exactly its files.
+        DigestMismatch: A file of the earlier model was altered.
+    """
+    deployed: list[str] = []
+    for entry in deployments(folder):
+        if "rolled_back" in entry:
+            deployed.pop()
+        elif deployed[-1:] != [entry["version"]]:
+            deployed.append(entry["version"])
+    current = live_model_folder(folder).name
+    if len(deployed) < 2 or deployed[-1] != current:
+        raise ConfigError(f"{folder}: no model is recorded that was live before {current}; there is none to go back to")
+    model = folder / MODELS / deployed[-2]
+    require_accepted(read_decision(model / DECISION), model)
+    verify_files(model, read_manifest(model))
+    point(folder, model)
+    _note_deployment(folder, {"version": model.name, "rolled_back": current, "who": who, "why": why})
+    return current, model.name
+
+
+def deployments(folder: Path) -> list[dict[str, Any]]:
+    """What went live in a folder, oldest first: each deployment, and each way back."""
+    file = folder / DEPLOYMENTS
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
+
+
+def _note_deployment(folder: Path, facts: Mapping[str, str]) -> None:
+    line = canonical_json({"at": datetime.now(UTC).isoformat(timespec="seconds"), **facts})
+    with (folder / DEPLOYMENTS).open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
 
 
 def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) -> dict[str, str]:
-    """Where a model comes from, as annotations of the service that serves it."""
-    facts = {
-        "model-version": manifest["version"],
-        "model-digest": manifest["digest"],
-        "data-fingerprint": decision["data_fingerprint"],
-        "decision-hash": decision["hash"],
+    """Where a model comes from, for the record beside the service that serves it."""
+    return {
+        "model-version": str(manifest["version"]),
+        "model-digest": str(manifest["digest"]),
+        "data-fingerprint": str(decision["data_fingerprint"]),
+        "decision-hash": str(decision["hash"]),
         "run": run,
     }
-    return {PREFIX + name: str(value) for name, value in facts.items()}
 
 
 def upload_pricing_model(
@@ -115,14 +160,31 @@ def _deploy_to_cluster(
 ) -> str:
     namespace, name, models = service_of(target)
     uri = upload_pricing_model(model_folder, manifest, models, decision)
-    service = InferenceService(namespace, name)
-    service.deploy(uri, facts)
-    try:
-        service.wait_ready(lambda state: print(f"deploy: {state}", flush=True), timeout=READY_SECONDS)
-    except UnavailableError:
-        service.rollback()
-        raise
+    put_live(InferenceService(namespace, name), uri, facts, timeout=READY_SECONDS)
     return uri
+
+
+def put_live(service: InferenceService, uri: str, facts: Mapping[str, str], *, timeout: float) -> None:
+    """Serve a stored model folder with all traffic; the previous state comes back where it does not become ready.
+
+    Args:
+        service: The service.
+        uri: Address of the model folder.
+        facts: Its lineage.
+        timeout: Longest wait, seconds.
+
+    Raises:
+        Superseded: Somebody else changed the service meanwhile; theirs counts.
+        UnavailableError: It did not become ready; the message says why, and what is back.
+    """
+    with undone_on_failure(service, _say, timeout=timeout) as undo:
+        after = undo.after(service.deploy(uri, facts))
+        service.wait_ready(after, _say, timeout=timeout)
+    service.record_live(after)
+
+
+def _say(state: str) -> None:
+    print(f"deploy: {state}", flush=True)
 
 
 def point(folder: Path, model: Path) -> Path:

@@ -113,6 +113,32 @@ def codes_of(mark: str) -> tuple[str, ...]:
     return (written,) if written in _currencies() else _SYMBOLS.get(written) or _by_name(written)
 
 
+def currencies_of(text: str) -> tuple[str, ...]:
+    """Codes that a text beside an amount may stand for: a code in capitals, a symbol, a name such as euros or dollars.
+
+    >>> currencies_of("€"), "EUR" in currencies_of("euros"), "USD" in currencies_of("dollars"), currencies_of("all")
+    (('EUR',), True, True, ())
+    """
+    mark = text.strip().removesuffix(".")
+    if mark in _currencies():
+        return (mark,)
+    name = mark.upper()
+    return _SYMBOLS.get(name) or _by_noun().get(name) or _by_noun().get(name.removesuffix("S")) or ()
+
+
+@cache
+def _by_noun() -> dict[str, tuple[str, ...]]:
+    """Codes by the last word of their currency's name (US Dollar), and by what people call them."""
+    import iso4217
+
+    found: dict[str, tuple[str, ...]] = {}
+    for entry in iso4217.Currency:
+        if entry.code in _currencies():
+            noun = entry.currency_name.upper().rpartition(" ")[2]
+            found[noun] = (*found.get(noun, ()), entry.code)
+    return found | {"BUCK": found["DOLLAR"], "QUID": ("GBP",), "POUND": ("GBP", *found.get("POUND", ()))}
+
+
 @cache
 def _currencies() -> dict[str, Currency]:
     """Every currency that money can be charged in: metals, funds and test codes have no coin."""

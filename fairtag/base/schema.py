@@ -22,6 +22,8 @@ TITLE = "title"
 DESCRIPTION = "description"
 CATEGORY = "category"
 BRAND = "brand"
+URL = "url"
+IMAGE = "image"
 UNIT_COST = "unit_cost"
 LIST_PRICE = "list_price"
 MAP_PRICE = "map_price"
@@ -76,6 +78,7 @@ DEGRADED = "degraded"
 CURRENCY = "currency"
 EPOCH = "epoch"
 FEATURE_AGE_SECONDS = "feature_age_seconds"
+POLICY_VERSION = "policy_version"
 
 # Feast's views and services in feature_repo, named here so that training, serving and monitoring agree
 USER_VIEW = "user_behaviour"
@@ -177,6 +180,8 @@ ITEMS = Table(
         Column(DESCRIPTION, "text", required=False, nullable=True),
         Column(CATEGORY, "category", required=False, nullable=True),
         Column(BRAND, "category", required=False, nullable=True),
+        Column(URL, "text", "address of the product's page", required=False, nullable=True),
+        Column(IMAGE, "text", "address of a picture", required=False, nullable=True),
         Column(UNIT_COST, "money", "currency", required=False, nullable=True, minimum=0),
         Column(LIST_PRICE, "money", "currency", above=0),
         Column(MAP_PRICE, "money", "currency", required=False, nullable=True, above=0),
@@ -303,6 +308,7 @@ QUOTES = Table(
         Column(CURRENCY, "category"),
         Column(EPOCH, "integer", "price days since 1970"),
         Column(FEATURE_AGE_SECONDS, "number", "seconds", nullable=True, minimum=0),
+        Column(POLICY_VERSION, "integer", "version of the live policy", required=False, nullable=True, minimum=0),
     ),
     orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
     required=False,
@@ -327,6 +333,9 @@ TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDI
 
 # The allow-list of docs/pricing-model.md, section 4: behaviour that may change a price. Nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
+
+# Columns of an item that an answer may show: texts, and none that costs or stock could be read from.
+ITEM_TEXTS: tuple[str, ...] = (TITLE, DESCRIPTION, CATEGORY, BRAND, URL, IMAGE)
 
 # Columns of an item that may change a price and vary over time.
 ITEM_PRICING_FEATURES: tuple[str, ...] = (

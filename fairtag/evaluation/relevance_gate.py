@@ -60,7 +60,8 @@ def score_relevance(model: PricingModel, judgements: pd.DataFrame | None) -> Rel
     if rows.empty:
         return nothing
     queries, titles = rows[schema.QUERY].tolist(), rows[schema.TITLE].tolist()
-    served, cosine = search_scores(model.encoder, model.search.reranker, rows)
+    asked = rows.assign(**{schema.QUERY: [model.query_reader.text(query) for query in queries]})  # as it is served
+    served, cosine = search_scores(model.encoder, model.search.reranker, asked)
     overlap = np.array(
         [similarity(set(tokens(q)), [set(tokens(t))], "jaccard")[0] for q, t in zip(queries, titles, strict=True)]
     )

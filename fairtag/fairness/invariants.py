@@ -61,7 +61,9 @@ STICKY: Final = (
 FALLBACKS: Final = frozenset(
     {Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST, Reason.PRICES_NOT_ACCEPTED, Reason.COST_UNKNOWN}
 )
-REFUSALS: Final = frozenset({Reason.OPTED_OUT, Reason.JURISDICTION_OFF, Reason.PERSONAL_NOT_ACCEPTED})
+REFUSALS: Final = frozenset(
+    {Reason.OPTED_OUT, Reason.JURISDICTION_OFF, Reason.PERSONAL_NOT_ACCEPTED, Reason.PERSONAL_STOPPED}
+)
 # Columns of an example: enough to find the quote, nothing about the customer.
 SHOWN: Final = (schema.QUOTE_ID, schema.ITEM_ID, schema.EPOCH, schema.PRICE_MINOR, schema.LIST_PRICE_MINOR)
 

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.base.errors import ModelFolderError
 from fairtag.base.files import load_arrays, read_json
+from fairtag.base.money import currency
 from fairtag.demand.demand_model import DemandModel
 from fairtag.encoder.encoder import TextEncoder, load_encoder
 from fairtag.model.capabilities import ALL, UNIFORM_PRICES
@@ -39,6 +41,7 @@ from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.price_model import PriceModel
 
 if TYPE_CHECKING:
+    from fairtag.search.query import QueryReader
     from fairtag.search.retrieval import Retriever, SearchPart
 
 Floats = NDArray[np.float64]
@@ -143,10 +146,17 @@ class PricingModel:
     @cached_property
     def retriever(self) -> Retriever:
         """Search over the catalogue."""
+        from fairtag.search.facets import FacetTable
         from fairtag.search.retrieval import Retriever
 
         part, rows = self.search, self.embeddings
-        return Retriever(part.dense.over(rows), part.words, part.reranker, rows, part.texts)
+        facets = FacetTable.of(self.catalogue)
+        return Retriever(part.dense.over(rows), part.words, part.reranker, rows, part.texts, facets)
+
+    @cached_property
+    def query_reader(self) -> QueryReader:
+        """Reads queries as they are served by default."""
+        return self.search.reader(currency(self.policy.currency))
 
 
 def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> PricingModel:
@@ -189,6 +199,20 @@ def load_pricing_model(path: Path, *, verify: bool = True, threads: int = 1) -> 
         estimates=_estimates(path, arrays),
         capabilities=ALL if decision is None else accepted_capabilities(decision),
     )
+
+
+def query_embedder(path: Path) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+    """Embeds queries as an endpoint of the model folder does, without loading the rest of it.
+
+    Args:
+        path: The model folder.
+    """
+    from fairtag.search.retrieval import SearchPart
+
+    policy = PricingPolicy.from_json(read_json(path / POLICY))
+    reader = SearchPart.load(path / SEARCH).reader(currency(policy.currency))
+    encoder = load_encoder(path / ENCODER)
+    return lambda queries: encoder.encode([reader.text(query) for query in queries], "query")
 
 
 def _estimates(path: Path, arrays: dict[str, Floats]) -> ItemEstimates:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.pricing import retrieve
+from fairtag.page.pricing import search
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 
 PAGE_SIZE = 24
 
@@ -38,7 +39,7 @@ def catalogue_pages(model: PricingModel, count: int, seed: int = 0) -> pd.DataFr
 
 
 def _page(model: PricingModel, number: int, title: str, vector: np.ndarray) -> pd.DataFrame:
-    rows = retrieve(model, vector, title, UserContext(), PAGE_SIZE)
+    rows = search(model, SearchQuery(title), vector, UserContext(), PAGE_SIZE).rows
     items = model.catalogue.iloc[rows]
     market = {name: items[name].to_numpy() for name in schema.ITEM_PRICING_FEATURES if name in items}
     absent = {name: np.nan for name in schema.ITEM_PRICING_FEATURES if name not in items}

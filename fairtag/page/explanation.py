@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base.errors import ConfigError
+from fairtag.base.money import currency
+from fairtag.page.explanation_words import summary, whole_parts
 from fairtag.page.page_prices import PagePrices
 from fairtag.page.problem import PageProblem, Rows
 from fairtag.policy.guardrails import Bounds, GuardrailLimits, nearest_ending, project, snap
@@ -19,22 +21,32 @@ from fairtag.solver.page_solver import solve_pages
 
 
 def explain_problem(problem: PageProblem, chosen: PagePrices) -> list[dict[str, Any]]:
-    """Exact Shapley values of the drivers of each price, in minor units and page order."""
-    unit = problem.model.policy.limits.minor_per_unit
+    """Exact Shapley values of the drivers of each price, in whole minor units and in words, in page order."""
     on_sale = np.flatnonzero(problem.on_sale)
     parts: dict[int, dict[str, float]] = {}
     if on_sale.size:
         explanation = explain_prices(drivers_of(problem, on_sale), chosen.price[on_sale])
         parts = {int(place): explanation.of(number) for number, place in enumerate(on_sale)}
-    return [
-        {
-            "item_id": problem.model.item_ids[row],
-            "base_minor": float(problem.model.estimates.f[row] * unit),
-            "price_minor": float(np.rint(chosen.price[place] * unit)),  # 19.99 * 100 is 1998.9999999999998
-            "contributions_minor": {name: value * unit for name, value in parts.get(place, {}).items()},
-        }
-        for place, row in enumerate(problem.rows)
-    ]
+    return [_explained(problem, chosen, place, parts.get(place, {})) for place in range(len(problem.rows))]
+
+
+def _explained(problem: PageProblem, chosen: PagePrices, place: int, parts: dict[str, float]) -> dict[str, Any]:
+    """One item: amounts are rounded where they are shown, and the parts still lead from the base to the price."""
+    model, row = problem.model, int(problem.rows[place])
+    unit = model.policy.limits.minor_per_unit
+    base, price, listed = (
+        round(float(amount) * unit)
+        for amount in (model.estimates.f[row], chosen.price[place], problem.market.list_price[place])
+    )
+    whole = whole_parts({name: value * unit for name, value in parts.items()}, price - base)
+    return {
+        "item_id": model.item_ids[row],
+        "list_price_minor": listed,
+        "base_minor": base,
+        "price_minor": price,
+        "contributions_minor": whole,
+        "summary": summary(price, listed, base, whole, currency(model.policy.currency)),
+    }
 
 
 def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:

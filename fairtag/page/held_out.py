@@ -52,9 +52,10 @@ def sample_pages(training_set: pd.DataFrame, count: int, seed: int) -> pd.DataFr
 
 
 def query_vectors(model: PricingModel, impressions: pd.DataFrame) -> dict[str, NDArray[np.float32]]:
-    """Embedding of each distinct query."""
+    """Embedding of each distinct query, as the endpoint embeds it: with its words corrected."""
     queries = sorted({query for query in impressions[schema.QUERY].dropna() if query})
-    return dict(zip(queries, model.encoder.encode(queries, "query"), strict=True)) if queries else {}
+    texts = [model.query_reader.text(query) for query in queries]
+    return dict(zip(queries, model.encoder.encode(texts, "query"), strict=True)) if queries else {}
 
 
 def until_lawful(moments: pd.Series[Any], jurisdiction: str) -> pd.Timedelta:

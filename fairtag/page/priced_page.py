@@ -38,6 +38,7 @@ class PageInputs:
         corridor: (n,) corridor of the price day, where an earlier price fixed it; the model's own when None.
         list_only: Every item without a lock shows its list price, held inside the legal bounds: for a page whose
             features are missing.
+        personalise: Whether the live policy allows personal prices.
     """
 
     rows: Rows
@@ -51,6 +52,7 @@ class PageInputs:
     price_ceiling: Floats | None = None
     corridor: DayCorridor | None = None
     list_only: bool = False
+    personalise: bool = True
 
     def only(self, chosen: NDArray[np.bool_]) -> PageInputs:
         """The same page with some of its items; ``chosen`` is (n,)."""

@@ -21,14 +21,16 @@ from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.explanation import explain_problem
 from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
-from fairtag.page.problem import Floats, PageProblem, Rows, intent_of, legal_locks, page_problem
+from fairtag.page.problem import Floats, PageProblem, intent_of, legal_locks, page_problem
 from fairtag.page.reason_codes import price_reasons
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DisclosureRule, read_disclosures
 from fairtag.policy.guardrails import to_minor
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.search.query import SearchQuery
+from fairtag.search.retrieval import SearchResult
 
-__all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page", "retrieve", "why_not_personal"]
+__all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page", "search", "why_not_personal"]
 
 
 def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
@@ -41,7 +43,7 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     inputs, unpriced = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    refusal = _refusal(model, user, rule)
+    refusal = _refusal(model, inputs, rule)
     who = _consented(user, refusal)
     problem, chosen = _choose(model, replace(inputs, user=who))
     from_data = np.full(len(inputs.rows), problem.behaviour is not None or bool(who.history_items))
@@ -67,14 +69,14 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     """Why each price of :func:`price_page` with the same inputs is what it is, in page order.
 
     Returns:
-        For each item its id, f (``base_minor``), the price and what each driver adds between them, minor units:
-        the contributions sum to ``price - base``. An item out of stock is not priced, and has none. One whose list
-        price cannot be charged is left out.
+        For each item its id, list price, f (``base_minor``), the price and what each driver adds between them, whole
+        minor units: the contributions sum to ``price - base``; and all of it in words (``summary``). An item out of
+        stock is not priced, and has none. One whose list price cannot be charged is left out.
     """
     inputs, _ = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    who = _consented(user, _refusal(model, user, rule))
+    who = _consented(user, _refusal(model, inputs, rule))
     return explain_problem(*_choose(model, replace(inputs, user=who)))
 
 
@@ -134,9 +136,11 @@ def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
     return user if refusal is None else UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
 
 
-def _refusal(model: PricingModel, user: UserContext, rule: DisclosureRule) -> Reason | None:
-    """Why the customer's data stay out of the price: consent and law first, then what the decision accepts."""
-    refusal = why_not_personal(model.policy, user, rule)
+def _refusal(model: PricingModel, inputs: PageInputs, rule: DisclosureRule) -> Reason | None:
+    """Why the customer's data stay out of the price: consent and law first, then what policy and decision accept."""
+    refusal = why_not_personal(model.policy, inputs.user, rule)
+    if refusal is None and not inputs.personalise:
+        return Reason.PERSONAL_STOPPED
     if refusal is None and PERSONAL_PRICES not in model.capabilities:
         return Reason.PERSONAL_NOT_ACCEPTED
     return refusal
@@ -194,31 +198,37 @@ def _items(
     )
 
 
-def retrieve(
+def search(
     model: PricingModel,
-    query_embedding: NDArray[np.float32] | None,
-    query: str,
+    asked: SearchQuery,
+    embedding: NDArray[np.float32] | None,
     user: UserContext,
     k: int,
     *,
     stock: Floats | None = None,
-) -> Rows:
-    """Catalogue rows of the k items in stock that fit intent and words best, best first.
+    list_price: Floats | None = None,
+) -> SearchResult:
+    """What a query finds: catalogue rows of the k items in stock that fit intent and words best, best first.
 
     By embedding and by words, fused; where the model folder has a re-ranker the best of them are ordered by it.
 
     Args:
         model: The model folder.
-        query_embedding: (d,) unit vector of the query, None when there is no query.
-        query: The words of the query.
+        asked: What is searched for, from the model's query reader.
+        embedding: (d,) unit vector of its text, None when there is no query.
         user: The customer; their history is part of the intent.
         k: Rows wanted.
         stock: (N,) units of every catalogue row now, NaN where unknown; the catalogue's when None.
+        list_price: (N,) list price of every catalogue row now, money; the catalogue's when None.
 
     Raises:
         RequestError: There is neither a query nor a history to search by.
     """
-    z = intent_of(model, query_embedding, user)
+    z = intent_of(model, embedding, user)
     if z is None:
-        raise RequestError("query", query, "a search needs a query or a customer with a history")
-    return model.retriever.retrieve(z, query, k, model.market.stock if stock is None else stock)
+        raise RequestError("query", asked.text, "a search needs a query or a customer with a history")
+    unit, listed = model.policy.limits.minor_per_unit, None
+    if asked.filters or asked.facets:
+        listed = to_minor(model.market.list_price if list_price is None else list_price, unit)
+    units = model.market.stock if stock is None else stock
+    return model.retriever.search(asked, embedding, z, k, units, listed, unit)

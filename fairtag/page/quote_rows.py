@@ -46,6 +46,7 @@ def quote_record(
     query: str | None = None,
     degraded: str | None = None,
     feature_age_seconds: float | None = None,
+    policy_version: int = 0,
 ) -> Record:
     """A page with the columns of ``schema.QUOTES``.
 
@@ -60,6 +61,7 @@ def quote_record(
         query: What was asked, None where nothing was.
         degraded: Why the page is at list prices, None when it is whole.
         feature_age_seconds: Age of the oldest feature used.
+        policy_version: Version of the live policy; 0 where there was none.
     """
     items = page.items
     return {
@@ -89,6 +91,7 @@ def quote_record(
         schema.CURRENCY: page.currency,
         schema.EPOCH: page.epoch,
         schema.FEATURE_AGE_SECONDS: feature_age_seconds,
+        schema.POLICY_VERSION: policy_version,
     }
 
 
@@ -98,7 +101,7 @@ def quote_table(records: Sequence[Record]) -> pa.Table:
     for record in records:
         count = len(record[schema.ITEM_ID])
         for name, column in columns.items():
-            value = record[name]
+            value = record.get(name)  # a journal of an older endpoint lacks the newest columns
             column.extend(value if isinstance(value, list) else [value] * count)
     return pa.table({name: pa.array(column, SCHEMA.field(name).type) for name, column in columns.items()}, SCHEMA)
 

@@ -42,6 +42,7 @@ CALLER_REASONS = (
     Reason.OPTED_OUT.value,
     Reason.JURISDICTION_OFF.value,
     Reason.PERSONAL_NOT_ACCEPTED.value,
+    Reason.PERSONAL_STOPPED.value,
     Reason.EXPLORATION.value,
 )
 

@@ -225,9 +225,9 @@ def recall(answers: Sequence[Rows], truth: Sequence[Rows]) -> float:
     return float(np.mean(shares)) if shares else 1.0
 
 
-def evenly_spaced(rows: Sequence[Row] | NDArray[Any]) -> list[Row]:
-    """At most :data:`MAX_QUERIES` of some rows or texts, evenly spaced from the first to the last."""
-    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_QUERIES)).astype(np.int64))
+def evenly_spaced(rows: Sequence[Row] | NDArray[Any], most: int = MAX_QUERIES) -> list[Row]:
+    """At most so many of some rows or texts, evenly spaced from the first to the last."""
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(np.int64))
     return [rows[place] for place in places.tolist()]
 
 

@@ -62,11 +62,11 @@ class WordIndex:
             return np.zeros(self.size)
         return np.asarray(self._index.get_scores(words), dtype=np.float64)[: self.size]
 
-    def search(self, query: str, k: int) -> Rows:
+    def search(self, query: str, k: int, within: NDArray[np.bool_] | None = None) -> Rows:
         """The k texts with the greatest score, best first; only texts that share a word with the query.
 
-        Only the posting lists of the query's words are read. Scoring every text took most of a page's time with a
-        million items.
+        With a mask (n,), only of the texts that it marks. Only the posting lists of the query's words are read. Scoring
+        every text took most of a page's time with a million items.
         """
         lists = self._lists(query)
         if not lists or k <= 0:
@@ -74,11 +74,48 @@ class WordIndex:
         scores = np.zeros(self.size, dtype=lists[0][1].dtype)  # in the library's precision, summed in its order
         for rows, shares in lists:
             np.add.at(scores, rows, shares)
-        least = self._kth(scores, min((rows for rows, _ in lists if len(rows) >= k), key=len, default=None), k)
+        longer = (rows for rows, _ in lists if len(rows) >= k and within is None)
+        least = self._kth(scores, min(longer, key=len, default=None), k)
         # In catalogue order and each row once, so that of equal scores the lower row comes first.
         found = np.sort(np.concatenate([rows[scores.take(rows) >= least] for rows, _ in lists])).astype(np.int64)
         hits = found[np.diff(found, prepend=-1) > 0]
+        hits = hits if within is None else hits[within[hits]]
         return hits[best_positions(scores[hits], k)]
+
+    def __contains__(self, word: str) -> bool:
+        """Whether a text has the word."""
+        return word in self._index.vocab_dict
+
+    def counts(self) -> dict[str, int]:
+        """The number of texts that have each word."""
+        sizes = np.diff(self._index.scores["indptr"])
+        return {word: int(sizes[place]) for word, place in self._index.vocab_dict.items() if place < len(sizes)}
+
+    def count(self, word: str) -> int:
+        """The number of texts that have a word."""
+        return len(self._rows(word))
+
+    def rows_with(self, words: Sequence[str]) -> Rows:
+        """Rows, ascending, of the texts that have all of the words; none for no words."""
+        lists = sorted((self._rows(word) for word in set(words)), key=len)
+        if not lists or not len(lists[0]):
+            return np.zeros(0, dtype=np.int64)
+        both, *others = lists
+        for rows in others:
+            near = np.minimum(np.searchsorted(rows, both), len(rows) - 1)
+            both = both[rows[near] == both]
+        return both.astype(np.int64)
+
+    def shared(self, words: Sequence[str]) -> int:
+        """How many texts have all of the words."""
+        return len(self.rows_with(words))
+
+    def _rows(self, word: str) -> NDArray[np.int32]:
+        """Rows, ascending, of the texts that have a word."""
+        rows, starts = (self._index.scores[name] for name in ("indices", "indptr"))
+        place = self._index.vocab_dict.get(word, len(starts))
+        none: NDArray[np.int32] = rows[:0]
+        return rows[starts[place] : starts[place + 1]] if place + 1 < len(starts) else none
 
     def _lists(self, query: str) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Posting list of each word of the query: the rows of its texts, ascending, and their scores for the word."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -49,12 +51,24 @@ def demand_inputs(
     encoder: TextEncoder,
     price_model: PriceModel,
     policy: PricingPolicy,
+    as_served: Callable[[str], str] = str,
 ) -> DemandData:
-    """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them."""
+    """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them.
+
+    Args:
+        impressions: Impressions with their features.
+        catalogue: Items in the order of the embeddings.
+        embeddings: (N, d) unit rows.
+        encoder: The encoder that serves.
+        price_model: f(v).
+        policy: What the shop allows.
+        as_served: The text that the endpoint embeds for a query: with its words corrected.
+    """
     row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
     rows = impressions[impressions[schema.ITEM_ID].isin(row_of)]
     queries = sorted({query for query in rows[schema.QUERY].dropna() if query})
-    vectors = dict(zip(queries, encoder.encode(queries, "query"), strict=True)) if queries else {}
+    texts = [as_served(query) for query in queries]
+    vectors = dict(zip(queries, encoder.encode(texts, "query"), strict=True)) if queries else {}
     market = MarketContext.of(rows)
     f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
     return demand_data(

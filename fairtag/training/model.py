@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import directory_atomic, save_arrays, write_json
+from fairtag.base.money import currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
@@ -31,6 +32,7 @@ from fairtag.demand.fit import DemandConfig, fit_demand
 from fairtag.demand.prior import prior_demand
 from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
 from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
+from fairtag.encoder.vocabulary import whole_words
 from fairtag.model.manifest import write_manifest
 from fairtag.model.pricing_model import (
     CATALOGUE,
@@ -114,11 +116,25 @@ def fit_model_folder(
     progress(f"encode {len(catalogue):,} items")
     encoder, description = load_encoder(encoder_dir), describe_encoder(encoder_dir)
     embeddings = encoder.encode(item_texts(catalogue), "item")
+    why = why_no_demand(training_set)
+    fitted = training_set.iloc[:0] if why else fit_part(training_set)
+    progress("index the embeddings and the words, and fit the re-ranker")
+    queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
+    search = fit_search(
+        catalogue,
+        embeddings,
+        tables.judgements,
+        encoder,
+        description,
+        queries,
+        seed,
+        read_out_of_fold(encoder_dir),
+        whole_words(encoder_dir),
+    )
+    as_served = search.reader(currency(policy.currency)).text
     progress("fit the price model f(v)")
     price_model = fit_prices(catalogue, embeddings, seed)
     prices = price_model.predict(embeddings, catalogue)
-    why = why_no_demand(training_set)
-    fitted = training_set.iloc[:0] if why else fit_part(training_set)
     if why:
         progress(f"no demand is learned, items stay at list price: {why}")
         model = prior_demand(Assortment.of(catalogue, embeddings), why, demand)
@@ -126,7 +142,7 @@ def fit_model_folder(
         corridor = list_corridor(catalogue, stock, policy)
     else:
         progress(f"fit demand on {len(training_set):,} impressions")
-        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy)
+        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served)
         model = fit_demand(data, demand or DemandConfig())
         progress("cross-check elasticities by double machine learning")
         model = with_cross_check(model, check_elasticity(model, data, seed=seed))
@@ -143,10 +159,6 @@ def fit_model_folder(
         "shadow": stock.shadow,
         "sales_rate": stock.sales_rate,
     }
-    progress("index the embeddings and the words, and fit the re-ranker")
-    queries = [query for query in fitted[schema.QUERY].dropna().unique() if query]
-    out_of_fold = read_out_of_fold(encoder_dir)
-    search = fit_search(catalogue, embeddings, tables.judgements, encoder, description, queries, seed, out_of_fold)
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.

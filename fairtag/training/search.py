@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.base.text import item_text, item_texts, normalise
+from fairtag.base.money import currency
+from fairtag.base.text import item_text, item_texts, normalise, tokens
 from fairtag.data.splits import QUERY_SALT, held_out
 from fairtag.encoder.config import EncoderConfig
 from fairtag.encoder.encoder import EncoderDescription, TextEncoder
 from fairtag.encoder.out_of_fold import out_of_fold_cosine
 from fairtag.search.dense_index import choose_index, evenly_spaced
 from fairtag.search.match import Floats, Rarity
+from fairtag.search.query import QueryReader, SearchOptions
+from fairtag.search.relevance_floor import RelevanceFloor, fit_floor
 from fairtag.search.reranker import Reranker, enough_pairs, gain_over_cosine, pair_features
 from fairtag.search.retrieval import SearchPart
+from fairtag.search.spelling import Speller, frequent_words
 from fairtag.search.text_table import TextTable
 from fairtag.search.word_index import WordIndex, fused_scores
 
 ENCODER_SALT = "encoder"  # hash salt of the queries that the encoder held out for its own scores
+
+LEAST_QUERIES = 3  # distinct queries that make a word one of the customers' own, and not a slip
+FLOOR_QUERIES = 512  # held-out queries that set the relevance floor
 
 
 def fit_search(
@@ -33,6 +41,7 @@ def fit_search(
     queries: Sequence[str] = (),
     seed: int = 0,
     out_of_fold: pd.DataFrame | None = None,
+    known: Collection[str] = (),
 ) -> SearchPart:
     """Index the catalogue, and fit a re-ranker where enough pairs were judged.
 
@@ -45,23 +54,55 @@ def fit_search(
         queries: Queries of customers, to measure the recall of the index; without any, the items stand in.
         seed: Seed of the boosting.
         out_of_fold: Out-of-fold cosines of judged pairs, where the encoder was cross-validated.
+        known: Words of the language, which spelling leaves alone.
     """
     sample = evenly_spaced(sorted(set(queries)))
     dense = choose_index(embeddings, encoder.encode(sample, "query") if sample else embeddings[:0])
     texts = TextTable.build([normalise(title) for title in catalogue[schema.TITLE]])
     words = WordIndex.build(item_texts(catalogue))
+    speller = fit_speller(words, [*queries, *_judged(judgements)], known)
+    held = _held_out_queries(judgements, description)
+    read = QueryReader(words, speller, RelevanceFloor(), currency("USD"), SearchOptions(price_words=False)).read
+    asked = [read(query).text for query in held]
+    floor = fit_floor(lambda these: encoder.encode(these, "query"), embeddings, asked, sorted(known), seed)
+    without = SearchPart(dense, words, texts, None, speller, floor)
     if judgements is None:
-        return SearchPart(dense, words, texts, None)
+        return without
     rows, cosine = _reranker_rows(judgements, description, out_of_fold)
     if not enough_pairs(rows[schema.QUERY].to_numpy(), rows[schema.RELEVANCE].to_numpy()):
-        return SearchPart(dense, words, texts, None)
+        return without
     cosine = cosines(encoder, rows) if cosine is None else cosine
     judged, rarity = rows[schema.QUERY].tolist(), Rarity.of(texts)
     titles, of_title = np.unique(rows[schema.TITLE].astype(str).to_numpy(dtype=str), return_inverse=True)
     features = pair_features(judged, TextTable.build(titles.tolist()), of_title, cosine, rarity)
     relevance = rows[schema.RELEVANCE].to_numpy(dtype=np.float64)
     helps = gain_over_cosine(judged, features, relevance, seed) > 0
-    return SearchPart(dense, words, texts, Reranker.fit(features, relevance, rarity, seed) if helps else None)
+    return replace(without, reranker=Reranker.fit(features, relevance, rarity, seed) if helps else None)
+
+
+def fit_speller(words: WordIndex, queries: Sequence[str], known: Collection[str] = ()) -> Speller:
+    """Index the words that queries are corrected to: those of the catalogue, and those that many customers use.
+
+    Args:
+        words: The words of the catalogue's texts.
+        queries: Queries of customers; the same one counts once.
+        known: Words of the language, which are left alone.
+    """
+    asked = frequent_words((tokens(query) for query in sorted(set(queries))), LEAST_QUERIES)
+    return Speller.build(words, asked, known)
+
+
+def _judged(judgements: pd.DataFrame | None) -> list[str]:
+    return [] if judgements is None else judgements[schema.QUERY].unique().tolist()
+
+
+def _held_out_queries(judgements: pd.DataFrame | None, description: EncoderDescription) -> list[str]:
+    """Queries that the encoder was not trained on; after a cross-validation those that the evaluation holds out."""
+    if judgements is None:
+        return []
+    rows = untrained_judgements(judgements, description)
+    rows = rows if len(rows) else judgements[held_out(judgements[schema.QUERY], QUERY_SALT)]
+    return evenly_spaced(sorted(rows[schema.QUERY].unique().tolist()), FLOOR_QUERIES)
 
 
 def _reranker_rows(

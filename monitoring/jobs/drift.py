@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -101,14 +100,13 @@ def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, curso
     space = reference.profile.queries
     if space is None or not inputs.settings.embed_queries:
         return []
-    from fairtag.encoder.encoder import load_encoder
-    from fairtag.model.pricing_model import ENCODER
+    from fairtag.model.pricing_model import ENCODER, query_embedder
 
     folder = reference.path / ENCODER
     if not folder.is_dir():  # a profile folder alone has no encoder
         return []
     fresh = None if cursor is None else pd.Timestamp(cursor)
-    embed = partial(load_encoder(folder).encode, role="query")
+    embed = query_embedder(reference.path)
     return [drift_checks.embedding_comparison(sample, space, embed, inputs.settings, fresh)]
 
 

@@ -11,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from fairtag.base.money import currency
+from fairtag.base.schema import ITEM_TEXTS
 from fairtag.model.manifest import FolderSeal, read_manifest
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.search.facets import Facet, Filters
+from fairtag.search.query import SearchOptions, SearchQuery
+from fairtag.search.retrieval import SearchResult
 
 if TYPE_CHECKING:
     from fairtag.model.pricing_model import PricingModel
@@ -88,16 +93,34 @@ class Core(Protocol):
         """Rows of the items in their order, and the ids that are not in the catalogue."""
         ...
 
-    def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
-        """Rows of the k items in stock that fit best, best first.
+    def read_query(self, query: str, filters: Filters, facets: tuple[Facet, ...], *, as_typed: bool) -> SearchQuery:
+        """What a query searches for: its price taken out, its words corrected. Takes microseconds.
 
         Args:
-            embedding: (d,) of the query.
-            query: Its words.
+            query: What the customer typed.
+            filters: What the items must meet.
+            facets: Facets to count.
+            as_typed: Take the words as they are.
+        """
+        ...
+
+    def search(
+        self, asked: SearchQuery, embedding: Vector, user: UserContext, k: int, stock: Floats, list_price: Floats
+    ) -> SearchResult:
+        """Rows of the k items in stock that fit best, best first, with what there is to say about them.
+
+        Args:
+            asked: What is searched for.
+            embedding: (d,) of its text.
             user: The customer.
             k: Rows wanted.
             stock: (N,) units of every catalogue row now, NaN where unknown.
+            list_price: (N,) list price of every catalogue row now, money.
         """
+        ...
+
+    def texts(self, item_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, str | None]]:
+        """Some texts of some items of the catalogue; None where the catalogue has none."""
         ...
 
     def price(self, inputs: PageInputs) -> PricedPage:
@@ -115,20 +138,36 @@ class ModelCore(Core):
     Args:
         model: The loaded model folder.
         seal: Of its files; None looks at none.
+        options: What is done to a query before it is searched for.
     """
 
-    def __init__(self, model: PricingModel, seal: FolderSeal | None = None) -> None:
+    def __init__(
+        self, model: PricingModel, seal: FolderSeal | None = None, options: SearchOptions | None = None
+    ) -> None:
         self.model = model
         self._seal = seal
+        self._reader = model.search.reader(currency(model.policy.currency), options)
+        self._texts = {
+            name: [text if isinstance(text, str) and text else None for text in model.catalogue[name]]
+            for name in ITEM_TEXTS
+            if name in model.catalogue.columns
+        }
 
     @classmethod
-    def load(cls, path: Path, threads: int, capabilities: frozenset[str] | None = None) -> ModelCore:
+    def load(
+        cls,
+        path: Path,
+        threads: int,
+        capabilities: frozenset[str] | None = None,
+        options: SearchOptions | None = None,
+    ) -> ModelCore:
         """Load and verify a model folder.
 
         Args:
             path: The model folder.
             threads: CPU threads of one encode.
             capabilities: What the model may do; by default what the decision in the folder accepts.
+            options: What is done to a query before it is searched for.
 
         Raises:
             ModelFolderError: It is absent, altered, or does not fit together.
@@ -140,7 +179,7 @@ class ModelCore(Core):
         if capabilities is not None:
             model = replace(model, capabilities=capabilities)
         _ = model.retriever  # opened now: the first search must not wait for it
-        return cls(model, seal)
+        return cls(model, seal, options)
 
     @property
     @override
@@ -206,10 +245,22 @@ class ModelCore(Core):
         return np.array(known, dtype=np.int64), [item_id for item_id in item_ids if item_id not in row_of]
 
     @override
-    def retrieve(self, embedding: Vector, query: str, user: UserContext, k: int, stock: Floats) -> Rows:
-        from fairtag.page.pricing import retrieve
+    def read_query(self, query: str, filters: Filters, facets: tuple[Facet, ...], *, as_typed: bool) -> SearchQuery:
+        return self._reader.read(query, filters, facets, as_typed=as_typed)
 
-        return retrieve(self.model, embedding, query, user, k, stock=stock)
+    @override
+    def search(
+        self, asked: SearchQuery, embedding: Vector, user: UserContext, k: int, stock: Floats, list_price: Floats
+    ) -> SearchResult:
+        from fairtag.page.pricing import search
+
+        return search(self.model, asked, embedding, user, k, stock=stock, list_price=list_price)
+
+    @override
+    def texts(self, item_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, str | None]]:
+        row_of, columns = self.model.row_of, [(name, self._texts.get(name)) for name in fields]
+        rows = [row_of[item_id] for item_id in item_ids]
+        return [{name: None if column is None else column[row] for name, column in columns} for row in rows]
 
     @override
     def price(self, inputs: PageInputs) -> PricedPage:
@@ -228,7 +279,9 @@ def warm_up(core: Core) -> None:
     """Encode, find and price a few pages for nobody, so that the first customer waits for no import or cold memory."""
     nobody, epoch = UserContext(), core.epoch_of(0.0)
     for query in WARM_QUERIES:
+        asked = core.read_query(f"{query} qwxzv", Filters(), (), as_typed=False)
         (embedding,) = core.encode([query])
-        rows = core.retrieve(embedding, query, nobody, min(24, len(core.item_ids)), core.market.stock)
+        market, size = core.market, min(24, len(core.item_ids))
+        rows = core.search(replace(asked, floor=-1.0), embedding, nobody, size, market.stock, market.list_price).rows
         core.price(PageInputs(rows, embedding, nobody, epoch, market=core.market.rows(rows)))
     core.price(PageInputs(rows[:1], None, nobody, epoch, market=core.market.rows(np.asarray(rows[:1]))))

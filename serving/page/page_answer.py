@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fairtag.page.priced_page import PricedPage
@@ -24,6 +25,7 @@ def page_answer(
     *,
     user_age: float | None,
     unknown: list[str],
+    texts: Sequence[Mapping[str, str | None]],
 ) -> dict[str, Any]:
     """The V1 prediction (:class:`serving.protocol.payload.Page`) of a priced page, signed.
 
@@ -35,6 +37,7 @@ def page_answer(
         now: Unix time in seconds.
         user_age: Age of the customer's features, seconds; None where there are none.
         unknown: Items asked for that the catalogue lacks.
+        texts: Title and other columns of each item, as far as they were asked for.
     """
     page = result.page
     assert page is not None, "a page is priced before it is answered"
@@ -55,11 +58,14 @@ def page_answer(
         "disclosure": page.disclosure,
         "feature_age_seconds": None if age is None else round(age, 3),
         "degraded": result.task.cause,
+        "policy_version": result.task.policy_version,
+        **_search_fields(result),
         "unknown_items": unknown,
         "unpriced_items": list(page.unpriced),
         "items": [
             {
                 "item_id": item.item_id,
+                **text,
                 "rank": item.rank,
                 "similarity": item.similarity,
                 "list_price_minor": item.list_price_minor,
@@ -69,8 +75,22 @@ def page_answer(
                 "reasons": reason_codes(item.reasons),
                 "purchase_probability": item.purchase_probability,
             }
-            for item in page.items
+            for item, text in zip(page.items, texts, strict=True)
         ],
+    }
+
+
+def _search_fields(result: PageResult) -> dict[str, Any]:
+    """What an answer says about its search; nothing for a page of given items."""
+    asked, found = result.task.asked, result.found
+    if asked is None or found is None:
+        return dict.fromkeys(("corrected_query", "price_min_minor", "price_max_minor", "notice")) | {"facets": []}
+    return {
+        "corrected_query": asked.corrected,
+        "price_min_minor": asked.filters.low_minor,
+        "price_max_minor": asked.filters.high_minor,
+        "notice": found.notice,
+        "facets": [asdict(facet) for facet in found.facets],
     }
 
 
@@ -95,6 +115,7 @@ def log_page(
         user_key=subject or None,
         query=request.query,
         degraded=answer["degraded"],
+        policy_version=answer["policy_version"],
         feature_age_seconds=answer["feature_age_seconds"],
     )
     log.put(record)

@@ -25,9 +25,12 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fairtag.base.errors import RequestError, UnavailableError
+from fairtag.base.schema import TITLE
+from fairtag.search.facets import Filters
+from fairtag.search.query import SearchQuery
 from serving.metrics import Metrics
 from serving.page.batching import MicroBatcher
-from serving.page.core import Core, Rows
+from serving.page.core import Core, Rows, Vector
 from serving.page.customers import Customer, CustomerReader, lock_key, user_context
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask, find_and_price
@@ -35,13 +38,15 @@ from serving.page.quotes import QuoteBook
 from serving.protocol.payload import SEARCH, PageRequest
 from serving.stores.corridor_store import CorridorStore
 from serving.stores.feature_reads import STALE, ItemFeatureCache, UserFeatureClient
-from serving.stores.price_locks import DOWN, PriceLock, PriceLockStore
+from serving.stores.policy_follower import PolicyFollower
+from serving.stores.price_locks import DOWN, PriceLock, PriceLocks, PriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages
 from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
 
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
+STOPPED = "stopped"  # why a page is at list prices: the live policy says so
 LOCK_DAYS = 2  # price days for which a lock is kept: past the end of its own; its key names the day
 
 
@@ -68,6 +73,7 @@ class Endpoint:
         aside: Threads for work that no page may wait behind: explanations, and reads of a store that may hang.
         metrics: What is counted.
         stages: What is timed.
+        policy: The live policy.
         age: Seconds since the feature store was filled; None where it does not say.
         clock: Unix seconds.
     """
@@ -84,6 +90,7 @@ class Endpoint:
         aside: ThreadPoolExecutor,
         metrics: Metrics,
         stages: Stages,
+        policy: PolicyFollower,
         age: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -97,6 +104,7 @@ class Endpoint:
         self._aside = aside
         self._metrics = metrics
         self._stages = stages
+        self._policy = policy
         self._clock = clock
 
     async def answer(
@@ -118,26 +126,26 @@ class Endpoint:
 
     async def _page(self, request: PageRequest, protocol: str) -> dict[str, Any]:
         started, now, served = time.perf_counter(), self._clock(), self.served
+        asked = search_query(served.core, request)
         core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
         key = lock_key(core, request, epoch, subject)
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
-        with served.batcher.page(request.query) as alone:
+        text = None if asked is None else asked.text
+        with served.batcher.page(text) as alone:
             # 1. The customer, while the query is encoded. A guest's page that is alone is encoded where it is priced:
             #    it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
             reading = None if key is None else asyncio.create_task(self._customers.read(request, key))
-            embedding, cached = None, None if request.query is None else False
+            embedding, cached = None, None if text is None else False
             try:
-                if request.query is not None and not (alone and reading is None):
+                if text is not None and not (alone and reading is None):
                     with self._stages.stage("encode"):
-                        embedding, cached = await served.batcher.encode(request.query)
+                        embedding, cached = await served.batcher.encode(text)
                 customer = Customer(user_context(request)) if reading is None else await reading
             finally:
                 if reading is not None:
                     reading.cancel()  # the encoder failed or the client has gone; one that is done stays as it is
             # 2. Candidates and prices.
-            task = PageTask(
-                request.query, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
-            )
+            task = self._task(request, asked, rows, embedding, customer, epoch)
             result = await self._find_and_price(served, task)
             if result.page is None:
                 result = await self._price_again(core, await self._look_up(served, result))
@@ -147,7 +155,11 @@ class Endpoint:
         # 4. The answer.
         assert result.page is not None, "a page is priced by now"
         with self._stages.stage("answer"):
-            answer = page_answer(result, request, self.book, subject, now, user_age=customer.age, unknown=unknown)
+            items = [item.item_id for item in result.page.items]
+            texts = core.texts(items, tuple(dict.fromkeys((TITLE, *(request.fields or ())))))
+            answer = page_answer(
+                result, request, self.book, subject, now, user_age=customer.age, unknown=unknown, texts=texts
+            )
         # 5. The log and the counters, once the answer is on its way and before its client can ask again.
         seconds, loop = time.perf_counter() - started, asyncio.get_running_loop()
         if self._log is not None:
@@ -160,16 +172,46 @@ class Endpoint:
         core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
         key = lock_key(core, request, epoch, subject)
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
-        embedding = None if request.query is None else (await served.batcher.encode(request.query))[0]
+        asked = search_query(core, request)
+        embedding = None if asked is None else (await served.batcher.encode(asked.text))[0]
         customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key)
-        task = PageTask(
-            request.query, rows, request.page_size, embedding, customer.user, customer.locks, customer.cause, epoch
-        )
+        task = self._task(request, asked, rows, embedding, customer, epoch)
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
             items = await self._run(self._aside, core.explain, result.inputs(core))
+        texts = core.texts([item["item_id"] for item in items], (TITLE,))
+        items = [{**item, **text} for item, text in zip(items, texts, strict=True)]
         cause = result.task.cause
         return {"model_version": core.version, "degraded": cause, "unknown_items": unknown, "items": items}
+
+    def _task(
+        self,
+        request: PageRequest,
+        asked: SearchQuery | None,
+        rows: Rows | None,
+        embedding: Vector | None,
+        customer: Customer,
+        epoch: int,
+    ) -> PageTask:
+        """What is known of a page, under the live policy of this moment."""
+        change = self._policy.change
+        locks, cause = customer.locks, customer.cause
+        if change.policy.at_list:  # at once: what was quoted before is honoured by its quote, not shown again
+            locks, cause = PriceLocks(), STOPPED
+        elif not change.policy.personal_prices:
+            locks = replace(locks, prices={item: lock for item, lock in locks.prices.items() if not lock.personal})
+        return PageTask(
+            asked,
+            rows,
+            request.page_size,
+            embedding,
+            customer.user,
+            locks,
+            cause,
+            epoch,
+            change.policy.personal_prices,
+            change.version,
+        )
 
     async def _find_and_price(self, served: ServedModel, task: PageTask) -> PageResult:
         """Both in one visit to whoever is free; no page where something must be looked up before it is priced."""
@@ -190,10 +232,12 @@ class Endpoint:
         with self._stages.stage("worker"):
             reply = await served.workers.ask(worker, task)
         if not self._corridors.agree(served.core, reply.rows, task.epoch, reply.corridor):
-            return self._found(served, task, reply.rows)
+            return replace(self._found(served, task, reply.rows), found=reply.found)
         market, age = served.items.rows(reply.rows)
         old = served.items.too_old(reply.rows)
-        return PageResult(task, reply.rows, market, age, old, reply.corridor, None if len(old) else reply.page)
+        return PageResult(
+            task, reply.rows, market, age, old, reply.corridor, None if len(old) else reply.page, reply.found
+        )
 
     def _found(self, served: ServedModel, task: PageTask, rows: Rows) -> PageResult:
         """What is known of some rows now."""
@@ -208,7 +252,7 @@ class Endpoint:
             with self._stages.stage("item_features"), contextlib.suppress(Exception):  # the page names the cause
                 reading = self._run(self._aside, served.items.read, result.old)
                 await asyncio.wait_for(reading, READ_THROUGH_SECONDS)
-            result = self._found(served, task, rows)
+            result = replace(self._found(served, task, rows), found=result.found)
         cause = task.cause or (STALE if len(result.old) else None)
         if (corridor := result.corridor) is None:
             try:
@@ -240,6 +284,8 @@ class Endpoint:
             other = await self._locks.lock(key, mine, seconds)
         except UnavailableError:
             return replace(task, cause=DOWN) if task.cause is None else None
+        if not task.personalise:
+            other = {item: lock for item, lock in other.items() if not lock.personal}
         if not other:
             return None
         # A page of the same customer came in between, here or in another replica: its prices stand, and so do ours.
@@ -248,6 +294,14 @@ class Endpoint:
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace
         return await asyncio.get_running_loop().run_in_executor(executor, context.run, work, *arguments)
+
+
+def search_query(core: Core, request: PageRequest) -> SearchQuery | None:
+    """What a request searches for, or what the items of a ``price`` request were found by; None without a query."""
+    if request.query is None:
+        return None
+    filters = Filters(request.category or (), request.brand or (), request.price_min_minor, request.price_max_minor)
+    return core.read_query(request.query, filters, request.facets or (), as_typed=request.as_typed)
 
 
 def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
@@ -259,4 +313,4 @@ def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
     rows, unknown = core.rows_of(request.item_ids or ())
     if not len(rows):
         raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
-    return rows[: request.page_size], unknown
+    return rows[: request.most_items], unknown

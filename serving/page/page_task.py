@@ -15,6 +15,8 @@ import numpy as np
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.search.query import SearchQuery
+from fairtag.search.retrieval import SearchResult
 from serving.page.core import Core, Floats, Rows, Vector
 from serving.stores.price_locks import PriceLocks
 
@@ -26,7 +28,7 @@ class PageTask:
     """What is known of a page before an item is looked for.
 
     Args:
-        query: What was asked, None for a page of given rows.
+        asked: What is searched for, None where nothing was asked.
         rows: (n,) catalogue rows to price, None to find them by the query.
         page_size: Rows to find.
         embedding: (d,) of the query; None without one, or where it is not encoded yet.
@@ -34,9 +36,11 @@ class PageTask:
         locks: The customer's price locks.
         cause: Why all but locked prices are list prices, None when there is no reason.
         epoch: Price day.
+        personalise: Whether the live policy allows personal prices.
+        policy_version: Version of the live policy.
     """
 
-    query: str | None
+    asked: SearchQuery | None
     rows: Rows | None
     page_size: int
     embedding: Vector | None
@@ -44,6 +48,8 @@ class PageTask:
     locks: PriceLocks
     cause: str | None
     epoch: int
+    personalise: bool = True
+    policy_version: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class PageResult:
         old: Rows whose features are too old to price on.
         corridor: Corridor of the price day; None where another process may have fixed one that is not known here.
         page: The priced page; None where features or corridors must be looked up first.
+        found: What the search had to say; None for a page of given rows.
     """
 
     task: PageTask
@@ -67,6 +74,7 @@ class PageResult:
     old: Rows
     corridor: DayCorridor | None
     page: PricedPage | None = None
+    found: SearchResult | None = None
 
     def inputs(self, core: Core) -> PageInputs:
         """What the prices depend on; with a cause, no data of the customer."""
@@ -81,6 +89,7 @@ class PageResult:
             market=self.market,
             corridor=self.corridor,
             list_only=task.cause is not None,
+            personalise=task.personalise,
         )
         if not locks:
             return inputs
@@ -102,6 +111,11 @@ class MarketView(Protocol):
     @property
     def stock(self) -> Floats:
         """(N,) units of every catalogue row, NaN where unknown."""
+        ...
+
+    @property
+    def list_price(self) -> Floats:
+        """(N,) list price of every catalogue row, money."""
         ...
 
     def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
@@ -134,16 +148,18 @@ def find_and_price(
     Returns:
         The page; without prices where features are too old or a corridor is not known.
     """
-    if task.query is not None and task.embedding is None:
+    if task.asked is not None and task.embedding is None:
         with stage("encode"):
-            task = replace(task, embedding=encode(task.query))
-    rows = task.rows
+            task = replace(task, embedding=encode(task.asked.text))
+    rows, found = task.rows, None
     if rows is None:
-        assert task.embedding is not None, "a search has a query"
+        assert task.asked is not None, "a search has a query"
+        assert task.embedding is not None, "it is encoded by now"
         with stage("retrieve"):
-            rows = core.retrieve(task.embedding, task.query or "", task.user, task.page_size, market.stock)
+            found = core.search(task.asked, task.embedding, task.user, task.page_size, market.stock, market.list_price)
+        rows = found.rows
     now, age = market.rows(rows)
-    result = PageResult(task, rows, now, age, market.too_old(rows), corridor_of(rows))
+    result = PageResult(task, rows, now, age, market.too_old(rows), corridor_of(rows), found=found)
     if len(result.old) or result.corridor is None:
         return result
     with stage("price"):

@@ -15,11 +15,12 @@ from pydantic import BaseModel
 
 from fairtag.base.files import write_text
 from fairtag.base.types import Reason
+from serving.page.page_endpoint import STOPPED
 from serving.protocol.http_server import QUOTE_STATUS
 from serving.protocol.openapi import REFUSALS, document
-from serving.protocol.payload import Page, PageItem, PageRequest, VerifyRequest
+from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS
-from serving.settings import FeatureSettings, Limits, ServingSettings
+from serving.settings import FeatureSettings, Limits, SearchSettings, ServingSettings
 from serving.stores import price_locks
 from serving.stores.feature_reads import DOWN, SLOW, STALE
 
@@ -78,6 +79,32 @@ Each item:
 
 Reason codes: {reasons}.
 
+Each entry of `facets`:
+
+{facet}
+
+## What a search understands
+
+```bash
+curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: application/json' \\
+  -d '{{"instances": [{{"query": "cordles dril under 60", "category": ["tools"],
+                       "facets": ["category", "brand", "price"], "fields": ["brand", "category"]}}]}}'
+```
+
+- **Misspelt words are corrected** towards the words of the shop, and `corrected_query` says what was searched for. A
+  word that the shop, its customers or the language know is never corrected.
+- **A price in the words becomes a filter**: "under 60", "between 10 and 30", "20-40", "over 15 euros", in the shop's
+  currency. `price_min_minor` and `price_max_minor` say what was applied; of a field and the words, the narrower limit.
+- **Nonsense gets no items.** `items` is then empty and `notice` says why, in words for the customer.
+- **Filters** are `category`, `brand`, `price_min_minor` and `price_max_minor`. The price is the **list price**: were it
+  the customer's own, anyone could read personal prices off by asking for "under 19", "under 18" and so on. A customer
+  pays no more than list, unless the policy allows a markup.
+- **Facets** count the items in stock that have every word of the query (or the best candidates where none has), each
+  facet as if it had no filter of its own.
+- `as_typed` takes the words as they are: for "search instead for cordles dril".
+
+[how-to/search.md](how-to/search.md) says how these are calibrated and switched off.
+
 ## Honour a quote at checkout
 
 `quote` guarantees that customer every price of its page until `expires_at`. Verifying it needs no look-up: the endpoint
@@ -108,8 +135,10 @@ curl -s http://localhost:8080/v1/models/fairtag:explain -H 'content-type: applic
   -d '{{"instances": [{{"query": "cordless drill", "user_id": "u-17", "jurisdiction": "DE", "page_size": 3}}]}}'
 ```
 
-The answer gives, for each item, the price without any driver (`base_minor`), the price, and what each driver adds on
-the way from one to the other.
+The answer gives, for each item, its title, its list price, the price without any driver (`base_minor`), the price, and
+what each driver adds on the way from one to the other, in whole minor units that add up. `summary` says the same in
+words: "4.00 EUR below the list price of 19.99 EUR. An item like this costs 17.20 EUR; how well it fits the search takes
+1.21 EUR."
 
 ## V2 and gRPC
 
@@ -161,6 +190,10 @@ that is refused, or a feature folder that does not open: it prints one line with
 |---|---|---|
 {features}
 
+| search | default | |
+|---|---|---|
+{search}
+
 | endpoint | default | |
 |---|---|---|
 {settings}
@@ -199,6 +232,7 @@ RENAMED = {
 DEGRADED = {
     SLOW: "the feature store did not answer in time",
     DOWN: "the feature store refuses, or its circuit breaker is open",
+    STOPPED: "`fairtag stop`: everything is at list price, locked prices too; signed quotes are still honoured",
     STALE: "an item's cost or stock was read too long ago",
     price_locks.DOWN: "the price locks or corridors of the price day cannot be read in time",
 }
@@ -219,6 +253,8 @@ def api_page() -> str:
         degraded="\n".join(f"| `{cause}` | {text} |" for cause, text in DEGRADED.items()),
         limits=_settings(Limits),
         features=_settings(FeatureSettings),
+        search=_settings(SearchSettings),
+        facet=_fields(FacetValue),
         settings=_settings(ServingSettings),
         renamed="\n".join(f"| {old} | {new} |" for old, new in RENAMED.items()),
         openapi=json.dumps(document(MODEL, Limits.model_construct()), indent=1),
@@ -247,7 +283,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 def _settings(model: type[BaseModel]) -> str:
     prefix = str(model.model_config.get("env_prefix", ""))
-    nested = ("limits", "features")
+    nested = ("limits", "features", "search")
     rows = []
     for name, field in model.model_fields.items():
         if name not in nested:

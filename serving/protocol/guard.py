@@ -1,20 +1,28 @@
-"""Guards the HTTP application: body sizes, deadlines, admission, and routes that stay closed.
+"""Guards the HTTP application: body sizes, deadlines, keys, and routes that stay closed.
 
-KServe accepts bodies of any size and lets anybody unload the model. The guard does not.
+KServe accepts bodies of any size and lets anybody unload the model. The guard does not. Every answer passes it, so it
+counts whatever was not answered as asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
+from starlette.middleware.cors import CORSMiddleware
 
 from fairtag.base.errors import RequestError
-from serving.metrics import Metrics
-from serving.protocol.admission import Admission
-from serving.settings import Limits
+from serving.logs import where
+from serving.metrics import REST, Metrics
+from serving.protocol.admission import CALLER, REQUEST_TIMEOUT, Admission, Proxies, asked_seconds
+from serving.protocol.browser_tokens import READS
+from serving.protocol.compression import SPOKEN, decompress
+from serving.settings import ServingSettings
+
+logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -23,6 +31,10 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CLOSED = "/v2/repository"
+GONE = "client_gone"  # key of a scope's state: True where the client has left, False where it was answered already
+CLIENT_LEFT = 499  # what proxies note of a client that left before its answer; nobody is sent it
+REFUSED = 400  # from this status on an answer is not what was asked for
+CORS_SECONDS = 600  # for which a browser may remember what it may send
 
 
 class Guard:
@@ -30,56 +42,121 @@ class Guard:
 
     Args:
         application: What is guarded.
-        limits: Size of a body and the time it may take.
-        admission: Keys, rates and concurrency.
+        settings: Limits of a request, trusted proxies, and origins that may call.
+        admission: Keys and rates.
         metrics: Where refusals are counted.
+        methods: The methods of each path.
         draining: Whether the server is about to stop: then every answer closes its connection.
     """
 
     def __init__(
         self,
         application: Application,
-        limits: Limits,
+        settings: ServingSettings,
         admission: Admission,
         metrics: Metrics,
+        methods: Mapping[str, str],
         draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self._application = application
-        self._limits = limits
+        self._limits = settings.limits
+        self._proxies = Proxies(settings.trusted_proxies)
         self._admission = admission
         self._metrics = metrics
+        self._methods = methods
         self._draining = draining
+        self._inner: Application = self._guarded
+        if settings.allowed_origins:
+            self._inner = CORSMiddleware(
+                self._guarded,
+                allow_origins=settings.allowed_origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("authorization", "content-type", REQUEST_TIMEOUT),
+                expose_headers=("retry-after",),
+                max_age=CORS_SECONDS,
+            )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope: check a request, refuse a websocket, and pass anything else on."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
-            return
+        """Serve one request; anything else is passed on."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        if self._draining():
-            send = _closing(send)
+        started = False
+
+        async def counted(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                if message["status"] >= REFUSED:
+                    self._metrics.refuse(REST, message["status"])
+                if self._draining():
+                    message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
         try:
-            await self._guarded(scope, receive, send)
-        except RequestError as refusal:
-            self._metrics.refusals.labels("rest", str(refusal.status)).inc()
-            await _answer(send, refusal)
+            await self._inner(scope, receive, counted)
+        except asyncio.CancelledError:
+            if not scope.get("state", {}).get(GONE):
+                raise
+            self._metrics.refuse(REST, CLIENT_LEFT)
+        except Exception as error:  # the border: whatever it was, the client gets a status
+            if not started:  # else the application has answered, and raises what it has noted itself
+                logger.error("%s in %s", type(error).__name__, where(error))  # noqa: TRY400 - a traceback may quote a request
+                await _answer(counted, 500, {"error": "internal error"})
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(CLOSED):
-            raise RequestError(
-                "path", scope["path"], "models are loaded by the operator, not over the network", status=403
-            )
-        if scope["method"] in ("GET", "HEAD", "OPTIONS"):  # probes and metrics are never queued or turned away
+        """Answer a request, or refuse it."""
+        method = scope["method"]
+        try:
+            _refuse_closed(scope["path"])
+            if method == "OPTIONS":
+                await self._tell_methods(scope["path"], send)
+                return
+            if method == "HEAD":  # GET without the body, which the server leaves out
+                scope = {**scope, "method": "GET"}
+            elif method != "GET":  # probes and metrics are never queued or turned away
+                receive = _replay(await self._admitted(scope, receive), receive)
             await self._application(scope, receive, send)
-            return
+        except RequestError as refusal:
+            await _answer(send, refusal.status, error_body(refusal), refusal.field)
+        except ClientGone:
+            if scope.get("state", {}).get(GONE, True):
+                self._metrics.refuse(REST, CLIENT_LEFT)
+
+    async def _admitted(self, scope: Scope, receive: Receive) -> bytes:
+        """The body of a request that may be answered; from now on its caller is known."""
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        client = scope.get("client") or ("", 0)
-        with self._admission.admit(client[0], headers.get(b"authorization")):
-            self._metrics.in_flight.set(self._admission.in_flight)
-            body = await self._body(headers.get(b"content-length"), receive)
-            await self._application(scope, _replay(body, receive), send)
+        address = self._address(scope, headers)
+        caller = self._admission.identify(address, headers.get(b"authorization"), headers.get(b"origin"))
+        if caller.token is not None and not READS.fullmatch(scope["path"]):
+            raise RequestError("path", scope["path"], "a browser token may only ask for pages", status=403)
+        caller.seconds = asked_seconds(headers.get(REQUEST_TIMEOUT.encode()))
+        body = await self._body(headers.get(b"content-length"), receive)
+        if (encoding := headers.get(b"content-encoding")) is not None:
+            body = decompress(body, encoding, self._limits.body_bytes)
+        CALLER.set(caller)
+        return body
+
+    def _address(self, scope: Scope, headers: Mapping[bytes, str]) -> str:
+        """The client's address; a proxy may have split ``X-Forwarded-For`` over several headers."""
+        host: str = (scope.get("client") or ("", 0))[0]
+        forwarded = headers.get(b"x-forwarded-for")
+        if forwarded is not None:
+            values = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+            forwarded = b",".join(values).decode("latin-1")
+        return self._proxies.client(host, forwarded)
+
+    async def _tell_methods(self, path: str, send: Send) -> None:
+        """The methods of a path.
+
+        Raises:
+            RequestError: There is no such path.
+        """
+        methods = self._methods.get(path)
+        if methods is None:
+            raise RequestError("path", path, "there is no such path; /docs lists them", status=404)
+        await send({"type": "http.response.start", "status": 204, "headers": [(b"allow", methods.encode())]})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _body(self, declared: str | None, receive: Receive) -> bytes:
         """The whole body, read before the application sees the request."""
@@ -94,13 +171,22 @@ class Guard:
             raise RequestError("body", "late", f"it must arrive within {seconds:g} s", status=408) from None
 
 
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+def _refuse_closed(path: str) -> None:
+    if path.startswith(CLOSED):
+        raise RequestError("path", path, "models are loaded by the operator, not over the network", status=403)
+
+
 async def _read(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestError("body", "incomplete", "the client closed the connection", status=400)
+            raise ClientGone
         part = message.get("body", b"")
         size += len(part)
         if size > most:
@@ -127,33 +213,26 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _closing(send: Send) -> Send:
-    async def closing(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-        await send(message)
-
-    return closing
-
-
 def error_body(error: RequestError) -> dict[str, Any]:
     """The JSON of a refusal: the sentence and its parts."""
     return {"error": str(error), "field": error.field, "rule": error.rule}
 
 
-def extra_headers(status: int) -> Iterable[tuple[bytes, bytes]]:
-    """The additional headers of a status."""
+def extra_headers(status: int, field: str = "") -> Iterable[tuple[bytes, bytes]]:
+    """The additional headers of a status, and of the field that was refused."""
     if status in (429, 503):
         yield b"retry-after", b"1"
     if status == 401:
         yield b"www-authenticate", b"Bearer"
     if status in (408, 413):  # the rest of the body was not read
         yield b"connection", b"close"
+    if field == "content-encoding":
+        yield b"accept-encoding", SPOKEN.encode()
 
 
-async def _answer(send: Send, refusal: RequestError) -> None:
-    body = orjson.dumps(error_body(refusal))
+async def _answer(send: Send, status: int, content: dict[str, Any], field: str = "") -> None:
+    body = orjson.dumps(content)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += extra_headers(refusal.status)
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    headers += extra_headers(status, field)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,11 +1,12 @@
-"""The HTTP application: KServe's V1 and V2 routes, quote verification, and clear errors."""
+"""The HTTP application: KServe's V1 and V2 routes, quote verification, browser tokens, /docs, and clear errors."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,21 +17,29 @@ from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotR
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
-from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
+from kserve.protocol.rest.v2_datamodels import InferenceRequest, ModelMetadataResponse, ModelReadyResponse
+from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
 from starlette.exceptions import HTTPException
 
 from fairtag.base.errors import QuoteError, RequestError, UnavailableError
 from serving.logs import where
 from serving.metrics import Metrics
 from serving.page.quotes import QuoteBook
+from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.dataplane import PricingDataPlane
-from serving.protocol.guard import error_body
-from serving.protocol.payload import VerifyRequest, parse_verify
+from serving.protocol.guard import error_body, extra_headers
+from serving.protocol.payload import TokenRequest, VerifyRequest, parse_token_request, parse_verify
 from serving.settings import Limits
 
 logger = logging.getLogger(__name__)
 
-VERIFY_PATH = "/v1/quotes:verify"
+VERIFY_PATHS = ("/v1/quotes:verify", "/v1/models/{model_name}:verify")
+TOKENS_PATH = "/v1/browser-tokens"
+DOCS_PAGE = Path(__file__).with_name("docs_page.html")
+# The page and all it needs come from here; it may call nothing but the endpoint itself.
+DOCS_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+)
 QUOTE_STATUS = {
     "QuoteTampered": HTTPStatus.BAD_REQUEST,
     "QuoteKeyUnknown": HTTPStatus.BAD_REQUEST,
@@ -48,7 +57,8 @@ def application(
     book: QuoteBook,
     limits: Limits,
     metrics: Metrics,
-    openapi: dict[str, Any] | None = None,
+    openapi: dict[str, Any],
+    tokens: BrowserTokens | None = None,
 ) -> FastAPI:
     """The application without its guard.
 
@@ -58,11 +68,14 @@ def application(
         book: Verifies quotes.
         limits: Limits of a verification request.
         metrics: Counts verifications.
-        openapi: The document served as ``/openapi.json``.
+        openapi: The document served as ``/openapi.json``, and shown by ``/docs``.
+        tokens: Issues browser tokens; None where no API key is asked for.
     """
-    app = FastAPI(title="Fairtag", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Fairtag", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", dataplane.live, methods=["GET"])
     app.add_api_route("/metrics", metrics_handler, methods=["GET"])
+    _serve_documents(app, openapi)
+    _serve_versions(app, dataplane)
     register_v1_endpoints(app, dataplane, repository)
     register_v2_endpoints(app, dataplane, repository)
 
@@ -70,11 +83,59 @@ def application(
         asked = parse_verify(dataplane.decode(await request.body(), dict(request.headers))[0], limits)
         return _json(_verified(book, asked, metrics))
 
-    app.add_api_route(VERIFY_PATH, verify, methods=["POST"], response_model=None)
-    if openapi is not None:
-        app.openapi = lambda: openapi  # type: ignore[method-assign]  # FastAPI's own way to replace the document
-    _handle_errors(app, metrics)
+    async def issue(request: Request) -> Response:
+        asked = parse_token_request(dataplane.decode(await request.body(), dict(request.headers))[0], limits)
+        return _json(_issued(tokens, asked))
+
+    for path in VERIFY_PATHS:
+        app.add_api_route(path, verify, methods=["POST"], response_model=None)
+    app.add_api_route(TOKENS_PATH, issue, methods=["POST"], response_model=None)
+    _handle_errors(app)
     return app
+
+
+def _serve_documents(app: FastAPI, openapi: dict[str, Any]) -> None:
+    document, page = orjson.dumps(openapi), DOCS_PAGE.read_bytes()
+
+    async def published() -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs() -> Response:
+        return Response(page, media_type="text/html", headers={"content-security-policy": DOCS_POLICY})
+
+    app.add_api_route("/openapi.json", published, methods=["GET"], response_model=None)
+    app.add_api_route("/docs", docs, methods=["GET"], response_model=None)
+
+
+def _serve_versions(app: FastAPI, dataplane: PricingDataPlane) -> None:
+    """V2's routes with a version: KServe's own answer 501 to every version, even to the one that serves."""
+    endpoints = V2Endpoints(dataplane)
+    path = "/v2/models/{model_name}/versions/{model_version}"
+
+    async def metadata(model_name: str, model_version: str) -> ModelMetadataResponse:
+        dataplane.check_version(model_name, model_version)
+        return await endpoints.model_metadata(model_name)
+
+    async def ready(model_name: str, model_version: str) -> ModelReadyResponse:
+        dataplane.check_version(model_name, model_version)
+        return await endpoints.model_ready(model_name)
+
+    async def infer(
+        request: Request, response: Response, model_name: str, model_version: str, body: InferenceRequest | bytes
+    ) -> Any:
+        dataplane.check_version(model_name, model_version)
+        return await endpoints.infer(request, response, model_name, body)
+
+    app.add_api_route(path, metadata, methods=["GET"], response_model=None)
+    app.add_api_route(f"{path}/ready", ready, methods=["GET"], response_model=None)
+    app.add_api_route(f"{path}/infer", infer, methods=["POST"], response_model=None)
+
+
+def _issued(tokens: BrowserTokens | None, asked: TokenRequest) -> dict[str, Any]:
+    if tokens is None:
+        rule = "the endpoint asks for no API key, so that a token would protect nothing; set FAIRTAG_API_KEYS_FILE"
+        raise RequestError("token", "none", rule, status=403)
+    return tokens.issue(asked)
 
 
 def _verified(book: QuoteBook, asked: VerifyRequest, metrics: Metrics) -> dict[str, Any]:
@@ -87,17 +148,17 @@ def _verified(book: QuoteBook, asked: VerifyRequest, metrics: Metrics) -> dict[s
     return quote.as_json()
 
 
-def _json(content: dict[str, Any], status: int = HTTPStatus.OK) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+def _json(content: dict[str, Any], status: int = HTTPStatus.OK, field: str = "") -> Response:
+    headers = {name.decode(): value.decode() for name, value in extra_headers(status, field)}
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
-def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+def _handle_errors(app: FastAPI) -> None:
     """Give every error a status and a JSON body without a stack trace or the text of a bug."""
 
     async def refused(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
-        metrics.refusals.labels("rest", str(error.status)).inc()
-        return _json(error_body(error), error.status)
+        return _json(error_body(error), error.status, error.field)
 
     async def quote_refused(_request: Request, error: Exception) -> Response:
         kind = type(error).__name__
@@ -106,7 +167,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     async def unreadable(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = _place(first["loc"], error.body)
         return _json({"error": f"{field}: {first['msg']}", "field": field, "rule": first["msg"]}, 422)
 
     async def plain(_request: Request, error: Exception) -> Response:
@@ -125,6 +186,19 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     for kind in kinds:
         app.add_exception_handler(kind, plain)
     app.add_exception_handler(Exception, bug)
+
+
+def _place(path: Sequence[str | int], body: Any) -> str:
+    """Where in a V2 body a fault is, such as ``inputs.query.data``: tensors go by their names."""
+    parts = [str(part) for part in path if part not in ("body", "InferenceRequest")]
+    match path:
+        case (_, _, "inputs", int(index), *inner) if isinstance(body, dict):
+            try:
+                name = str(body["inputs"][index]["name"])
+            except (KeyError, TypeError, IndexError):
+                name = str(index)
+            parts = ["inputs", name, *map(str, inner)]
+    return ".".join(parts) or "body"
 
 
 _KSERVE_STATUS: dict[type[Exception], int] = {

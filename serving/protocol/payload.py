@@ -5,7 +5,7 @@ A request asks for one page, and an answer is one page. :mod:`serving.protocol.t
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,10 @@ SEARCH = "search"
 PRICE = "price"
 TASKS = (SEARCH, PRICE)
 DEFAULT_PAGE_SIZE = 24
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # Unicode's category Cc
+MOST_MINOR = 2**53  # of one price: beyond it JSON loses whole numbers
+LISTS = ("item_ids", "category", "brand", "facets", "fields")
+SEARCH_ONLY = ("category", "brand", "price_min_minor", "price_max_minor", "facets")
 JURISDICTION_PATTERN = r"^[A-Za-z]{2}(-[A-Za-z0-9]{1,3})?$"  # ISO 3166: DE, US-NY
 
 
@@ -51,7 +55,53 @@ class PageRequest(BaseModel):
         Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; without a known one no price is personal."),
     ] = None
     opted_out: Annotated[bool, Field(description="The customer refused personal prices.")] = False
-    page_size: Annotated[int, Field(ge=1, description="Most items on the page."), WHOLE] = DEFAULT_PAGE_SIZE
+    page_size: Annotated[
+        int,
+        Field(ge=1, description="Most items on the page; without it, `price` prices every item that you send."),
+        WHOLE,
+    ] = DEFAULT_PAGE_SIZE
+    category: Annotated[
+        tuple[str, ...] | None, Field(description="Only items of one of these categories; `search` only.")
+    ] = None
+    brand: Annotated[tuple[str, ...] | None, Field(description="Only items of one of these brands; `search` only.")] = (
+        None
+    )
+    price_min_minor: Annotated[
+        int | None, Field(ge=0, le=MOST_MINOR, description="Lowest list price, minor units; `search` only."), WHOLE
+    ] = None
+    price_max_minor: Annotated[
+        int | None, Field(ge=0, le=MOST_MINOR, description="Highest list price, minor units; `search` only."), WHOLE
+    ] = None
+    facets: Annotated[
+        tuple[Literal["category", "brand", "price"], ...] | None,
+        Field(description="Facets to count among the items that match the query; `search` only."),
+    ] = None
+    as_typed: Annotated[
+        bool, Field(description="Take the query's words as they are: correct none, read no price from them.")
+    ] = False
+    fields: Annotated[
+        tuple[Literal["title", "description", "category", "brand", "url", "image"], ...] | None,
+        Field(description="Columns of the catalogue that each item carries beside its title."),
+    ] = None
+
+    @property
+    def most_items(self) -> int:
+        """Most items on the page: of a `price` request that names no page size, all that it names."""
+        if self.item_ids is None or "page_size" in self.model_fields_set:
+            return self.page_size
+        return len(self.item_ids)
+
+
+class FacetValue(BaseModel):
+    """How many matching items have one value of a facet."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="FacetValue")
+
+    field: Literal["category", "brand", "price"]
+    value: Annotated[str, Field(description="Category or brand; of a price range, its ends in currency units.")]
+    count: Annotated[int, Field(ge=1, description="Items, under the page's other filters.")]
+    low_minor: Annotated[int | None, Field(description="First list price of a range; null where it is no range.")]
+    high_minor: Annotated[int | None, Field(description="Last list price of a range; null where it has no end.")]
 
 
 class PageItem(BaseModel):
@@ -60,6 +110,12 @@ class PageItem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="PageItem")
 
     item_id: str
+    title: Annotated[str | None, Field(description="Its title; null where the catalogue has none.")]
+    description: Annotated[str | None, Field(description="Only where `fields` asks for it; null if unknown.")] = None
+    category: Annotated[str | None, Field(description="The same.")] = None
+    brand: Annotated[str | None, Field(description="The same.")] = None
+    url: Annotated[str | None, Field(description="The same: address of the product's page.")] = None
+    image: Annotated[str | None, Field(description="The same: address of a picture.")] = None
     rank: Annotated[int, Field(ge=1, description="Position on the page, 1 first.")]
     similarity: Annotated[float, Field(ge=0, le=1, description="Similarity to the query and the customer.")]
     list_price_minor: Annotated[int, Field(ge=1, description="Catalogue price.")]
@@ -95,6 +151,16 @@ class Page(BaseModel):
     degraded: Annotated[
         str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
     ]
+    corrected_query: Annotated[
+        str | None, Field(description="What was searched for, where words were corrected; null if as typed.")
+    ]
+    price_min_minor: Annotated[
+        int | None, Field(description="Lowest list price that was asked for, in a field or in the words.")
+    ]
+    price_max_minor: Annotated[int | None, Field(description="Highest list price, likewise.")]
+    notice: Annotated[str | None, Field(description="What the customer should be told, such as why nothing was found.")]
+    facets: Annotated[list[FacetValue], Field(description="Counts of the facets that were asked for.")]
+    policy_version: Annotated[int, Field(description="Version of the live policy; 0 before its first change.")]
     unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
     unpriced_items: Annotated[
         list[str], Field(description="Items left out, as they have no list price of at least the smallest coin.")
@@ -113,6 +179,33 @@ class VerifyRequest(BaseModel):
     price_minor: Annotated[
         int | None, Field(ge=0, description="Price at checkout; leave it out to ask for the price."), WHOLE
     ] = None
+
+
+class TokenRequest(BaseModel):
+    """A browser token to issue, asked for by the shop's server."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="TokenRequest")
+
+    session_id: Annotated[str, Field(description="The session that the token is for.")]
+    origin: Annotated[str, Field(description="Origin of the web page, one of `FAIRTAG_ALLOWED_ORIGINS`.")]
+    user_id: Annotated[str | None, Field(description="Your id of the customer; leave it out for a guest.")] = None
+    jurisdiction: Annotated[
+        str | None,
+        Field(pattern=JURISDICTION_PATTERN, description="Fixes the place; without it the page may send one."),
+    ] = None
+    opted_out: Annotated[bool | None, Field(description="Fixes the consent; without it the page may send it.")] = None
+    seconds: Annotated[
+        int | None, Field(ge=1, description="Its life; `FAIRTAG_BROWSER_TOKEN_SECONDS` if left out."), WHOLE
+    ] = None
+
+
+class IssuedToken(BaseModel):
+    """A browser token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="IssuedToken")
+
+    token: Annotated[str, Field(description="For the header `Authorization: Bearer TOKEN`.")]
+    expires_at: Annotated[str, Field(description="RFC 3339, UTC.")]
 
 
 class VerifiedQuote(BaseModel):
@@ -183,7 +276,7 @@ def parse_request(value: object, field: str, limits: Limits) -> PageRequest:
             "bundles from a wish are not served yet; ask for search or price",
             status=501,
         )
-    plain = {**value, "item_ids": tuple(value["item_ids"])} if isinstance(value.get("item_ids"), list) else dict(value)
+    plain = {name: tuple(each) if isinstance(each, list) and name in LISTS else each for name, each in value.items()}
     try:
         request = PageRequest.model_validate(plain)
     except ValidationError as error:
@@ -211,21 +304,54 @@ def parse_verify(body: object, limits: Limits) -> VerifyRequest:
     return request
 
 
+def parse_token_request(body: object, limits: Limits) -> TokenRequest:
+    """A request for a browser token, checked.
+
+    Raises:
+        RequestError: Naming field, value and rule.
+    """
+    if not isinstance(body, Mapping):
+        raise RequestError("body", type(body).__name__, "it must be a JSON object")
+    try:
+        request = TokenRequest.model_validate(dict(body))
+    except ValidationError as error:
+        refuse_forbidden(body, "")
+        raise _request_error(error, "body", TokenRequest) from None
+    _check_id(request.session_id, "body.session_id", limits.id_characters)
+    _check_id(request.user_id, "body.user_id", limits.id_characters)
+    return request
+
+
 def _check(request: PageRequest, field: str, limits: Limits) -> None:
     """The rules that depend on the task or on the limits."""
     _check_text(request.query, f"{field}.query", limits.query_characters)
     _check_id(request.user_id, f"{field}.user_id", limits.id_characters)
     if request.page_size > limits.page_size:
         raise RequestError(f"{field}.page_size", request.page_size, f"it must be 1 to {limits.page_size}")
+    for name, values in (("category", request.category), ("brand", request.brand)):
+        _check_values(values, f"{field}.{name}", limits)
     if request.task == SEARCH:
         if request.query is None:
             raise RequestError(f"{field}.query", None, "the task search needs a query")
         if request.item_ids is not None:
             raise RequestError(f"{field}.item_ids", "[...]", "item_ids go with the task price")
-    elif request.item_ids is None:
+        return
+    for name in SEARCH_ONLY:
+        if getattr(request, name) is not None:
+            raise RequestError(f"{field}.{name}", "[...]", f"{name} goes with the task search")
+    if request.item_ids is None:
         raise RequestError(f"{field}.item_ids", None, "the task price needs item_ids")
-    else:
-        _check_items(request.item_ids, f"{field}.item_ids", limits)
+    _check_items(request.item_ids, f"{field}.item_ids", limits)
+
+
+def _check_values(values: Sequence[str] | None, field: str, limits: Limits) -> None:
+    """The values of a filter: some, each a short text."""
+    if values is None:
+        return
+    if not 1 <= len(values) <= limits.filter_values:
+        raise RequestError(field, f"{len(values)} values", f"send 1 to {limits.filter_values} values, or leave it out")
+    for index, value in enumerate(values):
+        _check_id(value, f"{field}[{index}]", limits.id_characters)
 
 
 def _check_items(item_ids: Sequence[str], field: str, limits: Limits) -> None:
@@ -252,7 +378,7 @@ def _check_id(text: str | None, field: str, longest: int) -> None:
         return
     if not text or len(text) > longest:
         raise RequestError(field, f"{len(text)} characters", f"it must be 1 to {longest} characters")
-    if any(unicodedata.category(character) == "Cc" for character in text):
+    if CONTROL.search(text):
         raise RequestError(field, "(not shown)", "it must hold no control character")
     _check_encodable(text, field)
 

@@ -12,12 +12,14 @@ from kserve.protocol.infer_type import deserialize_bytes_tensor, to_http_paramet
 from fairtag.base.errors import RequestError, UnavailableError
 from serving.page.page_endpoint import Endpoint
 from serving.protocol import tensors
-from serving.protocol.payload import parse_instances
+from serving.protocol.admission import CALLER, Admission
+from serving.protocol.payload import PageRequest, parse_instances
 from serving.protocol.tensors import Tensor
 from serving.settings import Limits
 
 V1, V2, GRPC = "v1", "v2", "grpc"
 Headers = dict[str, str] | None
+EXPLAINED = 8  # items whose prices cost what the explanation of one does
 _NUMPY = {"INT32": np.int32, "INT64": np.int64, "FP64": np.float64, "BOOL": np.bool_, "BYTES": np.object_}
 
 
@@ -27,12 +29,14 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
     Args:
         name: Model name in the URLs.
         limits: Limits of a request.
+        admission: Gives each request a place for its work.
         load_endpoint: Builds the endpoint and warms it up; called once, by :meth:`load`.
     """
 
-    def __init__(self, name: str, limits: Limits, load_endpoint: Callable[[], Endpoint]) -> None:
+    def __init__(self, name: str, limits: Limits, admission: Admission, load_endpoint: Callable[[], Endpoint]) -> None:
         super().__init__(name)
         self._limits = limits
+        self._admission = admission
         self._load_endpoint = load_endpoint
         self._endpoint: Endpoint | None = None
 
@@ -57,6 +61,11 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
             raise UnavailableError("the model is not loaded yet")
         return self._endpoint
 
+    @property
+    def version(self) -> str:
+        """Version of the model that serves."""
+        return self.endpoint.served.core.version
+
     def get_input_types(self) -> list[dict[str, Any]]:
         """V2 metadata of the inputs."""
         return [spec.metadata() for spec in tensors.INPUTS]
@@ -74,8 +83,9 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
             RequestError: The request breaks the contract.
         """
         if not isinstance(payload, InferRequest):
-            requests = parse_instances(payload, self._limits)
-            return {"predictions": await self.endpoint.answer(requests, V1, headers)}
+            requests = _bound(parse_instances(payload, self._limits), "instances")
+            async with self._admission.work(CALLER.get(), _items(requests)):
+                return {"predictions": await self.endpoint.answer(requests, V1, headers)}
         return await self._infer(payload, GRPC if payload.from_grpc else V2, headers)
 
     async def explain(self, payload: dict[str, Any] | InferRequest, _headers: Headers = None) -> dict[str, Any]:
@@ -86,15 +96,17 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
         """
         if isinstance(payload, InferRequest):
             raise RequestError("body", "V2 tensors", "send a V1 body to ask for explanations")
-        requests = parse_instances(payload, self._limits)
-        return {"explanations": await self.endpoint.explain(requests)}
+        requests = _bound(parse_instances(payload, self._limits), "instances")
+        async with self._admission.work(CALLER.get(), EXPLAINED * _items(requests)):
+            return {"explanations": await self.endpoint.explain(requests)}
 
     async def _infer(self, payload: InferRequest, protocol: str, headers: Headers) -> InferResponse:
         parameters = to_http_parameters(payload.parameters) if payload.parameters else None
         own = {name: value for name, value in (parameters or {}).items() if name != "binary_data_output"}
-        requests = tensors.parse_tensors([read_tensor(value) for value in payload.inputs], own, self._limits)
-        wanted = _wanted(payload)
-        pages = await self.endpoint.answer(requests, protocol, headers)
+        asked = tensors.parse_tensors([read_tensor(value) for value in payload.inputs], own, self._limits)
+        requests, wanted = _bound(asked, "inputs"), _wanted(payload)
+        async with self._admission.work(CALLER.get(), _items(requests)):
+            pages = await self.endpoint.answer(requests, protocol, headers)
         raw = payload.use_binary_outputs or not payload.from_grpc
         chosen = [tensor for tensor in tensors.page_tensors(pages) if not wanted or tensor.name in wanted]
         outputs = [write_tensor(tensor, as_array=raw) for tensor in chosen]
@@ -108,6 +120,23 @@ class PricingPredictor(Model):  # type: ignore[misc]  # kserve ships no types
             and not payload.from_grpc,  # arrays travel raw over gRPC anyway
             requested_outputs=None if payload.from_grpc else payload.request_outputs,
         )
+
+
+def _bound(requests: Sequence[PageRequest], field: str) -> Sequence[PageRequest]:
+    """Requests with what a browser token fixes.
+
+    Raises:
+        RequestError: One asks for what the token does not allow.
+    """
+    token = CALLER.get().token
+    if token is None:
+        return requests
+    return [token.bind(request, f"{field}[{number}]") for number, request in enumerate(requests)]
+
+
+def _items(requests: Sequence[PageRequest]) -> int:
+    """Items of all pages: the measure of work."""
+    return sum(request.most_items for request in requests)
 
 
 def read_tensor(value: InferInput) -> Tensor:

@@ -18,6 +18,7 @@ from serving.settings import Limits
 
 Datatype = Literal["BYTES", "BOOL", "INT32", "INT64", "FP64"]
 ABSENT_NUMBER = -1.0  # seconds; an age is never negative, and a tensor has no null
+ABSENT_PRICE = -1  # minor units
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ INPUTS: tuple[Spec, ...] = (
     Spec("jurisdiction", "BYTES", 1),
     Spec("opted_out", "BOOL", 1),
     Spec("page_size", "INT32", 1),
+    Spec("category", "BYTES", 2),
+    Spec("brand", "BYTES", 2),
+    Spec("price_min_minor", "INT64", 1),
+    Spec("price_max_minor", "INT64", 1),
+    Spec("facets", "BYTES", 2),
+    Spec("as_typed", "BOOL", 1),
+    Spec("fields", "BYTES", 2),
 )
 PAGE_OUTPUTS: tuple[Spec, ...] = (
     Spec("quote_id", "BYTES", 1),
@@ -65,9 +73,15 @@ PAGE_OUTPUTS: tuple[Spec, ...] = (
     Spec("disclosure", "BYTES", 1),
     Spec("feature_age_seconds", "FP64", 1),
     Spec("degraded", "BYTES", 1),
+    Spec("policy_version", "INT64", 1),
+    Spec("corrected_query", "BYTES", 1),
+    Spec("price_min_minor", "INT64", 1),
+    Spec("price_max_minor", "INT64", 1),
+    Spec("notice", "BYTES", 1),
 )
 ITEM_OUTPUTS: tuple[Spec, ...] = (
     Spec("item_id", "BYTES", 2),
+    Spec("title", "BYTES", 2),
     Spec("rank", "INT32", 2),
     Spec("similarity", "FP64", 2),
     Spec("list_price_minor", "INT64", 2),
@@ -76,14 +90,33 @@ ITEM_OUTPUTS: tuple[Spec, ...] = (
     Spec("reasons", "BYTES", 2),
     Spec("purchase_probability", "FP64", 2),
 )
+# Sent only where a page asks for them in ``fields``.
+TEXT_OUTPUTS: tuple[Spec, ...] = tuple(
+    Spec(name, "BYTES", 2) for name in ("description", "category", "brand", "url", "image")
+)
+FACET_OUTPUTS: tuple[Spec, ...] = (
+    Spec("facet_field", "BYTES", 2),
+    Spec("facet_value", "BYTES", 2),
+    Spec("facet_count", "INT32", 2),
+    Spec("facet_low_minor", "INT64", 2),
+    Spec("facet_high_minor", "INT64", 2),
+)
 OUTPUTS: tuple[Spec, ...] = (
     *PAGE_OUTPUTS,
     Spec("item_count", "INT32", 1),
     *ITEM_OUTPUTS,
+    *TEXT_OUTPUTS,
+    *FACET_OUTPUTS,
     *(LISTS := (Spec("unknown_items", "BYTES", 2), Spec("unpriced_items", "BYTES", 2))),
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
-NULLABLE = ("disclosure", "degraded")
+NULLABLE = {  # what stands for null, as a tensor has none
+    **dict.fromkeys(("disclosure", "degraded", "corrected_query", "notice", "title"), ""),
+    **dict.fromkeys((spec.name for spec in TEXT_OUTPUTS), ""),
+    **dict.fromkeys(("feature_age_seconds", "purchase_probability"), ABSENT_NUMBER),
+    **dict.fromkeys(("price_min_minor", "price_max_minor", "facet_low_minor", "facet_high_minor"), ABSENT_PRICE),
+}
+UNSET: tuple[Any, ...] = (None, "", [], ())  # of a request's field that need not be sent
 _INPUTS = {spec.name: spec for spec in INPUTS}
 _PAD: dict[str, Any] = {"BYTES": "", "BOOL": False, "INT32": 0, "INT64": 0, "FP64": 0.0}
 
@@ -125,10 +158,11 @@ def request_tensors(requests: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """Input tensors that ask for these pages (V1 instances); a field that no page sets is left out."""
     tensors = []
     for spec in INPUTS:
-        if not any(request.get(spec.name) for request in requests):
+        if all(request.get(spec.name) in UNSET for request in requests):
             continue
         if spec.axes == 1:
-            data = [request.get(spec.name) or _PAD[spec.datatype] for request in requests]
+            unset = NULLABLE.get(spec.name, _PAD[spec.datatype])
+            data = [unset if request.get(spec.name) is None else request[spec.name] for request in requests]
             tensors.append(Tensor(spec.name, spec.datatype, (len(data),), data))
         else:
             tensors.append(_padded(spec, [list(request.get(spec.name) or ()) for request in requests]))
@@ -139,14 +173,17 @@ def page_tensors(pages: Sequence[Mapping[str, Any]]) -> list[Tensor]:
     """The output tensors of pages (V1 predictions)."""
     tensors = []
     for spec in PAGE_OUTPUTS:
-        absent = ABSENT_NUMBER if spec.datatype == "FP64" else ""
-        data = [absent if page[spec.name] is None else page[spec.name] for page in pages]
+        data = [NULLABLE[spec.name] if page[spec.name] is None else page[spec.name] for page in pages]
         tensors.append(Tensor(spec.name, spec.datatype, (len(pages),), data))
     tensors.append(Tensor("item_count", "INT32", (len(pages),), [len(page["items"]) for page in pages]))
-    for spec in ITEM_OUTPUTS:
+    asked = [spec for spec in TEXT_OUTPUTS if any(spec.name in item for page in pages for item in page["items"][:1])]
+    for spec in (*ITEM_OUTPUTS, *asked):
         field = ITEM_FIELDS.get(spec.name, spec.name)
-        rows = [[_item_value(item[field]) for item in page["items"]] for page in pages]
+        rows = [[_value(spec, item.get(field)) for item in page["items"]] for page in pages]
         tensors.append(_padded(spec, rows))
+    for spec in FACET_OUTPUTS:
+        field = spec.name.removeprefix("facet_")
+        tensors.append(_padded(spec, [[_value(spec, facet[field]) for facet in page["facets"]] for page in pages]))
     tensors += [_padded(spec, [list(page[spec.name]) for page in pages]) for spec in LISTS]
     return tensors
 
@@ -158,14 +195,26 @@ def tensor_pages(tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
     pages: list[dict[str, Any]] = [{} for _ in counts]
     for spec in PAGE_OUTPUTS:
         for page, value in zip(pages, by_name[spec.name].data, strict=True):
-            absent = (spec.name in NULLABLE and value == "") or (spec.datatype == "FP64" and value == ABSENT_NUMBER)
-            page[spec.name] = None if absent else value
+            page[spec.name] = _field(spec.name, value)
+    texts = [spec for spec in TEXT_OUTPUTS if spec.name in by_name]
     for index, (page, count) in enumerate(zip(pages, counts, strict=True)):
-        columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in ITEM_OUTPUTS}
+        columns = {spec.name: _row(by_name[spec.name], index)[:count] for spec in (*ITEM_OUTPUTS, *texts)}
         page["items"] = [_item(columns, position, page["currency"]) for position in range(count)]
+        page["facets"] = _facets(by_name, index)
         for spec in LISTS:
             page[spec.name] = [item_id for item_id in _row(by_name[spec.name], index) if item_id]
     return pages
+
+
+def _facets(by_name: Mapping[str, Tensor], index: int) -> list[dict[str, Any]]:
+    """The facet counts of a page; its padding has count 0."""
+    rows = zip(*(_row(by_name[spec.name], index) for spec in FACET_OUTPUTS), strict=True)
+    names = [spec.name for spec in FACET_OUTPUTS]
+    found = [
+        {name.removeprefix("facet_"): _field(name, value) for name, value in zip(names, row, strict=True)}
+        for row in rows
+    ]
+    return [facet for facet in found if facet["count"]]
 
 
 def _rows(tensor: Tensor) -> list[Any]:
@@ -196,11 +245,19 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "BYTES": lambda value: isinstance(value, str),
     "BOOL": lambda value: isinstance(value, bool),
     "INT32": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**31,
+    "INT64": lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63,
 }
-_DATATYPE_WORDS = {"BYTES": "UTF-8 text", "BOOL": "true or false", "INT32": "whole numbers of 32 bits"}
+_DATATYPE_WORDS = {
+    "BYTES": "UTF-8 text",
+    "BOOL": "true or false",
+    "INT32": "whole numbers of 32 bits",
+    "INT64": "whole numbers of 64 bits",
+}
 
 
 def _present(value: Any, spec: Spec) -> Any:
+    if spec.datatype == "INT64":
+        return None if value == ABSENT_PRICE else value
     return None if value == "" or (spec.name == "page_size" and value == 0) else value
 
 
@@ -216,16 +273,20 @@ def _row(tensor: Tensor, index: int) -> Sequence[Any]:
     return tensor.data[index * width : (index + 1) * width]
 
 
-def _item_value(value: Any) -> Any:
+def _value(spec: Spec, value: Any) -> Any:
+    """A field of an item or a facet as a value of its tensor."""
     if value is None:
-        return ABSENT_NUMBER
+        return NULLABLE[spec.name]
     return ",".join(value) if isinstance(value, list) else value
 
 
+def _field(name: str, value: Any) -> Any:
+    """A value of a tensor as the field; what stands for null is null."""
+    return None if name in NULLABLE and value == NULLABLE[name] else value
+
+
 def _item(columns: Mapping[str, Sequence[Any]], position: int, currency: str) -> dict[str, Any]:
-    item = {ITEM_FIELDS.get(name, name): values[position] for name, values in columns.items()}
-    if item["purchase_probability"] == ABSENT_NUMBER:
-        item["purchase_probability"] = None
+    item = {ITEM_FIELDS.get(name, name): _field(name, values[position]) for name, values in columns.items()}
     item["reasons"] = [reason for reason in item["reasons"].split(",") if reason]
     item["currency"] = currency
     return item

@@ -267,6 +267,11 @@ class ItemFeatureCache:
         """Units of every row as last read, NaN where unknown; the background reads change it in place."""
         return self._columns[schema.STOCK]
 
+    @property
+    def list_price(self) -> NDArray[np.float64]:
+        """List price of every row as last read, money."""
+        return self._columns[schema.LIST_PRICE]
+
     def rows(self, rows: Rows) -> tuple[MarketContext, float | None]:
         """The market of some rows, and the age of the oldest in seconds; None without a store."""
         with self._lock:

@@ -25,6 +25,7 @@ from fairtag.base import schema
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PricedPage
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
+from fairtag.search.retrieval import SearchResult
 from serving.page.core import Core, Floats, Rows, Vector, warm_up
 from serving.page.page_task import PageTask, find_and_price
 from serving.stores.feature_reads import MarketUpdate
@@ -51,6 +52,7 @@ class Reply:
     rows: Rows
     page: PricedPage
     corridor: DayCorridor
+    found: SearchResult | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class MarketCopy:
         """(N,) units of every catalogue row, NaN where unknown."""
         return self._columns[schema.STOCK]
 
+    @property
+    def list_price(self) -> Floats:
+        """(N,) list price of every catalogue row, money."""
+        return self._columns[schema.LIST_PRICE]
+
     def rows(self, rows: Rows) -> tuple[MarketContext, None]:
         """The market of some rows."""
         return MarketContext(**{name: column[rows] for name, column in self._columns.items()}), None
@@ -136,7 +143,7 @@ def reply_to(question: Question, core: Core, market: MarketCopy) -> Reply | Fail
         return Failure(question.number)
     assert result.page is not None, "a worker looks nothing up"
     assert result.corridor is not None, "a model has corridors"
-    return Reply(question.number, result.rows, result.page, result.corridor)
+    return Reply(question.number, result.rows, result.page, result.corridor, result.found)
 
 
 def serve(link: socket.socket, load: Load) -> None:

@@ -39,8 +39,8 @@ SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 QUOTE_KEYS = f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}'
 
 
-def _load_handmade() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("serving_handmade", HERE / "handmade.py")
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"serving_{name}", HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -49,13 +49,31 @@ def _load_handmade() -> ModuleType:
     return module
 
 
-HANDMADE = _load_handmade()
+HANDMADE, RAW_HTTP = _load("handmade"), _load("raw_http")
 
 
 @pytest.fixture(scope="session")
 def handmade() -> ModuleType:
     """The module of the hand-made model."""
     return HANDMADE
+
+
+@pytest.fixture(scope="session")
+def raw() -> ModuleType:
+    """Raw connections: requests that no client library would send."""
+    return RAW_HTTP
+
+
+@pytest.fixture
+def refused() -> Callable[..., dict[tuple[str, str], float]]:
+    """Reads what a server has counted as refused: by protocol and status."""
+
+    def read(running: Running) -> dict[tuple[str, str], float]:
+        (family,) = running.assembly.metrics.refusals.collect()
+        counted = [sample for sample in family.samples if sample.name.endswith("_total")]
+        return {(sample.labels["protocol"], sample.labels["status"]): sample.value for sample in counted}
+
+    return read
 
 
 @dataclass
@@ -74,6 +92,10 @@ class Running:
         """The page of a request over plain HTTP; a bargain hunter's search where none is given."""
         with RestClient(self.http) as client:
             return client.pages([request or SEARCH])[0]
+
+    def connections(self) -> list[Any]:
+        """The HTTP connections that are open."""
+        return list(self.server.connections)
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from fairtag.model.capabilities import ALL
 from fairtag.page.day_corridor import DayCorridor, whole_corridor
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.search.facets import Facet, Filters
+from fairtag.search.query import SearchQuery
+from fairtag.search.retrieval import SearchResult
 from serving.settings import ServingSettings
 from serving.stores.feature_reads import FeatureReader, MemoryReader, UserFeatures
 
@@ -73,17 +76,33 @@ class HandMadeCore:
         known = [row_of[item] for item in item_ids if item in row_of]
         return np.array(known, dtype=np.int64), [item for item in item_ids if item not in row_of]
 
-    def retrieve(self, embedding: np.ndarray, query: str, user: UserContext, k: int, stock: np.ndarray) -> np.ndarray:
-        start = zlib.crc32(query.encode()) % N
+    def read_query(self, query: str, filters: Filters, facets: tuple[Facet, ...], *, as_typed: bool) -> SearchQuery:
+        return SearchQuery(query, filters, facets)
+
+    def search(
+        self,
+        asked: SearchQuery,
+        embedding: np.ndarray,
+        user: UserContext,
+        k: int,
+        stock: np.ndarray,
+        list_price: np.ndarray,
+    ) -> SearchResult:
+        start = zlib.crc32(asked.text.encode()) % N
         rows = [(start + i) % N for i in range(N)]
-        return np.array([row for row in rows if not stock[row] <= 0][:k], dtype=np.int64)
+        return SearchResult(np.array([row for row in rows if not stock[row] <= 0][:k], dtype=np.int64))
+
+    def texts(self, item_ids: Sequence[str], fields: Sequence[str]) -> list[dict[str, str | None]]:
+        known = {"title": "the title of {}", "category": "tools"}
+        return [{name: known[name].format(item) if name in known else None for name in fields} for item in item_ids]
 
     def price(self, inputs: PageInputs) -> PricedPage:
         time.sleep(self.slow)
         rows, user = inputs.rows, inputs.user
         market = inputs.market or self.market.rows(rows)
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
-        personal = user.behaviour is not None and not user.opted_out
+        hunter, personal = hunter and inputs.personalise, user.behaviour is not None and not user.opted_out
+        personal = personal and inputs.personalise
         # The page itself moves prices a little, so that keeping locks is work and not luck.
         factor = self.share * (0.9 if hunter else 1.0) - 0.001 * len(rows)
         price = market.list_price if inputs.list_only else np.round(market.list_price * factor, 2)

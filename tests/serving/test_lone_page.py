@@ -34,9 +34,9 @@ class Watched:
             raise RuntimeError("no encoder")
         return self._core.encode(queries)
 
-    def retrieve(self, *arguments: Any) -> np.ndarray:
+    def search(self, *arguments: Any) -> Any:
         self._note("retrieve")
-        return self._core.retrieve(*arguments)
+        return self._core.search(*arguments)
 
     def price(self, *arguments: Any) -> Any:
         self._note("price")

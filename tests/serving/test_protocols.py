@@ -55,7 +55,7 @@ def _inputs(requests: list[dict[str, Any]], *, binary: bool) -> list[InferInput]
     for tensor in request_tensors(requests):
         value = InferInput(tensor.name, list(tensor.shape), tensor.datatype, data=list(tensor.data))
         if binary:
-            kinds = {"BYTES": np.object_, "BOOL": np.bool_, "INT32": np.int32}
+            kinds = {"BYTES": np.object_, "BOOL": np.bool_, "INT32": np.int32, "INT64": np.int64}
             array = np.array(list(tensor.data), dtype=kinds[tensor.datatype]).reshape(tensor.shape)
             value.set_data_from_numpy(array, binary_data=True)
         inputs.append(value)

@@ -121,7 +121,7 @@ def search(settings: Callable[..., Any], handmade: Any) -> Callable[..., list[Ca
         assembly.endpoint._executor = TracedPool(trace)
         assembly.endpoint.served.batcher._executor = TracedPool(trace)
         server = PricingServer(assembly)
-        predictor = PricingPredictor("fairtag", made.limits, lambda: assembly.endpoint)
+        predictor = PricingPredictor("fairtag", made.limits, server.admission, lambda: assembly.endpoint)
         predictor.load()
         server.register_model(predictor)
         application = server.guarded()

@@ -3,7 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fairtag.base.money import currency
 from fairtag.page.explanation import DRIVERS, PageDrivers, coalition_prices, coalitions, explain_prices
+from fairtag.page.explanation_words import WORDS, summary, whole_parts
 from fairtag.policy.guardrails import GuardrailLimits, close_empty_menus, price_bounds, price_menu
 from fairtag.solver.page_solver import solve_pages
 
@@ -127,3 +129,25 @@ def test_an_item_that_has_to_be_at_list_is_explained_too():
     found = explain_prices(replace(page, bounds=bounds, menu=menu))
     assert found.price[0] == pytest.approx(20.0)
     assert found.contributions[:, 0].sum() == pytest.approx(20.0 - page.f[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whole_parts_add_up_and_each_is_within_a_minor_unit(seed):
+    rng = np.random.default_rng(seed)
+    parts = dict(zip(DRIVERS, rng.normal(0, 300, len(DRIVERS)), strict=True))
+    base = rng.uniform(500, 5_000)
+    price = base + sum(parts.values())
+    whole = whole_parts(parts, round(price) - round(base))
+    assert sum(whole.values()) == round(price) - round(base)
+    assert all(abs(whole[name] - value) < 1.5 for name, value in parts.items())
+    assert all(isinstance(value, int) for value in whole.values())
+
+
+def test_a_summary_speaks_in_words_and_in_the_digits_of_the_currency():
+    parts = {"behaviour": 0, "bounds": 12, "rounding": -3}
+    assert summary(1_200, 1_200, 1_191, parts, currency("JPY")) == (
+        "The list price of 1,200 JPY. An item like this costs 1,191 JPY; the limit of the shop adds 12 JPY; "
+        "the price ending takes 3 JPY."
+    )
+    assert summary(1_300, 1_200, 1_300, {}, currency("EUR")).startswith("1.00 EUR above the list price of 12.00 EUR.")
+    assert set(WORDS) == {*DRIVERS, "decision"}, "every driver has words"

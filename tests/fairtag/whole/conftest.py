@@ -6,8 +6,9 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
-from fairtag.page.pricing import retrieve
+from fairtag.page.pricing import search
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def query(model):
 
 @pytest.fixture(scope="session")
 def rows(model, query):
-    return retrieve(model, query, "oak bookcase white", UserContext(), 12)
+    return search(model, SearchQuery("oak bookcase white"), query, UserContext(), 12).rows
 
 
 def _customer(model: PricingModel, **changes) -> UserContext:

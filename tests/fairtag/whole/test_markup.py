@@ -12,9 +12,10 @@ from fairtag.evaluation.fairness_gate import guarantees_gate
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import ShadowPage
 from fairtag.page.priced_page import PricedPage
-from fairtag.page.pricing import PageInputs, price_page, retrieve
+from fairtag.page.pricing import PageInputs, price_page, search
 from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 
 EPOCH = 20_620
 TS = pd.Timestamp("2026-06-16", tz="UTC")
@@ -33,7 +34,7 @@ def marked_up(model):
 @pytest.fixture(scope="module")
 def page(marked_up: PricingModel):
     query = marked_up.encoder.encode(["oak bookcase white"], "query")[0]
-    rows = retrieve(marked_up, query, "oak bookcase white", UserContext(), 12)
+    rows = search(marked_up, SearchQuery("oak bookcase white"), query, UserContext(), 12).rows
     return price_page(marked_up, PageInputs(rows, query, UserContext(), EPOCH))
 
 

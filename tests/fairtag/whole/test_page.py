@@ -8,11 +8,12 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.types import Reason
 from fairtag.page.day_corridor import own_corridor
-from fairtag.page.pricing import PageInputs, explain_page, price_page, retrieve
+from fairtag.page.pricing import PageInputs, explain_page, price_page, search
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.policy.guardrails import snap
+from fairtag.search.query import SearchQuery
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
 NEW_YORK = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
@@ -147,10 +148,10 @@ def test_a_page_at_list_keeps_locks_and_holds_all_else_inside_the_law(model, row
 
 
 def test_a_search_shows_what_is_in_stock_now(model, query):
-    usual = retrieve(model, query, "", UserContext(), 5)
+    usual = search(model, SearchQuery(""), query, UserContext(), 5).rows
     stock = model.market.stock.copy()
     stock[usual[0]] = 0.0
-    now = retrieve(model, query, "", UserContext(), 5, stock=stock)
+    now = search(model, SearchQuery(""), query, UserContext(), 5, stock=stock).rows
     assert usual[0] not in now
     assert now[:4].tolist() == usual[1:].tolist()
 

@@ -8,8 +8,9 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
-from fairtag.page.pricing import PageInputs, explain_page, price_page, retrieve
+from fairtag.page.pricing import PageInputs, explain_page, price_page, search
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 
 EPOCH = 20_620  # a day in June 2026, when every rule of the disclosure table is in force
 BEHAVIOUR = {
@@ -99,12 +100,12 @@ def test_pages_of_no_item_and_of_one_are_priced(model, rows, query, count, custo
 
 def test_a_search_by_nothing_is_refused_and_history_alone_will_do(model, customer):
     with pytest.raises(RequestError, match="query"):
-        retrieve(model, None, "", UserContext(), 5)
-    assert len(retrieve(model, None, "", customer(model), 5)) == 5
+        search(model, SearchQuery(""), None, UserContext(), 5)
+    assert len(search(model, SearchQuery(""), None, customer(model), 5).rows) == 5
 
 
 def test_what_is_sold_out_is_not_found(model, query):
-    rows = retrieve(model, query, "oak bookcase white", UserContext(), len(model.item_ids))
+    rows = search(model, SearchQuery("oak bookcase white"), query, UserContext(), len(model.item_ids)).rows
     assert (model.market.stock[rows] > 0).all()
     assert len(rows) == int((~(model.market.stock <= 0)).sum())
 

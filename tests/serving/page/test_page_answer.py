@@ -14,6 +14,7 @@ from fairtag.base.tables import coerce
 from fairtag.page.held_out import ShadowPage, shadow_quotes
 from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 from serving.keys import QuoteKeys
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask
@@ -31,7 +32,7 @@ def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(hand
     request = PageRequest(query="drill", user_id="u1", jurisdiction="DE")
     user = UserContext("u1", {"promotion_response": 0.9}, jurisdiction="DE")
     locks = PriceLocks({"item-002": PriceLock(1_000, False)})
-    task = PageTask("drill", None, 3, core.encode(["drill"])[0], user, locks, None, core.epoch_of(NOW))
+    task = PageTask(SearchQuery("drill"), None, 3, core.encode(["drill"])[0], user, locks, None, core.epoch_of(NOW))
     bare = PageResult(task, rows, core.market.rows(rows), None, rows[:0], None)
     page = core.price(bare.inputs(core))
     assert {item.personalised for item in page.items} == {True}
@@ -40,7 +41,16 @@ def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(hand
     result = PageResult(task, rows, bare.market, None, rows[:0], None, mixed)
     log = QuoteLog(str(tmp_path / "quotes"))
     log.start()
-    answer = page_answer(result, request, BOOK, subject, NOW, user_age=None, unknown=[])
+    answer = page_answer(
+        result,
+        request,
+        BOOK,
+        subject,
+        NOW,
+        user_age=None,
+        unknown=[],
+        texts=core.texts([item.item_id for item in mixed.items], ["title"]),
+    )
     log_page(log, mixed, answer, request, subject, NOW)
     assert log.stop()
     (file,) = (tmp_path / "quotes").rglob("*.parquet")

@@ -86,6 +86,16 @@ def test_answers_hold_to_the_published_document(serve: Callable[..., Any]) -> No
         {"query": "drill", "user_id": ""},
         {"query": "drill", "jurisdiction": "Germany"},
         {"query": "drill", "gender": "f"},
+        {"query": "drill", "category": ["tools"], "price_max_minor": 2_000, "facets": ["brand"], "fields": ["url"]},
+        {"query": "drill", "category": []},
+        {"query": "drill", "brand": ["a\x00b"]},
+        {"query": "drill", "price_min_minor": -1},
+        {"query": "drill", "price_min_minor": 2**53 + 2},
+        {"query": "drill", "facets": ["colour"]},
+        {"query": "drill", "as_typed": "yes"},
+        {"query": "drill", "fields": ["unit_cost"]},
+        {"task": "price", "item_ids": ["1"], "brand": ["Acme"]},
+        {"task": "price", "item_ids": ["1"], "brand": None, "fields": ["brand"]},
     ],
 )
 def test_the_document_allows_a_page_just_where_the_server_takes_it(page: dict[str, Any]) -> None:

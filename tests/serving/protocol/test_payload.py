@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from fairtag.base.errors import ForbiddenAttribute, RequestError
 from fairtag.fairness.forbidden import FORBIDDEN, forbidden_attribute
-from serving.protocol.payload import Page, PageItem, PageRequest, VerifyRequest, parse_instances, parse_verify
+from serving.protocol.payload import (
+    SEARCH_ONLY,
+    Page,
+    PageItem,
+    PageRequest,
+    VerifyRequest,
+    parse_instances,
+    parse_verify,
+)
 from serving.protocol.tensors import INPUTS, OUTPUTS, Tensor, page_tensors, parse_tensors, request_tensors, tensor_pages
 from serving.settings import Limits
 
@@ -145,7 +153,18 @@ TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_s
 REQUEST = st.one_of(
     st.fixed_dictionaries(
         {"task": st.just("search"), "query": TEXT},
-        optional={"user_id": TEXT, "opted_out": st.booleans(), "page_size": st.integers(1, 100)},
+        optional={
+            "user_id": TEXT,
+            "opted_out": st.booleans(),
+            "page_size": st.integers(1, 100),
+            "category": st.lists(TEXT, min_size=1, max_size=3),
+            "brand": st.lists(TEXT, min_size=1, max_size=3),
+            "price_min_minor": st.integers(0, 2**53),
+            "price_max_minor": st.integers(0, 2**53),
+            "facets": st.lists(st.sampled_from(["category", "brand", "price"]), min_size=1),
+            "as_typed": st.booleans(),
+            "fields": st.lists(st.sampled_from(["title", "description", "category", "brand", "url"]), min_size=1),
+        },
     ),
     st.fixed_dictionaries(
         {"task": st.just("price"), "item_ids": st.lists(TEXT, min_size=1, max_size=5, unique=True)},
@@ -164,7 +183,7 @@ def test_tensors_say_what_json_says(requests: list[dict[str, Any]]) -> None:
 TENSOR = st.builds(
     Tensor,
     st.sampled_from([*(spec.name for spec in INPUTS), "gender", "x"]),
-    st.sampled_from(["BYTES", "BOOL", "INT32", "FP32", "FP64", "??"]),
+    st.sampled_from(["BYTES", "BOOL", "INT32", "INT64", "FP32", "FP64", "??"]),
     st.lists(st.integers(-1, 3), max_size=3).map(tuple),
     st.lists(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), max_size=6),
 )
@@ -210,6 +229,7 @@ def test_a_protected_attribute_is_refused_as_a_tensor_and_as_a_parameter() -> No
 ITEM = st.fixed_dictionaries(
     {
         "item_id": TEXT,
+        "title": st.none() | TEXT,
         "rank": st.integers(1, 99),
         "similarity": st.floats(0, 1),
         "list_price_minor": st.integers(1, 10**9),
@@ -220,6 +240,16 @@ ITEM = st.fixed_dictionaries(
         "purchase_probability": st.floats(0, 1),
     }
 )
+FACET = st.fixed_dictionaries(
+    {
+        "field": st.sampled_from(["category", "brand", "price"]),
+        "value": TEXT,
+        "count": st.integers(1, 10**6),
+        "low_minor": st.none() | st.integers(0, 2**53),
+        "high_minor": st.none() | st.integers(0, 2**53),
+    }
+)
+TEXTS = ("description", "category", "brand", "url", "image")
 PAGE = st.fixed_dictionaries(
     {
         "quote_id": TEXT,
@@ -234,6 +264,12 @@ PAGE = st.fixed_dictionaries(
         "disclosure": st.none() | TEXT,
         "feature_age_seconds": st.none() | st.floats(0, 1e9),
         "degraded": st.none() | TEXT,
+        "policy_version": st.integers(0, 99),
+        "corrected_query": st.none() | TEXT,
+        "price_min_minor": st.none() | st.integers(0, 2**53),
+        "price_max_minor": st.none() | st.integers(0, 2**53),
+        "notice": st.none() | TEXT,
+        "facets": st.lists(FACET, max_size=3),
         "unknown_items": st.lists(TEXT, max_size=3),
         "unpriced_items": st.lists(TEXT, max_size=3),
         "items": st.lists(ITEM, max_size=4),
@@ -246,5 +282,40 @@ PAGE = st.fixed_dictionaries(
 def test_pages_survive_the_way_through_tensors(pages: list[dict[str, Any]]) -> None:
     assert tensor_pages(page_tensors(pages)) == pages
     assert set(pages[0]) == set(Page.model_fields)
-    assert {spec.name for spec in OUTPUTS} == {tensor.name for tensor in page_tensors(pages)}
-    assert all(set(item) == set(PageItem.model_fields) for page in pages for item in page["items"])
+    assert {spec.name for spec in OUTPUTS} - set(TEXTS) == {tensor.name for tensor in page_tensors(pages)}
+    assert all({*item, *TEXTS} == set(PageItem.model_fields) for page in pages for item in page["items"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(PAGE, min_size=1, max_size=3), st.lists(st.sampled_from(TEXTS), unique=True, min_size=1), st.data())
+def test_texts_that_were_asked_for_survive_too(pages: list[dict[str, Any]], fields: list[str], data: Any) -> None:
+    for item in (item for page in pages for item in page["items"]):
+        item |= {name: data.draw(st.none() | TEXT) for name in fields}
+    assert tensor_pages(page_tensors(pages)) == pages
+
+
+@pytest.mark.parametrize("name", SEARCH_ONLY)
+def test_filters_and_facets_go_with_a_search_alone(name: str) -> None:
+    value: Any = 5 if name.endswith("minor") else ["category"] if name == "facets" else ["tools"]
+    parse_instances({"instances": [{"query": "drill", name: value}]}, LIMITS)
+    error = refusal({"instances": [{"task": "price", "item_ids": ["1"], name: value}]})
+    assert f"{name} goes with the task search" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("category", [], "send 1 to 50 values"),
+        ("brand", ["x"] * 51, "send 1 to 50 values"),
+        ("category", ["a\x00b"], "no control character"),
+        ("price_max_minor", -1, "greater than or equal to 0"),
+        ("price_min_minor", 1.5, "valid integer"),
+        ("facets", ["colour"], "'category', 'brand' or 'price'"),
+        ("fields", ["unit_cost"], "'title', 'description'"),
+        ("as_typed", 1, "valid boolean"),
+    ],
+)
+def test_a_broken_filter_is_named_with_its_rule(field: str, value: Any, rule: str) -> None:
+    error = refusal({"instances": [{**SEARCH, field: value}]})
+    assert field in error.field
+    assert rule in str(error)

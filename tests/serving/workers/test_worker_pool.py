@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from fairtag.base import schema
 from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 from serving.page.page_task import PageTask
 from serving.stores.feature_reads import MarketUpdate
 from serving.stores.price_locks import PriceLock, PriceLocks
@@ -42,7 +43,7 @@ def test_messages_arrive_whole_and_in_order_wherever_the_stream_is_cut(sent: lis
 
 def question(core: Any, **changes: Any) -> Question:
     task = {
-        "query": QUERY,
+        "asked": SearchQuery(QUERY),
         "rows": None,
         "page_size": 5,
         "embedding": core.encode([QUERY])[0],
@@ -63,7 +64,7 @@ def reply(core: Any, market: MarketCopy | None = None, **changes: Any) -> Reply:
 def test_a_worker_finds_and_prices_as_the_core_does(handmade: Any) -> None:
     core = handmade.HandMadeCore(lowest=0.95)  # the corridor holds the price of 0.9 of list
     answer = reply(core)
-    rows = core.retrieve(None, QUERY, None, 5, core.market.stock)
+    rows = core.search(SearchQuery(QUERY), None, None, 5, core.market.stock, core.market.list_price).rows
     assert answer.number == 7
     assert answer.rows.tolist() == rows.tolist()
     listed = core.market.list_price[rows]
@@ -199,7 +200,7 @@ def test_pages_of_workers_are_those_of_the_server_and_a_killed_worker_costs_no_p
     assert set(statuses) == {200}
     for page in pages:
         core = handmade.HandMadeCore(version=page["model_version"])
-        rows = core.retrieve(None, page["query"], None, 5, core.market.stock)
+        rows = core.search(SearchQuery(page["query"]), None, None, 5, core.market.stock, core.market.list_price).rows
         expected = core.price(PageInputs(rows, None, UserContext(), page["epoch"], market=core.market.rows(rows)))
         shown = [(item["item_id"], item["price_minor"]) for item in page["items"]]
         assert shown == [(item.item_id, item.price_minor) for item in expected.items]
