@@ -22,4 +22,7 @@ if ! grep -qx 'kind: ExternalSecret' <<<"$objects"; then
     apply -f k8s/base/common/namespace.yaml
     k8s/secrets.sh
 fi
+# a Job cannot be changed, only made again; ours may run twice
+jobs=$(awk 'BEGIN { RS = "\n---\n"; ORS = "\n---\n" } /(^|\n)kind: Job(\n|$)/' <<<"$objects")
+[ -z "$jobs" ] || kubectl delete --ignore-not-found -f - <<<"$jobs"
 apply -f - <<<"$objects"

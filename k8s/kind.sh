@@ -130,7 +130,12 @@ apply() { kubectl apply --server-side --force-conflicts --field-manager fairtag-
 # The definitions and namespaces first: an object can follow only when the API server knows its kind.
 apply_manifest() { # file
     awk 'BEGIN { RS = "\n---\n"; ORS = "\n---\n" } /(^|\n)kind: (CustomResourceDefinition|Namespace)(\n|$)/' "$CACHE/$1" | apply -f -
-    kubectl wait crd --all --for condition=Established --timeout 2m
+    local try
+    for try in 1 2 3 4 5; do # it stops at a definition that is so new that it has no condition yet
+        kubectl wait crd --all --for condition=Established --timeout 2m && break
+        [ "$try" -lt 5 ] || fail "the API server does not take the definitions of $1"
+        sleep 2
+    done
     apply -f "$CACHE/$1"
 }
 

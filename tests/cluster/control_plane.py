@@ -43,14 +43,15 @@ FOREIGN = {
 }
 
 
-def until(condition: Callable[[], T], what: str, *, timeout: float = 60.0, every: float = 0.2) -> T:
+def until(condition: Callable[[], T], what: str | Callable[[], str], *, timeout: float = 60.0, every: float = 0.2) -> T:
     """The first result of a condition that counts as true; what was waited for stands in the failure."""
     end = time.monotonic() + timeout
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < end, f"not within {timeout:.0f} s: {what}"
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout:.0f} s: {what if isinstance(what, str) else what()}")
         time.sleep(every)
 
 
@@ -222,11 +223,16 @@ class ControlPlane:
         first = [each for kind, each in objects if kind == "CustomResourceDefinition"]
         first.append((KSERVE / "namespace.yaml").read_text("utf-8"))
         self.kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(first))
-        self.kubectl("wait", "--for", "condition=Established", "crd", "--all", "--timeout=60s")
+        until(self._definitions_are_established, "all definitions are established")
         rest = [each for kind, each in objects if kind in ("ConfigMap", "ClusterStorageContainer")]
         self.kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(rest))
         self.apply([self._by_url(yaml.safe_load(each)) for kind, each in objects if kind in WEBHOOK_KINDS])
         self.call("PATCH", CONFIG_PATH, yaml.safe_load((KSERVE / "patch-configmap.yaml").read_text("utf-8")), MERGE)
+
+    def _definitions_are_established(self) -> bool:
+        found = self.list("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")
+        held = [{each["type"]: each["status"] for each in one["status"].get("conditions") or []} for one in found]
+        return all(conditions.get("Established") == "True" for conditions in held)
 
     def _by_url(self, configuration: dict[str, Any]) -> dict[str, Any]:
         """Webhooks that the API server calls by URL, since there is no network of pods."""

@@ -3,7 +3,8 @@
     kubelet.delay("models/second", seconds=3)      # pods that name this model are ready 3 s after they were made
     kubelet.fail("models/broken", message="no such key", container="storage-initializer")
 
-Pods of a Job succeed, all others run and are ready. No pod is put on a node, so that the API server deletes it at once.
+Pods of a Job succeed, all others run and are ready. All are on one node, since the controllers of Services look for it;
+a pod that is deleted ends at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 EVERY = 0.15  # seconds between two looks
+NODE = "node-1"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Kubelet:
         self.errors: list[str] = []
 
     def start(self) -> None:
+        self._call("POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
         self._thread.start()
 
     def stop(self) -> None:
@@ -83,7 +86,10 @@ class Kubelet:
             uid = pod["metadata"]["uid"]
             age = time.monotonic() - self._first_seen.setdefault(uid, time.monotonic())
             if "deletionTimestamp" in pod["metadata"]:
+                self._end(pod)
                 continue
+            if "nodeName" not in pod["spec"]:
+                self._bind(pod)
             rule = self._rule(pod)
             if rule and rule.message:
                 state = "failing"
@@ -103,14 +109,28 @@ class Kubelet:
         meta = pod["metadata"]
         address = pod.get("status", {}).get("podIP") or self._address()
         status = pod_status(pod, state, rule, address)
-        path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}/status"
+        if self._try("PATCH", f"{_path(pod)}/status", {"metadata": {"uid": meta["uid"]}, "status": status}):
+            self._told[meta["uid"]] = state
+
+    def _bind(self, pod: Mapping[str, Any]) -> None:
+        meta = {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
+        target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
+        body = {"apiVersion": "v1", "kind": "Binding", "metadata": meta, "target": target}
+        self._try("POST", f"{_path(pod)}/binding", body)
+
+    def _end(self, pod: Mapping[str, Any]) -> None:
+        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}}
+        self._try("DELETE", _path(pod), body)
+
+    def _try(self, method: str, path: str, body: Any) -> bool:
+        """A call about a pod, which may have gone or changed meanwhile; whether it was made."""
         try:
-            self._call("PATCH", path, {"metadata": {"uid": meta["uid"]}, "status": status})
+            self._call(method, path, body)
         except ApiException as error:
-            if error.status not in (404, 409):  # deleted meanwhile
+            if error.status not in (404, 409):
                 raise
-            return
-        self._told[meta["uid"]] = state
+            return False
+        return True
 
     def _address(self) -> str:
         number = next(self._addresses)
@@ -164,6 +184,10 @@ def pod_status(pod: Mapping[str, Any], state: str, rule: Rule | None, address: s
         "initContainerStatuses": [container(name) for name in init],
         "containerStatuses": [container(name) for name in main],
     }
+
+
+def _path(pod: Mapping[str, Any]) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
 
 
 def _is_job(pod: Mapping[str, Any]) -> bool:

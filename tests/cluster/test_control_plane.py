@@ -46,6 +46,20 @@ def test_pods_of_a_deployment_become_ready_and_are_deleted_at_once(cluster, name
     until(lambda: status(cluster, namespace).get("availableReplicas") == 2, "another pod took its place")
 
 
+def test_a_service_lists_the_addresses_of_ready_pods_only(cluster, namespace, until):
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": namespace}}
+    service["spec"] = {"ports": [{"port": 80}], "selector": {"app": "shop"}}
+    cluster.kubelet.delay("later", seconds=2)
+    cluster.apply([service, deployment(namespace, text="later")])
+    path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+
+    def ready():
+        return [each["conditions"]["ready"] for found in cluster.list(path) for each in found["endpoints"] or []]
+
+    until(lambda: ready() == [False, False], "both addresses are there and not ready")
+    until(lambda: ready() == [True, True], "both are ready")
+
+
 def test_a_pod_may_be_late_or_fail(cluster, namespace, until):
     cluster.kubelet.delay("late", seconds=2)
     cluster.kubelet.fail("broken", message="no such bucket")

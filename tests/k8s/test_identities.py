@@ -404,7 +404,8 @@ def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users
 
 
 @pytest.mark.slow
-def test_features_are_filled_and_read_and_prices_locked_by_the_users_of_their_roles(
+@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
+def test_features_are_filled_and_read_by_the_users_of_their_roles(
     redis_users: Any, secrets: Secrets, market: Any, tmp_path: Path
 ) -> None:
     import warnings
