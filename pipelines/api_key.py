@@ -40,10 +40,8 @@ def read_key(file: Path | None, key: str | None = None) -> str | None:
     Raises:
         ConfigError: The file cannot be read, or no header can carry the key. The message never shows a key.
     """
-    if file:
-        source, text = f"--key-file {file}", _first_word(file)
-    else:
-        source, text = f"--api-key or {VARIABLE}", key if key is not None else os.environ.get(VARIABLE) or None
+    source = f"--key-file {file}" if file else f"--api-key or {VARIABLE}"
+    text = _first_word(file) if file else key if key is not None else os.environ.get(VARIABLE) or None
     if text is None:
         return None
     if not re.fullmatch(r"[!-~]+", text):

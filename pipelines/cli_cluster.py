@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,10 +18,8 @@ from pipelines.options import setting, spread
 from pipelines.settings import SIZES, Platform, RunSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from components.adapters.inference_service import InferenceService
-    from pipelines.rollout import Trial
+    from components.adapters.service_state import State
+    from pipelines.rollout import Rollout
 
 console = Console()
 PANEL = "On a cluster"
@@ -29,14 +28,15 @@ Namespace = Annotated[str, typer.Option(help="Namespace of the InferenceService.
 Service = Annotated[str, typer.Option(help="Name of the InferenceService.")]
 
 
-class Rollout(Settings):
+class RolloutSettings(Settings):
     """Which service is changed, and how it is waited for and tried."""
 
     namespace: str = setting("fairtag", "Namespace of the InferenceService.")
     service: str = setting("fairtag", "Name of the InferenceService.")
     timeout: float = setting(600, "Longest wait for the service to be ready, seconds.", gt=0)
+    restarts: int = setting(3, "Restarts of one container from which on its model is thought to fail for good.", ge=1)
     registry: str = setting("", "MLflow server that holds the accepted models; its champion follows the change.")
-    url: str = setting("", "Address that is asked for pages; the service's own when empty.")
+    url: str = setting("", "Gateway that is asked for pages; the service itself when empty, by kubectl from outside.")
     key_file: Path | None = setting(None, "File with the endpoint's bearer key, instead of FAIRTAG_API_KEY.")
     query: str = setting("drill", "What those pages search for.")
     pages: int = setting(20, "Pages that the new model must answer.", ge=1)
@@ -44,28 +44,21 @@ class Rollout(Settings):
     no_smoke: bool = setting(False, "Do not ask for pages afterwards.")
     dry_run: bool = setting(False, "Print what would change, checked by the cluster; change nothing.")
 
-    def live(self) -> InferenceService:
-        """The service that is named."""
+    def rollout(self) -> Rollout:
+        """The rollout of the service that is named."""
         from components.adapters.inference_service import InferenceService
+        from pipelines.port_forward import addresses
+        from pipelines.rollout import Rollout, Trial
 
-        return InferenceService(self.namespace, self.service)
-
-    def trial(self, live: InferenceService) -> Trial | None:
-        """How it is tried; None with ``--no-smoke``.
-
-        Raises:
-            ConfigError: Neither the service nor the options have an address.
-        """
-        from pipelines.rollout import Trial
-
-        if self.no_smoke:
-            return None
-        address = self.url or (live.read().get("status") or {}).get("url")
-        if not address:
-            raise ConfigError(
-                "the service has no address of its own: name one with --url, or skip the trial with --no-smoke"
-            )
-        return Trial(address, read_key(self.key_file), self.query, self.pages, self.most_ms)
+        service = InferenceService(self.namespace, self.service, restarts=self.restarts)
+        trial = Trial(self.url, read_key(self.key_file), self.query, self.pages, self.most_ms)
+        return Rollout(
+            service,
+            console,
+            timeout=self.timeout,
+            trial=None if self.no_smoke else trial,
+            address=addresses(service),
+        )
 
 
 @spread()
@@ -129,24 +122,27 @@ def canary(
     storage_uri: Annotated[
         str, typer.Argument(help="Address of the second model's folder: s3://bucket/models/VERSION.")
     ],
-    rollout: Rollout,
+    rollout: RolloutSettings,
     to: Annotated[int, typer.Option(help="Percent of the traffic that it gets.")] = 10,
     decision: Annotated[Path | None, typer.Option(help="DECISION.json about it, instead of the registry.")] = None,
 ) -> None:
-    """Send a share of the traffic to a second, accepted model; undo it if its pages are wrong or slow."""
+    """Run a second, accepted model beside the stable one: tried without traffic at first, then given its share.
+
+    It is taken away again if its pages are wrong or slow. Only a gateway splits traffic; without one, it says so.
+    """
     facts = _accepted_facts(storage_uri, rollout.registry, decision)
-    _change(rollout, lambda live, dry: live.canary(storage_uri, to, facts, dry_run=dry))
+    rollout.rollout().canary(storage_uri, to, facts, dry_run=rollout.dry_run)
 
 
 @spread()
-def promote(rollout: Rollout) -> None:
-    """Give all traffic to the canary; undo it if it does not become ready or its pages are wrong or slow."""
-    _champion_follows(rollout, _change(rollout, lambda live, dry: live.promote(dry_run=dry)))
+def promote(rollout: RolloutSettings) -> None:
+    """Give all traffic to the canary's model, without an outage; undo it if it is not ready or its pages are wrong."""
+    _champion_follows(rollout, rollout.rollout().promote(dry_run=rollout.dry_run))
 
 
 @spread()
 def rollback(
-    rollout: Rollout,
+    rollout: RolloutSettings,
     run: Annotated[
         Path | None, typer.Option(help="Folder of a run: go back there, without a cluster.", metavar="RUN")
     ] = None,
@@ -157,10 +153,10 @@ def rollback(
     if run is not None:
         _roll_back_run(run, rollout, who, why)
         return
-    _champion_follows(rollout, _change(rollout, lambda live, dry: live.rollback(dry_run=dry), undo=False))
+    _champion_follows(rollout, rollout.rollout().rollback(dry_run=rollout.dry_run))
 
 
-def _roll_back_run(run: Path, rollout: Rollout, who: str, why: str) -> None:
+def _roll_back_run(run: Path, rollout: RolloutSettings, who: str, why: str) -> None:
     """Go back to the previous accepted model of a run; the registry's champion follows."""
     from components.adapters.kserve import roll_back_folder
     from components.adapters.mlflow import open_registry
@@ -182,28 +178,22 @@ def lineage(
     live: Annotated[bool, typer.Option("--live", help="Show what the cluster's service serves instead.")] = False,
     namespace: Namespace = "fairtag",
     service: Service = "fairtag",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")] = False,
 ) -> None:
     """Show each registered version, or each live model, with the data, the decision and the run that it comes from."""
     from components.adapters.inference_service import InferenceService
     from components.adapters.mlflow import open_registry
-    from pipelines.lineage import show_live, show_versions
+    from pipelines.lineage import registered, show
     from pipelines.run_folder import RunFolder
 
     if live:
-        show_live(InferenceService(namespace, service).lineage(), console)
-        return
-    show_versions(open_registry(registry or str(RunFolder(run.absolute()).registry)), console)
-
-
-def _change(
-    rollout: Rollout, make: Callable[[InferenceService, bool], dict[str, Any]], *, undo: bool = True
-) -> InferenceService:
-    from pipelines.rollout import change
-
-    live = rollout.live()
-    trial = rollout.trial(live)
-    change(make, live, console, timeout=rollout.timeout, dry_run=rollout.dry_run, undo=undo, trial=trial)
-    return live
+        models = InferenceService(namespace, service).lineage()
+    else:
+        models = registered(open_registry(registry or str(RunFolder(run.absolute()).registry)))
+    if as_json:
+        print(json.dumps(models, indent=2))
+    else:
+        show(models, console)
 
 
 def _accepted_facts(storage_uri: str, registry: str, decision: Path | None) -> dict[str, str]:
@@ -218,13 +208,12 @@ def _accepted_facts(storage_uri: str, registry: str, decision: Path | None) -> d
     raise ConfigError("only an accepted model may go live; name the --registry that holds it, or its --decision file")
 
 
-def _champion_follows(rollout: Rollout, live: InferenceService) -> None:
+def _champion_follows(rollout: RolloutSettings, live: State) -> None:
     from components.adapters.mlflow import open_registry
     from pipelines.lineage import champion_follows
 
     if rollout.registry and not rollout.dry_run:
-        done = champion_follows(open_registry(rollout.registry), live.lineage()[0]["storage-uri"])
-        console.print(done, highlight=False)
+        console.print(champion_follows(open_registry(rollout.registry), live.stable), highlight=False)
 
 
 def add_commands(app: typer.Typer) -> None:

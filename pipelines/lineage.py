@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from components.adapters.inference_service import PREFIX
 from components.adapters.mlflow import DATA_FINGERPRINT, DECISION_HASH, REPLACED, RUN, Registry
 from fairtag.base.errors import DecisionMismatch, DecisionRejected
 from fairtag.model.decision import content_hash, reasons
@@ -16,34 +14,35 @@ from fairtag.model.decision import content_hash, reasons
 FACTS = ("model-version", "model-digest", "data-fingerprint", "decision-hash", "run")
 
 
-def show_versions(registry: Registry, console: Console) -> None:
-    """Print one row for each version, newest first."""
-    champion, challenger = registry.champion(), registry.challenger()
-    table = Table(title="Registered models", title_justify="left")
-    for heading in ("version", "alias", "model folder", "data", "decision", "replaced", "run"):
-        table.add_column(heading, overflow="fold")
-    for version in registry.versions():
-        aliases = [
-            name
-            for name, holder in (("champion", champion), ("challenger", challenger))
-            if holder is not None and holder.number == version.number
-        ]
-        tags = (version.lineage.get(name, "")[:12] for name in (DATA_FINGERPRINT, DECISION_HASH, REPLACED))
-        table.add_row(
-            version.number, ", ".join(aliases), version.model_digest[:12], *tags, version.lineage.get(RUN, "")
-        )
-    console.print(table)
+def registered(registry: Registry) -> list[dict[str, str]]:
+    """The registered versions, newest first, each with its alias and where it comes from."""
+    holders = {"champion": registry.champion(), "challenger": registry.challenger()}
+    return [
+        {
+            "version": version.number,
+            "alias": ", ".join(name for name, holder in holders.items() if holder and holder.number == version.number),
+            "model-digest": version.model_digest,
+            "data-fingerprint": version.lineage.get(DATA_FINGERPRINT, ""),
+            "decision-hash": version.lineage.get(DECISION_HASH, ""),
+            "replaced": version.lineage.get(REPLACED, ""),
+            "run": version.lineage.get(RUN, ""),
+        }
+        for version in registry.versions()
+    ]
 
 
-def show_live(models: list[dict[str, str]], console: Console) -> None:
-    """Print what serves now, as its deployment recorded it on the service."""
-    table = Table(title="Live models", title_justify="left")
-    for heading in ("role", "traffic", *FACTS, "storage-uri"):
-        table.add_column(heading, overflow="fold")
-    for model in models:
-        facts = (model.get(name, "")[:12] if name != "run" else model.get(name, "") for name in FACTS)
-        table.add_row(model["role"], f"{model['traffic']} %", *facts, model["storage-uri"])
-    console.print(table)
+def show(models: list[dict[str, str]], console: Console) -> None:
+    """Print one fact a line, so that an address can be copied, whatever the width of the terminal."""
+    if not models:
+        console.print("no model is registered")
+    width = max((len(name) for model in models for name in model), default=0) + 2
+    for number, model in enumerate(models):
+        if number:
+            console.print()
+        for name, value in model.items():
+            if value:
+                text = f"{value} %" if name == "traffic" else value
+                console.print(f"{name:<{width}}{text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def registered_facts(registry: Registry, storage_uri: str) -> dict[str, str]:
@@ -93,4 +92,4 @@ def _version(storage_uri: str) -> str:
 
 
 def _facts(digest: str, data: str, decision: str, run: str) -> dict[str, str]:
-    return {PREFIX + name: value for name, value in zip(FACTS, (digest[:12], digest, data, decision, run), strict=True)}
+    return dict(zip(FACTS, (digest[:12], digest, data, decision, run), strict=True))

@@ -9,6 +9,7 @@ freeze or reach over a slow road.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import pickle
@@ -406,3 +407,14 @@ def road(redis: RedisServer) -> Iterator[Road]:
     opened = Road(redis.port)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def fake_cluster(listen: Callable[[Api], Any]) -> Any:
+    """A stand-in for a cluster's API with one InferenceService (tests/fake_cluster.py), at its ``url``."""
+    spec = importlib.util.spec_from_file_location("fake_cluster", Path(__file__).parent / "fake_cluster.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return listen(module.FakeCluster())

@@ -1,35 +1,27 @@
-"""Changes an InferenceService by server-side apply: its model, a canary beside it, and the way back.
+"""Changes an InferenceService by server-side apply: its model, a canary beside it, the way forward and the way back.
 
-One field manager owns the storage URI and the name of the stable predictor, the list of canaries and the lineage
-annotations, and nothing else. Every change applies all of them at once, so that no half of it is ever in force.
+One field manager owns the storage URI of the stable predictor and the list of canaries, and nothing else. The name of
+the stable predictor, and with it its Service, never changes: a promotion moves the stable pods to the canary's model
+folder by a rolling update, and the canary goes when they serve it.
 """
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
-
-from fairtag.base.errors import ConfigError, UnavailableError
+from components.adapters.kubernetes_api import KubernetesApi, NotThere
+from components.adapters.service_state import RECORD, LiveModels, Object, State, canary_uri
+from components.adapters.workloads import Progress, Traffic, Workloads
+from fairtag.base.errors import ConfigError
 
 GROUP, VERSION, KIND = "serving.kserve.io", "v1beta1", "InferenceService"
-MANAGER = "fairtag"
-PREFIX = "fairtag.io/"
-BEFORE = f"{PREFIX}previous-"  # URI and lineage of the previous model, for the way back
-PREVIOUS = f"{BEFORE}storage-uri"
-CANARY_LINEAGE = f"{PREFIX}canary-"
-LIVE = "fairtag-live"  # the ConfigMap from which the monitors read the live model
-TIMEOUT = 30.0  # seconds for one call of the API
-
-Progress = Callable[[str], None]
-
-
-class Conflict(UnavailableError):
-    """The object was changed at the same time."""
+NOTES = "fairtag.io/"  # prefix of the annotations in which an earlier version kept the lineage
+MOST_LABEL = 63  # characters of a label's value; KServe makes one of "isvc." and the name of a Deployment
 
 
 class InferenceService:
@@ -39,269 +31,223 @@ class InferenceService:
         namespace: Its namespace.
         name: Its name.
         api: A ``kubernetes.client.ApiClient``; by default that of the pod or of the user's configuration.
+        restarts: Restarts of one container from which on its model is thought to fail for good.
+        patience: How long a call is tried again where the cluster cannot answer, seconds.
     """
 
-    def __init__(self, namespace: str, name: str = "fairtag", *, api: Any = None) -> None:
-        self._namespace = namespace
-        self._name = name
-        self._api = api or _default_api()
+    def __init__(
+        self, namespace: str, name: str = "fairtag", *, api: Any = None, restarts: int = 3, patience: float = 20.0
+    ) -> None:
+        self.namespace = namespace
+        self.name = name
+        self._api = KubernetesApi(api, patience=patience)
+        self._workloads = Workloads(self._api, namespace, name, restarts=restarts)
         self._path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/inferenceservices/{name}"
+        self._record = f"/api/v1/namespaces/{namespace}/configmaps/{name}-live"
 
-    def read(self) -> dict[str, Any]:
-        """The object as it is.
+    def read(self) -> State:
+        """The service and its record as they are.
 
         Raises:
             ConfigError: It is not installed.
-            UnavailableError: The cluster did not answer.
+            UnavailableError: The cluster refused, or did not answer.
         """
-        return self._call("GET", self._path)
+        service = self._service()
+        try:
+            data = self._api.get(self._record).get("data") or {}
+        except NotThere:
+            data = {}
+        models = LiveModels.from_json(data[RECORD], self._record) if RECORD in data else LiveModels()
+        return State(service, str(data.get("storageUri", "")), models)
 
-    def deploy(self, storage_uri: str, lineage: Mapping[str, str], *, dry_run: bool = False) -> dict[str, Any]:
+    def deploy(self, storage_uri: str, lineage: Mapping[str, str], *, dry_run: bool = False) -> State:
         """Serve another model with all traffic; a canary is removed.
 
         Args:
             storage_uri: Address of the model folder.
-            lineage: Facts that become annotations.
+            lineage: Facts about it.
             dry_run: Have the cluster check the change without making it.
 
         Returns:
-            The object after the change.
+            The state after the change.
         """
         before = self.read()
-        again = _stable(before) == storage_uri  # the way back leads to another model, not to this one
-        way_back = _with(before, BEFORE) if again else _way_back(before)
-        return self._apply(before, storage_uri, _name(before), {**way_back, **lineage}, [], dry_run=dry_run)
+        models = self._forward(before, storage_uri).noting(storage_uri, lineage)
+        return self._apply(before, storage_uri, [], models, dry_run=dry_run)
 
-    def canary(
-        self, storage_uri: str, percent: int, lineage: Mapping[str, str], *, dry_run: bool = False
-    ) -> dict[str, Any]:
-        """Send a share of the traffic to another model beside the stable one.
+    def canary(self, storage_uri: str, percent: int, lineage: Mapping[str, str], *, dry_run: bool = False) -> State:
+        """Run another model beside the stable one, without traffic at first: :meth:`share` gives it its share.
+
+        It has as many pods as its share will need, so that they are there before the traffic is. KServe takes all else
+        from the stable predictor.
+
+        Args:
+            storage_uri: Address of the model folder.
+            percent: The share that it will get.
+            lineage: Facts about it.
+            dry_run: Have the cluster check the change without making it.
 
         Raises:
-            ConfigError: The share is not between 1 and 99.
+            ConfigError: The share is not between 1 and 99, or there is no stable model, or it is that one.
         """
         if not 1 <= percent <= 99:
             raise ConfigError(f"--to {percent} is refused; a canary takes 1 to 99 percent of the traffic")
         before = self.read()
-        predictor = copy.deepcopy(before["spec"]["predictor"])
-        predictor["name"] = f"canary-{storage_uri.rstrip('/').rpartition('/')[2]}"[:50]
-        predictor["model"]["storageUri"] = storage_uri
-        predictor["model"].setdefault("name", "kserve-container")  # what a canary, unlike the stable one, must say
-        facts = {
-            **_without(before, CANARY_LINEAGE),
-            **{CANARY_LINEAGE + k.removeprefix(PREFIX): v for k, v in lineage.items()},
-        }
-        entry = [{"trafficPercent": percent, "predictor": predictor}]
-        return self._apply(before, _stable(before), _name(before), facts, entry, dry_run=dry_run)
+        if not before.stable:
+            raise ConfigError(f"{self._where} has no model yet; the first one goes live by the pipeline's deploy step")
+        if storage_uri == before.stable:
+            raise ConfigError(f"{self._where}: {storage_uri} is the stable model already; a canary is another model")
+        same = [entry for entry in before.canaries if canary_uri(entry) == storage_uri]
+        share = same[0]["trafficPercent"] if same else 0  # one that has a share keeps it
+        entry = {"trafficPercent": share, "predictor": self._canary_predictor(before, storage_uri, percent)}
+        models = before.models.noting(storage_uri, lineage)
+        return self._apply(before, before.stable, [entry], models, dry_run=dry_run)
 
-    def promote(self, *, dry_run: bool = False) -> dict[str, Any]:
-        """Give all traffic to the canary, whose pods become the stable ones.
+    def share(self, percent: int) -> State:
+        """Give the canary its share of the traffic."""
+        before = self.read()
+        entries = [{**entry, "trafficPercent": percent} for entry in before.canaries]
+        return self._apply(before, before.stable, entries, before.models)
+
+    def promote(self, *, dry_run: bool = False) -> State:
+        """Move the stable pods to the canary's model; the canary stays until :meth:`retire` takes it away.
 
         Raises:
             ConfigError: There is no canary.
         """
         before = self.read()
-        entries = before["spec"].get("canary") or []
-        if not entries:
+        if not before.canaries:
             raise ConfigError(f"{self._where}: there is no canary to promote; `fairtag canary --to 10` makes one")
-        predictor = entries[0]["predictor"]
-        facts = {
-            PREFIX + name.removeprefix(CANARY_LINEAGE): value for name, value in _with(before, CANARY_LINEAGE).items()
-        }
-        uri = predictor["model"]["storageUri"]
-        return self._apply(before, uri, predictor["name"], {**_way_back(before), **facts}, [], dry_run=dry_run)
+        models = self._forward(before, before.newest)
+        return self._apply(before, before.newest, before.canaries, models, dry_run=dry_run)
 
-    def rollback(self, *, dry_run: bool = False) -> dict[str, Any]:
-        """Remove the canary; without a canary, go back to the previous model.
+    def retire(self) -> State:
+        """Take the canary away."""
+        before = self.read()
+        return self._apply(before, before.stable, [], before.models)
+
+    def rollback(self, *, dry_run: bool = False) -> State:
+        """Take the canary away; without one, or in the midst of its promotion, go back to the stable model before.
 
         Raises:
             ConfigError: There is neither.
         """
         before = self.read()
-        if before["spec"].get("canary"):
-            kept = _without(before, CANARY_LINEAGE)
-            return self._apply(before, _stable(before), _name(before), kept, [], dry_run=dry_run)
-        facts = {PREFIX + name.removeprefix(BEFORE): value for name, value in _with(before, BEFORE).items()}
-        previous = facts.pop(f"{PREFIX}storage-uri", None)
-        if not previous:
+        target: str | None = before.stable
+        if before.newest == before.stable:  # no canary, or one that is the stable model by now
+            target = before.models.before(before.stable)
+        if target is None:
             raise ConfigError(f"{self._where}: no earlier model is recorded, so there is nothing to go back to")
-        return self._apply(before, previous, _name(before), facts, [], dry_run=dry_run)
+        return self._apply(before, target, [], before.models, dry_run=dry_run)
+
+    def restore(self, state: State) -> State:
+        """Bring back a state that was read before: its model, its canary with its share, and its record."""
+        now = replace(state, service=self._service())
+        return self._apply(now, state.stable, state.canaries, state.models)
+
+    def record_live(self, state: State) -> None:
+        """Name the stable model, which serves now, as the live one, with which the monitors compare the quotes."""
+        self._write_record(state.models, state.stable, state.deployments.values())
 
     def lineage(self) -> list[dict[str, str]]:
-        """Where each serving model comes from: the stable one, then the canary if there is one.
+        """Where each model comes from: the stable one, the canary if there is one, and the way back.
 
         Returns:
-            ``role``, ``traffic`` (percent), ``storage-uri``, and the facts that its deployment recorded.
+            ``role``, ``traffic`` (percent), ``storage-uri``, and the facts that its deployment recorded. A canary to
+            which no gateway sends pages has no traffic, whatever its share says.
         """
         found = self.read()
-        canaries = found["spec"].get("canary") or []
-        share = sum(entry["trafficPercent"] for entry in canaries)
-        noted = {name: value for name, value in _without(found, CANARY_LINEAGE).items() if not name.startswith(BEFORE)}
-        rows = [{"role": "stable", "traffic": str(100 - share), "storage-uri": _stable(found), **_bare(noted, PREFIX)}]
-        for entry in canaries:
-            uri = entry["predictor"]["model"]["storageUri"]
-            facts = _bare(_with(found, CANARY_LINEAGE), CANARY_LINEAGE)
-            rows.append({"role": "canary", "traffic": str(entry["trafficPercent"]), "storage-uri": uri, **facts})
-        return rows
+        shares = [(canary_uri(entry), entry["trafficPercent"]) for entry in found.canaries]
+        if shares and self.traffic(found) in ("none", "not yet"):
+            shares = [(uri, 0) for uri, _ in shares]
+        roles = [("stable", found.stable, 100 - sum(share for _, share in shares))]
+        roles += [("canary", uri, share) for uri, share in shares]
+        previous = found.models.before(found.stable)
+        roles += [("previous", previous, 0)] if previous else []
+        return [
+            {"role": role, "traffic": str(share), "storage-uri": uri, **found.models.lineage.get(uri, {})}
+            for role, uri, share in roles
+        ]
 
-    def wait_ready(self, progress: Progress, *, timeout: float, every: float = 2.0) -> None:
-        """Wait until the newest change serves.
+    def wait_ready(self, change: State, progress: Progress, *, timeout: float, every: float = 2.0) -> None:
+        """Wait until a change serves: see :meth:`Workloads.wait_ready`."""
+        self._workloads.wait_ready(change, self._service, progress, timeout=timeout, every=every)
 
-        Raises:
-            UnavailableError: The model cannot be loaded, or was not ready in time; the message says why.
-        """
-        deadline = time.monotonic() + timeout
-        while True:
-            found = self.read()
-            state = _state(found)
-            progress(state)
-            if state == "ready":
-                return
-            failure = (found.get("status") or {}).get("modelStatus", {}).get("lastFailureInfo")
-            if failure and _current(found):
-                raise UnavailableError(f"{self._where}: the model cannot be loaded: {failure.get('message', failure)}")
-            if time.monotonic() > deadline:
-                raise UnavailableError(f"{self._where}: not ready in {timeout:.0f} s: {state}")
-            time.sleep(every)
+    def serves(self, state: State) -> bool:
+        """Whether each pod of the stable model serves it."""
+        return self._workloads.stable_serves(state)
+
+    def traffic(self, state: State) -> Traffic:
+        """Whether a route of a gateway sends a share of the pages to the canary: see :meth:`Workloads.traffic`."""
+        return self._workloads.traffic(state)
+
+    def ready_pod(self, deployment: str, storage_uri: str) -> str | None:
+        """Name of the newest pod of a Deployment that takes requests with a model folder."""
+        return self._workloads.ready_pod(deployment, storage_uri)
 
     @property
     def _where(self) -> str:
-        return f"InferenceService {self._namespace}/{self._name}"
+        return f"InferenceService {self.namespace}/{self.name}"
+
+    def _service(self) -> Object:
+        try:
+            return self._api.get(self._path)
+        except NotThere as error:
+            raise ConfigError(f"{self._where} is not installed; apply an overlay of k8s/ first ({error})") from error
+
+    def _canary_predictor(self, before: State, storage_uri: str, percent: int) -> Object:
+        stable = before.service["spec"]["predictor"]
+        room = MOST_LABEL - len(f"isvc.{self.name}--predictor")
+        version = re.sub(r"[^a-z0-9]+", "-", storage_uri.rstrip("/").rpartition("/")[2].lower()).strip("-")
+        return {
+            "name": f"canary-{version}"[:room].rstrip("-"),
+            # A share of 0 alone would mean no pods. Without this class KServe makes an autoscaler for the canary that
+            # it never removes and, where KEDA scales, that the API refuses.
+            "minReplicas": max(1, math.ceil((stable.get("minReplicas") or 1) * percent / 100)),
+            "annotations": {f"{GROUP}/autoscalerClass": "none"},
+            "model": {
+                "name": "kserve-container",  # a canary, unlike the stable predictor, must say this and its format
+                "modelFormat": copy.deepcopy(stable["model"]["modelFormat"]),
+                "storageUri": storage_uri,
+            },
+        }
+
+    def _forward(self, before: State, storage_uri: str) -> LiveModels:
+        """The record when the stable model gives way to another; a model that does not serve is no way back."""
+        if before.stable in ("", storage_uri) or not self.serves(before):
+            return before.models
+        return before.models.leaving(before.stable, to=storage_uri)
 
     def _apply(
-        self,
-        before: Mapping[str, Any],
-        storage_uri: str,
-        name: str | None,
-        annotations: Mapping[str, str],
-        canary: list[dict[str, Any]],
-        *,
-        dry_run: bool,
-    ) -> dict[str, Any]:
-        predictor: dict[str, Any] = {"model": {"storageUri": storage_uri}}
-        body = {
+        self, before: State, storage_uri: str, canaries: list[Object], models: LiveModels, *, dry_run: bool = False
+    ) -> State:
+        """Make a change; the record goes first, so that the way back is known however far the change gets."""
+        named = [*before.deployments.values(), storage_uri, *map(canary_uri, canaries)]
+        self._write_record(models, before.live or before.stable, named, dry_run=dry_run)
+        name = before.service["spec"]["predictor"].get("name")
+        model = {"storageUri": storage_uri} if storage_uri else {}  # an installation names none before the first deploy
+        predictor = {"model": model} | ({"name": name} if name else {})
+        # An overlay may have made the canary: without the list its entry would stay; an empty list removes it.
+        listed = {"canary": canaries} if canaries or before.canaries else {}
+        # Notes of an earlier version go when the pods restart anyway: taking them away restarts the pods.
+        notes = before.service["metadata"].get("annotations") or {} if storage_uri == before.stable else {}
+        body: Object = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
-            "metadata": {"name": self._name, "annotations": dict(annotations)},
-            "spec": {"predictor": {**predictor, **({"name": name} if name else {})}},
+            "metadata": {
+                "name": self.name,
+                "annotations": {note: text for note, text in notes.items() if note.startswith(NOTES)},
+            },
+            "spec": {"predictor": predictor, **listed},
         }
-        # An overlay may have made the canary: without the list its entry would stay; an empty list removes it.
-        if canary or before["spec"].get("canary"):
-            body["spec"]["canary"] = canary  # type: ignore[index]  # a dict by construction
-        after = self._patch(self._path, body, dry_run=dry_run)
-        live = {
+        service = self._api.apply(self._path, body, dry_run=dry_run)
+        return State(service, before.live, models)
+
+    def _write_record(self, models: LiveModels, live: str, named: Iterable[str], *, dry_run: bool = False) -> None:
+        body = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": LIVE},
-            "data": {"storageUri": storage_uri},
+            "metadata": {"name": f"{self.name}-live"},
+            "data": {RECORD: models.as_json(list(named)), **({"storageUri": live} if live else {})},
         }
-        self._patch(f"/api/v1/namespaces/{self._namespace}/configmaps/{LIVE}", live, dry_run=dry_run)
-        return after
-
-    @retry(
-        retry=retry_if_exception_type(Conflict),
-        stop=stop_after_attempt(4),
-        wait=wait_exponential(multiplier=0.1, max=2),
-        reraise=True,
-    )
-    def _patch(self, path: str, body: Mapping[str, Any], *, dry_run: bool) -> dict[str, Any]:
-        # The overlay that installed the object set the first model; "force" makes the field ours from now on.
-        query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
-        return self._call("PATCH", path, body, query)
-
-    def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, query: list[tuple[str, str]] | None = None
-    ) -> dict[str, Any]:
-        headers = {"Accept": "application/json"}
-        if body is not None:
-            headers["Content-Type"] = "application/apply-patch+yaml"  # JSON is YAML
-        with _answering(self._where):
-            found = self._api.call_api(
-                path,
-                method,
-                query_params=query or [],
-                header_params=headers,
-                body=body,
-                response_type="object",
-                auth_settings=["BearerToken"],
-                _return_http_data_only=True,
-                _request_timeout=TIMEOUT,
-            )
-        return cast("dict[str, Any]", found)
-
-
-@contextmanager
-def _answering(where: str) -> Iterator[None]:
-    from kubernetes.client.exceptions import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        if error.status == 404:
-            raise ConfigError(f"{where} is not installed; apply an overlay of k8s/ first") from error
-        if error.status == 409:
-            raise Conflict(f"{where}: it was changed at the same time; try again") from error
-        hint = "; the service account is not allowed to do this" if error.status in (401, 403) else ""
-        raise UnavailableError(f"{where}: the cluster answered {error.status} {error.reason}{hint}") from error
-    except (HTTPError, OSError) as error:
-        raise UnavailableError(f"{where}: the cluster did not answer ({type(error).__name__})") from error
-
-
-def _default_api() -> Any:
-    from kubernetes import client, config
-
-    try:
-        config.load_config()  # of the pod, or of the user
-    except config.ConfigException as error:
-        raise ConfigError(f"no cluster is configured: {error}; set KUBECONFIG") from error
-    return client.ApiClient()
-
-
-def _stable(found: Mapping[str, Any]) -> str:
-    return str(found["spec"]["predictor"].get("model", {}).get("storageUri", ""))
-
-
-def _name(found: Mapping[str, Any]) -> str | None:
-    name = found["spec"]["predictor"].get("name")
-    return None if name is None else str(name)
-
-
-def _annotations(found: Mapping[str, Any]) -> dict[str, str]:
-    return dict(found["metadata"].get("annotations") or {})
-
-
-def _with(found: Mapping[str, Any], prefix: str) -> dict[str, str]:
-    return {name: value for name, value in _annotations(found).items() if name.startswith(prefix)}
-
-
-def _without(found: Mapping[str, Any], prefix: str) -> dict[str, str]:
-    return {name: value for name, value in _with(found, PREFIX).items() if not name.startswith(prefix)}
-
-
-def _bare(facts: Mapping[str, str], prefix: str) -> dict[str, str]:
-    return {name.removeprefix(prefix): value for name, value in facts.items()}
-
-
-def _way_back(found: Mapping[str, Any]) -> dict[str, str]:
-    """What a rollback needs: URI and lineage of the stable model, without those of its predecessor."""
-    noted = _without(found, CANARY_LINEAGE)
-    facts = {BEFORE + name.removeprefix(PREFIX): value for name, value in noted.items() if not name.startswith(BEFORE)}
-    return {**facts, PREVIOUS: _stable(found)}
-
-
-def _current(found: Mapping[str, Any]) -> bool:
-    seen = (found.get("status") or {}).get("observedGeneration", 0)
-    return bool(seen >= found["metadata"].get("generation", 0))
-
-
-def _state(found: Mapping[str, Any]) -> str:
-    """``ready``, or what it waits for, in the words of its conditions."""
-    if not _current(found):
-        return "the controller has not seen the change yet"
-    conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions", [])}
-    if conditions.get("Ready", {}).get("status") == "True":
-        return "ready"
-    open_ = [f"{name} {c.get('reason', '')} {c.get('message', '')}".strip() for name, c in conditions.items()
-             if c["status"] != "True" and name != "Ready"]  # fmt: skip
-    return "; ".join(open_) or "no condition is reported yet"
+        self._api.apply(self._record, body, dry_run=dry_run)

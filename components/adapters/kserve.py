@@ -14,8 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import fsspec
 
-from components.adapters.inference_service import PREFIX, InferenceService
-from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableError
+from components.adapters.inference_service import InferenceService
+from components.adapters.undo import undone_on_failure
+from fairtag.base.errors import ConfigError, ModelFolderMissing
 from fairtag.base.files import canonical_json, directory_atomic, write_json
 from fairtag.model.decision import keep_decision, read_decision, require_accepted
 from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
@@ -103,15 +104,14 @@ def _note_deployment(folder: Path, facts: Mapping[str, str]) -> None:
 
 
 def lineage(decision: Mapping[str, Any], manifest: Mapping[str, Any], run: str) -> dict[str, str]:
-    """Where a model comes from, as annotations of the service that serves it."""
-    facts = {
-        "model-version": manifest["version"],
-        "model-digest": manifest["digest"],
-        "data-fingerprint": decision["data_fingerprint"],
-        "decision-hash": decision["hash"],
+    """Where a model comes from, for the record beside the service that serves it."""
+    return {
+        "model-version": str(manifest["version"]),
+        "model-digest": str(manifest["digest"]),
+        "data-fingerprint": str(decision["data_fingerprint"]),
+        "decision-hash": str(decision["hash"]),
         "run": run,
     }
-    return {PREFIX + name: str(value) for name, value in facts.items()}
 
 
 def upload_pricing_model(
@@ -160,14 +160,31 @@ def _deploy_to_cluster(
 ) -> str:
     namespace, name, models = service_of(target)
     uri = upload_pricing_model(model_folder, manifest, models, decision)
-    service = InferenceService(namespace, name)
-    service.deploy(uri, facts)
-    try:
-        service.wait_ready(lambda state: print(f"deploy: {state}", flush=True), timeout=READY_SECONDS)
-    except UnavailableError:
-        service.rollback()
-        raise
+    put_live(InferenceService(namespace, name), uri, facts, timeout=READY_SECONDS)
     return uri
+
+
+def put_live(service: InferenceService, uri: str, facts: Mapping[str, str], *, timeout: float) -> None:
+    """Serve a stored model folder with all traffic; the previous state comes back where it does not become ready.
+
+    Args:
+        service: The service.
+        uri: Address of the model folder.
+        facts: Its lineage.
+        timeout: Longest wait, seconds.
+
+    Raises:
+        Superseded: Somebody else changed the service meanwhile; theirs counts.
+        UnavailableError: It did not become ready; the message says why, and what is back.
+    """
+    with undone_on_failure(service, _say, timeout=timeout) as undo:
+        after = undo.after(service.deploy(uri, facts))
+        service.wait_ready(after, _say, timeout=timeout)
+    service.record_live(after)
+
+
+def _say(state: str) -> None:
+    print(f"deploy: {state}", flush=True)
 
 
 def point(folder: Path, model: Path) -> Path:

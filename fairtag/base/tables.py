@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Number
 from pathlib import Path
 from typing import Any, cast
 
@@ -176,10 +177,16 @@ def _typed_or_text(
     typed, unreadable = read_values(values, column, time_format)
     if not unreadable.any():
         return _on_disk(typed, column)
-    text = values.map(_text, na_action="ignore").astype(object)
+    text = values.map(_time_text if column.kind == "time" else _text, na_action="ignore").astype(object)
     if time_format is not None:
         text = text.mask(typed.notna(), other=typed.map(pd.Timestamp.isoformat, na_action="ignore"))
     return text.mask(~present(values), other=cast(Any, None))
+
+
+def _time_text(value: Any) -> str:
+    """A value of a time column as text; the number 20250705 must not become the date of the same digits."""
+    number = isinstance(value, Number) and not isinstance(value, bool)
+    return f"{value} (a number)" if number else _text(value)
 
 
 def _text(value: Any) -> str:

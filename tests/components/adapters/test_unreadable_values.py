@@ -31,7 +31,7 @@ def folder(tables, tmp_path):
 @pytest.mark.parametrize(
     ("name", "column", "value", "kind"),
     [
-        ("orders", schema.PRICE, "12,5 EUR", "money"),
+        ("orders", schema.PRICE, "12 apiece", "money"),
         ("users", schema.UPDATED_AT, "the day before", "time"),
         ("users", schema.HISTORY_ITEMS, "a, b", "ids"),
         ("users", schema.HISTORY_AGE_DAYS, '["new"]', "numbers"),

@@ -152,3 +152,13 @@ def test_times_in_a_shops_own_format_are_kept_as_iso_8601_where_others_cannot_be
     )
     _, unreadable = read_values(frame[schema.TS], TIME)
     assert unreadable.tolist() == [False, True]
+
+
+def test_a_number_in_a_time_column_is_not_read_as_the_date_of_its_digits():
+    frame = pd.DataFrame({
+        schema.ORDER_ID: ["o1", "o2"], schema.ITEM_ID: "a", schema.TS: np.array([20250705, 20250706]),
+        schema.USER_ID: "u", schema.QUANTITY: 1.0, schema.PRICE: 1.0,
+    })  # fmt: skip
+    read = coerce(frame, schema.ORDERS, keep_unreadable=True)[schema.TS]
+    assert read.tolist() == ["20250705 (a number)", "20250706 (a number)"]
+    assert read_values(read, schema.ORDERS.column(schema.TS))[1].all()

@@ -187,8 +187,8 @@ def test_one_caller_cannot_hold_all_places(serve: Callable[..., Any], raw: Any, 
     heavy = json.dumps({"instances": [{"query": f"drill {page}", "page_size": 50} for page in range(16)]})
     door = threading.Event()
     with serve(limits=Limits(work_items=4_000)) as running, ThreadPoolExecutor(20) as pool:
-        usual = running.core.retrieve
-        running.core.retrieve = lambda *asked: (door.wait(30), usual(*asked))[1]
+        usual = running.core.search
+        running.core.search = lambda *asked, **named: (door.wait(30), usual(*asked, **named))[1]
 
         def ask(body: str, host: str) -> int:
             with raw.connect(running.http, host=host) as opened:

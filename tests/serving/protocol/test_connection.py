@@ -190,7 +190,10 @@ def test_a_packet_of_many_small_requests_does_not_become_as_many_objects(serve: 
     """65,000 bytes of requests behind one that waits: only a piece of them is parsed before it is answered."""
     door = threading.Event()
     with serve() as running, raw.connect(running.http) as opened:
-        running.core.retrieve, usual = lambda *asked: (door.wait(30), usual(*asked))[1], running.core.retrieve
+        running.core.search, usual = (
+            lambda *asked, **named: (door.wait(30), usual(*asked, **named))[1],
+            running.core.search,
+        )
         opened.sendall(raw.post(V1, PAGE) + b"GET / HTTP/1.1\r\nhost: x\r\n\r\n" * 2_000)
         time.sleep(0.5)
         (connection,) = running.connections()
@@ -259,7 +262,10 @@ def test_in_flight_is_what_is_in_flight(serve: Callable[..., Any], until: Callab
     with serve() as running, ThreadPoolExecutor(1) as pool:
         assert gauges(running) == [0, 0]
         door = threading.Event()
-        running.core.retrieve, usual = lambda *asked: (door.wait(30), usual(*asked))[1], running.core.retrieve
+        running.core.search, usual = (
+            lambda *asked, **named: (door.wait(30), usual(*asked, **named))[1],
+            running.core.search,
+        )
         page = pool.submit(running.page, query="drill", page_size=7)
         until(lambda: gauges(running) == [1, 7])
         door.set()

@@ -68,7 +68,7 @@ def test_each_refusal_is_counted_once_under_the_status_of_http(
         assert code(raw_call, b"\xff\xff\xff") == "INVALID_ARGUMENT", "no message of the service"
         assert code(channel.unary_unary("/inference.GRPCInferenceService/Nothing"), b"") == "UNIMPLEMENTED"
         assert code(stub.RepositoryModelUnload, pb.RepositoryModelUnloadRequest(model_name="x")) == "PERMISSION_DENIED"
-        running.core.retrieve = lambda *_: 1 / 0
+        running.core.search = lambda *_, **__: 1 / 0
         assert code(stub.ModelInfer, request()) == "INTERNAL"
         assert refused(running) == {
             ("grpc", "404"): 1,

@@ -270,7 +270,7 @@ def test_v2_metadata_names_every_tensor(serve: Callable[..., Any]) -> None:
 
 def test_a_bug_shows_nothing_of_itself(serve: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
     with serve() as running:
-        running.core.search = lambda *_: 1 / 0
+        running.core.search = lambda *_, **__: 1 / 0
         answer = httpx.post(running.http + V1, json={"instances": [{"query": "my secret wish"}]})
         with grpc.insecure_channel(running.grpc) as channel:
             code = infer(channel, given("query", "BYTES", [1], bytes_contents=[b"my secret wish"]))

@@ -24,7 +24,7 @@ RULES = Path(__file__).parents[3] / "k8s" / "components" / "prometheus" / "prome
 
 
 def raising(error: Exception) -> Callable[..., Any]:
-    def fail(*_: Any) -> Any:
+    def fail(*_: Any, **__: Any) -> Any:
         raise error
 
     return fail
@@ -40,9 +40,9 @@ def test_every_refusal_and_error_is_counted_once(serve: Callable[..., Any], refu
         client.post("/v1/models/nobody:predict", json=ASK)
         client.post("/v2/repository/models/fairtag/unload")
         client.post(V1, content=b"x" * 2_001)
-        running.core.retrieve = raising(ZeroDivisionError("a bug"))
+        running.core.search = raising(ZeroDivisionError("a bug"))
         assert [client.post(V1, json=ASK).status_code for _ in range(3)] == [500] * 3
-        running.core.retrieve = raising(UnavailableError("a store is down"))
+        running.core.search = raising(UnavailableError("a store is down"))
         assert client.post("/v1/models/fairtag:explain", json=ASK).status_code == 503
         running.server.dataplane.draining = True
         assert client.get("/v2/models/fairtag/ready").status_code == 503
@@ -63,7 +63,7 @@ def test_the_alert_of_server_errors_looks_where_they_are_counted(
     rules = {rule["alert"]: rule["expr"] for rule in yaml.safe_load(RULES.read_text())["spec"]["groups"][0]["rules"]}
     (metric, pattern) = re.findall(r'(\w+)\{status=~"([^"]+)"\}', rules["FairtagRefusalsServer"])[0]
     with serve() as running:
-        running.core.retrieve = raising(ZeroDivisionError("a bug"))
+        running.core.search = raising(ZeroDivisionError("a bug"))
         for _ in range(4):
             httpx.post(running.http + V1, json=ASK)
         counted = refused(running)
