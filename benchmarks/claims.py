@@ -382,6 +382,13 @@ GROUPS = (
                 "nominal 5 %; a fixed test repeated hourly: {peeking_false_alarm_fixed:.1%}",
             ),
             Claim(
+                "Price shopping: mean gain below the honest price with 40 accounts, any consent, place and page",
+                "8 customers of a simulated shop, 8 items each",
+                "price-shopping",
+                "{gain_everything[]:.2f} %",
+                "pages alone: {gain_page_composition[]:.2f} %; accounts alone: {gain_fresh_accounts[]:.2f} %",
+            ),
+            Claim(
                 "Live test of two equal price lists, read daily: false decisions, sequential test",
                 "200 simulated tests",
                 "ab-test",

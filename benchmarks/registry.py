@@ -262,6 +262,13 @@ ENTRIES: tuple[Entry, ...] = (
         data=("product_matching", "online_retail"),
     ),
     _study(
+        "price-shopping",
+        "price_shopping",
+        "How far below the honest price an attacker gets who changes pages, accounts, place and consent.",
+        10,
+        quick="quick",
+    ),
+    _study(
         "synthetic",
         "synthetic",
         "Whether planted demand parameters are recovered, and how near learned prices come to the best possible.",

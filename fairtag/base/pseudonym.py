@@ -44,8 +44,27 @@ def parse_secret(text: str, source: str) -> bytes:
     return secret
 
 
+def parse_secrets(text: str, source: str) -> tuple[bytes, ...]:
+    """Secrets from hex text, one a line: the first is in use, the others are still accepted (docs/how-to/keys.md).
+
+    Raises:
+        ConfigError: A line is not hex, or a secret is too short; the message never shows the text.
+    """
+    lines = [line for line in text.splitlines() if line.strip()] or [text]
+    return tuple(parse_secret(line, source) for line in lines)
+
+
 def read_secret(path: Path) -> bytes:
-    """Read a secret from a file that contains it as hex.
+    """The secret in use of a file that holds secrets as hex, one a line.
+
+    Raises:
+        ConfigError: The file is absent, not hex, or too short.
+    """
+    return read_secrets(path)[0]
+
+
+def read_secrets(path: Path) -> tuple[bytes, ...]:
+    """All secrets of a file, the one in use first.
 
     Raises:
         ConfigError: The file is absent, not hex, or too short.
@@ -56,4 +75,4 @@ def read_secret(path: Path) -> bytes:
         raise ConfigError(
             f"{path}: the secret cannot be read ({type(error).__name__}); check the path and its permissions"
         ) from error
-    return parse_secret(text, str(path))
+    return parse_secrets(text, str(path))

@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtr
 
 from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.base.schema import USER_PRICING_FEATURES
@@ -153,6 +154,32 @@ class DemandModel:
         theta, half = posterior.theta[:, None] + shift, self.layout.half
         a, b = rows @ theta[:half] + own[:, 0], rows @ theta[half : 2 * half] + own[:, 1]
         return self._corrected(items, a.T, b.T)
+
+    def slope_above(
+        self, items: np.ndarray, threshold: Floats, similarity: Floats, behaviour: Floats | None = None
+    ) -> Floats:
+        """Posterior probability ``Pr(b > threshold)`` of each item's slope, (n,): exact, as the posterior is Gaussian.
+
+        Args:
+            items: (n,) catalogue rows.
+            threshold: (n,) slopes.
+            similarity: (n,) similarity to the intent.
+            behaviour: (k,) raw allow-listed behaviour, or None.
+        """
+        posterior, half = self.posterior, self.layout.half
+        z = np.zeros(N_BEHAVIOUR) if behaviour is None else self.scaling.behaviour(behaviour)
+        s = similarity - self.scaling.similarity if self.similarity_in_price else np.zeros(items.size)
+        rows = self.layout.rows(
+            self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
+        )
+        mean = rows @ posterior.theta[half : 2 * half] + posterior.effects[items, 1]
+        own = -posterior.gain[items, 1]
+        own[:, half : 2 * half] += rows
+        spread = np.sqrt(((own @ posterior.factor) ** 2).sum(-1) + (posterior.conditional[items, 1] ** 2).sum(-1))
+        scale, _ = self._item_correction
+        with np.errstate(divide="ignore", invalid="ignore"):  # without any spread the slope is known
+            above = ndtr((mean * scale[items] - threshold) / (spread * scale[items]))
+        return np.asarray(np.where(threshold < self.b_min, 1.0, above), dtype=np.float64)
 
     def priceable(self, items: np.ndarray) -> Flags:
         """(n,) whether the item's category may be priced; if not, list is served."""

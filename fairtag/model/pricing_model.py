@@ -137,6 +137,13 @@ class PricingModel:
         return MarketContext.of(self.catalogue)
 
     @cached_property
+    def page_values(self) -> Floats:
+        """(N,) value of the page that each item's price reckons with, money a visit."""
+        from fairtag.model.reference_page import reference_page_values
+
+        return reference_page_values(self)
+
+    @cached_property
     def search(self) -> SearchPart:
         """The search indexes; loaded on first use, as monitors never search."""
         from fairtag.search.retrieval import SearchPart

@@ -14,7 +14,7 @@ from fairtag.base.errors import ConfigError
 from fairtag.base.money import currency
 from fairtag.page.explanation_words import summary, whole_parts
 from fairtag.page.page_prices import PagePrices
-from fairtag.page.problem import PageProblem, Rows
+from fairtag.page.problem import FAINT, PageProblem, Rows
 from fairtag.policy.guardrails import Bounds, GuardrailLimits, nearest_ending, project, snap
 from fairtag.solver.page_arrays import Flags, Floats
 from fairtag.solver.page_solver import solve_pages
@@ -51,13 +51,13 @@ def _explained(problem: PageProblem, chosen: PagePrices, place: int, parts: dict
 
 def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
     """Inputs of some of the page's items, split by their source: market, query, customer."""
-    model = problem.model
-    rows, similarity = problem.rows[places], problem.similarity[places]
+    model, policy = problem.model, problem.model.policy
+    rows, similarity = problem.rows[places], problem.price_similarity[places]
     usual = np.full(places.size, model.demand.scaling.similarity)
     a, b = model.demand.page(rows, usual)
     a_query, b_query = model.demand.page(rows, similarity)
     a_all, b_all = model.demand.page(rows, similarity, problem.behaviour)
-    cost = problem.market.unit_cost[places]
+    dearer = b_all < b_query  # the customer's data may lower a price and never raise it
     return PageDrivers(
         f=model.estimates.f[rows],
         reference=problem.r[places],
@@ -65,25 +65,22 @@ def drivers_of(problem: PageProblem, places: Rows) -> PageDrivers:
         b=b,
         a_intent=a_query - a,
         b_intent=b_query - b,
-        a_behaviour=a_all - a_query,
-        b_behaviour=b_all - b_query,
-        cost=cost,
+        a_behaviour=np.where(dearer, 0.0, a_all - a_query),
+        b_behaviour=np.where(dearer, 0.0, b_all - b_query),
+        cost=problem.market.unit_cost[places],
         stock_cost=problem.counted_cost[places] + model.estimates.shadow[rows],
+        competition=problem.competition[places] * problem.r[places],
         bounds=_of(problem.bounds, places),
         menu=problem.menu[places],
-        limits=model.policy.limits,
-        margin_weight=_at(model.policy.margin_weight * problem.weight, places),
-        anchor_weight=_at(model.policy.anchor_weight * problem.weight, places),
+        limits=policy.limits,
+        margin_weight=policy.margin_weight,
+        anchor_weight=policy.anchor_weight,
         least_slope=model.demand.b_min,
     )
 
 
 def _of(bounds: Bounds, places: Rows) -> Bounds:
     return Bounds(**{name: values[places] for name, values in vars(bounds).items()})
-
-
-def _at(values: Floats, places: Rows) -> Floats:
-    return np.asarray(values[places], dtype=np.float64)
 
 
 DRIVERS = ("market", "intent", "behaviour", "competition", "stock", "bounds", "rounding")
@@ -105,11 +102,12 @@ class PageDrivers:
         b_behaviour: Contribution of the customer's behaviour to ``b``.
         cost: Unit cost, money.
         stock_cost: Cost with the shadow price of stock, or with the salvage value of ageing stock, money.
+        competition: What a sale takes from the rest of the item's reference page, money.
         bounds: The guardrails of the page.
         menu: Price endings inside the bounds, money ``(n, m)``; None where prices are not rounded.
         limits: The limits that made bounds and menu.
-        margin_weight: w, one or ``(n,)``.
-        anchor_weight: lambda, one or ``(n,)``.
+        margin_weight: w.
+        anchor_weight: lambda.
         least_slope: b_min.
     """
 
@@ -123,11 +121,12 @@ class PageDrivers:
     b_behaviour: Floats
     cost: Floats
     stock_cost: Floats
+    competition: Floats
     bounds: Bounds
     menu: Floats | None
     limits: GuardrailLimits
-    margin_weight: float | Floats = 1.0
-    anchor_weight: float | Floats = 0.0
+    margin_weight: float = 1.0
+    anchor_weight: float = 0.0
     least_slope: float = 0.0
 
 
@@ -162,32 +161,37 @@ def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
 
 
 def _solve_coalitions(page: PageDrivers, on: dict[str, Flags]) -> Floats:
-    """Prices in units of r, ``(S, n)``, under each coalition."""
+    """Prices in units of r, ``(S, n)``, under each coalition.
+
+    Each item is a page of its own. With ``competition`` it reckons with its reference page, and without it only with
+    the customers whom it would lose itself.
+    """
     a = page.a + switch(on["intent"], page.a_intent, 0.0) + switch(on["behaviour"], page.a_behaviour, 0.0)
     b = page.b + switch(on["intent"], page.b_intent, 0.0) + switch(on["behaviour"], page.b_behaviour, 0.0)
-    cost = switch(on["stock"], page.stock_cost, page.cost) / page.reference
+    cost = switch(on["stock"], page.stock_cost, page.cost) + switch(on["competition"], page.competition, 0.0)
+    a = np.where(on["competition"][:, None], FAINT, a)
     held = on["market"] & on["bounds"]
     lo = switch(held, page.bounds.lo / page.reference, 0.0)
     hi = switch(held, page.bounds.hi / page.reference, np.inf)
-    terms = [a, np.maximum(b, page.least_slope), cost, np.broadcast_to(page.f / page.reference, a.shape), lo, hi]
+    anchor = np.broadcast_to(page.f / page.reference, a.shape)
+    terms = [a, np.maximum(b, page.least_slope), cost / page.reference, anchor, lo, hi]
     solved = np.empty_like(a)
-    for together in (True, False):
-        for ending in (True, False):
-            rows = (on["competition"] == together) & ((held & on["rounding"]) == ending)
-            menu = page.menu if ending else None
-            if rows.any():
-                solved[rows] = _solve_rows(page, [x[rows] for x in terms], menu, together=together)
+    for ending in (True, False):
+        rows = (held & on["rounding"]) == ending
+        if rows.any():
+            solved[rows] = _solve_items(page, [x[rows] for x in terms], page.menu if ending else None)
     return solved
 
 
-def _solve_rows(page: PageDrivers, terms: list[Floats], menu: Floats | None, *, together: bool) -> Floats:
+def _solve_items(page: PageDrivers, terms: list[Floats], menu: Floats | None) -> Floats:
     shape = terms[0].shape
-    weights = [np.broadcast_to(x, shape) for x in (page.margin_weight, page.anchor_weight)]
     grid = None if menu is None else np.broadcast_to(menu / page.reference[:, None], (*shape, menu.shape[1]))
-    if not together:  # pages of one item
-        terms, weights = [x[..., None] for x in terms], [x[..., None] for x in weights]
-        grid = None if grid is None else grid[..., None, :]
-    return solve_pages(*terms, margin_weight=weights[0], anchor_weight=weights[1], menu=grid).y.reshape(shape)
+    return solve_pages(
+        *(x[..., None] for x in terms),
+        margin_weight=page.margin_weight,
+        anchor_weight=page.anchor_weight,
+        menu=None if grid is None else grid[..., None, :],
+    ).y.reshape(shape)
 
 
 MOST_DRIVERS = 8  # 256 solves of the page; the number doubles with each driver

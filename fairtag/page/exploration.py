@@ -1,8 +1,9 @@
 """Exploration: prices drawn at random, so that the log can evaluate prices that no policy has chosen yet.
 
 A five-point menu spans the bounds of an item. With probability ``1 - rate`` the chosen price stays, otherwise each
-point is equally likely. The draw is a hash of customer, item, price day and model: a customer sees the same price all
-day, and the draw can be repeated. Its propensity is logged (docs/pricing-model.md, sections 6 and 10).
+point is equally likely. The draw is a keyed hash of customer, item, price day and model: a customer sees the same price
+all day, whoever has the key can repeat it, and nobody else can foretell it. Its propensity is logged
+(docs/pricing-model.md, sections 6 and 10).
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
     return result
 
 
-def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequence[str | int]]) -> ExplorationDraw:
+def explore(
+    menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequence[str | int]], secret: bytes = b""
+) -> ExplorationDraw:
     """Draw a price for each item.
 
     Args:
@@ -101,6 +104,7 @@ def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequ
         chosen: Index of the chosen price, shape (n,).
         rate: Probability of a random draw.
         keys: What the draw of each item depends on: customer, item, price day and model version.
+        secret: Keys the draws.
 
     Raises:
         DataError: There is not one key for each item.
@@ -109,16 +113,16 @@ def explore(menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequ
     if len(keys) != len(grid):
         raise DataError(f"exploration: {len(keys)} keys for {len(grid)} items; it needs one for each")
     probability = propensities(grid, at, rate)
-    coin = uniforms(keys, "explore")
+    coin = uniforms(keys, "explore", secret)
     random = coin < rate
     point = at.copy()
     for row in np.flatnonzero(random).tolist():  # hashes for all items would take a tenth of a page's time
-        point[row] = int(uniform(keys[row], "point") * grid.shape[1])
+        point[row] = int(uniform(keys[row], "point", secret) * grid.shape[1])
     rows = np.arange(len(grid))
     return ExplorationDraw(grid[rows, point], point, probability[rows, point], random)
 
 
-def uniform(key: Sequence[str | int], purpose: str) -> float:
+def uniform(key: Sequence[str | int], purpose: str, secret: bytes = b"") -> float:
     """A uniform number in [0, 1) as a function of the key: the first 53 bits of its SHA-256.
 
     Parts are hashed with their lengths, so that ("ab", "c") and ("a", "bc") are different keys.
@@ -126,12 +130,12 @@ def uniform(key: Sequence[str | int], purpose: str) -> float:
     >>> uniform(("customer-7", "mug", 20500), "explore") == uniform(("customer-7", "mug", 20500), "explore")
     True
     """
-    return float(uniforms([key], purpose)[0])
+    return float(uniforms([key], purpose, secret)[0])
 
 
-def uniforms(keys: Sequence[Sequence[str | int]], purpose: str) -> Floats:
+def uniforms(keys: Sequence[Sequence[str | int]], purpose: str, secret: bytes = b"") -> Floats:
     """:func:`uniform` of each key, shape (n,); parts that keys share are encoded once."""
-    head, encoded = _encoded(purpose), {part: _encoded(str(part)) for key in keys for part in key}
+    head, encoded = secret + _encoded(purpose), {part: _encoded(str(part)) for key in keys for part in key}
     texts = [head + b"".join([encoded[part] for part in key]) for key in keys]
     bits = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 11 for text in texts]
     return np.array(bits, dtype=np.float64) * UNIT

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fairtag.page.exploration import ExplorationDraw, exploration_menu, explore
 from fairtag.page.problem import Floats, PageProblem, best_prices
 from fairtag.policy.guardrails import snap
-from fairtag.solver.page_solver import page_value, probability_better
+from fairtag.solver.page_solver import page_value
 
 Flags = NDArray[np.bool_]
 
@@ -23,47 +23,77 @@ class PagePrices:
         price: (n,) money.
         probability: (n,) purchase probabilities.
         profit: Expected profit of the page, money; a unit of ageing stock costs its salvage value.
-        confidence: Posterior probability that the optimum beats list; NaN where the question does not arise.
+        confidence: (n,) posterior probability that the optimum beats list, or for a personal price the public one; NaN
+            where the question does not arise.
         at_list: (n,) items at the fallback for want of a better price: low confidence, a page at list, or nothing to
             optimise (an item out of stock, for example).
         explored: (n,) items whose price was drawn at random.
         propensity: (n,) probability with which each price was chosen.
+        personal: (n,) items whose price the customer's data lowered.
     """
 
     price: Floats
     probability: Floats
     profit: float
-    confidence: float
+    confidence: Floats
     at_list: Flags
     explored: Flags
     propensity: Floats
+    personal: Flags
 
 
-def choose_prices(problem: PageProblem, seed: int, customer: str | None = None) -> PagePrices:
-    """Solve the page, fall back to list if confidence is low, and explore a share of the prices.
+def choose_prices(problem: PageProblem, epoch: int, customer: str | None = None, *, secret: bytes = b"") -> PagePrices:
+    """The best price of each item, list where confidence is low, and a share of prices explored.
+
+    The customer's data may lower the public price and never raise it: to withhold them, to log out or to come from
+    another place is no way to a better price.
 
     Args:
         problem: The page.
-        seed: The price day: seed of the posterior draws and part of the key of exploration.
-        customer: Customer for whom exploration draws; None draws the same for everybody.
+        epoch: The price day: part of the key of exploration.
+        customer: Customer for whom exploration draws, if their behaviour is known; it draws the same for all others,
+            so that a fresh account is no second draw.
+        secret: Keys the draws; without it anybody could foretell them.
     """
-    policy = problem.model.policy
     free = np.isnan(problem.fixed)
     fallback = np.where(free, problem.bounds.fallback, problem.fixed)
-    unit = policy.limits.minor_per_unit
-    solution = problem.solve()
-    best = best_prices(solution, problem.r, problem.listed, fallback, problem.fixed, unit)
-    confidence = _confidence(problem, best, fallback, seed)
-    unsure = confidence < policy.confidence
+    public, confidence, unsure = _best(problem, None, fallback, fallback)
+    price, personal = public, np.zeros(len(public), dtype=bool)
+    if problem.behaviour is not None:
+        own, sure, _ = _best(problem, problem.behaviour, fallback, public)
+        personal = own < public
+        price, confidence = np.where(personal, own, public), np.where(personal, sure, confidence)
     may_explore = free & ~problem.listed & problem.on_sale
-    drawn = _draw_exploration(problem, fallback if unsure else best, may_explore, seed, customer)
+    known = customer if problem.behaviour is not None else None
+    drawn = _draw_exploration(problem, price, may_explore, epoch, known, secret)
     value, probability = _value(problem, drawn.price)
-    at_list = free & problem.bounds.feasible & (problem.unpriced | unsure | ~solution.priced) & ~drawn.explored
-    return PagePrices(drawn.price, probability, value, confidence, at_list, drawn.explored, drawn.propensity)
+    at_list = free & problem.bounds.feasible & (problem.listed | (unsure & ~personal)) & ~drawn.explored
+    return PagePrices(
+        drawn.price,
+        probability,
+        value,
+        confidence,
+        at_list,
+        drawn.explored,
+        drawn.propensity,
+        personal & ~drawn.explored,
+    )
+
+
+def _best(
+    problem: PageProblem, behaviour: Floats | None, fallback: Floats, other: Floats
+) -> tuple[Floats, Floats, Flags]:
+    """The best prices where they surely beat others, else those; how sure; where they are not sure, or not priced."""
+    policy = problem.model.policy
+    solution = problem.solve(behaviour)
+    best = best_prices(solution, problem.r, problem.listed, fallback, problem.fixed, policy.limits.minor_per_unit)
+    confidence = problem.confidence(behaviour, best, other)
+    unsure = confidence < policy.confidence
+    return np.where(unsure, other, best), confidence, unsure | ~solution.priced
 
 
 def _draw_exploration(
-    problem: PageProblem, price: Floats, allowed: Flags, epoch: int, customer: str | None
+    problem: PageProblem, price: Floats, allowed: Flags, epoch: int, customer: str | None, secret: bytes
 ) -> ExplorationDraw:
     """Draw the share of prices that the policy gives to exploration, among the allowed price endings."""
     n, rate = len(price), problem.model.policy.exploration
@@ -77,35 +107,10 @@ def _draw_exploration(
     ending = snap(menu, problem.menu[at])
     ending[np.arange(at.size), chosen] = price[at]
     keys = [(customer or "", problem.model.item_ids[row], epoch, problem.model.version) for row in problem.rows[at]]
-    found = explore(ending, chosen, rate, keys)
+    found = explore(ending, chosen, rate, keys, secret)
     for whole, part in zip(drawn, found, strict=True):
         whole[at] = part
     return drawn
-
-
-def _confidence(problem: PageProblem, best: Floats, fallback: Floats, seed: int) -> float:
-    """Pr(U(best) > U(list)) over posterior draws.
-
-    NaN, which never counts as too low, if the two are equal or if prices follow f(v) alone.
-    """
-    policy = problem.model.policy
-    if policy.anchored or np.array_equal(best, fallback):
-        return float("nan")
-    a, b = problem.model.demand.draws(
-        problem.rows, problem.similarity, problem.behaviour, n_draws=policy.posterior_draws, seed=seed
-    )
-    return probability_better(
-        a,
-        b,
-        best / problem.r,
-        fallback / problem.r,
-        problem.cost,
-        problem.anchor,
-        shadow=problem.shadow,
-        margin_weight=policy.margin_weight * problem.weight,
-        anchor_weight=policy.anchor_weight * problem.weight,
-        mask=problem.on_sale,
-    )
 
 
 def _value(problem: PageProblem, price: Floats) -> tuple[float, Floats]:

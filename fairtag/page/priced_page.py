@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,12 +30,14 @@ class PageInputs:
         epoch: Price day of the request, ``policy.epoch_of(now)``.
         market: Fresh money and stock of the items; the catalogue's when None.
         previous_price: (n,) price last shown to the customer, money, NaN where none.
-        locked_price: (n,) price locks, money, NaN where there is none. A lock above what list price and corridor allow
-            today is lowered to that; one below a minor unit is ignored.
-        locked_personal: (n,) whether the customer's data made the locked price. An imposed lock of that kind is
-            personal and disclosed, although the data may not be here now.
+        locked_price: (n,) price locks, money, NaN where there is none. A lock outside what is legal today is moved to
+            the nearest legal price; one below a minor unit is ignored.
+        locked_personal: (n,) price locks that the customer's data made, likewise. They outrank the others where the
+            customer's data may be used, and count for nothing elsewhere. An imposed one is personal and disclosed,
+            although the data may not be here now.
         price_ceiling: (n,) most that an item without a lock may cost, money, NaN where there is no such limit.
         corridor: (n,) corridor of the price day, where an earlier price fixed it; the model's own when None.
+        secret: Keys the draws of exploration, so that nobody can foretell them.
         list_only: Every item without a lock shows its list price, held inside the legal bounds: for a page whose
             features are missing.
         personalise: Whether the live policy allows personal prices.
@@ -48,11 +50,12 @@ class PageInputs:
     market: MarketContext | None = None
     previous_price: Floats | None = None
     locked_price: Floats | None = None
-    locked_personal: NDArray[np.bool_] | None = None
+    locked_personal: Floats | None = None
     price_ceiling: Floats | None = None
     corridor: DayCorridor | None = None
     list_only: bool = False
     personalise: bool = True
+    secret: bytes = field(default=b"", repr=False)
 
     def only(self, chosen: NDArray[np.bool_]) -> PageInputs:
         """The same page with some of its items; ``chosen`` is (n,)."""
@@ -119,7 +122,7 @@ class PricedPage:
         disclosure: What must be shown beside the prices, byte for byte; None where nothing must.
         jurisdiction: The row of the disclosure table that was applied.
         expected_profit: Expected profit of the page at these prices, currency units.
-        confidence: Posterior probability that these prices beat the list prices; NaN where nothing was optimised.
+        confidence: Smallest posterior probability with which a price beats list; 1 where nothing was optimised.
         epoch: Price epoch.
         model_version: Version of the model folder.
         currency: ISO 4217 code.

@@ -17,7 +17,7 @@ from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
 from fairtag.model.capabilities import PERSONAL_PRICES
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import DayCorridor, own_corridor
+from fairtag.page.day_corridor import own_corridor
 from fairtag.page.explanation import explain_problem
 from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
@@ -45,10 +45,10 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, inputs, rule)
     who = _consented(user, refusal)
+    inputs, personal_lock = _lawful_locks(inputs, refusal)
     problem, chosen = _choose(model, replace(inputs, user=who))
-    from_data = np.full(len(inputs.rows), problem.behaviour is not None or bool(who.history_items))
-    if inputs.locked_personal is not None:
-        from_data |= inputs.locked_personal & ~np.isnan(problem.fixed)
+    from_data = np.full(len(inputs.rows), problem.behaviour is not None)
+    from_data |= personal_lock & ~np.isnan(problem.fixed)
     items = _items(problem, chosen, refusal, from_data & (refusal is None))
     personalised = any(item.personalised for item in items)
     return PricedPage(
@@ -57,7 +57,7 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
         disclosure=rule.text if personalised else None,
         jurisdiction=rule.jurisdiction,
         expected_profit=chosen.profit,
-        confidence=chosen.confidence,
+        confidence=float(np.min(chosen.confidence, where=~np.isnan(chosen.confidence), initial=1.0)),
         epoch=inputs.epoch,
         model_version=model.version,
         currency=model.policy.currency,
@@ -76,8 +76,19 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     inputs, _ = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
-    who = _consented(user, _refusal(model, inputs, rule))
-    return explain_problem(*_choose(model, replace(inputs, user=who)))
+    refusal = _refusal(model, inputs, rule)
+    inputs, _ = _lawful_locks(inputs, refusal)
+    return explain_problem(*_choose(model, replace(inputs, user=_consented(user, refusal))))
+
+
+def _lawful_locks(inputs: PageInputs, refusal: Reason | None) -> tuple[PageInputs, NDArray[np.bool_]]:
+    """The inputs with one lock an item, and where that is a personal one: these count only where data may be used."""
+    given = inputs.locked_personal
+    if given is None or refusal is not None:
+        return replace(inputs, locked_personal=None), np.zeros(len(inputs.rows), dtype=bool)
+    personal = ~np.isnan(given)
+    public = np.full(len(inputs.rows), np.nan) if inputs.locked_price is None else inputs.locked_price
+    return replace(inputs, locked_price=np.where(personal, given, public)), personal
 
 
 def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tuple[str, ...]]:
@@ -104,31 +115,25 @@ def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PageP
         corridor=corridor,
         list_only=inputs.list_only or not model.may_price,
     )
-    chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id)
+    chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)
     if inputs.locked_price is None and inputs.price_ceiling is None:
         return problem, chosen
-    return _keep_locks(problem, chosen, inputs, corridor)
+    return _keep_locks(problem, chosen, inputs)
 
 
-def _keep_locks(
-    problem: PageProblem, chosen: PagePrices, inputs: PageInputs, corridor: DayCorridor
-) -> tuple[PageProblem, PagePrices]:
-    """Impose the locks that the page would break and solve again; where that breaks others, impose all."""
-    model, absent = problem.model, np.full(len(inputs.rows), np.nan)
+def _keep_locks(problem: PageProblem, chosen: PagePrices, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:
+    """Impose the locks and ceilings that the page would break; no other price depends on them."""
+    unit, absent = problem.model.policy.limits.minor_per_unit, np.full(len(inputs.rows), np.nan)
     given = absent if inputs.locked_price is None else inputs.locked_price
     ceiling = absent if inputs.price_ceiling is None else inputs.price_ceiling
-    lock, capped = (legal_locks(model, corridor, problem.market, money) for money in (given, ceiling))
-    half = 0.5 / model.policy.limits.minor_per_unit
-    for every in (False, True):
-        price = chosen.price
-        due = np.where(np.isnan(lock), np.where(price > ceiling + half, capped, np.nan), lock)
-        broken = np.abs(price - due) > half
-        if not broken.any():
-            break
-        stays = np.where(np.isnan(due) & ~np.isnan(capped), price, due)  # a price below its ceiling may not rise
-        problem = replace(problem, fixed=stays if every else np.where(broken, due, np.nan))
-        chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id)
-    return problem, chosen
+    lock, capped = (legal_locks(problem.bounds, money, unit) for money in (given, ceiling))
+    half = 0.5 / unit
+    due = np.where(np.isnan(lock), np.where(chosen.price > ceiling + half, capped, np.nan), lock)
+    broken = np.abs(chosen.price - due) > half
+    if not broken.any():
+        return problem, chosen
+    problem = replace(problem, fixed=np.where(broken, due, np.nan))
+    return problem, choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)
 
 
 def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
@@ -163,7 +168,10 @@ def _items(
     market, bounds = problem.market, problem.bounds
     costed = np.isfinite(market.unit_cost)
     cost = np.where(costed, market.unit_cost, 0.0)
-    money = (market.list_price, chosen.price, problem.r, cost, bounds.lo, bounds.hi)
+    held = ~np.isnan(problem.fixed)  # a lock stands where commercial bounds have moved, and is then a bound itself
+    lo = np.where(held, np.minimum(bounds.lo, chosen.price), bounds.lo)
+    hi = np.where(held, np.maximum(bounds.hi, chosen.price), bounds.hi)
+    money = (market.list_price, chosen.price, problem.r, cost, lo, hi)
     amounts = to_minor(np.stack(money, axis=1), unit).tolist()
     rows = problem.rows.tolist()
     personal = (from_data & bounds.feasible & ~chosen.at_list).tolist()

@@ -1,25 +1,43 @@
-"""The pricing problem of one page: demand, costs, bounds and menu, in money and in units of r."""
+"""The pricing problem of one page: demand, costs, bounds and menu, in money and in units of r.
+
+The price of an item depends on the item and the customer, not on the page that it stands on: its competition is that of
+its reference page (:mod:`fairtag.model.reference_page`). So nobody chooses a price by composing pages.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import SLACK, DayCorridor, own_corridor, whole_corridor
+from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.guardrails import Bounds, close_empty_menus, price_bounds, price_menu
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
-from fairtag.solver.page_solver import PageSolution, solve_pages
+from fairtag.solver.page_solver import solve_pages
 from fairtag.stock.shadow_prices import counted_cost, floor_cost
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
+
+FAINT = -50.0  # utility of an item that takes no part in its own competition: the reference page stands for that
+
+
+class ItemPrices(NamedTuple):
+    """Best prices of items.
+
+    Args:
+        y: (n,) units of r; NaN where nothing was priced.
+        priced: (n,) whether it was.
+    """
+
+    y: Floats
+    priced: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,7 +47,7 @@ class PageProblem:
     Args:
         model: The model folder.
         rows: Catalogue rows of the page's items.
-        similarity: s of each, in [0, 1].
+        similarity: s of each, in [0, 1]; it moves purchase probabilities, and prices only if the policy says so.
         behaviour: Raw allow-listed behaviour, None where prices are not personal.
         market: Money and stock of each item.
         counted_cost: Unit cost, or the salvage value of stock that ages.
@@ -61,7 +79,7 @@ class PageProblem:
 
     @cached_property
     def demand(self) -> tuple[Floats, Floats]:
-        """``(a, b)`` of the logit."""
+        """``(a, b)`` of the logit on this page; prices use :meth:`slope`."""
         return self.model.demand.page(self.rows, self.similarity, self.behaviour)
 
     @cached_property
@@ -75,9 +93,23 @@ class PageProblem:
         return ~(self.market.stock <= 0)
 
     @cached_property
-    def weight(self) -> Floats:
-        """R over its mean on the page: weights with which the objective counts money rather than ratios."""
-        return np.asarray(self.r / self.r.mean() if self.r.size else self.r, dtype=np.float64)
+    def price_similarity(self) -> Floats:
+        """The similarity that prices know: the mean of training, so that no query is a way to a better price."""
+        if self.model.policy.similarity_in_price:
+            return self.similarity
+        return np.full(len(self.rows), self.model.demand.scaling.similarity)
+
+    def slope(self, behaviour: Floats | None) -> Floats:
+        """(n,) price slope for a customer, or for an unknown one."""
+        return self.model.demand.page(self.rows, self.price_similarity, behaviour)[1]
+
+    @cached_property
+    def competition(self) -> Floats:
+        """(n,) what a sale takes from the rest of the reference page, in units of r; it adds to the cost."""
+        policy = self.model.policy
+        if policy.anchored:
+            return np.zeros(len(self.rows))
+        return np.asarray(self.model.page_values[self.rows] / (self.r * policy.margin_weight), dtype=np.float64)
 
     @cached_property
     def shadow(self) -> Floats:
@@ -94,37 +126,54 @@ class PageProblem:
         """f(v) in units of r."""
         return np.asarray(self.model.estimates.f[self.rows] / self.r, dtype=np.float64)
 
-    def _solver_inputs(self) -> dict[str, NDArray[Any]]:
-        """Arguments of :func:`fairtag.solver.page_solver.solve_pages`; a fixed or listed item has a single price."""
-        a, b = self.demand
+    def solve(self, behaviour: Floats | None) -> ItemPrices:
+        """The best price of each item for a customer, or for an unknown one; a fixed or listed item has one price.
+
+        Each item is a page of its own, solved in one batch: what it competes with is in its cost.
+        """
         policy = self.model.policy
-        if policy.anchored:  # with slope 0 the optimum is f; otherwise a price that few pay would lose less
-            b = np.zeros_like(b)
+        b = np.zeros(len(self.rows)) if policy.anchored else self.slope(behaviour)  # with slope 0 the optimum is f
         pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
         menu = self.menu.copy()
         menu[~np.isnan(pinned)] = np.nan
         menu[:, 0] = np.where(np.isnan(pinned), menu[:, 0], pinned)
-        return {
-            "a": a,
-            "b": b,
-            "cost": self.cost,
-            "anchor": self.anchor,
-            "lo": np.where(np.isnan(pinned), self.bounds.lo, pinned) / self.r,
-            "hi": np.where(np.isnan(pinned), self.bounds.hi, pinned) / self.r,
-            "shadow": self.shadow,
-            "margin_weight": policy.margin_weight * self.weight,
-            "anchor_weight": policy.anchor_weight * self.weight,
-            "menu": menu / self.r[:, None],
-            "mask": self.on_sale,
-        }
+        lo, hi = (np.where(np.isnan(pinned), end, pinned) / self.r for end in (self.bounds.lo, self.bounds.hi))
+        solved = solve_pages(
+            np.full((len(self.rows), 1), FAINT),
+            *(x[:, None] for x in (b, self.cost, self.anchor, lo, hi)),
+            shadow=(self.shadow + self.competition)[:, None],
+            margin_weight=policy.margin_weight,
+            anchor_weight=policy.anchor_weight,
+            menu=(menu / self.r[:, None])[:, None, :],
+            mask=self.on_sale[:, None],
+        )
+        return ItemPrices(solved.y[:, 0], solved.priced[:, 0])
 
-    def solve(self) -> PageSolution:
-        """The optimal prices of the page."""
-        return solve_pages(**self._solver_inputs())
+    def confidence(self, behaviour: Floats | None, price: Floats, other: Floats) -> Floats:
+        """(n,) posterior probability that a price earns more than another; NaN where they are equal, or follow f(v).
+
+        ``G(y) exp(-b y) > G(y') exp(-b y')`` holds for every slope b on one side of
+        ``ln(G(y') / G(y)) / (y' - y)``, and the posterior of the slope is Gaussian.
+        """
+        policy = self.model.policy
+        y, against = price / self.r, other / self.r
+        if policy.anchored:
+            return np.full(len(y), np.nan)
+        gain, least = (
+            policy.margin_weight * (at - self.cost - self.shadow - self.competition)
+            - policy.anchor_weight * (at - self.anchor) ** 2
+            for at in (y, against)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            threshold = np.log(least / gain) / (against - y)
+            above = self.model.demand.slope_above(self.rows, threshold, self.price_similarity, behaviour)
+        found = np.where(against > y, above, 1.0 - above)
+        found = np.where(gain <= 0, 0.0, np.where(least <= 0, 1.0, found))
+        return np.where(np.abs(price - other) * policy.limits.minor_per_unit < 0.5, np.nan, found)
 
 
 def best_prices(
-    solution: PageSolution, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
+    solution: ItemPrices, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
 ) -> Floats:
     """Price of each item in money: an imposed lock, else the fallback where nothing was priced, else the optimum."""
     optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r misses the menu by a rounding error
@@ -190,19 +239,13 @@ def page_problem(
     )
 
 
-def legal_locks(model: PricingModel, corridor: DayCorridor, market: MarketContext, price: Floats) -> Floats:
-    """(n,) price locks, money, none above what list price and corridor allow today; NaN where there is none.
+def legal_locks(bounds: Bounds, price: Floats, minor_per_unit: int) -> Floats:
+    """(n,) price locks, money, each moved to the nearest price that is legal today; NaN where there is none.
 
-    The corridor also holds for prices that another model locked. A lock below one minor unit counts as none, so that a
-    broken store cannot give an item away.
+    Where no price is legal, no lock is raised. A lock below one minor unit counts as none.
     """
-    limits = model.policy.limits
-    unit = limits.minor_per_unit
-    price = np.where(np.isfinite(price) & (price * unit >= 1), price, np.nan)
-    own_top = whole_corridor(corridor.low, limits.corridor_ratio, unit).high
-    listed = np.floor(market.list_price * (1.0 + limits.markup) * unit + SLACK) / unit
-    top = np.fmin(np.fmin(own_top, corridor.high), listed)
-    return np.asarray(np.where(price > top, top, price), dtype=np.float64)
+    known = np.isfinite(price) & (price * minor_per_unit >= 1)
+    return np.where(known, np.minimum(np.maximum(price, bounds.floor), bounds.ceiling), np.nan)
 
 
 def intent_of(model: PricingModel, query_embedding: NDArray[np.float32] | None, user: UserContext) -> Floats | None:

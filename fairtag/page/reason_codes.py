@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import compress
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fairtag.base.types import Reason
 from fairtag.page.page_prices import PagePrices
@@ -27,7 +28,7 @@ def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | No
     """
     listed = refusal is Reason.PERSONAL_NOT_ACCEPTED and not problem.model.may_price  # no price is accepted at all
     first = () if refusal is None or listed else (refusal,)
-    moved = movers(problem)
+    moved = movers(problem, chosen.personal)
     bounding = binding_reasons(chosen.price, problem.bounds)
     unit = problem.model.policy.limits.minor_per_unit
     same = np.abs(chosen.price - problem.market.list_price) < 0.5 / unit
@@ -50,13 +51,18 @@ def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | No
     return found
 
 
-def movers(problem: PageProblem) -> list[tuple[Reason, ...]]:
-    """What moved each price: demand, compared with an unknown customer's; stock; the anchor."""
+def movers(problem: PageProblem, personal: NDArray[np.bool_]) -> list[tuple[Reason, ...]]:
+    """What moved each price: demand, compared with an unknown customer's at the mean similarity; stock; the anchor.
+
+    Args:
+        problem: The page.
+        personal: (n,) items whose price the customer's data lowered.
+    """
     model = problem.model
     if model.policy.anchored:  # neither demand nor stock plays a part
         return [(Reason.ANCHOR,)] * len(problem.rows)
     usual = np.full(len(problem.rows), model.demand.scaling.similarity)
-    _, slope = problem.demand
+    slope = np.where(personal, problem.slope(problem.behaviour), problem.slope(None))
     _, base = model.demand.page(problem.rows, usual)
     ratio = slope / base
     marks = (

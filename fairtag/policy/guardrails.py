@@ -150,6 +150,8 @@ class Bounds:
             and both reasons are INFEASIBLE.
         fallback: The list price, moved inside the legal bounds where these leave something; at least the smallest
             coin, so that nothing is ever given away. NaN where there is no list price: nothing can be served.
+        floor: Lowest legal price, whatever commerce wants; minus infinity where no price is legal.
+        ceiling: Highest legal price, which holds for price locks also where no price is legal.
     """
 
     lo: Floats
@@ -158,6 +160,8 @@ class Bounds:
     hi_reason: Reasons
     feasible: Flags
     fallback: Floats
+    floor: Floats
+    ceiling: Floats
 
 
 def price_bounds(
@@ -227,7 +231,8 @@ def price_bounds(
     inside = np.minimum(np.maximum(listed, floor.bound), -top.bound)
     fallback = np.where(lawful, inside, np.maximum(np.rint(listed * unit), 1) / unit)
     feasible = lawful & (lo.bound <= -hi.bound)
-    return _close(Bounds(lo.bound, -hi.bound, lo.reason, hi.reason, feasible, fallback))
+    legal = (np.where(lawful, floor.bound, -np.inf), -top.bound)
+    return _close(Bounds(lo.bound, -hi.bound, lo.reason, hi.reason, feasible, fallback, *legal))
 
 
 def chargeable(list_price: ArrayLike, minor_per_unit: int) -> Flags:

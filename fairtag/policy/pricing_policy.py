@@ -28,9 +28,9 @@ class PricingPolicy:
         reference_weights: Weights of f(v), list price and competitor price in the reference price; >= 0, sum 1.
         intent_alpha: Share of the query in the intent; the rest is the customer's history.
         personalise: Whether behaviour and history may move prices.
-        similarity_in_price: Whether similarity may move prices, or only ranks items.
+        similarity_in_price: Whether similarity to the query may move prices, or only ranks items. Where it may, the
+            first query of a price day chooses the price.
         confidence: List is served unless the chosen prices beat it with this posterior probability.
-        posterior_draws: Number of draws that estimate that probability.
         exploration: Share of prices drawn at random inside the bounds, so that the log can evaluate the next model.
         epoch_hours: Length of a price day in hours; a quoted price stays for it.
         stock_horizon_days: Days until stock is replenished; demand over them must fit the stock.
@@ -54,9 +54,8 @@ class PricingPolicy:
     reference_weights: tuple[float, float, float] = (0.0, 1.0, 0.0)
     intent_alpha: float = ALPHA
     personalise: bool = True
-    similarity_in_price: bool = True
+    similarity_in_price: bool = False
     confidence: float = 0.8
-    posterior_draws: int = 64
     exploration: float = 0.05
     epoch_hours: int = 24
     stock_horizon_days: int = 14
@@ -81,7 +80,7 @@ class PricingPolicy:
         shares = self.reference_weights
         if len(shares) != 3 or not all(share >= 0 for share in shares) or abs(sum(shares) - 1) > 1e-9:
             raise ConfigError(f"reference_weights are {shares}; they must be three, >= 0, and sum to 1")
-        for name in ("posterior_draws", "epoch_hours", "stock_horizon_days"):
+        for name in ("epoch_hours", "stock_horizon_days"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
 

@@ -146,8 +146,6 @@ def fit_model_folder(
         model = fit_demand(data, demand or DemandConfig())
         progress("cross-check elasticities by double machine learning")
         model = with_cross_check(model, check_elasticity(model, data, seed=seed))
-        if not policy.similarity_in_price:
-            model = model.without_similarity()
         progress("price the stock until it is replenished")
         stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
         corridor = corridor_low(catalogue, prices.price, stock, model, data, policy, seed)

@@ -29,30 +29,35 @@ def draw_page(seed=0, n=24, *, endings=True, anchor_weight=0.0):
         b_behaviour=rng.normal(0, 0.2, n),
         cost=cost,
         stock_cost=cost + np.where(rng.random(n) < 0.2, 0.15 * listed, 0.0),
+        competition=listed * rng.uniform(0.05, 0.15, n),
         bounds=bounds,
         menu=menu if endings else None,
         limits=limits,
-        margin_weight=reference / reference.mean(),
-        anchor_weight=anchor_weight * reference / reference.mean(),
+        anchor_weight=anchor_weight,
         least_slope=0.2,
     )
 
 
 def served_directly(page):
+    """Each item alone against its reference page, one after the other."""
     r = page.reference
-    return (
-        r
-        * solve_pages(
-            page.a + page.a_intent + page.a_behaviour,
-            np.maximum(page.b + page.b_intent + page.b_behaviour, page.least_slope),
-            page.stock_cost / r,
-            page.f / r,
-            page.bounds.lo / r,
-            page.bounds.hi / r,
-            margin_weight=page.margin_weight,
-            anchor_weight=page.anchor_weight,
-            menu=None if page.menu is None else page.menu / r[:, None],
-        ).y
+    b = np.maximum(page.b + page.b_intent + page.b_behaviour, page.least_slope)
+    cost = (page.stock_cost + page.competition) / r
+    return r * np.concatenate(
+        [
+            solve_pages(
+                [-50.0],
+                b[i : i + 1],
+                cost[i],
+                page.f[i] / r[i],
+                page.bounds.lo[i] / r[i],
+                page.bounds.hi[i] / r[i],
+                margin_weight=page.margin_weight,
+                anchor_weight=page.anchor_weight,
+                menu=None if page.menu is None else page.menu[i] / r[i],
+            ).y
+            for i in range(len(r))
+        ]
     )
 
 
@@ -86,6 +91,7 @@ def test_scarce_stock_raises_and_price_sensitivity_lowers_a_price_alone_on_its_p
     wide = replace(page.bounds, lo=page.bounds.lo * 0, hi=page.bounds.hi * 10)
     page = replace(
         page,
+        competition=np.zeros(1),
         bounds=wide,
         stock_cost=page.cost * 1.2,
         b_behaviour=np.array([1.0]),
@@ -97,7 +103,6 @@ def test_scarce_stock_raises_and_price_sensitivity_lowers_a_price_alone_on_its_p
     assert effect["stock"] > 0
     assert effect["behaviour"] < 0
     assert effect["intent"] > 0
-    assert effect["competition"] == 0
 
 
 def test_a_decision_after_the_solver_is_an_eighth_driver():

@@ -48,7 +48,6 @@ def test_the_defaults_are_those_of_the_specification():
         ("confidence", np.nan),
         ("exploration", -0.01),
         ("intent_alpha", 2.0),
-        ("posterior_draws", 0),
         ("epoch_hours", 0),
         ("stock_horizon_days", 0),
     ],

@@ -95,7 +95,8 @@ def test_every_lock_stands_on_another_page_and_no_price_passes_its_ceiling(model
     locked = np.where(rng.random(len(rows)) < share, prices, np.nan)
     ceiling = np.where(np.isnan(locked), prices * 0.97, np.nan)
     page = price_page(model, PageInputs(rows, query, other, EPOCH, locked_price=locked, price_ceiling=ceiling))
-    for item, lock, most in zip(page.items, locked, ceiling, strict=True):
+    floor = page_problem(model, rows, query, other).bounds.floor
+    for item, lock, most in zip(page.items, locked, np.fmax(ceiling, floor), strict=True):
         if np.isnan(lock):
             assert item.price_minor / 100 <= most + 0.005 + 1e-9
         else:
@@ -110,10 +111,27 @@ def test_a_list_price_given_from_outside_is_held_inside_the_corridor(model, rows
     assert (np.array(prices(page)) / 100 <= listed + 1e-9).all()
 
 
+@pytest.mark.parametrize("stored", [0.01, 1.0, 1e9])
+@pytest.mark.parametrize("kind", ["locked_price", "locked_personal", "price_ceiling"])
+def test_a_stored_price_outside_the_legal_bounds_of_the_moment_is_moved_inside_them(
+    model, rows, query, customer, kind, stored
+):
+    who = customer(model)
+    page = price_page(model, PageInputs(rows, query, who, EPOCH, **{kind: np.full(len(rows), stored)}))
+    bounds = page_problem(model, rows, query, who).bounds
+    shown = np.array([item.price_minor for item in page.items]) / 100
+    assert (shown >= bounds.floor - 1e-9).all()
+    assert (shown <= bounds.ceiling + 1e-9).all()
+    assert (bounds.floor > 0.5 * model.market.unit_cost[rows]).all()
+
+
 def test_a_page_at_list_keeps_locks_and_holds_all_else_inside_the_law(model, rows, query, customer):
     first = price_page(model, PageInputs(rows, query, customer(model), EPOCH))
+    top, listed = own_corridor(model, rows).high, model.market.list_price[rows] * 0.95
+    paid = np.array([item.price_minor for item in first.items]) / 100
+    spot = int(np.argmin(paid / np.fmin(top, listed)))
     fixed = np.full(len(rows), np.nan)
-    fixed[2] = first.items[2].price_minor / 100
+    fixed[spot] = paid[spot]
     market = replace(model.market.rows(rows), msrp=model.market.list_price[rows] * 0.95)
     guest = UserContext(user_id="c1", jurisdiction="DE")
     page = price_page(
@@ -125,18 +143,17 @@ def test_a_page_at_list_keeps_locks_and_holds_all_else_inside_the_law(model, row
             EPOCH,
             market=market,
             locked_price=fixed,
-            locked_personal=np.full(len(rows), True),
+            locked_personal=fixed,
             list_only=True,
         ),
     )
-    assert page.items[2].price_minor == first.items[2].price_minor
-    top = own_corridor(model, rows).high
+    assert page.items[spot].price_minor == first.items[spot].price_minor
     for place, item in enumerate(page.items):
-        if place == 2 or Reason.INFEASIBLE in item.reasons:
+        if place == spot or Reason.INFEASIBLE in item.reasons:
             continue
         assert Reason.LOW_CONFIDENCE_LIST in item.reasons
         assert item.price_minor / 100 == pytest.approx(min(market.msrp[place], top[place]), abs=0.011)
-    assert [item.item_id for item in page.items if item.personalised] == [page.items[2].item_id]
+    assert [item.item_id for item in page.items if item.personalised] == [page.items[spot].item_id]
     assert page.disclosure, "a lock made from the customer's data is disclosed whenever it is shown"
     drivers = explain_page(
         model, PageInputs(rows, query, guest, EPOCH, market=market, locked_price=fixed, list_only=True)
@@ -157,13 +174,12 @@ def test_a_search_shows_what_is_in_stock_now(model, query):
 
 
 def test_not_sure_enough_means_list_or_the_corridor_s_top_with_the_reason(model, rows, query, customer):
-    doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0, posterior_draws=500))
+    doubtful = replace(model, policy=replace(model.policy, exploration=0.0, confidence=1.0))
     page = price_page(doubtful, PageInputs(rows, query, customer(model), EPOCH))
-    if page.confidence < 1.0:
-        assert all(item.price_minor == item.high_minor for item in page.items)  # list, where the corridor reaches it
-        assert all(Reason.LOW_CONFIDENCE_LIST in item.reasons for item in page.items)
-    else:
-        assert page.confidence == 1.0
+    doubted = [item for item in page.items if Reason.LOW_CONFIDENCE_LIST in item.reasons]
+    assert page.confidence < 1.0
+    assert doubted
+    assert all(item.price_minor == item.high_minor for item in doubted)  # list, where the corridor reaches it
 
 
 def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, rows, query, customer):

@@ -39,6 +39,8 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     keen, thrifty = (UserContext("u", behaviour, jurisdiction="US-NY") for behaviour in (KEEN, THRIFTY))
     yield priced(sure, keen)
     yield priced(sure, thrifty)
+    for intent in (model.embeddings[ROWS[0]], -model.embeddings[ROWS[0]]):  # close to one item, and far from all
+        yield price_page(with_policy(model, similarity_in_price=True), PageInputs(ROWS, intent, keen, EPOCH))
     yield priced(sure, replace(keen, opted_out=True))
     yield priced(sure, replace(keen, jurisdiction=None))
     yield priced(with_policy(model, exploration=1.0), thrifty)
