@@ -2,11 +2,13 @@
 
 A killed process loses only the pages of its last moment, which still waited for the log's thread
 (:data:`serving.stores.mailbox.PAUSE_SECONDS`). A segment is the journal of one file of the quote log, and is removed
-once that file is safe. A segment that no running process has locked was left by one that died: the next start reads it.
+once that file is whole, also where a full disk had cut the journal short. A segment that no running process has locked
+was left by one that died: the next start adds to the quote log what it lacks.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import logging
@@ -34,6 +36,7 @@ class Segment:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.pages = 0
         self._file = io.FileIO(path, "x")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -46,12 +49,17 @@ class Segment:
         line = orjson.dumps(record) + b"\n"
         written = self._file.write(line)
         if written != len(line):
-            raise OSError(f"{self.path}: wrote {written} of {len(line)} bytes")
+            raise OSError(errno.ENOSPC, f"wrote {written} of {len(line)} bytes", str(self.path))
+        self.pages += 1
 
     def remove(self) -> None:
-        """Delete the journal: its pages are safe in the quote log."""
-        self.path.unlink(missing_ok=True)
+        """Delete the journal: its pages are safe in the quote log.
+
+        Raises:
+            OSError: The disk refuses it; the next start finds its pages in the quote log.
+        """
         self._file.close()
+        self.path.unlink(missing_ok=True)
 
     def leave(self) -> None:
         """Close the journal and keep it for the next start."""

@@ -1,13 +1,14 @@
 """The quote log: every quoted item as a row of a Parquet file on any fsspec URL, written off the request path.
 
 Pages wait in a bounded queue. One thread journals and gathers them, and hands what is due to another, which writes the
-files: so a slow disk keeps no page from the journal. When the queue is full, a page is dropped and counted. A file
-appears whole or not at all. The next start reads back what a killed process had journalled. The columns are those of
-:data:`fairtag.base.schema.QUOTES`.
+files: so a slow disk keeps no page from the journal. A file appears whole or not at all. The next start adds what a
+killed process had journalled and the log lacks, page by page. Every page is in a file, in a journal, or counted as
+dropped. The columns are those of :data:`fairtag.base.schema.QUOTES`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from fairtag.base import schema
-from fairtag.page.quote_rows import Record, quote_table
+from fairtag.page.quote_rows import SCHEMA, Record, quote_table
 from serving.stores.journal import SUFFIX, Segment, orphans
 from serving.stores.mailbox import Mailbox
 
@@ -40,7 +41,18 @@ FILES_WAITING = 4  # behind the one that is being written; then a file gathers t
 
 @dataclass
 class LogCounts:
-    """What has happened to the pages handed to the log since the start."""
+    """What has happened to the pages handed to the log since the start.
+
+    Args:
+        pages: Taken.
+        dropped_pages: Lost: the queue was full, or neither file nor journal could be written before the stop.
+        files: Written.
+        rows: Written.
+        failures: Writes that failed, and were or will be tried again.
+        recovered_pages: Of a process that died, added to the log.
+        torn_pages: Lines of its journal that were cut off.
+        unjournalled_pages: Not in the journal, and lost if the process is killed before their file is whole.
+    """
 
     pages: int = 0
     dropped_pages: int = 0
@@ -49,6 +61,7 @@ class LogCounts:
     failures: int = 0
     recovered_pages: int = 0
     torn_pages: int = 0
+    unjournalled_pages: int = 0
 
 
 @dataclass
@@ -60,20 +73,29 @@ class _Batch:
     records: list[Record] = field(default_factory=list)
     rows: int = 0
     journal: Segment | None = None
+    torn: bool = False
 
-    def add(self, record: Record) -> None:
+    @property
+    def exposed(self) -> int:
+        """Pages that are in memory alone."""
+        return len(self.records) - (0 if self.journal is None else self.journal.pages)
+
+    def add(self, record: Record) -> bool:
+        """Add a page; False where the journal does not hold it."""
         self.records.append(record)
         self.rows += len(record[schema.ITEM_ID])
-        if self.journal is not None:
-            try:
-                self.journal.append(record)
-            except OSError as error:
-                logger.warning(
-                    "the quote journal cannot be written (%s); pages of this file are lost if the process is killed",
-                    error.strerror,
-                )
-                self.journal.leave()
-                self.journal = None
+        if self.journal is None or self.torn:
+            return False
+        try:
+            self.journal.append(record)
+        except OSError as error:
+            logger.warning(
+                "the quote journal cannot be written (%s); pages of this file are lost if the process is killed",
+                error.strerror,
+            )
+            self.torn = True  # its last line may be cut off: it takes no other
+            return False
+        return True
 
 
 class QuoteLog:
@@ -110,6 +132,7 @@ class QuoteLog:
         self._queue: Mailbox[Record] = Mailbox(capacity)
         self._stopping = threading.Event()
         self._retry = RETRY_SECONDS
+        self._batches: list[_Batch] = []  # not in whole files yet
         self._filing: queue.Queue[_Batch | None] = queue.Queue(maxsize=FILES_WAITING)
         self._filer = threading.Thread(target=self._file, name="quote-files", daemon=True)
         self._writer = threading.Thread(target=self._run, name="quote-log", daemon=True)
@@ -130,17 +153,27 @@ class QuoteLog:
         """Hand over a page without waiting; False if the queue is full, and the page is then dropped and counted."""
         if not self._queue.put(record):
             self.counts.dropped_pages += 1
+            if self.counts.dropped_pages in (1, 10) or not self.counts.dropped_pages % 1_000:
+                logger.error("the quote log cannot keep up: %d pages dropped", self.counts.dropped_pages)
             return False
         self.counts.pages += 1
         return True
 
     def stop(self, timeout: float = 30.0) -> bool:
-        """Write everything that waits, and stop; False if that takes longer than the timeout."""
+        """Write everything that waits, and stop; False if that takes longer than the timeout.
+
+        Pages that are then in memory alone are counted as dropped.
+        """
         self._stopping.set()
         self._queue.close()
         if self._writer.is_alive():
             self._writer.join(timeout)
-        return not self._writer.is_alive()
+        done = not self._writer.is_alive()
+        lost = len(self._queue) + sum(batch.exposed for batch in tuple(self._batches))
+        if lost:
+            self.counts.dropped_pages += lost
+            logger.error("%d quoted pages are lost: neither the quote log nor its journal could be written", lost)
+        return done
 
     def _run(self) -> None:
         batch: _Batch | None = None
@@ -149,7 +182,7 @@ class QuoteLog:
             records = self._take(batch, stopping=stopping)
             for record in records:
                 batch = self._hand_on(batch) or self._open()
-                batch.add(record)
+                self.counts.unjournalled_pages += not batch.add(record)
             batch = self._hand_on(batch)
             if stopping and not records:
                 break
@@ -195,7 +228,9 @@ class QuoteLog:
                     "the quote journal cannot be opened (%s); pages of this file are lost if the process is killed",
                     error.strerror,
                 )
-        return _Batch(name, self._clock(), journal=journal)
+        batch = _Batch(name, self._clock(), journal=journal)
+        self._batches.append(batch)
+        return batch
 
     def _try_write(self, batch: _Batch, *, last: bool) -> bool:
         """Write a file, and say whether it was written; after the last failure the journal keeps its pages."""
@@ -207,15 +242,18 @@ class QuoteLog:
             if last and batch.journal is not None:
                 batch.journal.leave()
             return False
+        self._batches.remove(batch)
         if batch.journal is not None:
-            batch.journal.remove()
+            with contextlib.suppress(OSError):  # a read-only disk: the next start finds its pages in the file
+                batch.journal.remove()
         return True
 
     def _write(self, name: str, records: Sequence[Record]) -> None:
-        table = quote_table(records)
-        folder = self._root / name[7:11] / f"{name[11:13]}-{name[13:15]}"
-        target = str(folder / f"{name}.parquet")
-        self._fs.makedirs(str(folder), exist_ok=True)
+        self._write_table(name, quote_table(records))
+
+    def _write_table(self, name: str, table: pa.Table) -> None:
+        target = self._file_of(name)
+        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
         if isinstance(self._fs, LocalFileSystem):
             _write_local(table, Path(target))
         else:  # an object store shows an object when its upload is whole
@@ -224,22 +262,43 @@ class QuoteLog:
         self.counts.files += 1
         self.counts.rows += table.num_rows
 
+    def _file_of(self, name: str) -> str:
+        return str(self._root / name[7:11] / f"{name[11:13]}-{name[13:15]}" / f"{name}.parquet")
+
     def _recover(self, folder: Path) -> None:
+        """Add to the log what journals hold and it lacks; a journal goes once all its pages are in whole files."""
         for path, records, torn in orphans(folder):
             self.counts.torn_pages += torn
             try:
-                if records:  # under the segment's name, so that a file already written is overwritten by itself
-                    self._write(path.stem, records)
-            except Exception as error:
+                added = self._add_missing(path.stem, records)
+                path.unlink(missing_ok=True)
+            except Exception as error:  # a disk, a bucket, a network, a broken file
                 self.counts.failures += 1
                 logger.warning(
-                    "a quote journal cannot be written to the quote log (%s); the next start tries again",
-                    type(error).__name__,
-                )
+                    "the journal %s cannot be added to the quote log (%s: %s); the next start tries again",
+                    path.name, type(error).__name__, error,
+                )  # fmt: skip
                 continue
-            self.counts.recovered_pages += len(records)
-            path.unlink(missing_ok=True)
-            logger.warning("recovered %d quoted pages of a process that died; %d more were torn", len(records), torn)
+            self.counts.recovered_pages += added
+            logger.warning("recovered %d quoted pages of a process that died; %d more were torn", added, torn)
+
+    def _add_missing(self, name: str, records: Sequence[Record]) -> int:
+        """Write the pages that the file of a journal lacks, beside those that it has; how many there were."""
+        target, kept = self._file_of(name), None
+        if self._fs.exists(target):
+            try:
+                with self._fs.open(target, "rb") as stream:
+                    kept = pq.read_table(stream, schema=SCHEMA)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                name = f"{name}-recovered"  # what is there may be mended by hand, and is not written over
+                logger.warning("%s cannot be read (%s); its journal goes to %s", target, error, name)
+                return self._add_missing(name, records)
+        known = set() if kept is None else set(kept[schema.QUOTE_ID].to_pylist())
+        missing = {record[schema.QUOTE_ID]: record for record in records if record[schema.QUOTE_ID] not in known}
+        if missing:
+            table = quote_table(list(missing.values()))
+            self._write_table(name, table if kept is None else pa.concat_tables([kept, table]))
+        return len(missing)
 
 
 def _write_local(table: pa.Table, target: Path) -> None:
@@ -250,5 +309,15 @@ def _write_local(table: pa.Table, target: Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
+        _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name survive the loss of power: its journal is deleted next."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
