@@ -70,6 +70,10 @@ def why_not(words: list[str]) -> str:
             if rest[1] not in registry.names(registry.Kind.STUDY):
                 return f"no study {rest[1]}"
             command = command.get_command(None, rest[1])
+        elif hasattr(command, "commands") and rest[1:] and not rest[1].startswith("-"):
+            if rest[1] not in command.commands:
+                return f"no command {rest[:2]}"
+            command = command.commands[rest[1]]
         known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
         return f"no option {options(rest) - known}" if options(rest) - known else ""
     return module_why_not(rest[1], rest[2:])
