@@ -20,6 +20,7 @@ from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, DataError, FairtagError, exit_code, legend
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
+from pipelines.cli_keys import app as keys
 from pipelines.cli_publish import add_publish
 from pipelines.cli_stop import add_commands as add_stop
 from pipelines.options import spread
@@ -254,6 +255,7 @@ def report(
     replace_process([sys.executable, "-m", "monitoring", job, "--progress", *options])
 
 
+app.add_typer(keys, name="keys", help="Rotate an endpoint's keys in two phases, while it serves.")
 app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
 
 

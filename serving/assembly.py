@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -18,23 +19,28 @@ from fairtag.model.decision import accepted_capabilities, required_decision
 from fairtag.model.signature import read_trusted_keys
 from fairtag.policy.live_policy import FOLDER, LivePolicyStore
 from fairtag.search.query import SearchOptions
-from serving.keys import quote_keys, user_secret
+from serving.keys import quote_keys, user_keys
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
 from serving.page.core import Core, ModelCore, warm_up
+from serving.page.customers import Pseudonyms
 from serving.page.page_endpoint import Endpoint, ServedModel
 from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
 from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, StoreAge, UserFeatureClient
+from serving.stores.lock_file import LockFile
 from serving.stores.policy_follower import PolicyFollower
-from serving.stores.price_locks import MemoryPriceLockStore, PriceLockStore, RedisPriceLockStore
+from serving.stores.price_locks import LocalPriceLockStore, PriceLockStore
 from serving.stores.quote_log import QuoteLog
+from serving.stores.seal import Seal
+from serving.stores.shared_locks import RedisLocks, SharedPriceLockStore
 from serving.tracing import Stages, tracer_to
 from serving.workers.worker_pool import WorkerPool
 
 logger = logging.getLogger(__name__)
 
+IGNORED_LOG_SECONDS = 60.0  # between two log lines about values of one store
 WARM_USER = "fairtag-warm-up"  # in no shop; reading it makes the slow first read of a store
 
 T = TypeVar("T")
@@ -101,10 +107,12 @@ class Assembly:
         self._breaker = self._new_breaker("features")
         self.book = QuoteBook(
             quote_keys(settings, settings.run_dir),
-            user_secret(settings, settings.run_dir),
             lifetime=settings.quote_seconds,
             skew=settings.clock_skew_seconds,
+            step_back=settings.clock_step_back_seconds,
         )
+        keys = user_keys(settings, settings.run_dir)
+        self._seal = Seal(keys)
         self._reader, core = self._load(open_reader)
         self._tracing: Any = None
         tracer = None
@@ -115,13 +123,16 @@ class Assembly:
         self._age = StoreAge(self._reader, features.refresh_seconds)
         metrics.features_age.set_function(lambda: seconds if (seconds := self._age.seconds()) is not None else math.nan)
         self._age.start()
-        self.users = UserFeatureClient(self._reader, features, self._breaker, self._count("user"))
+        self.users = UserFeatureClient(
+            self._reader, features, self._breaker, self._count("user"), self._ignored("features")
+        )
         self.policy = PolicyFollower(LivePolicyStore(settings.policy_dir or settings.run_dir / FOLDER))
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
             self._served(core),
             users=self.users,
             book=self.book,
+            pseudonyms=Pseudonyms(keys),
             log=self.log,
             locks=self.locks,
             executor=self._threads,
@@ -163,12 +174,20 @@ class Assembly:
             logger.info("model %s serves in place of %s", core.version, old.core.version)
             return True
 
-    def rotate_keys(self) -> None:
-        """Read the quote keys again. If they cannot be read, the old ones stay in use."""
+    def reload_keys(self) -> None:
+        """Read quote keys and user keys again. Of those that cannot be read, the old ones stay in use."""
+        settings = self.settings
         try:
-            self.book.keys = quote_keys(self.settings, self.settings.run_dir)
+            self.book.keys = quote_keys(settings, settings.run_dir)
         except FairtagError as error:
             logger.warning("the quote keys cannot be read, the old ones stay in use: %s", error)
+        try:
+            keys = user_keys(settings, settings.run_dir)
+        except FairtagError as error:
+            logger.warning("the user keys cannot be read, the old ones stay in use: %s", error)
+        else:
+            self._seal.use(keys)
+            self.endpoint.pseudonyms = Pseudonyms(keys)
 
     async def close(self) -> None:
         """Write what the log holds and release everything; call it after the last request."""
@@ -204,7 +223,13 @@ class Assembly:
         """A model with its caches, warm."""
         settings = self.settings
         items = ItemFeatureCache(
-            self._reader, core.item_ids, core.market, settings.features, self._breaker, self._count("item")
+            self._reader,
+            core.item_ids,
+            core.market,
+            settings.features,
+            self._breaker,
+            self._count("item"),
+            self._ignored("features"),
         )
         batcher = MicroBatcher(
             core.encode,
@@ -254,12 +279,33 @@ class Assembly:
         return log
 
     def _open_locks(self) -> PriceLockStore:
-        settings = self.settings
+        settings, seal = self.settings, self._seal
+        try:
+            file = LockFile(settings.run_dir / "locks", seal, self._ignored("price_lock_file"))
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("%s cannot be written (%s); price locks do not survive a restart", settings.run_dir, error)
+            file = None
+        local = LocalPriceLockStore(file, megabytes=settings.price_lock_megabytes, most=settings.price_lock_items)
         if settings.price_locks_url is None:
-            return MemoryPriceLockStore()
-        breaker = self._new_breaker("price_locks")
-        seconds = settings.features.deadline_ms / 1000
-        return RedisPriceLockStore(settings.price_locks_url, seconds, breaker, self.metrics.malformed_locks.inc)
+            self.metrics.watch("fairtag_price_locks", local.figures)
+            return local
+        breaker, seconds = self._new_breaker("price_locks"), settings.features.deadline_ms / 1000
+        redis = RedisLocks(settings.price_locks_url, seconds, breaker, seal, self._ignored("price_locks"))
+        shared = SharedPriceLockStore(local, redis, settings.price_lock_guests)
+        self.metrics.watch("fairtag_price_locks", shared.figures)
+        return shared
+
+    def _ignored(self, store: str) -> Callable[[str], None]:
+        """Counts values of a store that are not used, and says so in the log, once a minute at most."""
+        said = [-math.inf]
+
+        def ignored(reason: str) -> None:
+            self.metrics.ignored.labels(store, reason).inc()
+            if time.monotonic() - said[0] > IGNORED_LOG_SECONDS:
+                said[0] = time.monotonic()
+                logger.error("values of the store %s are not used: %s; somebody else may write there", store, reason)
+
+        return ignored
 
     def _new_breaker(self, store: str) -> CircuitBreaker:
         features = self.settings.features
@@ -285,6 +331,7 @@ class Assembly:
             ("failures", "counter", counts.failures),
             ("recovered_pages", "counter", counts.recovered_pages),
             ("torn_pages", "counter", counts.torn_pages),
+            ("unjournalled_pages", "counter", counts.unjournalled_pages),
             ("waiting_pages", "gauge", self.log.waiting),
         ]
 

@@ -1,7 +1,8 @@
-"""The endpoint's secrets: the rotating keys that sign quotes, and the key that hashes user ids.
+"""The endpoint's secrets: keys that sign quotes, user keys that everything about a customer is hashed with, API keys.
 
-Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. To rotate them, add a
-key, make it active, and drop the old one once its last quote has expired.
+Quote keys are JSON: ``{"active": "2026-11", "keys": {"2026-11": "<hex>", "2026-10": "<hex>"}}``. User keys are hex, one
+a line: the first is in use, the others are still read. API keys are one a line, all accepted.
+:mod:`serving.key_rotation` changes the files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from fairtag.base.errors import ConfigError
-from fairtag.base.pseudonym import parse_secret, read_secret
+from fairtag.base.pseudonym import parse_secret, parse_secrets, read_secrets
 from serving.settings import KeySettings, ServingSettings
 
 KEY_BYTES = 32
@@ -78,20 +79,20 @@ def quote_keys(settings: KeySettings, run_dir: Path | None = None) -> QuoteKeys:
     return parse_quote_keys(text, str(path))
 
 
-def user_secret(settings: KeySettings, run_dir: Path | None = None) -> bytes:
-    """The secret that hashes user ids, from the environment or a file, else that of a run folder, created once.
+def user_keys(settings: KeySettings, run_dir: Path | None = None) -> tuple[bytes, ...]:
+    """The user keys, the one in use first: from the environment or a file, else those of a run folder, created once.
 
     Raises:
         ConfigError: There is none, or it cannot be read.
     """
     if settings.user_key is not None:
-        return parse_secret(settings.user_key, "FAIRTAG_USER_KEY")
+        return parse_secrets(settings.user_key, "FAIRTAG_USER_KEY")
     path = settings.user_key_file
     if path is None and run_dir is not None:
         path = _create_once(run_dir / USER_KEY, _new_secret)
     if path is None:
         raise ConfigError("no user key: set FAIRTAG_USER_KEY_FILE or FAIRTAG_USER_KEY to the key of the endpoint")
-    return read_secret(path)
+    return read_secrets(path)
 
 
 def api_keys(settings: ServingSettings) -> tuple[str, ...]:
@@ -112,6 +113,13 @@ def api_keys(settings: ServingSettings) -> tuple[str, ...]:
             f"{settings.api_keys_file}: holds no API key, so that nobody could be let in; write one key on each line"
         )
     return keys
+
+
+def key_files(settings: ServingSettings) -> list[Path]:
+    """The files that hold an endpoint's keys."""
+    own = settings.run_dir
+    quote, user = settings.quote_keys_file or own / QUOTE_KEYS, settings.user_key_file or own / USER_KEY
+    return [quote, user, *([settings.api_keys_file] if settings.api_keys_file else [])]
 
 
 def _new_secret() -> str:

@@ -45,8 +45,11 @@ class Metrics:
         self.verified = Counter("fairtag_verified_quotes", "Quotes verified", ["outcome"], registry=registry)
         self.reloads = Counter("fairtag_model_reloads", "Model reloads", ["outcome"], registry=registry)
         self.workers = Counter("fairtag_worker", "Pages of workers, and ended workers", ["outcome"], registry=registry)
-        self.malformed_locks = Counter(
-            "fairtag_malformed_price_locks", "Values of the price-lock store that could not be read", registry=registry
+        self.ignored = Counter(
+            "fairtag_ignored_store_values",
+            "Values of a store that were not used: unreadable, forged or out of bounds",
+            ["store", "reason"],
+            registry=registry,
         )
         self.features_age = Gauge(
             "fairtag_features_age_seconds", "Time since the users' features were materialised", registry=registry

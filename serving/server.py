@@ -13,8 +13,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,9 +23,9 @@ from kserve import ModelServer
 from kserve.model import BaseKServeModel
 from kserve.model_repository import ModelRepository
 
-from fairtag.base.errors import DigestMismatch
+from fairtag.base.errors import DigestMismatch, FairtagError
 from serving.assembly import Assembly
-from serving.keys import api_keys
+from serving.keys import api_keys, key_files
 from serving.protocol.admission import Admission, Proxies, Shares
 from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.connection import BoundedHttpProtocol
@@ -122,7 +123,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
-            aside = (self._watch(), self._watch_seal(), self._follow_policy())
+            aside = (self._watch(), self._watch_keys(), self._watch_seal(), self._follow_policy())
             watching = [asyncio.create_task(task) for task in aside]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -223,6 +224,25 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             await asyncio.sleep(self._settings.watch_seconds)
             await self._reload_if_changed()
 
+    async def _watch_keys(self) -> None:
+        """Look at the key files from time to time, and read them again when one has changed."""
+        before = _changes(key_files(self._settings))
+        while self._settings.key_check_seconds > 0:
+            await asyncio.sleep(self._settings.key_check_seconds)
+            now = _changes(key_files(self._settings))
+            if now != before:
+                before = now
+                self._reload_keys()
+
+    def _reload_keys(self) -> None:
+        """Read all keys again; those that cannot be read stay as they are."""
+        self.assembly.reload_keys()
+        try:
+            self.admission.use_keys(api_keys(self._settings))
+        except FairtagError as error:
+            logger.warning("the API keys cannot be read, the old ones stay in use: %s", error)
+        logger.info("keys were read again")
+
     async def _follow_policy(self) -> None:
         """Look for a new version of the live policy from time to time."""
         while True:
@@ -258,7 +278,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
 
     def _hang_up(self) -> None:
         """SIGHUP: read keys and model folder again."""
-        self.assembly.rotate_keys()
+        self._reload_keys()
         task = asyncio.create_task(self._reload())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -278,6 +298,19 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         finally:
             for number in handlers:
                 loop.remove_signal_handler(number)
+
+
+def _changes(files: Sequence[Path]) -> list[tuple[int, int] | None]:
+    """What differs once a file has been written: its inode and the time of its change; None where it is absent."""
+    found: list[tuple[int, int] | None] = []
+    for file in files:
+        try:
+            status = file.stat()
+        except OSError:
+            found.append(None)
+        else:
+            found.append((status.st_ino, status.st_mtime_ns))
+    return found
 
 
 def _loop_factory() -> Any:

@@ -86,6 +86,9 @@ class FeatureSettings(BaseSettings):
         default=5.0, ge=0, description="Longest first read of item features before the endpoint is ready."
     )
     chunk: int = Field(default=200, ge=1, description="Items read from the store at a time.")
+    price_factor: float = Field(
+        default=10.0, gt=1, description="A price or cost this many times off the catalogue's is ignored, and counted."
+    )
 
 
 class KeySettings(BaseSettings):
@@ -94,13 +97,32 @@ class KeySettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
 
     clock_skew_seconds: int = Field(default=30, ge=0, description="Clock difference that verification tolerates.")
+    clock_step_back_seconds: int = Field(
+        default=3_600, ge=0, description="How far a clock may be set back without refusing the quotes issued before."
+    )
+    quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
     quote_keys_file: Path | None = Field(default=None, description="JSON of signing keys; see serving.keys.")
     quote_keys: str | None = Field(default=None, description="The same JSON, from the environment.", repr=False)
-    user_key_file: Path | None = Field(default=None, description="Hex secret that hashes user ids.")
-    user_key: str | None = Field(default=None, description="The same secret, from the environment.", repr=False)
+    user_key_file: Path | None = Field(
+        default=None, description="Hex secrets that hash user ids, one a line; the first is in use."
+    )
+    user_key: str | None = Field(default=None, description="The same secrets, from the environment.", repr=False)
+    key_check_seconds: float = Field(
+        default=10.0, ge=0, description="How often key files are looked at; 0 reads them again only on SIGHUP."
+    )
 
 
-class ServingSettings(KeySettings):
+class ApiKeySettings(BaseSettings):
+    """Where the keys of clients are."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
+
+    api_keys_file: Path | None = Field(
+        default=None, description="One accepted bearer key on each line; without it no key is asked for."
+    )
+
+
+class ServingSettings(ApiKeySettings, KeySettings):
     """All settings of an endpoint."""
 
     model_folder: Path = Field(description="The model folder.")
@@ -122,10 +144,6 @@ class ServingSettings(KeySettings):
     encoder_threads: int = Field(default=1, ge=1, description="Threads of one encode.")
     batch_size: int = Field(default=32, ge=1, description="Most queries encoded together.")
     query_cache: int = Field(default=10_000, ge=0, description="Query embeddings kept.")
-    quote_seconds: int = Field(default=900, ge=1, description="Life of a quote.")
-    api_keys_file: Path | None = Field(
-        default=None, description="One accepted bearer key on each line; without it no key is asked for."
-    )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description="Addresses or networks of proxies, with commas: `X-Forwarded-For` counts from these alone.",
@@ -136,7 +154,14 @@ class ServingSettings(KeySettings):
     browser_token_seconds: int = Field(default=900, ge=1, description="Longest life of a browser token.")
     price_locks_url: str | None = Field(
         default=None,
-        description="redis:// of the price locks that replicas share; without it they stay in this process.",
+        description="redis:// of the price locks that replicas share; without it they stay in the run folder.",
+    )
+    price_lock_megabytes: float = Field(
+        default=128.0, gt=0, description="Memory for price locks; when it is full, invented ids lose theirs first."
+    )
+    price_lock_items: int = Field(default=5_000, ge=1, description="Most locks of one customer in a price day.")
+    price_lock_guests: int = Field(
+        default=50_000, ge=0, description="Guests and unknown customers a price day whose locks go to the shared store."
     )
     quote_log: str | None = Field(default=None, description="fsspec URL of the quote log; by default under run_dir.")
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")

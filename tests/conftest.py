@@ -295,6 +295,12 @@ class RedisServer:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def client(self) -> Any:
+        """A client for a test that looks into the store, or harms what is in it."""
+        from redis import Redis
+
+        return Redis(port=self.port, decode_responses=True)
+
     def start(self) -> None:
         from redis import Redis
         from redis.exceptions import RedisError

@@ -18,7 +18,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.files import read_json, write_json
-from fairtag.base.pseudonym import read_secret, user_key
+from fairtag.base.pseudonym import read_secret, read_secrets, user_key
 from fairtag.base.tables import coerce
 from fairtag.base.types import Status
 from fairtag.fairness.audit import CROSS, AuditReport, audit, cross_groups
@@ -120,9 +120,11 @@ def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
     table = table.dropna()
     if table.empty:
         raise MissingDataError(f"{path}: the audit table is empty", table="audit_groups")
-    key = read_secret(secret)
-    keys = {user: user_key(user, key) for user in table[schema.USER_ID].unique()}
-    hashed = table.assign(**{schema.USER_KEY: table[schema.USER_ID].map(keys)}).drop(columns=schema.USER_ID)
+    parts = []
+    for key in read_secrets(secret):  # a customer has a pseudonym for each key that the log was written under
+        keys = {user: user_key(user, key) for user in table[schema.USER_ID].unique()}
+        parts.append(table.assign(**{schema.USER_KEY: table[schema.USER_ID].map(keys)}).drop(columns=schema.USER_ID))
+    hashed = pd.concat(parts, ignore_index=True)
     return cross_groups(hashed, crossed) if crossed > 1 else hashed
 
 

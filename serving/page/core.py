@@ -81,10 +81,6 @@ class Core(Protocol):
         """The corridor of these rows that the model fixes where it is the first to price them in a price day."""
         ...
 
-    def place_of(self, jurisdiction: str | None) -> str:
-        """The jurisdiction whose rule applies to a place; price locks hold within it."""
-        ...
-
     def encode(self, queries: Sequence[str]) -> Vector:
         """Unit rows (n, d) of queries."""
         ...
@@ -227,12 +223,6 @@ class ModelCore(Core):
     @override
     def corridor(self, rows: Rows) -> DayCorridor:
         return own_corridor(self.model, rows)
-
-    @override
-    def place_of(self, jurisdiction: str | None) -> str:
-        from fairtag.policy.disclosure import read_disclosures
-
-        return read_disclosures().resolve(jurisdiction)
 
     @override
     def encode(self, queries: Sequence[str]) -> Vector:

@@ -1,18 +1,88 @@
-"""The customer of a page: features and price locks, read side by side."""
+"""The customer of a page: what stands for them in logs and stores, their features, and their price locks."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import base64
+import hmac
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fairtag.base.errors import UnavailableError
+from fairtag.base.pseudonym import user_key
 from fairtag.policy.context import UserContext
 from serving.page.core import Core
 from serving.protocol.payload import PageRequest
 from serving.stores.feature_reads import UserFeatureClient, UserFeatures, UserRead
-from serving.stores.price_locks import DOWN, PriceLocks, PriceLockStore
+from serving.stores.price_locks import DOWN, Claim, PriceLocks, PriceLockStore, Trust
 from serving.tracing import Stages
+
+LOCK_GRACE_SECONDS = 3_600  # kept after the price day
+SESSION_BYTES, CODE_BYTES = 12, 12  # of a session token: random, and its code; 32 characters as text
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks for a page, without an id that anybody else could read.
+
+    Args:
+        user_key: The customer in the quote log; None for a guest.
+        names: The customer or the session in the price locks, one for each user key, the one in use first.
+        session: The session that a guest is told; None for a customer.
+        new: Whether the session begins with this page, so that nothing can be locked yet.
+        trust: How sure we are that the id was not made up, as far as the id itself tells.
+    """
+
+    user_key: str | None
+    names: tuple[str, ...]
+    session: str | None
+    new: bool
+    trust: Trust
+
+
+class Pseudonyms:
+    """Names for customers and guests: keyed hashes, with a key of its own for each purpose.
+
+    Args:
+        keys: The user keys, the one in use first.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._user_key = keys[0]
+        self.draws = _derived(keys[0], "exploration")  # keys the draws of exploration
+        self._locks = [_derived(key, "price locks") for key in keys]
+        self._sessions = [_derived(key, "sessions") for key in keys]
+
+    def visitor(self, request: PageRequest) -> Visitor:
+        """Whoever sends a request; a guest without a session gets a new one."""
+        if request.user_id is not None:
+            names = self._names("user", request.user_id)
+            return Visitor(user_key(request.user_id, self._user_key), names, None, new=False, trust=Trust.INVENTED)
+        session = request.session_id or self._new_session()
+        new = request.session_id is None
+        trust = Trust.SESSION if not new and self._issued(session) else Trust.INVENTED  # it has come back
+        return Visitor(None, self._names("session", session), session, new=new, trust=trust)
+
+    def _names(self, kind: str, text: str) -> tuple[str, ...]:
+        content = f"{kind}:{text}".encode()
+        return tuple(hmac.digest(key, content, "sha256")[:16].hex() for key in self._locks)
+
+    def _new_session(self) -> str:
+        body = secrets.token_bytes(SESSION_BYTES)
+        return base64.urlsafe_b64encode(body + hmac.digest(self._sessions[0], body, "sha256")[:CODE_BYTES]).decode()
+
+    def _issued(self, session: str) -> bool:
+        """Whether it is a session token of ours."""
+        try:
+            token = base64.b64decode(session.encode("ascii"), altchars=b"-_", validate=True)
+        except ValueError:
+            return False
+        body, code = token[:SESSION_BYTES], token[SESSION_BYTES:]
+        return any(hmac.compare_digest(code, hmac.digest(k, body, "sha256")[:CODE_BYTES]) for k in self._sessions)
+
+
+def _derived(key: bytes, purpose: str) -> bytes:
+    return hmac.digest(key, f"fairtag {purpose}".encode(), "sha256")
 
 
 @dataclass(frozen=True)
@@ -24,12 +94,14 @@ class Customer:
         age: Seconds since the features were materialised; None where there are none or the store does not say.
         locks: Price locks of the price day.
         cause: Why features or locks could not be read, None where they could.
+        trust: How sure we are that the id was not made up.
     """
 
     user: UserContext
     age: float | None = None
     locks: PriceLocks = field(default_factory=PriceLocks)
     cause: str | None = None
+    trust: Trust = Trust.INVENTED
 
 
 class CustomerReader:
@@ -54,52 +126,50 @@ class CustomerReader:
         self._locks = locks
         self._stages = stages
 
-    async def read(self, request: PageRequest, key: str) -> Customer:
+    async def read(self, request: PageRequest, keys: Sequence[str], claim: Claim) -> Customer:
         """The customer of a request; no features of somebody who has opted out.
 
         Args:
             request: Names the customer.
-            key: See :func:`lock_key`.
+            keys: See :func:`lock_keys`.
+            claim: Whose locks they are, as far as the id tells.
         """
         reading = None if request.opted_out else asyncio.create_task(self._features(request.user_id))
-        locks, cause = PriceLocks(), None
         try:
-            locks = await self._locks.read(key)
-        except UnavailableError:
-            cause = DOWN
+            locks = await self._locks.read(keys, claim)
         except BaseException:
             if reading is not None:
                 reading.cancel()
             raise
         read = UserRead() if reading is None else await reading
         age = None if read.features is None else self._age()
-        return Customer(user_context(request, read.features), age, locks, read.cause or cause)
+        cause = read.cause or (None if locks.whole else DOWN)
+        trust = claim.trust if read.features is None else Trust.CUSTOMER
+        return Customer(user_context(request, read.features), age, locks, cause, trust)
 
     async def _features(self, user_id: str | None) -> UserRead:
         with self._stages.stage("features"):
             return await self._users.read(user_id)
 
 
-def lock_key(core: Core, request: PageRequest, epoch: int, subject: str) -> str | None:
-    """What a customer's price locks are kept under; None for somebody without an id, who has none.
+def lock_keys(core: Core, epoch: int, names: Sequence[str]) -> list[str]:
+    """What the price locks of a visitor are kept under in a price day.
 
-    Args:
-        core: The model: another model may have other prices.
-        request: Whose consent and place decide what prices may be made of.
-        epoch: Price day.
-        subject: Keyed hash of the user, empty for nobody.
+    Nothing else is part of it: no field of a request and no newer model changes a price that was given.
     """
-    if not subject:
-        return None
-    consent = "plain" if request.opted_out else "personal"
-    return f"fairtag:lock:{core.version}:{epoch}:{consent}:{core.place_of(request.jurisdiction)}:{subject}"
+    return [f"fairtag:lock:{core.currency}:{epoch}:{name}" for name in names]
+
+
+def lock_expiry(core: Core, epoch: int) -> int:
+    """Unix second from which nobody asks for the locks of a price day any more, also where a clock was set back."""
+    return (epoch + 1) * core.epoch_seconds + LOCK_GRACE_SECONDS
 
 
 def user_context(request: PageRequest, features: UserFeatures | None = None) -> UserContext:
     """The customer of a request with what features are known."""
     return UserContext(
         user_id=request.user_id,
-        behaviour=features.behaviour if features else None,
+        behaviour=(features.behaviour or None) if features else None,
         history_items=features.history_items if features else (),
         history_age_days=features.history_age_days if features else (),
         opted_out=request.opted_out,

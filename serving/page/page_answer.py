@@ -20,7 +20,7 @@ def page_answer(
     result: PageResult,
     request: PageRequest,
     book: QuoteBook,
-    subject: str,
+    session: str | None,
     now: float,
     *,
     user_age: float | None,
@@ -33,7 +33,7 @@ def page_answer(
         result: The page.
         request: What was asked for.
         book: Signs the quote.
-        subject: Keyed hash of the user, empty for nobody.
+        session: The session that a guest is told; None for a customer.
         now: Unix time in seconds.
         user_age: Age of the customer's features, seconds; None where there are none.
         unknown: Items asked for that the catalogue lacks.
@@ -44,10 +44,13 @@ def page_answer(
     age = max((a for a in (result.age, user_age) if a is not None and math.isfinite(a)), default=None)
     quote_id = uuid.uuid4().hex
     prices = {item.item_id: item.price_minor for item in page.items}
-    quote = book.sign(quote_id, subject, prices, currency=page.currency, model_version=page.model_version, now=now)
+    quote = book.sign(
+        quote_id, request.user_id, prices, currency=page.currency, model_version=page.model_version, now=now
+    )
     return {
         "quote_id": quote_id,
         "quote": quote,
+        "session_id": session,
         "task": request.task,
         "issued_at": rfc3339(now),
         "expires_at": rfc3339(book.expiry(now)),
@@ -95,7 +98,7 @@ def _search_fields(result: PageResult) -> dict[str, Any]:
 
 
 def log_page(
-    log: QuoteLog, page: PricedPage, answer: Mapping[str, Any], request: PageRequest, subject: str, now: float
+    log: QuoteLog, page: PricedPage, answer: Mapping[str, Any], request: PageRequest, user_key: str | None, now: float
 ) -> None:
     """Hand an answered page to the quote log.
 
@@ -104,7 +107,7 @@ def log_page(
         page: The page.
         answer: Its answer.
         request: What was asked for.
-        subject: Keyed hash of the user, empty for nobody.
+        user_key: Pseudonym of the customer, None for a guest.
         now: Unix time of the request in seconds.
     """
     record = quote_record(
@@ -112,7 +115,7 @@ def log_page(
         quote_id=answer["quote_id"],
         ts=int(now * 1_000_000),
         task=request.task,
-        user_key=subject or None,
+        user_key=user_key,
         query=request.query,
         degraded=answer["degraded"],
         policy_version=answer["policy_version"],

@@ -31,7 +31,7 @@ from fairtag.search.query import SearchQuery
 from serving.metrics import Metrics
 from serving.page.batching import MicroBatcher
 from serving.page.core import Core, Rows, Vector
-from serving.page.customers import Customer, CustomerReader, lock_key, user_context
+from serving.page.customers import Customer, CustomerReader, Pseudonyms, lock_expiry, lock_keys, user_context
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask, find_and_price
 from serving.page.quotes import QuoteBook
@@ -39,7 +39,7 @@ from serving.protocol.payload import SEARCH, PageRequest
 from serving.stores.corridor_store import CorridorStore
 from serving.stores.feature_reads import STALE, ItemFeatureCache, UserFeatureClient
 from serving.stores.policy_follower import PolicyFollower
-from serving.stores.price_locks import DOWN, PriceLock, PriceLocks, PriceLockStore
+from serving.stores.price_locks import DOWN, Claim, PriceLocks, PriceLockStore, fields_of
 from serving.stores.quote_log import QuoteLog
 from serving.tracing import Stages
 from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
@@ -47,7 +47,6 @@ from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
 STOPPED = "stopped"  # why a page is at list prices: the live policy says so
-LOCK_DAYS = 2  # price days for which a lock is kept: past the end of its own; its key names the day
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Endpoint:
         served: The model that serves; assign another to swap it.
         users: Reads a user's features.
         book: Signs quotes.
+        pseudonyms: Names customers and guests in logs and stores.
         log: Takes every quoted page.
         locks: Prices that stand for a price day.
         executor: Where this process finds and prices pages.
@@ -84,6 +84,7 @@ class Endpoint:
         *,
         users: UserFeatureClient,
         book: QuoteBook,
+        pseudonyms: Pseudonyms,
         log: QuoteLog | None,
         locks: PriceLockStore,
         executor: ThreadPoolExecutor,
@@ -96,6 +97,7 @@ class Endpoint:
     ) -> None:
         self.served = served
         self.book = book
+        self.pseudonyms = pseudonyms
         self._customers = CustomerReader(users, locks, age, stages)
         self._log = log
         self._locks = locks
@@ -127,14 +129,14 @@ class Endpoint:
     async def _page(self, request: PageRequest, protocol: str) -> dict[str, Any]:
         started, now, served = time.perf_counter(), self._clock(), self.served
         asked = search_query(served.core, request)
-        core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
-        key = lock_key(core, request, epoch, subject)
+        core, epoch, visitor = served.core, served.core.epoch_of(now), self.pseudonyms.visitor(request)
+        keys, claim = lock_keys(core, epoch, visitor.names), Claim(lock_expiry(core, epoch), visitor.trust)
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         text = None if asked is None else asked.text
         with served.batcher.page(text) as alone:
-            # 1. The customer, while the query is encoded. A guest's page that is alone is encoded where it is priced:
-            #    it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
-            reading = None if key is None else asyncio.create_task(self._customers.read(request, key))
+            # 1. The customer, while the query is encoded. A new guest's page that is alone is encoded where it is
+            #    priced: it has nobody to share an encode with, and each visit to a thread costs two wake-ups.
+            reading = None if visitor.new else asyncio.create_task(self._customers.read(request, keys, claim))
             embedding, cached = None, None if text is None else False
             try:
                 if text is not None and not (alone and reading is None):
@@ -150,7 +152,8 @@ class Endpoint:
             if result.page is None:
                 result = await self._price_again(core, await self._look_up(served, result))
             # 3. Price locks.
-            if key is not None and (standing := await self._lock(core, key, result)) is not None:
+            claim = claim._replace(trust=max(claim.trust, customer.trust))
+            if (standing := await self._lock(keys[0], result, claim)) is not None:
                 result = await self._price_again(core, replace(result, task=standing))
         # 4. The answer.
         assert result.page is not None, "a page is priced by now"
@@ -158,23 +161,26 @@ class Endpoint:
             items = [item.item_id for item in result.page.items]
             texts = core.texts(items, tuple(dict.fromkeys((TITLE, *(request.fields or ())))))
             answer = page_answer(
-                result, request, self.book, subject, now, user_age=customer.age, unknown=unknown, texts=texts
+                result, request, self.book, visitor.session, now, user_age=customer.age, unknown=unknown, texts=texts
             )
         # 5. The log and the counters, once the answer is on its way and before its client can ask again.
         seconds, loop = time.perf_counter() - started, asyncio.get_running_loop()
         if self._log is not None:
-            loop.call_soon(log_page, self._log, result.page, answer, request, subject, now)
+            loop.call_soon(log_page, self._log, result.page, answer, request, visitor.user_key, now)
         loop.call_soon(self._metrics.observe_page, answer, protocol, seconds, cached)
         return answer
 
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         now, served = self._clock(), self.served
-        core, epoch, subject = served.core, served.core.epoch_of(now), self.book.user_key(request.user_id)
-        key = lock_key(core, request, epoch, subject)
+        core, epoch, visitor = served.core, served.core.epoch_of(now), self.pseudonyms.visitor(request)
+        keys, claim = lock_keys(core, epoch, visitor.names), Claim(lock_expiry(core, epoch), visitor.trust)
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         asked = search_query(core, request)
         embedding = None if asked is None else (await served.batcher.encode(asked.text))[0]
-        customer = Customer(user_context(request)) if key is None else await self._customers.read(request, key)
+        if visitor.new:
+            customer = Customer(user_context(request))
+        else:
+            customer = await self._customers.read(request, keys, claim)
         task = self._task(request, asked, rows, embedding, customer, epoch)
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
@@ -198,8 +204,6 @@ class Endpoint:
         locks, cause = customer.locks, customer.cause
         if change.policy.at_list:  # at once: what was quoted before is honoured by its quote, not shown again
             locks, cause = PriceLocks(), STOPPED
-        elif not change.policy.personal_prices:
-            locks = replace(locks, prices={item: lock for item, lock in locks.prices.items() if not lock.personal})
         return PageTask(
             asked,
             rows,
@@ -211,6 +215,7 @@ class Endpoint:
             epoch,
             change.policy.personal_prices,
             change.version,
+            self.pseudonyms.draws,
         )
 
     async def _find_and_price(self, served: ServedModel, task: PageTask) -> PageResult:
@@ -256,8 +261,7 @@ class Endpoint:
         cause = task.cause or (STALE if len(result.old) else None)
         if (corridor := result.corridor) is None:
             try:
-                seconds = LOCK_DAYS * served.core.epoch_seconds
-                corridor = await self._corridors.fix(served.core, rows, task.epoch, seconds)
+                corridor = await self._corridors.fix(served.core, rows, task.epoch)
             except UnavailableError:
                 cause = DOWN
         return replace(result, task=replace(task, cause=cause), corridor=corridor)
@@ -269,27 +273,25 @@ class Endpoint:
         with self._stages.stage("price"):
             return replace(result, page=core.price(result.inputs(core)))
 
-    async def _lock(self, core: Core, key: str, result: PageResult) -> PageTask | None:
+    async def _lock(self, key: str, result: PageResult, claim: Claim) -> PageTask | None:
         """Lock a page's prices; None where the page stands, else the task to price it by again."""
         task, page = result.task, result.page
-        if task.cause == DOWN or page is None:
+        assert page is not None, "a page is priced before its prices are locked"
+        public = {item.item_id: item.price_minor for item in page.items if not item.personalised}
+        personal = {item.item_id: item.price_minor for item in page.items if item.personalised}
+        mine = PriceLocks(_missing(public, task.locks.public), _missing(personal, task.locks.personal))
+        if task.cause not in (None, DOWN) or result.corridor is None:  # list prices: later ones may be lower
+            ceilings = _missing(public, {**task.locks.public, **task.locks.ceilings})
+            self._locks.claim_here(key, fields_of(PriceLocks(ceilings=ceilings)), claim)
             return None
-        seconds = LOCK_DAYS * core.epoch_seconds
-        fresh = [item for item in page.items if item.item_id not in task.locks.prices]
-        try:
-            if task.cause is not None:
-                await self._locks.cap(key, {item.item_id: item.price_minor for item in fresh}, seconds)
-                return None
-            mine = {item.item_id: PriceLock(item.price_minor, item.personalised) for item in fresh}
-            other = await self._locks.lock(key, mine, seconds)
-        except UnavailableError:
-            return replace(task, cause=DOWN) if task.cause is None else None
-        if not task.personalise:
-            other = {item: lock for item, lock in other.items() if not lock.personal}
+        if task.cause == DOWN:  # the store is told when it is back
+            self._locks.claim_here(key, fields_of(mine), claim)
+            return None
+        other = await self._locks.lock(key, mine, claim)
         if not other:
             return None
         # A page of the same customer came in between, here or in another replica: its prices stand, and so do ours.
-        return replace(task, locks=replace(task.locks, prices={**task.locks.prices, **mine, **other}))
+        return replace(task, locks=task.locks.with_others(mine.with_others(other)))
 
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[..., T], *arguments: Any) -> T:
         context = contextvars.copy_context()  # the thread's spans belong to this request's trace
@@ -314,3 +316,7 @@ def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
     if not len(rows):
         raise RequestError("item_ids", unknown[:3], "none of the items is in the model's catalogue", status=404)
     return rows[: request.most_items], unknown
+
+
+def _missing(prices: Mapping[str, int], locked: Mapping[str, int]) -> dict[str, int]:
+    return {item: price for item, price in prices.items() if item not in locked}

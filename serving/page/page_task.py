@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from fairtag.policy.context import MarketContext, UserContext
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
 from serving.page.core import Core, Floats, Rows, Vector
-from serving.stores.price_locks import PriceLocks
+from serving.stores.price_locks import DOWN, PriceLocks
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -34,10 +34,11 @@ class PageTask:
         embedding: (d,) of the query; None without one, or where it is not encoded yet.
         user: The customer.
         locks: The customer's price locks.
-        cause: Why all but locked prices are list prices, None when there is no reason.
+        cause: What is missing: features, or the locks of other replicas; None where nothing is.
         epoch: Price day.
         personalise: Whether the live policy allows personal prices.
         policy_version: Version of the live policy.
+        secret: Keys the draws of exploration.
     """
 
     asked: SearchQuery | None
@@ -50,6 +51,7 @@ class PageTask:
     epoch: int
     personalise: bool = True
     policy_version: int = 0
+    secret: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class PageResult:
         market: Money and stock of the rows.
         age: Age of their oldest feature, seconds; None where there is no feature store.
         old: Rows whose features are too old to price on.
-        corridor: Corridor of the price day; None where another process may have fixed one that is not known here.
+        corridor: Corridor of the price day; None where another process may have fixed one that is not known here: then
+            a page is at list prices.
         page: The priced page; None where features or corridors must be looked up first.
         found: What the search had to say; None for a page of given rows.
     """
@@ -77,9 +80,14 @@ class PageResult:
     found: SearchResult | None = None
 
     def inputs(self, core: Core) -> PageInputs:
-        """What the prices depend on; with a cause, no data of the customer."""
+        """What the prices depend on.
+
+        Where features are missing, no data of the customer. Where only locks of other replicas are, the prices are
+        those that the others would give. Where a corridor is, all prices but locked ones are list prices.
+        """
         task, user, locks = self.task, self.task.user, self.task.locks
-        if task.cause is not None:
+        featureless = task.cause not in (None, DOWN)
+        if featureless:
             user = UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
         inputs = PageInputs(
             self.rows,
@@ -88,21 +96,18 @@ class PageResult:
             task.epoch,
             market=self.market,
             corridor=self.corridor,
-            list_only=task.cause is not None,
+            list_only=featureless or self.corridor is None,
+            secret=task.secret,
             personalise=task.personalise,
         )
         if not locks:
             return inputs
-        items = [core.item_ids[row] for row in self.rows.tolist()]
-        found = [locks.prices.get(item) for item in items]
-        price = np.array([np.nan if lock is None else lock.price_minor for lock in found])
-        ceiling = np.array([locks.ceilings.get(item, np.nan) for item in items])
-        return replace(
-            inputs,
-            locked_price=price / core.minor_per_unit,
-            locked_personal=np.array([lock is not None and lock.personal for lock in found], dtype=bool),
-            price_ceiling=ceiling / core.minor_per_unit,
+        items, unit = [core.item_ids[row] for row in self.rows.tolist()], core.minor_per_unit
+        public, personal, ceilings = (
+            np.array([prices.get(item, np.nan) for item in items], dtype=np.float64) / unit
+            for prices in (locks.public, locks.personal, locks.ceilings)
         )
+        return replace(inputs, locked_price=public, locked_personal=personal, price_ceiling=ceilings)
 
 
 class MarketView(Protocol):

@@ -1,11 +1,16 @@
 """Signed price quotes: a token that checkout verifies without a look-up.
 
-A quote is a JSON Web Token (HS256). Its claims: ``jti`` quote id, ``sub`` keyed hash of the user (empty for nobody),
+A quote is a JSON Web Token (HS256). Its claims: ``jti`` quote id, ``sub`` the customer (empty for a guest),
 ``iat``, ``nbf``, ``exp``, ``cur`` currency, ``mv`` model version and ``itm``, the price of each item in minor units.
+
+``sub`` is a hash of the customer and of the quote, keyed by the signing key. It differs from quote to quote and from
+the pseudonym in the quote log, so that quotes tell nobody who stands behind a row of the log.
 """
 
 from __future__ import annotations
 
+import hmac
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,8 +28,7 @@ from fairtag.base.errors import (
     QuoteWrongPrice,
     QuoteWrongUser,
 )
-from fairtag.base.pseudonym import user_key
-from serving.keys import QUOTE_KEYS, USER_KEY, QuoteKeys, quote_keys, user_secret
+from serving.keys import QUOTE_KEYS, QuoteKeys, quote_keys
 from serving.settings import KeySettings
 
 ALGORITHM = "HS256"
@@ -53,43 +57,47 @@ class QuoteBook:
 
     Args:
         keys: Signing keys.
-        secret: Hashes user ids, so that a token names nobody.
         lifetime: Seconds for which a quote is valid.
         skew: Seconds by which the clocks of two machines may differ.
+        step_back: Seconds by which a clock may have been set back since a quote was issued.
     """
 
-    def __init__(self, keys: QuoteKeys, secret: bytes, *, lifetime: int, skew: int) -> None:
+    def __init__(self, keys: QuoteKeys, *, lifetime: int, skew: int, step_back: int = 0) -> None:
         self.keys = keys
-        self._secret = secret
         self._lifetime = lifetime
         self._skew = skew
-
-    def user_key(self, user_id: str | None) -> str:
-        """The keyed hash that stands for a user; empty for nobody."""
-        return "" if user_id is None else user_key(user_id, self._secret)
+        self._step_back = step_back
 
     def expiry(self, now: float) -> int:
         """Unix second at which a quote issued now expires."""
         return int(now) + self._lifetime
 
     def sign(
-        self, quote_id: str, subject: str, prices: Mapping[str, int], *, currency: str, model_version: str, now: float
+        self,
+        quote_id: str,
+        user_id: str | None,
+        prices: Mapping[str, int],
+        *,
+        currency: str,
+        model_version: str,
+        now: float,
     ) -> str:
         """The token of one page.
 
         Args:
             quote_id: Id of the page's quote.
-            subject: Keyed hash of the user, empty for nobody.
+            user_id: The customer, None for a guest.
             prices: Price in minor units by item id.
             currency: ISO 4217 code.
             model_version: Version of the model that priced.
             now: Unix time in seconds.
         """
-        issued = int(now)
+        issued, keys = int(now), self.keys  # one set of keys, whoever replaces it meanwhile
+        key = keys.keys[keys.active]
         claims: dict[str, Any] = {
             "iss": ISSUER,
             "jti": quote_id,
-            "sub": subject,
+            "sub": _subject(key, quote_id, user_id),
             "iat": issued,
             "nbf": issued,
             "exp": self.expiry(now),
@@ -97,7 +105,7 @@ class QuoteBook:
             "mv": model_version,
             "itm": dict(prices),
         }
-        return jwt.encode(claims, self.keys.keys[self.keys.active], ALGORITHM, headers={"kid": self.keys.active})
+        return jwt.encode(claims, key, ALGORITHM, headers={"kid": keys.active})
 
     def verify(self, token: str, *, item_id: str, user_id: str | None, price_minor: int | None = None) -> VerifiedQuote:
         """Check that this user was quoted this item at this price, and that the quote is still valid.
@@ -111,8 +119,8 @@ class QuoteBook:
         Raises:
             QuoteError: A subclass for each reason not to honour it.
         """
-        claims = self._claims(token)
-        if claims["sub"] != self.user_key(user_id):
+        claims, key = self._claims(token)
+        if not hmac.compare_digest(claims["sub"], _subject(key, claims["jti"], user_id)):
             raise QuoteWrongUser(f"quote {claims['jti']} was issued to another user; ask for a page for this user")
         prices = claims["itm"]
         if item_id not in prices:
@@ -127,7 +135,8 @@ class QuoteBook:
         expires = datetime.fromtimestamp(int(claims["exp"]), UTC)
         return VerifiedQuote(claims["jti"], item_id, quoted, claims["cur"], claims["mv"], expires)
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    def _claims(self, token: str) -> tuple[dict[str, Any], bytes]:
+        """The claims of a token that may be honoured now, and the key that signed it."""
         try:
             kid = jwt.get_unverified_header(token).get("kid")
         except jwt.InvalidTokenError as error:
@@ -139,21 +148,33 @@ class QuoteBook:
             raise QuoteKeyUnknown("the quote is signed with a key that is not in use; ask for a new page")
         try:
             claims: dict[str, Any] = jwt.decode(
-                token, key, [ALGORITHM], issuer=ISSUER, leeway=self._skew, options={"require": CLAIMS}
+                token,
+                key,
+                [ALGORITHM],
+                issuer=ISSUER,
+                leeway=self._skew,
+                options={"require": CLAIMS, "verify_iat": False, "verify_nbf": False},
             )
         except jwt.ExpiredSignatureError as error:
             raise QuoteExpired("the quote has expired; ask for a new page") from error
-        except jwt.ImmatureSignatureError as error:
-            raise QuoteNotYetValid(
-                f"the quote was issued more than {self._skew} s ahead of this clock; synchronise the clocks"
-            ) from error
         except jwt.InvalidTokenError as error:
             raise QuoteTampered(
                 "the quote's signature does not match: it was altered, or another endpoint issued it"
             ) from error
-        if not isinstance(claims["itm"], dict):
-            raise QuoteTampered("the quote carries no prices")
-        return claims
+        if not isinstance(claims["itm"], dict) or not all(isinstance(claims[name], str) for name in ("jti", "sub")):
+            raise QuoteTampered("the quote carries no prices, no id or no customer")
+        ahead = self._skew + self._step_back
+        if not isinstance(claims["nbf"], int) or claims["nbf"] > time.time() + ahead:
+            raise QuoteNotYetValid(f"the quote was issued more than {ahead} s ahead of this clock; set the clock right")
+        return claims, key
+
+
+def _subject(key: bytes, quote_id: str, user_id: str | None) -> str:
+    """The customer of one quote, 32 hex digits; empty for a guest."""
+    if user_id is None:
+        return ""
+    own = hmac.digest(key, b"fairtag quote subject", "sha256")
+    return hmac.digest(own, f"{quote_id}\n{user_id}".encode(), "sha256")[:16].hex()
 
 
 def rfc3339(seconds: float) -> str:
@@ -168,10 +189,10 @@ def key_settings(run_dir: Path | None = None) -> KeySettings:
         run_dir: The run folder; a file that does not exist is not used.
     """
     named = KeySettings()
-    found = {"quote_keys_file": QUOTE_KEYS, "user_key_file": USER_KEY}
     if run_dir is None or named.quote_keys is not None or named.quote_keys_file is not None:
         return named
-    return named.model_copy(update={name: run_dir / path for name, path in found.items() if (run_dir / path).is_file()})
+    file = run_dir / QUOTE_KEYS
+    return named.model_copy(update={"quote_keys_file": file}) if file.is_file() else named
 
 
 def verify_quote(
@@ -182,7 +203,7 @@ def verify_quote(
     Args:
         token: The ``quote`` of a page.
         item_id: Item at checkout.
-        user_id: Customer at checkout; None if the page had none, and then no user key is needed.
+        user_id: Customer at checkout; None if the page had none.
         price_minor: Price at checkout in minor units, None to ask for it.
         settings: Where the keys are.
 
@@ -190,6 +211,10 @@ def verify_quote(
         ConfigError: There are no keys, or they cannot be read.
         QuoteError: The quote is not honoured; the subclass says why.
     """
-    secret = b"" if user_id is None else user_secret(settings)
-    book = QuoteBook(quote_keys(settings), secret, lifetime=0, skew=settings.clock_skew_seconds)
+    book = QuoteBook(
+        quote_keys(settings),
+        lifetime=0,
+        skew=settings.clock_skew_seconds,
+        step_back=settings.clock_step_back_seconds,
+    )
     return book.verify(token, item_id=item_id, user_id=user_id, price_minor=price_minor)

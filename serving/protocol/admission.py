@@ -142,13 +142,18 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._keys = [key.encode() for key in api_keys]
         self._tokens = tokens
         self._rate = Rate(limits.requests_per_second, limits.burst, clock) if limits.requests_per_second else None
         self._guesses = Rate(limits.wrong_keys / MINUTE, limits.wrong_keys, clock)
         self._seen: OrderedDict[tuple[str, int], None] = OrderedDict()  # an address and a key that it has sent
         self._requests = Shares(limits.concurrency)
         self._items = Shares(limits.work_items)
+        self.use_keys(api_keys)
+
+    def use_keys(self, api_keys: Sequence[str]) -> None:
+        """Accept these bearer keys from now on; none lets everyone in."""
+        self._keys = [key.encode() for key in api_keys]
+        self._seen.clear()  # it numbers the keys
 
     @property
     def in_flight(self) -> int:

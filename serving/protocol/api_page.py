@@ -65,6 +65,30 @@ with RestClient("http://localhost:8080") as shop:
 Whenever `disclosure` is not null, show it beside the prices. Charge `price_minor`, an integer in minor units of
 `currency`.
 
+### Prices that stay
+
+A customer (`user_id`) sees one price of an item all price day (`epoch`): whatever is asked for, by whichever protocol,
+from whichever replica, after a restart, and while the shared store is down. No field of a request changes it.
+
+A guest's prices stay with the session. Where a request names neither customer nor session, the answer's `session_id`
+is a new one: 32 characters, signed. Keep it in a cookie and send it back:
+
+```python
+from serving.protocol.client import RestClient
+
+with RestClient("http://localhost:8080") as shop:
+    (first,) = shop.pages([{{"query": "cordless drill"}}])
+    (again,) = shop.pages([{{"query": "drill", "session_id": first["session_id"], "page_size": 6}}])
+    print(again["session_id"] == first["session_id"], again["items"][0]["price_minor"])
+```
+
+A session id of your own is taken as well. Send it from the first page on; when stores are full, ids that nobody handed
+out lose their prices first.
+
+A customer who has been shown a personal price and then opts out sees the public price; so does a request from a place
+where personal prices are not allowed. Where the law has moved meanwhile (cost, MAP or list price changed), a price is
+moved to the nearest legal one.
+
 ### Request
 
 {request}
@@ -109,8 +133,8 @@ curl -s http://localhost:8080/v1/models/fairtag:predict -H 'content-type: applic
 
 `quote` guarantees that customer every price of its page until `expires_at`. Verifying it needs no look-up: the endpoint
 can do it, and so can anybody who has the keys. `fairtag verify QUOTE --item ID --user ID --price MINOR` takes them from
-`FAIRTAG_QUOTE_KEYS_FILE` and `FAIRTAG_USER_KEY_FILE`, or from a run; `serving.page.quotes.verify_quote` does the same
-in Python.
+`FAIRTAG_QUOTE_KEYS_FILE`, or from a run; `serving.page.quotes.verify_quote` does the same in Python. A guest's quote is
+honoured for whoever has it. A quote names nobody: what stands for the customer in it (`sub`) is another hash each time.
 
 ```python
 from serving.protocol.client import RestClient
@@ -168,8 +192,10 @@ comes with the matching gRPC status.
 {refusals}
 
 A page with `degraded` set is complete and may be shown. An item keeps the price that the customer has already seen
-in this price day; every other item shows its list price, held inside the legal bounds and the fairness corridor. Later
-pages of the price day may be lower than such a page, never higher. The causes are
+in this price day. Where features are missing, every other item shows its list price, held inside the legal bounds and
+the fairness corridor; later pages of the price day may be lower than such a page, never higher. Where only the shared
+price locks are missing, every other item has its usual price, or its list price where its corridor is not known here.
+The causes are
 
 | `degraded` | meaning |
 |---|---|
@@ -228,6 +254,7 @@ RENAMED = {
     '`fairtag_stage_seconds{stage="help"}`': '`fairtag_stage_seconds{stage="worker"}`',
     "`degraded` cause `promised_prices_down`": "`price_locks_down`",
     "folder `spool` of a run": "`journal`",
+    "metric `fairtag_malformed_price_locks_total`": '`fairtag_ignored_store_values_total{store="price_locks"}`',
 }
 DEGRADED = {
     SLOW: "the feature store did not answer in time",

@@ -50,6 +50,12 @@ class PageRequest(BaseModel):
     user_id: Annotated[str | None, Field(description="Your id of the customer; without one no price is personal.")] = (
         None
     )
+    session_id: Annotated[
+        str | None,
+        Field(
+            description="A guest's session: the `session_id` of an earlier answer, or your own. `user_id` outranks it."
+        ),
+    ] = None
     jurisdiction: Annotated[
         str | None,
         Field(pattern=JURISDICTION_PATTERN, description="ISO 3166 code; without a known one no price is personal."),
@@ -136,6 +142,10 @@ class Page(BaseModel):
 
     quote_id: str
     quote: Annotated[str, Field(description="Signed prices of the page; send it to `:verify` at checkout.")]
+    session_id: Annotated[
+        str | None,
+        Field(description="A guest's session, new where the request named none: keep it in a cookie and send it back."),
+    ]
     task: Literal["search", "price"]
     issued_at: Annotated[str, Field(description="RFC 3339, UTC.")]
     expires_at: Annotated[str, Field(description="RFC 3339, UTC: the prices hold until then.")]
@@ -149,7 +159,7 @@ class Page(BaseModel):
         Field(description="Age of the oldest feature used, since it was read or materialised."),
     ]
     degraded: Annotated[
-        str | None, Field(description="Why all prices but locked ones are list prices; null when the page is whole.")
+        str | None, Field(description="What is missing, features or price locks; null when the page is whole.")
     ]
     corrected_query: Annotated[
         str | None, Field(description="What was searched for, where words were corrected; null if as typed.")
@@ -326,6 +336,7 @@ def _check(request: PageRequest, field: str, limits: Limits) -> None:
     """The rules that depend on the task or on the limits."""
     _check_text(request.query, f"{field}.query", limits.query_characters)
     _check_id(request.user_id, f"{field}.user_id", limits.id_characters)
+    _check_id(request.session_id, f"{field}.session_id", limits.id_characters)
     if request.page_size > limits.page_size:
         raise RequestError(f"{field}.page_size", request.page_size, f"it must be 1 to {limits.page_size}")
     for name, values in (("category", request.category), ("brand", request.brand)):
@@ -398,6 +409,6 @@ def _request_error(error: ValidationError, field: str, model: type[BaseModel] = 
         return RequestError(
             path, "(not shown)", f"there is no such field; the fields are {', '.join(model.model_fields)}"
         )
-    private = any(name in path for name in ("user_id", "quote"))
+    private = any(name in path for name in ("user_id", "session_id", "quote"))
     shown: Any = "(not shown)" if private else first["input"]
     return RequestError(path, shown, first["msg"][:1].lower() + first["msg"][1:])

@@ -49,6 +49,7 @@ INPUTS: tuple[Spec, ...] = (
     Spec("query", "BYTES", 1),
     Spec("item_ids", "BYTES", 2),
     Spec("user_id", "BYTES", 1),
+    Spec("session_id", "BYTES", 1),
     Spec("jurisdiction", "BYTES", 1),
     Spec("opted_out", "BOOL", 1),
     Spec("page_size", "INT32", 1),
@@ -63,6 +64,7 @@ INPUTS: tuple[Spec, ...] = (
 PAGE_OUTPUTS: tuple[Spec, ...] = (
     Spec("quote_id", "BYTES", 1),
     Spec("quote", "BYTES", 1),
+    Spec("session_id", "BYTES", 1),
     Spec("task", "BYTES", 1),
     Spec("issued_at", "BYTES", 1),
     Spec("expires_at", "BYTES", 1),
@@ -111,7 +113,7 @@ OUTPUTS: tuple[Spec, ...] = (
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
 NULLABLE = {  # what stands for null, as a tensor has none
-    **dict.fromkeys(("disclosure", "degraded", "corrected_query", "notice", "title"), ""),
+    **dict.fromkeys(("session_id", "disclosure", "degraded", "corrected_query", "notice", "title"), ""),
     **dict.fromkeys((spec.name for spec in TEXT_OUTPUTS), ""),
     **dict.fromkeys(("feature_age_seconds", "purchase_probability"), ABSENT_NUMBER),
     **dict.fromkeys(("price_min_minor", "price_max_minor", "facet_low_minor", "facet_high_minor"), ABSENT_PRICE),
@@ -234,7 +236,7 @@ def _rows(tensor: Tensor) -> list[Any]:
     check: Callable[[Any], bool] = _CHECKS[spec.datatype]
     for value in tensor.data:
         if not check(value):
-            shown = "(not shown)" if tensor.name == "user_id" else value
+            shown = "(not shown)" if tensor.name in ("user_id", "session_id") else value
             raise RequestError(field, shown, f"its values must be {_DATATYPE_WORDS[spec.datatype]}")
     if spec.axes == 1:
         return [_present(value, spec) for value in tensor.data]

@@ -1,7 +1,8 @@
 """The corridor of each item in a price day, fixed by its first price and shared by models and replicas.
 
 Replicas share corridors through the price-lock store, where the first value stays. Each process remembers what it has
-learnt, so that it asks for an item once a price day. A process that shares its store with no other asks nobody.
+learnt, so that it asks for an item once a price day. A process that shares its store with no other asks nobody, and
+tells the store what it has fixed: the next process of the run folder goes on from there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.page.day_corridor import DayCorridor
-from serving.stores.price_locks import PriceLockStore
+from serving.stores.price_locks import Claim, Ends, Fields, PriceLockStore, Trust
 
 if TYPE_CHECKING:
     from serving.page.core import Core
@@ -45,7 +46,9 @@ class CorridorStore:
         if not day.keys() >= set(items):
             if self._store.shared:
                 return None
-            day = self._remember(key, items, own_ends(core, rows))
+            own = own_ends(core, rows)
+            other = self._store.claim_here(key, _whole(items, own), _claim(core, epoch))
+            day = self._remember(key, items, _standing(items, own, other))
         return corridor_of([day[item] for item in items], core.minor_per_unit)
 
     def agree(self, core: Core, rows: Rows, epoch: int, corridor: DayCorridor) -> bool:
@@ -59,22 +62,19 @@ class CorridorStore:
         if not day.keys() >= set(items):
             if self._store.shared:
                 return False
-            day = self._remember(key, items, ends)
+            other = self._store.claim_here(key, _whole(items, ends), _claim(core, epoch))
+            day = self._remember(key, items, _standing(items, ends, other))
         return all(_same(day[item], pair) for item, pair in zip(items, ends, strict=True))
 
-    async def fix(self, core: Core, rows: Rows, epoch: int, seconds: int) -> DayCorridor:
+    async def fix(self, core: Core, rows: Rows, epoch: int) -> DayCorridor:
         """The corridors of a page: those fixed by an earlier price of the day, else the model's own from now on.
 
         Raises:
             UnavailableError: The store did not answer.
         """
         key, items, own = _key(core, epoch), [core.item_ids[row] for row in rows], own_ends(core, rows)
-        finite = {
-            item: (int(low), int(high)) for item, (low, high) in zip(items, own, strict=True) if math.isfinite(low)
-        }
-        other = await self._store.fix_corridors(key, finite, seconds)
-        standing = [other.get(item, ends) for item, ends in zip(items, own, strict=True)]
-        day = self._remember(key, items, standing)
+        other = await self._store.fix_corridors(key, _whole(items, own), _claim(core, epoch))
+        day = self._remember(key, items, _standing(items, own, other))
         return corridor_of([day[item] for item in items], core.minor_per_unit)
 
     def _remember(self, key: str, items: Sequence[str], ends: Sequence[OwnEnds]) -> dict[str, OwnEnds]:
@@ -107,6 +107,20 @@ def corridor_of(ends: Sequence[OwnEnds], minor_per_unit: int) -> DayCorridor:
 
 def _same(one: OwnEnds, other: OwnEnds) -> bool:
     return one == other or all(math.isnan(end) for end in (*one, *other))
+
+
+def _whole(items: Sequence[str], ends: Sequence[OwnEnds]) -> dict[str, Ends]:
+    """Corridors as they are stored; an item without one has nothing to store."""
+    return {item: (int(low), int(high)) for item, (low, high) in zip(items, ends, strict=True) if math.isfinite(low)}
+
+
+def _standing(items: Sequence[str], own: Sequence[OwnEnds], other: Fields) -> list[OwnEnds]:
+    """The corridors in force: those fixed before, else the model's own."""
+    return [(ends[0], ends[-1]) for ends in (other.get(item, pair) for item, pair in zip(items, own, strict=True))]
+
+
+def _claim(core: Core, epoch: int) -> Claim:
+    return Claim((epoch + 2) * core.epoch_seconds, Trust.SHOP)  # a day longer: an answer in flight may still ask
 
 
 def _key(core: Core, epoch: int) -> str:

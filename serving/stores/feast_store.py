@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fairtag.base import schema
@@ -56,24 +54,19 @@ class FeastReader:
         with self._turn:
             response = self._store.get_online_features(_USER, [{schema.USER_ID: user_id}])
         row = {name: values[0] for name, values in response.to_dict().items()}
-        behaviour = {name: float(row[name]) for name in schema.USER_PRICING_FEATURES if row[name] is not None}
+        behaviour = {name: row[name] for name in schema.USER_PRICING_FEATURES if row[name] is not None}
         items, ages = row[schema.HISTORY_ITEMS], row[schema.HISTORY_AGE_DAYS]
         if not behaviour and items is None:
             return None
-        paired = list(zip(items or (), ages or (), strict=False))
-        return UserFeatures(
-            behaviour=behaviour,
-            history_items=tuple(str(item) for item, _ in paired),
-            history_age_days=tuple(float(age) for _, age in paired),
-        )
+        return UserFeatures(behaviour, items or (), ages or ())
 
-    def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
-        """Market columns that the view has, NaN where the store has no value."""
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Any]]:
+        """Market columns that the view has, None where the store has no value."""
         features = [f"{schema.ITEM_VIEW}:{name}" for name in self._market]
         with self._turn:
             response = self._store.get_online_features(features, {schema.ITEM_ID: list(item_ids)})
         columns = response.to_dict()
-        return {name: np.array(columns[name], dtype=np.float64) for name in self._market}
+        return {name: columns[name] for name in self._market}
 
     def filled_at(self) -> float | None:
         """End of the newest materialisation of users, as the registry records it."""

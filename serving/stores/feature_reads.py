@@ -1,6 +1,8 @@
 """Features at request time: a user's within a deadline, items' from a cache that is refreshed in the background.
 
-Whatever happens to the store, the caller gets an answer in time: the features, or why there are none.
+Whatever happens to the store, the caller gets an answer in time: the features, or why there are none. What the store
+says is input: a value that is no number, or an amount far from the catalogue's, is ignored and counted, and the
+catalogue's stands in its place.
 """
 
 from __future__ import annotations
@@ -8,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +33,10 @@ Rows = NDArray[np.int64]
 SLOW = "user_features_slow"
 DOWN = "user_features_down"
 STALE = "item_features_stale"
+UNREADABLE, OUT_OF_BOUNDS = "unreadable", "out_of_bounds"  # why a value is ignored
+LEAST_SHARE: Final = (schema.LIST_PRICE, schema.UNIT_COST)  # amounts that may not fall far below the catalogue's
+MONEY: Final = (*LEAST_SHARE, schema.MAP_PRICE, schema.MSRP, schema.COMPETITOR_PRICE, schema.SALVAGE_VALUE)
+Ignored = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,11 @@ class FeatureReader(Protocol):
         """The features of a user; None if the store does not know the user."""
         ...
 
-    def items(self, item_ids: Sequence[str]) -> Mapping[str, NDArray[np.float64]]:
-        """The columns of ``MARKET_COLUMNS`` that the store has, aligned with the ids; NaN where it has no value."""
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, Sequence[Any] | NDArray[np.float64]]:
+        """The columns of ``MARKET_COLUMNS`` that the store has, aligned with the ids; None or NaN where it has none.
+
+        Whether what it holds are numbers is checked by those who ask.
+        """
         ...
 
     def filled_at(self) -> float | None:
@@ -109,6 +119,7 @@ class UserFeatureClient:
         settings: Deadline and number of readers.
         breaker: Shared with the reads of items.
         observe: Told the outcome of each read.
+        ignored: Told why a value was ignored.
     """
 
     def __init__(
@@ -117,8 +128,10 @@ class UserFeatureClient:
         settings: FeatureSettings,
         breaker: CircuitBreaker,
         observe: Callable[[str], None] = lambda _outcome: None,
+        ignored: Ignored = lambda _why: None,
     ) -> None:
         self._reader = reader
+        self._ignored = ignored
         self._deadline = settings.deadline_ms / 1000
         self._most = settings.readers
         self._breaker = breaker
@@ -146,7 +159,7 @@ class UserFeatureClient:
             return self._absent(DOWN)
         self._breaker.success()
         self._observe("unknown" if features is None else "read")
-        return UserRead(features)
+        return UserRead(None if features is None else checked_user(features, self._ignored))
 
     def close(self) -> None:
         """Release the readers without waiting for one that hangs."""
@@ -235,6 +248,7 @@ class ItemFeatureCache:
         settings: Refresh and staleness.
         breaker: Shared with the reads of users.
         observe: Receives the outcome of each read.
+        ignored: Told why a value was ignored.
         clock: Monotonic seconds.
     """
 
@@ -246,9 +260,12 @@ class ItemFeatureCache:
         settings: FeatureSettings,
         breaker: CircuitBreaker,
         observe: Callable[[str], None] = lambda _outcome: None,
+        ignored: Ignored = lambda _why: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reader = reader
+        self._ignored = ignored
+        self._catalogue = catalogue
         self._ids = item_ids
         self._settings = settings
         self._breaker = breaker
@@ -302,13 +319,14 @@ class ItemFeatureCache:
             return
         started = self._clock()
         try:
-            columns = self._reader.items([self._ids[row] for row in rows])
+            found = self._reader.items([self._ids[row] for row in rows])
         except Exception:
             self._breaker.failure()
             self._observe("failed")
             raise
         self._breaker.success()
         self._observe("read")
+        columns = checked_market(found, self._catalogue.rows(rows), self._settings.price_factor, self._ignored)
         with self._lock:
             for name, values in columns.items():
                 known = ~np.isnan(values)
@@ -367,3 +385,62 @@ class ItemFeatureCache:
             newest = np.argpartition(-self._wanted_at[due], self._settings.chunk)[: self._settings.chunk]
             due = due[newest]
         return due.astype(np.int64)
+
+
+def checked_user(features: UserFeatures, ignored: Ignored) -> UserFeatures:
+    """A user's features without what is no number; the price model clips those far from what it was trained on."""
+    behaviour = {
+        name: number for name, value in features.behaviour.items() if not math.isnan(number := _number(value, ignored))
+    }
+    pairs = [
+        (str(item), number)
+        for item, age in zip(features.history_items, features.history_age_days, strict=False)
+        if (number := _number(age, ignored)) >= 0
+    ]
+    return UserFeatures(
+        behaviour,
+        tuple(item for item, _ in pairs),
+        tuple(age for _, age in pairs),
+    )
+
+
+def checked_market(
+    columns: Mapping[str, Sequence[Any] | NDArray[np.float64]],
+    catalogue: MarketContext,
+    factor: float,
+    ignored: Ignored,
+) -> dict[str, NDArray[np.float64]]:
+    """Market columns as numbers, NaN where there is none or it cannot be meant.
+
+    Args:
+        columns: What the store holds for some rows.
+        catalogue: The model folder's values for them.
+        factor: How far an amount may be from the catalogue's list price, or from its own value there.
+        ignored: Told why a value is NaN.
+    """
+    checked = {}
+    for name, values in columns.items():
+        numbers = np.array([_number(value, ignored) for value in values], dtype=np.float64)
+        wrong = numbers < 0 if name != schema.SALVAGE_VALUE else np.zeros(numbers.shape, dtype=bool)
+        if name in MONEY:
+            wrong |= numbers > factor * catalogue.list_price
+        if name in LEAST_SHARE:
+            wrong |= numbers * factor < getattr(catalogue, name)
+        for _ in range(int(wrong.sum())):
+            ignored(OUT_OF_BOUNDS)
+        checked[name] = np.where(wrong, np.nan, numbers)
+    return checked
+
+
+def _number(value: Any, ignored: Ignored) -> float:
+    """A finite number; NaN where there is no value, and, told to ``ignored``, where there is no number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
+    try:
+        number = float(value) if not isinstance(value, str | bytes | bool) else math.inf
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if not math.isfinite(number):
+        ignored(UNREADABLE)
+        return math.nan
+    return number

@@ -63,9 +63,6 @@ class HandMadeCore:
     def corridor(self, rows: np.ndarray) -> DayCorridor:
         return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)
 
-    def place_of(self, jurisdiction: str | None) -> str:
-        return (jurisdiction or "-").upper()
-
     def encode(self, queries: Sequence[str]) -> np.ndarray:
         self.encoded.append(list(queries))
         rows = [np.random.default_rng(zlib.crc32(query.encode())).normal(size=8) for query in queries]
@@ -110,10 +107,11 @@ class HandMadeCore:
             price = np.fmin(np.fmax(price, inputs.corridor.low), inputs.corridor.high)
         from_data = np.full(len(rows), personal)
         if inputs.locked_price is not None:
-            locked = np.minimum(inputs.locked_price, market.list_price)  # NaN where there is none
-            imposed = np.abs(price - locked) > 0.005
+            own = ~np.isnan(inputs.locked_personal) & (not user.opted_out)
+            locked = np.minimum(np.where(own, inputs.locked_personal, inputs.locked_price), market.list_price)
+            imposed = np.abs(price - locked) > 0.005  # NaN where there is none
             price = np.fmin(np.where(imposed, locked, price), inputs.price_ceiling)
-            from_data |= inputs.locked_personal & imposed
+            from_data |= own & imposed
         items = tuple(
             PricedItem(
                 item_id=self.item_ids[row],

@@ -263,9 +263,14 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
     assert server.stop() == 0
 
 
+def shown(page: dict[str, Any]) -> dict[str, int]:
+    return {item["item_id"]: item["price_minor"] for item in page["items"]}
+
+
 @pytest.mark.slow
-def test_price_locks_that_answer_late_cost_a_page_its_own_prices_and_are_kept_when_they_are_back(
-    spawn: Callable[..., Any], road: Any, until: Callable[..., None]
+@pytest.mark.parametrize("harm", ["late", "killed"])
+def test_price_locks_that_do_not_answer_change_no_price_that_was_given(
+    spawn: Callable[..., Any], road: Any, redis: Any, until: Callable[..., None], harm: str
 ) -> None:
     server = spawn(
         FAIRTAG_PRICE_LOCKS_URL=f"redis://{road.address}/0",
@@ -274,20 +279,63 @@ def test_price_locks_that_answer_late_cost_a_page_its_own_prices_and_are_kept_wh
     )
     with Load(server.http, threads=2) as load:
         until(lambda: page_of(server, "hunter")["degraded"] is None)
-        before = {item["item_id"]: item["price_minor"] for item in page_of(server, "hunter")["items"]}
-        road.slow(1.5)
+        before = shown(page_of(server, "hunter"))
+        if harm == "late":
+            road.slow(1.5)
+        else:
+            redis.kill()
         harmed = time.monotonic()
         until(lambda: breaker_open(server, "price_locks"))
         connections, pages = road.connections, len(load.quotes)
         until(lambda: len(load.quotes) >= pages + 50)
-        assert road.connections - connections < 10, "once the breaker is open pages ask no more, a trial now and then"
+        if harm == "late":
+            assert road.connections - connections < 10, (
+                "once the breaker is open pages ask no more, a trial now and then"
+            )
         assert causes(load, harmed) >= {"price_locks_down"}
-        without = page_of(server, "hunter")
+        without, stranger = page_of(server, "hunter"), page_of(server, f"a stranger {harm}")
         assert without["degraded"] == "price_locks_down"
-        assert {item["price_minor"] - item["list_price_minor"] for item in without["items"]} == {0}
-        road.quick()
+        assert shown(without) == before
+        assert all(item["price_minor"] < item["list_price_minor"] for item in stranger["items"]), "as others would give"
+        if harm == "late":
+            road.quick()
+        else:
+            redis.start()
         until(lambda: causes(load, time.monotonic() - 0.5) == {None})
-        again = page_of(server, "hunter")
-        assert {item["item_id"]: item["price_minor"] for item in again["items"]} == before
+        assert shown(page_of(server, "hunter")) == before
+        after = shown(page_of(server, f"a stranger {harm}"))
+        assert after == shown(stranger)
     assert set(load.statuses) == {200}
     assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_price_stands_across_a_kill_and_in_a_second_process_of_the_run_folder(
+    spawn: Callable[..., Any], until: Callable[..., None]
+) -> None:
+    def ask(server: Any, **who: Any) -> dict[str, Any]:
+        body = {"instances": [{"task": "price", "item_ids": ["item-010"], "jurisdiction": "DE", **who}]}
+        answer: dict[str, Any] = httpx.post(f"{server.http}{PATH}", json=body, timeout=60).json()["predictions"][0]
+        return answer
+
+    first = spawn()
+    alone, guest = ask(first, user_id="hunter"), ask(first)
+    session = guest["session_id"]
+    wide = {
+        "item_ids": [f"item-{number:03d}" for number in range(8, 20)]
+    }  # the hand-made model would price by the page
+    time.sleep(0.5)
+    first.process.kill()
+    first.process.wait(60)
+    second = spawn()
+    third = spawn()
+    for server in (second, third):
+        assert shown(ask(server, user_id="hunter", **wide))["item-010"] == alone["items"][0]["price_minor"]
+        assert shown(ask(server, session_id=session, **wide))["item-010"] == guest["items"][0]["price_minor"]
+    time.sleep(1.0)  # the second has noticed the third
+    prices = [
+        shown(ask(server, user_id="new", **more))["item-010"] for server in (third, second) for more in ({}, wide)
+    ]
+    assert len(set(prices)) == 1
+    assert third.stop() == 0
+    assert second.stop() == 0

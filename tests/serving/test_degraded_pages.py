@@ -123,11 +123,11 @@ def test_items_that_were_never_read_are_read_on_the_way(
 ) -> None:
     monkeypatch.setattr("serving.page.page_endpoint.READ_THROUGH_SECONDS", 60.0)
     features = patient(warm_seconds=0, refresh_seconds=3600)
-    reader = handmade.MemoryReader(market={f"item-{i:03d}": {"list_price": 500.0} for i in range(60)})
+    reader = handmade.MemoryReader(market={f"item-{i:03d}": {"list_price": 50.0} for i in range(60)})
     with serve(reader=reader, features=features) as running:
         answer = running.page(task="price", item_ids=["item-003"])
     assert answer["degraded"] is None
-    assert answer["items"][0]["list_price_minor"] == 50_000
+    assert answer["items"][0]["list_price_minor"] == 5_000
 
 
 def test_item_features_that_cannot_be_had_mean_list_prices(

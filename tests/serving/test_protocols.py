@@ -36,7 +36,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"task": "price", "item_ids": ["item-007", "item-003", "nobody-sells-this"], "user_id": "hunter"},
     {"task": "search", "query": "größe 42 schuhe", "opted_out": True, "user_id": "stranger"},
 ]
-OWN = ("quote_id", "quote", "issued_at", "expires_at", "feature_age_seconds")  # of each request alone
+OWN = ("quote_id", "quote", "session_id", "issued_at", "expires_at", "feature_age_seconds")  # of each request alone
 
 
 def kserve_v1(running: Any, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.testing import assert_frame_equal
 
 from fairtag.base import schema
+from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import coerce
 from fairtag.page.held_out import ShadowPage, shadow_quotes
 from fairtag.page.priced_page import PageInputs
@@ -20,18 +21,18 @@ from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask
 from serving.page.quotes import QuoteBook
 from serving.protocol.payload import PageRequest
-from serving.stores.price_locks import PriceLock, PriceLocks
+from serving.stores.price_locks import PriceLocks
 from serving.stores.quote_log import QuoteLog
 
-BOOK = QuoteBook(QuoteKeys("k", {"k": bytes(32)}), bytes(32), lifetime=900, skew=30)
+BOOK = QuoteBook(QuoteKeys("k", {"k": bytes(32)}), lifetime=900, skew=30)
 NOW = 1_781_568_000.25
 
 
 def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(handmade: Any, tmp_path: Path) -> None:
-    core, rows, subject = handmade.HandMadeCore(), np.array([4, 2, 9]), BOOK.user_key("u1")
+    core, rows, subject = handmade.HandMadeCore(), np.array([4, 2, 9]), user_key("u1", bytes(32))
     request = PageRequest(query="drill", user_id="u1", jurisdiction="DE")
     user = UserContext("u1", {"promotion_response": 0.9}, jurisdiction="DE")
-    locks = PriceLocks({"item-002": PriceLock(1_000, False)})
+    locks = PriceLocks({"item-002": 1_000})
     task = PageTask(SearchQuery("drill"), None, 3, core.encode(["drill"])[0], user, locks, None, core.epoch_of(NOW))
     bare = PageResult(task, rows, core.market.rows(rows), None, rows[:0], None)
     page = core.price(bare.inputs(core))
@@ -45,7 +46,7 @@ def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(hand
         result,
         request,
         BOOK,
-        subject,
+        None,
         NOW,
         user_age=None,
         unknown=[],
@@ -64,13 +65,12 @@ def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(hand
 def test_with_a_cause_the_prices_depend_on_no_data_of_the_customer_and_on_every_lock(handmade: Any) -> None:
     core, rows = handmade.HandMadeCore(), np.array([4, 2])
     user = UserContext("u1", {"promotion_response": 0.9}, ("item-001",), (1.0,), jurisdiction="DE")
-    locks = PriceLocks({"item-002": PriceLock(1_000, True)}, {"item-004": 1_300})
+    locks = PriceLocks({"item-009": 900}, {"item-002": 1_000}, {"item-004": 1_300})
     task = PageTask(None, rows, 2, None, user, locks, "user_features_down", 3)
     inputs = PageResult(task, rows, core.market.rows(rows), None, rows[:0], None).inputs(core)
     assert isinstance(inputs, PageInputs)
     assert inputs.list_only
     assert inputs.user == UserContext(jurisdiction="DE")
-    np.testing.assert_array_equal(inputs.locked_price, [np.nan, 10.0])
+    np.testing.assert_array_equal(inputs.locked_price, [np.nan, np.nan])
     np.testing.assert_array_equal(inputs.price_ceiling, [13.0, np.nan])
-    assert inputs.locked_personal is not None
-    assert inputs.locked_personal.tolist() == [False, True]
+    np.testing.assert_array_equal(inputs.locked_personal, [np.nan, 10.0])

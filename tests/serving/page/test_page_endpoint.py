@@ -52,8 +52,8 @@ def test_a_page_is_priced_once_and_again_only_where_another_page_locked_a_price_
         store, late = running.assembly.locks, [PriceLocks()]
         read = store.read
 
-        async def stale(key: str) -> PriceLocks:
-            return late.pop() if late else await read(key)
+        async def stale(keys: Any, claim: Any) -> PriceLocks:
+            return late.pop() if late else await read(keys, claim)
 
         monkeypatch.setattr(store, "read", stale)  # as if the other pages had come after the look-up
         again = running.page(**asks, item_ids=items)
@@ -165,7 +165,7 @@ def test_a_quote_is_honoured_at_checkout_and_nothing_else_is(serve: Callable[...
             with pytest.raises(QuoteWrongPrice):
                 client.verify(answer["quote"], item["item_id"], user_id="hunter", price_minor=1)
             old = running.assembly.book.sign(
-                "q", "", {"a": 1}, currency="EUR", model_version="m", now=time.time() - 10_000
+                "q", None, {"a": 1}, currency="EUR", model_version="m", now=time.time() - 10_000
             )
             with pytest.raises(QuoteExpired):
                 client.verify(old, "a")
@@ -309,3 +309,55 @@ def test_traces_have_a_span_for_each_stage(serve: Callable[..., Any]) -> None:
     assert {span.name for span in finished} == {"page", "features", "encode", "retrieve", "price", "answer"}
     assert {format(span.context.trace_id, "032x") for span in finished} == {trace}
     assert not any("hunter" in str(span.attributes) for span in finished)
+
+
+def priced(page: dict[str, Any]) -> dict[str, int]:
+    return {item["item_id"]: item["price_minor"] for item in page["items"]}
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2", "grpc"])
+def test_a_guests_price_sticks_to_the_session_whatever_is_asked_for(serve: Callable[..., Any], protocol: str) -> None:
+    with serve() as running:
+        client = GrpcClient(running.grpc) if protocol == "grpc" else RestClient(running.http, v2=protocol == "v2")
+        with client as shop:
+            (first,) = shop.pages([{"task": "price", "item_ids": ["item-010"]}])
+            session = first["session_id"]
+            assert len(session) == 32
+            for ask in (
+                {"task": "price", "item_ids": ["item-009", "item-010", "item-011"]},
+                {"task": "price", "item_ids": ["item-010", "item-030"], "query": "something else"},
+                {"task": "price", "item_ids": ["item-010"], "jurisdiction": "DE", "opted_out": True},
+                {"query": "drill", "page_size": 60},
+            ):
+                (later,) = shop.pages([{**ask, "session_id": session}])
+                assert later["session_id"] == session
+                assert priced(later)["item-010"] == priced(first)["item-010"], ask
+            (other,) = shop.pages([{"task": "price", "item_ids": ["item-009", "item-010"]}])
+            assert other["session_id"] not in (session, None)
+            assert priced(other)["item-010"] != priced(first)["item-010"], "the page moves the price of this model"
+            (known,) = shop.pages([{"task": "price", "item_ids": ["item-010"], "user_id": "anna"}])
+            assert known["session_id"] is None
+
+
+def test_consent_and_place_change_no_price_but_from_a_personal_to_the_public_one(serve: Callable[..., Any]) -> None:
+    ask = {"task": "price", "item_ids": ["item-010"], "user_id": "hunter"}
+    with serve() as running:
+        personal = running.page(**ask, jurisdiction="DE")
+        public = running.page(**ask, jurisdiction="DE", opted_out=True)
+        elsewhere = running.page(**ask, opted_out=True, jurisdiction="US-NY")
+        again = running.page(**ask, jurisdiction="DE")
+        late = running.page(task="price", item_ids=["item-010", "item-011"], user_id="bert", opted_out=True)
+        consenting = running.page(task="price", item_ids=["item-010"], user_id="bert")
+    assert personal["personalised"]
+    assert priced(again) == priced(personal)
+    assert not public["personalised"]
+    assert priced(public) == priced(elsewhere) != priced(personal)
+    assert priced(consenting)["item-010"] == priced(late)["item-010"], "the first price stands"
+
+
+def test_a_promise_stands_when_another_model_is_swapped_in(serve: Callable[..., Any], handmade: Any) -> None:
+    with serve() as running:
+        before = priced(running.page())
+        running.assembly._load_core = lambda _settings: handmade.HandMadeCore(version="v2", share=0.8)
+        assert running.assembly.reload()
+        assert priced(running.page()) == before

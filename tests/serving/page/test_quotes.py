@@ -20,21 +20,21 @@ from fairtag.base.errors import (
     QuoteWrongPrice,
     QuoteWrongUser,
 )
-from serving.keys import QuoteKeys, parse_quote_keys, quote_keys, user_secret
+from serving.keys import QuoteKeys, parse_quote_keys, quote_keys, user_keys
+from serving.page.customers import Pseudonyms
 from serving.page.quotes import ALGORITHM, QuoteBook
+from serving.protocol.payload import PageRequest
 from serving.settings import ServingSettings
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 SECRET = bytes(range(2, 34))
 KEYS = QuoteKeys("new", {"old": OLD, "new": NEW})
-BOOK = QuoteBook(KEYS, SECRET, lifetime=900, skew=30)
+BOOK = QuoteBook(KEYS, lifetime=900, skew=30)
 PRICES = {"drill": 1999, "saw": 2999}
 
 
 def token(book: QuoteBook = BOOK, *, user: str | None = "anna", now: float | None = None) -> str:
-    return book.sign(
-        "q1", book.user_key(user), PRICES, currency="EUR", model_version="m1", now=time.time() if now is None else now
-    )
+    return book.sign("q1", user, PRICES, currency="EUR", model_version="m1", now=time.time() if now is None else now)
 
 
 def test_an_honest_quote_is_honoured() -> None:
@@ -75,16 +75,16 @@ def test_a_quote_lives_its_time_and_the_skew() -> None:
 
 
 def test_keys_rotate_without_breaking_quotes_in_customers_hands() -> None:
-    before = QuoteBook(QuoteKeys("old", {"old": OLD}), SECRET, lifetime=900, skew=30)
+    before = QuoteBook(QuoteKeys("old", {"old": OLD}), lifetime=900, skew=30)
     issued = token(before)
     assert BOOK.verify(issued, item_id="saw", user_id="anna")
-    after = QuoteBook(QuoteKeys("new", {"new": NEW}), SECRET, lifetime=900, skew=30)
+    after = QuoteBook(QuoteKeys("new", {"new": NEW}), lifetime=900, skew=30)
     with pytest.raises(QuoteKeyUnknown):
         after.verify(issued, item_id="saw", user_id="anna")
 
 
 def test_a_quote_signed_with_another_key_under_our_name_is_tampered() -> None:
-    forged = QuoteBook(QuoteKeys("new", {"new": bytes(32)}), SECRET, lifetime=900, skew=30)
+    forged = QuoteBook(QuoteKeys("new", {"new": bytes(32)}), lifetime=900, skew=30)
     with pytest.raises(QuoteTampered):
         BOOK.verify(token(forged), item_id="saw", user_id="anna")
 
@@ -147,9 +147,9 @@ def test_no_text_is_more_than_a_refusal(text: str) -> None:
 
 def test_the_embedded_default_makes_its_keys_once_and_for_its_owner(tmp_path) -> None:
     settings_ = ServingSettings(model_folder=tmp_path, run_dir=tmp_path / "run")
-    first, secret = quote_keys(settings_, settings_.run_dir), user_secret(settings_, settings_.run_dir)
+    first, secret = quote_keys(settings_, settings_.run_dir), user_keys(settings_, settings_.run_dir)
     assert quote_keys(settings_, settings_.run_dir) == first
-    assert user_secret(settings_, settings_.run_dir) == secret
+    assert user_keys(settings_, settings_.run_dir) == secret
     for file in (tmp_path / "run" / "secrets").iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
     other = ServingSettings(model_folder=tmp_path, run_dir=tmp_path / "other")
@@ -176,3 +176,27 @@ def test_no_secret_shows_in_a_repr(tmp_path) -> None:
     assert SECRET.hex() not in repr(settings_)
     assert OLD.hex() not in repr(KEYS)
     assert repr(OLD) not in repr(KEYS)
+
+
+def claims_of(quote: str) -> dict[str, object]:
+    return jwt.decode(quote, NEW, [ALGORITHM], issuer="fairtag")
+
+
+def test_a_quote_tells_nobody_which_row_of_the_log_is_its_customers() -> None:
+    """Whoever may ask for pages could otherwise turn a list of ids into the pseudonyms of a stolen log."""
+    subjects = [
+        claims_of(BOOK.sign(f"q{number}", user, PRICES, currency="EUR", model_version="m1", now=time.time()))["sub"]
+        for number in range(3)
+        for user in ("anna", "bert")
+    ]
+    assert len(set(subjects)) == 6, "another one with each quote, so that two quotes do not name one customer"
+    names = Pseudonyms([SECRET]).visitor(PageRequest(query="x", user_id="anna"))
+    assert not {names.user_key, *names.names} & set(subjects)
+    assert names.user_key not in (*names.names, None)
+
+
+def test_a_clock_that_was_set_back_refuses_no_valid_quote() -> None:
+    patient = QuoteBook(KEYS, lifetime=900, skew=30, step_back=3_600)
+    assert patient.verify(token(now=time.time() + 3_500), item_id="saw", user_id="anna")
+    with pytest.raises(QuoteNotYetValid):
+        patient.verify(token(now=time.time() + 3_700), item_id="saw", user_id="anna")

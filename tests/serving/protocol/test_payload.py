@@ -155,6 +155,7 @@ REQUEST = st.one_of(
         {"task": st.just("search"), "query": TEXT},
         optional={
             "user_id": TEXT,
+            "session_id": TEXT,
             "opted_out": st.booleans(),
             "page_size": st.integers(1, 100),
             "category": st.lists(TEXT, min_size=1, max_size=3),
@@ -254,6 +255,7 @@ PAGE = st.fixed_dictionaries(
     {
         "quote_id": TEXT,
         "quote": TEXT,
+        "session_id": st.none() | TEXT,
         "task": st.sampled_from(["search", "price"]),
         "issued_at": TEXT,
         "expires_at": TEXT,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairtag.base.errors import ConfigError, QuoteKeyUnknown, QuoteWrongPrice, QuoteWrongUser
-from serving.keys import quote_keys, user_secret
+from serving.keys import quote_keys
 from serving.page.quotes import QuoteBook, key_settings, verify_quote
 from serving.settings import ServingSettings
 
@@ -22,12 +22,12 @@ def run_dir(tmp_path: Path) -> Path:
 
 def _book(run_dir: Path) -> QuoteBook:
     settings = ServingSettings(model_folder=run_dir, run_dir=run_dir)
-    return QuoteBook(quote_keys(settings, run_dir), user_secret(settings, run_dir), lifetime=900, skew=30)
+    return QuoteBook(quote_keys(settings, run_dir), lifetime=900, skew=30)
 
 
 def _quote(run_dir: Path, user_id: str | None = "u-17") -> str:
     book = _book(run_dir)
-    return book.sign("q1", book.user_key(user_id), {"i1": 899}, currency="EUR", model_version="m1", now=time.time())
+    return book.sign("q1", user_id, {"i1": 899}, currency="EUR", model_version="m1", now=time.time())
 
 
 def test_the_run_folders_keys_verify_its_quotes(run_dir: Path) -> None:
@@ -52,7 +52,6 @@ def test_another_endpoints_keys_do_not(run_dir: Path, tmp_path: Path) -> None:
 def test_the_environment_comes_first(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     quote = _quote(run_dir)
     monkeypatch.setenv("FAIRTAG_QUOTE_KEYS_FILE", str(run_dir / "secrets" / "quote_keys.json"))
-    monkeypatch.setenv("FAIRTAG_USER_KEY", (run_dir / "secrets" / "user_key").read_text())
     settings = key_settings(tmp_path / "nowhere")
     assert verify_quote(quote, "i1", user_id="u-17", price_minor=None, settings=settings).price_minor == 899
 
@@ -61,18 +60,12 @@ def test_no_keys_are_said_to_be_missing_and_none_are_made(tmp_path: Path, run_di
     settings = key_settings(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="FAIRTAG_QUOTE_KEYS_FILE"):
         verify_quote(_quote(run_dir), "i1", user_id=None, price_minor=None, settings=settings)
-    with pytest.raises(ConfigError, match="FAIRTAG_USER_KEY_FILE"):
-        verify_quote(_quote(run_dir), "i1", user_id="u-17", price_minor=None, settings=settings)
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_quote_to_nobody_needs_no_user_key(run_dir: Path) -> None:
-    (run_dir / "secrets" / "user_key").rename(run_dir / "elsewhere")
-    token = _token_to_nobody(run_dir)
+def test_a_quote_to_a_guest_is_honoured_for_nobody_in_particular(run_dir: Path) -> None:
     settings = key_settings(run_dir)
+    token = _quote(run_dir, None)
     assert verify_quote(token, "i1", user_id=None, price_minor=None, settings=settings).item_id == "i1"
-
-
-def _token_to_nobody(run_dir: Path) -> str:
-    book = QuoteBook(quote_keys(key_settings(run_dir)), b"", lifetime=900, skew=30)
-    return book.sign("q2", "", {"i1": 899}, currency="EUR", model_version="m1", now=time.time())
+    with pytest.raises(QuoteWrongUser):
+        verify_quote(token, "i1", user_id="u-17", price_minor=None, settings=settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import pytest
 from fairtag.base.errors import UnavailableError
 from serving.protocol.client import RestClient
 from serving.stores.corridor_store import CorridorStore
-from serving.stores.price_locks import Ends, MemoryPriceLockStore
+from serving.stores.lock_file import LockFile
+from serving.stores.price_locks import Claim, Ends, LocalPriceLockStore
+from serving.stores.seal import Seal
 
 ROWS = np.array([3, 7])
 ASK = {"task": "price", "item_ids": ["item-003", "item-007"], "jurisdiction": "DE"}
@@ -22,24 +26,24 @@ def prices(running: Any, **request: Any) -> list[int]:
         return [item["price_minor"] for item in client.pages([{**ASK, **request}])[0]["items"]]
 
 
-class SharedStore(MemoryPriceLockStore):
+class SharedStore(LocalPriceLockStore):
     """Stands for a store that several processes ask."""
 
-    shared = True
+    shared = property(lambda _self: True)
 
 
 async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: Any) -> None:
     store = SharedStore()
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
     one, canary = CorridorStore(store), CorridorStore(store)
-    first = await one.fix(old, ROWS, 7, 60)
-    later = await canary.fix(new, ROWS, 7, 60)
+    first = await one.fix(old, ROWS, 7)
+    later = await canary.fix(new, ROWS, 7)
     assert first.low.tolist() == later.low.tolist() == [6.5, 8.5]
     assert first.high.tolist() == later.high.tolist() == [13.0, 17.0]
     known = canary.known(new, ROWS, 7)
     assert known is not None
     assert known.high.tolist() == later.high.tolist()
-    fresh = await canary.fix(new, ROWS, 8, 60)
+    fresh = await canary.fix(new, ROWS, 8)
     assert fresh.low.tolist() == [3.9, 5.1], "the next epoch begins anew"
 
 
@@ -47,17 +51,17 @@ async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(ha
     core, asked = handmade.HandMadeCore(lowest=0.5), []
 
     class Counting(SharedStore):
-        async def fix_corridors(self, key: str, corridors: Mapping[str, Ends], seconds: int) -> dict[str, Ends]:
+        async def fix_corridors(self, key: str, corridors: Mapping[str, Ends], claim: Claim) -> dict[str, Ends]:
             asked.append(key)
-            return await super().fix_corridors(key, corridors, seconds)
+            return await super().fix_corridors(key, corridors, claim)
 
     corridors = CorridorStore(Counting())
     assert corridors.known(core, ROWS, 1) is None
-    await corridors.fix(core, ROWS, 1, 60)
+    await corridors.fix(core, ROWS, 1)
     assert corridors.known(core, ROWS, 1) is not None
     assert corridors.known(core, np.array([3, 8]), 1) is None, "one of them was never priced"
-    await corridors.fix(core, ROWS, 2, 60)
-    await corridors.fix(core, ROWS, 3, 60)
+    await corridors.fix(core, ROWS, 2)
+    await corridors.fix(core, ROWS, 3)
     assert [corridors.known(core, ROWS, epoch) is not None for epoch in (1, 2, 3)] == [False, True, True]
     assert len(asked) == 3
 
@@ -65,16 +69,16 @@ async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(ha
 async def test_an_item_without_a_corridor_is_kept_as_such_and_no_page_is_empty_handed(handmade: Any) -> None:
     core = handmade.HandMadeCore()
     corridors = CorridorStore(SharedStore())
-    assert np.isnan((await corridors.fix(core, ROWS, 1, 60)).low).all()
+    assert np.isnan((await corridors.fix(core, ROWS, 1)).low).all()
     known = corridors.known(core, ROWS, 1)
     assert known is not None
     assert np.isnan(known.high).all()
-    assert (await corridors.fix(core, ROWS[:0], 1, 60)).low.shape == (0,)
+    assert (await corridors.fix(core, ROWS[:0], 1)).low.shape == (0,)
 
 
 def test_a_process_of_its_own_fixes_corridors_without_asking_anybody(handmade: Any) -> None:
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
-    corridors = CorridorStore(MemoryPriceLockStore())
+    corridors = CorridorStore(LocalPriceLockStore())
     first, later = corridors.known(old, ROWS, 7), corridors.known(new, np.array([3, 8]), 7)
     assert first is not None
     assert later is not None
@@ -105,7 +109,7 @@ def test_where_the_store_is_down_unknown_corridors_mean_list_and_known_ones_stan
     serve: Callable[..., Any], handmade: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serve(core=handmade.HandMadeCore(lowest=0.5)) as running, RestClient(running.http) as client:
-        monkeypatch.setattr(running.assembly.locks, "shared", True)
+        monkeypatch.setattr(type(running.assembly.locks), "shared", property(lambda _self: True))
         whole = client.pages([ASK])[0]
 
         async def down(*_: Any) -> dict[str, Ends]:
@@ -117,3 +121,16 @@ def test_where_the_store_is_down_unknown_corridors_mean_list_and_known_ones_stan
     assert [item["price_minor"] for item in again["items"]] == [item["price_minor"] for item in whole["items"]]
     assert other["degraded"] == "price_locks_down"
     assert other["items"][0]["price_minor"] == other["items"][0]["list_price_minor"]
+
+
+async def test_corridors_stand_across_a_restart_with_another_model(handmade: Any, tmp_path: Path) -> None:
+    old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
+    today = int(time.time()) // 86_400
+    first = LocalPriceLockStore(LockFile(tmp_path, Seal([bytes(32)]), lambda _why: None))
+    assert CorridorStore(first).known(old, ROWS, today) is not None
+    await first.close()
+    second = LocalPriceLockStore(LockFile(tmp_path, Seal([bytes(32)]), lambda _why: None))
+    known = CorridorStore(second).known(new, ROWS, today)
+    await second.close()
+    assert known is not None
+    assert known.low.tolist() == [6.5, 8.5]

@@ -25,7 +25,7 @@ sys.modules.update(dict.fromkeys(("duckdb", "ibis", "dask")))
 from serving.stores.feast_store import open_reader
 reader = open_reader(Path(sys.argv[1]))
 user = reader.user("user-3")
-print(json.dumps([user.behaviour, user.history_items, reader.items(["item-002"])["list_price"].tolist()]))
+print(json.dumps([user.behaviour, user.history_items, list(reader.items(["item-002"])["list_price"])]))
 """
 
 

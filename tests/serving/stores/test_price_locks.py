@@ -1,180 +1,163 @@
+"""What every store of price locks promises: here in memory, in a file, and in Redis behind a copy."""
+
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairtag.base.errors import UnavailableError
 from serving.stores.breaker import CircuitBreaker
+from serving.stores.lock_file import LockFile
 from serving.stores.price_locks import (
-    MemoryPriceLockStore,
-    PriceLock,
+    Claim,
+    LocalPriceLockStore,
     PriceLocks,
     PriceLockStore,
-    RedisPriceLockStore,
+    Trust,
+    fields_of,
+    locks_of,
+    lower,
 )
+from serving.stores.seal import FORGED, UNREADABLE, Seal
+from serving.stores.shared_locks import RedisLocks, SharedPriceLockStore
+
+SECRET = bytes(range(32))
+CLAIM = Claim(int(time.time()) + 3_600)
+SEAL = Seal([SECRET])
 
 
-def shared(address: str, seconds: float = 2.0, breaker: CircuitBreaker | None = None) -> RedisPriceLockStore:
-    return RedisPriceLockStore(f"redis://{address}/0", seconds, breaker or CircuitBreaker(5, 5.0))
+def ignore(_why: str) -> None:
+    """Nothing is ignored in these tests."""
+    raise AssertionError(_why)
 
 
-def locks(prices: Mapping[str, int], *, personal: bool = False) -> dict[str, PriceLock]:
-    return {item: PriceLock(price, personal) for item, price in prices.items()}
+def shared(address: str) -> SharedPriceLockStore:
+    redis = RedisLocks(f"redis://{address}/0", 2.0, CircuitBreaker(5, 5.0), SEAL, ignore)
+    return SharedPriceLockStore(LocalPriceLockStore(), redis)
 
 
-@pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest) -> PriceLockStore:
-    if request.param == "memory":
-        return MemoryPriceLockStore()
-    return shared(request.getfixturevalue("redis").address)
+@pytest.fixture(params=["memory", "file", "redis"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PriceLockStore]:
+    made: PriceLockStore
+    if request.param == "redis":
+        made = shared(request.getfixturevalue("redis").address)
+    else:
+        made = LocalPriceLockStore(LockFile(tmp_path, SEAL, ignore) if request.param == "file" else None)
+    yield made
+    await made.close()
+
+
+def key_of(name: str) -> str:
+    return f"{name}-{time.time_ns()}"
 
 
 async def test_the_first_price_is_kept(store: PriceLockStore) -> None:
-    key = f"first-{time.time_ns()}"
-    assert await store.read(key) == PriceLocks()
-    assert await store.lock(key, locks({"a": 10, "b": 20}), 60) == {}
-    assert await store.lock(key, locks({"a": 11, "c": 30}), 60) == locks({"a": 10})
-    assert (await store.read(key)).prices == locks({"a": 10, "b": 20, "c": 30})
-    await store.close()
+    key = key_of("first")
+    assert not await store.read([key], CLAIM)
+    assert not await store.lock(key, PriceLocks({"a": 10, "b": 20}), CLAIM)
+    assert await store.lock(key, PriceLocks({"a": 11, "c": 30}), CLAIM) == PriceLocks({"a": 10})
+    assert await store.read([key], CLAIM) == PriceLocks({"a": 10, "b": 20, "c": 30})
 
 
-async def test_the_first_ceiling_and_the_first_corridor_are_kept(store: PriceLockStore) -> None:
-    key = f"first-{time.time_ns()}"
-    await store.cap(key, {"a": 10}, 60)
-    await store.cap(key, {"a": 12, "b": 20}, 60)
-    assert (await store.read(key)).ceilings == {"a": 10, "b": 20}
-    assert await store.fix_corridors(f"{key}-day", {"a": (8, 10), "b": (4, 5)}, 60) == {}
-    assert await store.fix_corridors(f"{key}-day", {"a": (9, 11), "c": (1, 1)}, 60) == {"a": (8, 10)}
-    await store.close()
+async def test_an_item_may_have_a_public_price_a_personal_one_and_a_ceiling(store: PriceLockStore) -> None:
+    key = key_of("kinds")
+    await store.lock(key, PriceLocks({"a": 10}, {"a": 9}, {"a": 12}), CLAIM)
+    assert await store.lock(key, PriceLocks({"a": 10}, {"a": 8}, {"a": 13}), CLAIM) == PriceLocks(
+        {}, {"a": 9}, {"a": 12}
+    )
+    assert await store.read([key], CLAIM) == PriceLocks({"a": 10}, {"a": 9}, {"a": 12})
 
 
-async def test_a_lock_says_whether_the_customers_data_made_it_and_only_another_price_is_reported(
-    store: PriceLockStore,
-) -> None:
-    key = f"personal-{time.time_ns()}"
-    await store.lock(key, {"a": PriceLock(10, True), "b": PriceLock(20, False)}, 60)
-    assert await store.lock(key, {"a": PriceLock(10, False), "b": PriceLock(21, True)}, 60) == locks({"b": 20})
-    assert (await store.read(key)).prices == {"a": PriceLock(10, True), "b": PriceLock(20, False)}
-    await store.close()
+async def test_the_first_corridor_is_kept(store: PriceLockStore) -> None:
+    key, expires = key_of("day"), CLAIM._replace(trust=Trust.SHOP)
+    assert await store.fix_corridors(key, {"a": (8, 10), "b": (4, 5)}, expires) == {}
+    assert await store.fix_corridors(key, {"a": (9, 11), "c": (1, 1)}, expires) == {"a": (8, 10)}
+    assert await store.fix_corridors(key, {}, expires) == {}
+
+
+async def test_keys_do_not_mix_and_several_keys_of_one_customer_are_read_together(store: PriceLockStore) -> None:
+    new, old, other = key_of("new"), key_of("old"), key_of("other")
+    await store.lock(old, PriceLocks({"a": 10, "b": 20}), CLAIM)
+    await store.lock(new, PriceLocks({"b": 19}), CLAIM)
+    assert not await store.read([other], CLAIM)
+    assert await store.read([new, old], CLAIM) == PriceLocks({"a": 10, "b": 19})
+
+
+async def test_what_was_read_does_not_change_with_the_store(store: PriceLockStore) -> None:
+    key = key_of("copy")
+    await store.lock(key, PriceLocks({"a": 10}), CLAIM)
+    read = await store.read([key], CLAIM)
+    await store.lock(key, PriceLocks({"b": 20}), CLAIM)
+    assert read.public == {"a": 10}
 
 
 IDS = st.text(st.characters(min_codepoint=33, exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
-AMOUNTS = st.integers(1, 2**53)
+PRICES = st.dictionaries(IDS, st.integers(1, 2**53))
 
 
-@given(
-    prices=st.dictionaries(IDS, st.builds(PriceLock, AMOUNTS, st.booleans())), ceilings=st.dictionaries(IDS, AMOUNTS)
-)
-async def test_what_was_locked_is_read_back(prices: dict[str, PriceLock], ceilings: dict[str, int]) -> None:
-    store = MemoryPriceLockStore()
-    await store.lock("key", prices, 60)
-    await store.cap("key", ceilings, 60)
-    assert await store.read("key") == PriceLocks(prices, ceilings)
+@given(st.builds(PriceLocks, PRICES, PRICES, PRICES))
+def test_locks_survive_their_form_in_a_store(locks: PriceLocks) -> None:
+    fields = fields_of(locks)
+    sealed = {name: SEAL.seal("key", name, value) for name, value in fields.items()}
+    assert locks_of(SEAL.open_all("key", sealed, ignore)) == locks
 
 
+GOOD = SEAL.seal("customer-day", "public:a", (1_999,))
 BROKEN = (
-    "", "x", "null", "1999", "true", "[1999]", "[1999,true,1]", "[1999,1]", "[0,true]", "[-5,true]", "[19.5,true]",
-    '["1999",true]', "[true,true]", "[9007199254740993,true]", '{"price":1999,"personal":true}', "[NaN,true]",
+    "", "1", "0", "-500", "999999999", "abc", "12.5", "1e3", "9" * 40, "null", "[1999,true]", "1999.", "1999.short",
+    "01999" + GOOD[4:], "0" + GOOD[4:], "20-10" + GOOD[4:], " " + GOOD, GOOD + "\n", "\uff11\uff19" + GOOD[4:],
+    "9007199254740993" + GOOD[4:], "\ufffd\ufffd",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-async def test_a_value_that_cannot_be_read_is_ignored_and_counted(redis: Any, broken: str) -> None:
-    from redis.asyncio import Redis
-
-    counted: list[None] = []
-    store = RedisPriceLockStore(f"redis://{redis.address}/0", 2.0, CircuitBreaker(5, 5.0), lambda: counted.append(None))
-    key = f"broken-{time.time_ns()}"
-    async with Redis.from_url(f"redis://{redis.address}/0") as client:
-        await client.hset(f"{key}:price", mapping={"a": broken, "b": "[20,true]"})
-        await client.hset(f"{key}:ceiling", mapping={"c": "[30]", "d": "40"})
-        await client.hset(f"{key}-day", mapping={"e": "[9,8]", "f": "[8,10]"})
-    assert await store.read(key) == PriceLocks({"b": PriceLock(20, True)}, {"d": 40})
-    assert len(counted) == 2
-    assert await store.lock(key, locks({"a": 10, "b": 21}), 60) == {"b": PriceLock(20, True)}
-    assert await store.fix_corridors(f"{key}-day", {"e": (1, 2), "f": (1, 2)}, 60) == {"f": (8, 10)}
-    assert len(counted) == 4
-    await store.close()
+def test_a_value_that_cannot_be_read_is_ignored_and_counted(broken: str) -> None:
+    counted: list[str] = []
+    assert SEAL.open("customer-day", "public:a", broken, counted.append) is None
+    assert counted == [UNREADABLE]
 
 
-async def test_keys_do_not_mix(store: PriceLockStore) -> None:
-    key = f"one-{time.time_ns()}"
-    await store.lock(key, locks({"a": 10}), 60)
-    assert await store.read(f"{key}-other") == PriceLocks()
-    await store.close()
+@pytest.mark.parametrize(
+    ("key", "name", "text"),
+    [
+        ("customer-day", "public:a", "1" + GOOD[4:]),
+        ("customer-day", "public:a", "1999.AAAAAAAAAAAAAAAA"),
+        ("another customer", "public:a", GOOD),
+        ("customer-another day", "public:a", GOOD),
+        ("customer-day", "public:b", GOOD),
+        ("customer-day", "personal:a", GOOD),
+        ("customer-da", "ypublic:a", GOOD),
+        ("customer-day", "public:a", Seal([bytes(32)]).seal("customer-day", "public:a", (1_999,))),
+    ],
+)
+def test_a_value_that_we_did_not_write_in_this_place_is_forged(key: str, name: str, text: str) -> None:
+    counted: list[str] = []
+    assert SEAL.open(key, name, text, counted.append) is None
+    assert counted == [FORGED]
 
 
-async def test_what_was_read_does_not_change_with_the_store(store: PriceLockStore) -> None:
-    key = f"copy-{time.time_ns()}"
-    await store.lock(key, locks({"a": 10}), 60)
-    read = await store.read(key)
-    await store.lock(key, locks({"b": 20}), 60)
-    assert read.prices == locks({"a": 10})
-    await store.close()
+def test_a_seal_that_changes_its_secret_still_opens_what_an_accepted_one_sealed() -> None:
+    seal, other = Seal([SECRET]), bytes(range(1, 33))
+    old = seal.seal("k", "a", (5,))
+    seal.use([other, SECRET])
+    assert seal.open("k", "a", old, ignore) == (5,)
+    assert seal.seal("k", "a", (5,)) != old
+    seal.use([other])
+    counted: list[str] = []
+    assert seal.open("k", "a", old, counted.append) is None
+    assert counted == [FORGED]
 
 
-async def test_memory_keeps_no_more_than_its_capacity() -> None:
-    store = MemoryPriceLockStore(capacity=2)
-    for key in ("a", "b", "c"):
-        await store.lock(key, locks({"x": 1}), 60)
-    assert not await store.read("a")
-    assert (await store.read("c")).prices == locks({"x": 1})
-    assert store.evicted == 1
-
-
-async def test_memory_counts_prices_and_not_customers() -> None:
-    store = MemoryPriceLockStore(capacity=10)
-    for key in ("a", "b", "c"):
-        await store.lock(key, locks({f"item-{number}": 1 for number in range(5)}), 60)
-        await store.lock(key, locks({"item-0": 2}), 60)
-    assert not await store.read("a")
-    assert len((await store.read("b")).prices) == len((await store.read("c")).prices) == 5
-    await store.lock("d", locks({f"item-{number}": 1 for number in range(50)}), 60)
-    assert len((await store.read("d")).prices) == 50, "what one customer was shown is never cut"
-
-
-async def test_two_replicas_agree_on_who_was_first(redis: Any) -> None:
-    one, other = shared(redis.address), shared(redis.address)
-    key = f"race-{time.time_ns()}"
-    assert await one.lock(key, locks({"a": 10}), 60) == {}
-    assert await other.lock(key, locks({"a": 12}), 60) == locks({"a": 10})
-    await one.close()
-    await other.close()
-
-
-async def test_a_store_that_does_not_answer_is_unavailable() -> None:
-    store = shared("127.0.0.1:1", 0.2)
-    with pytest.raises(UnavailableError):
-        await store.read("key")
-    with pytest.raises(UnavailableError):
-        await store.lock("key", locks({"a": 1}), 60)
-    await store.close()
-
-
-async def test_a_store_that_is_late_is_asked_until_the_breaker_opens_and_then_once_a_period(road: Any) -> None:
-    now = [0.0]
-    breaker = CircuitBreaker(2, 5.0, clock=lambda: now[0])
-    store = shared(road.address, 0.05, breaker)
-    await store.lock("late-a", locks({"a": 10}), 60)
-    road.slow(60.0)
-    for _ in range(2):
-        with pytest.raises(UnavailableError, match="did not answer"):
-            await store.read("late-a")
-    connections = road.connections
-    for _ in range(20):
-        with pytest.raises(UnavailableError, match="next try"):
-            await store.lock("late-a", locks({"a": 11}), 60)
-    assert road.connections == connections, "an open breaker spares the store"
-    now[0] = 5.0
-    with pytest.raises(UnavailableError, match="did not answer"):  # the trial
-        await store.read("late-a")
-    road.quick()
-    now[0] = 10.0
-    assert not await store.read("late-b"), "the late answers of another key are never read for this one"
-    assert (await store.read("late-a")).prices == locks({"a": 10})
-    await store.close()
+@given(*[st.dictionaries(IDS, st.tuples(st.integers(1, 99)))] * 2)
+def test_of_two_copies_the_lower_price_stands_whichever_is_asked_first(
+    one: Mapping[str, tuple[int]], other: Mapping[str, tuple[int]]
+) -> None:
+    agreed = lower(one, other)
+    assert agreed == lower(other, one)
+    assert lower(agreed, one) == lower(agreed, agreed) == agreed
+    assert agreed.keys() == one.keys() | other.keys()
+    assert all(agreed[name] <= value for name, value in (*one.items(), *other.items()))

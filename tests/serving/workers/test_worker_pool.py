@@ -25,7 +25,7 @@ from fairtag.policy.context import UserContext
 from fairtag.search.query import SearchQuery
 from serving.page.page_task import PageTask
 from serving.stores.feature_reads import MarketUpdate
-from serving.stores.price_locks import PriceLock, PriceLocks
+from serving.stores.price_locks import PriceLocks
 from serving.workers.worker import Decoder, Failure, Hello, MarketCopy, Question, Reply, encoded, reply_to, serve
 
 PATH = "/v1/models/fairtag:predict"
@@ -82,7 +82,7 @@ def test_a_worker_encodes_a_query_that_comes_without_an_embedding(handmade: Any)
 def test_a_worker_keeps_the_customers_price_locks(handmade: Any) -> None:
     core = handmade.HandMadeCore()
     (first, *_) = reply(core).page.items
-    locks = PriceLocks({first.item_id: PriceLock(first.price_minor - 7, True)})
+    locks = PriceLocks(personal={first.item_id: first.price_minor - 7})
     (again, *others) = reply(core, locks=locks).page.items
     assert (again.price_minor, again.personalised) == (first.price_minor - 7, True)
     assert not any(item.personalised for item in others)
