@@ -291,6 +291,7 @@ class ControlPlane:
             path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
             body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
             token = self.call("POST", path, body)["status"]["token"]
+            made.configuration.refresh_api_key_hook = None  # it would bring the administrator back
             made.configuration.api_key["authorization"] = f"Bearer {token}"
         return made
 
