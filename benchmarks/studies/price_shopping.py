@@ -21,8 +21,9 @@ from benchmarks.serving.catalogue import SIZE, small_shop
 from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
-from fairtag.page.pricing import PageInputs, price_page, retrieve
+from fairtag.page.pricing import PageInputs, price_page, search
 from fairtag.policy.context import UserContext
+from fairtag.search.query import SearchQuery
 from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import SimulatedShop, simulate_shop
 
@@ -112,7 +113,7 @@ def attack(
 ) -> dict[str, float]:
     """What each lever gains on one item of a page, as a share of its honest price."""
     model = shop.model
-    page = retrieve(model, vector, query, user, PAGE)
+    page = search(model, SearchQuery(query), vector, user, PAGE).rows
     item = int(page[rng.integers(len(page))])
     honest = _price(model, page, vector, user, item)
     guest = UserContext(jurisdiction=HOME)
