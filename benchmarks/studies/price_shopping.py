@@ -21,9 +21,9 @@ from benchmarks.serving.catalogue import SIZE, small_shop
 from fairtag.base import schema
 from fairtag.base.tables import Tables
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
-from fairtag.page.pricing import PageInputs, price_page, search
+from fairtag.page.pricing import PageInputs, price_page
+from fairtag.page.problem import intent_of
 from fairtag.policy.context import UserContext
-from fairtag.search.query import SearchQuery
 from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import SimulatedShop, simulate_shop
 
@@ -113,7 +113,9 @@ def attack(
 ) -> dict[str, float]:
     """What each lever gains on one item of a page, as a share of its honest price."""
     model = shop.model
-    page = search(model, SearchQuery(query), vector, user, PAGE).rows
+    intent = intent_of(model, vector, user)
+    assert intent is not None, "a search has a query"
+    page = model.retriever.retrieve(intent, query, PAGE, model.market.stock)
     item = int(page[rng.integers(len(page))])
     honest = _price(model, page, vector, user, item)
     guest = UserContext(jurisdiction=HOME)

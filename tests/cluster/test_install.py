@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from components.adapters.inference_service import InferenceService
+from components.adapters.kserve import put_live
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = sorted(folder.name for folder in (ROOT / "k8s" / "overlays").iterdir())
@@ -29,7 +30,7 @@ NAMESPACE = "fairtag"
 SERVICE = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/fairtag"
 LIVE = f"/api/v1/namespaces/{NAMESPACE}/configmaps/fairtag-live"
 FIRST, SECOND = "s3://fairtag/models/0001", "s3://fairtag/models/0002"
-LINEAGE = {"fairtag.io/model-version": "0001"}
+LINEAGE = {"model-version": "0001"}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def deploy(cluster):
 
     def run(uri, facts=LINEAGE):
         with cluster.api("kubeflow/pipeline-runner") as api:
-            InferenceService(NAMESPACE, api=api).deploy(uri, facts)
+            put_live(InferenceService(NAMESPACE, api=api), uri, facts, timeout=120)
 
     return run
 
@@ -171,7 +172,7 @@ def test_installing_again_after_a_deploy_moves_no_model(cluster, installed, inst
     for _ in range(2):
         install(installed.overlay)
     assert (model(cluster), recorded(cluster), generation(cluster)) == (FIRST, FIRST, before)
-    deploy(SECOND, {"fairtag.io/model-version": "0002"})
+    deploy(SECOND, {"model-version": "0002"})
     install(installed.overlay)
     assert (model(cluster), recorded(cluster)) == (SECOND, SECOND)
 

@@ -107,7 +107,7 @@ class HandMadeCore:
             price = np.fmin(np.fmax(price, inputs.corridor.low), inputs.corridor.high)
         from_data = np.full(len(rows), personal)
         if inputs.locked_price is not None:
-            own = ~np.isnan(inputs.locked_personal) & (not user.opted_out)
+            own = ~np.isnan(inputs.locked_personal) & (not user.opted_out) & inputs.personalise
             locked = np.minimum(np.where(own, inputs.locked_personal, inputs.locked_price), market.list_price)
             imposed = np.abs(price - locked) > 0.005  # NaN where there is none
             price = np.fmin(np.where(imposed, locked, price), inputs.price_ceiling)

@@ -60,6 +60,7 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     yield priced(sure, keen, market=replace(market, unit_cost=2 * market.list_price))
     costless = replace(sure, catalogue=model.catalogue.assign(unit_cost=np.nan))
     yield priced(costless, keen)
+    yield priced(sure, keen, personalise=False)
     yield priced(replace(sure, capabilities=frozenset({SEARCH})), keen)
     yield priced(replace(sure, capabilities=frozenset({SEARCH, UNIFORM_PRICES})), keen)
     scarce = replace(sure, estimates=replace(model.estimates, shadow=0.2 * model.market.list_price))
