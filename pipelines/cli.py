@@ -171,39 +171,38 @@ def quote(
         str | None, typer.Option(help="Where the customer is (DE, US-NY); without it no price is personal.")
     ] = None,
     opted_out: Annotated[bool, typer.Option("--opted-out", help="The customer refused personal prices.")] = False,
-    page_size: Annotated[int, typer.Option(help="Most items on the page.")] = 24,
+    page_size: Annotated[
+        int | None, typer.Option(help="Most items on the page; by default 24 of a search, and every --item.")
+    ] = None,
     url: Annotated[str, typer.Option(help="Address of the endpoint.")] = "http://127.0.0.1:8080",
     api_key: Key = None,
     key_file: KeyFile = None,
     html: Annotated[Path | None, typer.Option(help="Write the page to this file as HTML.", metavar="FILE")] = None,
-    run: Annotated[
-        Path, typer.Option(help="Run whose catalogue has the titles of the items.", metavar="RUN")
-    ] = EXAMPLE,
     every: Annotated[bool, typer.Option("--all", help="Show every item of the page, not only the first.")] = False,
     as_json: Json = False,
 ) -> None:
     """Ask a running endpoint for a priced page: for a query, or for items that your own search found."""
     from pipelines.display import SHOWN_ITEMS, page_table
     from pipelines.endpoint import MODEL, reachable
-    from pipelines.results_page import read_titles, write_results_page
-    from pipelines.run_folder import RunFolder
+    from pipelines.results_page import write_results_page
     from serving.protocol.client import RestClient
 
     if (query is None) == (not item):
         raise ConfigError("give either a query or at least one --item")
     request: dict[str, Any] = {"task": "price", "item_ids": item} if item else {"task": "search", "query": query}
-    request |= {"user_id": user, "jurisdiction": jurisdiction, "opted_out": opted_out, "page_size": page_size}
+    request |= {"user_id": user, "jurisdiction": jurisdiction, "opted_out": opted_out}
+    if page_size is not None:
+        request["page_size"] = page_size
     with reachable(url), RestClient(url, MODEL, api_key=read_key(key_file, api_key)) as client:
         page = client.pages([request])[0]
-    titles = read_titles(RunFolder(run.absolute()).live)
     if html:
-        written = write_results_page(html, request, page, titles)
+        written = write_results_page(html, request, page)
         print(f"written to {written}", file=sys.stderr if as_json else sys.stdout)
     if as_json:
         print(json.dumps(page, indent=2))
     elif not html:
         most = None if every else SHOWN_ITEMS
-        console.print(page_table(request, page, titles, most=most, remedy="--all shows them"))
+        console.print(page_table(request, page, most=most, remedy="--all shows them"))
 
 
 @app.command()

@@ -18,7 +18,7 @@ from fairtag.base.money import currency
 from fairtag.base.text import figure
 from fairtag.base.types import Status
 from fairtag.model.decision import capability_rows
-from pipelines.results_page import discount, question, read_titles, reason_words
+from pipelines.results_page import discount, question, reason_words, understood
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def show_run(folder: RunFolder, report: LoopReport, console: Console) -> None:
     if report.again:
         console.print("Nothing changed since the last run, so it was not run again; --force runs it anyway.")
     show_pipeline(folder, console)
-    console.print(page_table(report.request, report.page, read_titles(folder.live)))
+    console.print(page_table(report.request, report.page))
     console.print(monitoring_table(report.reports))
     if note := _provenance(folder):
         console.print(f"[dim]{note}[/]")
@@ -213,7 +213,6 @@ def _capability_lines(decision: Mapping[str, Any]) -> Iterator[str]:
 def page_table(
     request: Mapping[str, Any],
     page: Mapping[str, Any],
-    titles: Mapping[str, str],
     *,
     most: int | None = SHOWN_ITEMS,
     remedy: str = "the page as HTML has them",
@@ -223,7 +222,6 @@ def page_table(
     Args:
         request: The request that it answers.
         page: A page as the endpoint returns it.
-        titles: Title by item id.
         most: Items shown; None shows all.
         remedy: Where a reader finds those that are not shown.
     """
@@ -232,7 +230,7 @@ def page_table(
         title += f" in {request['jurisdiction']}"
     table = _table(escape(title), "#", "item", "list", "price", "", "why", numbers=("#", "list", "price", ""))
     for item in page["items"][:most]:
-        name = titles.get(item["item_id"])
+        name = item["title"]
         shown = f"{escape(name)} [dim]{escape(item['item_id'])}[/]" if name else escape(item["item_id"])
         coin = currency(item["currency"])
         listed, price = (
@@ -242,6 +240,7 @@ def page_table(
         table.add_row(str(item["rank"]), shown, listed, price, discount(item), why)
     hidden = 0 if most is None else len(page["items"]) - most
     notes = [f"and {hidden} more of {len(page['items'])} items; {remedy}"] if hidden > 0 else []
+    notes += understood(page)
     notes.append(page["disclosure"] or "No price on this page is personal, so no disclosure is due.")
     if page["degraded"]:
         notes.append(f"degraded: {page['degraded']}")

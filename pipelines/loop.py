@@ -29,7 +29,7 @@ from pipelines.endpoint import MODEL, serve
 from pipelines.local import run_pipeline
 from pipelines.preflight import require_startable
 from pipelines.processes import attached, ending_on_sigterm
-from pipelines.results_page import read_titles, write_results_page
+from pipelines.results_page import write_results_page
 from pipelines.run_folder import RunFolder, code_version, data_fingerprint
 from pipelines.settings import RunSettings
 from pipelines.traffic import (
@@ -138,7 +138,7 @@ def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, 
         best = max(range(len(pages)), key=lambda n: _variety(pages[n]))
         search = search_request([requests[best]])
         request, page = (search, client.pages([search])[0]) if search else (requests[best], pages[best])
-    write_results_page(folder.results_page, request, page, read_titles(folder.live), read_decision(folder.decision))
+    write_results_page(folder.results_page, request, page, read_decision(folder.decision))
     if purchases := simulate_purchases(folder, datetime.fromtimestamp(began, UTC)):
         progress("purchases", f"{purchases} by simulated customers")
     return LoopReport(again, request, page, monitor(folder, time.time() - began, progress))

@@ -1,6 +1,6 @@
 """A priced page as a page that a person reads: titles, prices, discounts, reasons in plain words, the disclosure.
 
-    write_results_page(Path("page.html"), request, page, titles)
+    write_results_page(Path("page.html"), request, page)
 
 The HTML stands alone: no script, no font, no image is loaded.
 """
@@ -12,10 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fairtag.base import schema
 from fairtag.base.files import write_text
 from fairtag.base.money import currency
 from fairtag.base.types import Reason
@@ -69,27 +67,22 @@ def question(request: Mapping[str, Any]) -> str:
     return f"{count} item{'' if count == 1 else 's'} of the shop's own search"
 
 
-def read_titles(model_folder: Path) -> dict[str, str]:
-    """Title by item id from a model folder's catalogue; empty when there is none."""
-    catalogue = model_folder / "catalogue.parquet"
-    if not catalogue.is_file():
-        return {}
-    items = pd.read_parquet(catalogue, columns=[schema.ITEM_ID, schema.TITLE])
-    return dict(zip(items[schema.ITEM_ID], items[schema.TITLE], strict=True))
+def understood(page: Mapping[str, Any]) -> list[str]:
+    """What a search did to the query or found too little for, in sentences; empty where there is nothing to say."""
+    corrected, notice = page.get("corrected_query"), page.get("notice")
+    return [*([f"Searched for {corrected!r}."] if corrected else []), *([notice] if notice else [])]
 
 
 def render(
     request: Mapping[str, Any],
     page: Mapping[str, Any],
-    titles: Mapping[str, str],
     decision: Mapping[str, Any] | None = None,
 ) -> str:
     """The page as HTML.
 
     Args:
         request: The request that it answers.
-        page: A page as the endpoint returns it.
-        titles: Title by item id; an item without one is shown by its id.
+        page: A page as the endpoint returns it; an item without a title is shown by its id.
         decision: The decision about the model, to say what it may do and what comes next.
     """
     environment = Environment(
@@ -106,7 +99,7 @@ def render(
         place=request.get("jurisdiction"),
         opted_out=request.get("opted_out", False),
         page=page,
-        titles=titles,
+        understood=understood(page),
         capabilities=capability_rows(decision) if decision else [],
         money=lambda minor, code: currency(code).text(minor),
         until=datetime.fromisoformat(page["expires_at"]).strftime("%d %B %Y, %H:%M %Z").lstrip("0"),
@@ -118,8 +111,7 @@ def write_results_page(
     path: Path,
     request: Mapping[str, Any],
     page: Mapping[str, Any],
-    titles: Mapping[str, str],
     decision: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the page as one HTML file that needs no network; see :func:`render`."""
-    return write_text(path, render(request, page, titles, decision))
+    return write_text(path, render(request, page, decision))
