@@ -164,7 +164,7 @@ def test_doctor_for_a_cluster_fails_for_each_thing_that_a_cluster_needs(
     monkeypatch.setattr(doctor, "find_spec", lambda name: object())
     monkeypatch.setattr(doctor, "_is_free", lambda port: True)
     monkeypatch.setattr("shutil.which", lambda tool: f"/bin/{tool}")
-    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=7 << 30))
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=7 << 40))
     for name in ("MEMORY_GIB", "CLUSTER_PROCESSORS", "CLUSTER_MEMORY_GIB", "CLUSTER_DISK_GIB"):
         monkeypatch.setattr(doctor, name, 0)
     assert main(["doctor", "--cluster", "minikube"]) == 0
