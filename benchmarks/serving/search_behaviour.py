@@ -57,9 +57,9 @@ def _measured(folder: Path, items: int, size: ShopSize) -> Result:
     small = small_shop(folder / "shop", size)
     large = enlarge_catalogue(small, folder / f"model-{items}", items)
     queries = customer_queries(small.parent)
-    core, plain = ModelCore.load(small, 1), ModelCore.load(small, 1, OFF)
+    core, plain = ModelCore.load(small, 1), ModelCore.load(small, 1, options=OFF)
     rows = [*_spelling(core, plain, queries), *_floor(core, queries)]
-    rows += _costs(ModelCore.load(large, 1), ModelCore.load(large, 1, OFF), queries)
+    rows += _costs(ModelCore.load(large, 1), ModelCore.load(large, 1, options=OFF), queries)
     notes = (
         f"A simulated shop of {size.items:,} items with untuned MiniLM; times on its catalogue repeated to {items:,}.",
         "A slip is one letter left out, doubled, exchanged, or swapped with its neighbour, in one word of a query "

@@ -46,6 +46,18 @@ def test_any_bytes_are_read_or_refused(body: bytes, encoding: str) -> None:
         (gzip.compress(gzip.compress(b"{}")), "gzip, gzip", 415),
         (b"{}", "zstd", 415),
     ],
+    ids=[
+        "too large",
+        "members too large",
+        "many members",
+        "cut off",
+        "rest",
+        "empty",
+        "no gzip",
+        "br",
+        "twice",
+        "zstd",
+    ],
 )
 def test_bad_encodings_are_refused_by_name(body: bytes, encoding: str, status: int) -> None:
     with pytest.raises(RequestError) as caught:
