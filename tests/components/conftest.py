@@ -76,6 +76,8 @@ def _items(rng: np.random.Generator, n: int, start: pd.Timestamp) -> pd.DataFram
             schema.DESCRIPTION: None,
             schema.CATEGORY: "tiles",
             schema.BRAND: "acme",
+            schema.URL: "https://shop.example/item",
+            schema.IMAGE: "https://shop.example/item.jpg",
             schema.UNIT_COST: cost,
             schema.LIST_PRICE: 2 * cost,
             schema.MAP_PRICE: np.nan,
