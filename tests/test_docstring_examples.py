@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def test_the_main_entry_points_of_pricing_have_examples():
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_run(name):
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what libraries warn about while they are imported
+        module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
     assert result.attempted > 0

@@ -27,7 +27,7 @@ from fairtag.evaluation.value_gate import (
 )
 from fairtag.model.decision import content_hash, require_accepted
 from fairtag.model.decision_report import write_report
-from fairtag.model.manifest import write_manifest
+from fairtag.model.manifest import DECISION, write_manifest
 from fairtag.model.pricing_model import SEARCH
 from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
 from fairtag.search.dense_index import CHOICE
@@ -305,6 +305,7 @@ def test_a_champion_of_before_its_search_had_an_index_stops_the_judgement_alike(
     older = tmp_path / "old"
     shutil.copytree(model_folder, older)
     (older / SEARCH / CHOICE).unlink()
+    (older / DECISION).unlink()  # it is about the model as it was
     write_manifest(older, {})
     with pytest.raises(ModelFolderError, match=r"champion cannot be read.*index.json: missing"):
         _champion(older)

@@ -12,7 +12,7 @@ from fairtag.base.files import load_arrays, save_arrays
 from fairtag.base.text import item_texts
 from fairtag.data.splits import time_split
 from fairtag.evaluation.calibration_gate import inputs_of
-from fairtag.model.manifest import read_manifest, write_manifest
+from fairtag.model.manifest import DECISION, read_manifest, write_manifest
 from fairtag.model.pricing_model import EMBEDDINGS, ESTIMATES, PROFILE, load_pricing_model
 from fairtag.policy.guardrails import price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
@@ -89,6 +89,7 @@ def test_parts_that_do_not_fit_each_other_are_refused_though_their_digests_fit(m
     copy = tmp_path / "copy"
     shutil.copytree(model_folder, copy)
     np.save(copy / EMBEDDINGS, np.load(copy / EMBEDDINGS)[:-1])
+    (copy / DECISION).unlink()  # it is about the model as it was
     write_manifest(copy, {})
     with pytest.raises(ModelFolderError, match="embeddings"):
         load_pricing_model(copy)
@@ -147,6 +148,7 @@ def test_a_model_folder_of_another_version_is_refused(model_folder, tmp_path):
     shutil.copytree(model_folder, copy)
     arrays, facts = load_arrays(copy, ESTIMATES)
     save_arrays(copy, ESTIMATES, {name: values for name, values in arrays.items() if name != "sales_rate"}, facts)
+    (copy / DECISION).unlink()  # it is about the model as it was
     write_manifest(copy, {})
     with pytest.raises(ModelFolderError, match="train again"):
         load_pricing_model(copy)
