@@ -216,9 +216,9 @@ def query_embedder(path: Path) -> Callable[[Sequence[str]], NDArray[np.float32]]
     """
     from fairtag.search.retrieval import SearchPart
 
+    encoder = load_encoder(path / ENCODER)  # first: it says what to install where it cannot be loaded
     policy = PricingPolicy.from_json(read_json(path / POLICY))
     reader = SearchPart.load(path / SEARCH).reader(currency(policy.currency))
-    encoder = load_encoder(path / ENCODER)
     return lambda queries: encoder.encode([reader.text(query) for query in queries], "query")
 
 
