@@ -193,7 +193,14 @@ def _schemas(limits: Limits) -> dict[str, Any]:
     _bound(request["item_ids"], minItems=1, maxItems=limits.items, uniqueItems=True)
     _bound(request["item_ids"], items={"type": "string", **identity})
     token = schemas["TokenRequest"]["properties"]
-    for field in (request["user_id"], verify["user_id"], verify["item_id"], token["user_id"], token["session_id"]):
+    for field in (
+        request["user_id"],
+        request["session_id"],
+        verify["user_id"],
+        verify["item_id"],
+        token["user_id"],
+        token["session_id"],
+    ):
         _bound(field, **identity)
     request["page_size"]["maximum"] = limits.page_size
     for name in ("category", "brand"):

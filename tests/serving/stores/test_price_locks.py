@@ -26,7 +26,7 @@ from serving.stores.seal import FORGED, UNREADABLE, Seal
 from serving.stores.shared_locks import RedisLocks, SharedPriceLockStore
 
 SECRET = bytes(range(32))
-CLAIM = Claim(int(time.time()) + 3_600)
+CLAIM = Claim(int(time.time()) + 86_400)
 SEAL = Seal([SECRET])
 
 
