@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.policy.guardrails import price_bounds
 from fairtag.price_model.price_model import reference_price
 from fairtag.solver.page_solver import solve_pages
 from fairtag.stock.shadow_prices import counted_cost, floor_cost
@@ -54,15 +53,8 @@ def _values(model: PricingModel, pages: NDArray[np.int64]) -> Floats:
     rows, there = np.maximum(pages, 0).ravel(), pages >= 0
     market = model.market.rows(rows)
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
-    bounds = price_bounds(
-        policy.limits,
-        list_price=market.list_price,
-        unit_cost=floor_cost(cost, ageing),
-        map_price=market.map_price,
-        msrp=market.msrp,
-        competitor_price=market.competitor_price,
-        corridor_low=model.estimates.corridor_low[rows],
-    )
+    low = model.estimates.corridor_low[rows]
+    bounds = market.bounds(policy.limits, floor_cost(cost, ageing), corridor_low=low)
     r = reference_price(model.estimates.f[rows], market.list_price, market.competitor_price, policy.reference_weights)
     usable = there & (np.isfinite(r) & bounds.feasible).reshape(shape)
     mean = np.where(usable, r.reshape(shape), 0.0).sum(-1, keepdims=True) / np.maximum(usable.sum(-1, keepdims=True), 1)

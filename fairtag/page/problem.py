@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.policy.context import MarketContext, UserContext
-from fairtag.policy.guardrails import Bounds, close_empty_menus, price_bounds, price_menu
+from fairtag.policy.guardrails import Bounds, close_empty_menus, price_menu
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
 from fairtag.solver.page_solver import solve_pages
@@ -209,13 +209,9 @@ def page_problem(
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)
-    bounds = price_bounds(
+    bounds = market.bounds(
         model.policy.limits,
-        list_price=market.list_price,
-        unit_cost=floor_cost(cost, ageing),
-        map_price=market.map_price,
-        msrp=market.msrp,
-        competitor_price=market.competitor_price,
+        floor_cost(cost, ageing),
         previous_price=absent if previous_price is None else previous_price,
         corridor_low=corridor.low,
         corridor_high=corridor.high,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fairtag.base import schema
-from fairtag.policy.guardrails import MOST_MINOR, chargeable
+from fairtag.policy.guardrails import MOST_MINOR, Bounds, GuardrailLimits, chargeable, price_bounds
 
 Floats = NDArray[np.float64]
 
@@ -89,6 +89,25 @@ class MarketContext:
     def on_offer(self, minor_per_unit: int) -> NDArray[np.bool_]:
         """(n,) whether each item has a list price that can be charged; without one nothing may be quoted."""
         return chargeable(self.list_price, minor_per_unit)
+
+    def bounds(self, limits: GuardrailLimits, cost: Floats, **further: ArrayLike) -> Bounds:
+        """The bounds of each item at a cost that may differ from its unit cost, money (n,).
+
+        Args:
+            limits: Of the policy.
+            cost: Counted cost, for the margin floor.
+            further: ``previous_price``, ``corridor_low`` and ``corridor_high`` of
+                :func:`fairtag.policy.guardrails.price_bounds`.
+        """
+        return price_bounds(
+            limits,
+            list_price=self.list_price,
+            unit_cost=cost,
+            map_price=self.map_price,
+            msrp=self.msrp,
+            competitor_price=self.competitor_price,
+            **further,
+        )
 
     def rows(self, rows: NDArray[np.int64]) -> MarketContext:
         """The same for some of the items."""

@@ -17,7 +17,7 @@ from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.fairness.corridor import Population, optimal_corridor, population
 from fairtag.policy.context import MarketContext
-from fairtag.policy.guardrails import Bounds, price_bounds
+from fairtag.policy.guardrails import Bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.price_model import reference_price
 from fairtag.solver.page_solver import solve_pages
@@ -127,14 +127,7 @@ def list_corridor(catalogue: pd.DataFrame, stock: StockValue, policy: PricingPol
 def _costs_and_bounds(market: MarketContext, stock: StockValue, policy: PricingPolicy) -> tuple[Floats, Bounds]:
     """Counted cost, list where it is unknown, and the bounds without the corridor."""
     cost, ageing = counted_cost(market, stock.sales_rate)
-    bounds = price_bounds(
-        policy.limits,
-        list_price=market.list_price,
-        unit_cost=floor_cost(cost, ageing),
-        map_price=market.map_price,
-        msrp=market.msrp,
-        competitor_price=market.competitor_price,
-    )
+    bounds = market.bounds(policy.limits, floor_cost(cost, ageing))
     return np.where(np.isnan(cost), market.list_price, cost), bounds
 
 

@@ -16,7 +16,6 @@ from fairtag.base.errors import NotConverged
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.policy.context import MarketContext
-from fairtag.policy.guardrails import price_bounds
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.price_model import reference_price
 from fairtag.stock.shadow_prices import shadow_prices
@@ -77,14 +76,7 @@ def value_stock(
     market = MarketContext.of(catalogue)
     cost = np.where(np.isnan(market.unit_cost), market.list_price, market.unit_cost)  # such an item stays at list
     r = reference_price(f, market.list_price, market.competitor_price, policy.reference_weights)
-    bounds = price_bounds(
-        policy.limits,
-        list_price=market.list_price,
-        unit_cost=cost,
-        map_price=market.map_price,
-        msrp=market.msrp,
-        competitor_price=market.competitor_price,
-    )
+    bounds = market.bounds(policy.limits, cost)
     a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
     columns = (a, b, *(x[part.item] / r[part.item] for x in (cost, f, bounds.lo, bounds.hi)))
     place = np.arange(part.n_rows) - part.starts[part.page]
