@@ -73,7 +73,6 @@ class DemandModel:
         correction: Slope correction of the elasticity cross-check.
         usual_ratio: (C,) mean price ratio in training; a corrected slope leaves demand there as estimated.
         b_min: Floor of the slope, above 0, so that demand always falls with the price.
-        similarity_in_price: False prices every page at the mean similarity.
         report: Diagnostics of the fit; JSON.
     """
 
@@ -87,7 +86,6 @@ class DemandModel:
     correction: SlopeCorrection
     usual_ratio: Floats
     b_min: float
-    similarity_in_price: bool = True
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,7 +111,7 @@ class DemandModel:
         """
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
-        s = similarity - self.scaling.similarity if self.similarity_in_price else 0.0
+        s = similarity - self.scaling.similarity
         a, b = base_a[items] + kappa * s, base_b[items] + beta_s * s
         if personalise and behaviour is not None:
             z = self.scaling.behaviour(behaviour)
@@ -142,7 +140,7 @@ class DemandModel:
         """
         known, posterior = personalise and behaviour is not None, self.posterior
         z = self.scaling.behaviour(behaviour) if known and behaviour is not None else np.zeros(N_BEHAVIOUR)
-        s = similarity - self.scaling.similarity if self.similarity_in_price else np.zeros(items.size)
+        s = similarity - self.scaling.similarity
         rows = self.layout.rows(
             self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
         )
@@ -168,7 +166,7 @@ class DemandModel:
         """
         posterior, half = self.posterior, self.layout.half
         z = np.zeros(N_BEHAVIOUR) if behaviour is None else self.scaling.behaviour(behaviour)
-        s = similarity - self.scaling.similarity if self.similarity_in_price else np.zeros(items.size)
+        s = similarity - self.scaling.similarity
         rows = self.layout.rows(
             self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
         )
@@ -198,7 +196,6 @@ class DemandModel:
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
         z, s = self.scaling.behaviour(behaviour), similarity - self.scaling.similarity
-        s = s if self.similarity_in_price else np.zeros_like(s)
         a = base_a[items] + kappa * s + z @ eta + self.posterior.theta[self.layout.phi] * nu
         return self._corrected(items, a, base_b[items] + beta_s * s + z @ omega)
 
@@ -215,10 +212,6 @@ class DemandModel:
         rows = self.layout.rows(np.full(n, code), np.zeros(n), nothing, self.basis.scores(embeddings))
         theta = self.posterior.theta
         return rows @ theta[:half], np.maximum(rows @ theta[half : 2 * half], self.b_min)
-
-    def without_similarity(self) -> DemandModel:
-        """The same model with kappa = beta_s = 0: similarity ranks items but moves no price."""
-        return replace(self, similarity_in_price=False)
 
     def with_correction(self, correction: SlopeCorrection, report: dict[str, Any] | None = None) -> DemandModel:
         """The same model with the slope correction of a cross-check.
@@ -257,7 +250,6 @@ class DemandModel:
             "behaviour": list(USER_PRICING_FEATURES),
             "n_text": self.layout.n_text,
             "similarity_mean": self.scaling.similarity,
-            "similarity_in_price": self.similarity_in_price,
             "b_min": self.b_min,
             "coefficients": self.coefficients(),
             "report": self.report,
@@ -290,7 +282,6 @@ class DemandModel:
             correction=SlopeCorrection(arrays["correction.scale"], arrays["correction.priced"]),
             usual_ratio=arrays["usual_ratio"],
             b_min=float(metadata["b_min"]),
-            similarity_in_price=bool(metadata["similarity_in_price"]),
             report=dict(metadata["report"]),
         )
 

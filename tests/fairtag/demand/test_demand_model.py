@@ -57,18 +57,12 @@ def test_nobody_in_particular_is_priced_like_unknown_behaviour_and_like_an_opt_o
     assert not np.array_equal(nobody, model.page(ITEMS, SIMILARITY, BEHAVIOUR))
 
 
-def test_without_similarity_and_personal_terms_everybody_sees_the_same_demand(model):
-    plain = model.without_similarity()
-    first = plain.page(ITEMS, SIMILARITY, BEHAVIOUR, personalise=False)
-    second = plain.page(ITEMS, SIMILARITY[::-1], 2 * BEHAVIOUR, personalise=False)
-    np.testing.assert_array_equal(first, second)
-    drawn = plain.draws(ITEMS, SIMILARITY, BEHAVIOUR, seed=1, personalise=False)
-    np.testing.assert_array_equal(drawn, plain.draws(ITEMS, SIMILARITY[::-1], None, seed=1))
-
-
-def test_switching_similarity_off_prices_at_its_mean(model):
-    at_mean = model.page(ITEMS, np.full(4, model.scaling.similarity), BEHAVIOUR)
-    np.testing.assert_allclose(model.without_similarity().page(ITEMS, SIMILARITY, BEHAVIOUR), at_mean, rtol=1e-12)
+def test_at_one_similarity_and_without_personal_terms_everybody_sees_the_same_demand(model):
+    mean = np.full(4, model.scaling.similarity)
+    first = model.page(ITEMS, mean, BEHAVIOUR, personalise=False)
+    np.testing.assert_array_equal(first, model.page(ITEMS, mean, 2 * BEHAVIOUR, personalise=False))
+    drawn = model.draws(ITEMS, mean, BEHAVIOUR, seed=1, personalise=False)
+    np.testing.assert_array_equal(drawn, model.draws(ITEMS, mean, None, seed=1))
 
 
 def test_behaviour_beyond_what_was_seen_counts_as_the_edge(model):

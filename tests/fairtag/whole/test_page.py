@@ -193,7 +193,8 @@ def test_exploration_is_logged_with_its_propensity_and_stays_in_bounds(model, ro
 
 
 def test_without_similarity_and_behaviour_everybody_has_one_price(model, rows, query, customer, certain, prices):
-    flat = replace(certain(model, personalise=False), demand=model.demand.without_similarity())
+    flat = certain(model, personalise=False)
+    assert not flat.policy.similarity_in_price
     other = model.encoder.encode(["garden hose"], "query")[0]
     users = [customer(model), customer(model, behaviour=None, history_items=(), history_age_days=()), UserContext()]
     pages = [price_page(flat, PageInputs(rows, z, user, EPOCH)) for z in (query, other, None) for user in users]
