@@ -26,7 +26,7 @@ from fairtag.base.tables import Tables, coerce
 from fairtag.data import home_depot
 from fairtag.data.folders import dataset_folder, read_columns
 from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
-from fairtag.data.receipt_pages import page_rows
+from fairtag.data.receipt_pages import page_impressions, page_rows
 
 FOLDER = "complete_journey"
 SAMPLED = 100_000 / 1_469_307  # share of all receipt lines that are in the sample
@@ -188,32 +188,8 @@ def _visits(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pages(rows: pd.DataFrame, priced: pd.DataFrame) -> pd.DataFrame:
-    """Impressions from rows of visit, type, item, price, shelf and quantity; the most popular items come first."""
-    page = ["basket_id", "product_type"]
-    rows = rows.assign(popularity=priced["product_id"].value_counts().loc[rows["product_id"]].to_numpy())
-    rows = rows.sort_values([*page, "popularity", "product_id"], ascending=[True, True, False, True])
-    types = sorted(priced["product_type"].unique())
-    purchased = rows["quantity"] > 0
-    frame = pd.DataFrame(
-        {
-            schema.PAGE_ID: rows["basket_id"].astype(str)
-            + "-"
-            + rows["product_type"].map({name: str(code) for code, name in enumerate(types)}),
-            schema.ITEM_ID: rows["product_id"],
-            schema.TS: rows["ts"],
-            schema.USER_ID: rows["household_id"],
-            schema.QUERY: rows["product_type"].map({text: _words(text) for text in types}),
-            schema.RANK: rows.groupby(page).cumcount() + 1,
-            schema.PRICE: np.minimum(rows["price"].round(2).clip(lower=0.01), rows["shelf"]),
-            schema.LIST_PRICE: rows["shelf"],
-            schema.CLICKED: purchased,
-            schema.PURCHASED: purchased,
-            schema.QUANTITY: np.ceil(rows["quantity"]),
-            schema.IN_STOCK: True,
-        }
-    )
-    ordered = frame.sort_values([schema.TS, schema.PAGE_ID, schema.RANK], kind="stable").reset_index(drop=True)
-    return coerce(ordered, schema.IMPRESSIONS)
+    """Impressions at prices in whole cents."""
+    return page_impressions(rows.assign(price=rows["price"].round(2).clip(lower=0.01)), priced, _words)
 
 
 def _orders(priced: pd.DataFrame) -> pd.DataFrame:

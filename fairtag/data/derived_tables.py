@@ -22,7 +22,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.tables import Tables, coerce, no_rows
 from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
-from fairtag.data.receipt_pages import page_rows
+from fairtag.data.receipt_pages import page_impressions, page_rows
 
 AS_OF = "as_of"  # in the metadata: when the catalogue was exported, ISO 8601
 ONE_CATEGORY = "all items"  # of a catalogue without categories
@@ -113,34 +113,8 @@ def derive_pages(orders: pd.DataFrame, items: pd.DataFrame, *, seed: int = 0) ->
         return no_rows(schema.IMPRESSIONS)
     rows = page_rows(lines, visits, share=1.0, seed=seed)
     shelf = lines.groupby(["product_id", "week"], as_index=False).agg(shelf=("shelf", "median"))
-    return _impressions(rows.merge(shelf, on=["product_id", "week"]), lines)
-
-
-def _impressions(rows: pd.DataFrame, lines: pd.DataFrame) -> pd.DataFrame:
-    """Impressions from rows of visit, category and item; the most popular items come first."""
-    page = ["basket_id", "product_type"]
-    rows = rows.assign(popularity=rows["product_id"].map(lines["product_id"].value_counts()))
-    rows = rows.sort_values([*page, "popularity", "product_id"], ascending=[True, True, False, True])
-    code = {name: str(number) for number, name in enumerate(sorted(rows["product_type"].unique()))}
-    purchased = rows["quantity"] > 0
-    frame = pd.DataFrame(
-        {
-            schema.PAGE_ID: rows["basket_id"].astype(str) + "-" + rows["product_type"].map(code),
-            schema.ITEM_ID: rows["product_id"],
-            schema.TS: rows["ts"],
-            schema.USER_ID: rows["household_id"],
-            schema.QUERY: rows["product_type"],
-            schema.RANK: rows.groupby(page).cumcount() + 1,
-            schema.PRICE: rows["shelf"] * np.minimum(rows["level"], 1.0),
-            schema.LIST_PRICE: rows["shelf"],
-            schema.CLICKED: purchased,
-            schema.PURCHASED: purchased,
-            schema.QUANTITY: np.ceil(rows["quantity"]),
-            schema.IN_STOCK: True,
-        }
-    )
-    ordered = frame.sort_values([schema.TS, schema.PAGE_ID, schema.RANK], kind="stable").reset_index(drop=True)
-    return coerce(ordered, schema.IMPRESSIONS)
+    rows = rows.merge(shelf, on=["product_id", "week"])
+    return page_impressions(rows.assign(price=rows["shelf"] * rows["level"]), lines)
 
 
 def _list_price_at(rows: pd.DataFrame, items: pd.DataFrame) -> pd.Series[float]:

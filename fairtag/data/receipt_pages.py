@@ -12,8 +12,13 @@ that one of them or none was chosen, follows the same logit (McFadden, 1978).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.tables import coerce
 
 OWN_VISIT = ["basket_id", "product_type"]
 
@@ -81,3 +86,39 @@ def _of_others(rows: pd.DataFrame) -> pd.DataFrame:
     level = (rows["total"] - rows["own"].fillna(0.0)) / week.where(week > 0)
     kept = rows.assign(level=level, receipts=week, quantity=rows["quantity"].fillna(0.0))[shown & ~hidden]
     return kept.drop(columns=["store_receipts", "total", "own"]).reset_index(drop=True)
+
+
+def page_impressions(rows: pd.DataFrame, lines: pd.DataFrame, words: Callable[[str], str] = str) -> pd.DataFrame:
+    """Impressions from rows of visit, type and item; the most popular items come first.
+
+    Args:
+        rows: basket_id, household_id, ts, product_type, product_id, price, shelf and quantity (0 if not bought). A
+            price above the shelf's counts as the shelf's.
+        lines: Receipt lines: what they hold often is popular.
+        words: The query of a page of this type.
+    """
+    page = ["basket_id", "product_type"]
+    rows = rows.assign(popularity=rows["product_id"].map(lines["product_id"].value_counts()))
+    rows = rows.sort_values([*page, "popularity", "product_id"], ascending=[True, True, False, True])
+    types = sorted(lines["product_type"].unique())
+    purchased = rows["quantity"] > 0
+    frame = pd.DataFrame(
+        {
+            schema.PAGE_ID: rows["basket_id"].astype(str)
+            + "-"
+            + rows["product_type"].map({name: str(code) for code, name in enumerate(types)}),
+            schema.ITEM_ID: rows["product_id"],
+            schema.TS: rows["ts"],
+            schema.USER_ID: rows["household_id"],
+            schema.QUERY: rows["product_type"].map({name: words(name) for name in types}),
+            schema.RANK: rows.groupby(page).cumcount() + 1,
+            schema.PRICE: np.minimum(rows["price"], rows["shelf"]),
+            schema.LIST_PRICE: rows["shelf"],
+            schema.CLICKED: purchased,
+            schema.PURCHASED: purchased,
+            schema.QUANTITY: np.ceil(rows["quantity"]),
+            schema.IN_STOCK: True,
+        }
+    )
+    ordered = frame.sort_values([schema.TS, schema.PAGE_ID, schema.RANK], kind="stable").reset_index(drop=True)
+    return coerce(ordered, schema.IMPRESSIONS)
