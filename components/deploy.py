@@ -32,11 +32,10 @@ def deploy(
     from components.adapters.kserve import deploy_model_folder
     from components.adapters.mlflow import open_registry
     from components.adapters.signing import trusted_keys
-    from fairtag.model.decision import read_decision, require_accepted
+    from fairtag.model.decision import read_decision
 
     folder, document = Path(model_folder.path), read_decision(Path(decision.path))
-    require_accepted(document, folder, trusted_keys())
-    live = deploy_model_folder(folder, document, target, run=pipeline_run)
+    live = deploy_model_folder(folder, document, target, run=pipeline_run, trusted=trusted_keys())
     champion = open_registry(registry).promote(version)
     print(f"deploy: version {champion.number} is live at {live}")
     return live

@@ -22,10 +22,10 @@ def register(model_folder: Input[Model], decision: Input[Artifact], registry: st
 
     from components.adapters.mlflow import open_registry, record
     from components.adapters.signing import trusted_keys
-    from fairtag.model.decision import read_decision, require_accepted
+    from fairtag.model.decision import read_decision
 
     models, folder, document = open_registry(registry), Path(model_folder.path), read_decision(Path(decision.path))
-    require_accepted(document, folder, trusted_keys())
-    version = models.register(folder, document, record(models, folder, document), pipeline_run=pipeline_run)
+    run = record(models, folder, document)
+    version = models.register(folder, document, run, pipeline_run=pipeline_run, trusted=trusted_keys())
     print(f"register: version {version.number} ({'new' if version.created else 'registered before'})")
     return version.number

@@ -31,6 +31,26 @@ if ! has "$NAMESPACE" endpoint; then
         --from-file "$folder/quote_keys.json" --from-file "$folder/user_key" --from-file "$folder/api_keys"
 fi
 
+# The key pair of decisions: evaluation signs; what registers, deploys and serves asks for the signature.
+pair=("$NAMESPACE trusted-keys" "$STEPS_NAMESPACE fairtag-steps-trust" "$STEPS_NAMESPACE fairtag-steps-sign")
+held=()
+for each in "${pair[@]}"; do
+    read -r namespace name <<<"$each"
+    if has "$namespace" "$name"; then held+=("$each"); fi
+done
+if [ ${#held[@]} != ${#pair[@]} ]; then
+    for each in ${held[@]+"${held[@]}"}; do
+        read -r namespace name <<<"$each"
+        kubectl --namespace "$namespace" delete secret "$name"
+    done
+    openssl genpkey -algorithm ed25519 -out "$folder/FAIRTAG_SIGNING_KEY"
+    openssl pkey -in "$folder/FAIRTAG_SIGNING_KEY" -pubout -out "$folder/FAIRTAG_TRUSTED_KEYS"
+    make "$NAMESPACE" trusted-keys "$folder/FAIRTAG_TRUSTED_KEYS" </dev/null
+    make "$STEPS_NAMESPACE" fairtag-steps-trust "$folder/FAIRTAG_TRUSTED_KEYS" </dev/null
+    make "$STEPS_NAMESPACE" fairtag-steps-sign "$folder/FAIRTAG_SIGNING_KEY" </dev/null
+    [ ${#held[@]} = 0 ] || echo "secrets.sh: the key pair of decisions is new: run the pipeline again before the endpoint restarts"
+fi
+
 present=() missing=()
 look() { if has "$1" "$2"; then present+=("$1 $2"); else missing+=("$2"); fi; }
 for name in "${ROLES[@]}"; do look "$NAMESPACE" "$name"; done

@@ -19,14 +19,16 @@ _STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL",
 SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     "features": ("FAIRTAG_REDIS", "FAIRTAG_FEAST_REGISTRY"),
     "registry": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+    "sign": ("FAIRTAG_SIGNING_KEY",),
+    "trust": ("FAIRTAG_TRUSTED_KEYS",),
     "deploy": _STORE_KEYS,
     "publish": _STORE_KEYS,
 }
 STEP_ROLES: Mapping[str, tuple[str, ...]] = {
     "materialise": ("features",),
-    "evaluate": ("registry",),
-    "register": ("registry",),
-    "deploy": ("registry", "deploy"),
+    "evaluate": ("registry", "sign"),
+    "register": ("registry", "trust"),
+    "deploy": ("registry", "deploy", "trust"),
     "publish": ("publish",),
 }
 SPARK_STEPS = ("validate", "training-set", "materialise")

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import accepted_capabilities, required_decision
-from fairtag.model.signature import read_trusted_keys
+from fairtag.model.signature import pem_of, trusted_keys
 from fairtag.policy.live_policy import FOLDER, LivePolicyStore
 from fairtag.search.query import SearchOptions
 from serving.keys import quote_keys, user_keys
@@ -65,7 +65,8 @@ def load_model_core(settings: ServingSettings) -> Core:
             signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    trusted = None if settings.trusted_keys_file is None else read_trusted_keys(settings.trusted_keys_file)
+    pem = pem_of(settings.trusted_keys, settings.trusted_keys_file, "FAIRTAG_TRUSTED_KEYS")
+    trusted = None if pem is None else trusted_keys(*pem)
     decision = required_decision(settings.model_folder, settings.decision, trusted)
     try:
         options = SearchOptions(**settings.search.model_dump())

@@ -129,11 +129,12 @@ class ServingSettings(ApiKeySettings, KeySettings):
     decision: Path | None = Field(
         default=None, description="DECISION.json about this model folder, instead of the one enclosed in it."
     )
-    trusted_keys_file: Path | None = Field(
+    trusted_keys: str | None = Field(
         default=None,
-        description="PEM file of the Ed25519 public keys of which one must have signed the decision; "
-        "without it no signature is asked for.",
+        description="Ed25519 public keys in PEM, of which one must have signed the decision; without them no signature "
+        "is asked for.",
     )
+    trusted_keys_file: Path | None = Field(default=None, description="The same keys, in a file.")
     run_dir: Path = Field(default=Path("run"), description="Where keys, journal and quote log are kept by default.")
     model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$")
     host: str = Field(default="0.0.0.0", description="Address of the HTTP port.")  # noqa: S104 - a container's server

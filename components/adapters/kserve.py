@@ -20,6 +20,7 @@ from fairtag.base.errors import ConfigError, ModelFolderMissing
 from fairtag.base.files import canonical_json, directory_atomic, write_json
 from fairtag.model.decision import keep_decision, read_decision, require_accepted
 from fairtag.model.manifest import DECISION, MANIFEST, read_manifest, verify_files
+from fairtag.model.signature import TrustedKeys
 
 LIVE = "live"
 MODELS = "models"
@@ -28,7 +29,9 @@ SCHEME = "kserve://"
 READY_SECONDS = 600.0  # a node may have to start and pull the image
 
 
-def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "") -> str:
+def deploy_model_folder(
+    model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "", trusted: TrustedKeys | None = None
+) -> str:
     """Make an accepted model folder live.
 
     Args:
@@ -37,6 +40,7 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
         target: A folder, which gets ``models/<version>`` and the pointer ``live``; or
             ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL that models are copied to.
         run: Pipeline run, for the lineage.
+        trusted: Keys one of which must have signed the decision; None asks for no signature.
 
     Returns:
         Where the model is live.
@@ -47,7 +51,7 @@ def deploy_model_folder(model_folder: Path, decision: Mapping[str, Any], target:
         DigestMismatch: A file of the model folder differs from its manifest.
         UnavailableError: The service did not become ready; the previous model is back.
     """
-    require_accepted(decision, model_folder)
+    require_accepted(decision, model_folder, trusted)
     manifest = read_manifest(model_folder)
     verify_files(model_folder, manifest)
     if target.startswith(SCHEME):

@@ -25,6 +25,7 @@ from fairtag.base.errors import ConfigError, ModelFolderMissing, UnavailableErro
 from fairtag.base.files import directory_atomic, read_json
 from fairtag.model.decision import require_accepted, write_decision
 from fairtag.model.manifest import DECISION, read_manifest, verify_files
+from fairtag.model.signature import TrustedKeys
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -132,16 +133,24 @@ class Registry:
         return run_id
 
     def register(
-        self, model_folder: Path, decision: Mapping[str, Any], run_id: str, *, pipeline_run: str = ""
+        self,
+        model_folder: Path,
+        decision: Mapping[str, Any],
+        run_id: str,
+        *,
+        pipeline_run: str = "",
+        trusted: TrustedKeys | None = None,
     ) -> Version:
         """Register a model folder as challenger, given an accepted decision about exactly this folder.
+
+        Where ``trusted`` holds keys, one of them must have signed the decision.
 
         Raises:
             DecisionRejected: The decision says rejected.
             DecisionMismatch: The decision was altered, or is about another model folder.
             DigestMismatch: A file of the model folder differs from its manifest.
         """
-        require_accepted(decision, model_folder)
+        require_accepted(decision, model_folder, trusted)
         manifest = read_manifest(model_folder)
         verify_files(model_folder, manifest)
         known = self.find(manifest["digest"])

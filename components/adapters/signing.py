@@ -9,39 +9,38 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fairtag.model.signature import TrustedKeys, read_signing_key, read_trusted_keys, sign
+from fairtag.model import signature
+from fairtag.model.signature import TrustedKeys
 
 
 class SigningSettings(BaseSettings):
-    """Files of the key pair that signs decisions; docs/how-to/keys.md says how to make one."""
+    """The key pair that signs decisions, in PEM; docs/how-to/keys.md says how to make one."""
 
     model_config = SettingsConfigDict(env_prefix="FAIRTAG_", frozen=True)
 
-    signing_key_file: Path | None = Field(
-        default=None, description="PEM file of the Ed25519 private key that signs decisions; without it none is signed."
-    )
-    trusted_keys_file: Path | None = Field(
-        default=None,
-        description="PEM file of the Ed25519 public keys of which one must have signed a decision; "
-        "without it no signature is asked for.",
-    )
+    signing_key: str | None = Field(default=None, description="Ed25519 private key that signs decisions.", repr=False)
+    signing_key_file: Path | None = Field(default=None, description="The same key, in a file.")
+    trusted_keys: str | None = Field(default=None, description="Public keys of which one must have signed a decision.")
+    trusted_keys_file: Path | None = Field(default=None, description="The same keys, in a file.")
 
 
 def signed(decision: Mapping[str, Any]) -> dict[str, Any]:
-    """The decision, signed where the environment names a signing key.
+    """The decision, signed where the environment has a signing key.
 
     Raises:
         ConfigError: The key cannot be read.
     """
-    path = SigningSettings().signing_key_file
-    return dict(decision) if path is None else sign(decision, read_signing_key(path))
+    settings = SigningSettings()
+    pem = signature.pem_of(settings.signing_key, settings.signing_key_file, "FAIRTAG_SIGNING_KEY")
+    return dict(decision) if pem is None else signature.sign(decision, signature.signing_key(*pem))
 
 
 def trusted_keys() -> TrustedKeys | None:
-    """The keys whose signatures count; None where the environment names none.
+    """The keys whose signatures count; None where the environment has none.
 
     Raises:
         ConfigError: The keys cannot be read.
     """
-    path = SigningSettings().trusted_keys_file
-    return None if path is None else read_trusted_keys(path)
+    settings = SigningSettings()
+    pem = signature.pem_of(settings.trusted_keys, settings.trusted_keys_file, "FAIRTAG_TRUSTED_KEYS")
+    return None if pem is None else signature.trusted_keys(*pem)

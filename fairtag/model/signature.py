@@ -3,8 +3,8 @@
 A decision names the digest of its model folder, and the digest covers every file. One signature over the decision's
 hash therefore vouches for the model, too. The key pair is made with OpenSSL (docs/how-to/keys.md)::
 
-    signed = sign(decision, read_signing_key(Path("signing.pem")))
-    require_signature(signed, read_trusted_keys(Path("trusted.pem")))
+    signed = sign(decision, signing_key(Path("signing.pem").read_bytes(), "signing.pem"))
+    require_signature(signed, trusted_keys(Path("trusted.pem").read_bytes(), "trusted.pem"))
 """
 
 from __future__ import annotations
@@ -33,40 +33,59 @@ PUBLIC_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----
 TrustedKeys = Mapping[str, Ed25519PublicKey]
 
 
-def read_signing_key(path: Path) -> Ed25519PrivateKey:
-    """Read the private key that signs decisions, PEM (PKCS 8) without a passphrase.
+def signing_key(content: bytes, source: str) -> Ed25519PrivateKey:
+    """The private key that signs decisions, from PEM (PKCS 8) without a passphrase.
+
+    Args:
+        content: The PEM text.
+        source: Where it is from, for messages.
 
     Raises:
-        ConfigError: The file cannot be read or holds no Ed25519 private key.
+        ConfigError: There is no Ed25519 private key.
     """
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: no readable private key ({type(error).__name__}); {_HOW_TO_MAKE}") from error
+        key = load_pem_private_key(content, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{source}: no readable private key ({type(error).__name__}); {_HOW_TO_MAKE}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"{path}: a {type(key).__name__}, not an Ed25519 private key; {_HOW_TO_MAKE}")
+        raise ConfigError(f"{source}: a {type(key).__name__}, not an Ed25519 private key; {_HOW_TO_MAKE}")
     return key
 
 
-def read_trusted_keys(path: Path) -> TrustedKeys:
-    """Read the public keys whose signatures count, one PEM block after another, by their id.
+def trusted_keys(content: bytes, source: str) -> TrustedKeys:
+    """The public keys whose signatures count, one PEM block after another, by their id.
 
-    While a signing key is replaced, the file holds the old one and the new one.
+    While a signing key is replaced, they are the old one and the new one.
 
     Raises:
-        ConfigError: The file cannot be read, or holds anything but Ed25519 public keys.
+        ConfigError: There are none, or anything but Ed25519 public keys.
     """
     try:
-        blocks = PUBLIC_PEM.findall(path.read_bytes())
-        keys = [load_pem_public_key(block) for block in blocks]
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no readable public keys ({type(error).__name__}); {_HOW_TO_MAKE}") from error
+        keys = [load_pem_public_key(block) for block in PUBLIC_PEM.findall(content)]
+    except ValueError as error:
+        raise ConfigError(f"{source}: no readable public keys ({type(error).__name__}); {_HOW_TO_MAKE}") from error
     if not keys:
-        raise ConfigError(f"{path}: holds no public key in PEM, so that no decision could be trusted; {_HOW_TO_MAKE}")
+        raise ConfigError(f"{source}: holds no public key in PEM, so that no decision could be trusted; {_HOW_TO_MAKE}")
     trusted = {key_id(key): key for key in keys if isinstance(key, Ed25519PublicKey)}
     if len(trusted) < len(keys):
-        raise ConfigError(f"{path}: holds a key twice, or one that is not an Ed25519 public key; {_HOW_TO_MAKE}")
+        raise ConfigError(f"{source}: holds a key twice, or one that is not an Ed25519 public key; {_HOW_TO_MAKE}")
     return trusted
+
+
+def pem_of(text: str | None, path: Path | None, variable: str) -> tuple[bytes, str] | None:
+    """The PEM of a setting that is a text or names a file, and where it is from; None where neither is set.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    if text is not None:
+        return text.encode(), variable
+    if path is None:
+        return None
+    try:
+        return path.read_bytes(), str(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}); {_HOW_TO_MAKE}") from error
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -96,7 +115,7 @@ def require_signature(decision: Mapping[str, Any], trusted: TrustedKeys) -> None
     if not isinstance(block, Mapping):
         raise DecisionMismatch(
             f"the decision is not signed; only decisions signed by {names} are trusted. Evaluate the model again "
-            "with FAIRTAG_SIGNING_KEY_FILE set"
+            "with its signing key (docs/how-to/keys.md)"
         )
     key = trusted.get(str(block.get("key")))
     if key is None:

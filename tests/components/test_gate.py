@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from fairtag.base.errors import DecisionError, DecisionMismatch, DecisionRejected, DigestMismatch, ModelFolderMissing
-from fairtag.model.decision import GateResult, make_decision, write_decision
+from fairtag.model.decision import GateResult, make_decision, read_decision, write_decision
 from fairtag.model.manifest import read_manifest, write_manifest
 
 
@@ -148,3 +150,21 @@ def test_the_pointer_turns_in_one_rename_and_a_reader_never_misses_it(model_fold
     stop.set()
     reader.join()
     assert (missed, seen) == ([], {"a", "b"})
+
+
+@pytest.mark.parametrize("step", [_register, lambda *given: _deploy(*given, "1")], ids=["register", "deploy"])
+def test_where_keys_are_trusted_a_step_asks_for_the_signature_that_evaluation_makes(
+    step: Any, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from components.adapters.signing import signed
+
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    decision = _decision(model_folder, tmp_path / "DECISION.json", accepted=True)
+    _register(model_folder, decision, tmp_path)
+    monkeypatch.setenv("FAIRTAG_TRUSTED_KEYS", public.decode())
+    with pytest.raises(DecisionMismatch, match="is not signed"):
+        step(model_folder, decision, tmp_path)
+    monkeypatch.setenv("FAIRTAG_SIGNING_KEY", private.decode())
+    step(model_folder, write_decision(decision, signed(read_decision(decision))), tmp_path)

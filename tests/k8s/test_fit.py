@@ -60,6 +60,7 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
         "FAIRTAG_QUOTE_KEYS_FILE": settings.quote_keys_file,
         "FAIRTAG_USER_KEY_FILE": settings.user_key_file,
         "FAIRTAG_API_KEYS_FILE": settings.api_keys_file,
+        "FAIRTAG_TRUSTED_KEYS": settings.trusted_keys,
         "FAIRTAG_FEATURE_REPO": settings.features.repo,
         "FAIRTAG_PRICE_LOCKS_URL": settings.price_locks_url,
     }

@@ -44,7 +44,13 @@ case "$3 $4" in
     done;;
 esac
 """
-OPENSSL = '#!/bin/bash\nhead -c "$3" /dev/urandom | od -An -tx1 | tr -d " \\n"\necho\n'
+OPENSSL = """#!/bin/bash
+random() { head -c "$1" /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo; }
+case "$1" in
+rand) random "$3";;
+*) while [ "$1" != -out ] && [ "$1" != -pubout ]; do shift; done; random 32 >"${@: -1}";; # a key pair
+esac
+"""
 Secrets = dict[str, dict[str, str]]
 
 
@@ -117,6 +123,16 @@ def given_secrets(overlay: Any, pods: Any) -> dict[str, set[tuple[str, str]]]:
     return {name: set(_referenced(spec)) for name, spec in [*pods, *runtimes] if set(_referenced(spec))}
 
 
+def test_half_of_the_key_pair_of_decisions_is_made_anew_as_a_whole(make_secrets: Any, secrets: Secrets) -> None:
+    pair = {"fairtag/trusted-keys", "kubeflow/fairtag-steps-trust", "kubeflow/fairtag-steps-sign"}
+    before = make_secrets()
+    shutil.rmtree(make_secrets.store / "kubeflow" / "fairtag-steps-sign")
+    after = make_secrets()
+    assert {name for name in after if after[name] != before[name]} == pair
+    assert after["fairtag/trusted-keys"] == after["kubeflow/fairtag-steps-trust"]
+    assert "run the pipeline again" in make_secrets.said
+
+
 def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: Any) -> None:
     found = {name: {secret for secret, _ in given} for name, given in given_secrets(overlay, pods).items()}
     monitors = {f"CronJob/monitor-{job}": {"monitors"} for job in ("drift", "performance", "quality", "stock")}
@@ -130,7 +146,7 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
         **monitors,
         "CronJob/monitor-fairness": {"fairness", "endpoint"},
         "Deployment/mlflow": {"mlflow"},
-        "ServingRuntime/fairtag": {"endpoint", "endpoint-stores"},
+        "ServingRuntime/fairtag": {"endpoint", "endpoint-stores", "trusted-keys"},
         **(stores if inside else {}),
     }
     (account,) = (

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fairtag.base.errors import ConfigError, DecisionMismatch
 from fairtag.model.decision import GateResult, content_hash, make_decision
-from fairtag.model.signature import key_id, read_signing_key, read_trusted_keys, require_signature, sign
+from fairtag.model.signature import key_id, pem_of, require_signature, sign, signing_key, trusted_keys
 
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 TRUSTED = {key_id(KEY.public_key()): KEY.public_key()}
@@ -72,32 +72,37 @@ def test_a_signature_does_not_move_to_another_decision(decision: dict[str, Any])
         require_signature({**other, "signature": sign(decision, KEY)["signature"]}, TRUSTED)
 
 
-def test_a_file_may_hold_several_trusted_keys(decision: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "trusted.pem").write_bytes(pem(OTHER) + pem(KEY))
-    trusted = read_trusted_keys(tmp_path / "trusted.pem")
+def test_several_keys_may_be_trusted(decision: dict[str, Any]) -> None:
+    trusted = trusted_keys(pem(OTHER) + pem(KEY), "trusted.pem")
     require_signature(sign(decision, KEY), trusted)
     require_signature(sign(decision, OTHER), trusted)
 
 
 @pytest.mark.parametrize("content", [b"", b"no key", pem(KEY) + pem(KEY), pem(generate_private_key(SECP256R1()))])
-def test_a_file_without_ed25519_public_keys_is_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "trusted.pem").write_bytes(content)
-    with pytest.raises(ConfigError, match="key"):
-        read_trusted_keys(tmp_path / "trusted.pem")
+def test_a_text_without_ed25519_public_keys_is_refused(content: bytes) -> None:
+    with pytest.raises(ConfigError, match=r"trusted\.pem: .*key"):
+        trusted_keys(content, "trusted.pem")
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", pem(KEY)])
-def test_a_file_without_a_private_key_is_refused(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "signing.pem").write_bytes(content)
+def test_a_text_without_a_private_key_is_refused(content: bytes) -> None:
     with pytest.raises(ConfigError, match="no readable private key"):
-        read_signing_key(tmp_path / "signing.pem")
+        signing_key(content, "signing.pem")
 
 
-def test_a_private_key_of_another_kind_is_refused(tmp_path: Path) -> None:
-    key = generate_private_key(SECP256R1())
-    (tmp_path / "ec.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+def test_a_private_key_of_another_kind_is_refused() -> None:
+    key = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with pytest.raises(ConfigError, match="not an Ed25519 private key"):
-        read_signing_key(tmp_path / "ec.pem")
+        signing_key(key, "ec.pem")
+
+
+def test_a_key_comes_from_the_environment_before_a_file_and_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("in a file")
+    assert pem_of("a text", tmp_path / "key.pem", "FAIRTAG_KEY") == (b"a text", "FAIRTAG_KEY")
+    assert pem_of(None, tmp_path / "key.pem", "FAIRTAG_KEY") == (b"in a file", str(tmp_path / "key.pem"))
+    assert pem_of(None, None, "FAIRTAG_KEY") is None
+    with pytest.raises(ConfigError, match="cannot be read"):
+        pem_of(None, tmp_path / "absent.pem", "FAIRTAG_KEY")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command line is not installed")
@@ -107,5 +112,5 @@ def test_the_key_pair_that_the_documentation_makes_signs_and_verifies(decision: 
         ["openssl", "pkey", "-in", "signing.pem", "-pubout", "-out", "trusted.pem"],
     ):
         subprocess.run(line, cwd=tmp_path, check=True, capture_output=True)
-    signed = sign(decision, read_signing_key(tmp_path / "signing.pem"))
-    require_signature(signed, read_trusted_keys(tmp_path / "trusted.pem"))
+    signing, trusted = ((tmp_path / name).read_bytes() for name in ("signing.pem", "trusted.pem"))
+    require_signature(sign(decision, signing_key(signing, "signing")), trusted_keys(trusted, "trusted"))
