@@ -38,6 +38,8 @@ def stop(
 ) -> None:
     """Put everything at list price at once, or switch personal prices off; --undo takes it back.
 
+    Where the fairness corridor of an item and day ends below list, the price is its end.
+
     Nothing is deployed or trained. Quotes that were signed before are honoured until they expire.
     """
     from dataclasses import replace

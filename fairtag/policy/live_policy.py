@@ -7,7 +7,7 @@
 >>> store.undo(who="ada", why="costs are right again").policy
 LivePolicy(at_list=False, personal_prices=True)
 >>> [change.difference for change in store.history()]
-[('everything at list price',), ('prices as the model decides',)]
+[('everything at list price, inside the fairness corridor',), ('prices as the model decides',)]
 
 Each change is a file of its own, ``000001.json`` and so on, which is never written again and carries the digest of the
 one before. The model folder says what the model may do; this says what it may do today. It can only narrow: a change
@@ -30,7 +30,7 @@ SCHEMA = "fairtag.live-policy/1"
 FOLDER = "policy"  # in the folder of an endpoint
 START = "0" * 64
 WORDS = {
-    ("at_list", True): "everything at list price",
+    ("at_list", True): "everything at list price, inside the fairness corridor",
     ("at_list", False): "prices as the model decides",
     ("personal_prices", False): "personal prices off",
     ("personal_prices", True): "personal prices as the place allows",

@@ -27,9 +27,9 @@ def test_every_change_says_who_when_why_and_what(store):
     store.change(LivePolicy(at_list=True, personal_prices=False), who="bo", why="still wrong")
     first, second = store.history()
     assert (first.version, first.who, first.why, first.difference) == (1, *ADA.values(), ("personal prices off",))
-    assert second.difference == ("everything at list price",)
+    assert second.difference == ("everything at list price, inside the fairness corridor",)
     assert first.at.endswith("+00:00")
-    assert in_words(second.policy) == ("everything at list price", "personal prices off")
+    assert in_words(second.policy) == ("everything at list price, inside the fairness corridor", "personal prices off")
 
 
 def test_undo_goes_back_one_change_at_a_time(store):
