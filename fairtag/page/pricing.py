@@ -44,9 +44,8 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, inputs, rule)
-    who = _consented(user, refusal)
     inputs, personal_lock = _lawful_locks(inputs, refusal)
-    problem, chosen = _choose(model, replace(inputs, user=who))
+    problem, chosen = _choose(model, inputs, refusal, rule)
     from_data = np.full(len(inputs.rows), problem.behaviour is not None)
     from_data |= personal_lock & ~np.isnan(problem.fixed)
     items = _items(problem, chosen, refusal, from_data & (refusal is None))
@@ -78,7 +77,7 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, inputs, rule)
     inputs, _ = _lawful_locks(inputs, refusal)
-    return explain_problem(*_choose(model, replace(inputs, user=_consented(user, refusal))))
+    return explain_problem(*_choose(model, inputs, refusal, rule))
 
 
 def _lawful_locks(inputs: PageInputs, refusal: Reason | None) -> tuple[PageInputs, NDArray[np.bool_]]:
@@ -102,9 +101,16 @@ def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tupl
     return inputs.only(offered), tuple(model.item_ids[row] for row in inputs.rows[~offered].tolist())
 
 
-def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PagePrices]:
-    """The page's prices with every lock kept, and the problem that they solve."""
+def _choose(
+    model: PricingModel, inputs: PageInputs, refusal: Reason | None, rule: DisclosureRule
+) -> tuple[PageProblem, PagePrices]:
+    """The page's prices with every lock kept, and the problem that they solve.
+
+    Data that may not move prices may still foresee what is bought, unless law or customer keep them out of everything.
+    """
     corridor = inputs.corridor or own_corridor(model, inputs.rows)
+    shopper = _consented(inputs.user, why_not_personal(model.policy, inputs.user, rule))
+    inputs = replace(inputs, user=_consented(inputs.user, refusal))
     problem = page_problem(
         model,
         inputs.rows,
@@ -114,6 +120,7 @@ def _choose(model: PricingModel, inputs: PageInputs) -> tuple[PageProblem, PageP
         previous_price=inputs.previous_price,
         corridor=corridor,
         list_only=inputs.list_only or not model.may_price,
+        shopper=shopper,
     )
     chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)
     if inputs.locked_price is None and inputs.price_ceiling is None:

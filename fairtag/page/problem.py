@@ -49,6 +49,7 @@ class PageProblem:
         rows: Catalogue rows of the page's items.
         similarity: s of each, in [0, 1]; it moves purchase probabilities, and prices only if the policy says so.
         behaviour: Raw allow-listed behaviour, None where prices are not personal.
+        habits: The same where it foresees purchases, which it may do where prices are not personal.
         market: Money and stock of each item.
         counted_cost: Unit cost, or the salvage value of stock that ages.
         ageing: Whether it is the salvage value.
@@ -63,6 +64,7 @@ class PageProblem:
     rows: Rows
     similarity: Floats
     behaviour: Floats | None
+    habits: Floats | None
     market: MarketContext
     counted_cost: Floats
     ageing: NDArray[np.bool_]
@@ -79,8 +81,8 @@ class PageProblem:
 
     @cached_property
     def demand(self) -> tuple[Floats, Floats]:
-        """``(a, b)`` of the logit on this page; prices use :meth:`slope`."""
-        return self.model.demand.page(self.rows, self.similarity, self.behaviour)
+        """``(a, b)`` of the logit on this page, which foresees purchases; prices use :meth:`slope`."""
+        return self.model.demand.page(self.rows, self.similarity, self.habits)
 
     @cached_property
     def listed(self) -> NDArray[np.bool_]:
@@ -191,6 +193,7 @@ def page_problem(
     previous_price: Floats | None = None,
     corridor: DayCorridor | None = None,
     list_only: bool = False,
+    shopper: UserContext | None = None,
 ) -> PageProblem:
     """Set up the problem of a page.
 
@@ -198,12 +201,16 @@ def page_problem(
         model: The model folder.
         rows: (n,) catalogue rows of the page's items.
         query_embedding: (d,) unit vector of the query; None without a query.
-        user: The customer, without data that may not be used.
+        user: The customer, without data that may not move prices.
         market: Current money and stock of the items; the catalogue's when None.
         previous_price: (n,) price last shown to the customer, NaN where none.
         corridor: The corridor of the price day; the model's own when None.
         list_only: Whether every item without a price lock gets the fallback.
+        shopper: The customer with the data that may foresee purchases; the same as ``user`` when None, or where
+            similarity may move prices.
     """
+    if shopper is None or model.policy.similarity_in_price:
+        shopper = user
     catalogue = model.market.rows(rows)
     market = market.filled(catalogue, model.policy.limits.minor_per_unit) if market else catalogue
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
@@ -220,8 +227,9 @@ def page_problem(
     return PageProblem(
         model=model,
         rows=rows,
-        similarity=page_similarity(model, rows, query_embedding, user),
+        similarity=page_similarity(model, rows, query_embedding, shopper),
         behaviour=user.behaviour_vector(),
+        habits=shopper.behaviour_vector(),
         market=market,
         counted_cost=np.where(np.isnan(cost), market.list_price, cost),  # unknown: as if nothing were earned
         ageing=ageing,

@@ -103,10 +103,7 @@ class Deployment:
     def shop_has(self, market: SimulatedShop) -> None:
         """The shop's tables as its own export: a log whose prices nobody says were drawn, and no audit groups."""
         metadata = {key: value for key, value in market.tables.metadata.items() if key != "price_menu"}
-        shown = market.tables.impressions.drop(columns=schema.PROPENSITY)
-        write_tables(
-            replace(market.tables, impressions=shown, audit_groups=None, metadata=metadata), self.root / "tables"
-        )
+        write_tables(replace(market.tables, audit_groups=None, metadata=metadata), self.root / "tables")
 
     def retrain(self, encoder: dict[str, object]) -> list[str]:
         """The command that the trigger starts, beside the live endpoint of the same folder."""

@@ -120,6 +120,23 @@ def test_uniform_prices_are_the_same_for_every_customer_and_say_so(model, custom
     assert all(Reason.PERSONAL_NOT_ACCEPTED in item.reasons for item in known.items)
 
 
+def test_data_that_may_not_move_prices_still_foresee_purchases_and_those_of_who_opted_out_do_not(
+    model, rows, query, customer, certain
+):
+    uniform = replace(certain(model), capabilities=frozenset({SEARCH, UNIFORM_PRICES}))
+
+    def foreseen(model, user):
+        page = price_page(model, PageInputs(rows, query, user, DAY))
+        return [item.price_minor for item in page.items], [item.purchase_probability for item in page.items]
+
+    known, nobody = customer(model), UserContext(jurisdiction=customer(model).jurisdiction)
+    prices, likely = foreseen(uniform, known)
+    assert prices == foreseen(uniform, nobody)[0], "no price knows the customer"
+    assert likely != foreseen(uniform, nobody)[1]
+    opted_out = replace(known, opted_out=True)
+    assert foreseen(uniform, opted_out) == foreseen(uniform, replace(nobody, opted_out=True))
+
+
 def test_an_item_of_unknown_cost_does_not_move_the_prices_of_its_page(model, certain):
     rows = np.arange(6)
     cost = model.market.unit_cost[rows].copy()
