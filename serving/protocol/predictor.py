@@ -19,7 +19,7 @@ from serving.settings import Limits
 
 V1, V2, GRPC = "v1", "v2", "grpc"
 Headers = dict[str, str] | None
-EXPLAINED = 8  # items whose prices cost what the explanation of one does
+EXPLAINED = 4  # items whose prices cost what the explanation of one does: 3.4, measured on pages of 24
 _NUMPY = {"INT32": np.int32, "INT64": np.int64, "FP64": np.float64, "BOOL": np.bool_, "BYTES": np.object_}
 
 
