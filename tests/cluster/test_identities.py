@@ -41,7 +41,9 @@ def test_the_storage_initializer_reads_models_with_its_own_identity(cluster, end
         assert plain["S3_ENDPOINT"] == f"object-store.{namespace}.svc:8333"
     for pod in pods(cluster, namespace):
         (served,) = (each for each in pod["spec"]["containers"] if each["name"] == "kserve-container")
-        assert referenced(served) <= {"endpoint-stores"}, "no pod of the endpoint holds another role's key"
+        assert referenced(served) <= {"endpoint-stores", "trusted-keys"}, (
+            "no pod of the endpoint holds another role's key"
+        )
 
 
 def test_the_api_server_takes_no_placeholder_for_an_address(cluster, namespace):
@@ -61,7 +63,7 @@ def test_the_api_server_takes_no_placeholder_for_an_address(cluster, namespace):
 def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
     found = {each["metadata"]["name"]: each for each in cluster.list(f"/api/v1/namespaces/{namespace}/secrets")}
     assert set(found) == {
-        *("endpoint", "endpoint-stores", "model-reader", "monitors", "fairness"),
+        *("endpoint", "endpoint-stores", "trusted-keys", "model-reader", "monitors", "fairness"),
         *("mlflow", "redis", "postgres", "object-store"),
     }
     keys = {
