@@ -25,7 +25,9 @@ from fairtag.data.derived_tables import complete_tables
 from fairtag.data.ladder import Rung, ladder
 from fairtag.data.loading import NAMES, load
 from fairtag.data.own_tables import read_each
+from fairtag.search.near_titles import NEAR, near_groups
 
+NAMED = 3  # groups of titles, and items of each, that are shown
 OWN = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
 
 
@@ -82,13 +84,16 @@ class CheckReport:
         return {**asdict(self), "refused": self.refused, "schema": "fairtag.check/1"}
 
 
-def check_shop(dataset: str, data: Path | None, max_quarantined: float = 0.05) -> CheckReport:
+def check_shop(
+    dataset: str, data: Path | None, max_quarantined: float = 0.05, near_titles: float | None = None
+) -> CheckReport:
     """Read and validate every table of a data set.
 
     Args:
         dataset: One of :data:`fairtag.data.loading.NAMES`; empty takes csv or parquet by the files in the folder.
         data: Folder of the data set.
         max_quarantined: Largest share of a table's rows that may break a critical rule.
+        near_titles: Similarity from which on two titles are named as nearly the same; by default that of evaluation.
 
     Raises:
         MissingDataError: There is no such folder, or it is none of tables.
@@ -105,6 +110,7 @@ def check_shop(dataset: str, data: Path | None, max_quarantined: float = 0.05) -
             frames, Path(folder) / "validation", max_quarantined=max_quarantined, coin=coin, pages=False
         )
     problems += _found(report, {problem.table for problem in problems})
+    problems += _near(accepted.get("items"), near_titles or NEAR)
     order = [table.name for table in schema.TABLES]
     problems.sort(key=lambda problem: order.index(problem.table) if problem.table in order else -1)
     rungs: tuple[Rung, ...] = ()
@@ -173,6 +179,29 @@ def _found(report: Any, unread: set[str]) -> Iterator[Problem]:
             yield Problem(
                 table.table, "", "few broken rows", "refused", table.quarantined, (), (), _block_remedy(table)
             )
+
+
+def _near(items: pd.DataFrame | None, near: float) -> Iterator[Problem]:
+    """Items whose titles are nearly the same: one finding, with the first groups as examples."""
+    if items is None or not {schema.ITEM_ID, schema.TITLE} <= set(items.columns):
+        return
+    newest = items.sort_values(schema.UPDATED_AT, kind="stable") if schema.UPDATED_AT in items else items
+    newest = newest.drop_duplicates(schema.ITEM_ID, keep="last").sort_index()
+    groups = near_groups(newest[schema.TITLE].tolist(), near)
+    if not groups:
+        return
+    shown = [newest.iloc[group[:NAMED]] for group in groups[:NAMED]]
+    yield Problem(
+        table=schema.ITEMS.name,
+        column=schema.TITLE,
+        rule="titles that tell items apart",
+        severity="warning",
+        count=sum(map(len, groups)),
+        rows=tuple(int(rows.index[0]) + 1 for rows in shown),
+        examples=tuple({name: rows[name].tolist() for name in (schema.ITEM_ID, schema.TITLE)} for rows in shown),
+        remedy="each is searched and priced as an item of its own: keep one of a product that is listed twice; "
+        "variants may stay, best with what tells them apart in the title",
+    )
 
 
 def _block_remedy(table: Any) -> str:

@@ -89,6 +89,15 @@ def check(
     max_quarantined: Annotated[
         float, typer.Option(help="Largest share of a table's rows that may break a critical rule.", min=0, max=1)
     ] = 0.05,
+    near_titles: Annotated[
+        float | None,
+        typer.Option(
+            help="Similarity from which on two titles are nearly the same, 1 for equal ones; without it that of "
+            "`near_titles` of --evaluation.",
+            min=0.1,
+            max=1,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Read and validate every table in seconds, train nothing, and say what the tables are enough for.
@@ -98,7 +107,7 @@ def check(
     from pipelines.check import check_shop
     from pipelines.display import show_check
 
-    report = check_shop(dataset, tables, max_quarantined)
+    report = check_shop(dataset, tables, max_quarantined, near_titles)
     if as_json:
         print(json.dumps(report.as_json(), indent=2, default=str))
     else:

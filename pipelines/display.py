@@ -83,7 +83,7 @@ class Display:
 def show_run(folder: RunFolder, report: LoopReport, console: Console) -> None:
     """Everything that a run made, in the order of the loop."""
     if report.again:
-        console.print("Nothing changed since the last run, so it was not run again; --force runs it anyway.")
+        console.print(f"{report.again[:1].upper()}{report.again[1:]}.", highlight=False, markup=False, soft_wrap=True)
     show_pipeline(folder, console)
     console.print(page_table(report.request, report.page))
     console.print(monitoring_table(report.reports))

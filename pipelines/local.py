@@ -119,7 +119,10 @@ def run_pipeline(
     with (out / LOG).open("w") as log:
         watcher = _Watcher(log, progress)
         try:
-            with _running(_runner(runner, arguments, out), attempts, watcher, str(arguments["code_version"])):
+            with (
+                _own_containers(runner, out),
+                _running(_runner(runner, arguments, out), attempts, watcher, str(arguments["code_version"])),
+            ):
                 training(**arguments)
         except RuntimeError as error:
             publish(attempts, out)
@@ -132,6 +135,14 @@ def run_pipeline(
             raise
         publish(attempts, out)
         shutil.rmtree(attempts, ignore_errors=True)
+
+
+def _own_containers(runner: str, out: Path) -> contextlib.AbstractContextManager[None]:
+    if runner != "docker":
+        return contextlib.nullcontext()
+    from pipelines.containers import ending_with_the_run
+
+    return ending_with_the_run(out)
 
 
 def _runner(name: str, arguments: Mapping[str, Any], out: Path) -> Any:

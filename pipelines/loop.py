@@ -20,10 +20,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from components.adapters.kserve import deployments
 from fairtag.base.errors import ConfigError, DecisionRejected, FairtagError
 from fairtag.base.files import read_json, write_json, write_text
 from fairtag.model.decision import read_decision, require_accepted
-from fairtag.model.manifest import read_manifest, verify_files
+from fairtag.model.manifest import DECISION, read_manifest, verify_files
 from monitoring.runner import JOBS
 from pipelines.endpoint import MODEL, serve
 from pipelines.local import run_pipeline
@@ -47,6 +48,7 @@ Progress = Callable[[str, str], None]
 SCHEMA = "fairtag.run/2"
 STARTED = re.compile(r"\.\. (.*)")  # a line of monitoring's progress
 AUDIT = "audit_groups.parquet"
+UNCHANGED = "nothing changed since the last run, so it was not run again; --force runs it anyway"
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,13 @@ class LoopReport:
     """What a loop did.
 
     Args:
-        again: Whether the same run had finished before and was not repeated.
+        again: Why the pipeline was not run, because the same run had finished before; empty where it ran.
         request: Request of the page that is shown.
         page: That page.
         reports: Reports of the monitoring jobs.
     """
 
-    again: bool
+    again: str
     request: dict[str, Any]
     page: dict[str, Any]
     reports: list[dict[str, Any]]
@@ -90,18 +92,19 @@ def run_loop(
         return None if train_only else serve_and_monitor(folder, settings.local.jurisdiction, progress, again=again)
 
 
-def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool = False) -> bool:
+def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool = False) -> str:
     """Run the pipeline unless it finished before on the same data, code and settings.
 
     Returns:
-        Whether it had finished before.
+        Why it was not run; empty where it ran.
     """
     folder = settings.folder
     progress("fingerprint", "source files and code")
     data, code = data_fingerprint(settings.data.dataset, settings.data.folder, settings.seed), code_version()
     key = settings.key(data, code)
-    if not force and _finished(folder, key):
-        return True
+    if not force and (why := _finished(folder, key)):
+        progress("fingerprint", why)
+        return why
     folder.state.unlink(missing_ok=True)
     started = time.time()
     try:
@@ -116,10 +119,10 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
     finally:
         if sys.exc_info()[0] is None or isinstance(sys.exc_info()[1], FairtagError):
             _note(settings, key, end, time.time() - started, data, code)
-    return False
+    return ""
 
 
-def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: bool) -> LoopReport:
+def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: str) -> LoopReport:
     """Price held-out pages at a real endpoint and run monitoring over the quotes."""
     requests = held_out_requests(folder.root / "training_set.parquet", jurisdiction)
     kind = "held-out pages" if requests else "searches for titles of the catalogue"
@@ -138,7 +141,7 @@ def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, 
         best = max(range(len(pages)), key=lambda n: _variety(pages[n]))
         search = search_request([requests[best]])
         request, page = (search, client.pages([search])[0]) if search else (requests[best], pages[best])
-    write_results_page(folder.results_page, request, page, read_decision(folder.decision))
+    write_results_page(folder.results_page, request, page, read_decision(folder.live / DECISION))
     if purchases := simulate_purchases(folder, datetime.fromtimestamp(began, UTC)):
         progress("purchases", f"{purchases} by simulated customers")
     return LoopReport(again, request, page, monitor(folder, time.time() - began, progress))
@@ -192,21 +195,36 @@ def _variety(page: dict[str, Any]) -> tuple[bool, int]:
     return page["personalised"], len({reason for item in page["items"] for reason in item["reasons"]})
 
 
-def _finished(folder: RunFolder, key: str) -> bool:
-    """Whether the same run finished and its results are still intact; raises again what a rejection raised.
+def _finished(folder: RunFolder, key: str) -> str:
+    """Why the same run need not be run again: it finished, and its results are intact; empty where it did not finish.
+
+    A model that was rolled back since stays so: only a person who says ``--force`` lets it be judged again.
 
     Raises:
         DecisionRejected: It finished with a rejected model.
         DigestMismatch: A file of the model was altered since.
+        DecisionMismatch: Another model is live than the run or a rollback made live.
     """
     state = read_json(folder.state) if folder.state.is_file() else {}
     if state.get("key") != key or state.get("end") not in ("accepted", "rejected"):
-        return False
+        return ""
     decision = read_decision(folder.decision)
     require_accepted(decision, folder.model_folder)
     verify_files(folder.live, read_manifest(folder.live))
+    back = deployments(folder.root)[-1:]
+    if back and back[0].get("rolled_back") == decision["challenger"]["version"]:
+        require_accepted(read_decision(folder.live / DECISION), folder.live)
+        return _stays_back(back[0])
     require_accepted(decision, folder.live)
-    return True
+    return UNCHANGED
+
+
+def _stays_back(entry: dict[str, str]) -> str:
+    why = f": {entry['why']}" if entry.get("why") else ""
+    return (
+        f"nothing changed since the last run, whose model {entry['rolled_back']} was rolled back by {entry['who']} on "
+        f"{entry['at'][:10]}{why}; {entry['version']} serves, and --force runs and judges it again"
+    )
 
 
 def _note(settings: RunSettings, key: str, end: str, seconds: float, data: str, code: str) -> None:

@@ -258,7 +258,7 @@ def _listening(api: Api) -> Iterator[Api]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PATCH = _respond
+        do_GET = do_POST = do_PATCH = do_DELETE = _respond
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     api.url = f"http://127.0.0.1:{server.server_address[1]}"

@@ -19,7 +19,15 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
-from components.adapters.suites import REFERENCE, ROW, UNIQUE_KEY, Suite, make_suite
+from components.adapters.suites import (
+    REFERENCE,
+    ROW,
+    UNIQUE_KEY,
+    WHOLE_COINS,
+    Suite,
+    are_whole_coins,
+    make_suite,
+)
 from components.adapters.validation_report import (
     KNOWN_COLUMN,
     NOT_EMPTY,
@@ -33,6 +41,7 @@ from fairtag.base.errors import MissingDataError
 from fairtag.base.files import directory_atomic, read_json, write_atomic
 from fairtag.base.money import Currency
 from fairtag.base.tables import METADATA
+from fairtag.base.values import read_numbers
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,6 +55,8 @@ SYSTEMATIC_SHARE = 0.01  # of the rows broken by one rule ...
 SYSTEMATIC_KIND = 0.9  # ... that breaks nearly all rows that are broken at all
 SYSTEMATIC_GROUPS = 0.5  # of the pages, orders or items hit by one rule, where they have several rows each
 UNKNOWN_REFERENCES = 0.9  # of the rows pointing at nothing: the two tables name things differently
+OTHER_EXPONENTS = (0, 2, 3)  # decimal places of nearly all currencies
+OTHER_COINS = 0.5  # of the list prices with decimals that the currency lacks and another one has: the currency is wrong
 
 logging.getLogger("great_expectations").setLevel(logging.WARNING)
 
@@ -164,6 +175,8 @@ def _check(
             systematic = systematic or _everywhere(table, raw, finding, rows)
         elif finding.rule.startswith(REFERENCE) and finding.count > UNKNOWN_REFERENCES * len(raw):
             systematic = systematic or _mistake(table, finding, f"{finding.count:,} of {len(raw):,} rows")
+        elif coin is not None and finding.rule.startswith(WHOLE_COINS) and finding.column == schema.LIST_PRICE:
+            systematic = systematic or _other_currency(table, raw, finding, coin)
     block = _block(table.name, findings, len(broken), len(raw), max_quarantined)
     block = block or systematic or _one_kind(table, findings, len(broken), len(raw))
     report = TableReport(table.name, len(raw), len(results), len(broken), tuple(findings), block)
@@ -271,6 +284,21 @@ def _mistake(table: schema.Table, finding: Finding, where: str) -> str:
     return (
         f"{table.name}: {finding.column} breaks '{finding.rule}' in {where}, such as {list(finding.examples)}: "
         "one mistake made throughout, not a few broken rows; correct the export"
+    )
+
+
+def _other_currency(table: schema.Table, raw: pd.DataFrame, finding: Finding, coin: Currency) -> str:
+    """Why list prices with the decimals of another currency refuse the table; empty where they are a few, or finer."""
+    prices = read_numbers(raw[schema.LIST_PRICE]).dropna()
+    if finding.count <= OTHER_COINS * len(prices):
+        return ""
+    decimals = next((places for places in OTHER_EXPONENTS if are_whole_coins(prices, places).all()), None)
+    if decimals is None or decimals <= coin.exponent:
+        return ""
+    return (
+        f"{table.name}: {finding.column}: {finding.count:,} of {len(prices):,} prices have up to {decimals} decimal "
+        f"places, such as {list(finding.examples)}, and {coin.code} has {coin.exponent or 'none'}; name the currency "
+        'that they are in: {"currency": "..."} in metadata.json, or export whole coins'
     )
 
 

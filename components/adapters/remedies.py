@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.adapters.suites import REFERENCE, UNIQUE_KEY
+from components.adapters.suites import REFERENCE, UNIQUE_KEY, WHOLE_COINS
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN, Finding
 from fairtag.base import schema
 
@@ -34,6 +34,11 @@ def remedy(finding: Finding) -> str:
         return f"add it to {rule.removeprefix(REFERENCE)} or leave the row out; check that both tables spell ids alike"
     if "smallest coin" in rule:
         return "price it at one coin or more, or leave the item out: it would be given away"
+    if rule.startswith(WHOLE_COINS):
+        return (
+            "it is charged rounded to whole coins; round it in the export, or name the right currency: "
+            '{"currency": "..."} in metadata.json'
+        )
     known = {
         REQUIRED_COLUMN: f"add the column; {table.name} needs {', '.join(table.required_names)}",
         KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}",

@@ -33,9 +33,13 @@ from fairtag.base.values import read_values
 UNIQUE_KEY = "unique key"
 REFERENCE = "exists in "  # begins the rule of a reference
 CHARGED = (schema.LIST_PRICE, schema.PRICE)  # what customers pay: at least one coin
+WHOLE_COINS = "whole coins: multiples of "  # begins the rule of a price that anyone is asked for
+ASKED = (schema.LIST_PRICE, schema.MAP_PRICE, schema.MSRP)  # of items; a cost or a mean price of an order may be finer
 ROW = "row of the table"  # Spark has no row numbers; a finding names its rows by this column
 LIST_KINDS = ("ids", "numbers")
 ROUNDING = 1e-9  # relative error of a coin in binary
+COIN_ERROR = 1e-6  # of a coin: what sums of binary fractions are off by
+FLOAT_ERROR = 1e-12  # of the amount: a float64 holds about 15 digits
 BOUNDED_KINDS = ("money", "number", "integer", "share")
 
 
@@ -85,6 +89,8 @@ def make_suite(
             _expect_column(suite, table.column(name))
             if coin is not None and name in CHARGED:
                 _expect_coin(suite, name, coin)
+            if coin is not None and table is schema.ITEMS and name in ASKED:
+                _expect_whole_coins(suite, name, coin)
         else:
             suite.columns[name] = raw[name].map(str)
     _expect_across(suite, table, accepted)
@@ -149,6 +155,31 @@ def _expect_coin(suite: Suite, name: str, coin: Currency) -> None:
         value_set=[True],
         severity="critical",
     )
+
+
+def _expect_whole_coins(suite: Suite, name: str, coin: Currency) -> None:
+    """What anyone is asked for can be paid in coins: 10.5 yen can not."""
+    flag = f"{name} is of whole coins"
+    suite.columns[flag] = suite.columns[name].isna() | are_whole_coins(suite.columns[name], coin.exponent)
+    suite.expect(
+        ExpectColumnValuesToBeInSet,
+        f"{WHOLE_COINS}{coin.smallest:g} {coin.code}",
+        (name,),
+        column=flag,
+        value_set=[True],
+        severity="warning",
+    )
+
+
+def are_whole_coins(amounts: pd.Series[Any], exponent: int) -> pd.Series[bool]:
+    """Which amounts, in currency units, have no more decimal places than a currency has.
+
+    >>> are_whole_coins(pd.Series([10.5, 12.0]), 0).tolist(), are_whole_coins(pd.Series([10.5, 0.1 + 0.2]), 2).tolist()
+    ([False, True], [True, True])
+    """
+    coins = amounts * 10.0**exponent
+    whole: pd.Series[bool] = (coins - coins.round()).abs() <= COIN_ERROR + FLOAT_ERROR * coins.abs()
+    return whole
 
 
 def _expect_lengths(suite: Suite, table: schema.Table, pair: schema.SameLength) -> None:

@@ -171,7 +171,7 @@ def evaluate(
     metrics = {
         "evidence": "none" if hold_out is None else "observational" if menu.levels is None else "randomised prices",
         "price_menu": menu.source,
-        "notes": special_items(new, training_set),
+        "notes": special_items(new, training_set, limits.near_titles),
         "dataset": str(tables.metadata.get("dataset", "")),
         "provenance": tables.metadata.get("provenance", {}),
         "challenger": {

@@ -16,6 +16,7 @@ from pydantic import model_validator
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.settings import Field, Settings
+from fairtag.search.near_titles import NEAR
 
 
 class LaunchLimits(Settings):
@@ -78,6 +79,13 @@ class EvaluationLimits(Settings):
         False,
         description="Reject a model whose log has no randomised prices, instead of taking the word of held-out demand "
         "models and calling the evidence observational.",
+    )
+
+    near_titles: float = Field(
+        NEAR,
+        gt=0,
+        le=1,
+        description="Similarity from which on the decision names two titles as nearly the same; 1 names equal ones.",
     )
 
     @model_validator(mode="after")

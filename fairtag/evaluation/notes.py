@@ -11,21 +11,24 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.text import normalise
 from fairtag.model.pricing_model import PricingModel
+from fairtag.search.near_titles import NEAR, near_groups
 
 EXAMPLES = 5
 
 
-def special_items(model: PricingModel, training_set: pd.DataFrame) -> list[dict[str, Any]]:
+def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: float = NEAR) -> list[dict[str, Any]]:
     """Items or categories with an outcome of their own: what, how many, which, and what happens to them.
 
     Args:
         model: The model folder.
         training_set: Impressions with features; no rows where there are none.
+        near_titles: Similarity from which on two titles are nearly the same.
     """
     ids = np.array(model.item_ids, dtype=object)
     cost, listed = model.market.unit_cost, model.market.list_price
-    titles = model.catalogue[schema.TITLE].map(normalise)
+    titles = model.catalogue[schema.TITLE].map(normalise).str.casefold()
     same = titles.duplicated(keep=False).to_numpy()
+    near = _nearly_the_same(model.catalogue[schema.TITLE].tolist(), near_titles) & ~same
     still = _never_varied(training_set)
     found = [
         ("items of unknown cost", ids[np.isnan(cost)], "at list price: without a cost no other price is safe"),
@@ -40,6 +43,12 @@ def special_items(model: PricingModel, training_set: pd.DataFrame) -> list[dict[
             ids[same],
             "searched and priced one by one; demand counts each as an item of its own",
         ),
+        (
+            "items with nearly the title of another",
+            ids[near],
+            "searched and priced one by one; demand counts each as an item of its own, so keep one of a product that "
+            "is listed twice",
+        ),
         ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
     ]
     notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
@@ -48,6 +57,13 @@ def special_items(model: PricingModel, training_set: pd.DataFrame) -> list[dict[
         for row in model.demand.report.get("elasticity", [])
         if not row["priced"]
     ]
+
+
+def _nearly_the_same(titles: Sequence[object], near: float) -> np.ndarray:
+    """(n,) which titles are in a group with another."""
+    found = np.zeros(len(titles), dtype=bool)
+    found[[row for group in near_groups(titles, near) for row in group]] = True
+    return found
 
 
 def _never_varied(training_set: pd.DataFrame) -> np.ndarray:

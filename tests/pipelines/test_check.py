@@ -83,6 +83,25 @@ def test_items_alone_are_enough_for_search_and_say_what_is_missing(tmp_path):
     assert any("no unit cost" in note for note in report.notes)
 
 
+def test_titles_that_hardly_tell_items_apart_are_one_warning_with_the_first_of_them(tmp_path):
+    rows = ["A1,Blue stoneware mug,9.9", "A2,Tea pot 1 l,20", "A3,Mug - blue stoneware,9.5", "A4,Tea pot 2 l,25"]
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title,list_price", *rows]) + "\n")
+    report = check_shop("", tmp_path)
+    (problem,) = report.problems
+    assert (problem.rule, problem.severity, problem.count, problem.rows) == (
+        "titles that tell items apart",
+        "warning",
+        2,
+        (1,),
+    )
+    assert problem.examples[0]["item_id"] == ["A1", "A3"]
+    assert "listed twice" in problem.remedy
+    assert not report.refused
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,title,list_price", *rows[:2], "A3,Blue stonware mug,9"]))
+    assert len(check_shop("", tmp_path).problems) == 1
+    assert check_shop("", tmp_path, near_titles=1.0).problems == ()
+
+
 def test_a_folder_that_holds_no_tables_is_refused(tmp_path):
     with pytest.raises(MissingDataError, match=r"no items\.csv.*--dataset"):
         check_shop("", tmp_path)

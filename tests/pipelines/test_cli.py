@@ -232,6 +232,37 @@ def test_run_state_that_speaks_of_an_altered_model_folder_stops_the_run(tmp_path
         _finished(folder, "k")
 
 
+def test_a_run_after_a_rollback_leaves_the_earlier_model_live_and_says_who_went_back(tmp_path: Path) -> None:
+    """The same data, code and settings: the model that a person took away is neither back nor an error."""
+    from components.adapters.kserve import deploy_model_folder, roll_back_folder
+    from fairtag.base.errors import DecisionMismatch
+    from fairtag.model.decision import GateResult, make_decision, write_decision
+    from fairtag.model.manifest import write_manifest
+    from pipelines.loop import UNCHANGED, _finished
+    from pipelines.run_folder import RunFolder
+
+    folder, gate = RunFolder(tmp_path), GateResult("relevance", 1.0, "any", "pass")
+    for weights in ("good", "bad"):
+        folder.model_folder.mkdir(exist_ok=True)
+        (folder.model_folder / "weights").write_text(weights)
+        manifest = write_manifest(folder.model_folder, {})
+        challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
+        decision = make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={})
+        write_decision(folder.decision, decision)
+        deploy_model_folder(folder.model_folder, decision, str(tmp_path))
+    folder.state.write_text(json.dumps({"key": "k", "end": "accepted"}))
+    assert _finished(folder, "k") == UNCHANGED
+    before, now = roll_back_folder(tmp_path, who="ada", why="prices fell")
+    said = _finished(folder, "k")
+    assert f"whose model {before} was rolled back by ada on 2" in said
+    assert f": prices fell; {now} serves, and --force" in said
+    assert (folder.live / "weights").read_text() == "good"
+    with (tmp_path / "deployments.jsonl").open("a") as log:
+        log.write(json.dumps({"at": "2026-01-01", "version": now, "run": ""}) + "\n")
+    with pytest.raises(DecisionMismatch):
+        _finished(folder, "k")  # nobody said why another model than the run's is live
+
+
 def test_the_loop_leaves_its_snapshots_where_make_monitor_ui_looks(tmp_path: Path) -> None:
     from pipelines.loop import monitoring_options
     from pipelines.run_folder import RunFolder

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +18,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 
 from components.images import IMAGES
 from fairtag.base.errors import ConfigError, UnavailableError
-from pipelines.containers import docker_runner
+from pipelines.containers import LABEL, docker_runner, remove_containers
 from pipelines.run_folder import code_version
 
 PLAIN = {"data": "", "redis": "", "registry": "/run/registry"}  # as RunSettings.arguments names them
@@ -49,6 +56,7 @@ def test_a_step_may_write_the_folder_of_its_run_and_reach_nobody(daemon: FakeDoc
     assert options["cap_drop"] == ["ALL"]
     assert options["security_opt"] == ["no-new-privileges"]
     assert options["network_mode"] == "none"
+    assert options["labels"] == {LABEL: str(tmp_path)}
     assert [(mount["Target"], mount["ReadOnly"]) for mount in options["mounts"]] == [(str(tmp_path), False)]
     assert [image for image, _ in daemon.runs] == list(IMAGES.values())
     assert all(given["read_only"] and given["network_mode"] == "none" for _, given in daemon.runs)
@@ -89,3 +97,66 @@ def test_a_daemon_that_does_not_answer_is_an_error_of_ours(tmp_path: Path, monke
     monkeypatch.setattr(docker, "from_env", refuse)
     with pytest.raises(UnavailableError, match=r"no Docker daemon answers \(no socket\)"):
         docker_runner(PLAIN, tmp_path)
+
+
+class FakeDaemon:
+    """A Docker daemon that knows containers by their labels, and forgets those that are removed."""
+
+    url: str
+
+    def __init__(self) -> None:
+        self.held: dict[str, dict[str, str]] = {}
+
+    def answer(self, asked: Any) -> tuple[int, Any]:
+        place = asked.path.rpartition("containers/")[2]
+        if asked.path.endswith("/version"):
+            return 200, {"ApiVersion": "1.43"}
+        if asked.method == "DELETE":
+            return (204, {}) if self.held.pop(place, None) else (404, {"message": "no such container"})
+        (label,) = json.loads(asked.query["filters"][0])["label"]
+        name, _, value = label.partition("=")
+        found = [(each, labels) for each, labels in self.held.items() if labels.get(name) == value]
+        return 200, [{"Id": each, "Names": [f"/{each}"], "Labels": labels} for each, labels in found]
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from pipelines.containers import ending_with_the_run
+with ending_with_the_run(Path(sys.argv[1])):
+    print("up", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def docker_daemon(listen: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch) -> FakeDaemon:
+    daemon: FakeDaemon = listen(FakeDaemon())
+    monkeypatch.setenv("DOCKER_HOST", daemon.url.replace("http", "tcp"))
+    return daemon
+
+
+def test_what_an_earlier_run_left_is_removed_and_nothing_of_another_folder(docker_daemon: FakeDaemon) -> None:
+    docker_daemon.held = {"old": {LABEL: "/runs/mine"}, "other": {LABEL: "/runs/other"}, "foreign": {}}
+    assert remove_containers(Path("/runs/mine")) == 1
+    assert set(docker_daemon.held) == {"other", "foreign"}
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, None], ids=["kill -9", "its own end"])
+def test_a_container_ends_with_the_run_however_it_ends(
+    docker_daemon: FakeDaemon, tmp_path: Path, end: signal.Signals | None
+) -> None:
+    seconds = "600" if end else "1"
+    run = subprocess.Popen([sys.executable, "-c", RUN, str(tmp_path), seconds], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "up\n"
+    docker_daemon.held = {"step": {LABEL: str(tmp_path)}, "other": {LABEL: "/runs/other"}}
+    if end:
+        os.kill(run.pid, end)
+    run.wait(60)
+    run.stdout.close()
+    limit = time.monotonic() + 60
+    while "step" in docker_daemon.held:
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    assert set(docker_daemon.held) == {"other"}

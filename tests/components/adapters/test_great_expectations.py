@@ -324,6 +324,41 @@ def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
         assert rules[rule].examples[0]["item_id"] == "i0"
 
 
+def _catalogue(prices: list[float]) -> Frames:
+    ids = [f"i{n}" for n in range(len(prices))]
+    return {"items": pd.DataFrame({"item_id": ids, "title": ids, "list_price": prices})}
+
+
+@pytest.mark.parametrize(
+    ("code", "prices", "count"),
+    [
+        ("JPY", [10.5, 120, 80, 400], 1),
+        ("USD", [10.505, 1.2, 0.1 + 0.2, 1_250_000.15], 1),
+        ("KWD", [1.2345, 1.234, 2, 3], 1),
+        ("JPY", [1_250_000_000.5, 2, 3, 4], 1),
+        ("JPY", [890.909, 980.1818, 1200.55, 400], 3),  # net prices, finer than the coins of any currency
+    ],
+)
+def test_a_price_with_decimals_that_its_currency_lacks_is_told_and_stays(
+    code: str, prices: list[float], count: int, tmp_path: Path
+) -> None:
+    accepted, report = validate_tables(_catalogue(prices), tmp_path / "v", coin=currency(code))
+    rule = f"whole coins: multiples of {currency(code).smallest:g} {code}"
+    finding = _finding(report, "items", "list_price", rule)
+    assert (finding.count, finding.severity, len(accepted["items"])) == (count, "warning", len(prices))
+    assert finding.examples[0]["list_price"] == prices[0]
+    assert not report.blocked
+
+
+@pytest.mark.parametrize(("code", "prices", "places"), [("JPY", [9.99, 12.5, 120], 2), ("EUR", [1.234, 0.125, 2], 3)])
+def test_list_prices_with_the_decimals_of_another_currency_refuse_the_catalogue(
+    code: str, prices: list[float], places: int, tmp_path: Path
+) -> None:
+    _, report = validate_tables(_catalogue(prices), tmp_path / "v", coin=currency(code))
+    with pytest.raises(DataError, match=rf"up to {places} decimal places.*{code} has.*metadata\.json"):
+        report.require_accepted()
+
+
 def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(broken: Validated) -> None:
     _, _, report, out = broken
     page = (out / "report.html").read_text()
