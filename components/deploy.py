@@ -12,6 +12,7 @@ def deploy(
     version: str,
     registry: str,
     target: str,
+    timeout: float,
     pipeline_run: str = "",
 ) -> str:
     """Make the model live at the target and champion in the registry; a rejected decision ends the run here.
@@ -22,6 +23,7 @@ def deploy(
         version: Version in the registry.
         registry: Address of the MLflow server, or a folder for the embedded one.
         target: A folder, in which live will point to the model, or kserve://NAMESPACE/NAME?models=s3://bucket/models.
+        timeout: Longest wait for the model on a cluster to serve, seconds; then the one before it comes back.
         pipeline_run: Pipeline run, for the lineage.
 
     Returns:
@@ -35,7 +37,7 @@ def deploy(
     from fairtag.model.decision import read_decision
 
     folder, document = Path(model_folder.path), read_decision(Path(decision.path))
-    live = deploy_model_folder(folder, document, target, run=pipeline_run, trusted=trusted_keys())
+    live = deploy_model_folder(folder, document, target, timeout=timeout, run=pipeline_run, trusted=trusted_keys())
     champion = open_registry(registry).promote(version)
     print(f"deploy: version {champion.number} is live at {live}")
     return live

@@ -150,6 +150,13 @@ class StoreSettings(Settings):
         "Where the model goes live: a folder, or a kserve:// address (docs/cluster.md).",
         only="submit",
     )
+    deploy_timeout: float = setting(
+        600.0,
+        "Longest wait for a model on a cluster to serve, seconds, before the one before it comes back; a node may have "
+        "to start and pull the image.",
+        only="submit",
+        gt=0,
+    )
 
 
 def image_map(given: Any) -> Any:

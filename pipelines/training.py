@@ -84,6 +84,7 @@ def training(p: Any) -> None:
         version=registered.output,
         registry=p.registry,
         target=p.target,
+        timeout=p.deploy_timeout,
         pipeline_run=run,
     )
     live.after(online)

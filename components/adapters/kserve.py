@@ -26,11 +26,16 @@ LIVE = "live"
 MODELS = "models"
 DEPLOYMENTS = "deployments.jsonl"  # what went live in a folder, and when
 SCHEME = "kserve://"
-READY_SECONDS = 600.0  # a node may have to start and pull the image
 
 
 def deploy_model_folder(
-    model_folder: Path, decision: Mapping[str, Any], target: str, *, run: str = "", trusted: TrustedKeys | None = None
+    model_folder: Path,
+    decision: Mapping[str, Any],
+    target: str,
+    *,
+    timeout: float,
+    run: str = "",
+    trusted: TrustedKeys | None = None,
 ) -> str:
     """Make an accepted model folder live.
 
@@ -39,6 +44,7 @@ def deploy_model_folder(
         decision: Decision about exactly this model folder.
         target: A folder, which gets ``models/<version>`` and the pointer ``live``; or
             ``kserve://NAMESPACE/NAME?models=URL``, an InferenceService and the fsspec URL that models are copied to.
+        timeout: Longest wait for a service to serve it, seconds.
         run: Pipeline run, for the lineage.
         trusted: Keys one of which must have signed the decision; None asks for no signature.
 
@@ -55,7 +61,8 @@ def deploy_model_folder(
     manifest = read_manifest(model_folder)
     verify_files(model_folder, manifest)
     if target.startswith(SCHEME):
-        return _deploy_to_cluster(model_folder, manifest, target, decision, lineage(decision, manifest, run))
+        facts = lineage(decision, manifest, run)
+        return _deploy_to_cluster(model_folder, manifest, target, decision, facts, timeout=timeout)
     folder = Path(target)
     model = folder / MODELS / manifest["version"]
     if not model.is_dir():
@@ -161,10 +168,12 @@ def _deploy_to_cluster(
     target: str,
     decision: Mapping[str, Any],
     facts: Mapping[str, str],
+    *,
+    timeout: float,
 ) -> str:
     namespace, name, models = service_of(target)
     uri = upload_pricing_model(model_folder, manifest, models, decision)
-    put_live(InferenceService(namespace, name), uri, facts, timeout=READY_SECONDS)
+    put_live(InferenceService(namespace, name), uri, facts, timeout=timeout)
     return uri
 
 

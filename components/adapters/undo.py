@@ -59,5 +59,10 @@ def undone_on_failure(service: InferenceService, progress: Progress, *, timeout:
             raise UnavailableError(
                 f"{error}; and going back failed too ({second}): run `fairtag rollback` when the cluster answers"
             ) from error
-        back = before.stable or "the service without a model"
-        raise UnavailableError(f"{error}; rolled back: {back} is {'back' if served else 'named again'}") from error
+        raise UnavailableError(f"{error}; {_what_is_back(before, served=served)}") from error
+
+
+def _what_is_back(before: State, *, served: bool) -> str:
+    if not before.stable:
+        return "rolled back: the service waits for its first model, as before"
+    return f"rolled back: {before.stable} is {'back' if served else 'named again'}"

@@ -10,7 +10,7 @@ from rich.console import Console
 from components.adapters.inference_service import InferenceService
 from components.adapters.kserve import put_live
 from components.adapters.kubernetes_api import KubernetesApi, Refused
-from fairtag.base.errors import UnavailableError
+from fairtag.base.errors import ConfigError, UnavailableError
 from pipelines.rollout import Rollout, Trial
 
 ROOT = Path(__file__).parents[2]
@@ -59,14 +59,16 @@ def rollout(service, listen):
     return made
 
 
+def pods_of(cluster, namespace, deployment=STABLE):
+    """The pods of a Deployment that are not going."""
+    found = cluster.list(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Disvc.{deployment}")
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
+
+
 def pods(cluster, namespace, deployment):
     """Names of the pods of a Deployment that are not going, with the model that each fetches."""
-    found = cluster.list(f"/api/v1/namespaces/{namespace}/pods?labelSelector=app%3Disvc.{deployment}")
-    return {
-        each["metadata"]["name"]: each["spec"]["initContainers"][0]["args"][0]
-        for each in found
-        if "deletionTimestamp" not in each["metadata"]
-    }
+    found = pods_of(cluster, namespace, deployment)
+    return {each["metadata"]["name"]: each["spec"]["initContainers"][0]["args"][0] for each in found}
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def _is_stable(found):
 
 
 def live(cluster, service):
-    return cluster.get(f"/api/v1/namespaces/{service.namespace}/configmaps/fairtag-live")["data"]["storageUri"]
+    return cluster.get(f"/api/v1/namespaces/{service.namespace}/configmaps/fairtag-live")["data"].get("storageUri")
 
 
 def test_a_canary_starts_dark_restarts_nothing_and_says_that_nothing_splits(cluster, service, rollout, watch):
@@ -190,6 +192,30 @@ def test_the_second_and_third_deploy_go_live_and_one_that_fails_goes_back(cluste
     assert pods(cluster, service.namespace, STABLE) == before
     assert live(cluster, service) == THIRD
     assert watch.gaps() == []
+
+
+def test_a_first_deploy_that_fails_leaves_a_service_that_waits_for_its_first_model(cluster, endpoint, until):
+    container = ROOT / "k8s" / "platform" / "clusterstoragecontainer.yaml"
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=fairtag-install", "-f", container)
+    until(lambda: pods_of(cluster, endpoint.namespace), "pods wait for a model")
+    cluster.kubelet.fail(FIRST, message="NoSuchKey: models/0001", container="storage-initializer")
+    with cluster.api() as api:
+        step = InferenceService(endpoint.namespace, api=api)
+        with pytest.raises(UnavailableError, match=r"NoSuchKey.*rolled back: the service waits for its first model"):
+            put_live(step, FIRST, {"model-version": "0001"}, timeout=90)
+        assert step.read().stable == ""
+        assert live(cluster, endpoint) is None
+
+        def waiting():
+            left = pods_of(cluster, endpoint.namespace)
+            return left and not any(each["spec"].get("initContainers") for each in left)
+
+        until(waiting, "no pod of the failed model is left, and others wait")
+        put_live(step, SECOND, {"model-version": "0002"}, timeout=90)
+        assert (step.read().stable, live(cluster, endpoint)) == (SECOND, SECOND)
+        assert step.read().models.before(SECOND) is None, "what never served is no way back"
+        with pytest.raises(ConfigError, match="no earlier model is recorded"):
+            step.rollback()
 
 
 def test_refusals_are_told_in_the_api_servers_words(cluster, service, endpoint):

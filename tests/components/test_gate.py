@@ -58,9 +58,8 @@ def _deploy(model_folder: Path, decision: Path, root: Path, version: str) -> str
         "model_folder": SimpleNamespace(path=str(model_folder)),
         "decision": SimpleNamespace(path=str(decision)),
     }
-    return str(
-        deploy.python_func(**artifacts, version=version, registry=str(root / "registry"), target=str(root / "serving"))
-    )
+    places = {"registry": str(root / "registry"), "target": str(root / "serving")}
+    return str(deploy.python_func(**artifacts, **places, version=version, timeout=1.0))
 
 
 def _registered(root: Path) -> list[Any]:

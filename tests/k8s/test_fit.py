@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -205,6 +206,15 @@ def test_our_images_are_those_the_pipeline_names():
     pins = yaml.safe_load((ROOT / "k8s/components/versions/kustomization.yaml").read_text(encoding="utf-8"))["images"]
     pinned = {f"{each['name']}:{each['newTag']}" for each in pins if "newTag" in each}
     assert {*IMAGES.values(), SPARK_IMAGE} <= pinned
+
+
+def test_the_build_of_the_images_sees_each_package_of_the_wheel():
+    """A package that was renamed is missing from an image without a word: the wheel is made of what is there."""
+    packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    seen = {line[1:] for line in lines if line.startswith("!")}
+    assert {*packages["wheel"]["packages"], "requirements", "pyproject.toml"} <= seen
+    assert [name for name in seen if not (ROOT / name).exists()] == []
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def deploy(run: Path, name: str) -> str:
     challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
     gate = GateResult("relevance", 1.0, "any", "pass")
     decision = make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={})
-    deploy_model_folder(folder, decision, str(run))
+    deploy_model_folder(folder, decision, str(run), timeout=1.0)
     return str(manifest["version"])
 
 
