@@ -18,17 +18,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 
 from fairtag.base.errors import ConfigError, FairtagError
 from fairtag.base.types import Status, worst
+from fairtag.model.signature import pem_of, signing_key
 from monitoring import runner
 from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
 from monitoring.job_report import JobReport, exit_code
 from monitoring.report.html_report import FILE, write_html_report
 from monitoring.report.prometheus import write_rules
-from monitoring.settings import read_settings, settings_table
+from monitoring.settings import PREFIX, read_settings, settings_table
+from monitoring.trigger.ledger import Ledger
 from monitoring.trigger.targets import target_of
 from monitoring.trigger.trigger import LEDGER, Trigger
 from monitoring.trigger.trigger_policy import read_policy
@@ -83,6 +86,10 @@ def parser() -> Parser:
         _job_options(commands.add_parser(name, help=purpose, description=purpose))
     purpose = "Start a training run if the job reports call for one: once per finding, with a cooldown and a ledger."
     _trigger_options(commands.add_parser("trigger", help=purpose, description=purpose))
+    purpose = "Check that the trigger's ledger is whole, and print its head."
+    ledger = commands.add_parser("ledger", help=purpose, description=purpose)
+    ledger.add_argument("--ledger", required=True, type=Path, metavar="DIR", help="folder of the ledger")
+    ledger.add_argument("--sign", action="store_true", help="sign a ledger from before there was a key; once")
     purpose = "Write the Prometheus alert rules for all checks."
     rules = commands.add_parser("rules", help=purpose, description=purpose)
     rules.add_argument("--out", required=True, type=Path, metavar="FILE", help="YAML file to write")
@@ -184,6 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "settings":
             print(settings_table())
             return exit_code(Status.PASS)
+        if options.command == "ledger":
+            return _ledger(options)
         return _trigger(options, now) if options.command == "trigger" else _jobs(options, now)
     except FairtagError as error:
         print(f"cannot tell: {error}", file=sys.stderr)
@@ -226,7 +235,7 @@ def _trigger(options: argparse.Namespace, now: datetime) -> int:
     policy = read_policy(options.policy)
     if options.dry_run:
         policy = policy.model_copy(update={"dry_run": True})
-    trigger = Trigger(policy, options.ledger, target_of(policy.target))
+    trigger = Trigger(policy, options.ledger, target_of(policy.target), key=_ledger_key())
     if options.wait and not runner.has_reports(options.out) and not (options.ledger / LEDGER).is_file():
         print(f"waiting: no job has left a report in {options.out} yet")
         return 0
@@ -234,7 +243,24 @@ def _trigger(options: argparse.Namespace, now: datetime) -> int:
     decision = trigger.call(reports, now)
     write_html_report(reports, options.out, now=now, runbook=read_settings().runbook, ledger=trigger.ledger.entries())
     print(f"{decision.event}: {decision.reason}" + (f" -> {decision.run}" if decision.run else ""))
+    print(trigger.ledger.head())  # in the log of the job, where nobody who can write the folder can change it
     return exit_code(Status.UNKNOWN if decision.event == "failed" else Status.PASS)
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    """Check the ledger, and sign it where that is asked for."""
+    key = _ledger_key()
+    if options.sign and key is None:
+        raise ConfigError(f"--sign needs a key: set {PREFIX}LEDGER_KEY to a PEM file (docs/how-to/keys.md)")
+    ledger = Ledger(options.ledger / LEDGER, key)
+    print(ledger.sign() if options.sign else ledger.head())
+    return exit_code(Status.PASS)
+
+
+def _ledger_key() -> Ed25519PrivateKey | None:
+    """The key that signs the ledger's head, where there is one."""
+    pem = pem_of(None, read_settings().ledger_key, f"{PREFIX}LEDGER_KEY")
+    return None if pem is None else signing_key(*pem)
 
 
 if __name__ == "__main__":

@@ -142,6 +142,11 @@ class Settings(BaseSettings):
         description="Largest absolute log(price / list) in that file, from the policy's deepest discount.",
     )
     seed: int = Field(0, description="Seed of samples and bootstraps.")
+    ledger_key: Path | None = Field(
+        None,
+        description="PEM file of the Ed25519 private key that signs the head of the trigger's ledger; only the trigger "
+        "needs it (docs/how-to/keys.md). Unset: the head is not signed.",
+    )
     runbook: str = Field("docs/operations.md", description="Address of the runbook; alerts append their section.")
 
     @field_validator("drift", "performance")

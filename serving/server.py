@@ -75,7 +75,10 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         self._tokens = None
         if keys:
             self._tokens = BrowserTokens(
-                lambda: assembly.book.keys, settings.allowed_origins, settings.browser_token_seconds
+                lambda: assembly.book.keys,
+                settings.allowed_origins,
+                settings.browser_token_seconds,
+                self._new_session,
             )
         self.admission = Admission(settings.limits, keys, self._tokens)
         assembly.metrics.in_flight.set_function(lambda: self.admission.in_flight)
@@ -149,6 +152,10 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             f"serving model {core.version} at {address} (gRPC {grpc}), prices in {core.currency}\n"
             f"ask with: fairtag quote QUERY --url {address}; API: {address}/openapi.json; Ctrl-C stops it"
         )
+
+    def _new_session(self) -> str:
+        """A session by the user key in use, which may have been replaced since the start."""
+        return self.assembly.endpoint.pseudonyms.new_session()
 
     def request_stop(self) -> None:
         """Drain and stop; a second call cuts the drain short."""

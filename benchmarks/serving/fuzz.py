@@ -38,9 +38,15 @@ PATIENCE_SECONDS = 60.0  # a request without an answer by then counts as hanging
 V1, EXPLAIN, V2 = "/v1/models/fairtag:predict", "/v1/models/fairtag:explain", "/v2/models/fairtag/infer"
 POSTS = (V1, EXPLAIN, V2, "/v1/quotes:verify")
 PATHS = (*POSTS, "/v1/models/nobody:predict", "/v2/models/fairtag/versions/1/infer", "/", "/metrics")
-ANSWERED = {200, 400, 403, 404, 405, 406, 408, 409, 410, 413, 415, 422, 501}
+TURNED_AWAY = {408, 429, 503, 504}  # for lack of room or time, whatever was asked
+REFUSED = {400, 401, 403, 404, 405, 406, 409, 410, 413, 414, 415, 422, 431, 501} | TURNED_AWAY
+ANSWERED = {200} | REFUSED
 WHOLE = {200, 404}  # for a page that the document allows: a priced page, or none of its items is in the catalogue
-GRPC_ANSWERED = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
+TELLS_WHEN = {429, 503}  # such a refusal says when to come again
+GRPC_TURNED_AWAY = {"DEADLINE_EXCEEDED", "UNAVAILABLE"}  # the client says so too, where a server is hung or dead
+GRPC_REFUSED = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED", "RESOURCE_EXHAUSTED"}
+GRPC_REFUSED |= {"UNAUTHENTICATED", "PERMISSION_DENIED"} | GRPC_TURNED_AWAY
+GRPC_ANSWERED = {"OK"} | GRPC_REFUSED
 SETTINGS = settings(
     deadline=None,
     database=None,
@@ -59,25 +65,40 @@ class Target:
     statuses: Counter[str] = field(default_factory=Counter)
 
     def post(self, path: str, allowed: Set[int] = ANSWERED, **request: Any) -> None:
-        """Send one request; its answer must have one of the allowed statuses."""
+        """Send one request; its answer must have one of the allowed statuses, and a refusal must say why."""
         try:
             answer = self.http.post(path, **request)
         except (UnicodeEncodeError, ValueError):  # JSON cannot carry it, so it was never sent
             return
         self.statuses[str(answer.status_code)] += 1
-        assert answer.status_code in allowed, (path, request, answer.text)
+        assert answer.status_code in allowed | TURNED_AWAY, (path, request, answer.text)
+        assert answer.status_code == httpx.codes.OK or honest(answer), (path, request, answer.headers, answer.text)
 
     def infer(self, message: Any) -> None:
-        """Send one request over gRPC; its answer must have an allowed status."""
+        """Send one request over gRPC; its answer must have an allowed status, and a refusal must be the server's."""
         from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
         try:
             GRPCInferenceServiceStub(self.grpc).ModelInfer(message, timeout=PATIENCE_SECONDS)
-            status = "OK"
+            status, told = "OK", ""
         except grpc.RpcError as error:
-            status = error.code().name
+            status, told = error.code().name, error.details() or ""
         self.statuses[status] += 1
-        assert status in GRPC_ANSWERED, message
+        assert status in GRPC_ANSWERED, (status, told, message)
+        assert status not in GRPC_TURNED_AWAY or REFUSAL in told, (status, told, message)
+
+
+REFUSAL = " is refused; "  # stands in every fairtag.base.errors.RequestError
+
+
+def honest(answer: httpx.Response) -> bool:
+    """Whether a refusal says in JSON what is wrong, and when to come again where that would help."""
+    try:
+        told = answer.json()
+    except ValueError:
+        return False
+    says_when = answer.status_code not in TELLS_WHEN or "retry-after" in answer.headers
+    return isinstance(told, dict) and isinstance(told.get("error"), str) and bool(told["error"]) and says_when
 
 
 def of_the_document(path: str, mode: GenerationMode, target: Target, cases: int) -> None:
@@ -272,14 +293,22 @@ def run(work: Path | None = None) -> Result:
     summary = [
         Row("cases", total.total(), unit="requests", reference="at least 20,000"),
         Row("server_errors", sum(total[status] for status in total if _broken(status)), reference=0.0),
+        Row("turned_away", sum(total[status] for status in total if _turned_away(status)), unit="requests"),
         Row("ready_afterwards", float(alive), reference=1.0),
     ]
-    notes = ("A server error, or no answer within a minute, stops the run with its example.",)
+    notes = (
+        "A server error, no answer within a minute, or a refusal that does not say why stops the run with its example.",
+        "Turned away: refused for lack of room or time, in words and with a time to come again.",
+    )
     return Result((*summary, *rows, *statuses), notes)
 
 
 def _broken(status: str) -> bool:
     return status not in GRPC_ANSWERED and (not status.isdecimal() or int(status) not in ANSWERED)
+
+
+def _turned_away(status: str) -> bool:
+    return status in GRPC_TURNED_AWAY or status in map(str, TURNED_AWAY)
 
 
 def _json(value: Any) -> bytes:

@@ -1,19 +1,33 @@
-"""The trigger's ledger: every decision with its reason, in an append-only file with a hash chain."""
+"""The trigger's ledger: every decision with its reason, in an append-only file with a hash chain and a signed head.
+
+The chain shows that an entry was altered, inserted or taken out of the middle. That the last ones are still there no
+chain can show: for that, the head (``ledger.head.json``) says how many entries there are and the digest of the last.
+With a key it is signed, so that whoever can write the folder can make no other. An older pair of ledger and head looks
+whole; each call of the trigger therefore prints its head, and its log keeps it.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fairtag.base.errors import DataError
-from fairtag.base.files import canonical_json, sha256_text
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-SCHEMA = "fairtag.trigger-ledger/1"
+from fairtag.base.errors import DataError
+from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
+from fairtag.model.signature import SIGNATURE, key_id
+
+SCHEMA = "fairtag.trigger-ledger/2"  # since this version there is a head
+HEAD_SCHEMA = "fairtag.trigger-ledger-head/1"
+HEAD = "ledger.head.json"
+CONTEXT = b"fairtag.ledger-head\n"  # a signature of a head is none of anything else
 START = "0" * 64
 
 
@@ -48,43 +62,131 @@ class Entry:
         return datetime.fromisoformat(self.at)
 
 
+@dataclass(frozen=True)
+class Head:
+    """How far the ledger goes.
+
+    Args:
+        entries: Number of entries.
+        digest: Digest of the last one.
+        signed_by: Id of the key that signed it; empty where none did.
+    """
+
+    entries: int = 0
+    digest: str = START
+    signed_by: str = ""
+
+    def __str__(self) -> str:
+        signed = f"signed by {self.signed_by}" if self.signed_by else "not signed"
+        return f"ledger: {self.entries} entries, head {self.digest[:16]}, {signed}"
+
+
 class Ledger:
-    """An append-only file of JSON lines, each with the digest of the line before.
+    """An append-only file of JSON lines, each with the digest of the line before, and its head in a file beside it.
 
     Args:
         path: The file; the first entry creates it.
+        key: Signs the head; then no other head counts. None neither signs nor asks for a signature.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: Ed25519PrivateKey | None = None) -> None:
         self._path = path
+        self._head_path = path.with_name(HEAD)
+        self._key = key
 
     def append(self, entry: Entry) -> Entry:
-        """Append an entry; it is on disk when the call returns."""
-        body = {"schema": SCHEMA, **asdict(entry), "previous": self._last_digest()}
-        line = canonical_json({**body, "digest": sha256_text(canonical_json(body))})
+        """Append an entry; entry and head are on disk when the call returns.
+
+        Raises:
+            DataError: The ledger was altered.
+        """
+        before = self.head()
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._drop_after(before.entries)
+        if not self._head_path.is_file():  # from now on, a missing head is one that somebody took away
+            self._write_head(before)
+        body = {"schema": SCHEMA, **asdict(entry), "previous": before.digest}
+        digest = sha256_text(canonical_json(body))
         with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+            stream.write(canonical_json({**body, "digest": digest}) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
+        self._write_head(Head(before.entries + 1, digest))
         return entry
 
     def entries(self) -> tuple[Entry, ...]:
-        """All entries, oldest first, after a check of the hash chain.
+        """All entries, oldest first, after a check of the hash chain and of the head.
 
-        A last line that a crash cut off is ignored; the next :meth:`append` removes it.
+        A last line that a crash cut off, or that a crash kept out of the head, is ignored: its append never returned.
+        The next :meth:`append` removes it.
 
         Raises:
-            DataError: A line was altered, removed or inserted.
+            DataError: A line was altered, removed or inserted, or the head was.
         """
-        return tuple(self._entry(document) for document in self._documents())
+        documents = self._documents()
+        return tuple(_entry(document) for document in documents[: self._checked(documents).entries])
 
-    def _entry(self, document: dict[str, Any]) -> Entry:
-        values = {key: value for key, value in document.items() if key not in ("schema", "previous", "digest")}
-        return Entry(**{**values, "fingerprints": tuple(values["fingerprints"])})
+    def head(self) -> Head:
+        """The head, after the same checks as :meth:`entries`.
 
-    def _documents(self) -> Iterator[dict[str, Any]]:
-        previous = START
+        Raises:
+            DataError: The ledger or its head was altered.
+        """
+        return self._checked(self._documents())
+
+    def sign(self) -> Head:
+        """Sign the head as it is: once, where a ledger without a signed head gets a key.
+
+        Raises:
+            DataError: The ledger was altered.
+        """
+        found = Ledger(self._path).head()
+        self._write_head(found)
+        return self.head()
+
+    def _checked(self, documents: list[dict[str, Any]]) -> Head:
+        if not self._head_path.is_file():
+            if any(document["schema"] == SCHEMA for document in documents):
+                raise DataError(f"{self._head_path}: the head of the ledger is gone; restore it from a backup")
+            return Head(len(documents), documents[-1]["digest"] if documents else START)
+        head = self._read_head()
+        missing = head.entries - len(documents)
+        if missing > 0:
+            raise DataError(
+                f"{self._path}: the last entries are missing ({missing} of {head.entries}): the ledger was altered; "
+                "restore it"
+            )
+        last = documents[head.entries - 1]["digest"] if head.entries else START
+        if last != head.digest or missing < -1:
+            raise DataError(f"{self._path}: its last entries are not those of its head: it was altered; restore it")
+        return head
+
+    def _read_head(self) -> Head:
+        try:
+            document = read_json(self._head_path)
+            head = Head(int(document["entries"]), str(document["digest"]))
+            signature: Any = document.get(SIGNATURE)
+            if self._key is not None:
+                value = base64.b64decode(str(signature["ed25519"]), validate=True)
+                self._key.public_key().verify(value, _message(head))
+        except (OSError, ValueError, KeyError, TypeError, InvalidSignature) as error:
+            raise DataError(
+                f"{self._head_path}: the head is not signed with the ledger's key, or cannot be read "
+                f"({type(error).__name__}); restore it, or sign a ledger that you trust: "
+                "`python -m monitoring ledger --ledger DIR --sign`"
+            ) from error
+        signed_by = str(signature["key"]) if isinstance(signature, Mapping) else ""
+        return Head(head.entries, head.digest, signed_by)
+
+    def _write_head(self, head: Head) -> None:
+        document: dict[str, Any] = {"schema": HEAD_SCHEMA, "entries": head.entries, "digest": head.digest}
+        if self._key is not None:
+            value = base64.b64encode(self._key.sign(_message(head))).decode()
+            document[SIGNATURE] = {"key": key_id(self._key.public_key()), "ed25519": value}
+        write_json(self._head_path, document)
+
+    def _documents(self) -> list[dict[str, Any]]:
+        previous, found = START, []
         lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.is_file() else []
         for number, line in enumerate(lines, start=1):
             if not line:
@@ -93,7 +195,7 @@ class Ledger:
                 document = json.loads(line)
             except ValueError as error:
                 if number == len(lines):  # no newline at the end: the process died while writing
-                    return
+                    break
                 raise DataError(
                     f"{self._path}: line {number} is not JSON: the ledger was altered; restore it"
                 ) from error
@@ -103,20 +205,27 @@ class Ledger:
                     f"{self._path}: line {number} does not continue the hash chain: the ledger was altered; restore it"
                 )
             previous = document["digest"]
-            yield document
+            found.append(document)
+        return found
 
-    def _last_digest(self) -> str:
-        self._heal()
-        digest = START
-        for document in self._documents():
-            digest = document["digest"]
-        return digest
-
-    def _heal(self) -> None:
-        """Remove a last line that a crash cut off; its append never returned."""
-        if not self._path.is_file():
-            return
-        content = self._path.read_bytes()
-        if content and not content.endswith(b"\n"):
+    def _drop_after(self, entries: int) -> None:
+        """Remove the line that a crash cut off or kept out of the head."""
+        content = self._path.read_bytes() if self._path.is_file() else b""
+        end = left = 0
+        for line in content.splitlines(keepends=True):
+            left += bool(line.strip())
+            if left > entries:
+                break
+            end += len(line)
+        if end < len(content):
             with self._path.open("r+b") as stream:
-                stream.truncate(content.rfind(b"\n") + 1)
+                stream.truncate(end)
+
+
+def _entry(document: dict[str, Any]) -> Entry:
+    values = {key: value for key, value in document.items() if key not in ("schema", "previous", "digest")}
+    return Entry(**{**values, "fingerprints": tuple(values["fingerprints"])})
+
+
+def _message(head: Head) -> bytes:
+    return CONTEXT + f"{head.entries} {head.digest}".encode()

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from filelock import FileLock, Timeout
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
@@ -53,16 +54,23 @@ class Trigger:
         folder: Folder of the ledger, the lock and the evidence files.
         target: Where runs go.
         wait_seconds: First wait between attempts at the target; it doubles each time.
+        key: Signs the head of the ledger; None does not.
     """
 
     def __init__(
-        self, policy: TriggerPolicy, folder: Path, target: Target, *, wait_seconds: float = RETRY_SECONDS
+        self,
+        policy: TriggerPolicy,
+        folder: Path,
+        target: Target,
+        *,
+        wait_seconds: float = RETRY_SECONDS,
+        key: Ed25519PrivateKey | None = None,
     ) -> None:
         self._policy = policy
         self._folder = folder
         self._target = target
         self._wait = wait_seconds
-        self.ledger = Ledger(folder / LEDGER)
+        self.ledger = Ledger(folder / LEDGER, key)
 
     def call(self, reports: Sequence[JobReport], now: datetime) -> Decision:
         """Start the run that is still due; if there is none, decide on the reports.

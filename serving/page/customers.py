@@ -58,18 +58,19 @@ class Pseudonyms:
         if request.user_id is not None:
             names = self._names("user", request.user_id)
             return Visitor(user_key(request.user_id, self._user_key), names, None, new=False, trust=Trust.INVENTED)
-        session = request.session_id or self._new_session()
+        session = request.session_id or self.new_session()
         new = request.session_id is None
         trust = Trust.SESSION if not new and self._issued(session) else Trust.INVENTED  # it has come back
         return Visitor(None, self._names("session", session), session, new=new, trust=trust)
 
+    def new_session(self) -> str:
+        """A session token of our own, which fits a cookie."""
+        body = secrets.token_bytes(SESSION_BYTES)
+        return base64.urlsafe_b64encode(body + hmac.digest(self._sessions[0], body, "sha256")[:CODE_BYTES]).decode()
+
     def _names(self, kind: str, text: str) -> tuple[str, ...]:
         content = f"{kind}:{text}".encode()
         return tuple(hmac.digest(key, content, "sha256")[:16].hex() for key in self._locks)
-
-    def _new_session(self) -> str:
-        body = secrets.token_bytes(SESSION_BYTES)
-        return base64.urlsafe_b64encode(body + hmac.digest(self._sessions[0], body, "sha256")[:CODE_BYTES]).decode()
 
     def _issued(self, session: str) -> bool:
         """Whether it is a session token of ours."""

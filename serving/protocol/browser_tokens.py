@@ -66,6 +66,7 @@ class BrowserTokens:
         keys: The quote keys in use.
         origins: Origins that may be named.
         lifetime: Longest life of a token, seconds.
+        new_session: Makes a session for a token that was asked for without one.
         clock: Unix seconds.
     """
 
@@ -74,15 +75,19 @@ class BrowserTokens:
         keys: Callable[[], QuoteKeys],
         origins: Collection[str],
         lifetime: int,
+        new_session: Callable[[], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
         self._origins = origins
         self._lifetime = lifetime
+        self._new_session = new_session
         self._clock = clock
 
     def issue(self, asked: TokenRequest) -> dict[str, Any]:
         """A token, in the form of :class:`serving.protocol.payload.IssuedToken`.
+
+        Its session is the guest's: the prices of its pages stay with it, and with every later token for it.
 
         Raises:
             RequestError: The origin is not allowed, or the life too long.
@@ -93,19 +98,20 @@ class BrowserTokens:
         seconds = self._lifetime if asked.seconds is None else asked.seconds
         if seconds > self._lifetime:
             raise RequestError("body.seconds", seconds, f"it must be 1 to {self._lifetime}")
-        fixed: dict[str, Any] = {"session_id": asked.session_id, "user_id": asked.user_id}
+        session = self._new_session() if asked.session_id is None else asked.session_id
+        fixed: dict[str, Any] = {"session_id": session, "user_id": asked.user_id}
         fixed |= {"jurisdiction": asked.jurisdiction, "opted_out": asked.opted_out}
         now, keys = int(self._clock()), self._keys()
         claims = {
             "aud": AUDIENCE,
-            "sub": asked.session_id,
+            "sub": session,
             "iat": now,
             "exp": now + seconds,
             "ori": asked.origin,
             "fix": {name: value for name, value in fixed.items() if value is not None},
         }
         token = jwt.encode(claims, _signing_key(keys, keys.active), ALGORITHM, headers={"kid": keys.active})
-        return {"token": token, "expires_at": rfc3339(now + seconds)}
+        return {"token": token, "session_id": session, "expires_at": rfc3339(now + seconds)}
 
     def read(self, token: str, origin: str | None) -> BrowserToken | None:
         """What a token says; None where it is none of ours.

@@ -196,7 +196,13 @@ class TokenRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, title="TokenRequest")
 
-    session_id: Annotated[str, Field(description="The session that the token is for.")]
+    session_id: Annotated[
+        str | None,
+        Field(
+            description="The guest's session: the `session_id` of an earlier answer, or your own. Without one, the "
+            "token has a new one."
+        ),
+    ] = None
     origin: Annotated[str, Field(description="Origin of the web page, one of `FAIRTAG_ALLOWED_ORIGINS`.")]
     user_id: Annotated[str | None, Field(description="Your id of the customer; leave it out for a guest.")] = None
     jurisdiction: Annotated[
@@ -215,6 +221,9 @@ class IssuedToken(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", title="IssuedToken")
 
     token: Annotated[str, Field(description="For the header `Authorization: Bearer TOKEN`.")]
+    session_id: Annotated[
+        str, Field(description="Its session. Keep it in a cookie and send it for the next token: the prices stay.")
+    ]
     expires_at: Annotated[str, Field(description="RFC 3339, UTC.")]
 
 

@@ -15,6 +15,7 @@ from serving.keys import QuoteKeys
 from serving.protocol.browser_tokens import BrowserToken, BrowserTokens
 from serving.protocol.payload import PageRequest, TokenRequest
 from serving.settings import Limits
+from serving.stores.price_locks import Trust
 
 V1, V2 = "/v1/models/fairtag:predict", "/v2/models/fairtag/infer"
 SHOP, OTHER = "https://shop.example", "https://evil.example"
@@ -34,7 +35,8 @@ def issue(running: Any, **changes: Any) -> str:
     asked = {"session_id": "s-1", "origin": SHOP, **changes}
     answer = httpx.post(f"{running.http}/v1/browser-tokens", json=asked, headers=KEY)
     assert answer.status_code == 200, answer.text
-    assert answer.json().keys() == {"token", "expires_at"}
+    assert answer.json().keys() == {"token", "session_id", "expires_at"}
+    assert answer.json()["session_id"] == asked["session_id"]
     return str(answer.json()["token"])
 
 
@@ -72,6 +74,23 @@ def test_who_somebody_is_only_the_shop_says(keyed: Any) -> None:
     query = {"name": "query", "shape": [1], "datatype": "BYTES", "data": ["drill"]}
     headers = {"authorization": f"Bearer {guest}", "origin": SHOP}
     assert httpx.post(keyed.http + V2, json={"inputs": [query, tensor]}, headers=headers).status_code == 403
+
+
+def test_a_guests_prices_stay_with_the_session_of_the_token(keyed: Any) -> None:
+    """The endpoint hands out the session with the first token; the next token for it goes on with its prices."""
+    url, asked = f"{keyed.http}/v1/browser-tokens", {"origin": SHOP}
+    first, other = (httpx.post(url, json=asked, headers=KEY).json() for _ in range(2))
+    second = httpx.post(url, json={**asked, "session_id": first["session_id"]}, headers=KEY).json()
+    assert second["session_id"] == first["session_id"] != other["session_id"]
+    pages = [ask(keyed, token["token"]).json()["predictions"][0] for token in (first, second)]
+    assert [page["session_id"] for page in pages] == [first["session_id"]] * 2, "the page is of the token's session"
+    own = {"instances": [{"query": "drill", "session_id": first["session_id"]}]}
+    (page,) = httpx.post(keyed.http + V1, json=own, headers=KEY).json()["predictions"]
+    assert page["items"] == pages[0]["items"], "the shop's server sees the guest's prices too"
+    visitor = keyed.assembly.endpoint.pseudonyms.visitor(PageRequest(query="x", session_id=first["session_id"]))
+    assert visitor.trust is Trust.SESSION, "when stores are full, invented sessions make room first"
+    locked = [keyed.assembly.locks.known_here(f"fairtag:lock:EUR:{pages[0]['epoch']}:{name}") for name in visitor.names]
+    assert locked[0], "the first page locked its prices under the token's session"
 
 
 def test_tokens_are_issued_to_the_key_alone(keyed: Any) -> None:
@@ -116,7 +135,7 @@ def test_a_quote_is_no_token_and_a_token_no_quote(keyed: Any) -> None:
 
 def test_a_token_expires_and_outlives_a_rotation_of_keys() -> None:
     now, keys = [1_000.0], [KEYS]
-    tokens = BrowserTokens(lambda: keys[0], (SHOP,), 900, clock=lambda: now[0])
+    tokens = BrowserTokens(lambda: keys[0], (SHOP,), 900, lambda: "new", clock=lambda: now[0])
     token = tokens.issue(TokenRequest(session_id="s-1", origin=SHOP, seconds=60))["token"]
     keys[0] = QuoteKeys("k2", {"k2": bytes(32), "k1": bytes(32)})
     assert tokens.read(token, SHOP) == BrowserToken("s-1", {"session_id": "s-1"})
