@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 WORKSPACE ?= runs/demo/workspace
 BIN := .venv/bin
-PACKAGES := fairtag components feature_repo pipelines serving monitoring benchmarks
+PACKAGES := fairtag components feature_repo pipelines serving monitoring console benchmarks
 ROLES := pipelines data train serve monitor spark
 
 # No hub, no telemetry; one compute thread a process, since two under contention are slower than one.

@@ -20,6 +20,7 @@ from benchmarks.command import app as studies
 from fairtag.base.errors import INTERRUPTED, ConfigError, DataError, FairtagError, exit_code, legend
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
+from pipelines.cli_console import add_command as add_console
 from pipelines.cli_keys import app as keys
 from pipelines.cli_publish import add_publish
 from pipelines.cli_stop import add_commands as add_stop
@@ -291,6 +292,7 @@ def doctor(
 
 add_commands(app)
 add_stop(app)
+add_console(app)
 add_publish(app)
 
 

@@ -18,7 +18,8 @@ from fairtag.base.money import currency
 from fairtag.base.text import figure
 from fairtag.base.types import Status
 from fairtag.model.decision import capability_rows
-from pipelines.results_page import discount, question, reason_words, understood
+from fairtag.page.explanation_words import reason_words
+from pipelines.results_page import discount, question, understood
 from pipelines.run_folder import RunFolder
 
 if TYPE_CHECKING:

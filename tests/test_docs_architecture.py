@@ -22,7 +22,7 @@ def rows(title: str) -> list[str]:
 def test_every_sub_package_stands_there():
     found = {
         file.parent.relative_to(ROOT).as_posix()
-        for package in ("fairtag", "serving", "monitoring")
+        for package in ("fairtag", "serving", "monitoring", "console")
         for file in (ROOT / package).glob("*/__init__.py")
     }
     assert sorted(rows("Sub-packages")) == sorted(found)

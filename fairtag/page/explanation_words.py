@@ -1,4 +1,4 @@
-"""An explanation in whole minor units, whose parts still add up, and in words.
+"""An explanation in whole minor units, whose parts still add up, and in words; reason codes in words.
 
 >>> whole_parts({"market": 400.6, "rounding": -0.3}, 401)
 {'market': 401, 'rounding': 0}
@@ -12,8 +12,9 @@ import math
 from collections.abc import Mapping
 
 from fairtag.base.money import Currency, currency
+from fairtag.base.types import Reason
 
-__all__ = ["currency", "summary", "whole_parts"]
+__all__ = ["REASONS", "currency", "reason_words", "summary", "whole_parts"]
 
 WORDS = {
     "market": "the usual price in the market",
@@ -25,6 +26,35 @@ WORDS = {
     "rounding": "the price ending",
     "decision": "a price that was already given, drawn to learn, or kept at list to be safe",
 }
+
+REASONS: Mapping[str, str] = {
+    Reason.ANCHOR: "the usual price of such an item",
+    Reason.DEMAND_HIGH_INTENT: "close match: less discount needed",
+    Reason.DEMAND_PRICE_SENSITIVE: "more discount pays off here",
+    Reason.STOCK_SCARCE: "few left in stock",
+    Reason.STOCK_AGEING: "must be sold soon",
+    Reason.COMPETITOR_CAP: "kept near a competitor's price",
+    Reason.COST_FLOOR: "limited by cost and margin",
+    Reason.MAP_FLOOR: "limited by the maker's lowest price",
+    Reason.LIST_CEILING: "never above list",
+    Reason.CHANGE_LIMIT: "limit on discount or change",
+    Reason.FAIRNESS_CORRIDOR: "kept close to what others pay",
+    Reason.PRICE_ENDING: "rounded to a price ending",
+    Reason.LOW_CONFIDENCE_LIST: "standard price: no better one is sure",
+    Reason.PRICES_NOT_ACCEPTED: "standard price: no other is proven yet",
+    Reason.COST_UNKNOWN: "standard price: its cost is unknown",
+    Reason.PERSONAL_NOT_ACCEPTED: "no personal prices yet",
+    Reason.PERSONAL_STOPPED: "personal prices are switched off",
+    Reason.OPTED_OUT: "the customer opted out",
+    Reason.JURISDICTION_OFF: "no personal prices in this place",
+    Reason.INFEASIBLE: "standard price: no other fits every limit",
+    Reason.EXPLORATION: "drawn at random, to learn",
+}
+
+
+def reason_words(code: str) -> str:
+    """A reason code in plain words; the code itself where a newer endpoint sends one that is not known here."""
+    return REASONS.get(code, code)
 
 
 def whole_parts(parts: Mapping[str, float], total: int) -> dict[str, int]:

@@ -11,9 +11,10 @@ import pytest
 from rich.console import Console
 
 from fairtag.base.types import Reason
+from fairtag.page.explanation_words import REASONS
 from pipelines.cli import main
 from pipelines.display import page_table
-from pipelines.results_page import REASONS, render
+from pipelines.results_page import render
 
 DISCLOSURE = "THIS PRICE WAS SET BY AN ALGORITHM USING YOUR PERSONAL DATA"
 REQUEST = {"task": "search", "query": "oak <b>bookcase", "user_id": "U1", "jurisdiction": "US-NY", "opted_out": False}

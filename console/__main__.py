@@ -1,0 +1,47 @@
+"""``python -m console``: serve the console by the environment's settings, or add a user.
+
+python -m console
+python -m console user users.json ada approver
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from console.settings import ConsoleSettings
+from console.users import Role, add_user
+from fairtag.base.errors import FairtagError, exit_code
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="python -m console", description=__doc__)
+    commands = found.add_subparsers(dest="command")
+    user = commands.add_parser("user", help="Add a user, or give one a new token; prints the token once.")
+    user.add_argument("file", type=Path)
+    user.add_argument("name")
+    user.add_argument("role", choices=[role.word for role in Role])
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve, or add a user; an error is one line, and the exit code is that of its kind."""
+    given = parser().parse_args(arguments)
+    try:
+        if given.command == "user":
+            print(add_user(given.file, given.name, given.role))
+            return 0
+        from console.server import serve_console
+
+        serve_console(ConsoleSettings())
+    except FairtagError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return exit_code(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

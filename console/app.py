@@ -1,0 +1,138 @@
+"""Puts a console together: pages, sessions, and what guards every answer.
+
+app = console_app(ConsoleSettings(url="http://127.0.0.1:8080"))
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from console.endpoint import Endpoint
+from console.frame import Frame
+from console.pages import HIDDEN, PAGES
+from console.sessions import Sessions
+from console.settings import ConsoleSettings
+from console.users import Role, User, Users
+from console.view import STATIC
+from console.work import Deployment, Work
+from fairtag.base.errors import ConfigError
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+GUARDS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
+}
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+YEAR = 31_536_000
+
+
+class GuardedHeaders:
+    """Puts the security headers on every answer; pages are not kept by browsers, static files are kept for good.
+
+    Args:
+        app: What answers.
+        https: Whether browsers come over HTTPS, and shall only ever do so.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+        self._app = app
+        self._headers = GUARDS | ({"strict-transport-security": f"max-age={YEAR}"} if https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        static = scope["path"].startswith("/static/")
+        kept = f"public, max-age={YEAR}, immutable" if static and b"v=" in scope["query_string"] else "no-store"
+        added = [(name.encode(), value.encode()) for name, value in {**self._headers, "cache-control": kept}.items()]
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = {name for name, _ in added}
+                message["headers"] = [*(each for each in message["headers"] if each[0] not in own), *added]
+            await send(message)
+
+        await self._app(scope, receive, guarded)
+
+
+def console_app(
+    settings: ConsoleSettings, *, endpoint: Endpoint | None = None, deployment: Deployment | None = None
+) -> Starlette:
+    """A console as an ASGI application.
+
+    Args:
+        settings: Its settings.
+        endpoint: Whom it asks; the one of the settings by default.
+        deployment: Promotes and rolls back; None where it cannot.
+
+    Raises:
+        ConfigError: It would be open to other machines without users.
+    """
+    if settings.users_file is None and not settings.loopback:
+        raise ConfigError(
+            f"host {settings.host}: other machines would reach the console and nobody would have to sign in; name the "
+            "users with --users (`python -m console user FILE NAME ROLE` adds one), or listen on 127.0.0.1"
+        )
+    asked = endpoint or Endpoint(
+        settings.url, settings.model_name, api_key=_key(settings.key_file), timeout=settings.timeout_seconds
+    )
+    work = Work(settings, asked, deployment)
+    users = None if settings.users_file is None else Users(settings.users_file)
+    sessions = Sessions(settings.session_minutes * 60, settings.session_hours * 3600, settings.sessions)
+    frame = Frame(work, sessions, users, User(getpass.getuser(), Role.ADMIN), PAGES, HIDDEN)
+    hosts = [*settings.hosts, *LOOPBACK_HOSTS] if settings.loopback or settings.hosts else ["*"]
+
+    @asynccontextmanager
+    async def life(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await asked.close()
+
+    return Starlette(
+        routes=[
+            Route("/healthz", _healthy),
+            Mount("/static", StaticFiles(directory=STATIC)),
+            *frame.routes(),
+        ],
+        middleware=[
+            Middleware(GuardedHeaders, https=settings.secure_cookies),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            Middleware(GZipMiddleware, minimum_size=1_000),
+        ],
+        lifespan=life,
+    )
+
+
+async def _healthy(_: Request) -> PlainTextResponse:
+    """The console answers, whatever its endpoint does."""
+    return PlainTextResponse("ok\n")
+
+
+def _key(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        return next(iter(file.read_text(encoding="utf-8").split()), None)
+    except OSError as error:
+        raise ConfigError(f"{file}: the endpoint's key cannot be read ({type(error).__name__})") from error

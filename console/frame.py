@@ -1,0 +1,353 @@
+"""What every page stands in: session, role, CSRF token, audit log, and the template around it.
+
+A page is :class:`Page`; ``console/__init__.py`` says how one is added. A request becomes a :class:`Visit`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from console.sessions import COOKIE, Session, Sessions, Shopper
+from console.users import STOP_ROLE, Role, User, Users
+from console.work import Work
+from fairtag.base.errors import ConfigError, FairtagError, RequestError, UnavailableError
+
+logger = logging.getLogger(__name__)
+P, T = ParamSpec("P"), TypeVar("T")
+SEE_OTHER = 303
+LOGIN = "/login"
+MOST_FIELDS, MOST_BYTES = 200, 262_144  # of a form
+
+
+class Denied(FairtagError):
+    """The user may not do this, or the form did not come from a page of this session."""
+
+
+class Visit:
+    """One request to a page.
+
+    Args:
+        request: As it came.
+        session: The browser's.
+        work: What pages share.
+        page: The page that is asked for; None for those of the frame itself.
+        pages: All pages, for the menu.
+        form: Fields of a posted form, the last value of each name.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        session: Session,
+        work: Work,
+        page: Page | None,
+        pages: tuple[Page, ...],
+        form: dict[str, str] | None = None,
+    ) -> None:
+        self.request, self.session, self.work, self.page, self.pages = request, session, work, page, pages
+        self.form = form or {}
+
+    @property
+    def user(self) -> User:
+        """Who is signed in."""
+        assert self.session.user is not None, "the frame lets nobody else in"
+        return self.session.user
+
+    @property
+    def stop_role(self) -> Role:
+        """Who may stop learned prices."""
+        return STOP_ROLE
+
+    @property
+    def shopper(self) -> Shopper:
+        """Whom the storefront is looked at as."""
+        return self.session.shopper
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A parameter of the address, without spaces around it."""
+        return self.request.query_params.get(name, default).strip()
+
+    def all_asked(self, name: str) -> list[str]:
+        """All values of a parameter of the address."""
+        return [value for value in self.request.query_params.getlist(name) if value]
+
+    def given(self, name: str, default: str = "") -> str:
+        """A field of the posted form, without spaces around it."""
+        return self.form.get(name, default).strip()
+
+    def needed(self, name: str, what: str) -> str:
+        """A field of the posted form.
+
+        Raises:
+            RequestError: It is empty.
+        """
+        if not (value := self.given(name)):
+            raise RequestError(name, value, f"{what} is needed")
+        return value
+
+    async def blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that blocks, in a thread."""
+        return await run_in_threadpool(function, *args, **kwargs)
+
+    async def render(self, template: str, status: int = 200, **values: Any) -> Response:
+        """The page as HTML, with what every page shows."""
+        state = await self.blocking(self.work.policy_state)
+        text = self.work.templates.render(
+            template,
+            visit=self,
+            session=self.session,
+            user=self.session.user,
+            page=self.page,
+            pages=self.pages,
+            policy=state,
+            notice=self.session.take_notice(),
+            settings=self.work.settings,
+            **values,
+        )
+        return Response(text, status, media_type="text/html")
+
+    def back(self, notice: str = "", to: str = "") -> Response:
+        """Send the browser to a page of the console, which shows the notice once; by default to where it came from."""
+        if notice:
+            self.session.notice = notice
+        return RedirectResponse(local(to or self.given("back") or (self.page.path if self.page else "/")), SEE_OTHER)
+
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that a form of a page does.
+
+    Args:
+        name: Last part of its address.
+        role: Who may.
+        run: Does it; it answers with a redirect (:meth:`Visit.back`).
+        audited: Whether it is written to the audit log; not where it only changes what this browser looks at.
+    """
+
+    name: str
+    role: Role
+    run: Handler
+    audited: bool = True
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page.
+
+    Args:
+        name: Of its module and template.
+        path: Its address.
+        title: In the menu and the window.
+        task: What for, in a line.
+        show: Answers a GET.
+        actions: Its forms.
+        views: Further addresses below it, such as a download: name -> handler of a GET.
+        role: Who may see it.
+    """
+
+    name: str
+    path: str
+    title: str
+    task: str
+    show: Handler
+    actions: tuple[Action, ...] = ()
+    views: dict[str, Handler] = field(default_factory=dict)
+    role: Role = Role.VIEWER
+
+
+class Frame:
+    """Makes routes of pages.
+
+    Args:
+        work: What pages share.
+        sessions: The browsers.
+        users: Who may sign in; None where nobody needs to.
+        local_user: Who works where nobody signs in.
+        pages: All pages, in the order of the menu.
+        hidden: Pages that are not in the menu.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        sessions: Sessions,
+        users: Users | None,
+        local_user: User,
+        pages: tuple[Page, ...],
+        hidden: tuple[Page, ...] = (),
+    ) -> None:
+        self.work, self.sessions, self.users, self.pages = work, sessions, users, pages
+        self._local, self._hidden = local_user, hidden
+
+    def routes(self) -> list[Route]:
+        """Routes of all pages and of the way in and out."""
+        found = [
+            Route(LOGIN, self._login, methods=["GET", "POST"]),
+            Route("/logout", self._logout, methods=["POST"]),
+        ]
+        for page in (*self.pages, *self._hidden):
+            base = page.path.rstrip("/")
+            found.append(Route(page.path, partial(self._get, page, page.show), methods=["GET"]))
+            found += [
+                Route(f"{base}/{name}", partial(self._get, page, view), methods=["GET"])
+                for name, view in page.views.items()
+            ]
+            found += [
+                Route(f"{base}/{action.name}", partial(self._post, page, action), methods=["POST"])
+                for action in page.actions
+            ]
+        return found
+
+    async def _get(self, page: Page, handler: Handler, request: Request) -> Response:
+        token, session = self._session(request)
+        if session.user is None:
+            return self._keep(_to_login(request), token)
+        visit = Visit(request, session, self.work, page, self.pages)
+        try:
+            if not session.user.may(page.role):
+                raise Denied(f"{page.title} takes the role {page.role.word}; you are {session.user.role.word}")
+            answer = await handler(visit)
+        except FairtagError as error:
+            answer = await _trouble(visit, error)
+        return self._keep(answer, token)
+
+    async def _post(self, page: Page, action: Action, request: Request) -> Response:
+        token, session = self._session(request)
+        if session.user is None:
+            return self._keep(_to_login(request), token)
+        form = await _form(request)
+        visit = Visit(request, session, self.work, page, self.pages, form)
+        outcome = "done"
+        try:
+            _require_own_form(request, session, form)
+            if not session.user.may(action.role):
+                raise Denied(f"this takes the role {action.role.word}; you are {session.user.role.word}")
+            answer = await action.run(visit)
+        except FairtagError as error:
+            outcome = f"refused: {error}"
+            answer = await _trouble(visit, error)
+        finally:
+            if action.audited:
+                name = f"{page.name}/{action.name}"
+                user = session.user
+                await visit.blocking(self.work.audit.note, user.name, user.role.word, name, outcome, form)
+        return self._keep(answer, token)
+
+    async def _login(self, request: Request) -> Response:
+        token, session = self._session(request)
+        visit = Visit(request, session, self.work, None, self.pages)
+        if request.method == "GET":
+            if session.user is not None:
+                return self._keep(RedirectResponse("/", SEE_OTHER), token)
+            return self._keep(await visit.render("login.html", to=local(visit.asked("next"))), token)
+        form = await _form(request)
+        visit = Visit(request, session, self.work, None, self.pages, form)
+        try:
+            _require_own_form(request, session, form)
+            user = self.users.sign_in(visit.given("token")) if self.users else None
+        except FairtagError as error:
+            return self._keep(await _trouble(visit, error), token)
+        if user is None:
+            await visit.blocking(self.work.audit.note, "", "", "login", "refused: nobody has this token", {})
+            session.notice = "Nobody has this token. An administrator can give you a new one."
+            return self._keep(await visit.render("login.html", 401, to=local(visit.given("next"))), token)
+        await visit.blocking(self.work.audit.note, user.name, user.role.word, "login", "done", {})
+        self.sessions.end(token)
+        token, _ = self.sessions.begin(user)
+        return self._keep(RedirectResponse(local(visit.given("next")), SEE_OTHER), token)
+
+    async def _logout(self, request: Request) -> Response:
+        token, session = self._session(request)
+        form = await _form(request)
+        visit = Visit(request, session, self.work, None, self.pages, form)
+        try:
+            _require_own_form(request, session, form)
+        except Denied as error:
+            return self._keep(await _trouble(visit, error), token)
+        self.sessions.end(token)
+        return RedirectResponse(LOGIN, SEE_OTHER)
+
+    def _session(self, request: Request) -> tuple[str, Session]:
+        """The browser's session and its token; a new one where it has none."""
+        token = request.cookies.get(COOKIE)
+        session = self.sessions.find(token)
+        if session is None or token is None:
+            token, session = self.sessions.begin(None if self.users else self._local)
+            session.shopper.place = self.work.settings.place
+            return token, session
+        if self.users and session.user is not None:
+            session.user = self.users.still(session.user)
+        return token, session
+
+    def _keep(self, answer: Response, token: str) -> Response:
+        secure = self.work.settings.secure_cookies
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="lax", secure=secure, path="/")
+        return answer
+
+
+async def _trouble(visit: Visit, error: FairtagError) -> Response:
+    """What went wrong, as a page: the sentence of the error, and the status that fits."""
+    status = 400
+    if isinstance(error, Denied):
+        status = 403
+    elif isinstance(error, UnavailableError):
+        status = 503
+    elif isinstance(error, RequestError):
+        status = error.status
+    elif not isinstance(error, ConfigError):
+        status = 409
+    logger.info("%s: %s", visit.request.url.path, error)
+    return await visit.render("trouble.html", status, error=str(error))
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form; none of one that is too large, which is then refused for want of a token."""
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > MOST_BYTES:
+        return {}
+    text = (await request.body()).decode("utf-8", "replace")
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS))
+    except ValueError:
+        return {}
+
+
+def _require_own_form(request: Request, session: Session, form: dict[str, str]) -> None:
+    """Refuse a form that did not come from a page of this session.
+
+    Raises:
+        Denied: Another site sent it, or it carries another token.
+    """
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Denied(f"the form came from {origin}; open the page in the console and send it from there")
+    if not session.carries(form.get("csrf", "")):
+        raise Denied("the form is older than your session; open the page again and send it from there")
+
+
+def _to_login(request: Request) -> Response:
+    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{LOGIN}?next={quote(path if request.method == 'GET' else '/')}", SEE_OTHER)
+
+
+def local(address: str) -> str:
+    """An address on this console: a path, never another site.
+
+    >>> local("/prices?q=a"), local("//elsewhere.example"), local("https://elsewhere.example"), local("")
+    ('/prices?q=a', '/', '/', '/')
+    """
+    safe = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if safe else "/"

@@ -1,0 +1,9 @@
+"""The pages, in the order of the menu. ``console/__init__.py`` says how one is added."""
+
+from __future__ import annotations
+
+from console.frame import Page
+from console.pages import compare, look, stop, storefront, why
+
+PAGES: tuple[Page, ...] = (storefront.PAGE, compare.PAGE, why.PAGE)
+HIDDEN: tuple[Page, ...] = (look.PAGE, stop.PAGE)  # forms that every page shows; no place in the menu

@@ -1,0 +1,62 @@
+"""The stop button, which every page shows, its undo, and whether the endpoint follows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from starlette.responses import JSONResponse, Response
+
+from console.frame import Action, Page, Visit
+from console.users import STOP_ROLE
+from fairtag.base.errors import RequestError
+from fairtag.policy.live_policy import in_words
+
+
+async def show(visit: Visit) -> Response:
+    """Nothing to see here: back to the storefront."""
+    return visit.back(to="/")
+
+
+async def stop(visit: Visit) -> Response:
+    """Everything at list price, or personal prices off."""
+    what, why = visit.given("what", "all"), visit.needed("why", "a reason, in words,")
+    if what not in ("all", "personal"):
+        raise RequestError("what", what, "must be all or personal")
+    store = visit.work.require_policy()
+
+    def change() -> str:
+        current = store.current().policy
+        narrowed = replace(current, personal_prices=False) if what == "personal" else replace(current, at_list=True)
+        made = store.change(narrowed, who=visit.user.name, why=why)
+        return f"Version {made.version}: {'; '.join(in_words(made.policy))}. Endpoints follow within 30 seconds."
+
+    return visit.back(await visit.blocking(change))
+
+
+async def undo(visit: Visit) -> Response:
+    """Go back to what held before the last change."""
+    why, store = visit.needed("why", "a reason, in words,"), visit.work.require_policy()
+
+    def change() -> str:
+        made = store.undo(who=visit.user.name, why=why)
+        return f"Version {made.version}: {'; '.join(in_words(made.policy))}. Endpoints follow within 30 seconds."
+
+    return visit.back(await visit.blocking(change))
+
+
+async def status(visit: Visit) -> Response:
+    """The version of the live policy here, and the one that the endpoint follows; null where it does not say."""
+    state = await visit.blocking(visit.work.policy_state)
+    followed = (await visit.work.endpoint.metrics()).get("fairtag_policy_version")
+    return JSONResponse({"policy": state.change.version, "endpoint": None if followed is None else int(followed)})
+
+
+PAGE = Page(
+    "stop",
+    "/",
+    "Stop",
+    "the stop button",
+    show,
+    (Action("stop", STOP_ROLE, stop), Action("undo", STOP_ROLE, undo)),
+    views={"status": status},
+)

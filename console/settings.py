@@ -1,0 +1,67 @@
+"""The console's settings, read once from the environment into a frozen object."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class ConsoleSettings(BaseSettings):
+    """Where the console listens, which endpoint it asks, and which folders of a run it reads."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_CONSOLE_", frozen=True)
+
+    url: str = Field(default="http://127.0.0.1:8080", description="Address of the endpoint.")
+    model_name: str = Field(default="fairtag", pattern=r"^[A-Za-z0-9._-]{1,63}$", description="Model that it serves.")
+    key_file: Path | None = Field(default=None, description="File with the endpoint's bearer key.")
+    timeout_seconds: float = Field(default=10.0, gt=0, description="Longest wait for the endpoint.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8090, ge=0, le=65_535, description="Port to listen on.")
+    model_folder: Path | None = Field(default=None, description="The live model, for what-if and the table of prices.")
+    tables: Path | None = Field(default=None, description="Folder of the shop's tables: customers, history of items.")
+    quotes: str | None = Field(default=None, description="fsspec URL of the quote log.")
+    outcomes: str | None = Field(default=None, description="fsspec URL that purchases are written to.")
+    reports: Path | None = Field(default=None, description="Folder of the monitoring jobs' reports.")
+    ledger: Path | None = Field(default=None, description="Folder of the trigger's ledger.")
+    decision: Path | None = Field(default=None, description="DECISION.json of the newest evaluation.")
+    policy_dir: Path | None = Field(default=None, description="Folder of the live policy that the endpoint reads.")
+    place: str = Field(default="", description="Where customers are at first (ISO 3166); the storefront can change it.")
+    state_dir: Path = Field(default=Path("console"), description="Folder of the audit log.")
+    users_file: Path | None = Field(
+        default=None, description="Users with their roles and hashed tokens; needed on any address but the loopback."
+    )
+    session_minutes: int = Field(default=30, ge=1, description="A session ends after so long without a request.")
+    session_hours: int = Field(default=12, ge=1, description="A session ends after so long in any case.")
+    sessions: int = Field(default=1_000, ge=1, description="Sessions kept; then the one unused for longest ends.")
+    hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Host names that browsers reach the console by, with commas; any other is refused."
+    )
+    secure_cookies: bool = Field(default=False, description="Send the session's cookie over HTTPS alone.")
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches the console."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+def settings_table() -> str:
+    """All settings as a table of docs/console.md."""
+    lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in ConsoleSettings.model_fields.items():
+        default = "" if field.default in (None, "", ()) else f"`{str(field.default).lower()}`"
+        lines.append(f"| `FAIRTAG_CONSOLE_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines)

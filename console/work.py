@@ -1,0 +1,131 @@
+"""What the pages of a console share: the endpoint, the shop's folders, the live policy, the audit log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from console.audit import AuditLog
+from console.endpoint import Endpoint
+from console.outcomes import OutcomeLog
+from console.quotes import QuoteReader
+from console.settings import ConsoleSettings
+from console.shop import Shop
+from console.view import Templates
+from fairtag.base.errors import ConfigError, DataError, FairtagError
+from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyChange, in_words
+
+
+class Deployment(Protocol):
+    """What a console may ask of whoever deploys models; the command line hands it in."""
+
+    def versions(self) -> Sequence[dict[str, str]]:
+        """The registered models, newest first, each with its ``version``, ``alias`` and lineage."""
+        ...
+
+    def promote(self, version: str) -> str:
+        """Make a registered, accepted model live; returns what was done, in words.
+
+        Raises:
+            FairtagError: It is not accepted, or cannot be deployed.
+        """
+        ...
+
+    def rollback(self) -> str:
+        """Go back to the model before; returns what was done, in words.
+
+        Raises:
+            FairtagError: There is none.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class PolicyState:
+    """The live policy as every page shows it.
+
+    Args:
+        change: The version that holds.
+        words: What it says.
+        stopped: Whether it narrows anything.
+        can_change: Whether this console knows the folder of the policy.
+        trouble: Why it cannot be read; empty where it can.
+    """
+
+    change: PolicyChange
+    words: tuple[str, ...]
+    stopped: bool
+    can_change: bool
+    trouble: str = ""
+
+
+class Work:
+    """Everything behind the pages.
+
+    Args:
+        settings: Of the console.
+        endpoint: Whom pages are asked of.
+        deployment: Promotes and rolls back; None where this console cannot.
+    """
+
+    def __init__(self, settings: ConsoleSettings, endpoint: Endpoint, deployment: Deployment | None = None) -> None:
+        self.settings, self.endpoint, self.deployment = settings, endpoint, deployment
+        self.audit = AuditLog(settings.state_dir)
+        self.shop = Shop(settings.model_folder, settings.tables)
+        self.quotes = None if settings.quotes is None else QuoteReader(settings.quotes)
+        self.outcomes = None if settings.outcomes is None else OutcomeLog(settings.outcomes)
+        self.templates = Templates()
+        self._policy_lock = threading.Lock()
+        self._policy_seen: PolicyChange = NONE
+
+    @cached_property
+    def policy(self) -> LivePolicyStore | None:
+        """The live policy's versions; None where this console does not know their folder."""
+        return None if self.settings.policy_dir is None else LivePolicyStore(self.settings.policy_dir)
+
+    def require_policy(self) -> LivePolicyStore:
+        """The live policy's versions.
+
+        Raises:
+            ConfigError: This console does not know their folder.
+        """
+        if self.policy is None:
+            raise ConfigError(
+                "this console does not know the live policy; start it with the run's folder, or set "
+                "FAIRTAG_CONSOLE_POLICY_DIR to the folder that the endpoint reads"
+            )
+        return self.policy
+
+    def policy_state(self) -> PolicyState:
+        """The version that holds now; versions are read again only when there is a new one."""
+        if self.policy is None:
+            return PolicyState(NONE, ("this console does not know the live policy",), stopped=False, can_change=False)
+        try:
+            with self._policy_lock:
+                if self.policy.newest() != self._policy_seen.version:
+                    self._policy_seen = self.policy.current()
+            change = self._policy_seen
+        except (DataError, OSError) as error:
+            return PolicyState(NONE, (), stopped=True, can_change=True, trouble=str(error))
+        words = in_words(change.policy)
+        return PolicyState(change, words, stopped=change.policy != NONE.policy, can_change=True)
+
+    def document(self, path: Path | None, what: str) -> dict[str, Any]:
+        """A JSON document of the run.
+
+        Raises:
+            ConfigError: This console was not told where it is, or it is not there.
+        """
+        from fairtag.base.files import read_json
+
+        if path is None or not path.is_file():
+            place = f" at {path}" if path else "; start the console with a run's folder"
+            raise ConfigError(f"there is no {what}{place}")
+        try:
+            return read_json(path)
+        except ValueError as error:
+            raise FairtagError(f"{path}: not a readable document ({error})") from error

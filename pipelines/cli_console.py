@@ -1,0 +1,97 @@
+"""``fairtag console``: the web pages for people, over a run or an endpoint that runs somewhere else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fairtag.base.errors import ConfigError
+from pipelines.api_key import KeyFile
+
+if TYPE_CHECKING:
+    from pipelines.run_folder import RunFolder
+
+console = Console()
+FOLLOW_SECONDS = "1"  # how often an endpoint of our own looks at the live policy: somebody sits and waits for it
+
+
+def console_(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run, whose live model an endpoint is started for.", metavar="RUN")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Ask this endpoint; with RUN as well, the run's folders are read beside it.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; any but the loopback needs --users.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    users: Annotated[
+        Path | None, typer.Option(help="File of users, their roles and hashed tokens; then everybody signs in.")
+    ] = None,
+    place: Annotated[str, typer.Option(help="Where customers are at first (DE, US-NY).")] = "US-NY",
+    key_file: KeyFile = None,
+) -> None:
+    """Open the shop and its prices in a browser: storefront, reasons, table of prices, policy, models, reports.
+
+    On the loopback nobody signs in. Purchases of the storefront count as outcomes in the next reports.
+    """
+    from console.server import serve_console
+    from console.settings import ConsoleSettings
+    from pipelines.run_folder import RunFolder
+    from serving.ports import require_free
+
+    if run is None and url is None:
+        raise ConfigError("name the folder of a run, or an endpoint with --url")
+    require_free(host, port, -1)
+    given = {"host": host, "port": port, "users_file": users, "place": place, "key_file": key_file}
+    folder = None if run is None else RunFolder(run.absolute())
+    with _endpoint(folder, url) as address:
+        settings = ConsoleSettings(**{**given, "url": address, **(_folders(folder) if folder else {})})
+        shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
+        console.print(f"open the shop at http://{escape(shown)}:{port}", highlight=False, soft_wrap=True)
+        serve_console(settings)
+
+
+@contextmanager
+def _endpoint(folder: RunFolder | None, url: str | None) -> Iterator[str]:
+    """The address of the endpoint: the one that is named, or one of our own for the run."""
+    if url is not None or folder is None:
+        yield url or ""
+        return
+    from components.adapters.kserve import live_model_folder
+    from pipelines.endpoint import serve
+
+    live_model_folder(folder.root)
+    os.environ.setdefault("FAIRTAG_POLICY_SECONDS", FOLLOW_SECONDS)
+    console.print(f"loading {escape(str(folder.live))}", highlight=False, soft_wrap=True)
+    with serve(folder.live, folder.features, folder.serving) as address:
+        yield address
+
+
+def _folders(folder: RunFolder) -> dict[str, object]:
+    """Where a console finds the folders of a run."""
+    from fairtag.policy.live_policy import FOLDER
+    from pipelines.traffic import OUTCOMES
+
+    return {
+        "model_folder": folder.live,
+        "tables": folder.tables,
+        "quotes": str(folder.serving / "quotes"),
+        "outcomes": str(folder.serving / OUTCOMES),
+        "reports": folder.reports,
+        "ledger": folder.root / "ledger",
+        "decision": folder.decision,
+        "policy_dir": folder.serving / FOLDER,
+        "state_dir": folder.root / "console",
+    }
+
+
+def add_command(app: typer.Typer) -> None:
+    """Put the command on a command line."""
+    app.command("console")(console_)

@@ -1,0 +1,139 @@
+"""The pages over a stand-in for the endpoint: what each shows, and what its forms do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from console.audit import AuditLog
+from console.pages import PAGES
+from fairtag.base import schema
+from fairtag.policy.live_policy import LivePolicyStore
+
+
+def test_every_page_answers_with_its_title_and_the_stop_button(console):
+    browser = console()
+    for page in PAGES:
+        html = browser.see(page.path)
+        assert f"<title>{page.title}" in html, page.name
+        assert 'data-dialog="stop-dialog"' in html, page.name
+        assert 'aria-current="page"' in html, page.name
+
+
+def test_a_search_shows_titles_prices_discounts_reasons_and_facets(console, endpoint):
+    html = console().see("/?q=drill&category=tools")
+    request = endpoint.asked[-1][1]["instances"][0]
+    assert (request["query"], request["category"], request["task"]) == ("drill", ["tools"], "search")
+    assert "Cordless drill &lt;18 V&gt;" in html, "titles are text, never markup"
+    assert "56.99 EUR" in html
+    assert "\N{MINUS SIGN}5 %" in html
+    assert "more discount pays off here" in html
+    assert 'name="category" value="tools" checked' in html
+
+
+def test_the_storefront_shows_the_disclosure_of_the_customer_whom_it_is_looked_at_as(console):
+    browser = console()
+    assert "SET BY AN ALGORITHM" not in browser.see("/?q=drill")
+    browser.submit("/look/shopper", user_id="ada", place="US-NY", back="/?q=drill")
+    html = browser.see("/?q=drill")
+    assert "SET BY AN ALGORITHM" in html
+    assert "53.99 EUR" in html
+
+
+def test_a_guest_keeps_the_session_that_the_endpoint_handed_out(console, endpoint):
+    browser = console()
+    browser.see("/?q=drill")
+    browser.see("/?q=lamp")
+    assert endpoint.asked[-1][1]["instances"][0]["session_id"] == "guest-session"
+
+
+def test_two_customers_are_asked_about_the_same_items(console, endpoint):
+    html = console().see("/compare?q=drill&a=ada&b=bob")
+    first, second = (body["instances"][0] for _, body in endpoint.asked[-2:])
+    assert (first["user_id"], second["user_id"]) == ("ada", "bob")
+    assert second["item_ids"] == ["i1", "i2", "i3"]
+    assert "Both pay the same for all 3 items" in html
+
+
+def test_a_purchase_is_verified_item_by_item_and_becomes_an_outcome(console, endpoint, tmp_path: Path):
+    browser = console()
+    browser.see("/?q=drill")
+    browser.submit("/add", item="i1")
+    browser.submit("/add", item="i3")
+    html = browser.submit("/buy")
+    assert "Bought 2 items" in html
+    verified = [body for path, body in endpoint.asked if path.endswith(":verify")]
+    assert [(body["item_id"], body["price_minor"]) for body in verified] == [("i1", 5_699), ("i3", 3_799)]
+    (file,) = (tmp_path / "outcomes").glob("outcomes-*.parquet")
+    rows = pd.read_parquet(file)
+    assert list(rows[schema.ITEM_ID]) == ["i1", "i3"]
+    assert list(rows[schema.PRICE_MINOR]) == [5_699, 3_799]
+    assert set(rows.columns) == set(schema.OUTCOMES.names)
+    assert "Nothing in it yet" in browser.see("/")
+
+
+def test_a_price_that_the_endpoint_does_not_honour_is_not_charged(console, endpoint, tmp_path: Path):
+    browser = console()
+    browser.see("/?q=drill")
+    browser.submit("/add", item="i1")
+    endpoint.refuse = (410, {"error": "it expired", "code": "QuoteExpired"})
+    assert "nothing was bought" in browser.submit("/buy", status=409)
+    assert not (tmp_path / "outcomes").exists()
+
+
+def test_an_item_that_was_not_on_the_page_cannot_be_bought(console):
+    browser = console()
+    browser.see("/?q=drill")
+    assert "search for it again" in browser.submit("/add", status=400, item="i9")
+
+
+def test_why_shows_the_sentence_and_one_bar_for_each_driver(console):
+    html = console().see("/why?item=i1&user=ada")
+    assert "Below the list price." in html
+    assert "what the customer bought before" in html
+    assert html.count('class="bar"') == 4, "base, two drivers, price"
+
+
+def test_the_stop_button_and_its_undo_make_versions_of_the_live_policy(console, tmp_path: Path):
+    browser = console()
+    browser.see("/")
+    html = browser.submit("/stop", what="all", why="costs are wrong")
+    assert "Version 1: everything at list price" in html
+    assert "Stopped:" in html
+    html = browser.submit("/undo", why="costs are right")
+    assert "prices as the model decides" in html
+    history = LivePolicyStore(tmp_path / "policy").history()
+    assert [(change.version, change.why, change.undoes) for change in history] == [
+        (1, "costs are wrong", 0),
+        (2, "costs are right", 1),
+    ]
+
+
+def test_a_stop_without_a_reason_changes_nothing(console, tmp_path: Path):
+    browser = console()
+    browser.see("/")
+    assert "a reason, in words, is needed" in browser.submit("/stop", status=400, what="all")
+    assert LivePolicyStore(tmp_path / "policy").newest() == 0
+
+
+def test_status_says_which_version_the_endpoint_follows(console, endpoint):
+    browser = console()
+    endpoint.policy_version = 3
+    assert browser.get("/status").json() == {"policy": 0, "endpoint": 3}
+
+
+def test_actions_are_in_the_audit_log_also_those_that_were_refused(console, tmp_path: Path):
+    browser = console()
+    browser.see("/")
+    browser.submit("/stop", what="all", why="costs are wrong")
+    browser.submit("/stop", status=400, what="all")
+    first, second = AuditLog(tmp_path / "state").entries()
+    assert (first.action, first.outcome, first.fields["why"]) == ("stop/stop", "done", "costs are wrong")
+    assert second.outcome.startswith("refused: ")
+    assert "csrf" not in first.fields
+
+
+def test_an_endpoint_that_is_down_is_a_page_with_the_remedy(console, endpoint):
+    endpoint.refuse = (503, {"error": "starting"})
+    assert "the endpoint answered 503" in console().see("/?q=drill", status=503).lower()
