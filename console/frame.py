@@ -23,7 +23,8 @@ from console.work import Work
 from fairtag.base.errors import ConfigError, FairtagError, RequestError, UnavailableError
 
 logger = logging.getLogger(__name__)
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 SEE_OTHER = 303
 LOGIN = "/login"
 MOST_FIELDS, MOST_BYTES = 200, 262_144  # of a form

@@ -177,6 +177,19 @@ class Shop:
         """What customers searched for most."""
         return [shown for shown, _ in self._queries[:most]]
 
+    def list_prices(self, item: str) -> list[tuple[str, float]]:
+        """List prices of an item as the shop's table has them: day and currency units, oldest first."""
+        path = None if self._tables is None else self._tables / "items.parquet"
+        if path is None or not path.is_file():
+            return []
+        columns = [schema.ITEM_ID, schema.UPDATED_AT, schema.LIST_PRICE]
+        frame = pd.read_parquet(path, columns=columns, filters=[(schema.ITEM_ID, "==", item)])
+        frame = frame.sort_values(schema.UPDATED_AT)
+        return [
+            (f"{at:%Y-%m-%d}", float(price))
+            for at, price in zip(frame[schema.UPDATED_AT], frame[schema.LIST_PRICE], strict=True)
+        ]
+
     def categories(self) -> list[str]:
         """The shop's categories, in order."""
         return sorted({str(name) for name in self.items[schema.CATEGORY].dropna()})

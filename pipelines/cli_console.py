@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -49,7 +49,7 @@ def console_(
     if run is None and url is None:
         raise ConfigError("name the folder of a run, or an endpoint with --url")
     require_free(host, port, -1)
-    given = {"host": host, "port": port, "users_file": users, "place": place, "key_file": key_file}
+    given: dict[str, Any] = {"host": host, "port": port, "users_file": users, "place": place, "key_file": key_file}
     folder = None if run is None else RunFolder(run.absolute())
     with _endpoint(folder, url) as address:
         settings = ConsoleSettings(**{**given, "url": address, **(_folders(folder) if folder else {})})
@@ -74,7 +74,7 @@ def _endpoint(folder: RunFolder | None, url: str | None) -> Iterator[str]:
         yield address
 
 
-def _folders(folder: RunFolder) -> dict[str, object]:
+def _folders(folder: RunFolder) -> dict[str, Any]:
     """Where a console finds the folders of a run."""
     from fairtag.policy.live_policy import FOLDER
     from pipelines.traffic import OUTCOMES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console.frame import Page
-from console.pages import compare, look, stop, storefront, why
+from console.pages import compare, look, prices, stop, storefront, why
 
-PAGES: tuple[Page, ...] = (storefront.PAGE, compare.PAGE, why.PAGE)
+PAGES: tuple[Page, ...] = (storefront.PAGE, compare.PAGE, why.PAGE, prices.PAGE)
 HIDDEN: tuple[Page, ...] = (look.PAGE, stop.PAGE)  # forms that every page shows; no place in the menu

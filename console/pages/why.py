@@ -60,7 +60,7 @@ def what_if(model: PricingModel, item: str, user: UserContext, changes: Mapping[
     if item not in model.row_of:
         raise RequestError("item", item, "is not in the model's catalogue", status=404)
     rows = np.array([model.row_of[item]], dtype=np.int64)
-    limits = {LIMITS[name]: value for name, value in changes.items() if name in LIMITS}
+    limits: dict[str, Any] = {LIMITS[name]: value for name, value in changes.items() if name in LIMITS}
     altered = model
     if limits:
         policy = replace(model.policy, limits=replace(model.policy.limits, **limits))
