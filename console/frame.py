@@ -117,6 +117,10 @@ class Visit:
         )
         return Response(text, status, media_type="text/html")
 
+    async def absent(self, need: str) -> Response:
+        """The page of a console that was not told where something is; ``need`` says what, and how to name it."""
+        return await self.render("absent.html", need=need)
+
     def back(self, notice: str = "", to: str = "") -> Response:
         """Send the browser to a page of the console, which shows the notice once; by default to where it came from."""
         if notice:

@@ -168,6 +168,11 @@ def _known(value: Any) -> Any:
 
 async def show(visit: Visit) -> Response:
     """The table."""
+    if not visit.work.shop.has_model:
+        return await visit.absent(
+            "this console does not know the live model; start it with the run's folder, or set "
+            "FAIRTAG_CONSOLE_MODEL_FOLDER"
+        )
     asked = {name: visit.asked(name) for name in ("q", "category", "only", "page")}
     asked["sort"] = visit.asked("sort", "-quotes")
     model = await visit.blocking(visit.work.shop.model)
@@ -210,7 +215,8 @@ def _days(quotes: QuoteReader | None, name: str) -> list[dict[str, Any]]:
         return []
     grouped = rows.groupby(rows[schema.TS].dt.date)[schema.PRICE_MINOR]
     found = pd.DataFrame({"low": grouped.min(), "middle": grouped.median(), "high": grouped.max(), "n": grouped.size()})
-    return [{"day": str(day), **row} for day, row in found.iloc[::-1].to_dict("index").items()]
+    found.insert(0, "day", [str(day) for day in found.index])
+    return [{str(key): value for key, value in row.items()} for row in found.iloc[::-1].to_dict("records")]
 
 
 PAGE = Page(

@@ -124,7 +124,7 @@ async def _found(visit: Visit, query: str) -> dict[str, Any]:
 
 
 async def _front(visit: Visit) -> dict[str, Any] | None:
-    items = await visit.blocking(visit.work.shop.popular, FRONT_ITEMS)
+    items: list[str] = await visit.blocking(visit.work.shop.popular, FRONT_ITEMS)
     if not items:
         return None
     return await visit.work.endpoint.page(request_of(visit) | {"task": "price", "item_ids": items})
