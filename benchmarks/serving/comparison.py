@@ -25,7 +25,7 @@ from benchmarks.result import Result, Row
 from benchmarks.serving.catalogue import customer_queries, enlarge_catalogue, small_shop
 from benchmarks.serving.feature_reads import feature_rows
 from benchmarks.serving.load import LoadResult, LoadSpec, run_load
-from benchmarks.serving.servers import OURS, OURS_TWO, WORKERS, Arm, endpoint, start_peer, suspend_all
+from benchmarks.serving.servers import OURS, OURS_TWO, WORKERS, Arm, check_peers, endpoint, start_peer, suspend_all
 from fairtag.base.tables import read_tables
 from fairtag.model.pricing_model import SEARCH
 from fairtag.page.priced_page import PageInputs
@@ -68,6 +68,8 @@ def run(peers: Path | None = None, work: Path | None = None, *, plan: Plan = FUL
         folder = Path(scratch)
         kept = work or folder
         small = small_shop(kept / "shop")
+        if python is not None:
+            check_peers(python, small)
         model_folder = enlarge_catalogue(small, kept / f"model-{plan.items}", plan.items)
         many = enlarge_catalogue(small, kept / f"model-{plan.many_items}", plan.many_items)
         rows = [

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import psutil  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from benchmarks.peers.server import PAGE, PATHS, body_of
+from benchmarks.peers.server import PAGE, PATHS, PEERS, body_of
 from fairtag.base.errors import UnavailableError
 
 OURS, OURS_TWO = "fairtag", "fairtag_two_workers"
@@ -62,6 +62,26 @@ class Arm:
     def _processes(self) -> list[psutil.Process]:
         server = psutil.Process(self.process.pid)
         return [server, *server.children(recursive=True)]
+
+
+def check_peers(python: str, model_folder: Path) -> None:
+    """Load a model folder in the environment of the other servers, before minutes go into larger ones.
+
+    Raises:
+        UnavailableError: It lacks a package, or cannot read the folder.
+    """
+    load = f"import {', '.join(PEERS)}; from benchmarks.peers.server import Shop; Shop(Path(sys.argv[1])).core"
+    tried = subprocess.run(  # noqa: S603  # the interpreter that was asked for
+        [python, "-c", f"import sys; from pathlib import Path; {load}", str(model_folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode:
+        reason = tried.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise UnavailableError(
+            f"--peers {python}: it cannot load a model folder ({reason[0]}); install benchmarks/peers/requirements.txt"
+        )
 
 
 @contextmanager
