@@ -126,8 +126,9 @@ def check_shop(
 def _by_files(data: Path | None) -> str:
     if data is None or not data.is_dir():
         raise MissingDataError(f"{data}: there is no such folder; name the one that holds items.csv or items.parquet")
+    there = {path.name.lower() for path in data.iterdir()}
     for name, suffixes in OWN.items():
-        if any((data / f"items{suffix}").exists() for suffix in suffixes):
+        if there & {f"items{suffix}" for suffix in suffixes}:
             return name
     raise MissingDataError(
         f"{data}: it holds no items.csv, items.csv.gz or items.parquet; name the reader with --dataset, one of "

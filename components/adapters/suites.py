@@ -28,7 +28,7 @@ from great_expectations.expectations.expectation import Expectation
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN
 from fairtag.base import schema
 from fairtag.base.money import Currency
-from fairtag.base.values import read_values
+from fairtag.base.values import EXACT_INTEGER, present, read_values
 
 UNIQUE_KEY = "unique key"
 REFERENCE = "exists in "  # begins the rule of a reference
@@ -89,6 +89,7 @@ def make_suite(
             _expect_column(suite, table.column(name))
             if coin is not None and name in CHARGED:
                 _expect_coin(suite, name, coin)
+                _expect_payable(suite, name, coin)
             if coin is not None and table is schema.ITEMS and name in ASKED:
                 _expect_whole_coins(suite, name, coin)
         else:
@@ -117,7 +118,7 @@ def _expect_column(suite: Suite, column: schema.Column) -> None:
     presence = f"{name} (as given)" if bool(unreadable.any()) else name
     suite.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
     if presence != name:
-        suite.columns[presence] = given.map(str, na_action="ignore")
+        suite.columns[presence] = given.where(present(given)).map(str, na_action="ignore")
     suite.columns[f"{name} is readable"] = ~unreadable
     suite.expect(
         ExpectColumnValuesToBeInSet,
@@ -150,6 +151,20 @@ def _expect_coin(suite: Suite, name: str, coin: Currency) -> None:
     suite.expect(
         ExpectColumnValuesToBeInSet,
         f">= {coin.smallest:g} {coin.code}, the smallest coin",
+        (name,),
+        column=flag,
+        value_set=[True],
+        severity="critical",
+    )
+
+
+def _expect_payable(suite: Suite, name: str, coin: Currency) -> None:
+    """What customers pay fits the whole numbers in which it leaves, in JSON as elsewhere."""
+    flag = f"{name} is payable"
+    suite.columns[flag] = ~(suite.columns[name] * coin.minor_per_unit > EXACT_INTEGER)
+    suite.expect(
+        ExpectColumnValuesToBeInSet,
+        f"at most 2^53 coins of {coin.smallest:g} {coin.code}",
         (name,),
         column=flag,
         value_set=[True],
@@ -217,7 +232,11 @@ def _expect_across(suite: Suite, table: schema.Table, accepted: Mapping[str, pd.
             UNIQUE_KEY,
             key,
             severity="critical",
-            **({"column_list": list(key)} if len(key) > 1 else {"column": key[0]}),
+            **(
+                {"column_list": list(key), "ignore_row_if": "any_value_is_missing"}
+                if len(key) > 1
+                else {"column": key[0]}
+            ),
         )
     for order in table.orders:
         if present.issuperset((order.smaller, order.larger)):

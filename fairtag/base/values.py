@@ -17,9 +17,10 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Literal, cast
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -31,12 +32,18 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 
 FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
-MISSING = frozenset({"", "null", "n/a", "nan", "none", "\\n"})  # what a text that stands for no value says, in any case
+# What a text that stands for no value says, in any case and padding.
+MISSING = frozenset({"", "null", "n/a", "#n/a", "nan", "nat", "<na>", "none", "\\n"})
 EXACT_INTEGER = 2.0**53  # a float below it holds every whole number exactly
-UNITS = ("s", "ms", "us", "ns")
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+UNITS = tuple(PER_SECOND)
+LATEST = 9e9  # seconds since 1970: the year 2255, before the last instant that nanoseconds hold
 _SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")  # what a spreadsheet makes of a long id
 _COMMON = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}:\d{2})$"
+_UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b\\u2060\\ufeff]")  # nobody who reads an id can see or type them
+_DAY_END = re.compile(r"([Tt ])24(:?00(:?00([.,]0+)?)?)?(?=$| ?[Zz+-])")  # midnight as the end of its day
+_LEAP = re.compile(r"([Tt ]\d{2}:?\d{2}:?)60(?=$| ?[Zz+-])")
 _ISO_8601 = re.compile(  # the forms that are left: week and basic dates, hours alone, a decimal comma, short offsets
     r"(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}-?W\d{2}(-?\d)?)"
     r"([Tt ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?([Zz]|[+-]\d{2}(:?\d{2})?))?)?"
@@ -68,6 +75,11 @@ class TimeFormat:
             raise ConfigError("give either a strptime format or a unit, such as {'format': '%d/%m/%Y'}")
         if self.format is not None and self.unit is not None:
             raise ConfigError(f"format {self.format!r} and unit {self.unit!r} exclude each other")
+        if self.format is not None:
+            try:
+                datetime.strptime(datetime(2026, 1, 2, tzinfo=UTC).strftime(self.format), self.format)
+            except (ValueError, re.error) as error:
+                raise ConfigError(f"format {self.format!r} is no strptime format: {error}") from error
         if self.zone is not None:
             try:
                 ZoneInfo(self.zone)
@@ -95,16 +107,16 @@ def read_values(
 
 
 def present(values: pd.Series[Any]) -> pd.Series[bool]:
-    """Which values are there: NULL, N/A, nan and the empty text are not; a text of blanks is there, and is no id."""
+    """Which values are there: NULL, N/A, nan and a text of blanks are not."""
     given = values.notna()
     if values.dtype != object and not isinstance(values.dtype, pd.StringDtype):
         return given
     try:
         texts = pa.array(values, type=pa.string(), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # texts and other values in one column
-        blank = values.map(lambda value: isinstance(value, str) and value.lower() in MISSING).astype(bool)
+        blank = values.map(lambda value: isinstance(value, str) and value.strip().lower() in MISSING).astype(bool)
         return given & ~blank
-    words = pc.utf8_lower(texts)
+    words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     missing = pc.is_in(words, value_set=pa.array(sorted(MISSING))).to_numpy(zero_copy_only=False).astype(bool)
     there: pd.Series[bool] = given & ~missing
     return there
@@ -123,21 +135,23 @@ def read_times(values: pd.Series[Any], time_format: TimeFormat | None = None) ->
         return _in_utc(pd.to_datetime(values), zone)
     if time_format is not None and time_format.unit is not None:
         numbers = pd.to_numeric(values, errors="coerce")
-        whole = numbers.where(np.isfinite(numbers.astype("float64")))
+        size = numbers.astype("float64").abs()
+        whole = numbers.where(size < LATEST * PER_SECOND[time_format.unit])
         return _in_utc(pd.to_datetime(whole, unit=time_format.unit, errors="coerce", utc=True), None)
     if time_format is not None and time_format.format is not None:
         texts = values.where(values.map(lambda value: isinstance(value, str)))
-        return _in_utc(pd.to_datetime(texts, format=time_format.format, errors="coerce"), zone)
+        offset = "%z" in time_format.format  # each row has its own
+        return _in_utc(pd.to_datetime(texts, format=time_format.format, errors="coerce", utc=offset), zone)
     texts = values.astype(object).where(values.map(lambda value: isinstance(value, str)).astype(bool))
     texts = texts.astype("string").str.strip()
     common = texts.str.fullmatch(_COMMON).fillna(value=False).astype(bool)
     instants = pd.Series(pd.NaT, index=values.index, dtype="datetime64[us, UTC]")
     if common.any():  # what nearly every file holds, read in C
         instants[common] = _common_times(texts[common], zone)
-    rare = values[~common & values.notna()]
+    rare = values[instants.isna() & values.notna()]
     if len(rare):
-        moments = [_instant(value, zone) for value in rare]
-        instants[rare.index] = pd.to_datetime(pd.Series(moments, index=rare.index, dtype=object), utc=True)
+        moments = pd.Series([_instant(value, zone) for value in rare], index=rare.index, dtype=object)
+        instants[rare.index] = pd.to_datetime(moments, utc=True, errors="coerce")
     return instants
 
 
@@ -156,6 +170,8 @@ def _instant(value: Any, zone: str | None) -> datetime | None:
     """An ISO 8601 text or a timestamp as an instant; None for anything else, numbers and dates by name included."""
     if isinstance(value, datetime):
         moment = value
+    elif isinstance(value, np.datetime64):
+        moment = pd.Timestamp(value)
     elif isinstance(value, date):
         moment = datetime.combine(value, time())
     elif isinstance(value, str) and (parsed := _iso8601(value.strip())) is not None:
@@ -164,12 +180,14 @@ def _instant(value: Any, zone: str | None) -> datetime | None:
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC if zone is None else ZoneInfo(zone))
+        if moment.utcoffset() != moment.replace(fold=1).utcoffset():
+            return None  # when clocks change, that hour is there twice or not at all
     return moment.astimezone(UTC)
 
 
 def _iso8601(text: str) -> datetime | None:
     """A date or a date with a time in ISO 8601: extended, basic, week and ordinal dates; fractions are cut to 1 us."""
-    text = re.sub(r"(?<=[\d]) (?=[Zz+-])", "", text)
+    text = re.sub(r"(?<=[\d]) (?=[Zz+-])", "", text).upper()
     text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
     if re.fullmatch(r"\d{4}-?\d{3}", text):  # ordinal date: year and day of the year
         try:
@@ -178,9 +196,11 @@ def _iso8601(text: str) -> datetime | None:
             return None
     if not _ISO_8601.fullmatch(text):
         return None
+    plain = _LEAP.sub(r"\g<1>59", _DAY_END.sub(lambda end: end[0].replace("24", "00", 1), text))
+    later = timedelta(days=bool(_DAY_END.search(text)), seconds=bool(_LEAP.search(text)))
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:
+        return datetime.fromisoformat(plain) + later
+    except (ValueError, OverflowError):
         return None
 
 
@@ -195,7 +215,8 @@ def read_id(value: Any) -> str | None:
     """An id as the shop prints it; None where that cannot be told.
 
     A whole number below 2^53 is its digits, bytes are UTF-8, a text stays as it is, leading zeros included. A fraction,
-    a truth value and scientific notation are no ids: what the shop calls the item is lost in them.
+    a truth value, a date and scientific notation are no ids: what the shop calls the item is lost in them. A text with
+    characters that nobody sees, such as a line break or a zero-width space, is none: it would match no other table's.
     """
     if isinstance(value, bytes):
         try:
@@ -203,7 +224,8 @@ def read_id(value: Any) -> str | None:
         except UnicodeDecodeError:
             return None
     if isinstance(value, str):
-        return None if not value.strip() or _SCIENTIFIC.fullmatch(value.strip()) else value
+        lost = not value.strip() or _SCIENTIFIC.fullmatch(value.strip()) or _UNSEEN.search(value)
+        return None if lost else value
     if isinstance(value, bool | np.bool_):
         return None
     if isinstance(value, int | np.integer):
@@ -211,7 +233,7 @@ def read_id(value: Any) -> str | None:
     if isinstance(value, float | np.floating | Decimal):
         whole = float(value)
         return str(int(whole)) if abs(whole) < EXACT_INTEGER and whole == int(whole) else None
-    return str(value)
+    return str(value) if isinstance(value, UUID) else None
 
 
 def _ids(values: pd.Series[Any]) -> pd.Series[Any]:

@@ -1,8 +1,9 @@
 r"""CSV files as shops write them: the encoding, the separator and the decimal sign are detected, and reported.
 
 Detected is what the bytes show without doubt: a byte order mark, UTF-8 that decodes, a ``sep=`` line, the separator
-that splits the header into columns the contract knows. Where two readings are possible the file is refused with the
-line to write into ``metadata.json``; nothing is guessed. Every value comes back as text.
+that splits the header into columns the contract knows, quotes behind a backslash. Where two readings are possible, or
+the text would not be one of Western Europe, the file is refused with the line to write into ``metadata.json``; nothing
+is guessed. Every value comes back as text; a spreadsheet's ``="0012"`` is 0012.
 
 >>> from pathlib import Path
 >>> from tempfile import TemporaryDirectory
@@ -45,7 +46,18 @@ _BOMS = (  # the longer first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_SEP_LINE = re.compile(r"^sep=(.)\r?\n", re.IGNORECASE)
+_SEP_LINE = re.compile(r"^\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+_WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how a file of Excel begins, the new kind and the old
+_ESCAPED = re.compile(r"\\\"[^\",;\t|\r\n]")  # in standard CSV no letter follows a quote inside quotes
+_FORMULA = re.compile(r'="([^"]*)"')  # how a spreadsheet is made to leave a number as it is written
+_DASHES = re.compile(r"[.,]\s*[-\u2013\u2014]{1,2}$")  # 5.- and 5,-- for a whole amount
+# What Western European texts do not have, and others do when their bytes are read as cp1252: most letters that are
+# no ASCII three and more in a row (Cyrillic, Greek, Chinese), one of these signs inside a word (Polish, Czech), and
+# the sign of the florin (Japanese).
+_IN_A_ROW = re.compile(r"[^\W\d_\x00-\x7f]{3,}")
+_NO_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
+_IN_A_WORD = re.compile("[^\\W\\d_][\xa5\xa3\xaf\xb3\xb9\xbc\xbe\xbf][^\\W\\d_]|\u0192")
+FEWEST = 4  # letters that are no ASCII, below which a text does not tell
 _AMOUNT = re.compile(r"(?P<before>[^\d+\-.,]*)(?P<number>[-+]?\d[\d.,'\u00a0\u202f ]*)(?P<after>\D*)")
 STRAY = 0.02  # share of values with the other decimal sign that are stray rows, for validation to name
 _GROUPS = r"\d{{1,3}}(?:{mark}\d{{3}})+"
@@ -145,25 +157,75 @@ def read_rows(path: Path, given: CsvDialect | None = None) -> tuple[pd.DataFrame
 
 
 def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
-    """The text of a file and its encoding: as given, by byte order mark, UTF-8, or Windows' own for Western Europe."""
+    """The text of a file and its encoding: as given, by byte order mark, UTF-8, or Windows' own for Western Europe.
+
+    Lines end in a line feed, and none that is empty stands before the first.
+    """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except IsADirectoryError as error:
+        raise _unreadable(path, "it is a folder; join its part files into one file with one header") from error
     except (OSError, EOFError) as error:
         raise _unreadable(path, str(error)) from error
     if not raw.strip():
         raise _unreadable(path, "the file is empty")
-    marked = next((name for mark, name in _BOMS if raw.startswith(mark)), None)
-    for name in [encoding] if encoding else [marked] if marked else ["utf-8", "cp1252"]:
-        try:
-            return raw.decode(name).removeprefix("\ufeff"), name
-        except UnicodeDecodeError as error:
-            at, reason = error.start, error.reason
-    row = raw[:at].count(b"\n") + 1
-    tried = encoding or marked or "utf-8 or cp1252"
-    raise _unreadable(
+    if raw.startswith(_WORKBOOK):
+        raise _unreadable(path, "it is a workbook of Excel; save it as CSV UTF-8")
+    name = encoding or _marked(raw) or "utf-8"
+    try:
+        text = raw.decode(name)
+    except UnicodeDecodeError as error:
+        if name != "utf-8" or encoding:
+            raise _undecodable(path, raw, error, name) from error
+        name, text = "cp1252", _western(path, raw, error)
+    text = text.removeprefix("\ufeff")
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # old Macs end lines so
+    return text.lstrip("\r\n"), name
+
+
+def _marked(raw: bytes) -> str | None:
+    """The encoding that a byte order mark names, or that zeros beside the letters of the header show."""
+    found = next((name for mark, name in _BOMS if raw.startswith(mark)), None)
+    if found is None and len(raw) > 3 and 0 in raw[:2]:
+        return "utf-16-be" if raw[0] == 0 else "utf-16-le"
+    return found
+
+
+def _western(path: Path, raw: bytes, not_utf8: UnicodeDecodeError) -> str:
+    """The text as cp1252.
+
+    Raises:
+        DataError: Other lines are UTF-8, a byte is none of cp1252, or the text is none of Western Europe.
+    """
+    lossy = raw.decode("utf-8", errors="replace")
+    broken = lossy.count("\ufffd")
+    if sum(not character.isascii() for character in lossy) - broken >= broken:
+        raise _undecodable(path, raw, not_utf8, "utf-8, and other lines are: one file, one encoding")
+    try:
+        text = raw.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise _undecodable(path, raw, error, "utf-8 or cp1252") from error
+    letters = _NO_ASCII.findall(text)
+    together = _IN_A_ROW.findall(text)
+    foreign = len(letters) >= FEWEST and 2 * sum(map(len, together)) > len(letters)
+    if foreign or _IN_A_WORD.search(text):
+        shown = together[0] if foreign else _IN_A_WORD.search(text).group()  # type: ignore[union-attr]  # it was found
+        line = text[: text.index(shown)].count("\n") + 1
+        raise _unreadable(
+            path,
+            f"line {line}: it is not utf-8, and {shown!r} is no text of Western Europe (cp1252); name the encoding in "
+            'metadata.json, such as {"csv": {"encoding": "cp1250"}} (cp1251, shift_jis, gb18030, ...)',
+        )
+    return text
+
+
+def _undecodable(path: Path, raw: bytes, error: UnicodeDecodeError, tried: str) -> DataError:
+    row = raw[: error.start].count(b"\n") + 1
+    return _unreadable(
         path,
-        f"line {row}: byte {raw[at]:#04x} is not {tried} ({reason}); name the encoding in metadata.json: "
-        '{"csv": {"encoding": "..."}}',
+        f"line {row}: byte {raw[error.start]:#04x} is not {tried} ({error.reason}); name the encoding in "
+        'metadata.json: {"csv": {"encoding": "..."}}',
     )
 
 
@@ -187,7 +249,7 @@ def _separated(path: Path, text: str, table: schema.Table, separator: str | None
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    return next(csv.reader([line.rstrip("\r")], delimiter=separator), [])
 
 
 def _plain_name(name: str) -> str:
@@ -197,7 +259,10 @@ def _plain_name(name: str) -> str:
 
 def _frame(path: Path, text: str, separator: str) -> pd.DataFrame:
     """The rows as text under the header's names; an empty cell is None."""
+    escaped = bool(_ESCAPED.search(text))
     try:
+        if escaped:
+            raise pa.ArrowInvalid("read line by line")
         parse = arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True)
         with arrow_csv.open_csv(pa.BufferReader(text.encode()), parse_options=parse) as file:
             names = file.schema.names
@@ -211,17 +276,32 @@ def _frame(path: Path, text: str, separator: str) -> pd.DataFrame:
             rows = arrow_csv.read_csv(
                 pa.BufferReader(text.encode()), parse_options=parse, convert_options=convert
             ).to_pandas()
-            return cast(pd.DataFrame, rows.astype(object).where(rows.notna(), other=cast(Any, None)))
+            return _without_formulas(cast(pd.DataFrame, rows.astype(object).where(rows.notna(), other=cast(Any, None))))
     except pa.ArrowException:
         pass  # read again below, line by line, which bears trailing separators and names the line that is wrong
-    names, lines = _lines(path, text, separator)
+    names, lines = _lines(path, text, separator, escaped=escaped)
     frame = pd.DataFrame(lines, columns=pd.Index(names), dtype=object)
-    return frame.mask(frame == "", other=cast(Any, None))
+    return _without_formulas(frame.mask(frame == "", other=cast(Any, None)))
 
 
-def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[list[str]]]:
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """Cells such as ``="0012"``, with which a spreadsheet is kept from changing a number, as what they show."""
+    for place in range(frame.shape[1]):
+        cells = frame.iloc[:, place]
+        if cells.str.startswith('="', na=False).any():
+            frame.isetitem(place, cells.map(_shown, na_action="ignore").array)
+    return frame
+
+
+def _shown(cell: str) -> str:
+    formula = _FORMULA.fullmatch(cell)
+    return formula.group(1) if formula else cell
+
+
+def _lines(path: Path, text: str, separator: str, *, escaped: bool) -> tuple[list[str], list[list[str]]]:
     """Header and rows; separators that end a line with nothing behind them are dropped."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    quotes: Any = {"doublequote": False, "escapechar": "\\"} if escaped else {}
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, **quotes)
     try:
         header = next(reader)
         read = [(reader.line_num, fields) for fields in reader if any(fields)]
@@ -239,6 +319,13 @@ def _lines(path: Path, text: str, separator: str) -> tuple[list[str], list[list[
 
 def _columns(path: Path, header: Sequence[str], table: schema.Table) -> list[str]:
     """Header names as the contract writes them; one it does not know stays as the shop wrote it."""
+    if blank := [place for place, name in enumerate(header, start=1) if not str(name).strip()]:
+        raise DataError(
+            f"{path}: column {blank[0]} of the header has no name; name it or drop it (in pandas, index=False)",
+            table=path.name,
+            column=str(blank[0]),
+            rule="a name for each column",
+        )
     columns = [plain if (plain := _plain_name(name)) in table.names else name.strip() for name in header]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
@@ -278,7 +365,7 @@ def _amounts(values: pd.Series[Any]) -> Mapping[str, str | None]:
     """The digits and marks of each distinct value, without currency and blanks; None where it is no such number."""
     found: dict[str, str | None] = {}
     for value in values.dropna().unique():
-        match = _AMOUNT.fullmatch(value.strip())
+        match = _AMOUNT.fullmatch(_DASHES.sub("", value.strip()))
         beside = [] if match is None else [match["before"].strip(), match["after"].strip()]
         number = match is not None and all(not mark or is_currency_mark(mark) for mark in beside)
         found[value] = re.sub(r"[\s'\u00a0\u202f]", "", match["number"]) if match is not None and number else None

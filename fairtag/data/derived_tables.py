@@ -21,6 +21,7 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.tables import Tables, coerce, no_rows
+from fairtag.base.values import read_times
 from fairtag.data.point_in_time import BELOW_LIST, behaviour_snapshots
 from fairtag.data.receipt_pages import page_impressions, page_rows
 
@@ -140,9 +141,7 @@ def _first_and_last(
 ) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The span for which a catalogue without times holds: from the first event to the export."""
     moments = [frame[schema.TS].agg(["min", "max"]) for frame in (orders, impressions) if len(frame)]
-    exported = pd.Timestamp(as_of) if as_of else None
-    if exported is not None and exported.tzinfo is None:
-        exported = exported.tz_localize("UTC")
+    exported = read_times(pd.Series([as_of], dtype=object)).iloc[0] if as_of else None
     known = [*(moment for pair in moments for moment in pair), *([exported] if exported is not None else [])]
     return (min(known), max(known)) if known else (pd.Timestamp(0, tz="UTC"), pd.Timestamp(0, tz="UTC"))
 

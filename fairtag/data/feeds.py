@@ -10,7 +10,7 @@ items. Tables of the contract that lie beside the exports, such as ``impressions
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ from fairtag.data.feed_map import FeedMap, TableMap, columns_of, evaluate, read_
 from fairtag.data.own_tables import ShopMetadata, read_beside, read_metadata
 
 Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
+UNKNOWN_LINES = 0.9  # of the order lines: what is left is no history of this shop
 CONSEQUENCES = {
     schema.UNIT_COST: "no unit cost: every item stays at list price; export it, or add the column unit_cost",
     schema.STOCK: "no stock: every item counts as in stock",
@@ -130,12 +131,13 @@ def _rows(data: Path, feed: FeedMap, name: str, metadata: ShopMetadata, report: 
             if len(missing) < len(table.needs):
                 others.append((file, missing))
             continue
-        report.files[file.name] = how.text() if isinstance(how, CsvDialect) else how
         if name in feed.currency:
             prices = evaluate(feed.currency[name], rows).dropna()
             report.codes |= set(prices.str.extract(r"\b([A-Z]{3})\b", expand=False).dropna())
         mark = how.separator if isinstance(how, CsvDialect) and how.separator else ","
-        parts.append(plain_numbers(file, rows, _numbers(table, name), metadata.csv.decimal, mark)[0])
+        plain, sign = plain_numbers(file, rows, _numbers(table, name), metadata.csv.decimal, mark)
+        report.files[file.name] = replace(how, decimal=sign).text() if isinstance(how, CsvDialect) else how
+        parts.append(plain)
     if not parts:
         if others:
             file, missing = min(others, key=lambda other: len(other[1]))
@@ -275,6 +277,7 @@ def _orders(
     known = set(items[schema.ITEM_ID])
     named = evaluate(table.columns[schema.ITEM_ID], raw)
     ids = named.map(lambda name: name if name in known else by_title.get(normalise(name), name), na_action="ignore")
+    _require_known(ids, known, table)
     lines = _mapped(raw, table, schema.ORDERS, metadata).assign(**{schema.ITEM_ID: ids})
     rules: tuple[tuple[str, Rule], ...] = (
         (
@@ -287,6 +290,28 @@ def _orders(
     )
     lines = _without(lines, rules, report)
     return _one_line_each(lines) if len(lines) else no_rows(schema.ORDERS)
+
+
+def _require_known(ids: pd.Series[Any], known: set[str], table: TableMap) -> None:
+    """Refuse order lines that nearly all name items which the export of the items does not have.
+
+    Raises:
+        DataError: The two exports are of different shops, or name items differently.
+    """
+    named = ids.dropna()
+    unknown = named[~named.isin(known)]
+    if len(unknown) > UNKNOWN_LINES * len(named):
+        asked = ", ".join(columns_of(table.columns[schema.ITEM_ID]))
+        raise DataError(
+            f"orders: {len(unknown):,} of {len(named):,} lines name an item that is not in the catalogue, such as "
+            f"{unknown.unique()[:3].tolist()} (read from {asked}); export all products of the same shop, or copy the "
+            "mapping and name the column that holds the items' ids (fairtag intake --show-map)",
+            table="orders",
+            column=schema.ITEM_ID,
+            rule="known items",
+            count=len(unknown),
+            examples=unknown.unique()[:3].tolist(),
+        )
 
 
 def _without(rows: pd.DataFrame, rules: tuple[tuple[str, Rule], ...], report: _Report) -> pd.DataFrame:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -17,12 +17,14 @@ from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from fairtag.base.money import USUAL_CURRENCY, currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
-from fairtag.base.values import TimeFormat
+from fairtag.base.values import TimeFormat, read_times
 from fairtag.data.csv_files import CsvDialect, read_csv_file
 from fairtag.data.currencies import one_currency, require_signs, take_currency
 from fairtag.data.derived_tables import AS_OF
 from fairtag.data.folders import read_file
 
+OTHER_FORMS = (".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json", ".csv.zip")  # a shop that puts one there means it
+SIMULATED = "synthetic"  # the data set of the simulator
 MOST_SHARE = 10.0  # of list, in a price menu: [80, 90, 100] are percentages and not shares
 
 
@@ -116,7 +118,7 @@ def read_each(
         code = metadata.currency or USUAL_CURRENCY
     described = _described(metadata, code, dataset, frames, dialects)
     if "items" in frames and schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
-        described[AS_OF] = _written(next(path for path in data.glob("items.*"))).isoformat()
+        described[AS_OF] = _written(cast(Path, _file(data, schema.ITEMS, suffixes))).isoformat()
     return frames, described, errors
 
 
@@ -144,12 +146,8 @@ def _read_one(
     *,
     strict: bool,
 ) -> pd.DataFrame | None:
-    candidates = [data / f"{table.name}{suffix}" for suffix in suffixes]
-    file = next((path for path in candidates if path.exists()), None)
+    file = _file(data, table, suffixes)
     if file is None:
-        if table.required:
-            wanted = " or ".join(path.name for path in candidates)
-            raise MissingDataError(f"{data}: the table {table.name} is required; put {wanted} there", table=table.name)
         return None
     inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
     if file.suffix == ".parquet":
@@ -158,6 +156,26 @@ def _read_one(
         raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
         dialects[file.name] = dialect.text()
     return coerce(raw, table, keep_unreadable=True, keep_columns=not strict, times=metadata.times_of(table))
+
+
+def _file(data: Path, table: schema.Table, suffixes: tuple[str, ...]) -> Path | None:
+    """The file of a table, whatever the case of its name; None where a table that may be absent is absent.
+
+    Raises:
+        MissingDataError: A table that is required is absent, or one lies there in a form that is not read.
+    """
+    there = {path.name.lower(): path for path in sorted(data.iterdir(), reverse=True)}
+    wanted = [f"{table.name}{suffix}" for suffix in suffixes]
+    found = next((there[name] for name in wanted if name in there), None)
+    if found is not None:
+        return found
+    other = next((there[name] for each in OTHER_FORMS if (name := f"{table.name}{each}") in there), None)
+    if other is None and not table.required:
+        return None
+    put = f"put {' or '.join(wanted)} there"
+    if other is not None:
+        raise MissingDataError(f"{other}: {other.suffix} is not read; save it as CSV, and {put}", table=table.name)
+    raise MissingDataError(f"{data}: the table {table.name} is required; {put}", table=table.name)
 
 
 def _in_one_currency(
@@ -190,8 +208,9 @@ def read_metadata(path: Path) -> ShopMetadata:
     if not path.is_file():
         return ShopMetadata()
     try:
-        given = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8-sig")
+        given = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a JSON object: {error}", rule="a JSON object") from error
     if not isinstance(given, dict):
         raise DataError(
@@ -201,11 +220,51 @@ def read_metadata(path: Path) -> ShopMetadata:
     notes = {name: value for name, value in given.items() if name not in ("currency", "times", "csv", "fingerprint")}
     code = currency(given["currency"], f"{path}: currency").code if "currency" in given else None
     _require_menu(given.get("price_menu"), path)
+    _require_kinds(notes, path)
+    if notes.get("dataset") == SIMULATED:
+        del notes["dataset"]  # a shop's own tables are nobody's simulation, whatever they are copied from
     try:
         dialect = parse(CsvDialect, given.get("csv", {}), "csv")
         return ShopMetadata(code, _time_formats(given.get("times", {})), dialect, notes)
     except ConfigError as error:
         raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} stands more than once")
+    return dict(pairs)
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _require_kinds(notes: Mapping[str, Any], path: Path) -> None:
+    """Refuse what the code reads of the notes where it is not of its kind: a date that must be guessed, for one."""
+    for name, (rule, holds) in KINDS.items():
+        if name in notes and not holds(notes[name]):
+            raise DataError(f"{path}: {name}: {notes[name]!r} is refused; write {rule}", column=name, rule=rule)
+
+
+def _is_instant(value: Any) -> bool:
+    return isinstance(value, str) and bool(read_times(pd.Series([value], dtype=object)).notna().all())
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    AS_OF: ("when the catalogue was exported, in ISO 8601: 2026-01-31", _is_instant),
+    "provenance": ('where each table comes from: {"items": "recorded"}', _is_map),
+    "files": ("how each file is written", _is_map),
+    "left_out": ("rows by reason", lambda value: isinstance(value, dict)),
+    "lacks": ("a list of texts", lambda value: isinstance(value, list)),
+    "observational": ("true or false", lambda value: isinstance(value, bool)),
+    "dataset": ("a name", lambda value: isinstance(value, str)),
+}
 
 
 def _require_menu(menu: object, path: Path) -> None:

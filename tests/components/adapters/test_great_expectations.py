@@ -79,7 +79,8 @@ BROKEN_ROWS = [
     ("items", "unit_cost", "readable as money", ("abc", "12,50")),
     ("items", "list_price", "readable as money", (np.inf,)),
     ("items", "updated_at", "readable as time", ("yesterday-ish",)),
-    ("items", "item_id", "readable as id", ("  ",)),
+    ("items", "item_id", "readable as id", ("a\nb",)),
+    ("items", "item_id", "not null", ("  ",)),
     ("items", "list_price", "> 0", (0.0, -4.0)),
     ("items", "stock", ">= 0", (-1,)),
     ("users", "promotion_response", ">= 0 and <= 1", (1.5,)),
@@ -322,6 +323,12 @@ def test_a_price_below_the_smallest_coin_is_set_aside_by_name(
     assert (rule in rules) is refused
     if refused:
         assert rules[rule].examples[0]["item_id"] == "i0"
+
+
+def test_a_price_that_no_whole_number_of_coins_holds_is_set_aside(tmp_path: Path) -> None:
+    _, report = validate_tables(_catalogue([1e300, 9e13, 9.1e13] + [5.0] * 60), tmp_path / "v", coin=currency("USD"))
+    finding = _finding(report, "items", "list_price", "at most 2^53 coins of 0.01 USD")
+    assert (finding.count, finding.severity, finding.rows) == (2, "critical", (1, 3))
 
 
 def _catalogue(prices: list[float]) -> Frames:

@@ -134,3 +134,98 @@ def test_a_byte_that_is_not_of_the_encoding_is_named_with_its_line(read):
 def test_a_dialect_that_no_file_has_is_refused(given):
     with pytest.raises(ConfigError, match=f"csv.{next(iter(given))}"):
         CsvDialect(**given)
+
+
+def row(title, encoding="utf-8"):
+    return (HEADER + f"a,2025-01-01,{title},c,1.5,2.25,3\n").encode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_known_by_the_zeros_beside_its_letters(read, encoding):
+    frame, dialect = read(row("Kaffeemühle", encoding))
+    assert (values(frame, "title"), dialect.encoding) == (["Kaffeemühle"], encoding)
+
+
+@pytest.mark.parametrize(
+    ("title", "encoding"),
+    [
+        ("кофеварка", "cp1251"),
+        ("Żółta łódź", "cp1250"),
+        ("καφετιέρα", "cp1253"),
+        ("マグカップ", "shift_jis"),
+        ("马克杯 蓝色", "gb18030"),
+    ],
+)
+def test_a_text_of_another_part_of_the_world_is_not_read_as_western_european(read, title, encoding):
+    with pytest.raises(DataError, match=r"line 2.*name the encoding in metadata\.json"):
+        read(row(title, encoding))
+    assert values(read(row(title, encoding), encoding=encoding)[0], "title") == [title]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "créée à Noël «été» 20 €",
+        "Größe „L“ \u2013 Übergröße 5 µm m²",
+        "¿Qué? ¡Niño!",
+        "Œuvre d\u2019été",
+        "Smörgåsbord",
+    ],
+)
+def test_western_european_texts_are_read_as_such(read, title):
+    frame, dialect = read(row(title, "cp1252"))
+    assert (values(frame, "title"), dialect.encoding) == ([title], "cp1252")
+
+
+def test_lines_of_two_encodings_in_one_file_are_refused_with_the_line(read):
+    mixed = row("Kaffeemühle") + "b,2025-01-01,café,c,1,2,3\n".encode("cp1252")
+    with pytest.raises(DataError, match=r"line 3: byte 0xe9 is not utf-8, and other lines are"):
+        read(mixed)
+
+
+@pytest.mark.parametrize("before", ["", "\n\n", "\r\n", '"sep=;"\r\n'])
+def test_blank_lines_and_a_quoted_sep_line_before_the_header_do_no_harm(read, before):
+    content = (SEMICOLONS if "sep" in before else HEADER) + "a,2025-01-01,T,c,1.5,2.25,3\n"
+    frame, _ = read(before + (content.replace(",", ";") if "sep" in before else content))
+    assert values(frame, "item_id") == ["a"]
+
+
+def test_lines_may_end_as_on_old_macs(read):
+    assert values(read(row("T").replace(b"\n", b"\r"))[0], "item_id") == ["a"]
+
+
+def test_quotes_behind_a_backslash_are_quotes(read):
+    frame, _ = read(HEADER + 'a,2025-01-01,"Mug 3\\" wide \\"blue\\"",c,1.5,2.25,3\n')
+    assert values(frame, "title") == ['Mug 3" wide "blue"']
+    frame, _ = read(HEADER + 'a,2025-01-01,"Path C:\\",c,1.5,2.25,3\nb,2025-01-01,"Mug 3"" wide",c,1,2,3\n')
+    assert values(frame, "title") == ["Path C:\\", 'Mug 3" wide']
+
+
+def test_a_formula_that_keeps_a_number_as_it_is_written_is_that_number(read):
+    frame, _ = read(HEADER + '="0012",2025-01-01,"=HYPERLINK(""x"")",c,"=""1.5""",2.25,3\n')
+    assert (values(frame, "item_id"), values(frame, "unit_cost")) == (["0012"], ["1.5"])
+    assert values(frame, "title") == ['=HYPERLINK("x")']
+
+
+@pytest.mark.parametrize(("given", "plain"), [("5.-", "5"), ("5,--", "5"), ("1'200.\u2013", "1200"), ("5-", "5-")])
+def test_dashes_for_no_cents_are_a_whole_amount(read, given, plain):
+    frame, _ = read(HEADER + f'a,2025-01-01,T,c,1.50,"{given}",3\n')
+    assert values(frame, "list_price") == [plain]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04\x14\x00", "a workbook of Excel; save it as CSV"),
+        ("," + HEADER + "0,a,2025-01-01,T,c,1.5,2.25,3\n", "column 1 of the header has no name"),
+    ],
+)
+def test_what_is_no_table_says_what_it_is(read, content, words):
+    with pytest.raises(DataError, match=words):
+        read(content)
+
+
+def test_a_folder_of_part_files_is_refused_with_the_remedy(tmp_path):
+    (tmp_path / "items.csv").mkdir()
+    with pytest.raises(DataError, match="it is a folder; join its part files"):
+        read_csv_file(tmp_path / "items.csv", schema.ITEMS)

@@ -154,6 +154,23 @@ def test_a_column_that_the_mapping_needs_is_named_with_what_to_do(exports):
         load("shopify", folder)
 
 
+def test_orders_of_another_shop_are_refused_and_not_left_out_line_by_line(exports):
+    """Each line names an item that the catalogue lacks: the exports do not belong together."""
+    folder = exports("magento")
+    file = folder / "order_lines.csv"
+    orders = pd.read_csv(file, dtype=str)
+    orders.assign(sku="X-" + orders["sku"]).to_csv(file, index=False)
+    with pytest.raises(DataError, match=r"orders: \d of \d lines name an item that is not in the catalogue.*from sku"):
+        load("magento", folder)
+
+
+def test_how_an_export_is_written_is_reported_with_its_decimal_sign(exports):
+    assert load("shopify", exports("shopify")).metadata["files"] == {
+        "orders_export.csv": "utf-8, separated by ,, decimal point",
+        "products_export.csv": "utf-8, separated by ,, decimal point",
+    }
+
+
 def test_a_folder_without_an_export_of_items_says_which_file_it_needs(tmp_path):
     with pytest.raises(MissingDataError, match=r"no export of the items.*columns Handle, Title, Variant Price"):
         load("shopify", tmp_path)

@@ -73,6 +73,12 @@ def test_metadata_may_have_a_byte_order_mark(folder):
         ('{"times": {"orders.tss": {"unit": "ms"}}}', "orders.tss is no time column; there are items.updated_at"),
         ('{"times": {"orders.ts": {"unit": "m"}}}', "times.orders.ts.unit: 'm' is refused"),
         ('{"csv": {"seperator": ";"}}', "did you mean separator"),
+        ('{"currency": "EUR", "currency": "USD"}', "currency stands more than once"),
+        ('{"as_of": "01/02/2026"}', "as_of: '01/02/2026' is refused; .*ISO 8601"),
+        ('{"as_of": 20260131}', "as_of: 20260131 is refused"),
+        ('{"observational": "no"}', "observational: 'no' is refused; write true or false"),
+        ('{"provenance": "ours"}', "provenance: 'ours' is refused"),
+        ('{"notes": NaN}', "NaN is no number of JSON"),
     ],
 )
 def test_a_setting_of_the_metadata_that_cannot_be_meant_is_refused(folder, content, words):
@@ -121,6 +127,21 @@ def test_a_catalogue_without_times_is_as_old_as_its_file_or_as_the_shop_says(fol
     assert load("csv", folder).metadata["as_of"] == "2025-10-09T08:53:20+00:00"
     (folder / "metadata.json").write_text('{"as_of": "2026-01-31"}')
     assert load("csv", folder).metadata["as_of"] == "2026-01-31"
+
+
+def test_a_file_s_name_may_be_in_capitals_and_one_in_a_form_that_is_not_read_is_named(folder, tables):
+    (folder / "items.csv").rename(folder / "Items.CSV")
+    assert load("csv", folder).fingerprint() == tables.fingerprint()
+    (folder / "orders.csv").rename(folder / "orders.xlsx")
+    with pytest.raises(
+        MissingDataError, match=r"orders\.xlsx: \.xlsx is not read; save it as CSV, and put orders\.csv"
+    ):
+        load("csv", folder)
+
+
+def test_a_shop_s_own_tables_are_nobody_s_simulation(folder):
+    (folder / "metadata.json").write_text('{"dataset": "synthetic", "seed": 1}')
+    assert load("csv", folder).metadata["dataset"] == "csv"
 
 
 def test_a_missing_column_is_named(folder):
