@@ -1,14 +1,14 @@
-# One vocabulary for people and CI. Everything runs in .venv, made from one pinned resolution.
+# One vocabulary for people and CI. Everything runs in .venv, made from one resolution that is pinned by hashes.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3.11
-UV_VERSION := 0.13.9
 WORKSPACE ?= runs/demo/workspace
 BIN := .venv/bin
 PACKAGES := fairtag components feature_repo pipelines serving monitoring console benchmarks
-ROLES := pipelines data train serve monitor spark
+# The torch that is installed: requirements/torch-cpu.txt for one without CUDA (k8s/pin.sh torch writes it)
+TORCH ?= requirements/torch.txt
 
 # No hub, no telemetry; one compute thread a process, since two under contention are slower than one.
 export HF_HUB_OFFLINE ?= 1
@@ -16,11 +16,6 @@ export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := false
 export TOKENIZERS_PARALLELISM := false
-# torch would bring its CUDA libraries on Linux; what it pins itself is not pinned twice (see make lock)
-UNPINNED := triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
-  nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
-  nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
-SPARK := pyspark py4j # resolved with the rest, installed with requirements/spark.txt alone
 
 .PHONY: help
 help: ## Show this list
@@ -29,14 +24,16 @@ help: ## Show this list
 .PHONY: install
 install: .venv/.installed ## Make .venv from the pinned requirements (Python 3.11 to 3.13)
 
-# uv reads no pip configuration: a folder of local wheels named there is handed on.
-.venv/.installed: requirements/dev.txt pyproject.toml
+# Nothing is installed that has not the recorded hash, the packages that build a package among it. A folder of local
+# wheels that pip's configuration names (for a machine without an index) is handed on: uv reads no pip configuration.
+.venv/.installed: requirements/build.txt requirements/dev.txt $(TORCH) pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "missing $(PYTHON): install Python 3.11, or say make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
 	export UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV="$(CURDIR)/.venv"; \
-	$(BIN)/uv pip install --quiet -r requirements/dev.txt && $(BIN)/uv pip install --quiet --no-deps -e .
+	pinned="$(BIN)/uv pip install --quiet --require-build-hashes --build-constraints requirements/build.txt"; \
+	$$pinned --require-hashes -r requirements/dev.txt -r $(TORCH) && $$pinned --no-deps -e .
 	touch $@
 
 .PHONY: demo
@@ -68,7 +65,8 @@ check: install ## Check format, lint, types and import contracts
 	$(BIN)/mypy $(PACKAGES)
 	$(BIN)/lint-imports
 	$(BIN)/python -m benchmarks.measured --check
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh tests/cluster/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
+	requirements/lock.sh check
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run k8s/*.sh requirements/*.sh tests/cluster/*.sh; else echo "shellcheck is not installed: scripts unchecked" >&2; fi
 
 .PHONY: fmt
 fmt: install ## Format the code and mend what lint can mend
@@ -87,10 +85,12 @@ kind: install ## Bring up a laptop cluster with kind (docs/cluster.md says what 
 kind-down: ## Take the laptop cluster down
 	k8s/kind.sh down
 
-# One resolution for all roles: dev holds everything, a role is a cut of it.
-.PHONY: lock
-lock: ## Resolve once and pin requirements/*.txt
-	export UV_CUSTOM_COMPILE_COMMAND="make lock"; skip="$$(printf -- '--no-emit-package %s ' $(UNPINNED))"; \
-	unset UV_FIND_LINKS; compile="$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate pyproject.toml"; \
-	$$compile $$skip $$(printf -- '--no-emit-package %s ' $(SPARK)) --all-extras --group dev -o requirements/dev.txt; \
-	for role in $(ROLES); do $$compile $$skip --extra $$role -c requirements/dev.txt -o requirements/$$role.txt; done
+# Add a package to pyproject.toml, then make lock: only what is new moves. UPGRADE=NAME moves one package, UPGRADE=all
+# everything (docs/how-to/supply-chain.md).
+.PHONY: lock sbom audit
+lock: ## Pin what pyproject.toml requires, with hashes, in requirements/
+	requirements/lock.sh write
+sbom: install ## Write a bill of materials (CycloneDX) and the licences of each role to build/sbom
+	requirements/sbom.sh
+audit: install ## Look every pinned package up among the known vulnerabilities (needs a network)
+	for file in requirements/*.txt; do $(BIN)/pip-audit --disable-pip --require-hashes --progress-spinner off -r $$file; done

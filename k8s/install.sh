@@ -13,6 +13,10 @@ objects=$(kubectl kustomize "$overlay")
 # before anything is applied: the API server would refuse these objects and take the others
 left=$(grep -o 'ADDRESSES-OF-YOUR-[A-Z-]*' <<<"$objects" | sort -u | paste -sd ' ' || true)
 [ -z "$left" ] || fail "$overlay still holds $left: write your stores' addresses there (fairtag doctor --overlay $overlay)"
+# a tag may name another image tomorrow; kind alone runs what was built and loaded on this machine
+tags=$(sed -n 's/^ *\(- \)\{0,1\}image: //p' <<<"$objects" | grep -v '@sha256:' | sort -u | paste -sd ' ' || true)
+[ "$1" = kind ] || [ -z "$tags" ] || [ "${IMAGES_BY_TAG:-}" = allowed ] ||
+    fail "$overlay names images by tag: $tags; k8s/images.sh push and k8s/pin.sh images name them by digest (a trial: IMAGES_BY_TAG=allowed)"
 
 kubectl get clusterstoragecontainer default >/dev/null ||
     fail "KServe's ClusterStorageContainer 'default' is not there: install KServe first (docs/cluster.md), or look at the message above"

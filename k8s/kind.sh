@@ -67,6 +67,7 @@ build_missing() {
 
 pin() {
     rm -rf "$CACHE" # of an earlier version, perhaps
+    [ -s requirements/torch-cpu.txt ] || fail "requirements/torch-cpu.txt, the hash of the torch in our training image, is not there; once: PIP_FIND_LINKS=FOLDER k8s/pin.sh torch"
     build_missing
     (cd "$CACHE" && sha256sum "${MANIFESTS[@]}") >"$SUMS"
     echo "recorded in $SUMS: review and commit it; then make kind"
@@ -95,6 +96,7 @@ prerequisites() {
     for file in "${MANIFESTS[@]}"; do
         grep -q "  $file\$" "$SUMS" || unpinned "no checksum of $file in $SUMS"
     done
+    [ -s requirements/torch-cpu.txt ] || fail "requirements/torch-cpu.txt, the hash of the torch in our training image, is not there; once: PIP_FIND_LINKS=FOLDER k8s/pin.sh torch"
     build_missing
     (cd "$CACHE" && sha256sum --check --quiet --strict -) <"$SUMS" || fail "a manifest is not what $SUMS says: see build/manifests, and do not install it"
 }
@@ -105,7 +107,7 @@ cluster() {
     if [ "$CLUSTER" = minikube ]; then
         minikube start --profile "$NAME" --kubernetes-version "$(pinned kubernetes)" --cpus 6 --memory 14g
     elif ! running; then
-        kind create cluster --name "$NAME" --image "kindest/node:$(pinned kubernetes)" --wait 5m
+        kind create cluster --name "$NAME" --image "kindest/node:$(pinned kindest-node)" --wait 5m
     else
         kind export kubeconfig --name "$NAME"
     fi

@@ -112,7 +112,8 @@ def _machine(cluster: str) -> list[Check]:
 
 def _packages(role: str, names: Sequence[str]) -> Check:
     missing = [name for name in names if find_spec(name) is None]
-    fix = f"install requirements/{role}.txt, or all with `make install`"
+    torch = " and requirements/torch.txt" if role == "train" else ""
+    fix = f"install requirements/{role}.txt{torch}, or all with `make install`"
     return Check(f"packages: {role}", not missing, f"no {', '.join(missing)}" if missing else "all", True, fix)
 
 

@@ -17,6 +17,7 @@ from pipelines.doctor import Check
 WIDEST = {4: 16, 6: 48}  # shortest prefix of an address block that still names somebody's stores, by IP version
 EXAMPLE = "example.com"  # of the hosts that the gateway's file holds until somebody sets theirs
 DIGEST = "@sha256:"
+LAPTOP = "kind"  # the overlay whose images are built and loaded on this machine, by tag
 
 
 def overlay_checks(folder: Path) -> list[Check]:
@@ -26,7 +27,7 @@ def overlay_checks(folder: Path) -> list[Check]:
         ConfigError: There is no such overlay.
         UnavailableError: Neither kubectl nor kustomize is installed.
     """
-    return object_checks(build(folder))
+    return object_checks(build(folder), digests=folder.name != LAPTOP)
 
 
 def build(folder: Path) -> list[dict[str, Any]]:
@@ -43,15 +44,20 @@ def build(folder: Path) -> list[dict[str, Any]]:
     return [each for each in yaml.load_all(done.stdout, yaml.CBaseLoader) if each]  # texts: "=" is no type of ours
 
 
-def object_checks(objects: Sequence[Mapping[str, Any]]) -> list[Check]:
-    """The checks of built objects: one for each address block, each host, and each image."""
+def object_checks(objects: Sequence[Mapping[str, Any]], *, digests: bool = True) -> list[Check]:
+    """The checks of built objects: one for each address block, each host, and each image.
+
+    Args:
+        objects: As Kustomize builds them.
+        digests: Whether each image must be named by digest.
+    """
     blocks = sorted({(_name(each), block) for each in objects for block in _values(each, "cidr")})
     hosts = sorted({host for each in objects for host in _values(each, "hostname")})
     images = sorted({image for each in objects for image in _values(each, "image")})
     return [
         *(_address_check(name, block) for name, block in blocks),
         *(_host_check(host) for host in hosts),
-        *(_image_check(image) for image in images),
+        *(_image_check(image, digests) for image in images),
     ]
 
 
@@ -70,9 +76,10 @@ def _host_check(host: str) -> Check:
     return Check("host", ok=ours, found=host, needed=True, fix="set your host in components/gateway")
 
 
-def _image_check(image: str) -> Check:
-    fix = "name it by digest in components/versions (digest: sha256:...)"
-    return Check("image", ok=DIGEST in image, found=image, needed=False, fix=fix)
+def _image_check(image: str, needed: bool) -> Check:
+    ours = image.startswith("fairtag/")
+    fix = "`k8s/images.sh push` names it by digest" if ours else "`k8s/pin.sh images` names it by digest"
+    return Check("image", ok=DIGEST in image, found=image, needed=needed, fix=fix)
 
 
 def _name(document: Mapping[str, Any]) -> str:

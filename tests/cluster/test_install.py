@@ -35,12 +35,27 @@ LINEAGE = {"model-version": "0001"}
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """Our files as a shop has them, with its stores' addresses in the place of production's placeholders."""
+    """Our files as a shop has them: its stores' addresses in the place of placeholders, every image by digest."""
     root = tmp_path_factory.mktemp("filled")
     shutil.copytree(ROOT / "k8s", root / "k8s")
+    _name_images(root, "a")
     for file in (root / "k8s/overlays").rglob("*.yaml"):
         file.write_text(re.sub(r"ADDRESSES-OF-YOUR-[A-Z-]*", "10.20.30.0/28", file.read_text()))
     return root
+
+
+def _name_images(root, letter):
+    """Names our images, and those of others that have no digest yet, by one of a letter: as pushing and pinning do."""
+    digest = f"sha256:{letter * 64}"
+    release = root / "k8s/components/release/kustomization.yaml"
+    entries = [{"name": f"fairtag/{role}-python", "digest": digest} for role in ("data", "train", "serve", "monitor")]
+    release.write_text(yaml.safe_dump({**yaml.safe_load(release.read_text()), "images": entries}))
+    versions = root / "k8s/components/versions/kustomization.yaml"
+    given = yaml.safe_load(versions.read_text())
+    for each in given["images"]:
+        if not each["name"].startswith("fairtag/"):
+            each.setdefault("digest", digest)
+    versions.write_text(yaml.safe_dump(given))
 
 
 @pytest.fixture(scope="module")
@@ -184,8 +199,8 @@ def test_an_upgrade_changes_images_and_sizes_and_neither_model_nor_canary(
     _canary(cluster, FIRST)
     shutil.copytree(filled / "k8s", tmp_path / "k8s")
     versions = tmp_path / "k8s/components/versions/kustomization.yaml"
-    newer = re.sub(r"newTag: [^,}]+", 'newTag: "0.999"', versions.read_text())
-    versions.write_text(newer)
+    versions.write_text(re.sub(r"newTag: .+", 'newTag: "0.999"', versions.read_text()))
+    _name_images(tmp_path, "b")
     runtime = tmp_path / "k8s/base/serving/servingruntime.yaml"
     runtime.write_text(
         runtime.read_text().replace(
@@ -200,7 +215,8 @@ def test_an_upgrade_changes_images_and_sizes_and_neither_model_nor_canary(
     def images():
         return {each["image"] for pod in endpoint_pods(cluster) for each in pod["spec"]["containers"]}
 
-    until(lambda: images() == {"fairtag/serve-python:0.999"}, "all pods of the endpoint have the new image")
+    newer = ":0.999" if installed.overlay == "kind" else f"@sha256:{'b' * 64}"
+    until(lambda: images() == {f"fairtag/serve-python{newer}"}, "all pods of the endpoint have the new image")
     assert {each["env"] is not None for each in initializers(cluster)}
     install(installed.overlay)  # and back again
 

@@ -51,6 +51,9 @@ def script(tmp_path):
     """Runs the script in a copy of its folder; returns its exit code, its words and every call of a tool."""
     shutil.copytree(ROOT / "k8s", tmp_path / "k8s")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "Dockerfile", tmp_path)
+    (tmp_path / "requirements").mkdir()
+    (tmp_path / "requirements/torch-cpu.txt").write_text("torch==2+cpu --hash=sha256:0\n")
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, body in STUBS.items():
@@ -96,6 +99,15 @@ def test_a_manifest_without_a_checksum_of_its_own_is_refused(script):
     code, said, calls = script("up")
     assert code == 1
     assert "no checksum of kserve.yaml" in said
+    assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
+
+
+def test_no_cluster_is_made_before_the_torch_of_the_training_image_is_pinned(script):
+    script("pin")
+    (script.folder / "requirements/torch-cpu.txt").unlink()
+    code, said, calls = script("up")
+    assert code == 1
+    assert "once: PIP_FIND_LINKS=FOLDER k8s/pin.sh torch" in said
     assert not [call for call in calls if call.startswith(("kind create", "kubectl"))]
 
 

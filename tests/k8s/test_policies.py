@@ -94,7 +94,7 @@ def test_no_secret_is_written_down(overlay, containers):
 
 def test_no_file_of_ours_holds_what_looks_like_a_key():
     for file in (ROOT / "k8s").rglob("*.*"):
-        text = file.read_text(encoding="utf-8")
+        text = re.sub(r"sha256:[0-9a-f]{64}\b", "", file.read_text(encoding="utf-8"))
         assert not re.search(r"[0-9a-f]{48}|[A-Za-z0-9+/]{60}={0,2}|://[^$/\s]+:[^$@/\s]+@", text), file
 
 

@@ -50,7 +50,9 @@ def test_an_image_by_tag_is_named_and_one_by_digest_passes() -> None:
         "metadata": {"name": "p"},
         "spec": {"containers": [{"image": "a:1"}, {"image": "b@sha256:1"}]},
     }
-    assert [(check.found, check.ok) for check in object_checks([pod])] == [("a:1", False), ("b@sha256:1", True)]
+    found = [(check.found, check.ok, check.needed) for check in object_checks([pod])]
+    assert found == [("a:1", False, True), ("b@sha256:1", True, True)]
+    assert not any(check.needed for check in object_checks([pod], digests=False))
 
 
 @needs_kustomize
@@ -62,6 +64,7 @@ def test_production_cannot_be_taken_for_ready_before_its_addresses_are_set(capsy
         "ADDRESSES-OF-YOUR-POSTGRESQL",
         "ADDRESSES-OF-YOUR-OBJECT-STORE",
         "*.prices.example.com",
+        *(f"fairtag/{role}-python:0.1.0" for role in ("monitor", "serve", "train")),
     }
     assert main(["doctor", "--overlay", str(ROOT / "k8s" / "overlays" / "production")]) == 1
     assert "ADDRESSES-OF-YOUR-" in capsys.readouterr().out
