@@ -1,145 +1,171 @@
-"""Places each item's fairness corridor under a fitted demand model, for customers as the log has them.
+"""Places each item's fairness corridor on whole pages, for customers as the log has them.
 
-A sample of logged pages stands for the population: what each customer is like, how close the page was to their intent,
-and how attractive the rest of the page was. Every catalogue item takes the place of one item on each sampled page, and
-its corridor lies where mean profit is largest (:mod:`fairtag.fairness.corridor`; docs/pricing-model.md, section 7).
+A sample of logged visits stands for the population: what each customer is like, and what the rest of their page is
+worth at the prices that it is asked. Every item of a category takes the place of one item on each sampled visit to the
+category. Its corridor lies where the mean profit of these pages is largest, and holds the list price wherever list is
+what the item will show (:mod:`fairtag.fairness.corridor`; docs/pricing-model.md, section 7).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.fairness.corridor import Population, optimal_corridor, population
-from fairtag.policy.context import MarketContext
-from fairtag.policy.guardrails import Bounds
-from fairtag.policy.pricing_policy import PricingPolicy
-from fairtag.price_model.price_model import reference_price
+from fairtag.model.pricing_model import PricingModel
+from fairtag.page.page_prices import PagePrices, choose_prices
+from fairtag.page.problem import FAINT, PageProblem, page_problem
+from fairtag.policy.context import UserContext
 from fairtag.solver.page_solver import solve_pages
-from fairtag.stock.shadow_prices import counted_cost, floor_cost
-from fairtag.training.stock import StockValue
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
-PAGES = 200  # sampled customers: enough to know the optimum of their mean well within a price ending
+VISITS = 200  # sampled of each category: enough to know the optimum of their mean well within a price ending
 CHUNK_ITEMS = 2_048  # items placed at a time: 200 x 2,048 float64 is 3 MiB an array
+STEEPEST = 50.0  # utilities beyond are clipped: exp stays finite, and the probability is 0 or 1 either way
 
 
 @dataclass(frozen=True)
-class Shoppers:
-    """Sampled page visits.
+class Visits:
+    """Sampled visits to a category: the place of one of its items on a logged page.
 
     Args:
-        behaviour: Raw allow-listed behaviour, shape (u, k), NaN where unknown.
-        similarity: Similarity of an item in the visited place, shape (u,).
-        outside: Attraction of the outside option and of the rest of the page at its logged prices, shape (u,).
+        behaviour: Raw allow-listed behaviour of the customer, shape (v, k), NaN where unknown.
+        similarity: Similarity of an item in the place, shape (v,).
+        outside: Attraction of the outside option and of the rest of the page at the prices that it is asked, (v,).
+        worth: Expected gain of the rest of the page, money a visit, (v,).
     """
 
     behaviour: Floats
     similarity: Floats
     outside: Floats
+    worth: Floats
 
 
-def sample_shoppers(demand: DemandModel, data: DemandData, *, pages: int = PAGES, seed: int = 0) -> Shoppers:
-    """Draw pages without replacement, and the place of one item on each."""
-    rng = np.random.default_rng(seed)
-    ends = np.append(data.starts[1:], len(data.item))
-    drawn = rng.choice(len(data.starts), size=min(pages, len(data.starts)), replace=False)
-    place = data.starts[drawn] + (rng.random(len(drawn)) * (ends - data.starts)[drawn]).astype(np.int64)
-    outside = np.ones(len(drawn))
-    for at, (page, own) in enumerate(zip(drawn, place, strict=True)):
-        rows = np.arange(data.starts[page], ends[page])
-        a, b = demand.page(data.item[rows], data.similarity[rows], data.behaviour[page])
-        outside[at] += np.exp(np.clip(a - b * data.y[rows], -50.0, 50.0))[rows != own].sum()
-    return Shoppers(data.behaviour[drawn], data.similarity[place], outside)
+def place_corridors(model: PricingModel, data: DemandData | None, *, seed: int = 0) -> Floats:
+    """Lowest price of each catalogue row's corridor, money (N,); the highest is ``corridor_ratio`` times it.
 
-
-def fit_corridor(
-    demand: DemandModel,
-    shoppers: Shoppers,
-    *,
-    reference: Floats,
-    cost: Floats,
-    lo: Floats,
-    hi: Floats,
-    rho: float,
-) -> Floats:
-    """Lowest price ``l_i`` of each catalogue row, money, shape (I,); the highest is ``rho l_i``.
+    An item that shows list, because it may not be priced or no other price is surely better, has list in its corridor.
+    What it shows depends on the corridors of its rivals, so placing and looking are repeated until no such item is left
+    outside.
 
     Args:
-        demand: The fitted model.
-        shoppers: The population.
-        reference: r of each row, money.
-        cost: Unit cost, money.
-        lo: Lowest price that the guardrails allow without the corridor, money.
-        hi: Highest such price, money. Where ``lo > hi``, or where the category may not be priced, the corridor ends at
-            ``hi``, the only price that the item will have.
-        rho: Width of the corridor, the ratio of its ends.
+        model: All that is fitted but the corridors, whose estimates are ignored.
+        data: The training pages as the demand model reads them; None where demand was not learned.
+        seed: Seed of the sample of visits.
     """
-    low = hi / rho
-    rows = np.flatnonzero((lo <= hi) & demand.priceable(np.arange(len(reference))))
-    for start in range(0, len(rows), CHUNK_ITEMS):
-        part = rows[start : start + CHUNK_ITEMS]
-        unit = reference[part]
-        sample = _population(demand, shoppers, part, cost[part] / unit)
-        low[part] = optimal_corridor(sample, rho, lo=lo[part] / unit, hi=hi[part] / unit).low * unit
+    problem, chosen = public_prices(_with_corridors(model, np.full(len(model.item_ids), np.nan)))
+    shows_list = chosen.at_list | ~problem.bounds.feasible
+    while True:
+        low = _place(problem, chosen, shows_list, data, seed)
+        inside, now = public_prices(_with_corridors(model, low))
+        listed = problem.bounds.fallback
+        outside = now.at_list & ~shows_list & (inside.bounds.fallback < listed)
+        if not outside.any():
+            return low
+        shows_list |= outside
+
+
+def public_prices(model: PricingModel) -> tuple[PageProblem, PagePrices]:
+    """What every item of the catalogue costs an unknown customer while it is in stock, before any exploration."""
+    policy = replace(model.policy, exploration=0.0)
+    market = replace(model.market, stock=np.where(model.market.stock <= 0, np.nan, model.market.stock))
+    rows = np.arange(len(model.item_ids))
+    problem = page_problem(replace(model, policy=policy), rows, None, UserContext(), market=market)
+    return problem, choose_prices(problem, 0)
+
+
+def sample_visits(
+    problem: PageProblem, price: Floats, data: DemandData, *, visits: int = VISITS, seed: int = 0
+) -> dict[int, Visits]:
+    """Visits to each category of the demand model, by its number; to a category that no page shows, any visits.
+
+    Args:
+        problem: The whole catalogue.
+        price: (N,) public price of each row, money, which the rest of a page is taken to cost.
+        data: The logged pages.
+        visits: Visits drawn for each category, without replacement.
+        seed: Seed of the draws.
+    """
+    demand, item, page = problem.model.demand, data.item, data.page
+    a, b = demand.utilities(item, data.similarity, data.behaviour[page], np.zeros(data.n_rows))
+    pull = np.exp(np.clip(a - b * (price / problem.r)[item], -STEEPEST, STEEPEST))
+    gain = pull * (price - (problem.cost + problem.shadow) * problem.r)[item]
+    outside = 1.0 + np.add.reduceat(pull, data.starts)[page] - pull
+    worth = (np.add.reduceat(gain, data.starts)[page] - gain) / outside
+    category, rng, found = demand.category[item], np.random.default_rng(seed), {}
+    for code in range(len(demand.categories)):
+        places = np.flatnonzero(category == code)
+        places = places if places.size else np.arange(data.n_rows)
+        drawn = rng.choice(places, size=min(visits, places.size), replace=False)
+        found[code] = Visits(data.behaviour[page[drawn]], data.similarity[drawn], outside[drawn], worth[drawn])
+    return found
+
+
+def _with_corridors(model: PricingModel, low: Floats) -> PricingModel:
+    return replace(model, estimates=replace(model.estimates, corridor_low=low))
+
+
+def _place(problem: PageProblem, chosen: PagePrices, shows_list: Flags, data: DemandData | None, seed: int) -> Floats:
+    """Corridors of all rows at the public prices that hold without any; one ends at list where nothing is chosen."""
+    rho, placed = problem.model.policy.limits.corridor_ratio, ~problem.listed
+    low = np.asarray(problem.bounds.fallback / rho, dtype=np.float64)
+    if data is None or not placed.any():
+        return low
+    if problem.model.policy.anchored:  # everybody is asked f(v): any corridor that holds it will do
+        return np.where(placed, np.minimum(chosen.price, low), low)
+    sampled = sample_visits(problem, chosen.price, data, seed=seed)
+    category = problem.model.demand.category
+    for code, visits in sampled.items():
+        rows = np.flatnonzero(placed & (category == code))
+        for start in range(0, rows.size, CHUNK_ITEMS):
+            part = rows[start : start + CHUNK_ITEMS]
+            r, bounds = problem.r[part], problem.bounds
+            least = np.where(shows_list[part], np.maximum(bounds.lo[part], low[part]), bounds.lo[part])
+            found = optimal_corridor(
+                _population(problem, chosen.price, visits, part),
+                rho,
+                lo=np.minimum(least, bounds.hi[part]) / r,
+                hi=bounds.hi[part] / r,
+                prefer=low[part] / r,
+            )
+            low[part] = found.low * r
     return low
 
 
-def corridor_low(
-    catalogue: pd.DataFrame,
-    f: Floats,
-    stock: StockValue,
-    demand: DemandModel,
-    data: DemandData,
-    policy: PricingPolicy,
-    seed: int,
-) -> Floats:
-    """Lowest price of each catalogue row's corridor under the shop's policy, money (N,).
+def _population(problem: PageProblem, public: Floats, visits: Visits, rows: Ints) -> Population:
+    """Every visitor facing every row, in units of r: what they are asked without a corridor, and what a sale is worth.
 
-    The guardrails hold every price inside the corridor, the fallback to list included.
+    The customer's data may lower the public price and never raise it.
     """
-    market = MarketContext.of(catalogue)
-    cost, bounds = _costs_and_bounds(market, stock, policy)
-    return fit_corridor(
-        demand,
-        sample_shoppers(demand, data, seed=seed),
-        reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
-        cost=cost,
-        lo=bounds.lo,
-        hi=bounds.hi,
-        rho=policy.limits.corridor_ratio,
-    )
+    policy, demand, r = problem.model.policy, problem.model.demand, problem.r[rows]
+    a, b = _by_visit(demand, rows, visits.similarity, visits.behaviour)
+    asked = np.broadcast_to(public[rows] / r, a.shape)
+    if policy.personalise:
+        usual = np.full(len(visits.similarity), demand.scaling.similarity)
+        seen = visits.similarity if policy.similarity_in_price else usual
+        _, slope = _by_visit(demand, rows, seen, visits.behaviour)
+        own = solve_pages(
+            np.full((*slope.shape, 1), FAINT),
+            slope[..., None],
+            *(x[rows, None] for x in (problem.cost, problem.anchor)),
+            *(x[rows, None] / r[:, None] for x in (problem.bounds.lo, problem.bounds.hi)),
+            shadow=(problem.shadow + problem.competition)[rows, None],
+            margin_weight=policy.margin_weight,
+            anchor_weight=policy.anchor_weight,
+        )
+        asked = np.fmin(own.y[..., 0], asked)
+    cost = (problem.cost + problem.shadow)[rows] + visits.worth[:, None] / r
+    return population(asked, a, b, cost, outside=np.broadcast_to(visits.outside[:, None], a.shape))
 
 
-def list_corridor(catalogue: pd.DataFrame, stock: StockValue, policy: PricingPolicy) -> Floats:
-    """Lowest price of each corridor of a shop whose demand was not learned, money (N,): it ends at list."""
-    _, bounds = _costs_and_bounds(MarketContext.of(catalogue), stock, policy)
-    return np.asarray(bounds.hi / policy.limits.corridor_ratio, dtype=np.float64)
-
-
-def _costs_and_bounds(market: MarketContext, stock: StockValue, policy: PricingPolicy) -> tuple[Floats, Bounds]:
-    """Counted cost, list where it is unknown, and the bounds without the corridor."""
-    cost, ageing = counted_cost(market, stock.sales_rate)
-    bounds = market.bounds(policy.limits, floor_cost(cost, ageing))
-    return np.where(np.isnan(cost), market.list_price, cost), bounds
-
-
-def _population(demand: DemandModel, shoppers: Shoppers, rows: Ints, cost: Floats) -> Population:
-    """Every shopper facing every row alone, the rest of the page held still, in units of r."""
-    pairs = [
-        demand.page(rows, np.full(len(rows), similarity), behaviour)
-        for similarity, behaviour in zip(shoppers.similarity, shoppers.behaviour, strict=True)
-    ]
-    a, b = np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])
-    alone = (a - np.log(shoppers.outside)[:, None]).reshape(-1, 1)
-    net = np.broadcast_to(cost, a.shape).reshape(-1, 1)
-    best = solve_pages(alone, b.reshape(-1, 1), net, 0.0, -np.inf, np.inf).y.reshape(a.shape)
-    outside = np.broadcast_to(shoppers.outside[:, None], a.shape)
-    return population(best, a, b, cost, outside=outside)
+def _by_visit(demand: DemandModel, rows: Ints, similarity: Floats, behaviour: Floats) -> tuple[Floats, Floats]:
+    """``(a, b)``, each (v, n), of every visitor on every row."""
+    pairs = [demand.page(rows, np.full(len(rows), s), z) for s, z in zip(similarity, behaviour, strict=True)]
+    return np.stack([a for a, _ in pairs]), np.stack([b for _, b in pairs])

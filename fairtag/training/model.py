@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ from fairtag.model.pricing_model import (
     PRICE_MODEL,
     PROFILE,
     SEARCH,
+    ItemEstimates,
+    PricingModel,
     load_pricing_model,
 )
 from fairtag.page.catalogue_pages import catalogue_pages
@@ -52,7 +54,7 @@ from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.price_model.learners import PriceModelConfig
 from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_model
 from fairtag.profile.builder import build_profile
-from fairtag.training.corridors import corridor_low, list_corridor
+from fairtag.training.corridors import place_corridors
 from fairtag.training.inputs import demand_inputs, fit_part, why_no_demand
 from fairtag.training.search import fit_search
 from fairtag.training.stock import unpriced_stock, value_stock
@@ -138,8 +140,7 @@ def fit_model_folder(
     if why:
         progress(f"no demand is learned, items stay at list price: {why}")
         model = prior_demand(Assortment.of(catalogue, embeddings), why, demand)
-        stock = unpriced_stock(catalogue, tables.orders)
-        corridor = list_corridor(catalogue, stock, policy)
+        data, stock = None, unpriced_stock(catalogue, tables.orders)
     else:
         progress(f"fit demand on {len(training_set):,} impressions")
         data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served)
@@ -148,15 +149,11 @@ def fit_model_folder(
         model = with_cross_check(model, check_elasticity(model, data, seed=seed))
         progress("price the stock until it is replenished")
         stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
-        corridor = corridor_low(catalogue, prices.price, stock, model, data, policy, seed)
-    estimates = {
-        "f": prices.price,
-        "f_low": prices.low,
-        "f_high": prices.high,
-        "corridor_low": corridor,
-        "shadow": stock.shadow,
-        "sales_rate": stock.sales_rate,
-    }
+    progress("place the fairness corridors")
+    nowhere = np.full(len(catalogue), np.nan)
+    estimates = ItemEstimates(prices.price, prices.low, prices.high, nowhere, stock.shadow, stock.sales_rate)
+    unplaced = PricingModel(out, {}, policy, encoder, catalogue, embeddings, model, price_model, estimates)
+    estimates = replace(estimates, corridor_low=place_corridors(unplaced, data, seed=seed))
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:
         # The report holds seconds: with it no two builds of one model would have one digest.
@@ -165,7 +162,7 @@ def fit_model_folder(
         catalogue.to_parquet(folder / CATALOGUE, index=False)
         save_arrays(folder, DEMAND, model.arrays(), model.metadata())
         save_arrays(folder, PRICE_MODEL, price_model.arrays(), price_model.metadata())
-        save_arrays(folder, ESTIMATES, estimates, {})
+        save_arrays(folder, ESTIMATES, vars(estimates), {})
         search.save(folder / SEARCH)
         write_json(folder / POLICY, policy.to_json())
         write_manifest(folder, facts)

@@ -1,4 +1,4 @@
-"""The corridor: its optimum against brute force, its promise on groupings nobody thought of, its price as a curve."""
+"""The corridor: its optimum against brute force, its promise on groupings nobody thought of."""
 
 import numpy as np
 import pytest
@@ -69,14 +69,14 @@ def test_bounds_hold_and_bind():
 def test_weights_count_customers_and_do_not_depend_on_their_sum():
     customers, _ = sample(4, customers=3)
     twice = fairness.population(
-        customers.optimal[[0, 0, 1, 2]],
+        customers.asked[[0, 0, 1, 2]],
         customers.a[[0, 0, 1, 2]],
         customers.b[[0, 0, 1, 2]],
-        customers.cost,
+        customers.cost[[0, 0, 1, 2]],
         outside=customers.outside[[0, 0, 1, 2]],
     )
     weighted = fairness.population(
-        customers.optimal, customers.a, customers.b, customers.cost, outside=customers.outside, weight=[20, 10, 10]
+        customers.asked, customers.a, customers.b, customers.cost, outside=customers.outside, weight=[20, 10, 10]
     )
     np.testing.assert_allclose(
         fairness.optimal_corridor(weighted, 1.1).profit, fairness.optimal_corridor(twice, 1.1).profit
@@ -90,19 +90,20 @@ def test_chunks_of_items_do_not_change_the_answer(monkeypatch):
     np.testing.assert_array_equal(fairness.optimal_corridor(customers, 1.1).low, whole.low)
 
 
-def test_the_curve_rises_from_nothing_kept_to_everything_kept():
-    customers, _ = sample(6)
-    curve = fairness.trade_off(customers, [1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 10.0])
-    kept = [point.kept for point in curve]
-    assert kept[0] == pytest.approx(0.0, abs=1e-9)
-    assert kept[-1] == pytest.approx(1.0, abs=1e-6)
-    assert np.all(np.diff(kept) > 0)
-    assert curve[3].largest_gap == pytest.approx(np.log(1.1))
+def test_of_corridors_that_earn_the_same_the_one_nearest_to_the_preferred_price_is_taken():
+    alike = fairness.population(np.full((5, 2), 0.9), np.full((5, 2), 2.0), np.full((5, 2), 4.0), [0.5, 0.5])
+    np.testing.assert_allclose(fairness.optimal_corridor(alike, 1.25, prefer=[0.8, 2.0]).low, [0.8, 0.9], rtol=1e-4)
+    np.testing.assert_allclose(fairness.optimal_corridor(alike, 1.25).low, 0.9)
 
 
-def test_customers_who_are_all_alike_lose_nothing_and_the_share_kept_is_not_a_number():
-    one = fairness.population(np.full((5, 1), 0.9), np.full((5, 1), 2.0), np.full((5, 1), 4.0), [0.5])
-    assert np.isnan(fairness.trade_off(one, [1.1])[0].kept)
+def test_a_sale_that_the_rest_of_the_page_would_have_made_is_no_gain():
+    customers, _ = sample(8)
+    worth = np.random.default_rng(0).uniform(0.05, 0.2, customers.asked.shape)
+    on_page = fairness.population(
+        customers.asked, customers.a, customers.b, customers.cost + worth, outside=customers.outside
+    )
+    alone, whole = (fairness.optimal_corridor(each, 1.05).low for each in (customers, on_page))
+    assert (whole > alone).all()
 
 
 def within_gap(log_price, group, stratum):
@@ -123,7 +124,7 @@ def test_no_grouping_whatever_has_a_gap_above_log_rho(rho):
     low = rng.uniform(0.5, 3.0, items)
     position = rng.beta(0.3, 0.3, n)  # prices pile up at both edges: the worst case for any gap
     log_price = np.log(low[item]) + position * np.log(rho)
-    bound = fairness.largest_gap(rho)
+    bound = np.log(rho)
     groupings = [rng.random(n) < share for share in rng.uniform(0.02, 0.98, 120)]
     groupings += [position > cut for cut in np.linspace(0.05, 0.95, 30)]  # drawn by an adversary who sees the prices
     groupings += [(position > 0.5) & (item == i) for i in range(items)]
@@ -154,20 +155,20 @@ def test_a_width_that_is_none_is_refused(rho):
 @pytest.mark.parametrize(
     "change",
     [
-        {"optimal": [[np.nan]]},
-        {"optimal": [[0.0]]},
+        {"asked": [[np.nan]]},
+        {"asked": [[0.0]]},
         {"b": [[0.0]]},
         {"b": [[-1.0]]},
         {"cost": [np.inf]},
         {"outside": 0.0},
         {"weight": [-1.0]},
         {"weight": [0.0]},
-        {"optimal": np.zeros((0, 1))},
+        {"asked": np.zeros((0, 1))},
         {"a": [[np.inf]]},
     ],
 )
 def test_a_broken_sample_is_refused(change):
-    good = {"optimal": [[0.9]], "a": [[1.0]], "b": [[4.0]], "cost": [0.5]}
+    good = {"asked": [[0.9]], "a": [[1.0]], "b": [[4.0]], "cost": [0.5]}
     with pytest.raises(DataError):
         fairness.population(**{**good, **change})
 

@@ -1,26 +1,47 @@
-"""The corridor under a demand model: at the best single price's height, above the best of everything else allowed."""
+"""Corridors on whole pages: as good as brute force over page profits, and list inside wherever list is shown."""
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import norm
 
-from fairtag.training import corridors as corridor_fit
-from fairtag.training.corridors import fit_corridor, sample_shoppers
+from fairtag.base import schema
+from fairtag.model.pricing_model import ItemEstimates, PricingModel
+from fairtag.policy.guardrails import GuardrailLimits
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.training import corridors as placing
+from fairtag.training.corridors import place_corridors, public_prices, sample_visits
 
-ITEMS, PAGES, PAGE = 30, 60, 6
+ITEMS, PAGES, PAGE, RHO = 30, 60, 6, 1.1
 
 
 class Demand:
-    """Linear in similarity and one behaviour value; every seventh item is not to be priced."""
+    """Linear in similarity and one behaviour value; two categories; every seventh item is not to be priced."""
 
-    def __init__(self, seed=0):
+    learned, categories = True, ("a", "b")
+    category = np.arange(ITEMS) % 2
+    scaling = SimpleNamespace(similarity=0.7)
+
+    def __init__(self, spread=0.0, seed=0):
         rng = np.random.default_rng(seed)
-        self.a, self.b = rng.normal(4.0, 0.5, ITEMS), rng.uniform(5, 8, ITEMS)
+        self.a, self.b = rng.normal(1.0, 0.5, ITEMS), rng.uniform(5, 8, ITEMS)
+        self.spread = np.full(ITEMS, spread)
 
     def page(self, rows, similarity, behaviour=None):
         z = 0.0 if behaviour is None else float(np.nan_to_num(behaviour[0]))
-        return self.a[rows] + similarity + 0.2 * z, self.b[rows] + z
+        return self.a[rows] + similarity + 0.2 * z, self.b[rows] + 0.8 * z
+
+    def utilities(self, rows, similarity, behaviour, nu):
+        z = np.nan_to_num(behaviour[:, 0])
+        return self.a[rows] + similarity + 0.2 * z + nu, self.b[rows] + 0.8 * z
+
+    def slope_above(self, rows, threshold, similarity, behaviour=None):
+        gap = self.page(rows, similarity, behaviour)[1] - threshold
+        return norm.cdf(gap / np.maximum(self.spread[rows], 1e-12))
 
     def priceable(self, rows):
         return rows % 7 != 0
@@ -29,76 +50,143 @@ class Demand:
 def log(seed=0):
     rng = np.random.default_rng(seed)
     n = PAGES * PAGE
+    starts = np.arange(PAGES) * PAGE
     return SimpleNamespace(
         item=rng.integers(0, ITEMS, n),
-        y=rng.uniform(0.7, 1.0, n),
         similarity=rng.uniform(0.5, 1.0, n),
         behaviour=np.where(rng.random((PAGES, 1)) < 0.1, np.nan, rng.normal(0, 1, (PAGES, 1))),
-        starts=np.arange(PAGES) * PAGE,
+        starts=starts,
+        page=np.repeat(np.arange(PAGES), PAGE),
+        n_rows=n,
     )
 
 
-REFERENCE = np.linspace(10, 60, ITEMS)
-COST = 0.5 * REFERENCE
-LO, HI = 0.7 * REFERENCE, REFERENCE.copy()
+def shop(demand=None, rho=RHO, **policy):
+    listed = np.linspace(10, 60, ITEMS).round(2)
+    catalogue = pd.DataFrame(
+        {
+            schema.ITEM_ID: [f"i{n}" for n in range(ITEMS)],
+            schema.CATEGORY: np.where(np.arange(ITEMS) % 2, "b", "a"),
+            schema.LIST_PRICE: listed,
+            schema.UNIT_COST: 0.5 * listed,
+        }
+    )
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(ITEMS, 5)).astype(np.float32)
+    nothing = np.zeros(ITEMS)
+    return PricingModel(
+        Path(),
+        {},
+        PricingPolicy(limits=GuardrailLimits(corridor_ratio=rho), **policy),
+        None,
+        catalogue,
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+        demand or Demand(),
+        None,
+        ItemEstimates(0.9 * listed, listed, listed, np.full(ITEMS, np.nan), nothing, nothing),
+    )
 
 
-def fitted(rho=1.1, demand=None, **changes):
-    demand = demand or Demand()
-    shoppers = sample_shoppers(demand, log(), pages=40, seed=1)
-    bounds = {"reference": REFERENCE, "cost": COST, "lo": LO, "hi": HI, **changes}
-    return fit_corridor(demand, shoppers, **bounds, rho=rho), shoppers, demand
+def free(model):
+    return public_prices(replace(model, estimates=replace(model.estimates, corridor_low=np.full(ITEMS, np.nan))))
 
 
-def test_a_shopper_is_a_page_visit_with_the_rest_of_the_page_around_the_place():
-    demand, data = Demand(), log()
-    shoppers = sample_shoppers(demand, data, pages=PAGES, seed=1)
-    rng = np.random.default_rng(1)
-    drawn = rng.choice(PAGES, size=PAGES, replace=False)
-    for at, page in enumerate(drawn):
-        rows = np.arange(page * PAGE, (page + 1) * PAGE)
-        a, b = demand.page(data.item[rows], data.similarity[rows], data.behaviour[page])
-        weight = np.exp(a - b * data.y[rows])
-        own = int(np.flatnonzero(data.similarity[rows] == shoppers.similarity[at])[0])
-        assert shoppers.outside[at] == pytest.approx(1 + weight.sum() - weight[own])
-    assert len(sample_shoppers(demand, data, pages=1_000, seed=1).outside) == PAGES
+def test_a_visit_knows_what_the_rest_of_its_page_attracts_and_earns():
+    problem, chosen = free(shop())
+    data = log()
+    found = sample_visits(problem, chosen.price, data, visits=10**6)
+    listed, demand = problem.market.list_price, problem.model.demand
+    for code, visits in found.items():
+        assert len(visits.worth) == (demand.category[data.item] == code).sum()
+    visits = found[1]
+    for at in range(0, len(visits.worth), 9):
+        place = int(np.flatnonzero(data.similarity == visits.similarity[at])[0])
+        page = data.page[place]
+        rest = [row for row in np.flatnonzero(data.page == page) if row != place]
+        a, b = demand.page(data.item[rest], data.similarity[rest], data.behaviour[page])
+        price = chosen.price[data.item[rest]]
+        pull = np.exp(a - b * price / listed[data.item[rest]])
+        assert visits.outside[at] == pytest.approx(1 + pull.sum())
+        gain = (pull * (price - 0.5 * listed[data.item[rest]])).sum()
+        assert visits.worth[at] == pytest.approx(gain / visits.outside[at])
 
 
-def test_the_corridor_is_the_best_one_by_brute_force_over_shoppers():
-    low, shoppers, demand = fitted()
-    prices = np.linspace(0.7, 1.0, 3_001)
+def test_the_corridor_is_the_best_one_by_brute_force_over_the_profit_of_whole_pages():
+    model, data = shop(confidence=0.0), log()
+    problem, chosen = free(model)
+    low = place_corridors(model, data)
     for item in (1, 5, 12, 29):
-        rows = np.array([item])
-        pairs = [demand.page(rows, s, z) for s, z in zip(shoppers.similarity, shoppers.behaviour, strict=True)]
-        a, b = (np.array([float(np.squeeze(pair[k])) for pair in pairs]) for k in (0, 1))
-        chance = 1 / (1 + shoppers.outside[:, None] * np.exp(b[:, None] * prices - a[:, None]))
-        profit = (prices - 0.5) * chance
+        visits = sample_visits(problem, chosen.price, data)[item % 2]
+        r, public = problem.r[item], chosen.price[item] / problem.r[item]
+        pairs = [
+            problem.model.demand.page(np.array([item]), np.array([s]), z)
+            for s, z in zip(visits.similarity, visits.behaviour, strict=True)
+        ]
+        a, b = (np.array([float(pair[k][0]) for pair in pairs]) for k in (0, 1))
+        own = 0.5 + problem.competition[item] + 1 / b  # the price of an item beside its reference page
+        asked = np.clip(np.minimum(own, public), 0.7, 1.0)
 
-        def worth(low, profit=profit):
-            inside = (prices >= low - 1e-12) & (prices <= min(1.1 * low, 1.0) + 1e-12)
-            return profit[:, inside].max(axis=1).mean()
+        def worth(low, asked=asked, a=a, b=b, visits=visits, r=r):
+            y = np.clip(asked, low, min(RHO * low, 1.0))
+            pull = np.exp(a - b * y)
+            page = (visits.worth * visits.outside + pull * (y - 0.5) * r) / (visits.outside + pull)
+            return page.mean() / r
 
-        best = max(worth(candidate) for candidate in prices[::10])
-        assert worth(low[item] / REFERENCE[item]) >= best - 1e-5
+        # a corridor that touches what somebody is asked: no discount is forced on everybody
+        least = max(asked.min() / RHO, 0.7)
+        best = max(worth(candidate) for candidate in np.linspace(least, asked.max(), 601))
+        assert worth(low[item] / r) >= best - 1e-6
 
 
-def test_bounds_hold_and_what_cannot_be_priced_ends_at_its_one_price():
-    lo = LO.copy()
-    lo[3] = HI[3] + 1  # nothing is allowed
-    low, *_ = fitted(rho=1.1, lo=lo)
-    priced = (np.arange(ITEMS) % 7 != 0) & (np.arange(ITEMS) != 3)
-    assert (low[priced] >= LO[priced] - 1e-9).all()
-    assert (low[priced] <= HI[priced] + 1e-9).all()
-    np.testing.assert_allclose(1.1 * low[~priced], HI[~priced])
+def test_list_lies_inside_wherever_list_is_what_is_shown():
+    model, data = shop(Demand(spread=1.0)), log()  # unsure of its slopes: some items stay at list
+    low = place_corridors(model, data)
+    problem, chosen = public_prices(replace(model, estimates=replace(model.estimates, corridor_low=low)))
+    listed = problem.market.list_price
+    assert chosen.at_list.sum() > (np.arange(ITEMS) % 7 == 0).sum(), "some for want of confidence"
+    assert (~chosen.at_list).any()
+    np.testing.assert_allclose(chosen.price[chosen.at_list], listed[chosen.at_list])
+    np.testing.assert_allclose(RHO * low[::7], listed[::7])
+
+
+def test_a_corridor_that_costs_nothing_holds_list():
+    model = shop(confidence=0.0, rho=1.5)
+    low, listed = place_corridors(model, log()), model.market.list_price
+    assert (low <= 0.7 * listed + 0.01).all()
+    assert (1.5 * low >= listed - 1e-9).all()
+
+
+def test_corridors_lie_between_the_guardrails():
+    low, listed = place_corridors(shop(confidence=0.0), log()), shop().market.list_price
+    assert (low >= 0.7 * listed - 1e-9).all()
+    assert (low <= listed + 1e-9).all()
 
 
 def test_chunks_do_not_change_the_answer(monkeypatch):
-    whole = fitted()[0]
-    monkeypatch.setattr(corridor_fit, "CHUNK_ITEMS", 4)
-    np.testing.assert_array_equal(fitted()[0], whole)
+    whole = place_corridors(shop(), log())
+    monkeypatch.setattr(placing, "CHUNK_ITEMS", 4)
+    np.testing.assert_array_equal(place_corridors(shop(), log()), whole)
 
 
-def test_customers_who_differ_are_what_a_wider_corridor_is_for():
-    narrow, wide = fitted(rho=1.02)[0], fitted(rho=1.3)[0]
-    priced = np.arange(ITEMS) % 7 != 0
-    assert (wide[priced] <= narrow[priced] + 1e-9).all()  # the wider one reaches further down to the price-sensitive
+def test_without_a_learned_demand_every_corridor_ends_at_list():
+    demand = Demand()
+    demand.priceable = lambda rows: np.zeros(len(rows), dtype=bool)
+    model = shop(demand)
+    np.testing.assert_allclose(RHO * place_corridors(model, None), model.market.list_price)
+
+
+def test_where_prices_follow_f_alone_f_lies_inside():
+    model = shop(margin_weight=0.0, anchor_weight=1.0)
+    low = place_corridors(model, log())
+    _, chosen = free(model)
+    assert chosen.price[1] == pytest.approx(model.estimates.f[1], abs=0.1)
+    assert (low <= chosen.price + 0.01).all()
+    assert (chosen.price <= RHO * low + 0.01).all()
+
+
+def test_a_shop_without_personal_prices_has_its_public_price_inside():
+    model = shop(personalise=False, confidence=0.0)
+    low = place_corridors(model, log())
+    _, chosen = free(model)
+    assert (low <= chosen.price + 0.01).all()
+    assert (chosen.price <= RHO * low + 0.01).all()
