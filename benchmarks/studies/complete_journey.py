@@ -121,7 +121,7 @@ def prepare(tables: Tables) -> Shop:
 def _demand(rows: pd.DataFrame, assortment: Assortment) -> DemandData:
     """Every item of a page has the wanted type, so its similarity is 1; the control function is off."""
     data = demand_data(rows, assortment, similarity=np.ones(len(rows)))
-    return replace(data, first_stage=FirstStage(np.zeros(data.n_rows), 0.0, ()))
+    return replace(data, first_stage=FirstStage.none(data.n_rows))
 
 
 def weeks_of(ts: pd.Series[pd.Timestamp], tables: Tables) -> Ints:

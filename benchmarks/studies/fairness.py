@@ -52,10 +52,10 @@ FAST = AuditLimits(replicates=299, permutations=199)
 def run() -> Result:
     """The corridor on held-out pages, the audit on planted gaps, hourly looks, the kill test, and a large audit."""
     notes = (
-        f"Corridors: the demo shop's model (untuned encoder) prices {HELD_OUT} held-out pages, valued under the planted "
-        "demand. Real customers may differ less or more, and the figures change with them.",
-        "kept_rho_R: share of the uplift over list, without a corridor, that is kept where the highest price of an item "
-        "is R times its lowest. personal_kept_rho_R: the same for the uplift over one price for all (R = 1).",
+        f"Corridors: the demo shop's model (untuned encoder) prices {HELD_OUT} held-out pages, valued under the "
+        "planted demand. Real customers may differ less or more, and the figures change with them.",
+        "kept_rho_R: share of the uplift over list, without a corridor, that is kept where the highest price of an "
+        "item is R times its lowest. personal_kept_rho_R: the same for the uplift over one price for all (R = 1).",
         "Intervals: 95 %, bootstrap over pages.",
         f"Audit rates: over {LOGS} logs of {USERS} customers with {VISITS} quotes each, in two groups. An alarm is a "
         "warning (surely beyond 0.5 %) or urgent (surely beyond 2 %, so hardly ever at 2 %).",

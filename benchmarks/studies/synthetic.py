@@ -146,7 +146,7 @@ def recovery_rows(impressions: int = RECOVERY_ROWS) -> list[Row]:
             for key, (v, e, t) in found.items()
         ]
         rows.append(_largest_error(name, found))
-    naive = replace(shop.data, first_stage=FirstStage(np.zeros(shop.data.n_rows), 0.0, ()))
+    naive = replace(shop.data, first_stage=FirstStage.none(shop.data.n_rows))
     return [*rows, _largest_error("endogenous_without_control_function", compare_parameters(fit_demand(naive), shop))]
 
 

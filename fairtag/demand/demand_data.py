@@ -11,10 +11,11 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.demand.choices import Flags, Floats, Ints
-from fairtag.demand.control_function import FirstStage, price_residual
+from fairtag.demand.control_function import WEAK, FirstStage, PriceVariation, first_stages, item_periods
 
 FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
 RATIO_RANGE = (0.1, 10.0)  # price over reference price; beyond, one of the two is a typing or unit error
+PERIOD_DAYS = 7  # a shop that changes prices does so by the week
 INSTRUMENTS = (schema.UNIT_COST, schema.COMPETITOR_PRICE)  # they affect the utility only through the price
 
 
@@ -69,6 +70,8 @@ class DemandData:
         fold: (P,) cross-fitting fold of the page, a hash of its id.
         customer: (P,) code of the page's customer; a page without a customer gets a code of its own.
         first_stage: The control function; its ``nu`` is aligned with the rows.
+        price_unit: (N,) item and period of each row, by number: prices that were set together. Every row is one of its
+            own where times are unknown.
         unit_cost: (N,) unit cost over reference price, NaN where unknown.
         left_out: Number of impressions left out of the fit, by rule.
     """
@@ -84,6 +87,7 @@ class DemandData:
     fold: Ints
     customer: Ints
     first_stage: FirstStage
+    price_unit: Ints
     unit_cost: Floats
     left_out: dict[str, int]
 
@@ -101,7 +105,6 @@ class DemandData:
         """The pages where ``keep`` (P,) is true; the first stage stays as it was fitted."""
         rows = keep[self.page]
         sizes = np.diff(self.starts, append=self.item.size)[keep]
-        stage = self.first_stage
         return DemandData(
             assortment=self.assortment,
             item=self.item[rows],
@@ -113,7 +116,8 @@ class DemandData:
             starts=_starts(sizes),
             fold=self.fold[keep],
             customer=self.customer[keep],
-            first_stage=FirstStage(stage.nu[rows], stage.f_statistic, stage.instruments),
+            first_stage=self.first_stage.rows(rows),
+            price_unit=self.price_unit[rows],
             unit_cost=self.unit_cost[rows],
             left_out=self.left_out,
         )
@@ -125,6 +129,8 @@ def demand_data(
     *,
     similarity: np.ndarray,
     reference: np.ndarray | None = None,
+    least_f: float = WEAK,
+    period_days: float = PERIOD_DAYS,
 ) -> DemandData:
     """Turn a training set into the arrays of a demand fit.
 
@@ -137,6 +143,8 @@ def demand_data(
         assortment: The catalogue.
         similarity: (rows of ``training``,) similarity of each item to the intent of its page.
         reference: (rows of ``training``,) reference price in money; the row's list price when None.
+        least_f: First-stage F statistic below which a category has no control function.
+        period_days: Days in which an item's prices count as set together.
 
     Raises:
         DataError: No impression is left.
@@ -162,6 +170,8 @@ def demand_data(
     y, s = price[rows] / r[rows], similarity[rows]
     instruments = {name: _plausible(_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
     controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row]])
+    category, period = assortment.category[item], _periods(training, rows, period_days)
+    prices = PriceVariation(y, instruments, controls, item, category, period, fold[page_of_row])
     return DemandData(
         assortment=assortment,
         item=item,
@@ -173,7 +183,8 @@ def demand_data(
         starts=starts,
         fold=fold,
         customer=_customers(training, rows[starts]),
-        first_stage=price_residual(y, instruments, controls, item, fold[page_of_row]),
+        first_stage=first_stages(prices, assortment.categories, least_f),
+        price_unit=item_periods(item, period),
         unit_cost=instruments[schema.UNIT_COST],
         left_out=left_out,
     )
@@ -214,6 +225,14 @@ def _customers(training: pd.DataFrame, first: np.ndarray) -> Ints:
         return np.arange(first.size, dtype=np.int64)
     code, known = pd.factorize(training[schema.USER_ID].iloc[first])
     return np.where(code >= 0, code, len(known) + np.arange(first.size)).astype(np.int64)
+
+
+def _periods(training: pd.DataFrame, rows: np.ndarray, days: float) -> Ints | None:
+    """(N,) number of the period of these rows of the training set; None where it has no times."""
+    if schema.TS not in training.columns:
+        return None
+    ts = pd.to_datetime(training[schema.TS].iloc[rows], utc=True)
+    return np.asarray((ts - ts.min()) // pd.Timedelta(days=days), dtype=np.int64)
 
 
 def _flags(values: pd.Series, *, default: bool) -> Flags:

@@ -16,6 +16,7 @@ import numpy as np
 from fairtag.demand.choices import Floats, Ints, group_sums, probabilities
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel, SlopeCorrection
+from fairtag.demand.fit import DemandConfig
 
 SCALE_RANGE = (0.5, 2.0)  # a larger correction means that one estimate is broken: correct this far and report it
 LEAST_PURCHASES = 10  # a category with fewer has no usable interval and is not priced
@@ -71,16 +72,25 @@ class ElasticityCheck:
         return [{k: v for k, v in row.items() if not (isinstance(v, float) and np.isnan(v))} for row in rows]
 
 
-def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> ElasticityCheck:
+def check_elasticity(
+    model: DemandModel, data: DemandData, config: DemandConfig | None = None, *, seed: int = 0
+) -> ElasticityCheck:
     """Estimate each category's own-price elasticity by double machine learning and compare it with the model's.
 
     The outcome is ``bought``, the treatment the log price ratio. Similarity, behaviour, item, category and the control
     function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its predicted
     probability put through the same final stage, so that both average over the same prices.
 
-    A category whose prices never varied, or of which every page ended in a purchase, stays at list and says why.
+    A category whose prices never varied, or of which every page ended in a purchase, stays at list and says why. So
+    does one where the two estimates differ and either is implausible: a rescaled slope would be no better than a guess.
+
+    Args:
+        model: The demand model.
+        data: The pages that it was fitted on.
+        config: What counts as implausible.
+        seed: Seed of the thinning of large data.
     """
-    data = _sample(data, seed)
+    data, config = _sample(data, seed), config or DemandConfig()
     c = len(model.categories)
     category = model.category[data.item]
     purchases = np.bincount(category, weights=data.bought, minlength=c)
@@ -97,7 +107,7 @@ def check_elasticity(model: DemandModel, data: DemandData, *, seed: int = 0) -> 
         results = dict(zip(seen.tolist(), found.tolist(), strict=True))
     return ElasticityCheck(
         tuple(
-            _category_elasticity(name, int(purchases[k]), results.get(k), str(why[k]))
+            _category_elasticity(name, int(purchases[k]), results.get(k), config, str(why[k]))
             for k, name in enumerate(model.categories)
         )
     )
@@ -108,7 +118,9 @@ def with_cross_check(model: DemandModel, check: ElasticityCheck) -> DemandModel:
     return model.with_correction(check.correction, {"elasticity": check.as_json()})
 
 
-def _category_elasticity(category: str, purchases: int, found: list[float] | None, why: str = "") -> CategoryElasticity:
+def _category_elasticity(
+    category: str, purchases: int, found: list[float] | None, config: DemandConfig, why: str = ""
+) -> CategoryElasticity:
     """Apply the rules of docs/pricing-model.md, section 4, to one category."""
     if found is None:
         nothing = float("nan")
@@ -122,10 +134,26 @@ def _category_elasticity(category: str, purchases: int, found: list[float] | Non
             False,
             f"list price: demand is not shown to fall with the price (the check's interval reaches {high:.2f})",
         )
+    elif implausible := _implausible(check, low, high, own, config):
+        priced, reason = False, f"list price: {implausible}"
     elif not low <= own <= high:
         scale = float(np.clip(check / min(own, -1e-9), *SCALE_RANGE))
         reason = f"slope times {scale:.2f}: the check's interval [{low:.2f}, {high:.2f}] excludes the model's {own:.2f}"
     return CategoryElasticity(category, purchases, own, check, low, high, scale, priced, reason)
+
+
+def _implausible(check: float, low: float, high: float, own: float, config: DemandConfig) -> str:
+    """Why two estimates of an elasticity below 0 cannot both be taken for it, in words; empty where they can."""
+    if abs(own) > config.most_elasticity:
+        return f"the model's elasticity {own:.2f} is beyond -{config.most_elasticity:g}, the most that is plausible"
+    if low <= own <= high:
+        return ""
+    between = f"the check's {check:.2f} [{low:.2f}, {high:.2f}]"
+    if abs(check) > config.most_elasticity:
+        return f"{between} is beyond -{config.most_elasticity:g}, the most that is plausible, and excludes {own:.2f}"
+    if abs(check) > config.most_disagreement * abs(own):
+        return f"{between} is more than {config.most_disagreement:g} times the model's {own:.2f}"
+    return ""
 
 
 def _double_machine_learning(
@@ -134,9 +162,10 @@ def _double_machine_learning(
     """Effect of the log price on the purchase probability by category: point, 95 % interval, treatment residual (N,).
 
     The partially linear model of Chernozhukov et al. (2018), eq. 1.1 and 4.4: out-of-fold residuals of outcome and
-    treatment, one regressed on the other by category, with White's interval (HC1). The nuisances are ridge regressions
-    on all squares and products of the controls; boosted trees gave the same figures on the simulated shop in six times
-    the time. EconML's LinearDML gives the same figures too (a test), but would add a compiler and 250 MB to the image.
+    treatment, one regressed on the other by category. Errors are clustered on price units, as prices that were set
+    together are one observation of a price. The nuisances are ridge regressions on all squares and products of the
+    controls; boosted trees gave the same figures on the simulated shop in six times the time. EconML's LinearDML gives
+    the same figures too (a test), but would add a compiler and 250 MB to the image.
     """
     rows = np.flatnonzero(np.isin(category, seen))
     treatment = np.log(data.y[rows])
@@ -144,7 +173,7 @@ def _double_machine_learning(
     one_hot = (category[rows, None] == seen).astype(np.float64)
     controls = np.column_stack([one_hot, _controls(model, data, rows, fold)])
     outcome, treated = (_out_of_fold_residual(controls, target, fold) for target in (data.bought[rows], treatment))
-    effect, half = _slopes(outcome, treated, one_hot)
+    effect, half = _slopes(outcome, treated, one_hot, data.price_unit[rows])
     residual = np.zeros(data.n_rows)
     residual[rows] = treated
     return effect, effect - half, effect + half, residual
@@ -168,13 +197,20 @@ def _out_of_fold_residual(controls: Floats, target: Floats, fold: Ints) -> Float
     return residual
 
 
-def _slopes(outcome: Floats, treated: Floats, one_hot: Floats) -> tuple[Floats, Floats]:
-    """(K,) slope of the outcome on the treatment in each group, and half of its 95 % interval by HC1."""
+def _slopes(outcome: Floats, treated: Floats, one_hot: Floats, unit: Ints) -> tuple[Floats, Floats]:
+    """(K,) slope of the outcome on the treatment in each group, and half of its 95 % interval, clustered on units.
+
+    A unit lies within a group. With every row a unit of its own this is White's interval (HC1).
+    """
     square = one_hot.T @ treated**2
     slope = one_hot.T @ (treated * outcome) / square
-    error = outcome - treated * (one_hot @ slope)
-    n, k = one_hot.shape
-    variance = n / (n - k) * (one_hot.T @ (treated * error) ** 2) / square**2
+    scores = treated * (outcome - treated * (one_hot @ slope))
+    code = np.unique(unit, return_inverse=True)[1]
+    g, (n, k) = int(code.max()) + 1, one_hot.shape
+    owner = np.zeros((g, k))
+    owner[code] = one_hot
+    factor = g / max(g - 1, 1) * (n - 1) / (n - k)
+    variance = factor * (owner.T @ np.bincount(code, weights=scores, minlength=g) ** 2) / square**2
     return slope, NORMAL_975 * np.sqrt(variance)
 
 

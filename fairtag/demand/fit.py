@@ -12,7 +12,8 @@ import numpy as np
 
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, Floats
-from fairtag.demand.demand_data import DemandData
+from fairtag.demand.control_function import WEAK
+from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
 from fairtag.demand.features import FeatureScaling, Layout, TextBasis
 from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
@@ -24,7 +25,7 @@ SPREAD_TOLERANCE = 0.05  # relative change of the spreads at which the search en
 
 @dataclass(frozen=True)
 class DemandConfig:
-    """Priors of the demand model. A spread is a prior standard deviation, for standardised features.
+    """Priors and checks of the demand model. A spread is a prior standard deviation, for standardised features.
 
     Empirical Bayes starts from the spreads of categories, behaviour and text; the others stay as given.
 
@@ -43,6 +44,10 @@ class DemandConfig:
             when None.
         rounds: Largest number of rounds of empirical Bayes; 0 keeps all spreads as given.
         b_min: Floor of the slope.
+        least_f: First-stage F statistic that a category's instruments must reach for a control function there.
+        period_days: Days in which an item's prices count as set together: one observation of its price.
+        most_elasticity: Own-price elasticity beyond which an estimate is implausible, without its sign.
+        most_disagreement: Times the model's elasticity beyond which the cross-check's is implausible.
     """
 
     slope_mean: float = 4.0
@@ -58,6 +63,10 @@ class DemandConfig:
     tau: tuple[float, float] | None = None
     rounds: int = 8
     b_min: float = 0.2
+    least_f: float = WEAK
+    period_days: float = PERIOD_DAYS
+    most_elasticity: float = 10.0
+    most_disagreement: float = 3.0
 
     def __post_init__(self) -> None:
         numbers = {name: value for name, value in vars(self).items() if name not in ("tau", "components", "rounds")}
@@ -281,7 +290,6 @@ def _usual_ratio(data: DemandData) -> Floats:
 
 
 def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spreads) -> dict[str, Any]:
-    stage = data.first_stage
     return {
         "rows": data.n_rows,
         "pages": int(data.starts.size),
@@ -292,10 +300,6 @@ def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spr
         "slope_at_floor": bool(fit.bound.any()),
         "tau": {"utility": float(spreads.tau[0]), "slope": float(spreads.tau[1])},
         "spreads": spreads.families,
-        "first_stage": {
-            "instruments": list(stage.instruments),
-            "f_statistic": stage.f_statistic,
-            "used": stage.used,
-        },
+        "first_stage": data.first_stage.as_json(),
         "config": asdict(config),
     }

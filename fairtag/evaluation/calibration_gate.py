@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from fairtag.base.settings import parse
 from fairtag.data.splits import HOLD_OUT_SHARE
 from fairtag.demand.calibration import Calibration, calibrate
 from fairtag.demand.demand_data import DemandData
+from fairtag.demand.fit import DemandConfig
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.power import more
 from fairtag.model.decision import GateResult, GateStatus
@@ -18,7 +20,16 @@ from fairtag.training.inputs import demand_inputs
 
 def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:
     """Impressions as this model's demand model reads them."""
-    return demand_inputs(impressions, model.catalogue, model.embeddings, model.encoder, model.price_model, model.policy)
+    config = parse(DemandConfig, model.demand.report["config"], "demand")
+    return demand_inputs(
+        impressions,
+        model.catalogue,
+        model.embeddings,
+        model.encoder,
+        model.price_model,
+        model.policy,
+        config=config,
+    )
 
 
 def score_demand(model: PricingModel, hold_out: DemandData, fitted: DemandData) -> Calibration:

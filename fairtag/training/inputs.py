@@ -12,6 +12,7 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.data.splits import time_split
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
+from fairtag.demand.fit import DemandConfig
 from fairtag.demand.intents import impression_similarity
 from fairtag.encoder.encoder import TextEncoder
 from fairtag.policy.context import MarketContext
@@ -52,6 +53,7 @@ def demand_inputs(
     price_model: PriceModel,
     policy: PricingPolicy,
     as_served: Callable[[str], str] = str,
+    config: DemandConfig | None = None,
 ) -> DemandData:
     """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them.
 
@@ -63,7 +65,9 @@ def demand_inputs(
         price_model: f(v).
         policy: What the shop allows.
         as_served: The text that the endpoint embeds for a query: with its words corrected.
+        config: What the first stage asks of its instruments; the defaults when None.
     """
+    config = config or DemandConfig()
     row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
     rows = impressions[impressions[schema.ITEM_ID].isin(row_of)]
     queries = sorted({query for query in rows[schema.QUERY].dropna() if query})
@@ -76,6 +80,8 @@ def demand_inputs(
         Assortment.of(catalogue, embeddings),
         similarity=impression_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
+        least_f=config.least_f,
+        period_days=config.period_days,
     )
 
 

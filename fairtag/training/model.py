@@ -105,7 +105,7 @@ def fit_model_folder(
         out: The model folder; replaced if it exists.
         lineage: Where the model folder comes from.
         policy: What the shop allows; that of :func:`shop_policy` when None.
-        demand: Priors of the demand model; the defaults when None.
+        demand: Priors and checks of the demand model; the defaults when None.
         seed: Seed of every draw.
         progress: Called with a line for each part.
 
@@ -113,7 +113,7 @@ def fit_model_folder(
         DataError: There are no rows left to fit on.
         NotConverged: A fit stopped short of its optimum.
     """
-    policy = policy or shop_policy(tables)
+    policy, config = policy or shop_policy(tables), demand or DemandConfig()
     catalogue = tables.latest_items()
     progress(f"encode {len(catalogue):,} items")
     encoder, description = load_encoder(encoder_dir), describe_encoder(encoder_dir)
@@ -139,14 +139,14 @@ def fit_model_folder(
     prices = price_model.predict(embeddings, catalogue)
     if why:
         progress(f"no demand is learned, items stay at list price: {why}")
-        model = prior_demand(Assortment.of(catalogue, embeddings), why, demand)
+        model = prior_demand(Assortment.of(catalogue, embeddings), why, config)
         data, stock = None, unpriced_stock(catalogue, tables.orders)
     else:
         progress(f"fit demand on {len(training_set):,} impressions")
-        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served)
-        model = fit_demand(data, demand or DemandConfig())
+        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config)
+        model = fit_demand(data, config)
         progress("cross-check elasticities by double machine learning")
-        model = with_cross_check(model, check_elasticity(model, data, seed=seed))
+        model = with_cross_check(model, check_elasticity(model, data, config, seed=seed))
         progress("price the stock until it is replenished")
         stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
     progress("place the fairness corridors")

@@ -23,8 +23,8 @@ def shop(model_folder, market, joined):
         fit_part(joined), model.catalogue, model.embeddings, model.encoder, model.price_model, model.policy
     )
     planted = market.planted
-    items, similarity = (x.reshape(len(planted.behaviour), -1)[-40:] for x in (planted.item_row, planted.similarity))
-    return study.Shop(model, planted, data, items, similarity, planted.behaviour[-40:])
+    items, similarity = (x.reshape(len(planted.behaviour), -1)[-12:] for x in (planted.item_row, planted.similarity))
+    return study.Shop(model, planted, data, items, similarity, planted.behaviour[-12:])
 
 
 def test_every_width_keeps_some_of_the_uplift_and_list_lies_inside_wherever_it_is_shown(shop):

@@ -33,7 +33,8 @@ def test_the_order_of_the_rows_does_not_matter(shop, data):
     shuffled = demand_data(shop.training.iloc[order], shop.assortment, similarity=shop.similarity[order])
     assert shuffled.bought.sum() == data.bought.sum()
     assert shuffled.outside.sum() == data.outside.sum()
-    assert shuffled.first_stage.f_statistic == pytest.approx(data.first_stage.f_statistic, rel=1e-9)
+    found, expected = ([s.f_statistic for s in each.first_stage.categories] for each in (shuffled, data))
+    assert found == pytest.approx(expected, rel=1e-9)
     assert np.sort(shuffled.first_stage.nu) == pytest.approx(np.sort(data.first_stage.nu), abs=1e-12)
 
 
@@ -112,6 +113,18 @@ def test_a_cost_of_another_unit_counts_as_unknown(shop):
     found = built(shop, edited(shop, [2], **{schema.UNIT_COST: 1e9}))
     assert np.isnan(found.unit_cost[2])
     assert found.first_stage.used
+
+
+def test_prices_of_an_item_in_one_week_were_set_together(shop):
+    days = np.arange(len(shop.training)) % 28
+    dated = shop.training.assign(**{schema.TS: pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(days, "D")})
+    found = built(shop, dated)
+    for unit in range(0, int(found.price_unit.max()), 37):
+        rows = found.price_unit == unit
+        assert len(set(found.item[rows])) == 1
+        assert len(set(days[rows] // 7)) == 1
+    assert found.price_unit.max() + 1 == 60 * 4
+    assert built(shop, dated, period_days=28).price_unit.max() + 1 == 60
 
 
 def test_a_selection_of_pages_keeps_rows_and_pages_aligned(data):

@@ -12,6 +12,7 @@ from fairtag.demand.elasticity import (
     _category_elasticity,
     _controls,
     _double_machine_learning,
+    _slopes,
     check_elasticity,
     with_cross_check,
 )
@@ -56,7 +57,7 @@ def test_a_slope_that_is_wrong_is_rescaled_towards_the_truth(data, model):
 
 
 def test_a_correction_never_exceeds_its_range(data, model):
-    found = check_elasticity(replace(model, posterior=_with_slope(model, 6.0)), data)
+    found = check_elasticity(replace(model, posterior=_with_slope(model, 6.0)), data, DemandConfig(most_elasticity=1e3))
     assert {category.scale for category in found.categories} == {SCALE_RANGE[0]}
 
 
@@ -82,9 +83,57 @@ def test_a_category_whose_demand_does_not_fall_with_the_price_is_not_priced(shop
     ],
 )
 def test_the_rule_for_one_category(low, high, own, scale, priced):
-    judged = _category_elasticity("sofas", 500, [(low + high) / 2, low, high, own])
+    judged = _category_elasticity("sofas", 500, [(low + high) / 2, low, high, own], DemandConfig())
     assert judged.priced is priced
     assert judged.scale == pytest.approx(scale)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "own", "why"),
+    [
+        (-22.6, -15.5, -3.0, "beyond -10"),  # a weak instrument's interval, narrow and far away
+        (-11.0, -9.1, -12.0, "the model's elasticity -12.00"),
+        (-8.5, -7.5, -2.0, "more than 3 times the model's"),
+        (-30.0, -2.0, -3.0, ""),  # says little, contradicts nothing
+    ],
+)
+def test_estimates_that_differ_implausibly_are_a_refusal_and_no_rescaling(low, high, own, why):
+    judged = _category_elasticity("sofas", 500, [(low + high) / 2, low, high, own], DemandConfig())
+    assert judged.scale == 1.0
+    assert judged.priced is (why == "")
+    assert why in judged.reason
+
+
+def test_what_is_implausible_is_a_setting():
+    found = [-8.0, -8.5, -7.5, -2.0]
+    assert _category_elasticity("sofas", 500, found, DemandConfig(most_disagreement=5.0)).priced
+    assert not _category_elasticity("sofas", 500, found, DemandConfig(most_elasticity=1.5)).priced
+
+
+def test_prices_that_were_set_together_are_one_observation():
+    """Every impression ten times over says nothing new; errors that count rows would shrink by the root of ten."""
+    times, n = 10, 2_000
+    unit, one_hot = np.arange(n), np.ones((n, 1))
+    rng = np.random.default_rng(0)
+    treated = rng.normal(size=n)
+    outcome = -0.3 * treated + rng.normal(size=n)
+    _, single = _slopes(outcome, treated, one_hot, unit)
+    _, repeated = _slopes(*(np.repeat(x, times, axis=0) for x in (outcome, treated, one_hot, unit)))
+    np.testing.assert_allclose(repeated, single, rtol=1e-3)
+
+
+def test_errors_equal_those_of_least_squares_with_clusters():
+    import statsmodels.api as sm
+
+    rng = np.random.default_rng(1)
+    group = np.sort(rng.integers(0, 3, 600))
+    unit = group * 20 + rng.integers(0, 20, 600)
+    treated, one_hot = rng.normal(size=600), np.eye(3)[group]
+    outcome = treated * np.array([-1.0, -2.0, 0.5])[group] + rng.normal(size=60)[unit]
+    fit = sm.OLS(outcome, one_hot * treated[:, None]).fit(cov_type="cluster", cov_kwds={"groups": unit})
+    slope, half = _slopes(outcome, treated, one_hot, unit)
+    np.testing.assert_allclose(slope, fit.params, rtol=1e-9)
+    np.testing.assert_allclose(half, 1.959963984540054 * fit.bse, rtol=1e-9)
 
 
 def test_a_category_with_too_few_purchases_is_not_priced(shop, data, model):

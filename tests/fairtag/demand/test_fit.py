@@ -65,7 +65,7 @@ def test_endogenous_prices_bias_the_slope_and_the_control_function_corrects_it(s
     shop = shops(shock=2.0, omega=0.0, seed=4)
     data = shop.data()
     assert data.first_stage.used
-    naive = replace(data, first_stage=FirstStage(np.zeros(data.n_rows), 0.0, ()))
+    naive = replace(data, first_stage=FirstStage.none(data.n_rows))
     planted = np.array([shop.slope[data.assortment.category == k].mean() for k in range(3)])
     corrected, error = mean_slopes(fit_demand(data, SMALL))
     biased, _ = mean_slopes(fit_demand(naive, SMALL))
@@ -216,7 +216,7 @@ def test_the_report_is_json_and_counts_what_was_used(model, data):
     report = json.loads(json.dumps(model.report, allow_nan=False))
     assert report["rows"] == data.n_rows
     assert report["purchases"] == data.bought.sum()
-    assert report["first_stage"]["used"] is True
+    assert [stage["used"] for stage in report["first_stage"]] == [True] * 3
     assert all(count == 0 for count in report["left_out"].values())
 
 
