@@ -30,7 +30,7 @@ pin_images() {
 
 pin_torch() {
     local version wheels=()
-    version=$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)+cpu
+    version=$(sed -n 's/^torch===\([^ ]*\).*/\1/p' requirements/torch.txt)+cpu
     mapfile -t wheels < <(compgen -G "${PIP_FIND_LINKS:-/nowhere}/torch-$version-*.whl")
     [ "${#wheels[@]}" -gt 0 ] || fail "no wheel torch-$version-*.whl in the folder PIP_FIND_LINKS=${PIP_FIND_LINKS:-}"
     {

@@ -37,7 +37,7 @@ write() {
     mkdir -p build
     for name in "${FILES[@]}"; do # the pins so far
         sed -n 's/^\([a-z0-9].*==[^\\]*[^\\ ]\).*/\1/p' "requirements/$name.txt" 2>/dev/null || true
-    done | sort -u >"$all"
+    done | sed 's/===/==/' | sort -u >"$all"
     compile pyproject.toml --all-extras --group dev --group build "${upgrade[@]}" -o "$all"
 
     export UV_CUSTOM_COMPILE_COMMAND=$header
@@ -47,6 +47,9 @@ write() {
     for name in $torch; do apart+=(--no-emit-package "$name"); done
     cut --group build -o requirements/build.txt
     grep '^torch==' "$all" | cut - -o requirements/torch.txt
+    # exactly this one: == would also take the same version's build for processors, where a folder of wheels holds one
+    sed -i.part 's/^torch==/torch===/' requirements/torch.txt
+    rm requirements/torch.txt.part
     # pyspark is 450 MB: resolved with the rest, installed with spark.txt alone
     cut pyproject.toml --all-extras --group dev "${apart[@]}" --no-emit-package pyspark --no-emit-package py4j -o requirements/dev.txt
     for name in "${ROLES[@]}"; do

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,9 @@ def locked(name: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for line in (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         if re.match(r"[a-z0-9]", line):
-            found.setdefault(canonicalize_name(re.split(r"[=\[]", line)[0]), []).append(line.removesuffix(" \\"))
+            found.setdefault(canonicalize_name(re.split(r"[=\[]", line)[0]), []).append(
+                line.removesuffix(" \\").replace("===", "==")
+            )
     return found
 
 
@@ -102,7 +106,7 @@ def test_every_package_has_a_hash_and_no_address(name):
         if HASH.fullmatch(line):
             assert line.endswith("\\") == bool(HASH.fullmatch(following)), line
         else:
-            assert re.fullmatch(r"[a-z0-9.-]+(\[[a-z,]+\])?==\S+( ; [^\\]+)? \\", line), line
+            assert re.fullmatch(r"[a-z0-9.-]+(\[[a-z,]+\])?={2,3}\S+( ; [^\\]+)? \\", line), line
             assert HASH.fullmatch(following), line
 
 
@@ -122,46 +126,53 @@ def test_a_torch_for_processors_is_the_same_version():
     assert locked("torch-cpu")["torch"] == [f"{TORCH['torch'][0]}+cpu"]
 
 
-def test_a_file_that_is_not_the_recorded_one_is_not_installed(tmp_path):
-    """uv itself, on a wheel of ours: the right hash is installed, a wrong one is not."""
-    wheel = make_wheel(tmp_path / "wheels")
-    for digest, code in ((sha256(wheel), 0), ("0" * 64, 1)):
-        requirement = tmp_path / "requirements.txt"
-        requirement.write_text(f"tampered==1.0 --hash=sha256:{digest}\n", encoding="utf-8")
-        line = [Path(sys.executable).parent / "uv", "pip", "install", "--offline", "--no-index", "--no-cache"]
-        line += [
-            "--require-hashes",
-            "--find-links",
-            wheel.parent,
-            "--target",
-            tmp_path / f"to-{code}",
-            "-r",
-            requirement,
-        ]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        assert (tmp_path / f"to-{code}" / "tampered.py").exists() == (code == 0)
-    assert "Hash mismatch" in done.stderr
+@pytest.fixture
+def install(tmp_path):
+    """Installs one line of requirements from a folder of wheels with uv itself; returns its words and what is there."""
+
+    def run(line):
+        requirement, target = tmp_path / "requirements.txt", tmp_path / "target"
+        requirement.write_text(f"{line}\n", encoding="utf-8")
+        command = [Path(sys.executable).parent / "uv", "pip", "install", "--offline", "--no-index", "--no-cache"]
+        command += ["--require-hashes", "--find-links", tmp_path, "--target", target, "-r", requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stderr, (target / "shop.py").read_text() if (target / "shop.py").exists() else None
+
+    return run
 
 
-def make_wheel(folder: Path) -> Path:
-    import zipfile
+def test_a_file_that_is_not_the_recorded_one_is_not_installed(install, tmp_path):
+    wheel = make_wheel(tmp_path, "1.0")
+    said, found = install(f"shop==1.0 --hash=sha256:{'0' * 64}")
+    assert "Hash mismatch" in said
+    assert found is None
+    assert install(f"shop==1.0 --hash=sha256:{sha256(wheel)}")[1] == "1.0"
 
-    folder.mkdir()
-    wheel = folder / "tampered-1.0-py3-none-any.whl"
+
+def test_a_build_for_processors_beside_it_is_not_taken_for_the_locked_one(install, tmp_path):
+    """Why torch.txt says ===: a folder of wheels may hold both."""
+    wheel = make_wheel(tmp_path, "1.0")
+    make_wheel(tmp_path, "1.0+cpu")
+    assert "no trusted hash was provided" in install(f"shop==1.0 --hash=sha256:{sha256(wheel)}")[0]
+    assert install(f"shop===1.0 --hash=sha256:{sha256(wheel)}")[1] == "1.0"
+    text = (ROOT / "requirements/torch.txt").read_text(encoding="utf-8")
+    assert re.search(r"^torch===", text, re.MULTILINE)
+
+
+def make_wheel(folder: Path, version: str) -> Path:
+    wheel, about = folder / f"shop-{version}-py3-none-any.whl", f"shop-{version}.dist-info"
+    files = {
+        "shop.py": version,
+        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: shop\nVersion: {version}\n",
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("tampered.py", "")
-        archive.writestr("tampered-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tampered\nVersion: 1.0\n")
-        wheel_text = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        archive.writestr("tampered-1.0.dist-info/WHEEL", wheel_text)
-        files = ["tampered.py", "tampered-1.0.dist-info/METADATA", "tampered-1.0.dist-info/WHEEL"]
-        archive.writestr("tampered-1.0.dist-info/RECORD", "".join(f"{file},,\n" for file in files))
+        for name, text in {**files, f"{about}/RECORD": "".join(f"{name},,\n" for name in files)}.items():
+            archive.writestr(name, text)
     return wheel
 
 
 def sha256(file: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
