@@ -58,7 +58,8 @@ class InferenceService:
         except NotThere:
             data = {}
         models = LiveModels.from_json(data[RECORD], self._record) if RECORD in data else LiveModels()
-        return State(service, str(data.get("storageUri", "")), models)
+        state = State(service, str(data.get("storageUri", "")), models)
+        return state if state.live else replace(state, live=state.stable)  # a model that was put there by hand
 
     def deploy(self, storage_uri: str, lineage: Mapping[str, str], *, dry_run: bool = False) -> State:
         """Serve another model with all traffic; a canary is removed.
@@ -142,7 +143,7 @@ class InferenceService:
 
     def restore(self, state: State) -> State:
         """Bring back a state that was read before: its model, its canary with its share, and its record."""
-        now = replace(state, service=self._service())
+        now = replace(state, service=self._service(), live=state.live)
         return self._apply(now, state.stable, state.canaries, state.models)
 
     def record_live(self, state: State) -> None:
@@ -223,7 +224,7 @@ class InferenceService:
     ) -> State:
         """Make a change; the record goes first, so that the way back is known however far the change gets."""
         named = [*before.deployments.values(), storage_uri, *map(canary_uri, canaries)]
-        self._write_record(models, before.live or before.stable, named, dry_run=dry_run)
+        self._write_record(models, before.live, named, dry_run=dry_run)
         name = before.service["spec"]["predictor"].get("name")
         model = {"storageUri": storage_uri} if storage_uri else {}  # an installation names none before the first deploy
         predictor = {"model": model} | ({"name": name} if name else {})

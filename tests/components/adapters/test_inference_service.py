@@ -91,6 +91,7 @@ def test_a_first_deployment_finds_a_service_without_a_model(service: InferenceSe
         service.rollback()
     service.restore(before)
     assert fake_cluster.changes[-1] == {"predictor": {"model": {}}}
+    assert "storageUri" not in fake_cluster.record["data"], "monitors would look for a model that never served"
 
 
 def test_a_canary_is_a_name_a_model_and_its_pods_and_starts_dark(service: InferenceService, fake_cluster: Any) -> None:
