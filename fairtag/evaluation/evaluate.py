@@ -40,6 +40,7 @@ from fairtag.evaluation.fairness_gate import (
 )
 from fairtag.evaluation.held_out_demand import (
     HeldOutDemand,
+    HeldOutModels,
     HeldOutPages,
     fit_held_out_models,
     predict_demand,
@@ -47,12 +48,20 @@ from fairtag.evaluation.held_out_demand import (
 )
 from fairtag.evaluation.index_gate import index_figures
 from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.log_evidence import LogEvidence, held_out_prices, log_evidence
 from fairtag.evaluation.notes import special_items
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates, score_prices
-from fairtag.evaluation.price_menu import METADATA_KEY, price_menu_of
+from fairtag.evaluation.price_menu import METADATA_KEY, PriceMenu, price_menu_of
 from fairtag.evaluation.relevance_gate import Relevance, relevance_gate, score_relevance
 from fairtag.evaluation.search_gate import search_gate
-from fairtag.evaluation.value_gate import PolicyPrices, offer_figures, uplift_figures, value_gates
+from fairtag.evaluation.value_gate import (
+    PolicyPrices,
+    non_inferiority,
+    offer_figures,
+    uplift_figures,
+    value_figures,
+    value_gates,
+)
 from fairtag.model.decision import GateResult, make_decision
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
 from fairtag.page.catalogue_pages import catalogue_pages
@@ -79,15 +88,11 @@ class ModelScores:
     def policy(self, name: str, pages: HeldOutPages) -> PolicyPrices:
         """The model's prices for held-out impressions."""
         priced = {
-            (shadow.page_id, item.item_id): (item.price_minor, item.low_minor)
-            for shadow in self.pages
-            for item in shadow.page.items
+            (shadow.page_id, item.item_id): item.price_minor for shadow in self.pages for item in shadow.page.items
         }
         keys = zip(pages.rows[schema.PAGE_ID], pages.rows[schema.ITEM_ID], strict=True)
-        money = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64)
-        coin = self.model.policy.limits.coin
-        money /= coin.minor_per_unit
-        return PolicyPrices(name, money[:, 0], money[:, 1], coin.smallest)
+        minor = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64)
+        return PolicyPrices(name, minor / self.model.policy.limits.minor_per_unit)
 
     def figures(self) -> dict[str, Any]:
         """Figures for the report."""
@@ -140,7 +145,8 @@ def evaluate(
     scored = _score(new, tables, training_set, hold_out, sample, progress)
     rival = _score(old, tables, training_set, hold_out, sample, progress) if old else None
     progress("fit held-out demand models")
-    demand = None if hold_out is None else _held_out_demand(scored, hold_out, sample, seed)
+    models = None if hold_out is None else fit_held_out_models(new, hold_out)
+    demand = predict_demand(read_pages(new, sample, scored.vectors), models, seed) if models else None
     prices = scored.policy("challenger", demand.pages) if demand else None
     rival_prices = rival.policy("champion", demand.pages) if demand and rival else None
     quotes = shadow_quotes(scored.pages, with_users=True)
@@ -154,13 +160,29 @@ def evaluate(
     tried = page_inputs(new, scored.pages, scored.vectors)
     menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), new.policy.limits.coin.smallest)
     needs = needed_purchases(new.policy, len(new.demand.categories), tables.orders)
+    progress("compare the prices with those logged, with list and with the best uniform prices")
+    evidence = _evidence(new, training_set, models, menu, limits, seed)
+    drawn = evidence is not None
     gates: list[GateResult] = [
         relevance_gate(scored.relevance, rival.relevance if rival else None, limits.relevance_margin, seed),
         search_gate(new, searched, limits.items_found),
         *price_gates(scored.prices, limits.coverage, limits.coverage_slack, seed, weighs=new.policy.weighs_f),
         demand_gate(new, tables.orders),
         *([calibration_gate(scored.calibration, limits)] if scored.calibration else []),
-        *value_gates(demand, prices, rival_prices, menu, limits, seed, needs),
+        *value_gates(
+            evidence,
+            demand,
+            {}
+            if drawn or demand is None or models is None
+            else held_out_prices(new, demand.pages, models, scored.vectors),
+            limits,
+            seed,
+            has_champion=old is not None,
+            personal=new.policy.personalise,
+            why=menu.source,
+            needs=needs,
+        ),
+        *([non_inferiority(demand, prices, rival_prices, limits.profit_margin, seed)] if demand and prices else []),
         behaviour_gate(training_set),
         guarantees_gate([quotes, crossed], new.policy.limits),
         gap_gate(report),
@@ -186,6 +208,7 @@ def evaluate(
             "calibration": [] if scored.calibration is None else reliability_bins(scored.calibration),
             "price_scatter": scored.prices.scatter() if scored.prices.true.size else None,
             "price_by_group": price_by_group(crossed, tables.audit_groups, report),
+            "value": value_figures(evidence) if evidence else [],
             "uplift": _uplift(demand, prices, rival_prices, seed),
         },
     }
@@ -252,13 +275,21 @@ def _score(
     )
 
 
-def _held_out_demand(
-    scored: ModelScores, hold_out: pd.DataFrame, sample: pd.DataFrame, seed: int
-) -> HeldOutDemand | None:
-    models = fit_held_out_models(scored.model, hold_out)
-    if models is None:
+def _evidence(
+    model: PricingModel,
+    training_set: pd.DataFrame,
+    models: HeldOutModels | None,
+    menu: PriceMenu,
+    limits: EvaluationLimits,
+    seed: int,
+) -> LogEvidence | None:
+    """What a randomised log says about the challenger's prices; None where no prices were drawn, or too few bought."""
+    if models is None or menu.levels is None or schema.PROPENSITY not in training_set:
         return None
-    return predict_demand(read_pages(scored.model, sample, scored.vectors), models, seed)
+    launch = limits.launch
+    return log_evidence(
+        model, training_set, models, menu.levels, pages=launch.pages, folds=launch.folds, seed=seed, clip=launch.clip
+    )
 
 
 def _uplift(
@@ -267,7 +298,7 @@ def _uplift(
     if demand is None or challenger is None:
         return []
     logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
-    policies = [challenger, *([champion] if champion else []), PolicyPrices("prices as logged", logged, logged)]
+    policies = [challenger, *([champion] if champion else []), PolicyPrices("prices as logged", logged)]
     return uplift_figures(demand, policies, seed)
 
 

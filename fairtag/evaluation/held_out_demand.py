@@ -26,6 +26,8 @@ from fairtag.stock.shadow_prices import counted_cost
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+HeldOutModels = tuple[DemandModel, DemandModel]  # the one at h scores half h of the customers, which it never saw
+
 LEAST_PURCHASES = 100  # on each half; fewer do not give a usable demand model
 DRAWS = 64  # posterior draws that carry the models' own uncertainty into the intervals
 
@@ -100,7 +102,7 @@ def halves(users: pd.Series[str]) -> Ints:
     return users.map(half).to_numpy(dtype=np.int64)
 
 
-def fit_held_out_models(model: PricingModel, hold_out: pd.DataFrame) -> tuple[DemandModel, DemandModel] | None:
+def fit_held_out_models(model: PricingModel, hold_out: pd.DataFrame) -> HeldOutModels | None:
     """One demand model for each half, fitted on the customers of the other; None when a half has too few purchases."""
     half = halves(hold_out[schema.USER_ID])
     parts = [hold_out[half == 1], hold_out[half == 0]]
@@ -136,22 +138,6 @@ class HeldOutDemand:
         """The same under each posterior draw, (DRAWS, P)."""
         return np.stack([self._profit(price, a, b) for a, b in zip(self.a_draws, self.b_draws, strict=True)])
 
-    def item_profit(self, price: Floats) -> Floats:
-        """Expected profit of each impression (n,) when all prices are (n,)."""
-        pull = self._pull(price, self.a, self.b)
-        return np.asarray(pull * (price - self.pages.cost) / (1.0 + self._page_sum(pull))[self.pages.page])
-
-    def item_rewards(self, levels: Floats) -> Floats:
-        """Expected profit of each impression at each share of its list price, the others as logged, (n, K)."""
-        logged = self.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
-        pull = self._pull(logged, self.a, self.b)
-        others = self._page_sum(pull)[self.pages.page] + 1.0 - pull
-        price = self.pages.listed[:, None] * levels
-        own = np.where(
-            self.pages.on_sale[:, None], np.exp(self.a[:, None] - self.b[:, None] * price / self.pages.r[:, None]), 0.0
-        )
-        return np.asarray(own / (others[:, None] + own) * (price - self.pages.cost[:, None]), dtype=np.float64)
-
     def _profit(self, price: Floats, a: Floats, b: Floats) -> Floats:
         pull = self._pull(price, a, b)
         gain = self._page_sum(pull * (price - self.pages.cost))
@@ -164,7 +150,7 @@ class HeldOutDemand:
         return np.asarray(np.bincount(self.pages.page, weights=values), dtype=np.float64)
 
 
-def predict_demand(pages: HeldOutPages, models: tuple[DemandModel, DemandModel], seed: int) -> HeldOutDemand:
+def predict_demand(pages: HeldOutPages, models: HeldOutModels, seed: int) -> HeldOutDemand:
     """Predict each half of the pages by the model that was fitted on the other half."""
     n = len(pages.rows)
     a, b = np.zeros(n), np.zeros(n)

@@ -47,7 +47,6 @@ def launch_report(
     *,
     champion: ArrayLike | None = None,
     placebo: ArrayLike | None = None,
-    joint: ArrayLike | None = None,
     limits: LaunchLimits | None = None,
 ) -> LaunchReport:
     """Evaluate a pricing policy on a logged price menu.
@@ -59,33 +58,29 @@ def launch_report(
         champion: Probabilities under the prices in force; None for the policy that wrote the log.
         placebo: An outcome of each row that was fixed before its price was drawn (last month's spend), shape (n,).
             No price can have changed it, so an uplift in it shows that the log's propensities leave something out.
-        joint: Predicted reward of each row when its whole page is at the new prices, shape (n,): the rows of a page
-            compete, and ``model`` changes one at a time. None when rows do not affect each other.
         limits: Thresholds; the defaults when None.
 
     Raises:
         DataError: The log, policy or model is malformed.
     """
     bounds = limits or LaunchLimits()
-    if joint is None:
-        value, opinion = ope.doubly_robust(log, policy, model, bounds.clip), ope.direct(log, policy, model)
-    else:
-        value = ope.doubly_robust_pages(log, policy, model, joint, bounds.clip)
-        opinion = ope.Estimate("DM of pages", ope.checked_rewards(log, joint), np.ones(log.size), log.cluster)
+    value, opinion = ope.doubly_robust(log, policy, model, bounds.clip), ope.direct(log, policy, model)
     baseline = ope.on_policy(log) if champion is None else ope.doubly_robust(log, champion, model, bounds.clip)
     uplift = ope.difference(value, baseline)
     raw = ope.weights(log, policy)
     gates = (
-        _support(raw, log.size, bounds),
-        _balance(raw, log, bounds),
+        support_gate(raw, bounds),
+        balance_gate(raw, log.cluster, bounds),
         _uplift(uplift, bounds),
         _agreement(opinion, value, bounds),
-        _placebo(raw, log, placebo, bounds),
+        placebo_gate(raw, log.cluster, placebo, bounds),
     )
     return LaunchReport(gates, value, baseline, uplift, opinion)
 
 
-def _support(weight: ope.Floats, size: int, limits: LaunchLimits) -> GateResult:
+def support_gate(weight: ope.Floats, limits: LaunchLimits) -> GateResult:
+    """The log holds enough of the new prices: the effective sample size of the importance weights (n,)."""
+    size = len(weight)
     needed = max(limits.ess, limits.ess_share * size)
     ess = ope.effective_sample_size(weight)
     return GateResult(
@@ -101,9 +96,10 @@ def _support(weight: ope.Floats, size: int, limits: LaunchLimits) -> GateResult:
     )
 
 
-def _balance(weight: ope.Floats, log: ope.BanditLog, limits: LaunchLimits) -> GateResult:
-    mean = ope.Estimate("weight", weight, np.ones(log.size), log.cluster)
-    return _distance(
+def balance_gate(weight: ope.Floats, cluster: ope.Ints, limits: LaunchLimits) -> GateResult:
+    """The propensities are those of the draw: importance weights (n,) have mean 1; ``cluster`` (n,) is the customer."""
+    mean = ope.Estimate("weight", weight, np.ones(len(weight)), cluster)
+    return distance_gate(
         "off_policy_balance",
         mean,
         1.0,
@@ -132,7 +128,7 @@ def _uplift(uplift: ope.Estimate, limits: LaunchLimits) -> GateResult:
 
 
 def _agreement(opinion: ope.Estimate, value: ope.Estimate, limits: LaunchLimits) -> GateResult:
-    return _distance(
+    return distance_gate(
         "off_policy_agreement",
         ope.difference(opinion, value),
         0.0,
@@ -142,14 +138,15 @@ def _agreement(opinion: ope.Estimate, value: ope.Estimate, limits: LaunchLimits)
     )
 
 
-def _placebo(weight: ope.Floats, log: ope.BanditLog, placebo: ArrayLike | None, limits: LaunchLimits) -> GateResult:
+def placebo_gate(weight: ope.Floats, cluster: ope.Ints, placebo: ArrayLike | None, limits: LaunchLimits) -> GateResult:
+    """The weights (n,) move no outcome (n,) that was fixed before the price was drawn; None where there is none."""
     rule = "no uplift in an outcome fixed before the price was drawn"
     if placebo is None:
         return GateResult("off_policy_placebo", None, rule, "not applicable", note="no earlier outcome was given")
     earlier = np.asarray(placebo, dtype=np.float64)
     spread = float(earlier.std()) or 1.0
-    shift = ope.Estimate("placebo", weight * (earlier - earlier.mean()) / spread, np.ones(log.size), log.cluster)
-    return _distance(
+    shift = ope.Estimate("placebo", weight * (earlier - earlier.mean()) / spread, np.ones(len(weight)), cluster)
+    return distance_gate(
         "off_policy_placebo",
         shift,
         0.0,
@@ -159,7 +156,7 @@ def _placebo(weight: ope.Floats, log: ope.BanditLog, placebo: ArrayLike | None, 
     )
 
 
-def _distance(name: str, estimate: ope.Estimate, target: float, limit: float, rule: str, cause: str) -> GateResult:
+def distance_gate(name: str, estimate: ope.Estimate, target: float, limit: float, rule: str, cause: str) -> GateResult:
     """A gate on the distance of an estimate from its target, in its own standard errors."""
     gap, error = estimate.value - target, estimate.standard_error
     near: GateStatus = "pass" if abs(gap) <= limit * error + 1e-12 else "fail"

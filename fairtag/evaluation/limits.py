@@ -28,7 +28,10 @@ class LaunchLimits(Settings):
         0.95, gt=0.5, lt=1, description="One-sided level of the lower bound of the uplift, which must be above 0."
     )
     agreement: float = Field(
-        2.0, gt=0, description="Largest distance of the direct method from doubly robust, in standard errors of it."
+        3.0,
+        gt=0,
+        description="Largest distance between an estimate that knows demand curves and one that does not, in standard "
+        "errors.",
     )
     # Three such gates together fail a sound log about once in 120 launches.
     balance: float = Field(
@@ -37,6 +40,14 @@ class LaunchLimits(Settings):
         description="Largest distance of the mean weight from 1, and of a placebo's uplift from 0, in standard errors.",
     )
     clip: float = Field(math.inf, gt=0, description="Largest importance weight.")
+    pages: int = Field(
+        40_000, ge=1, description="Most logged pages on which the value of prices is judged; more are thinned."
+    )
+    folds: int = Field(
+        4,
+        ge=2,
+        description="Folds of the customers: each is priced by demand of the others, so that the whole log counts.",
+    )
 
 
 class EvaluationLimits(Settings):
@@ -66,6 +77,11 @@ class EvaluationLimits(Settings):
         0.01,
         ge=0,
         description="Share of the champion's profit that a challenger may lose, at the lower end of the interval.",
+    )
+    personal_must_gain: bool = Field(
+        False,
+        description="Accept personal prices only where they are surely better than the same prices without the "
+        "customer's data, instead of wherever they are not surely worse.",
     )
     price_milliseconds: float = Field(25.0, gt=0, description="95th percentile of the time to price a page.")
     encode_milliseconds: float = Field(50.0, gt=0, description="Median time to encode a query.")

@@ -180,32 +180,6 @@ def doubly_robust(log: BanditLog, policy: ArrayLike, model: ArrayLike, clip: flo
     return Estimate("dr", expected + weights(log, policy, clip) * (log.reward - logged), np.ones(log.size), log.cluster)
 
 
-def doubly_robust_pages(
-    log: BanditLog, policy: ArrayLike, model: ArrayLike, joint: ArrayLike, clip: float = np.inf
-) -> Estimate:
-    """Doubly robust value when all rows of a page change at once, under additive errors of the reward model.
-
-    ``V = mean(joint_i + w_i (r_i - q(x_i, a_i)))``: the model predicts what the rows of a page are worth together at
-    the new prices, and what the log shows of each row's own price corrects it. An error in the response of a row to its
-    own price is corrected to first order; an error in its response to another row's price is not.
-
-    Args:
-        log: Logged rows.
-        policy: Probabilities of the actions, shape (n, actions).
-        model: Reward of each row under each action, the others of its page as logged, shape (n, actions).
-        joint: Reward of each row when the whole page is at the new prices, shape (n,).
-        clip: Largest weight.
-
-    Raises:
-        DataError: The policy is none, or a reward of the model is not a finite number.
-    """
-    logged = _expected(log, policy, model)[1]
-    together = checked_rewards(log, joint)
-    return Estimate(
-        "DR of pages", together + weights(log, policy, clip) * (log.reward - logged), np.ones(log.size), log.cluster
-    )
-
-
 def switch(log: BanditLog, policy: ArrayLike, model: ArrayLike, threshold: float) -> Estimate:
     """Switch-DR: doubly robust where ``w <= threshold``, the model alone beyond it."""
     expected, logged = _expected(log, policy, model)
@@ -261,19 +235,6 @@ def _expected(log: BanditLog, policy: ArrayLike, model: ArrayLike) -> tuple[Floa
         raise DataError(f"the reward model gives {q.shape}, the policy {pi.shape}; both are rows x actions")
     _refuse(~np.isfinite(q), q, "model", "a finite reward for every action")
     return (pi * q).sum(axis=1), q[np.arange(log.size), log.action]
-
-
-def checked_rewards(log: BanditLog, joint: ArrayLike) -> Floats:
-    """A reward of each row, shape (n,).
-
-    Raises:
-        DataError: Not one finite number a row.
-    """
-    rewards = np.asarray(joint, dtype=np.float64)
-    if rewards.shape != (log.size,):
-        raise DataError(f"the rewards of whole pages have shape {rewards.shape}; the log needs ({log.size},)")
-    _refuse(~np.isfinite(rewards), rewards, "joint", "a finite reward")
-    return rewards
 
 
 def checked_policy(log: BanditLog, policy: ArrayLike) -> Floats:

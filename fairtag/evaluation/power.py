@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+LONG = 3_650.0  # days after which nobody waits
 Z_TWO_SIDED = 1.959963984540054  # 95 % interval
 Z_POWER = 0.8416212335729143  # standard normal quantile of 80 %
 
@@ -32,6 +33,24 @@ def times_needed(value: float, low: float, high: float, target: float = 0.0) -> 
         return None
     error = (high - low) / (2 * Z_TWO_SIDED)
     return max(1.0, ((Z_TWO_SIDED + Z_POWER) * error / (value - target)) ** 2)
+
+
+def days_to_tell(value: float, low: float, high: float, days: float) -> float | None:
+    """How many more days of the same traffic until an estimate's 95 % interval leaves 0, on either side.
+
+    None where its interval is not known, or the estimate is 0.
+
+    Args:
+        value: The estimate.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        days: Days of traffic that it rests on.
+
+    >>> days_to_tell(value=-1.0, low=-3.0, high=1.0, days=100.0)
+    716...
+    """
+    times = times_needed(value, low, high) if value > 0 else times_needed(-value, -high, -low)
+    return None if times is None else (times - 1.0) * days
 
 
 def purchases_for_slope(slope: float, spread: float) -> int:
@@ -55,6 +74,17 @@ def uniform_spread(width: float, levels: int = 5) -> float:
 def products_for_gap(gap: float, deviation: float) -> int:
     """Products that tell a mean paired difference from 0, given the spread of the differences."""
     return math.ceil(((Z_TWO_SIDED + Z_POWER) * deviation / abs(gap)) ** 2)
+
+
+def more_days(more: float | None, pages_a_day: float) -> str:
+    """How many more days of traffic would decide, in words.
+
+    >>> more_days(12.3, 46.0)
+    "about 13 more days of this shop's traffic (46 pages a day)"
+    """
+    if more is None or more > LONG:
+        return "more than ten years of this shop's traffic: as far as it can tell, the two earn the same"
+    return f"about {math.ceil(more):,} more days of this shop's traffic ({pages_a_day:,.0f} pages a day)"
 
 
 def more(times: float, count: int, unit: str) -> str:

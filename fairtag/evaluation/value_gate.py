@@ -1,21 +1,27 @@
-"""Would these prices have earned more? Off-policy on a randomised log; otherwise by held-out demand models."""
+"""Would these prices have earned more? Off-policy on a randomised log; otherwise by held-out demand models.
+
+They are compared with the logged prices, with list, and with the best uniform prices, and personal prices with the same
+prices without the customer's data. They must be surely better than the logged prices and surely worse than none; while
+that cannot be told, list is served.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base import schema
-from fairtag.data.splits import HOLD_OUT_SHARE
+from fairtag.evaluation import off_policy as ope
+from fairtag.evaluation.comparison import Comparison, must_gain, must_not_lose
 from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
-from fairtag.evaluation.launch_gate import launch_report
+from fairtag.evaluation.launch_gate import balance_gate, distance_gate, placebo_gate, support_gate
 from fairtag.evaluation.limits import EvaluationLimits
-from fairtag.evaluation.off_policy import bandit_log
-from fairtag.evaluation.power import more, times_needed
-from fairtag.evaluation.price_menu import UNRANDOMISED, PriceMenu
+from fairtag.evaluation.log_evidence import LISTED, LOGGED, PERSONAL, PUBLIC, UNIFORM, LogEvidence
+from fairtag.evaluation.price_menu import UNRANDOMISED
 from fairtag.evaluation.pricing_metrics import pricing_metrics
 from fairtag.model.decision import GateResult
 
@@ -29,14 +35,10 @@ class PolicyPrices:
     Args:
         name: Name of the policy.
         price: Its price.
-        floor: Lowest price that it may choose; logged levels below it cannot stand for it.
-        coin: Smallest coin of the currency.
     """
 
     name: str
     price: Floats
-    floor: Floats
-    coin: float = 0.01
 
 
 def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: int) -> list[dict[str, Any]]:
@@ -48,6 +50,15 @@ def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: in
         low, high = interval(gain, demand.pages.page_customer, seed)
         value = float((demand.page_profit(policy.price) - demand.page_profit(demand.pages.listed)).mean())
         rows.append({"policy": policy.name, "value": value, "low": low, "high": high})
+    return rows
+
+
+def value_figures(evidence: LogEvidence) -> list[dict[str, Any]]:
+    """Profit per page of each price on the randomised log, with its 95 % interval, for the report."""
+    rows = []
+    for name, estimate in evidence.values.items():
+        low, high = estimate.interval()
+        rows.append({"policy": name, "value": estimate.value, "low": low, "high": high})
     return rows
 
 
@@ -63,122 +74,158 @@ def offer_figures(pages: HeldOutPages, policy: PolicyPrices) -> dict[str, Any]:
 
 
 def value_gates(
+    evidence: LogEvidence | None,
     demand: HeldOutDemand | None,
-    challenger: PolicyPrices | None,
-    champion: PolicyPrices | None,
-    menu: PriceMenu,
+    prices: Mapping[str, Floats],
     limits: EvaluationLimits,
     seed: int,
+    *,
+    has_champion: bool = False,
+    personal: bool = True,
+    why: str = UNRANDOMISED,
     needs: str = "",
 ) -> list[GateResult]:
-    """Uplift over the prices in force, and non-inferiority to the champion."""
-    if demand is None or challenger is None:
+    """The gates of value: on the randomised log where there is one, else according to held-out demand models.
+
+    Args:
+        evidence: The randomised log; None where prices were not drawn.
+        demand: Held-out demand; None where there is too little for it.
+        prices: (n,) prices on the pages of ``demand`` by name, where there is no randomised log.
+        limits: Thresholds.
+        seed: Seed of the bootstrap.
+        has_champion: Whether the logged prices may be a champion's: then they need not be beaten, only not lost to.
+        personal: Whether the policy lets the customer's data move prices.
+        why: Why the log is no experiment, in words.
+        needs: What would let demand be judged, in words.
+    """
+    if evidence is not None:
+        return off_policy_gates(evidence, limits, has_champion=has_champion, personal=personal)
+    if demand is None:
         note = "the hold-out has too few purchases for a held-out demand model"
         return [GateResult("profit_uplift", None, "profit above list prices", "could not tell", note=note, needs=needs)]
-    if menu.levels is not None and schema.PROPENSITY in demand.pages.rows.columns:
-        gates = off_policy_gates(demand, challenger, menu.levels, limits)
-    else:
-        gates = [observational_gate(demand, challenger, limits, seed, menu.source)]
-    return [*gates, non_inferiority(demand, challenger, champion, limits.profit_margin, seed)]
+    return observational_gates(demand, prices, limits, seed, has_champion=has_champion, personal=personal, why=why)
 
 
 def off_policy_gates(
-    demand: HeldOutDemand, challenger: PolicyPrices, menu: Floats, limits: EvaluationLimits
+    evidence: LogEvidence, limits: EvaluationLimits, *, has_champion: bool = False, personal: bool = True
 ) -> list[GateResult]:
-    """The off-policy gates on the logged price menu, against the prices in force when it was logged.
+    """The gates on a randomised log: can it judge these prices, and are they better?"""
+    bounds = limits.launch
 
-    Held-out demand models predict what a page is worth when all its prices move together; what each logged row shows
-    of its own price corrects them (doubly robust).
+    def compare(first: str, second: str) -> Comparison:
+        base = evidence.values[second].value
+        return Comparison.of(evidence.difference(first, second), base, evidence.days, bounds.confidence)
+
+    known = np.isfinite(evidence.menu_weights)
+    weight = evidence.menu_weights[known]
+    cluster = evidence.log.customer[evidence.log.page][known]
+    curves = ope.difference(evidence.values[PUBLIC], evidence.without_curves())
+    earlier = evidence.earlier[known]
+    return [
+        support_gate(weight, bounds),
+        balance_gate(weight, cluster, bounds),
+        placebo_gate(weight, cluster, np.nan_to_num(earlier) if np.isfinite(earlier).any() else None, bounds),
+        distance_gate(
+            "off_policy_agreement",
+            curves,
+            0.0,
+            bounds.agreement,
+            "the estimate that knows demand curves agrees with one that does not",
+            "demand does not fall with the price as a logit does, or the propensities are wrong",
+        ),
+        *comparison_gates(
+            "off_policy_uplift",
+            compare,
+            has_champion=has_champion,
+            personal=personal,
+            personal_must_gain=limits.personal_must_gain,
+        ),
+    ]
+
+
+def comparison_gates(
+    uplift: str,
+    compare: Callable[[str, str], Comparison],
+    *,
+    has_champion: bool,
+    personal: bool,
+    personal_must_gain: bool,
+) -> list[GateResult]:
+    """The comparisons: with the logged prices, list, the best uniform prices, and personal prices with public ones.
+
+    Args:
+        uplift: Name of the first gate.
+        compare: Gives the comparison of two prices by name.
+        has_champion: Whether the logged prices may be a champion's.
+        personal: Whether the policy lets the customer's data move prices.
+        personal_must_gain: Whether personal prices must be surely better than public ones, not just never surely worse.
     """
-    rows = demand.pages.rows
-    known = (rows[schema.PROPENSITY].notna() & demand.pages.on_sale).to_numpy(dtype=bool)
-    price = rows[schema.PRICE].to_numpy(dtype=np.float64)
-    profit = rows[schema.PURCHASED].to_numpy(dtype=np.float64) * (price - demand.pages.cost)
-    action = np.abs(price[:, None] / demand.pages.listed[:, None] - menu).argmin(axis=1)
-    spend = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)[known]
-    log = bandit_log(
-        profit[known],
-        action[known],
-        rows[schema.PROPENSITY].to_numpy(dtype=np.float64)[known],
-        demand.pages.customer[known],
-    )
-    report = launch_report(
-        log,
-        on_menu(challenger, demand.pages.listed, menu)[known],
-        demand.item_rewards(menu)[known],
-        joint=demand.item_profit(challenger.price)[known],
-        placebo=np.nan_to_num(spend) if np.isfinite(spend).any() else None,
-        limits=limits.launch,
-    )
-    return list(report.gates)
+    logged = compare(PUBLIC, LOGGED)
+    gates = [
+        must_not_lose(uplift, LOGGED, logged) if has_champion else must_gain(uplift, LOGGED, logged, meanwhile=LISTED),
+        must_not_lose("uplift_over_list", LISTED, compare(PUBLIC, LISTED)),
+        must_not_lose("uplift_over_uniform", UNIFORM, compare(PUBLIC, UNIFORM)),
+    ]
+    if not personal:
+        rule, note = f"profit per page against {PUBLIC}", "the policy lets no customer's data move prices"
+        return [*gates, GateResult("personal_uplift", None, rule, "not applicable", note=note)]
+    own = compare(PERSONAL, PUBLIC)
+    return [
+        *gates,
+        must_gain("personal_uplift", PUBLIC, own, meanwhile=PUBLIC)
+        if personal_must_gain
+        else must_not_lose("personal_uplift", PUBLIC, own),
+    ]
 
 
-def on_menu(policy: PolicyPrices, listed: Floats, menu: Floats) -> Floats:
-    """Probabilities on the logged levels whose mean is the policy's price, (n, K).
-
-    A price between two levels is shared between them. A price whose lower neighbour lies below the policy's floor, or
-    which lies below every level, goes wholly to the nearest level above.
-    """
-    order = np.argsort(menu)
-    levels = menu[order]
-    ratio = np.clip(policy.price / listed, levels[0], levels[-1])
-    above = np.clip(np.searchsorted(levels, ratio - 1e-9), 1, levels.size - 1)
-    share = (ratio - levels[above - 1]) / (levels[above] - levels[above - 1])
-    share = np.where(levels[above - 1] * listed < policy.floor - policy.coin, 1.0, share)
-    chance = np.zeros((ratio.size, levels.size))
-    rows = np.arange(ratio.size)
-    chance[rows, above] = share
-    chance[rows, above - 1] = 1.0 - share
-    result = np.zeros_like(chance)
-    result[:, order] = chance
-    return result
-
-
-def observational_gate(
-    demand: HeldOutDemand, challenger: PolicyPrices, limits: EvaluationLimits, seed: int, why: str = UNRANDOMISED
-) -> GateResult:
-    """Uplift over the prices that the shop charged, according to held-out demand models: not an experiment.
+def observational_gates(
+    demand: HeldOutDemand,
+    prices: Mapping[str, Floats],
+    limits: EvaluationLimits,
+    seed: int,
+    *,
+    has_champion: bool = False,
+    personal: bool = True,
+    why: str = UNRANDOMISED,
+) -> list[GateResult]:
+    """The same comparisons according to held-out demand models: not an experiment.
 
     Args:
         demand: The held-out demand models.
-        challenger: The prices to judge.
+        prices: (n,) prices by name.
         limits: Thresholds.
         seed: Seed of the bootstrap.
+        has_champion: Whether the logged prices may be a champion's.
+        personal: Whether the policy lets the customer's data move prices.
         why: Why the log is no experiment, in words.
     """
-    logged = demand.pages.rows[schema.PRICE].to_numpy(dtype=np.float64)
-    gain = demand.page_profit_draws(challenger.price) - demand.page_profit_draws(logged)
-    low, high = interval(gain, demand.pages.page_customer, seed)
-    rule = "95 % interval of profit per page above the shop's own prices > 0, according to held-out demand models"
-    note = f"observational: {why}; so this is a model's estimate and not an experiment"
-    value = float((demand.page_profit(challenger.price) - demand.page_profit(logged)).mean())
-    if limits.require_experiment:
-        return GateResult(
-            "profit_uplift", value, rule, "could not tell", 0.0, low, high, f"{note}; an experiment is required"
-        )
-    return GateResult(
+    rows = demand.pages.rows
+    named = {**prices, LOGGED: rows[schema.PRICE].to_numpy(dtype=np.float64)}
+    days = max((rows[schema.TS].max() - rows[schema.TS].min()).total_seconds() / 86_400, 1.0)
+    caveat = f"observational: {why}; so this is a model's estimate and not an experiment"
+
+    def compare(first: str, second: str) -> Comparison:
+        gain = demand.page_profit_draws(named[first]) - demand.page_profit_draws(named[second])
+        bounds = interval(gain, demand.pages.page_customer, seed)
+        base = demand.page_profit(named[second])
+        value = float((demand.page_profit(named[first]) - base).mean())
+        return Comparison(value, *bounds, float(base.mean()), bounds, days, base.size, caveat)
+
+    gates = comparison_gates(
         "profit_uplift",
-        value,
-        rule,
-        "pass" if low > 0 else "fail",
-        0.0,
-        low,
-        high,
-        note,
-        _needed(demand, value, low, high),
+        compare,
+        has_champion=has_champion,
+        personal=personal,
+        personal_must_gain=limits.personal_must_gain,
     )
-
-
-def _needed(demand: HeldOutDemand, value: float, low: float, high: float) -> str:
-    """How many more pages would show the uplift, in words; empty where it is shown."""
-    if low > 0:
-        return ""
-    pages = demand.pages.page_customer.size
-    times = times_needed(value, low, high)
-    if times is None:
-        return "other prices: by these estimates more pages of the same kind would show no gain"
-    whole = round(pages / HOLD_OUT_SHARE)
-    return f"{more(times, whole, 'pages')}, if the gain is as large as estimated ({whole:,} are now)"
+    if not limits.require_experiment:
+        return gates
+    return [
+        replace(gate, status="could not tell", note=f"{gate.note}; an experiment is required")
+        if gate.status == "pass"
+        else gate
+        for gate in gates
+    ]
 
 
 def non_inferiority(

@@ -53,6 +53,8 @@ CAPABILITIES: tuple[Capability, ...] = (
             "off_policy_uplift",
             "off_policy_agreement",
             "off_policy_placebo",
+            "uplift_over_list",
+            "uplift_over_uniform",
             "non_inferiority",
             "monotone_in_cost",
             "price_accuracy",
@@ -63,7 +65,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         PERSONAL_PRICES,
         "prices that also look at the customer's own behaviour",
         UNIFORM_PRICES,
-        ("behaviour_known", "price_gaps", "opt_out"),
+        ("behaviour_known", "personal_uplift", "price_gaps", "opt_out"),
     ),
 )
 ALL: Final = frozenset(capability.name for capability in CAPABILITIES)

@@ -34,14 +34,6 @@ def test_no_placebo_is_not_applicable_and_still_passes():
     assert report.passes
 
 
-def test_pages_that_compete_are_judged_by_what_they_are_worth_together():
-    alone = launch_report(LOG, BEST, MEAN)
-    together = launch_report(LOG, BEST, MEAN, joint=MEAN[:, 4] - 0.6)
-    assert together.uplift.value == pytest.approx(alone.uplift.value - 0.6)
-    assert together.direct.value == pytest.approx(1.4)
-    assert verdicts(together)["agreement"] == "pass"
-
-
 def test_too_small_an_effective_sample_is_no_answer():
     keep = slice(0, 900)  # about 180 rows show the best price
     log = ope.bandit_log(REWARD[keep], ACTION[keep], np.full(900, 0.2))

@@ -66,8 +66,6 @@ def test_the_naive_forms_of_every_estimator():
     correct = [r[i] - model[i, log.action[i]] for i in range(50)]
     dr = sum(dm[i] + w[i] * correct[i] for i in range(50)) / 50
     assert ope.doubly_robust(log, policy, model).value == pytest.approx(dr)
-    pages = sum(dm[i] - 0.1 + w[i] * correct[i] for i in range(50)) / 50
-    assert ope.doubly_robust_pages(log, policy, model, np.array(dm) - 0.1).value == pytest.approx(pages)
     sw = sum(dm[i] + (w[i] if w[i] <= 1 else 0) * correct[i] for i in range(50)) / 50
     assert ope.switch(log, policy, model, 1.0).value == pytest.approx(sw)
     assert ope.effective_sample_size(np.array(w)) == pytest.approx(sum(w) ** 2 / sum(x * x for x in w))
@@ -188,27 +186,3 @@ def test_a_broken_model_is_refused():
 def test_one_customer_gives_no_error_and_says_so():
     log = ope.bandit_log([1.0, 2.0], [0, 1], [0.5, 0.5], ["u", "u"])
     assert np.isnan(ope.on_policy(log).standard_error)
-
-
-def test_the_value_of_whole_pages_is_doubly_robust_where_rows_do_not_touch():
-    log, policy, model, _ = simulate(4)
-    alone = (policy * model).sum(axis=1)
-    paged, plain = ope.doubly_robust_pages(log, policy, model, alone), ope.doubly_robust(log, policy, model)
-    np.testing.assert_allclose(paged.numerator, plain.numerator, rtol=1e-12)
-
-
-def test_the_value_of_whole_pages_corrects_a_reward_model_that_is_off_by_as_much_everywhere():
-    log, policy, model, _ = simulate(4)
-    joint = 0.9 * (policy * model).sum(axis=1)  # pages that compete are worth less together than item by item
-    right = ope.doubly_robust_pages(log, policy, model, joint)
-    wrong = ope.doubly_robust_pages(log, policy, model + 0.3, joint + 0.3)
-    assert abs(wrong.value - right.value) < 4 * wrong.standard_error
-    assert wrong.value < (joint + 0.3).mean() - 4 * wrong.standard_error
-
-
-@pytest.mark.parametrize("joint", [[1.0], np.nan, np.inf])
-def test_broken_rewards_of_whole_pages_are_refused(joint):
-    log, policy, model, _ = simulate(4)
-    given = np.full(log.size, joint) if np.isscalar(joint) else np.array(joint)
-    with pytest.raises(DataError, match=r"joint|pages"):
-        ope.doubly_robust_pages(log, policy, model, given)

@@ -11,26 +11,30 @@ from fairtag.base import schema
 from fairtag.base.errors import DecisionError, DecisionRejected, ModelFolderError
 from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
+from fairtag.evaluation.cross_fit import folds, price_log, refit_prices
 from fairtag.evaluation.evaluate import _champion, _hold_out, evaluate
 from fairtag.evaluation.fairness_gate import guarantees_gate, proxy_figures
 from fairtag.evaluation.held_out_demand import fit_held_out_models, interval, predict_demand, read_pages
 from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.log_evidence import LISTED, PERSONAL, PUBLIC, UNIFORM, log_evidence
 from fairtag.evaluation.price_gate import PriceAccuracy, price_gates
 from fairtag.evaluation.relevance_gate import Relevance, paired_interval, relevance_gate
 from fairtag.evaluation.value_gate import (
     PolicyPrices,
     non_inferiority,
-    observational_gate,
+    observational_gates,
     off_policy_gates,
     offer_figures,
-    on_menu,
 )
+from fairtag.model.capabilities import ALL
 from fairtag.model.decision import content_hash, require_accepted
 from fairtag.model.decision_report import write_report
 from fairtag.model.manifest import DECISION, write_manifest
 from fairtag.model.pricing_model import SEARCH
 from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes, until_lawful
 from fairtag.search.dense_index import CHOICE
+from fairtag.simulator.traffic import MENU_WEIGHTS
+from fairtag.training.inputs import fit_part
 
 LIMITS = EvaluationLimits(pages=150, audit_pages=2, audit_users=60)
 
@@ -117,11 +121,11 @@ def test_the_document_holds_what_needs_no_counterfactual(decision):
 def test_offers_count_only_what_could_be_bought(demand):
     pages = demand.pages
     logged = pages.rows[schema.PRICE].to_numpy(dtype=float)
-    found = offer_figures(pages, PolicyPrices("as logged", logged, logged))
+    found = offer_figures(pages, PolicyPrices("as logged", logged))
     assert found["sold"] + found["unsold"] == pages.on_sale.sum()
     assert (found["pdr"], found["pir"], found["booking_regret"]) == (0.0, 1.0, 0.0)
     assert "pdp" not in found  # nothing was suggested below the logged price
-    halved = offer_figures(pages, PolicyPrices("half", 0.5 * logged, logged))
+    halved = offer_figures(pages, PolicyPrices("half", 0.5 * logged))
     assert (halved["pdr"], halved["pir"], halved["booking_regret"]) == (1.0, 0.0, 0.5)
 
 
@@ -164,16 +168,21 @@ def test_prices_no_better_than_a_median_fail_and_a_narrow_interval_fails():
 
 def test_a_policy_that_gives_everything_away_is_refused(demand):
     cost = demand.pages.cost
-    given_away = PolicyPrices("given away", cost * 1.01, cost)
-    listed = PolicyPrices("list", demand.pages.listed, cost)
-    assert observational_gate(demand, given_away, LIMITS, 0).status == "fail"
+    given_away = PolicyPrices("given away", cost * 1.01)
+    listed = PolicyPrices("list", demand.pages.listed)
+    prices = dict.fromkeys((PUBLIC, PERSONAL, LISTED, UNIFORM), demand.pages.listed)
+    found = observational_gates(demand, {**prices, PUBLIC: given_away.price}, LIMITS, 0)
+    statuses = {gate.name: gate.status for gate in found}
+    assert [statuses[name] for name in ("profit_uplift", "uplift_over_list", "uplift_over_uniform")] == ["fail"] * 3
+    assert all("observational" in gate.note for gate in found)
     assert non_inferiority(demand, given_away, listed, 0.01, 0).status == "fail"
 
 
 def test_without_an_experiment_a_model_s_opinion_does_not_pass_where_one_is_required(demand):
-    policy = PolicyPrices("list", demand.pages.listed, demand.pages.cost)
+    prices = dict.fromkeys((PUBLIC, PERSONAL, LISTED, UNIFORM), demand.pages.listed)
     strict = LIMITS.model_copy(update={"require_experiment": True})
-    assert observational_gate(demand, policy, strict, 0).status == "could not tell"
+    assert "pass" in {gate.status for gate in observational_gates(demand, prices, LIMITS, 0)}
+    assert "pass" not in {gate.status for gate in observational_gates(demand, prices, strict, 0)}
 
 
 def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_demand(demand, market):
@@ -187,52 +196,48 @@ def test_judges_score_customers_they_have_not_seen_and_agree_with_the_planted_de
     assert ours.mean() == pytest.approx(truth.mean(), rel=0.25)
 
 
-def test_item_profits_add_up_to_the_page(demand):
-    price = demand.pages.listed * 0.9
-    total = np.bincount(demand.pages.page, weights=demand.item_profit(price))
-    np.testing.assert_allclose(total, demand.page_profit(price), rtol=1e-12)
+def test_a_log_is_priced_as_the_endpoint_would_have_priced_it(model, hold_out, vectors):
+    sample = sample_pages(hold_out, 40, 0)
+    certain = replace(model, policy=replace(model.policy, exploration=0.0), capabilities=ALL)
+    shown = {
+        (shadow.page_id, item.item_id): item.price_minor / 100
+        for shadow in shadow_pages(certain, sample, vectors)
+        for item in shadow.page.items
+    }
+    found = price_log(model, sample, vectors)
+    expected = [shown[page, item] for page, item in zip(sample[schema.PAGE_ID], sample[schema.ITEM_ID], strict=True)]
+    np.testing.assert_allclose(found.personal, expected, atol=1e-9)
+    assert (found.personal <= found.public).all()
+    assert (found.floor <= found.public + 1e-9).all()
 
 
-def test_item_rewards_at_the_logged_level_are_the_page_s_own(demand):
-    logged = demand.pages.rows[schema.PRICE].to_numpy()
-    ratio = np.full(len(logged), 1.0)
-    same = replace(demand, pages=replace(demand.pages, rows=demand.pages.rows.assign(price=logged)))
-    rewards = same.item_rewards(np.array([1.0]))[:, 0]
-    at_list = np.isclose(logged, demand.pages.listed)
-    np.testing.assert_allclose(rewards[at_list], same.item_profit(logged)[at_list], rtol=1e-9)
-    assert ratio.size == len(rewards)
+def test_a_fold_is_priced_by_demand_that_never_saw_its_customers(model, joined):
+    early = fit_part(joined)
+    vectors = query_vectors(model, early)
+    fold = folds(early[schema.USER_ID], 2)
+    assert pd.Series(fold).groupby(early[schema.USER_ID].to_numpy()).nunique().max() == 1
+    whole = refit_prices(model, early, vectors, 2, 0)
+    unlucky = early.assign(purchased=early[schema.PURCHASED].where(fold == 1, other=False))
+    other = refit_prices(model, unlucky, vectors, 2, 0)
+    np.testing.assert_array_equal(whole.public[fold == 0], other.public[fold == 0])
+    assert (whole.public[fold == 1] != other.public[fold == 1]).any()
 
 
-def test_a_price_is_shared_between_its_neighbours_on_the_menu():
-    menu = np.array([1.0, 0.7, 0.85])
-    listed = np.full(4, 100.0)
-    policy = PolicyPrices("p", np.array([100.0, 77.5, 85.0, 77.5]), np.array([70.0, 70.0, 70.0, 75.0]))
-    chance = on_menu(policy, listed, menu)
-    np.testing.assert_allclose(chance.sum(axis=1), 1.0)
-    np.testing.assert_allclose(chance[0], [1, 0, 0], atol=1e-9)
-    np.testing.assert_allclose(chance[1], [0, 0.5, 0.5], atol=1e-9)
-    np.testing.assert_allclose(chance[2], [0, 0, 1], atol=1e-9)
-    np.testing.assert_allclose(chance[3], [0, 0, 1], atol=1e-9)  # 70 lies under the floor of 75
-    mean = chance[:3] @ menu * 100
-    np.testing.assert_allclose(mean, policy.price[:3], atol=1e-9)
-
-
-def test_a_randomised_log_judges_by_what_was_shown_and_bought(demand, market):
+def test_a_randomised_log_judges_by_what_was_shown_and_bought(model, joined, market, hold_out):
+    models = fit_held_out_models(model, hold_out)
     menu = np.array(market.tables.metadata["price_menu"], dtype=float)
-    listed, cost = demand.pages.listed, demand.pages.cost
-
-    def gates(price):
-        found = off_policy_gates(demand, PolicyPrices("p", price, np.zeros_like(price)), menu, LIMITS)
-        return {gate.name.removeprefix("off_policy_"): gate for gate in found}
-
-    at_list, given_away = gates(listed), gates(cost * 1.01)
-    assert set(at_list) == {"support", "balance", "uplift", "agreement", "placebo"}
-    shown = demand.pages.on_sale & np.isclose(demand.pages.rows[schema.PRICE], listed, atol=0.011)
-    weight = 1 / demand.pages.rows[schema.PROPENSITY][shown]
-    assert at_list["support"].value == pytest.approx(weight.sum() ** 2 / (weight**2).sum())
-    assert at_list["placebo"].status == at_list["balance"].status == "pass"
-    assert given_away["uplift"].status == "fail"
-    assert given_away["uplift"].high < at_list["uplift"].value
+    evidence = log_evidence(model, joined, models, menu, pages=600, folds=2, seed=0, clip=np.inf)
+    log = evidence.log
+    assert log.customer.size == 600
+    named = {gate.name: gate for gate in off_policy_gates(evidence, LIMITS)}
+    assert named["off_policy_balance"].status == named["off_policy_placebo"].status == "pass"
+    given_away = replace(evidence, prices={**evidence.prices, PUBLIC: log.cost * 1.01})
+    refused = {gate.name: gate.status for gate in off_policy_gates(given_away, LIMITS)}
+    assert (refused["off_policy_uplift"], refused["uplift_over_list"]) == ("fail", "fail")
+    at_list = np.isclose(log.price, log.levels[:, -1]) & np.isfinite(log.propensity)
+    others = np.isfinite(log.levels[at_list]).sum(axis=1) - 1
+    expected = MENU_WEIGHTS[-1] / (MENU_WEIGHTS[-1] + MENU_WEIGHTS[0] * others)  # the simulator's own draw
+    assert np.isclose(log.propensity[at_list], expected).mean() > 0.95
 
 
 def test_the_interval_covers_the_mean_and_the_customers_count_not_the_pages():
