@@ -306,6 +306,20 @@ ENTRIES: tuple[Entry, ...] = (
         quick="run_briefly_on_cpu",
     ),
     _benchmark(
+        "first-query",
+        "intake.first_query",
+        "Time from git clone to the first priced query of a shop of 40 items and 100 orders, and of one of 10 items.",
+        6,
+    ),
+    _benchmark(
+        "intake",
+        "intake.check",
+        "Time and peak memory of fairtag check for every reader of data sets.",
+        4,
+        data=("complete_journey", "home_depot_search", "online_retail", "dominicks_oj"),
+        options=(Option("exports", Path, "Folder of exports of shop systems, one folder for each reader."),),
+    ),
+    _benchmark(
         "monitoring",
         "monitoring.drift_job",
         "Time and memory of the drift job over a day of 10 million quotes.",

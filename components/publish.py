@@ -11,7 +11,7 @@ def publish(tables: Input[Dataset], data: str, to_tables: str, to_audit: str, to
 
     Args:
         tables: Folder of validated tables.
-        data: Folder of the shop's own files, where its outcomes lie.
+        data: Folder of the shop's own files, where its outcomes lie, or its fsspec URL.
         to_tables: fsspec URL of the folder that the stock job reads.
         to_audit: fsspec URL of the folder that the fairness job reads.
         to_outcomes: fsspec URL of the folder that the performance job reads.
@@ -21,6 +21,7 @@ def publish(tables: Input[Dataset], data: str, to_tables: str, to_audit: str, to
         return
     from pathlib import Path
 
+    from components.adapters.data_folder import data_folder
     from components.adapters.monitor_inputs import (
         publish_audit_groups,
         publish_outcomes,
@@ -34,5 +35,7 @@ def publish(tables: Input[Dataset], data: str, to_tables: str, to_audit: str, to
         print(f"publish: {publish_tables(shop, to_tables):,} rows of items and orders to {to_tables}")
     if to_audit:
         print(f"publish: {publish_audit_groups(shop, to_audit):,} audit groups to {to_audit}")
-    if to_outcomes and data and Path(data).is_dir():
-        print(f"publish: {publish_outcomes(read_outcomes(Path(data)), to_outcomes):,} outcomes to {to_outcomes}")
+    if to_outcomes:
+        with data_folder(data, begins="outcomes") as folder:
+            if folder is not None and folder.is_dir():
+                print(f"publish: {publish_outcomes(read_outcomes(folder), to_outcomes):,} outcomes to {to_outcomes}")

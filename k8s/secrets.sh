@@ -6,7 +6,7 @@ set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps
 ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness)
-STEPS=(features registry deploy publish)
+STEPS=(data features registry deploy publish)
 host=$NAMESPACE.svc
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -83,7 +83,8 @@ identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quo
 identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit
 identity deploy Read:fairtag Write:fairtag List:fairtag
 identity publish Read:fairtag-tables Write:fairtag-tables List:fairtag-tables Write:fairtag-outcomes List:fairtag-outcomes \
-    Write:fairtag-audit List:fairtag-audit
+    Write:fairtag-audit List:fairtag-audit Read:fairtag-data List:fairtag-data
+identity data Read:fairtag-data List:fairtag-data
 joined=$(printf '%s, ' "${identities[@]}")
 printf '{"identities": [%s]}\n' "${joined%, }" >"$folder/s3.json"
 make "$NAMESPACE" object-store "$folder/s3.json" </dev/null
@@ -146,6 +147,7 @@ make "$STEPS_NAMESPACE" fairtag-steps-registry <<END
 MLFLOW_TRACKING_USERNAME=pipeline
 MLFLOW_TRACKING_PASSWORD=$pipeline
 END
+make "$STEPS_NAMESPACE" fairtag-steps-data <"$folder/data"
 make "$STEPS_NAMESPACE" fairtag-steps-deploy <"$folder/deploy"
 make "$STEPS_NAMESPACE" fairtag-steps-publish <"$folder/publish"
 

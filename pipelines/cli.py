@@ -83,7 +83,7 @@ def run(
 
 @app.command()
 def check(
-    tables: Annotated[Path | None, typer.Argument(help="Folder of the tables or exports.", metavar="TABLES")] = None,
+    tables: Annotated[str | None, typer.Argument(help="Folder of the tables or exports.", metavar="TABLES")] = None,
     dataset: Annotated[
         str, typer.Option(help="Reader, as of `fairtag run --dataset`; csv or parquet by the files when left out.")
     ] = "",
@@ -107,8 +107,10 @@ def check(
     """
     from pipelines.check import check_shop
     from pipelines.display import show_check
+    from pipelines.preflight import require_here
 
-    report = check_shop(dataset, tables, max_quarantined, near_titles)
+    require_here(tables)
+    report = check_shop(dataset, Path(tables) if tables else None, max_quarantined, near_titles)
     if as_json:
         print(json.dumps(report.as_json(), indent=2, default=str))
     else:

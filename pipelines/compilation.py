@@ -23,8 +23,10 @@ SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     "trust": ("FAIRTAG_TRUSTED_KEYS",),
     "deploy": _STORE_KEYS,
     "publish": _STORE_KEYS,
+    "data": _STORE_KEYS,
 }
 STEP_ROLES: Mapping[str, tuple[str, ...]] = {
+    "ingest": ("data",),
     "materialise": ("features",),
     "evaluate": ("registry", "sign"),
     "register": ("registry", "trust"),

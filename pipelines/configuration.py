@@ -31,7 +31,7 @@ A setting can be given in three ways. They have the same name, the same default 
 ```
 fairtag run --dataset csv --data my-shop --max-quarantined 0.02 --out runs/mine
 fairtag run --settings my-shop.yaml --out runs/mine
-fairtag submit -p dataset=csv -p data=s3://bucket/my-shop
+fairtag submit -p dataset=csv -p data=s3://fairtag-data/my-shop
 ```
 
 A file holds any of the settings, nested as in the tables below. Options win over the file.

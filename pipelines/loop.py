@@ -100,7 +100,7 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
     """
     folder = settings.folder
     progress("fingerprint", "source files and code")
-    data, code = data_fingerprint(settings.data.dataset, settings.data.folder, settings.seed), code_version()
+    data, code = data_fingerprint(settings.data.dataset, settings.data.path, settings.seed), code_version()
     key = settings.key(data, code)
     if not force and (why := _finished(folder, key)):
         progress("fingerprint", why)
@@ -228,7 +228,7 @@ def _stays_back(entry: dict[str, str]) -> str:
 
 
 def _note(settings: RunSettings, key: str, end: str, seconds: float, data: str, code: str) -> None:
-    source = settings.data.folder
+    source = settings.data.path
     facts = {
         "dataset": settings.data.dataset,
         "data": str(source.absolute()) if source else "",

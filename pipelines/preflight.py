@@ -32,13 +32,29 @@ def require_startable(settings: RunSettings) -> None:
 
 
 def _require_data(settings: RunSettings) -> None:
-    dataset, data = settings.data.dataset, settings.data.folder
+    dataset, data = settings.data.dataset, settings.data.path
     if dataset == "synthetic":
         return
+    require_here(settings.data.folder)
     if data is None:
         raise MissingDataError(f"data set {dataset} is read from a folder and none was given; name it with --data")
     if not data.is_dir():
         raise MissingDataError(f"--data {data}: no such folder; name the folder that holds the tables")
+
+
+def require_here(data: object) -> None:
+    """Refuse an address of an object store: only the pipeline on a cluster has the keys of one.
+
+    Raises:
+        ConfigError: With the command that copies the folder here.
+    """
+    text = str(data or "")
+    if "://" in text:
+        name = text.rstrip("/").rpartition("/")[2] or "my-shop"
+        raise ConfigError(
+            f"--data {text}: an object store is read on a cluster (`fairtag submit -p data={text}`); copy the folder "
+            f"here with `python -m monitoring.fetch {text}={name}`, and then give --data {name}"
+        )
 
 
 def _require_folder(out: Path) -> None:
@@ -64,9 +80,9 @@ def _require_same_shop(settings: RunSettings) -> None:
             f"--out {folder.root}: a run of the data set {before} lies there, this is one of {data.dataset}; "
             "choose another folder with --out"
         )
-    if settings.local.out is None and source and data.folder and source != str(data.folder.absolute()):
+    if settings.local.out is None and source and data.path and source != str(data.path.absolute()):
         raise ConfigError(
-            f"{folder.root}: a run of {source} lies there, this is one of {data.folder.absolute()}; name the folder "
+            f"{folder.root}: a run of {source} lies there, this is one of {data.path.absolute()}; name the folder "
             "of this shop's runs with --out"
         )
 
@@ -79,7 +95,7 @@ def shop_kind(dataset: str) -> str:
 def _require_policy(settings: RunSettings) -> None:
     """A policy that names a currency names that of the tables."""
     policy, data = settings.policy, settings.data
-    metadata = data.folder / METADATA if data.folder is not None else None
+    metadata = data.path / METADATA if data.path is not None else None
     if "currency" not in policy or metadata is None or not metadata.is_file() or data.dataset in KNOWN_SETS:
         return
     from fairtag.data.own_tables import read_metadata

@@ -72,7 +72,12 @@ class DataSettings(Settings):
         "Data set: synthetic (a simulated shop), csv or parquet (your tables), shopify, woocommerce, magento or "
         "google-merchant (exports), or one of the studies' data sets.",
     )
-    folder: Path | None = setting(None, "Folder of the data set; for csv and parquet, of your tables.", name="data")
+    folder: Annotated[str | None, BeforeValidator(lambda given: given and str(given))] = setting(
+        None,
+        "Folder of the data set; for csv and parquet, of your tables. With submit also its address on an object store, "
+        "such as s3://fairtag-data/my-shop.",
+        name="data",
+    )
     fingerprint: str = setting(
         "",
         "Digest of the source files: steps whose inputs did not change are taken from the cache.",
@@ -88,6 +93,16 @@ class DataSettings(Settings):
         ge=0,
         lt=1,
     )
+
+    @property
+    def path(self) -> Path | None:
+        """The folder on this machine; None where there is none, or an object store holds it."""
+        return Path(self.folder) if self.folder and not self.stored else None
+
+    @property
+    def stored(self) -> bool:
+        """Whether an object store holds the folder."""
+        return self.folder is not None and "://" in self.folder
 
 
 class EncoderSettings(Settings):
@@ -313,7 +328,7 @@ class RunSettings(Settings):
 
     def _shop_name(self) -> str:
         """What the folder of a run is called where none was named, so that no two shops share one."""
-        dataset, data = self.data.dataset, self.data.folder
+        dataset, data = self.data.dataset, self.data.path
         if dataset == "synthetic":
             return DEMO
         return data.absolute().name if dataset not in KNOWN_SETS and data is not None else dataset
@@ -338,7 +353,7 @@ class RunSettings(Settings):
         folder = self.folder
         return {
             **self.parameters(),
-            "data": str(self.data.folder.absolute()) if self.data.folder else "",
+            "data": str(self.data.path.absolute()) if self.data.path else "",
             "data_fingerprint": data_fingerprint,
             "code_version": code_version,
             "checkpoints": str(folder.checkpoints),

@@ -194,6 +194,8 @@ ALLOWED = {
     ("publish", "fairtag-tables"): "Read Write List",
     ("publish", "fairtag-outcomes"): "Write List",
     ("publish", "fairtag-audit"): "Write List",
+    ("publish", "fairtag-data"): "Read List",
+    ("data", "fairtag-data"): "Read List",
 }
 
 
@@ -320,6 +322,38 @@ def test_audit_groups_are_read_by_the_fairness_job_alone(
     as_role("fairtag/fairness")
     assert fetch(groups, tmp_path / "groups.parquet") == 1
     assert len(pd.read_parquet(tmp_path / "groups.parquet")) == len(market.tables.audit_groups)
+
+
+def test_the_ingest_step_reads_the_shop_s_tables_from_the_store_and_writes_none(
+    as_role: Callable[[str], None], s3: Any, tmp_path: Path
+) -> None:
+    from components.adapters.data_folder import data_folder
+    from components.adapters.monitor_inputs import put, read_outcomes
+    from fairtag.base.errors import MissingDataError
+    from fairtag.data import load
+
+    shop = s3.objects["fairtag-data"]
+    shop["my-shop/items.csv"] = b"item_id,title,list_price\nA1,mug,12.5\n"
+    shop["my-shop/orders.parquet/part-0.parquet"] = b"not asked for here"
+    shop["my-shop/outcomes.csv"] = b"quote_id,item_id,ts,quantity,price_minor\nq1,A1,2026-02-01,1,1250\n"
+    as_role("kubeflow/fairtag-steps-data")
+    with data_folder("s3://fairtag-data/my-shop") as folder:
+        assert folder is not None
+        assert load("csv", folder).items["title"].tolist() == ["mug"]
+        assert (folder / "orders.parquet" / "part-0.parquet").is_file()
+    assert not folder.exists()
+    with pytest.raises(MissingDataError, match="nothing is stored there"), data_folder("s3://fairtag-data/nobody"):
+        pass
+    assert s3.refused == []
+    with pytest.raises(UnavailableError, match="cannot read it"), data_folder("s3://fairtag-audit/latest"):
+        pass
+    with pytest.raises(UnavailableError):
+        put(tmp_path / "absent", "s3://fairtag-data/my-shop/items.csv")
+    as_role("kubeflow/fairtag-steps-publish")
+    with data_folder("s3://fairtag-data/my-shop", begins="outcomes") as folder:
+        assert folder is not None
+        assert [path.name for path in folder.iterdir()] == ["outcomes.csv"]
+        assert len(read_outcomes(folder)) == 1
 
 
 def write_log(quotes: pd.DataFrame, url: str, folder: Path) -> None:

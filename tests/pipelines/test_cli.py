@@ -417,3 +417,17 @@ def test_a_taken_port_is_said_before_the_model_is_loaded() -> None:
     require_free("127.0.0.1", port, -1)
     with pytest.raises(ConfigError, match="both HTTP and gRPC"):
         require_free("127.0.0.1", port, port)
+
+
+@pytest.mark.parametrize(
+    "line", [("run", "--dataset", "csv", "--data"), ("check",), ("run", "--dataset", "shopify", "--data")], ids=" ".join
+)
+def test_an_object_store_is_for_a_cluster_and_the_way_here_is_told(
+    line: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, shown = _fails(capsys, *line, "s3://bucket/my-shop")
+    assert code == 2
+    assert "`fairtag submit -p data=s3://bucket/my-shop`" in shown
+    assert "python -m monitoring.fetch s3://bucket/my-shop=my-shop" in shown
+    assert list(tmp_path.iterdir()) == []

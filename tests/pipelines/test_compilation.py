@@ -97,7 +97,7 @@ def test_a_platform_chooses_images_and_accelerators(tmp_path: Path) -> None:
     assert {containers[name]["image"] for name in ("train", "fit", "evaluate", "register", "deploy")} == {
         "example.org/train-python@sha256:0"
     }
-    assert {containers[name]["image"] for name in ("ingest", "validate")} == {"fairtag/data-python:0.1.0"}
+    assert {containers[name]["image"] for name in ("training-set", "validate")} == {"fairtag/data-python:0.1.0"}
     accelerators = {name: each["resources"].get("accelerator") for name, each in containers.items()}
     assert {name for name, found in accelerators.items() if found} == {"train"}
     wanted = {"resourceType": "example.org/gpu", "resourceCount": "2"}

@@ -118,3 +118,11 @@ def test_two_runs_are_the_same_when_data_code_and_settings_are() -> None:
     others = [key("other"), key("d", "other"), key(seed=1), key(items=9), key(max_steps=1), key(preset="gpu")]
     others += [key(evaluation='{"pages": 9}'), key(policy='{"exploration": 0.1}'), key(demand='{"rounds": 2}')]
     assert len({key(), *others}) == len(others) + 1
+
+
+def test_the_address_of_a_folder_on_an_object_store_reaches_the_pipeline_as_it_is() -> None:
+    settings = read(RunSettings, {"dataset": "csv", "data": "s3://bucket/my-shop"}, "submit")
+    assert settings.parameters()["data"] == "s3://bucket/my-shop"
+    assert settings.data.path is None
+    here = read(RunSettings, {"dataset": "csv", "data": "my-shop"}, "run")
+    assert here.arguments("", "")["data"] == str(Path("my-shop").absolute())
