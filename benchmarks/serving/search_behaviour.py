@@ -15,8 +15,10 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.result import Result, Row
+from benchmarks.result import Result, Row, share_row
 from benchmarks.serving.catalogue import SIZE, customer_queries, enlarge_catalogue, small_shop
+from fairtag.base import schema
+from fairtag.base.tables import read_tables
 from fairtag.base.text import tokens
 from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
@@ -28,6 +30,7 @@ from serving.page.core import ModelCore, Rows
 
 ITEMS, PAGE = 20_000, 24
 NONSENSE = 500
+GOOD, POOR = 0.5, 0.1  # judged relevance from which on an item is a good match, and up to which it is a poor one
 GUEST = UserContext()
 OFF = SearchOptions(correct=False, price_words=False, floor=False)
 FACETS: tuple[Facet, ...] = ("category", "brand", "price")
@@ -58,7 +61,7 @@ def _measured(folder: Path, items: int, size: ShopSize) -> Result:
     large = enlarge_catalogue(small, folder / f"model-{items}", items)
     queries = customer_queries(small.parent)
     core, plain = ModelCore.load(small, 1), ModelCore.load(small, 1, options=OFF)
-    rows = [*_spelling(core, plain, queries), *_floor(core, queries)]
+    rows = [*_spelling(core, plain, queries), *_floor(core, queries), *_filtered(core, plain, small.parent)]
     rows += _costs(ModelCore.load(large, 1), ModelCore.load(large, 1, options=OFF), queries)
     notes = (
         f"A simulated shop of {size.items:,} items with untuned MiniLM; times on its catalogue repeated to {items:,}.",
@@ -99,6 +102,26 @@ def _floor(core: ModelCore, queries: Sequence[str]) -> list[Row]:
         Row("nonsense", len(letters), unit="queries"),
         Row("nonsense_empty", float(empty), unit="share", reference=1.0),
         Row("customers_queries_empty", float(lost), unit="share", reference=0.01),
+    ]
+
+
+def _filtered(core: ModelCore, plain: ModelCore, folder: Path) -> list[Row]:
+    """What the floor takes from pages under a price limit: judged items that are good, and those that are poor."""
+    judged = read_tables(folder / "tables").judgements
+    assert judged is not None, "the simulated shop has judgements"
+    row_of = {item: row for row, item in enumerate(core.model.item_ids)}
+    limit = Filters(high_minor=int(np.quantile(core.market.list_price, 0.5) * core.minor_per_unit))
+    shown: dict[str, list[bool]] = {"good": [], "poor": []}
+    for query, judgements in judged.groupby(schema.QUERY):
+        before = set(_page(plain, limit)(str(query)).tolist())
+        after = set(_page(core, limit)(str(query)).tolist())
+        for item, relevance in zip(judgements[schema.ITEM_ID], judgements[schema.RELEVANCE], strict=True):
+            kind = "good" if relevance >= GOOD else "poor" if relevance <= POOR else ""
+            if kind and row_of.get(item) in before:
+                shown[kind].append(row_of[item] in after)
+    return [
+        share_row("filtered_good_kept", sum(shown["good"]), len(shown["good"]), reference=1.0),
+        share_row("filtered_poor_kept", sum(shown["poor"]), len(shown["poor"]), reference=0.0),
     ]
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -57,6 +56,8 @@ class SearchQuery:
         facets: Facets to count.
         corrected: The text where words were corrected, None where it is as it was typed.
         floor: Least cosine of the text with its nearest item; -1 where its words are in the catalogue.
+        item_floor: Least cosine of the text with an item that shares no telling word with it, where filters leave few
+            items; -1 where every item that meets them is shown.
         notice: What the customer should know, None where there is nothing.
         empty: Whether nothing can be found: the query has no words.
     """
@@ -68,6 +69,7 @@ class SearchQuery:
     floor: float = -1.0
     notice: str | None = None
     empty: bool = False
+    item_floor: float = -1.0
 
 
 class QueryReader:
@@ -138,7 +140,9 @@ class QueryReader:
         fixed = words if as_typed or not options.correct else self._speller.correct(words, self._words)
         corrected = None if fixed == words else " ".join(fixed)
         plain = query if rest == text else rest  # the encoder normalises, and a query is embedded as it was in training
-        return SearchQuery(corrected or plain, filters, (), corrected, self._least(fixed), notice)
+        least = self._least(fixed)
+        each = self._floor.known if options.floor and self._words.size else -1.0
+        return SearchQuery(corrected or plain, filters, (), corrected, least, notice, item_floor=each)
 
     def _least(self, words: list[str]) -> float:
         """The floor of a query: none where the catalogue has most of what its words tell."""
@@ -146,7 +150,7 @@ class QueryReader:
             return -1.0
         counts = {word: self._words.count(word) for word in words}
         size = self._words.size
-        rarity = {word: math.log1p((size - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
+        rarity = {word: self._words.rarity(word) for word in counts}
         telling = sum(rarity[word] for word, count in counts.items() if 0 < count <= COMMON * size)
         if telling >= TELLING * sum(rarity.values()):
             return -1.0

@@ -20,7 +20,7 @@ from fairtag.base.money import Currency
 from fairtag.base.text import tokens
 from fairtag.search.dense_index import DenseIndex, DensePart
 from fairtag.search.facets import FacetCount, FacetTable
-from fairtag.search.query import NOTHING_LIKE_IT, QueryReader, SearchOptions, SearchQuery
+from fairtag.search.query import NOTHING_LIKE_IT, TELLING, QueryReader, SearchOptions, SearchQuery
 from fairtag.search.relevance_floor import RelevanceFloor
 from fairtag.search.reranker import GRAPH, Reranker
 from fairtag.search.similarity import best_positions
@@ -34,6 +34,7 @@ SCANNED, SCANNED_SHARE = 2_000, 0.02  # rows inside a filter, and their share of
 _DEEPER = 4  # how many times deeper to search where too few rows are in stock
 WORDS, TEXTS, SPELLING = "words", "texts", "spelling"
 NOTHING_WITHIN = "no item meets all filters; widen the price range or take a filter away"
+NOTHING_LIKE_WITHIN = "nothing like it meets all filters; widen the price range or take a filter away"
 Mask = NDArray[np.bool_]
 
 
@@ -131,11 +132,16 @@ class Retriever:
             return SearchResult(self.retrieve(z, asked.text, k, stock), asked.notice)
         assert self.facets is not None, "a filter needs category and brand of all rows"
         assert list_minor is not None, "a filter needs the list prices"
-        within = self.facets.within(asked.filters, list_minor) if asked.filters else None
-        rows = self.retrieve(z, asked.text, k, stock, within)
         notice = asked.notice
-        if not len(rows):
-            notice = self.facets.unknown(asked.filters) or NOTHING_WITHIN
+        if not asked.filters:
+            rows = self.retrieve(z, asked.text, k, stock)
+        else:
+            within = self.facets.within(asked.filters, list_minor)
+            found = self.retrieve(z, asked.text, max(k, RERANKED), stock, within)
+            rows = self._like(asked, embedding, found)[:k]
+            if not len(rows):
+                none = NOTHING_LIKE_WITHIN if len(found) else NOTHING_WITHIN
+                notice = self.facets.unknown(asked.filters) or none
         counts: tuple[FacetCount, ...] = ()
         if asked.facets:
             matches = self._matches(asked.text, z, stock, rows)
@@ -148,6 +154,18 @@ class Retriever:
             return False
         nearest = self.dense.search(np.asarray(embedding, dtype=np.float32), 1)
         return not len(nearest) or float(self.embeddings[nearest[0]] @ embedding) < asked.floor
+
+    def _like(self, asked: SearchQuery, embedding: NDArray[np.float32] | None, rows: Rows) -> Rows:
+        """Of the rows that filters left, those that are like the query: by meaning, or by most of what its words tell.
+
+        Without filters the poor matches stand behind the good ones; filters may leave nothing else.
+        """
+        if asked.item_floor <= -1.0 or embedding is None or self.embeddings is None or not len(rows):
+            return rows
+        like = self.embeddings[rows] @ np.asarray(embedding, dtype=np.float32) >= asked.item_floor
+        if self.words is not None:
+            like |= self.words.told(tokens(asked.text), rows) >= TELLING
+        return rows[like]
 
     def _matches(
         self, query: str, z: NDArray[np.floating] | None, stock: NDArray[np.float64] | None, page: Rows

@@ -106,6 +106,27 @@ class WordIndex:
             both = both[rows[near] == both]
         return both.astype(np.int64)
 
+    def rarity(self, word: str) -> float:
+        """How much a word tells: its inverse document frequency, smoothed to stay above 0."""
+        count = self.count(word)
+        return float(np.log1p((self.size - count + 0.5) / (count + 0.5)))
+
+    def told(self, words: Sequence[str], rows: Rows) -> Floats:
+        """Share of what some words tell that each of some texts has (m,), from 0 to 1.
+
+        >>> index = WordIndex.build(["oak chair", "desk lamp", "oak table"])
+        >>> index.told(["oak", "chair"], np.array([0, 1, 2])).round(2)
+        array([1.  , 0.  , 0.32])
+        """
+        told, all_of_it = np.zeros(len(rows)), 0.0
+        for word in set(words):
+            rarity, held = self.rarity(word), self._rows(word)
+            all_of_it += rarity
+            if len(held):
+                near = np.minimum(np.searchsorted(held, rows), len(held) - 1)
+                told += rarity * (held[near] == rows)
+        return told / all_of_it if all_of_it else told
+
     def shared(self, words: Sequence[str]) -> int:
         """How many texts have all of the words."""
         return len(self.rows_with(words))

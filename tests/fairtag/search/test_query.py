@@ -10,7 +10,7 @@ from fairtag.search.dense_index import ExactIndex
 from fairtag.search.facets import FacetTable, Filters
 from fairtag.search.query import NO_WORDS, NOTHING_LIKE_IT, QueryReader, SearchOptions, SearchQuery
 from fairtag.search.relevance_floor import RelevanceFloor, fit_floor
-from fairtag.search.retrieval import NOTHING_WITHIN, Retriever
+from fairtag.search.retrieval import NOTHING_LIKE_WITHIN, NOTHING_WITHIN, Retriever
 from fairtag.search.spelling import Speller
 from fairtag.search.word_index import WordIndex
 
@@ -114,9 +114,20 @@ def test_the_floor_looks_at_the_query_and_not_at_the_customers_history(reader, r
 def test_filters_hold_and_the_best_of_what_is_left_comes_first(reader, retriever):
     asked = reader().read("dog leash", Filters(brand=("acme",), high_minor=3_500))
     found = retriever.search(asked, axis(1), axis(1), 5, np.ones(40), PRICES)
-    assert found.rows.tolist()[:3] == [20, 22, 24], "the leashes first, then what else there is"
-    assert len(found.rows) == 5
+    assert found.rows.tolist() == [20, 22, 24], "the leashes, and no drill to fill the page"
     assert all(row % 2 == 0 and PRICES[row] <= 3_500 for row in found.rows)
+
+
+def test_filters_do_not_fill_a_page_with_poor_matches(reader, retriever):
+    """What is like the query by meaning, or by most of its words, stays; the rest of the filter does not."""
+    tools = Filters(category=("tools",))
+    near = (axis(0) + axis(1)) / np.sqrt(2)
+    for query, vector, count in (("dog leash", axis(1), 0), ("dog leash", near, 20), ("cordless drill", axis(7), 20)):
+        found = retriever.search(reader().read(query, tools), vector, vector, 24, None, PRICES)
+        assert len(found.rows) == count, (query, vector[:2])
+        assert found.notice == (None if count else NOTHING_LIKE_WITHIN)
+    off = reader(floor=False).read("dog leash", tools)
+    assert len(retriever.search(off, axis(1), axis(1), 24, None, PRICES).rows) == 20
 
 
 def test_a_narrow_filter_finds_rows_that_no_search_would_reach(reader, words):
