@@ -72,7 +72,7 @@ def _write_csv(shop: Tables, folder: Path) -> None:
     folder.mkdir()
     for name, frame in shop.frames().items():
         lists = {
-            column: frame[column].map(lambda cell: json.dumps(list(cell)))
+            str(column): frame[column].map(lambda cell: json.dumps(list(cell)))
             for column in frame
             if len(frame) and hasattr(frame[column].iloc[0], "__len__") and not isinstance(frame[column].iloc[0], str)
         }
