@@ -66,8 +66,8 @@ class Population:
     def columns(self, part: slice) -> Population:
         """The same customers on some of the items."""
         outside = self.outside if self.outside.ndim == 0 else self.outside[:, part]
-        arrays = (array[:, part] for array in (self.asked, self.a, self.b, self.cost))
-        return Population(*arrays, outside, self.weight)
+        asked, a, b, cost = (array[:, part] for array in (self.asked, self.a, self.b, self.cost))
+        return Population(asked, a, b, cost, outside, self.weight)
 
 
 def population(
