@@ -144,7 +144,7 @@ def response_rows(prefix: str, model: DemandModel) -> list[Row]:
     """The mean slope with its 95 % interval: about minus the elasticity of an item that few buy."""
     beta = model.coefficients()["beta"]
     reach = Z95 * beta["standard_error"]
-    floor = "at its floor" if model.report["slope_at_floor"] else None
+    floor = "at its floor" if model.report["mean_slope_at_floor"] else None
     mean, spread = beta["value"], model.report["tau"]["slope"]
     rows = [Row(f"{prefix}mean_slope", mean, mean - reach, mean + reach, reference=floor)]
     return [*rows, Row(f"{prefix}spread_of_item_slopes", spread)]

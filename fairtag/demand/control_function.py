@@ -71,7 +71,7 @@ class FirstStage:
 
     def as_json(self) -> list[dict[str, Any]]:
         """The categories as JSON."""
-        return [asdict(stage) for stage in self.categories]
+        return [asdict(stage) | {"instruments": list(stage.instruments)} for stage in self.categories]
 
 
 @dataclass(frozen=True)

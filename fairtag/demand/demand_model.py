@@ -18,7 +18,7 @@ from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
 
-FORMAT = "fairtag.demand/2"
+FORMAT = "fairtag.demand/3"
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class DemandModel:
         correction: Slope correction of the elasticity cross-check.
         usual_ratio: (C,) mean price ratio in training; a corrected slope leaves demand there as estimated.
         b_min: Floor of the slope, above 0, so that demand always falls with the price.
+        contradicts: (I,) items whose own purchases contradict what category and text predict; they stay at list.
         report: Diagnostics of the fit; JSON.
     """
 
@@ -86,6 +87,7 @@ class DemandModel:
     correction: SlopeCorrection
     usual_ratio: Floats
     b_min: float
+    contradicts: Flags
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -180,8 +182,12 @@ class DemandModel:
         return np.asarray(np.where(threshold < self.b_min, 1.0, above), dtype=np.float64)
 
     def priceable(self, items: np.ndarray) -> Flags:
-        """(n,) whether the item's category may be priced; if not, list is served."""
-        priced: Flags = self.correction.priced[self.category[items]]
+        """(n,) whether category and item may be priced; if not, list is served.
+
+        An item may not where its own purchases contradict its category, or where its slope rests on the floor.
+        """
+        falls = self._base[1][items] * self._item_correction[0][items] > self.b_min
+        priced: Flags = self.correction.priced[self.category[items]] & ~self.contradicts[items] & falls
         return priced
 
     def utilities(self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats) -> tuple[Floats, Floats]:
@@ -193,11 +199,20 @@ class DemandModel:
             behaviour: (n, k) raw behaviour of the row's user.
             nu: (n,) first-stage residual.
         """
+        return self._corrected(items, *self.estimated(items, similarity, behaviour, nu))
+
+    def estimated(self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats) -> tuple[Floats, Floats]:
+        """The same as estimated: before the slope correction and the floor."""
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
         z, s = self.scaling.behaviour(behaviour), similarity - self.scaling.similarity
         a = base_a[items] + kappa * s + z @ eta + self.posterior.theta[self.layout.phi] * nu
-        return self._corrected(items, a, base_b[items] + beta_s * s + z @ omega)
+        return a, base_b[items] + beta_s * s + z @ omega
+
+    @property
+    def slopes(self) -> tuple[Floats, Floats]:
+        """(I,) slope of each item at mean similarity and behaviour, as estimated; and without the item's own effect."""
+        return self._base[1], self._base[1] - self.posterior.effects[:, 1]
 
     def cold_start(self, category: str | None, embeddings: np.ndarray) -> tuple[Floats, Floats]:
         """``(a, b)`` at mean similarity and behaviour for texts that are not in the catalogue, each (n,).
@@ -240,6 +255,7 @@ class DemandModel:
             nested |= {f"{name}.{column}": values for column, values in vars(part).items()}
         behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
         own = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
+        own["contradicts"] = self.contradicts
         return {**own, **nested, **behaviour}
 
     def metadata(self) -> dict[str, Any]:
@@ -282,6 +298,7 @@ class DemandModel:
             correction=SlopeCorrection(arrays["correction.scale"], arrays["correction.priced"]),
             usual_ratio=arrays["usual_ratio"],
             b_min=float(metadata["b_min"]),
+            contradicts=arrays["contradicts"],
             report=dict(metadata["report"]),
         )
 

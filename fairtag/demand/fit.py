@@ -5,7 +5,7 @@ model = fit_demand(demand_data(training_set, assortment, similarity=similarity))
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
 from fairtag.demand.features import FeatureScaling, Layout, TextBasis
 from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
+from fairtag.demand.own_slopes import own_slopes
 
 SPREAD_RANGE = (0.02, 3.0)  # of item effects: below, they do not differ from none; above, the data do not tell
 FIRST_TAU = (0.3, 0.3)  # start of the search for the spreads of the item effects
@@ -46,6 +47,8 @@ class DemandConfig:
         b_min: Floor of the slope.
         least_f: First-stage F statistic that a category's instruments must reach for a control function there.
         period_days: Days in which an item's prices count as set together: one observation of its price.
+        item_level: Chance at which an item that follows its category is kept at list since its own purchases seem to
+            contradict it.
         most_elasticity: Own-price elasticity beyond which an estimate is implausible, without its sign.
         most_disagreement: Times the model's elasticity beyond which the cross-check's is implausible.
     """
@@ -65,6 +68,7 @@ class DemandConfig:
     b_min: float = 0.2
     least_f: float = WEAK
     period_days: float = PERIOD_DAYS
+    item_level: float = 0.01
     most_elasticity: float = 10.0
     most_disagreement: float = 3.0
 
@@ -122,7 +126,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     lower[layout.half] = config.b_min
     fit, prior, spreads = _fit(choices, layout, config, lower)
     posterior = _posterior(fit, laplace(choices, fit, prior), layout, pivot)
-    return DemandModel(
+    model = DemandModel(
         layout=layout,
         categories=data.assortment.categories,
         category=data.assortment.category,
@@ -133,8 +137,21 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         correction=SlopeCorrection.none(layout.n_categories),
         usual_ratio=_usual_ratio(data),
         b_min=config.b_min,
+        contradicts=np.zeros(data.assortment.category.size, dtype=bool),
         report=_report(data, config, fit, spreads),
     )
+    return _with_item_check(model, data, config)
+
+
+def _with_item_check(model: DemandModel, data: DemandData, config: DemandConfig) -> DemandModel:
+    """The model with its items judged one by one; the report names those that stay at list."""
+    a, b = model.estimated(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
+    modelled, predicted = model.slopes
+    effects = model.posterior.effects
+    level = config.item_level
+    own = own_slopes(data, a - b * data.y, effects, predicted, modelled, b_min=config.b_min, level=level)
+    items = own.as_json(data.assortment.item_ids)
+    return replace(model, contradicts=own.contradicts, report={**model.report, "items_at_list": items})
 
 
 def design(data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floats, pivot: float) -> Choices:
@@ -289,6 +306,15 @@ def _usual_ratio(data: DemandData) -> Floats:
     return np.where(count > 0, total / np.maximum(count, 1), data.y.mean())
 
 
+def _never_left(data: DemandData) -> list[str]:
+    """Categories of which every page ended in a purchase: the level of their demand is that of the prior."""
+    c = len(data.assortment.categories)
+    category = data.assortment.category[data.item]
+    shown = np.bincount(category, minlength=c) > 0
+    left = np.bincount(category, weights=(data.outside > 0)[data.page], minlength=c) > 0
+    return [name for name, never in zip(data.assortment.categories, shown & ~left, strict=True) if never]
+
+
 def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spreads) -> dict[str, Any]:
     return {
         "rows": data.n_rows,
@@ -297,7 +323,8 @@ def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spr
         "left_out": data.left_out,
         "log_likelihood": fit.log_likelihood,
         "newton_steps": fit.iterations,
-        "slope_at_floor": bool(fit.bound.any()),
+        "mean_slope_at_floor": bool(fit.bound.any()),
+        "level_from_prior": _never_left(data),
         "tau": {"utility": float(spreads.tau[0]), "slope": float(spreads.tau[1])},
         "spreads": spreads.families,
         "first_stage": data.first_stage.as_json(),

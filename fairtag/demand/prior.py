@@ -56,5 +56,6 @@ def prior_demand(assortment: Assortment, why: str, config: DemandConfig | None =
         correction=SlopeCorrection(np.ones(len(assortment.categories)), np.zeros(len(assortment.categories), bool)),
         usual_ratio=np.ones(len(assortment.categories)),
         b_min=config.b_min,
+        contradicts=np.zeros(items, dtype=bool),
         report={"not_learned": why, "config": asdict(config)},
     )

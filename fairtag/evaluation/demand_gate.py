@@ -24,6 +24,11 @@ def demand_gate(model: PricingModel, orders: pd.DataFrame) -> GateResult:
     if model.demand.learned:
         report = model.demand.report
         note = f"{report['purchases']:,} purchases on {report['pages']:,} pages"
+        if never := report["level_from_prior"]:
+            note += (
+                f"; every page with an item of {', '.join(never)} ended in a purchase: how much of it is bought is not "
+                "seen, and it stays at list (log the pages that sold nothing too)"
+            )
         return GateResult("demand_learned", float(report["purchases"]), rule, "pass", note=note)
     why = str(model.demand.report["not_learned"])
     needs = needed_purchases(model.policy, len(model.demand.categories), orders)

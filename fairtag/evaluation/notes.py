@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
             "searched and priced one by one; demand counts each as an item of its own, so keep one of a product that "
             "is listed twice",
         ),
+        *_kept_at_list(model),
         ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
     ]
     notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
@@ -57,6 +58,13 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
         for row in model.demand.report.get("elasticity", [])
         if not row["priced"]
     ]
+
+
+def _kept_at_list(model: PricingModel) -> Iterator[tuple[str, list[str], str]]:
+    """Items that stay at list by what their own purchases say, by reason."""
+    items = model.demand.report.get("items_at_list", [])
+    for reason in sorted({row["reason"] for row in items}):
+        yield f"items at list: {reason}", [row["item"] for row in items if row["reason"] == reason], "at list price"
 
 
 def _nearly_the_same(titles: Sequence[object], near: float) -> np.ndarray:

@@ -9,6 +9,7 @@ from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, log_likelihood
 from fairtag.demand.control_function import FirstStage
 from fairtag.demand.demand_data import Assortment, demand_data
+from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
 
 SMALL = DemandConfig(components=3)
@@ -143,8 +144,10 @@ def test_spreads_that_are_given_are_kept(data):
 def test_a_slope_that_the_data_put_below_zero_rests_on_the_floor(shops):
     shop = shops(slopes=(-2.0, -2.0, -2.0), level=-2.0, kappa=0.0, omega=0.0)
     model = fit_demand(shop.data(), DemandConfig(components=0, category_slope=0.05, tau=(0.2, 0.05)))
-    assert model.report["slope_at_floor"]
+    assert model.report["mean_slope_at_floor"]
+    assert len(model.report["items_at_list"]) == model.n_items
     items = np.arange(model.n_items)
+    assert not model.priceable(items).any()
     _, b = model.page(items, np.full(items.size, 0.6))
     _, sampled = model.draws(items, np.full(items.size, 0.6), n_draws=50)
     assert b.min() >= 0.2
@@ -208,6 +211,24 @@ def test_identical_texts_add_no_component(shop):
 def test_settings_outside_their_range_are_refused(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
         DemandConfig(**setting)
+
+
+def level_spread(model):
+    """Posterior spread of the mean utility at a usual price."""
+    items = np.arange(model.n_items)
+    a, b = model.draws(items, np.full(items.size, 0.6), n_draws=256)
+    return (a - 0.85 * b).mean(axis=1).std()
+
+
+def test_without_a_page_that_sold_nothing_the_level_is_the_priors_as_wide_and_nothing_is_priced(shop, data, model):
+    sold = data.outside == 0
+    never = data.pages(sold)
+    found = fit_demand(never, DemandConfig(components=3))
+    assert found.report["level_from_prior"] == list(found.categories)
+    assert model.report["level_from_prior"] == []
+    assert level_spread(found) > 20 * level_spread(model)
+    checked = with_cross_check(found, check_elasticity(found, never))
+    assert not checked.priceable(np.arange(found.n_items)).any()
 
 
 def test_the_report_is_json_and_counts_what_was_used(model, data):
