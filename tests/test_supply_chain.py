@@ -243,3 +243,14 @@ def test_the_images_are_made_of_every_package():
     named = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert [package for package in packages if f"!{package}" not in named] == []
+
+
+def test_a_bill_of_materials_is_of_the_files_that_the_image_installs():
+    dockerfile = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    stages = dict(re.findall(r"^FROM \S+ AS (\S+)-libraries\n(.*?)(?=^FROM )", dockerfile, re.MULTILINE | re.DOTALL))
+    installed = {role: set(re.findall(r"-r requirements/([\w-]+\.txt)", text)) for role, text in stages.items()}
+    installed["data-spark"] = installed["data"] | {"spark.txt"}  # on top of data; of its file pyspark and py4j alone
+    script = (ROOT / "requirements" / "sbom.sh").read_text(encoding="utf-8")
+    billed = {role: set(files.split()) for role, files in re.findall(r'\[([a-z-]+)\]="([^"]+)"', script)}
+    assert billed == installed
+    assert "requirements/$torch.txt" in stages["train"], "which of the two torches, TORCH says to sbom.sh"
