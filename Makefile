@@ -37,8 +37,13 @@ install: .venv/.installed ## Make .venv from the pinned requirements (Python 3.1
 	touch $@
 
 .PHONY: demo
-demo: install ## Run the whole loop on a simulated shop: minutes, no cluster, no account
+demo: install ## Run the whole loop on a simulated shop and open it: minutes, no cluster, no account
 	$(BIN)/fairtag run --preset demo --out runs/demo
+	@if [ -t 0 ] && [ -t 1 ]; then $(BIN)/fairtag console runs/demo; else echo "open the shop at http://127.0.0.1:8090 after: make shop"; fi
+
+.PHONY: shop
+shop: install ## Open the demo's shop in a browser: search, compare customers, ask why, stop
+	$(BIN)/fairtag console runs/demo
 
 .PHONY: monitor-ui
 monitor-ui: install ## Open the Evidently UI on WORKSPACE

@@ -70,8 +70,8 @@ class GuardedHeaders:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = {name for name, _ in added}
-                message["headers"] = [*(each for each in message["headers"] if each[0] not in own), *added]
+                given = {name for name, _ in message["headers"]}  # a report in its sandbox brings a policy of its own
+                message["headers"] = [*message["headers"], *(each for each in added if each[0] not in given)]
             await send(message)
 
         await self._app(scope, receive, guarded)

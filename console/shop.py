@@ -121,7 +121,8 @@ class Shop:
         spend = float(row[schema.SPEND_90D])
         money = f"{spend:,.0f}" if coin is None else coin.text(round(spend * coin.minor_per_unit))
         orders, sale = row[schema.ORDERS_90D], row[schema.PROMOTION_RESPONSE]
-        return f"{orders:.0f} orders, {money} in 90 days, {sale:.0%} bought below list"
+        count = f"{orders:.0f} order{'' if orders == 1 else 's'}"
+        return f"{count}, {money} in 90 days, {100 * sale:.0f} % bought below list"
 
     def examples(self) -> list[CustomerCard]:
         """Customers worth comparing: who buys most below list, who least, who spends most, and who has not bought."""

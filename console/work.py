@@ -27,7 +27,7 @@ class Deployment(Protocol):
         """The registered models, newest first, each with its ``version``, ``alias`` and lineage."""
         ...
 
-    def promote(self, version: str) -> str:
+    def promote(self, version: str, who: str) -> str:
         """Make a registered, accepted model live; returns what was done, in words.
 
         Raises:
@@ -35,7 +35,7 @@ class Deployment(Protocol):
         """
         ...
 
-    def rollback(self) -> str:
+    def rollback(self, who: str, why: str) -> str:
         """Go back to the model before; returns what was done, in words.
 
         Raises:

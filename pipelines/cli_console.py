@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pipelines.run_folder import RunFolder
 
 console = Console()
+PORT = 8090
 FOLLOW_SECONDS = "1"  # how often an endpoint of our own looks at the live policy: somebody sits and waits for it
 
 
@@ -30,7 +32,9 @@ def console_(
         str | None, typer.Option(help="Ask this endpoint; with RUN as well, the run's folders are read beside it.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any but the loopback needs --users.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8090,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 8090, or another where something listens there.")
+    ] = None,
     users: Annotated[
         Path | None, typer.Option(help="File of users, their roles and hashed tokens; then everybody signs in.")
     ] = None,
@@ -48,14 +52,79 @@ def console_(
 
     if run is None and url is None:
         raise ConfigError("name the folder of a run, or an endpoint with --url")
+    port = _port(host) if port is None else port
     require_free(host, port, -1)
     given: dict[str, Any] = {"host": host, "port": port, "users_file": users, "place": place, "key_file": key_file}
     folder = None if run is None else RunFolder(run.absolute())
     with _endpoint(folder, url) as address:
         settings = ConsoleSettings(**{**given, "url": address, **(_folders(folder) if folder else {})})
         shown = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not bound
-        console.print(f"open the shop at http://{escape(shown)}:{port}", highlight=False, soft_wrap=True)
-        serve_console(settings)
+        console.print(
+            f"open the shop at http://{escape(shown)}:{port} (Ctrl-C ends it)", highlight=False, soft_wrap=True
+        )
+        serve_console(settings, None if folder is None else RunDeployment(folder))
+
+
+def _port(host: str) -> int:
+    """The usual port, or a free one where something listens on that."""
+    from pipelines.endpoint import free_port
+    from serving.ports import require_free
+
+    try:
+        require_free(host, PORT, -1)
+    except ConfigError:
+        return free_port()
+    return PORT
+
+
+class RunDeployment:
+    """What a console may do with the models of a run on this machine; its endpoints follow within seconds.
+
+    Args:
+        folder: Of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+
+    def versions(self) -> list[dict[str, str]]:
+        """The registered models, newest first; none where the run has no registry of its own."""
+        from components.adapters.mlflow import open_registry
+        from pipelines.lineage import registered
+
+        return registered(open_registry(str(self._folder.registry))) if self._folder.registry.is_dir() else []
+
+    def promote(self, version: str, who: str) -> str:
+        """Make a registered, accepted model live, and champion of the registry."""
+        from components.adapters.kserve import deploy_model_folder
+        from components.adapters.mlflow import open_registry
+        from components.adapters.signing import trusted_keys
+        from fairtag.model.decision import read_decision
+        from fairtag.model.manifest import DECISION
+
+        registry = open_registry(str(self._folder.registry))
+        found = next((each for each in registry.versions() if each.number == version), None)
+        if found is None:
+            raise ConfigError(f"version {version!r}: the registry of the run has none of that number")
+        with tempfile.TemporaryDirectory() as scratch:
+            fetched = registry.fetch(found, Path(scratch) / "model")
+            decision = read_decision(fetched / DECISION)
+            target = str(self._folder.root)
+            deploy_model_folder(fetched, decision, target, timeout=0, run=f"console: {who}", trusted=trusted_keys())
+        registry.promote(version)
+        return f"Version {version} is live. Endpoints of the run take it up within seconds."
+
+    def rollback(self, who: str, why: str) -> str:
+        """Make the model live that was live before; the registry's champion follows."""
+        from components.adapters.kserve import roll_back_folder
+        from components.adapters.mlflow import open_registry
+        from pipelines.lineage import champion_follows
+
+        before, now = roll_back_folder(self._folder.root, who=who, why=why)
+        follows = ""
+        if self._folder.registry.is_dir():
+            follows = f" {champion_follows(open_registry(str(self._folder.registry)), now)}."
+        return f"Model {now} is live again, in place of {before}.{follows}"
 
 
 @contextmanager

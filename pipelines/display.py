@@ -91,6 +91,7 @@ def show_run(folder: RunFolder, report: LoopReport, console: Console) -> None:
     if note := _provenance(folder):
         console.print(f"[dim]{note}[/]")
     show_links(folder, console)
+    console.print(f"{'the shop':>14}  fairtag console {_short(folder.root)}", highlight=False, soft_wrap=True)
 
 
 def show_check(report: CheckReport, console: Console) -> None:
@@ -163,6 +164,11 @@ def show_links(folder: RunFolder, console: Console) -> None:
     for name, page in pages:
         if page.is_file():
             console.print(f"{name:>14}  {page}", highlight=False, soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    """A path as a person would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def validation_table(report: Mapping[str, Any]) -> Table:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from console.frame import Page
-from console.pages import compare, look, prices, stop, storefront, why
+from console.pages import compare, experiments, fairness, look, models, operations, prices, stop, storefront, why
 
-PAGES: tuple[Page, ...] = (storefront.PAGE, compare.PAGE, why.PAGE, prices.PAGE)
+PAGES: tuple[Page, ...] = (
+    storefront.PAGE,
+    compare.PAGE,
+    why.PAGE,
+    prices.PAGE,
+    models.PAGE,
+    experiments.PAGE,
+    operations.PAGE,
+    fairness.PAGE,
+)
 HIDDEN: tuple[Page, ...] = (look.PAGE, stop.PAGE)  # forms that every page shows; no place in the menu

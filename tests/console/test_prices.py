@@ -1,0 +1,107 @@
+"""The table of prices over a fitted model: its figures are the model's and the quote log's, and filters do filter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from console.pages.prices import ROWS, elasticity, elasticity_interval, price_frame, table
+from console.quotes import QuoteReader
+from fairtag.base import schema
+from fairtag.base.errors import RequestError
+from fairtag.model.pricing_model import PricingModel, load_pricing_model
+
+ASKED = {"q": "", "category": "", "only": "", "page": "", "sort": "title"}
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> PricingModel:
+    return load_pricing_model(model_folder)
+
+
+@pytest.fixture
+def quotes(model: PricingModel, tmp_path: Path) -> QuoteReader:
+    """The first item was offered twice today and once last week, the second once."""
+    now = datetime.now(UTC)
+    first, second = model.item_ids[:2]
+    listed = int(model.market.list_price[0] * 100)
+    rows = [
+        (now - timedelta(hours=1), first, listed - 100, True),
+        (now - timedelta(hours=2), first, listed, False),
+        (now - timedelta(days=7), first, 1, False),
+        (now - timedelta(hours=1), second, 777, False),
+    ]
+    frame = pd.DataFrame(rows, columns=[schema.TS, schema.ITEM_ID, schema.PRICE_MINOR, schema.PERSONALISED])
+    frame.to_parquet(tmp_path / f"quotes-{now:%Y%m%dT%H%M%S}-a.parquet")
+    return QuoteReader(str(tmp_path))
+
+
+def test_the_range_is_that_of_the_last_day_in_the_quote_log(model, quotes):
+    frame = price_frame(model, quotes).set_index("item")
+    first = frame.loc[model.item_ids[0]]
+    listed = int(model.market.list_price[0] * 100)
+    assert (first["low"], first["high"], first["quotes"], first["personal"]) == (listed - 100, listed, 2, 0.5)
+    assert frame["quotes"].notna().sum() == 2
+
+
+def test_margin_and_index_are_of_the_median_offer_or_of_list(model, quotes):
+    frame = price_frame(model, quotes)
+    price = np.rint(model.market.list_price * 100)
+    price[0], price[1] = (frame["low"][0] + frame["high"][0]) / 2, 777
+    np.testing.assert_allclose(frame["margin"], 1 - model.market.unit_cost * 100 / price)
+    np.testing.assert_allclose(frame["index"], price / model.market.competitor_price)
+
+
+def test_elasticity_is_the_slope_of_log_demand_at_list(model):
+    rows = np.arange(20, dtype=np.int64)
+    a, b = model.demand.page(rows, np.full(20, model.demand.scaling.similarity))
+    step = 1e-5
+
+    def bought(y: float) -> np.ndarray:
+        return np.exp(a - b * y) / (1 + np.exp(a - b * y))
+
+    slope = (np.log(bought(1 + step)) - np.log(bought(1 - step))) / (np.log1p(step) - np.log1p(-step))
+    np.testing.assert_allclose(elasticity(model, rows), slope, rtol=1e-5)
+    low, high = elasticity_interval(model, rows)
+    assert (low < high).all()
+    assert np.mean((low <= elasticity(model, rows)) & (elasticity(model, rows) <= high)) > 0.9
+
+
+def test_filters_orders_and_pages(model, quotes):
+    everything = table(model, quotes, ASKED)
+    assert everything.total == len(model.item_ids)
+    assert len(everything.rows) == min(ROWS, everything.total)
+    assert table(model, quotes, ASKED | {"only": "quoted"}).total == 2
+    category = str(model.categories[0])
+    found = table(model, quotes, ASKED | {"category": category, "sort": "-list"}).rows
+    assert {row["category"] for row in found} == {category}
+    assert [row["list"] for row in found] == sorted((row["list"] for row in found), reverse=True)
+    second = table(model, quotes, ASKED | {"page": "2"})
+    assert not {row["item"] for row in second.rows} & {row["item"] for row in everything.rows}
+    title = everything.rows[0]["title"]
+    assert title in {row["title"] for row in table(model, quotes, ASKED | {"q": title.lower()}).rows}
+
+
+@pytest.mark.parametrize("wrong", [{"sort": "colour"}, {"only": "nonsense"}])
+def test_an_order_or_a_filter_that_does_not_exist_is_refused(model, wrong):
+    with pytest.raises(RequestError):
+        table(model, None, ASKED | wrong)
+
+
+def test_a_damaged_file_of_the_quote_log_is_counted_and_the_others_are_read(quotes, tmp_path: Path):
+    (tmp_path / f"quotes-{datetime.now(UTC):%Y%m%dT%H%M%S}-b.parquet").write_text("not parquet")
+    state = quotes.state(24)
+    assert (state.files, state.rows, len(state.unreadable)) == (1, 3, 1)
+
+
+def test_the_page_shows_the_table_and_one_item(console, model_folder: Path, model, quotes, tmp_path: Path):
+    browser = console(model_folder=model_folder, quotes=str(tmp_path))
+    html = browser.see("/prices?only=quoted")
+    assert "2 items; prices in" in html
+    assert model.item_ids[0] in html
+    html = browser.see(f"/prices/item?item={model.item_ids[0]}")
+    assert "2 quotes, 50 % personal" in html
