@@ -5,12 +5,14 @@ app = console_app(ConsoleSettings(url="http://127.0.0.1:8080"))
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,7 +30,7 @@ from console.settings import ConsoleSettings
 from console.users import Role, User, Users
 from console.view import STATIC
 from console.work import Deployment, Work
-from fairtag.base.errors import ConfigError
+from fairtag.base.errors import ConfigError, FairtagError
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: data:; connect-src 'self'; "
@@ -106,7 +108,9 @@ def console_app(
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
+        warming = asyncio.create_task(run_in_threadpool(_warm, work))
         yield
+        warming.cancel()
         await asked.close()
 
     return Starlette(
@@ -122,6 +126,15 @@ def console_app(
         ],
         lifespan=life,
     )
+
+
+def _warm(work: Work) -> None:
+    """Read what the first pages need before somebody asks; what cannot be read says so on its page."""
+    with suppress(FairtagError):
+        work.shop.examples()
+        work.shop.suggestions("a")
+        if work.shop.has_model:
+            work.shop.model()
 
 
 async def _healthy(_: Request) -> PlainTextResponse:

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, ModelFolderMissing
+from fairtag.base.files import load_arrays
 from fairtag.base.money import Currency, currency
 from fairtag.model.manifest import MANIFEST, read_manifest
-from fairtag.model.pricing_model import CATALOGUE, PricingModel, load_pricing_model
+from fairtag.model.pricing_model import CATALOGUE, ESTIMATES, PricingModel, load_pricing_model
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DEFAULT, read_disclosures
 
@@ -87,6 +88,18 @@ class Shop:
         if not self.has_model or self._folder is None:
             return pd.DataFrame(columns=[schema.ITEM_ID, schema.TITLE, schema.CATEGORY, schema.BRAND])
         return pd.read_parquet(self._folder / CATALOGUE)
+
+    @cached_property
+    def _sales_rates(self) -> np.ndarray:
+        """Units a day of each row of the catalogue, read without the rest of the model: the first page waits for it."""
+        assert self._folder is not None, "a model folder was looked for before"
+        arrays, _ = load_arrays(self._folder, ESTIMATES)
+        return np.asarray(arrays["sales_rate"])
+
+    @property
+    def live_version(self) -> str:
+        """Version of the live model, from its manifest alone; empty without a model folder."""
+        return str(read_manifest(self._folder)["version"]) if self.has_model and self._folder else ""
 
     @cached_property
     def users(self) -> pd.DataFrame:
@@ -161,18 +174,11 @@ class Shop:
         """Items to show where nothing is searched for: those that sell best, at most two of a category."""
         if not self.has_model:
             return []
-        model = self.model()
-        order = np.argsort(-model.estimates.sales_rate, kind="stable")
-        taken: dict[str, int] = {}
-        chosen: list[str] = []
-        for row in order.tolist():
-            category = str(model.categories[row])
-            if taken.get(category, 0) < 2 and not model.market.stock[row] <= 0:
-                taken[category] = taken.get(category, 0) + 1
-                chosen.append(model.item_ids[row])
-            if len(chosen) == most:
-                break
-        return chosen
+        items = self.items.assign(rate=self._sales_rates)
+        if schema.STOCK in items:
+            items = items[~(items[schema.STOCK] <= 0)]
+        best = items.sort_values("rate", ascending=False, kind="stable").groupby(schema.CATEGORY, dropna=False).head(2)
+        return [str(item) for item in best[schema.ITEM_ID].head(most)]
 
     def popular_queries(self, most: int) -> list[str]:
         """What customers searched for most."""

@@ -56,18 +56,22 @@ async def show(visit: Visit) -> Response:
             "this console knows no decision; start it with the folder of a run that evaluated one"
         )
     decision = await visit.blocking(visit.work.document, settings.decision, "decision")
-    versions = await visit.blocking(deployment.versions) if deployment is not None else []
-    live = str((await visit.blocking(visit.work.shop.model)).version) if visit.work.shop.has_model else ""
     return await visit.render(
         "models.html",
         decision=decision,
         words=in_words(decision),
         capabilities=capability_rows(decision),
         gates=gate_rows(decision),
-        versions=versions,
-        live=live,
+        versions=None,
+        live=visit.work.shop.live_version,
         can_deploy=deployment is not None,
     )
+
+
+async def registered(visit: Visit) -> Response:
+    """The registered models alone: the first look into a registry takes seconds, and no page should wait for it."""
+    versions = await visit.blocking(_deployment(visit).versions)
+    return await visit.render("registered.html", versions=versions, live=visit.work.shop.live_version, can_deploy=True)
 
 
 async def promote(visit: Visit) -> Response:
@@ -95,4 +99,5 @@ PAGE = Page(
     "decisions, gates, champion and challenger",
     show,
     (Action("promote", Role.APPROVER, promote), Action("rollback", Role.APPROVER, rollback)),
+    views={"registered": registered},
 )

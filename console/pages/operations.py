@@ -36,7 +36,7 @@ SANDBOX = (
 
 def job_reports(folder: Path | None) -> list[dict[str, Any]]:
     """The newest report of each job, with what did not pass first; jobs without one have the status None."""
-    found = []
+    found: list[dict[str, Any]] = []
     for job, question in JOBS.items():
         path = None if folder is None else folder / f"{job}.json"
         if path is None or not path.is_file():
@@ -64,7 +64,7 @@ def ledger_entries(folder: Path | None) -> list[dict[str, Any]]:
     """The last entries of the trigger's ledger, newest first; ``python -m monitoring ledger`` checks its chain."""
     path = None if folder is None else folder / LEDGER_FILE
     lines = path.read_text(encoding="utf-8").splitlines() if path is not None and path.is_file() else []
-    found = []
+    found: list[dict[str, Any]] = []
     for line in reversed(lines[-ENTRIES:]):
         try:
             found.append(json.loads(line))

@@ -47,7 +47,7 @@ const selectorsOf = (element) => element.dataset.swap.split(",").map((part) => p
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.swap) return;
+  if (!form.dataset.swap || event.submitter?.hasAttribute("data-whole")) return; // data-whole: load the whole page
   event.preventDefault();
   const fields = new FormData(form, event.submitter);
   const post = form.method === "post";
@@ -80,7 +80,7 @@ const follow = (event, wait) => {
   clearTimeout(rest);
   rest = setTimeout(() => form.requestSubmit(), wait);
 };
-document.addEventListener("change", (event) => follow(event, 0));
+document.addEventListener("change", (event) => { if (!("still" in event.target.dataset)) follow(event, 0); });
 document.addEventListener("input", (event) => {
   const field = event.target;
   if (field.type === "range") {
@@ -128,7 +128,19 @@ const fold = () => {
   for (const panel of document.querySelectorAll(".facets-panel[open]:not([data-seen])")) panel.open = false;
 };
 
-const prepare = () => { watch(); fold(); };
+// What takes a while to read comes after the page.
+const load = () => {
+  for (const place of document.querySelectorAll("[data-load]:not([aria-busy])")) {
+    place.setAttribute("aria-busy", "true");
+    fetch(place.dataset.load).then((answer) => answer.text()).then((html) => {
+      const fresh = new DOMParser().parseFromString(html, "text/html").getElementById(place.id);
+      if (fresh) place.replaceWith(fresh);
+      else place.textContent = "It could not be read; Operations says more.";
+    }).catch((error) => { place.textContent = `It could not be read: ${error.message}`; });
+  }
+};
+
+const prepare = () => { watch(); fold(); load(); };
 addEventListener("popstate", () => location.reload());
 document.addEventListener("DOMContentLoaded", prepare);
 if (document.readyState !== "loading") prepare();

@@ -109,9 +109,9 @@ class Tab:
 
     def first_paint(self) -> float:
         """Seconds from the request of this page to its first content."""
-        entries = self.evaluate(
-            "performance.getEntriesByName('first-contentful-paint').map((entry) => entry.startTime)"
-        )
+        named = "performance.getEntriesByName('first-contentful-paint')"
+        self.until(f"{named}.length")
+        entries = self.evaluate(f"{named}.map((entry) => entry.startTime)")
         return float(entries[0]) / 1000
 
 

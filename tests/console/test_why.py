@@ -26,9 +26,9 @@ def test_no_change_changes_nothing(model):
     assert before.base + sum(before.parts.values()) == before.price
 
 
-def test_without_any_discount_every_item_is_at_list(model):
+def test_without_a_discount_and_a_corridor_every_item_is_at_list(model):
     for item in model.item_ids[:10]:
-        _, after = what_if(model, item, GUEST, {"discount": 0.0})
+        _, after = what_if(model, item, GUEST, {"discount": 0.0, "corridor": 10.0})
         assert after.price == after.listed
 
 
