@@ -21,6 +21,7 @@ from fairtag.base.errors import INTERRUPTED, ConfigError, DataError, FairtagErro
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
 from pipelines.cli_console import add_command as add_console
+from pipelines.cli_custody import add_commands as add_custody
 from pipelines.cli_keys import app as keys
 from pipelines.cli_publish import add_publish
 from pipelines.cli_stop import add_commands as add_stop
@@ -295,6 +296,7 @@ def doctor(
 add_commands(app)
 add_stop(app)
 add_console(app)
+add_custody(app)
 add_publish(app)
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from fairtag.model.decision import accepted_capabilities, required_decision
 from fairtag.model.signature import pem_of, trusted_keys
 from fairtag.policy.live_policy import FOLDER, LivePolicyStore
 from fairtag.search.query import SearchOptions
+from serving.custody.retention import apply_retention
 from serving.keys import quote_keys, user_keys
 from serving.metrics import Metrics
 from serving.page.batching import AHEAD, EmbeddingCache, MicroBatcher
@@ -141,6 +143,7 @@ class Assembly:
             metrics=metrics,
             stages=Stages(metrics, tracer),
             policy=self.policy,
+            lock_grace=int(3_600 * settings.retention.lock_hours),
             age=self._age.seconds,
         )
         metrics.model.labels(core.version).set(1)
@@ -189,6 +192,18 @@ class Assembly:
         else:
             self._seal.use(keys)
             self.endpoint.pseudonyms = Pseudonyms(keys)
+
+    def retain(self) -> None:
+        """Remove from the quote log what is too old; blocks. A log that does not answer is looked at the next time."""
+        settings = self.settings
+        try:
+            report = apply_retention(self._log_url, settings.retention, datetime.now(UTC))
+        except Exception as error:  # a disk, a bucket or a network: pricing goes on whatever it is
+            logger.warning("the quote log cannot be looked through for what is too old (%s)", type(error).__name__)
+        else:
+            self.metrics.retained.labels("queries").inc(report.queries)
+            self.metrics.retained.labels("quotes").inc(report.quotes)
+            logger.info("retention: %s", report)
 
     async def close(self) -> None:
         """Write what the log holds and release everything; call it after the last request."""
@@ -270,7 +285,7 @@ class Assembly:
     def _open_log(self) -> QuoteLog:
         settings = self.settings
         log = QuoteLog(
-            settings.quote_log or str(settings.run_dir / "quotes"),
+            self._log_url,
             journal_dir=settings.run_dir / "journal",
             rows=settings.quote_log_rows,
             seconds=settings.quote_log_seconds,
@@ -278,6 +293,10 @@ class Assembly:
         )
         log.start()
         return log
+
+    @property
+    def _log_url(self) -> str:
+        return self.settings.quote_log or str(self.settings.run_dir / "quotes")
 
     def _open_locks(self) -> PriceLockStore:
         settings, seal = self.settings, self._seal

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -50,6 +59,9 @@ class Metrics:
             "Values of a store that were not used: unreadable, forged or out of bounds",
             ["store", "reason"],
             registry=registry,
+        )
+        self.retained = Counter(
+            "fairtag_retention_removed", "Queries and quotes that were too old for the log", ["what"], registry=registry
         )
         self.features_age = Gauge(
             "fairtag_features_age_seconds", "Time since the users' features were materialised", registry=registry
@@ -108,6 +120,34 @@ class Metrics:
             read: Called at each scrape; ``(figure, "counter" | "gauge", value)`` of each.
         """
         self.registry.register(_FigureCollector(name, read))
+
+
+class MetricsPage:
+    """What Prometheus reads. Computed at most once in a while, so that asking again and again costs nothing.
+
+    Args:
+        registry: The metrics.
+        seconds: For how long a page is shown again.
+        clock: Monotonic seconds.
+    """
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def __init__(
+        self, registry: CollectorRegistry, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._registry = registry
+        self._seconds = seconds
+        self._clock = clock
+        self._content: bytes | None = None
+        self._made = 0.0
+
+    def content(self) -> bytes:
+        """The page of now, or of a moment ago."""
+        now = self._clock()
+        if self._content is None or now - self._made >= self._seconds:
+            self._content, self._made = generate_latest(self._registry), now
+        return self._content
 
 
 class _FigureCollector(Collector):

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 # A pricing thread may hold the interpreter this long while the event loop waits. The default of 5 ms is a whole page.
 SWITCH_SECONDS = 0.0005
 BACKLOG = 2_048  # connections the kernel holds for us
+FIRST_RETENTION_SECONDS = 60.0  # after the start, which has enough to do
 
 
 class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
@@ -126,7 +127,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         logger.info("model %s serves HTTP on %d, gRPC %s", settings.model_name, self.http_port, spoken)
         self._announce(self._announcement(spoken))
         with self._signals() if signals else contextlib.nullcontext():
-            aside = (self._watch(), self._watch_keys(), self._watch_seal(), self._follow_policy())
+            aside = (self._watch(), self._watch_keys(), self._watch_seal(), self._follow_policy(), self._retain())
             watching = [asyncio.create_task(task) for task in aside]
             serving = asyncio.create_task(http.serve(sockets=[listener]))
             await asyncio.wait({serving, asyncio.create_task(self._stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -255,6 +256,13 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
         while True:
             await asyncio.sleep(self._settings.policy_seconds)
             await asyncio.to_thread(self.assembly.policy.refresh)
+
+    async def _retain(self) -> None:
+        """Remove from the quote log what is too old, from time to time, if the settings say so."""
+        while (hours := self._settings.retention.check_hours) > 0:
+            await asyncio.sleep(min(FIRST_RETENTION_SECONDS, 3_600 * hours))
+            await asyncio.to_thread(self.assembly.retain)
+            await asyncio.sleep(3_600 * hours)
 
     async def _watch_seal(self) -> None:
         """Stop at once where a file of the served model was edited in place: its map shows the edit to every page."""

@@ -46,6 +46,12 @@ class Limits(BaseSettings):
     wrong_keys: int = Field(default=20, ge=1, description="Wrong API keys that an address may send in a minute.")
     requests_per_second: float = Field(default=0.0, ge=0, description="Per client; 0 sets no limit.")
     burst: int = Field(default=50, ge=1, description="Requests a client may send at once before the rate counts.")
+    reads_per_second: float = Field(
+        default=50.0, ge=0, description="GET requests of one address, probes aside (`/metrics`, `/docs`); 0: no limit."
+    )
+    metrics_seconds: float = Field(
+        default=1.0, ge=0, description="For how long `/metrics` is shown again before it is computed anew."
+    )
 
 
 class SearchSettings(BaseSettings):
@@ -119,6 +125,28 @@ class ApiKeySettings(BaseSettings):
 
     api_keys_file: Path | None = Field(
         default=None, description="One accepted bearer key on each line; without it no key is asked for."
+    )
+
+
+class RetentionSettings(BaseSettings):
+    """How long what is known of customers is kept; see docs/how-to/erase-a-customer.md."""
+
+    model_config = SettingsConfigDict(env_prefix="FAIRTAG_RETENTION_", frozen=True)
+
+    query_days: float = Field(
+        default=30.0, ge=0, description="Days until what customers typed goes from the quote log; 0: never."
+    )
+    quote_days: float = Field(
+        default=400.0, ge=0, description="Days until quotes go from the log, a year and a month; 0: never."
+    )
+    lock_hours: float = Field(
+        default=1.0, gt=0, description="Hours after the end of a price day until its price locks go, from every store."
+    )
+    check_hours: float = Field(
+        default=6.0,
+        ge=0,
+        description="How often an endpoint looks through its own quote log for what is too old; 0 leaves that to a job "
+        "(`python -m serving.custody retain`).",
     )
 
 
@@ -197,6 +225,7 @@ class ServingSettings(ApiKeySettings, KeySettings):
     limits: Limits = Field(default_factory=Limits)
     features: FeatureSettings = Field(default_factory=FeatureSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
     @field_validator("trusted_proxies", "allowed_origins", mode="before")
     @classmethod

@@ -18,12 +18,11 @@ from typing import Any
 
 import orjson
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from fairtag.base.errors import FeaturesMissing, UnavailableError
 from fairtag.model.manifest import MANIFEST
 from serving.assembly import Assembly
-from serving.metrics import Metrics
+from serving.metrics import Metrics, MetricsPage
 from serving.protocol.http_server import QuietServer
 from serving.server import PricingServer
 from serving.settings import ServingSettings
@@ -107,7 +106,7 @@ async def answer_while(wait: Wait, settings: ServingSettings, metrics: Metrics, 
     """
     stop = asyncio.Event()
     config = uvicorn.Config(
-        _application(wait.text, metrics),
+        _application(wait.text, MetricsPage(metrics.registry, settings.limits.metrics_seconds)),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -129,7 +128,7 @@ async def answer_while(wait: Wait, settings: ServingSettings, metrics: Metrics, 
     return not stop.is_set()
 
 
-def _application(reason: str, metrics: Metrics) -> Callable[..., Awaitable[None]]:
+def _application(reason: str, page: MetricsPage) -> Callable[..., Awaitable[None]]:
     refusal = orjson.dumps({"error": reason})
 
     async def application(scope: MutableMapping[str, Any], _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
@@ -140,7 +139,7 @@ def _application(reason: str, metrics: Metrics) -> Callable[..., Awaitable[None]
         if scope["path"] == LIVE:
             status, body = 200, b'{"live":true}'
         elif scope["path"] == METRICS:
-            status, kind, body = 200, CONTENT_TYPE_LATEST.encode(), generate_latest(metrics.registry)
+            status, kind, body = 200, page.media_type.encode(), page.content()
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"retry-after", b"5")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

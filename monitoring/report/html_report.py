@@ -8,6 +8,7 @@ The page is one file without scripts, fonts or images from elsewhere. It lays ou
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,6 +25,7 @@ from monitoring.runbook import runbook_entry
 from monitoring.trigger.ledger import Entry
 
 FILE = "report.html"
+SOURCES = Path(__file__).parents[2]  # in an installed image without docs/ there is no file to lead to
 MAX_FINDINGS = 5  # findings shown in full; nobody reads more in a minute
 FOLLOWED = 0.5  # share of a price change that list price must show for the shop to be its likely cause
 LEAST_REACH = 1.3  # the scale of a chart reaches this far past the urgent tolerance, so that its zone is always visible
@@ -61,7 +63,7 @@ class Finding:
         action: First action.
         chart: The change over its zones.
         section: Section of the runbook.
-        link: Address of the section.
+        link: Address of the section; empty where there is none to lead to.
         also: Summaries of its other components and of what moved with it.
     """
 
@@ -85,10 +87,24 @@ def write_html_report(
         reports: One report for each job.
         out: Folder of the report; it also holds Evidently's pages, which the report links to.
         now: The present, shown on the page.
-        runbook: Address of the runbook.
+        runbook: Address of the runbook: a URL, or a file, to which the links lead from where the report lies.
         ledger: Entries of the trigger's ledger, oldest first.
     """
-    return write_text(out / FILE, render(reports, now=now, runbook=runbook, ledger=ledger))
+    return write_text(out / FILE, render(reports, now=now, runbook=address_from(runbook, out), ledger=ledger))
+
+
+def address_from(runbook: str, out: Path) -> str:
+    """The address of the runbook for a page in a folder; empty where its file is not on this machine.
+
+    Args:
+        runbook: A URL, or a file: as seen from the working directory, or else from the source tree.
+        out: Folder of the page.
+    """
+    if "://" in runbook:
+        return runbook
+    places = (Path(runbook).absolute(), SOURCES / runbook)
+    file = next((place for place in places if place.is_file()), None)
+    return "" if file is None else Path(os.path.relpath(file, out.absolute())).as_posix()
 
 
 def render(reports: Sequence[JobReport], *, now: datetime, runbook: str, ledger: Sequence[Entry] = ()) -> str:
@@ -141,7 +157,7 @@ def _finding(checks: Sequence[tuple[str, Check]], runbook: str) -> Finding:
     also = dict.fromkeys(check.summary for _, check in ordered[1:] if check.summary != first.summary)
     entry = runbook_entry(first.name)
     cause, action = _price_cause(first) or (entry.cause, entry.action)
-    link = f"{runbook}#{entry.section}"
+    link = f"{runbook}#{entry.section}" if runbook else ""
     title = entry.heading(first.change)
     return Finding(job, first, title, cause, action, interval_chart(first), entry.section, link, tuple(also))
 

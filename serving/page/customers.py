@@ -17,7 +17,7 @@ from serving.stores.feature_reads import UserFeatureClient, UserFeatures, UserRe
 from serving.stores.price_locks import DOWN, Claim, PriceLocks, PriceLockStore, Trust
 from serving.tracing import Stages
 
-LOCK_GRACE_SECONDS = 3_600  # kept after the price day
+USER, SESSION = "user", "session"
 SESSION_BYTES, CODE_BYTES = 12, 12  # of a session token: random, and its code; 32 characters as text
 
 
@@ -56,19 +56,25 @@ class Pseudonyms:
     def visitor(self, request: PageRequest) -> Visitor:
         """Whoever sends a request; a guest without a session gets a new one."""
         if request.user_id is not None:
-            names = self._names("user", request.user_id)
+            names = self.names(USER, request.user_id)
             return Visitor(user_key(request.user_id, self._user_key), names, None, new=False, trust=Trust.INVENTED)
         session = request.session_id or self.new_session()
         new = request.session_id is None
         trust = Trust.SESSION if not new and self._issued(session) else Trust.INVENTED  # it has come back
-        return Visitor(None, self._names("session", session), session, new=new, trust=trust)
+        return Visitor(None, self.names(SESSION, session), session, new=new, trust=trust)
 
     def new_session(self) -> str:
         """A session token of our own, which fits a cookie."""
         body = secrets.token_bytes(SESSION_BYTES)
         return base64.urlsafe_b64encode(body + hmac.digest(self._sessions[0], body, "sha256")[:CODE_BYTES]).decode()
 
-    def _names(self, kind: str, text: str) -> tuple[str, ...]:
+    def names(self, kind: str, text: str) -> tuple[str, ...]:
+        """What stands for somebody in the price locks, one for each user key.
+
+        Args:
+            kind: :data:`USER` or :data:`SESSION`.
+            text: The id.
+        """
         content = f"{kind}:{text}".encode()
         return tuple(hmac.digest(key, content, "sha256")[:16].hex() for key in self._locks)
 
@@ -161,9 +167,15 @@ def lock_keys(core: Core, epoch: int, names: Sequence[str]) -> list[str]:
     return [f"fairtag:lock:{core.currency}:{epoch}:{name}" for name in names]
 
 
-def lock_expiry(core: Core, epoch: int) -> int:
-    """Unix second from which nobody asks for the locks of a price day any more, also where a clock was set back."""
-    return (epoch + 1) * core.epoch_seconds + LOCK_GRACE_SECONDS
+def lock_expiry(core: Core, epoch: int, grace: int) -> int:
+    """Unix second from which nobody asks for the locks of a price day any more, also where a clock was set back.
+
+    Args:
+        core: Has the length of a price day.
+        epoch: The price day.
+        grace: Seconds for which locks are kept after its end.
+    """
+    return (epoch + 1) * core.epoch_seconds + grace
 
 
 def user_context(request: PageRequest, features: UserFeatures | None = None) -> UserContext:

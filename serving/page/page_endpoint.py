@@ -74,6 +74,7 @@ class Endpoint:
         metrics: What is counted.
         stages: What is timed.
         policy: The live policy.
+        lock_grace: Seconds for which price locks are kept after their price day.
         age: Seconds since the feature store was filled; None where it does not say.
         clock: Unix seconds.
     """
@@ -92,6 +93,7 @@ class Endpoint:
         metrics: Metrics,
         stages: Stages,
         policy: PolicyFollower,
+        lock_grace: int = 3_600,
         age: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -107,6 +109,7 @@ class Endpoint:
         self._metrics = metrics
         self._stages = stages
         self._policy = policy
+        self._lock_grace = lock_grace
         self._clock = clock
 
     async def answer(
@@ -130,7 +133,10 @@ class Endpoint:
         started, now, served = time.perf_counter(), self._clock(), self.served
         asked = search_query(served.core, request)
         core, epoch, visitor = served.core, served.core.epoch_of(now), self.pseudonyms.visitor(request)
-        keys, claim = lock_keys(core, epoch, visitor.names), Claim(lock_expiry(core, epoch), visitor.trust)
+        keys, claim = (
+            lock_keys(core, epoch, visitor.names),
+            Claim(lock_expiry(core, epoch, self._lock_grace), visitor.trust),
+        )
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         text = None if asked is None else asked.text
         with served.batcher.page(text) as alone:
@@ -173,7 +179,10 @@ class Endpoint:
     async def _explanation(self, request: PageRequest) -> dict[str, Any]:
         now, served = self._clock(), self.served
         core, epoch, visitor = served.core, served.core.epoch_of(now), self.pseudonyms.visitor(request)
-        keys, claim = lock_keys(core, epoch, visitor.names), Claim(lock_expiry(core, epoch), visitor.trust)
+        keys, claim = (
+            lock_keys(core, epoch, visitor.names),
+            Claim(lock_expiry(core, epoch, self._lock_grace), visitor.trust),
+        )
         rows, unknown = (None, []) if request.task == SEARCH else asked_rows(core, request)
         asked = search_query(core, request)
         embedding = None if asked is None else (await served.batcher.encode(asked.text))[0]

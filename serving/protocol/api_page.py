@@ -20,7 +20,7 @@ from serving.protocol.http_server import QUOTE_STATUS
 from serving.protocol.openapi import REFUSALS, document
 from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, VerifyRequest
 from serving.protocol.tensors import INPUTS, OUTPUTS
-from serving.settings import FeatureSettings, Limits, SearchSettings, ServingSettings
+from serving.settings import FeatureSettings, Limits, RetentionSettings, SearchSettings, ServingSettings
 from serving.stores import price_locks
 from serving.stores.feature_reads import DOWN, SLOW, STALE
 
@@ -220,6 +220,10 @@ that is refused, or a feature folder that does not open: it prints one line with
 |---|---|---|
 {search}
 
+| retention ([erase a customer](how-to/erase-a-customer.md)) | default | |
+|---|---|---|
+{retention}
+
 | endpoint | default | |
 |---|---|---|
 {settings}
@@ -281,6 +285,7 @@ def api_page() -> str:
         limits=_settings(Limits),
         features=_settings(FeatureSettings),
         search=_settings(SearchSettings),
+        retention=_settings(RetentionSettings),
         facet=_fields(FacetValue),
         settings=_settings(ServingSettings),
         renamed="\n".join(f"| {old} | {new} |" for old, new in RENAMED.items()),
@@ -310,7 +315,7 @@ def _kind(field: dict[str, Any]) -> str:
 
 def _settings(model: type[BaseModel]) -> str:
     prefix = str(model.model_config.get("env_prefix", ""))
-    nested = ("limits", "features", "search")
+    nested = ("limits", "features", "search", "retention")
     rows = []
     for name, field in model.model_fields.items():
         if name not in nested:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -17,7 +19,7 @@ from starlette.middleware.cors import CORSMiddleware
 from fairtag.base.errors import RequestError
 from serving.logs import where
 from serving.metrics import REST, Metrics
-from serving.protocol.admission import CALLER, REQUEST_TIMEOUT, Admission, Proxies, asked_seconds
+from serving.protocol.admission import CALLER, REQUEST_TIMEOUT, Admission, Proxies, Rate, asked_seconds
 from serving.protocol.browser_tokens import READS
 from serving.protocol.compression import SPOKEN, decompress
 from serving.settings import ServingSettings
@@ -31,6 +33,8 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CLOSED = "/v2/repository"
+METRICS_PATH = "/metrics"
+PROBES = re.compile(r"/|/v2/health/(live|ready)|/v[12]/models/[^/]+(/versions/[^/]+)?(/ready)?")  # never turned away
 GONE = "client_gone"  # key of a scope's state: True where the client has left, False where it was answered already
 CLIENT_LEFT = 499  # what proxies note of a client that left before its answer; nobody is sent it
 REFUSED = 400  # from this status on an answer is not what was asked for
@@ -65,6 +69,8 @@ class Guard:
         self._metrics = metrics
         self._methods = methods
         self._draining = draining
+        reads = settings.limits.reads_per_second
+        self._reads = Rate(reads, settings.limits.burst, time.monotonic) if reads else None
         self._inner: Application = self._guarded
         if settings.allowed_origins:
             self._inner = CORSMiddleware(
@@ -112,9 +118,10 @@ class Guard:
             if method == "OPTIONS":
                 await self._tell_methods(scope["path"], send)
                 return
-            if method == "HEAD":  # GET without the body, which the server leaves out
-                scope = {**scope, "method": "GET"}
-            elif method != "GET":  # probes and metrics are never queued or turned away
+            if method in ("GET", "HEAD"):
+                self._allow_read(scope)
+                scope = {**scope, "method": "GET"}  # HEAD is GET without the body, which the server leaves out
+            else:
                 receive = _replay(await self._admitted(scope, receive), receive)
             await self._application(scope, receive, send)
         except RequestError as refusal:
@@ -122,6 +129,23 @@ class Guard:
         except ClientGone:
             if scope.get("state", {}).get(GONE, True):
                 self._metrics.refuse(REST, CLIENT_LEFT)
+
+    def _allow_read(self, scope: Scope) -> None:
+        """Let a GET through: probes always, others at a rate, and metrics to nobody beyond a proxy.
+
+        Raises:
+            RequestError: Status 403 or 429.
+        """
+        if PROBES.fullmatch(scope["path"]):
+            return
+        headers = dict(scope["headers"])
+        if scope["path"] == METRICS_PATH and b"x-forwarded-for" in headers:
+            rule = "metrics are for Prometheus, which asks each process itself, not through a gateway"
+            raise RequestError("path", METRICS_PATH, rule, status=403)
+        address = self._address(scope, {name: value.decode("latin-1") for name, value in headers.items()})
+        if self._reads is not None and not self._reads.spend(address):
+            rule = f"an address may send {self._limits.reads_per_second:g} GET requests a second"
+            raise RequestError("request", "too many", rule, status=429)
 
     async def _admitted(self, scope: Scope, receive: Receive) -> bytes:
         """The body of a request that may be answered; from now on its caller is known."""

@@ -15,7 +15,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady, ServerNotReady
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
-from kserve.protocol.rest.server import metrics_handler
 from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
 from kserve.protocol.rest.v2_datamodels import InferenceRequest, ModelMetadataResponse, ModelReadyResponse
 from kserve.protocol.rest.v2_endpoints import V2Endpoints, register_v2_endpoints
@@ -23,11 +22,11 @@ from starlette.exceptions import HTTPException
 
 from fairtag.base.errors import QuoteError, RequestError, UnavailableError
 from serving.logs import where
-from serving.metrics import Metrics
+from serving.metrics import Metrics, MetricsPage
 from serving.page.quotes import QuoteBook
 from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.dataplane import PricingDataPlane
-from serving.protocol.guard import error_body, extra_headers
+from serving.protocol.guard import METRICS_PATH, error_body, extra_headers
 from serving.protocol.payload import TokenRequest, VerifyRequest, parse_token_request, parse_verify
 from serving.settings import Limits
 
@@ -66,15 +65,15 @@ def application(
         dataplane: Answers.
         repository: Loads and unloads models, or refuses to.
         book: Verifies quotes.
-        limits: Limits of a verification request.
-        metrics: Counts verifications.
+        limits: Limits of a verification request, and how often ``/metrics`` is computed.
+        metrics: Counts verifications, and is shown by ``/metrics``.
         openapi: The document served as ``/openapi.json``, and shown by ``/docs``.
         tokens: Issues browser tokens; None where no API key is asked for.
     """
     app = FastAPI(title="Fairtag", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/", dataplane.live, methods=["GET"])
-    app.add_api_route("/metrics", metrics_handler, methods=["GET"])
     _serve_documents(app, openapi)
+    _serve_metrics(app, MetricsPage(metrics.registry, limits.metrics_seconds))
     _serve_versions(app, dataplane)
     register_v1_endpoints(app, dataplane, repository)
     register_v2_endpoints(app, dataplane, repository)
@@ -105,6 +104,13 @@ def _serve_documents(app: FastAPI, openapi: dict[str, Any]) -> None:
 
     app.add_api_route("/openapi.json", published, methods=["GET"], response_model=None)
     app.add_api_route("/docs", docs, methods=["GET"], response_model=None)
+
+
+def _serve_metrics(app: FastAPI, page: MetricsPage) -> None:
+    async def shown() -> Response:
+        return Response(page.content(), headers={"content-type": page.media_type})
+
+    app.add_api_route(METRICS_PATH, shown, methods=["GET"], response_model=None)
 
 
 def _serve_versions(app: FastAPI, dataplane: PricingDataPlane) -> None:

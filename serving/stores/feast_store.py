@@ -82,7 +82,7 @@ def open_reader(repo: Path) -> FeastReader:
         FeaturesMissing: Nothing was applied to it.
         UnavailableError: The registry's database did not answer.
     """
-    config = _online_config(repo / FILE)
+    config = online_config(repo / FILE)
     from feast import FeatureStore
     from feast.errors import FeastError, FeastObjectNotFoundException
     from feast.infra.registry.sql import FeastRegistrySchemaError
@@ -91,7 +91,7 @@ def open_reader(repo: Path) -> FeastReader:
 
     try:
         store = FeatureStore(repo_path=str(repo), config=config)
-        _limit_waiting(store.config.online_store)
+        limit_waiting(store.config.online_store)
         return FeastReader(store)
     except (FeastObjectNotFoundException, FeastRegistrySchemaError) as error:
         raise FeaturesMissing(
@@ -103,7 +103,7 @@ def open_reader(repo: Path) -> FeastReader:
         raise UnavailableError(f"{repo}: the feature registry does not answer ({type(error).__name__})") from error
 
 
-def _online_config(file: Path) -> RepoConfig:
+def online_config(file: Path) -> RepoConfig:
     """feature_store.yaml without its offline store, whose engine is not installed where pages are served.
 
     Raises:
@@ -136,7 +136,7 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def _limit_waiting(online_store: Any) -> None:
+def limit_waiting(online_store: Any) -> None:
     """Give a Redis client time-outs where its connection string sets none, and no retries of its own.
 
     By default it waits for ever. With a time-out alone it retries: a time-out of 0.2 s kept a thread busy for 36 s. The

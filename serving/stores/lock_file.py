@@ -12,6 +12,7 @@ a process has noticed another, it reads and writes claims in the file before it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import io
 import logging
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 NAME = "price_locks.sqlite"
 CLAIMS_WAITING = 20_000
 CLAIMS_AT_A_TIME = 1_000
+PURGE_SECONDS = 600.0  # between two looks for rows that have expired
 LOOK_SECONDS = 0.25  # between two looks for other processes and for a failed write
 BUSY_MS = 2_000  # wait for another process's transaction
 SCHEMA = """
@@ -65,6 +67,7 @@ class LockFile:
         self._ignored = ignored
         self._clock = clock
         self._path = folder / NAME
+        self._purged = clock()
         self._peers = _Peers(folder)
         self.shared = self._peers.others()
         self.failures = self.lost = 0
@@ -77,8 +80,7 @@ class LockFile:
 
     def rows(self) -> Iterator[Row]:
         """The genuine rows that have not expired, the oldest first; the others are deleted."""
-        with self._database as database:
-            database.execute("DELETE FROM claims WHERE expires < ?", (int(self._clock()),))
+        self._purge()
         query = "SELECT key, trust, expires, fields FROM claims ORDER BY number"
         for key, trust, expires, signed in self._database.execute(query):
             if (fields := self._verified(key, signed)) is not None:
@@ -131,6 +133,9 @@ class LockFile:
         while True:
             stopping = self._stopping.is_set()
             self.shared = self.shared or self._peers.others()  # for good: another's locks may be in the file alone
+            if self._clock() - self._purged > PURGE_SECONDS:
+                with contextlib.suppress(sqlite3.Error):  # another process writes; the next look tries again
+                    self._purge()
             batch = failed or self.claims.take(CLAIMS_AT_A_TIME, LOOK_SECONDS)
             failed = [] if self._written(batch) else batch
             if failed and not stopping:
@@ -138,6 +143,12 @@ class LockFile:
             if stopping and not (batch and not failed):
                 self.lost += len(failed)
                 return
+
+    def _purge(self) -> None:
+        """Delete the rows that have expired; the file keeps nothing of them (``secure_delete``)."""
+        self._purged = self._clock()
+        with self._database as database:
+            database.execute("DELETE FROM claims WHERE expires < ?", (int(self._purged),))
 
     def _written(self, batch: list[Row | str]) -> bool:
         if not batch:
@@ -223,6 +234,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
+        database.execute("PRAGMA secure_delete=ON")
         database.executescript(SCHEMA)
     except sqlite3.Error:
         database.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import threading
 import time
@@ -24,12 +23,12 @@ from typing import Any
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from fairtag.base import schema
 from fairtag.page.quote_rows import SCHEMA, Record, quote_table
 from serving.stores.journal import SUFFIX, Segment, orphans
 from serving.stores.mailbox import Mailbox
+from serving.stores.parquet_files import write_parquet
 
 logger = logging.getLogger(__name__)
 
@@ -252,13 +251,7 @@ class QuoteLog:
         self._write_table(name, quote_table(records))
 
     def _write_table(self, name: str, table: pa.Table) -> None:
-        target = self._file_of(name)
-        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-        if isinstance(self._fs, LocalFileSystem):
-            _write_local(table, Path(target))
-        else:  # an object store shows an object when its upload is whole
-            with self._fs.open(target, "wb") as stream:
-                pq.write_table(table, stream, compression="zstd")
+        write_parquet(self._fs, self._file_of(name), table)
         self.counts.files += 1
         self.counts.rows += table.num_rows
 
@@ -299,25 +292,3 @@ class QuoteLog:
             table = quote_table(list(missing.values()))
             self._write_table(name, table if kept is None else pa.concat_tables([kept, table]))
         return len(missing)
-
-
-def _write_local(table: pa.Table, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            pq.write_table(table, stream, compression="zstd")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name survive the loss of power: its journal is deleted next."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

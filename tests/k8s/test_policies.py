@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serving.protocol.admission import Proxies
+
 ROOT = Path(__file__).parents[2]
 PINNED = re.compile(r"(:(?!latest$)[\w][\w.-]*|@sha256:[0-9a-f]{64})$")
 SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|access[-_]?key|private[-_]?key", re.IGNORECASE)
@@ -260,3 +262,19 @@ def test_a_file_holds_one_object_and_is_named_by_its_kind():
         kind = documents[0]["kind"].lower()
         expected = "kustomization" if kind == "component" else kind
         assert expected in file.stem or file.stem.startswith("patch-"), file
+
+
+def test_an_endpoint_behind_a_gateway_believes_its_proxies_and_no_other(built):
+    """Without it, all customers would share the limits of one address: the gateway's."""
+    from serving.settings import ServingSettings
+
+    for name, objects in built.items():
+        (runtime,) = (each for each in objects if each["kind"] == "ServingRuntime")
+        given = {each["name"]: each.get("value") for each in runtime["spec"]["containers"][0]["env"]}
+        has_gateway = any(each["kind"] == "Gateway" for each in objects)
+        assert ("FAIRTAG_TRUSTED_PROXIES" in given) == has_gateway, name
+        if has_gateway:
+            trusted = ServingSettings(model_folder=".", trusted_proxies=given["FAIRTAG_TRUSTED_PROXIES"])
+            proxies = Proxies(trusted.trusted_proxies)
+            assert proxies.client("10.244.1.7", "203.0.113.9") == "203.0.113.9"
+            assert proxies.client("203.0.113.1", "203.0.113.9") == "203.0.113.1"

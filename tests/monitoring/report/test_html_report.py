@@ -10,7 +10,16 @@ import pytest
 
 from fairtag.base.types import Status
 from monitoring.job_report import Check, JobReport
-from monitoring.report.html_report import figure, findings, interval, interval_chart, render, traffic_chart
+from monitoring.report.html_report import (
+    FILE,
+    figure,
+    findings,
+    interval,
+    interval_chart,
+    render,
+    traffic_chart,
+    write_html_report,
+)
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
 
@@ -43,6 +52,44 @@ def test_the_page_loads_nothing_from_elsewhere(report, up):
     assert "<script" not in html
     assert "prefers-color-scheme: dark" in html
     assert "@media print" in html
+
+
+def leads_to(html, folder):
+    """What each link of a page leads to: files, and the anchors of this one."""
+    ids = set(re.findall(r'id="([^"]+)"', html))
+    links = [link.partition("#") for link in re.findall(r'href="([^"]+)"', html)]
+    assert links
+    return [(folder / file).resolve() if file else anchor in ids for file, _, anchor in links]
+
+
+@pytest.mark.parametrize("where", ["reports", "deeper/run/reports"])
+def test_every_link_works_from_where_the_report_lies(report, up, tmp_path, monkeypatch, where):
+    out = tmp_path / where
+    evidently = replace(report(up), detail={"links": {"evidently": "evidently-drift.html"}})
+    out.mkdir(parents=True)
+    (out / "evidently-drift.html").write_text("<p>")
+    for place in (tmp_path, out):  # whatever the working directory is
+        monkeypatch.chdir(place)
+        html = write_html_report([evidently], out, now=NOW, runbook="docs/operations.md").read_text()
+        found = leads_to(html, out)
+        assert all(target is True or target.is_file() for target in found), found
+        assert any(target is not True and target.name == "operations.md" for target in found)
+    own = tmp_path / "runbook.md"
+    own.write_text("# prices-moved")
+    monkeypatch.chdir(tmp_path)
+    html = write_html_report([evidently], out, now=NOW, runbook="runbook.md").read_text()
+    assert own in leads_to(html, out)
+    assert (
+        "https://wiki/run#prices-moved"
+        in write_html_report([evidently], out, now=NOW, runbook="https://wiki/run").read_text()
+    )
+
+
+def test_a_runbook_that_is_not_on_this_machine_is_named_and_not_linked(report, up, tmp_path):
+    html = write_html_report([report(up)], tmp_path, now=NOW, runbook="no/such/file.md").read_text()
+    assert "Runbook, section prices-moved" in html
+    assert (tmp_path / FILE).is_file()
+    assert "#prices-moved" not in html
 
 
 def test_what_comes_from_the_data_cannot_write_html(report):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from serving.protocol.grpc_server import INFER, _host
+from serving.protocol.grpc_server import INFER, GrpcGuard, _host
 from serving.settings import Limits
 
 V1, V2 = "/v1/models/fairtag:predict", "/v2/models/fairtag"
@@ -147,12 +147,42 @@ def test_health_and_reflection_are_served(serve: Callable[..., Any], until: Call
     assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= names
 
 
-def test_a_grpc_client_that_does_not_read_holds_no_place(serve: Callable[..., Any]) -> None:
-    """A stream whose answer nobody takes: the place of its work is free, and others are answered."""
+def test_a_grpc_client_that_does_not_read_holds_no_place(
+    serve: Callable[..., Any], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers that wait for a client to read hold no place of work, while their calls are still open."""
+    writing: list[str] = []
+    unread = asyncio.Event()
+
+    class Unread:
+        """A call whose client reads nothing: what is written waits."""
+
+        def __init__(self, context: Any) -> None:
+            self._context = context
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._context, name)
+
+        async def write(self, answer: bytes) -> None:
+            writing.append("waits")
+            await unread.wait()
+            await self._context.write(answer)
+
+    serve_call = GrpcGuard._serve
+
+    async def served(self: Any, method: str, handler: Any, messages: Any, context: Any) -> None:
+        slow = ("slow-reader", "yes") in (context.invocation_metadata() or ())
+        await serve_call(self, method, handler, messages, Unread(context) if slow else context)
+
+    monkeypatch.setattr(GrpcGuard, "_serve", served)
     with serve(limits=Limits(concurrency=4)) as running, grpc.insecure_channel(running.grpc) as channel:
-        calls = [channel.unary_stream(INFER)(request().SerializeToString()) for _ in range(30)]
-        time.sleep(0.5)
+        stub = GRPCInferenceServiceStub(channel)
+        calls = []
+        for number in range(12):  # three times as many as there are places, one after another
+            calls.append(stub.ModelInfer.future(request(), metadata=[("slow-reader", "yes")]))
+            until(lambda: len(writing) == number + 1)  # noqa: B023 - waited for in this turn
+        assert not any(call.done() for call in calls), "all their answers are unread"
         assert running.server.admission.in_flight == 0
-        assert code(GRPCInferenceServiceStub(channel).ModelInfer, request(), timeout=30) == "OK"
-        for call in calls:
-            call.cancel()
+        assert code(stub.ModelInfer, request(), timeout=30) == "OK"
+        running.loop.call_soon_threadsafe(unread.set)
+        assert {call.result().model_name for call in calls} == {"fairtag"}

@@ -279,3 +279,29 @@ def test_a_bug_shows_nothing_of_itself(serve: Callable[..., Any], caplog: pytest
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("serving")]
     assert any("ZeroDivisionError" in line for line in ours)
     assert not any("secret wish" in line for line in ours)
+
+
+def test_metrics_cost_little_however_often_they_are_asked_for(serve: Callable[..., Any]) -> None:
+    """An endpoint that computed them for each request could be kept busy by anybody who may connect."""
+    with serve(limits=Limits(metrics_seconds=60.0, reads_per_second=0.001, burst=5)) as running:
+        computed: list[int] = []
+        running.assembly.metrics.watch("asked", lambda: computed.append(1) or [])
+        computed.clear()  # a registry looks at whatever is registered
+        with httpx.Client(base_url=running.http) as client:
+            statuses = [client.get("/metrics").status_code for _ in range(9)]
+            assert statuses == [200] * 5 + [429] * 4
+            assert len(computed) == 1
+            assert client.get("/docs").status_code == client.head("/metrics").status_code == 429
+            assert client.get("/metrics").headers["retry-after"] == "1"
+            for probe in ("/", "/v2/health/live", "/v2/health/ready", "/v2/models/fairtag/ready", "/v1/models/fairtag"):
+                assert client.get(probe).status_code == 200, probe
+            assert client.post(V1, json={"instances": [{"query": "x"}]}).status_code == 200
+
+
+def test_metrics_are_not_shown_beyond_a_gateway(serve: Callable[..., Any]) -> None:
+    """They tell how many pages are priced, how far below list and what is refused."""
+    with serve() as running, httpx.Client(base_url=running.http) as client:
+        assert client.get("/metrics").status_code == 200
+        answer = client.get("/metrics", headers={"x-forwarded-for": "203.0.113.7"})
+    assert (answer.status_code, answer.json()["field"]) == (403, "path")
+    assert "fairtag_pages" not in answer.text

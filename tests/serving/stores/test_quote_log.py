@@ -309,7 +309,7 @@ def test_a_journal_stays_where_the_log_still_cannot_be_written(tmp_path: Path, m
     segment = Segment(tmp_path / "journal" / "quotes-20261122T120000-abc.jsonl")
     segment.append(record(1))
     segment.leave()
-    monkeypatch.setattr("serving.stores.quote_log._write_local", refuse)
+    monkeypatch.setattr("serving.stores.parquet_files._write_local", refuse)
     log = QuoteLog(**folders(tmp_path))
     log.start()
     log.stop()
