@@ -5,7 +5,7 @@
 set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps
-ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness)
+ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness custody)
 STEPS=(data features registry deploy publish)
 host=$NAMESPACE.svc
 folder=$(mktemp -d)
@@ -29,6 +29,12 @@ if ! has "$NAMESPACE" endpoint; then
     random 24 >"$folder/api_keys"
     kubectl --namespace "$NAMESPACE" create secret generic endpoint \
         --from-file "$folder/quote_keys.json" --from-file "$folder/user_key" --from-file "$folder/api_keys"
+fi
+
+# The key that signs the head of the trigger's ledger; the trigger alone has it.
+if ! has "$NAMESPACE" ledger; then
+    openssl genpkey -algorithm ed25519 -out "$folder/ledger_key"
+    kubectl --namespace "$NAMESPACE" create secret generic ledger --from-file "$folder/ledger_key"
 fi
 
 # The key pair of decisions: evaluation signs; what registers, deploys and serves asks for the signature.
@@ -81,6 +87,8 @@ identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes
 identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-outcomes List:fairtag-outcomes \
     Read:fairtag-tables List:fairtag-tables
 identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit
+identity custody Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes \
+    Read:fairtag-outcomes Write:fairtag-outcomes List:fairtag-outcomes
 identity deploy Read:fairtag Write:fairtag List:fairtag
 identity publish Read:fairtag-tables Write:fairtag-tables List:fairtag-tables Write:fairtag-outcomes List:fairtag-outcomes \
     Write:fairtag-audit List:fairtag-audit Read:fairtag-data List:fairtag-data
@@ -99,12 +107,13 @@ feast-reader-password=$reader
 END
 database() { echo "postgresql+psycopg://$1:$2@postgres.$host:5432/$3"; }
 
-# Redis: the endpoint reads features and keeps price locks; the materialise step writes features.
-locks=$(random 24) features=$(random 24)
+# Redis: the endpoint reads features and keeps price locks; the materialise step writes features; custody finds and deletes both.
+locks=$(random 24) features=$(random 24) custody=$(random 24)
 cat >"$folder/users.acl" <<END
 user default off resetkeys resetchannels -@all
 user probe on nopass resetkeys resetchannels -@all +ping
 user endpoint on >$locks resetchannels ~fairtag:* %R~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -scan -randomkey -dbsize
+user custody on >$custody resetchannels ~fairtag:lock:* ~*fairtag -@all +@connection +scan +exists +del -@dangerous
 user features on >$features resetchannels ~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -randomkey
 END
 make "$NAMESPACE" redis "$folder/users.acl" </dev/null
@@ -138,6 +147,12 @@ kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
 make "$NAMESPACE" monitors <"$folder/monitors"
 make "$NAMESPACE" fairness <"$folder/fairness"
+{
+    cat "$folder/custody"
+    echo "FAIRTAG_REDIS=redis.$host:6379,username=custody,password=$custody"
+    echo "FAIRTAG_PRICE_LOCKS_URL=redis://custody:$custody@redis.$host:6379/0"
+    echo "FAIRTAG_FEAST_REGISTRY=$(database feast_reader "$reader" feast)"
+} | make "$NAMESPACE" custody
 
 make "$STEPS_NAMESPACE" fairtag-steps-features <<END
 FAIRTAG_REDIS=redis.$host:6379,username=features,password=$features

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,12 +175,14 @@ def _from_log(
         if journal is not None:
             removed, waiting = erase_journal(journal, names.keys, dry_run=dry_run)
             pages += removed
-        rows += erase_rows(url, schema.USER_KEY, names.keys, dry_run=dry_run)
-        if not waiting or dry_run or waited >= wait_seconds:
+        work = partial(erase_rows, url, schema.USER_KEY, names.keys, dry_run=dry_run)
+        log = _tried("quote log", url, "rows", work)
+        rows += log.count
+        if not waiting or dry_run or log.problem or waited >= wait_seconds:
             break
         sleep(LOOK_SECONDS)
         waited += LOOK_SECONDS
-    yield Erased("quote log", url, rows, "rows")
+    yield replace(log, count=rows)
     if journal is not None:
         problem = "a running endpoint has not written them to a file yet; erase again in a minute" if waiting else ""
         yield Erased("journal", str(journal), pages + waiting, "pages", problem)

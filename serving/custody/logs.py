@@ -45,7 +45,7 @@ def erase_rows(url: str, column: str, values: Set[str], *, dry_run: bool) -> int
     Each file is replaced as a whole, or removed where nothing is left of it.
 
     Raises:
-        UnavailableError: A file cannot be read.
+        UnavailableError: A file cannot be read or written.
     """
     files, erased = ParquetFiles(url), 0
     for path, table in _tables(files, (column,)):
@@ -56,10 +56,16 @@ def erase_rows(url: str, column: str, values: Set[str], *, dry_run: bool) -> int
         erased += count
         if not count or dry_run:
             continue
-        if count == table.num_rows:
-            files.remove(path)
-        else:
-            files.write(path, files.read(path).filter(pc.invert(theirs)))
+        try:
+            if count == table.num_rows:
+                files.remove(path)
+            else:
+                files.write(path, files.read(path).filter(pc.invert(theirs)))
+        except OSError as error:
+            raise UnavailableError(
+                f"{path}: cannot be written ({type(error).__name__}), and {count} rows of it are left; look at the "
+                "disk or at the rights of the identity, and erase again"
+            ) from error
     return erased
 
 

@@ -64,6 +64,9 @@ class S3:
         if method == "PUT":
             held[key] = body
             return 200, b""
+        if method == "DELETE":
+            held.pop(key, None)
+            return 204, b""
         if key not in held:
             return 404, b"<Error><Code>NoSuchKey</Code></Error>"
         return 200, held[key]

@@ -6,6 +6,7 @@ The object store's rules run on a stand-in of SeaweedFS, those of Redis and Post
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -145,6 +146,9 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
     assert found == {
         **monitors,
         "CronJob/monitor-fairness": {"fairness", "endpoint"},
+        "CronJob/monitor-trigger": {"ledger"},
+        "CronJob/custody-retain": {"custody"},
+        "CronJob/custody-erase": {"custody", "endpoint", "erasure"},
         "Deployment/mlflow": {"mlflow"},
         "ServingRuntime/fairtag": {"endpoint", "endpoint-stores", "trusted-keys"},
         **(stores if inside else {}),
@@ -158,7 +162,8 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
 def test_every_key_that_a_pod_asks_for_is_made(overlay: Any, pods: Any, secrets: Secrets) -> None:
     for name, given in given_secrets(overlay, pods).items():
         for secret, key in given:
-            assert key == "*" or key in secrets[f"fairtag/{secret}"], (name, secret, key)
+            if secret != "erasure":  # made by whoever erases somebody
+                assert key == "*" or key in secrets[f"fairtag/{secret}"], (name, secret, key)
 
 
 def test_every_key_that_a_step_asks_for_is_made(secrets: Secrets) -> None:
@@ -190,6 +195,8 @@ ALLOWED = {
     ("fairness", "fairtag"): "Read List",
     ("fairness", "fairtag-quotes"): "Read List",
     ("fairness", "fairtag-audit"): "Read List",
+    ("custody", "fairtag-quotes"): "Read Write List",
+    ("custody", "fairtag-outcomes"): "Read Write List",
     ("deploy", "fairtag"): "Read Write List",
     ("publish", "fairtag-tables"): "Read Write List",
     ("publish", "fairtag-outcomes"): "Write List",
@@ -291,6 +298,44 @@ def test_the_endpoint_writes_quotes_and_the_monitors_read_them(
         assert fetch("s3://fairtag-quotes", tmp_path / role) == 1
         with pytest.raises(PermissionError):
             write_log(quotes, "s3://fairtag-quotes", tmp_path / role / "forged")
+
+
+def test_the_job_that_erases_customers_changes_quotes_and_outcomes_and_no_model(
+    as_role: Callable[[str], None], s3: Any, quotes: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fairtag.base.pseudonym import user_key
+    from serving.custody.__main__ import main
+
+    key, ids = tmp_path / "user_key", tmp_path / "users"
+    key.write_text(bytes(range(32)).hex())
+    ids.write_text("anna\n")
+    monkeypatch.setenv("FAIRTAG_USER_KEY_FILE", str(key))
+    monkeypatch.setenv("FAIRTAG_QUOTE_LOG", "s3://fairtag-quotes")
+    pages = quotes[schema.QUOTE_ID].unique()
+    theirs = quotes[schema.QUOTE_ID].isin(pages[::2])
+    quotes.loc[theirs, schema.USER_KEY] = user_key("anna", bytes(range(32)))
+    as_role("fairtag/endpoint-stores")
+    write_log(quotes, "s3://fairtag-quotes", tmp_path)
+    s3.objects["fairtag-outcomes"]["outcomes.parquet"] = quotes[[schema.QUOTE_ID]].drop_duplicates().to_parquet()
+    line = ["erase", f"--users-file={ids}", "--outcomes=s3://fairtag-outcomes"]
+    as_role("fairtag/monitors")
+    assert main(line) != 0, "another role cannot"
+    as_role("fairtag/custody")
+    s3.refused.clear()
+    assert main(line) == 0
+    assert main(["retain"]) == 0
+    assert s3.refused == []
+    (kept,) = (content for name, content in s3.objects["fairtag-quotes"].items() if name.endswith(".parquet"))
+    left = pd.read_parquet(io.BytesIO(kept))
+    assert (len(left), left[schema.USER_KEY].isin([user_key("anna", bytes(range(32)))]).sum()) == ((~theirs).sum(), 0)
+    outcomes = pd.read_parquet(io.BytesIO(s3.objects["fairtag-outcomes"]["outcomes.parquet"]))
+    assert set(outcomes[schema.QUOTE_ID]) == set(left[schema.QUOTE_ID])
+    import fsspec
+
+    for url in ("s3://fairtag/models/x", "s3://fairtag-tables/latest/orders.parquet", "s3://fairtag-audit/latest/x"):
+        store, path = fsspec.url_to_fs(url)
+        with pytest.raises(PermissionError):
+            store.pipe_file(path, b"")
 
 
 def test_audit_groups_are_read_by_the_fairness_job_alone(
@@ -398,6 +443,7 @@ def redis_users(
     process = subprocess.Popen([*line, "--aclfile", str(folder / "users.acl")], stdout=subprocess.DEVNULL)
     passwords = {
         "endpoint": secrets["fairtag/endpoint-stores"]["redis-url"].split(":")[2].partition("@")[0],
+        "custody": secrets["fairtag/custody"]["FAIRTAG_PRICE_LOCKS_URL"].split(":")[2].partition("@")[0],
         "features": secrets["kubeflow/fairtag-steps-features"]["FAIRTAG_REDIS"].rpartition("password=")[2],
         "probe": "none",
     }
@@ -426,6 +472,7 @@ def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users
 
     port, connect = redis_users
     endpoint, features, probe = connect("endpoint"), connect("features"), connect("probe")
+    custody = connect("custody")
     features.hset("user-3\x02fairtag", mapping={"recency": "3"})
     assert endpoint.hmget("user-3\x02fairtag", ["recency"]) == ["3"]
     with endpoint.pipeline(transaction=True) as pipe:
@@ -433,6 +480,10 @@ def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users
         pipe.expire("fairtag:lock:a", 60)
         pipe.hmget("fairtag:lock:a", ["item-1"])
         assert pipe.execute()[-1] == ["1999.abc"]
+    endpoint.hset("fairtag:lock:b", "item-1", "1999.abc")
+    features.hset("user-4\x02fairtag", "recency", "4")
+    assert set(custody.scan_iter(match="fairtag:lock:*")) == {"fairtag:lock:a", "fairtag:lock:b"}
+    assert (custody.delete("fairtag:lock:b"), custody.delete("user-4\x02fairtag")) == (1, 1)
     forbidden: list[Callable[[], object]] = [
         lambda: endpoint.hset("user-3\x02fairtag", "recency", "0"),
         lambda: endpoint.keys("*"),
@@ -443,6 +494,10 @@ def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users
         lambda: features.hgetall("fairtag:lock:a"),
         lambda: features.hset("fairtag:lock:a", "item-1", "1"),
         features.flushall,
+        lambda: custody.hgetall("fairtag:lock:a"),
+        lambda: custody.hset("fairtag:lock:a", "item-1", "1"),
+        lambda: custody.delete("fairtag:corridor:a"),
+        custody.flushall,
         lambda: probe.get("fairtag:lock:a"),
         probe.info,
     ]
