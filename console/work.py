@@ -16,8 +16,8 @@ from console.quotes import QuoteReader
 from console.settings import ConsoleSettings
 from console.shop import Shop
 from console.view import Templates
-from fairtag.base.errors import ConfigError, DataError, FairtagError
-from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyChange, in_words
+from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
+from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion, in_words, open_store
 
 
 class Deployment(Protocol):
@@ -56,7 +56,7 @@ class PolicyState:
         trouble: Why it cannot be read; empty where it can.
     """
 
-    change: PolicyChange
+    change: PolicyVersion
     words: tuple[str, ...]
     stopped: bool
     can_change: bool
@@ -80,12 +80,12 @@ class Work:
         self.outcomes = None if settings.outcomes is None else OutcomeLog(settings.outcomes)
         self.templates = Templates()
         self._policy_lock = threading.Lock()
-        self._policy_seen: PolicyChange = NONE
+        self._policy_seen: PolicyVersion = NONE
 
     @cached_property
     def policy(self) -> LivePolicyStore | None:
         """The live policy's versions; None where this console does not know their folder."""
-        return None if self.settings.policy_dir is None else LivePolicyStore(self.settings.policy_dir)
+        return None if self.settings.policy_dir is None else open_store(self.settings.policy_dir)
 
     def require_policy(self) -> LivePolicyStore:
         """The live policy's versions.
@@ -109,7 +109,7 @@ class Work:
                 if self.policy.newest() != self._policy_seen.version:
                     self._policy_seen = self.policy.current()
             change = self._policy_seen
-        except (DataError, OSError) as error:
+        except (DataError, UnavailableError) as error:
             return PolicyState(NONE, (), stopped=True, can_change=True, trouble=str(error))
         words = in_words(change.policy)
         return PolicyState(change, words, stopped=change.policy != NONE.policy, can_change=True)

@@ -23,6 +23,7 @@ from pipelines.cli_cluster import add_commands
 from pipelines.cli_console import add_command as add_console
 from pipelines.cli_custody import add_commands as add_custody
 from pipelines.cli_keys import app as keys
+from pipelines.cli_policy import app as policy
 from pipelines.cli_publish import add_publish
 from pipelines.cli_stop import add_commands as add_stop
 from pipelines.options import spread
@@ -267,6 +268,7 @@ def report(
     replace_process([sys.executable, "-m", "monitoring", job, "--progress", *options])
 
 
+app.add_typer(policy, name="policy", help="Check, try, apply and take back what the shop allows (docs/policy.md).")
 app.add_typer(keys, name="keys", help="Rotate an endpoint's keys in two phases, while it serves.")
 app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
 

@@ -110,7 +110,16 @@ def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
         if isinstance(value, Settings) or dataclasses.is_dataclass(value):
             yield from _fields(type(value), f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value, said[name]
+            yield f"{prefix}{name}", _policy_default(kind, name) if value is None else value, said[name]
+
+
+def _policy_default(kind: Any, name: str) -> Any:
+    """What holds where a policy says nothing; None for any other group."""
+    from fairtag.policy.pricing_policy import PricingPolicy
+    from fairtag.policy.shop_policy import Limits, ShopPolicy
+
+    held = {ShopPolicy: PricingPolicy(), Limits: PricingPolicy().limits}.get(kind)
+    return getattr(held, name, None)
 
 
 def _descriptions(kind: Any) -> dict[str, str]:

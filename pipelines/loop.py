@@ -124,7 +124,7 @@ def train_and_decide(settings: RunSettings, progress: Progress, *, force: bool =
 
 def serve_and_monitor(folder: RunFolder, jurisdiction: str, progress: Progress, *, again: str) -> LoopReport:
     """Price held-out pages at a real endpoint and run monitoring over the quotes."""
-    requests = held_out_requests(folder.root / "training_set.parquet", jurisdiction)
+    requests = held_out_requests(folder.training_set, jurisdiction)
     kind = "held-out pages" if requests else "searches for titles of the catalogue"
     requests = requests or catalogue_requests(folder.live, jurisdiction)
     progress("serve", "starting the endpoint")

@@ -49,6 +49,11 @@ class RunFolder:
         return self.root / "tables"
 
     @property
+    def training_set(self) -> Path:
+        """Impressions with their features, hold-out included."""
+        return self.root / "training_set.parquet"
+
+    @property
     def features(self) -> Path:
         """The feature folder that serving reads."""
         return self.root / "features"

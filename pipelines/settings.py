@@ -15,7 +15,8 @@ fairtag.base.errors.ConfigError: data.items: 0 is refused; it must be greater th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -62,6 +63,11 @@ def known_place(jurisdiction: str) -> str:
 
         require_place(jurisdiction)
     return jurisdiction
+
+
+def plain(given: Any) -> Any:
+    """A document as JSON has it: YAML reads ``2026-12-01`` as a date."""
+    return json.loads(json.dumps(given, default=str)) if isinstance(given, Mapping) else given
 
 
 class DataSettings(Settings):
@@ -299,10 +305,10 @@ class RunSettings(Settings):
     demand: dict[str, Any] = setting(
         {}, "Priors of the demand model, where they differ.", document="fairtag.demand.fit:DemandConfig"
     )
-    policy: dict[str, Any] = setting(
+    policy: Annotated[dict[str, Any], BeforeValidator(plain)] = setting(
         {},
-        "What the shop allows (limits, endings, exploration), where it differs.",
-        document="fairtag.policy.pricing_policy:PricingPolicy",
+        "What the shop allows, where it differs: a policy as `fairtag policy` reads it (docs/policy.md).",
+        document="fairtag.policy.shop_policy:ShopPolicy",
     )
     evaluation: dict[str, Any] = setting(
         {}, "Thresholds of the gates, where they differ.", document="fairtag.evaluation.limits:EvaluationLimits"

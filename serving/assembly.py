@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from fairtag.base.errors import FairtagError, ModelFolderError
 from fairtag.model.decision import accepted_capabilities, required_decision
-from fairtag.model.signature import pem_of, trusted_keys
-from fairtag.policy.live_policy import FOLDER, LivePolicyStore
+from fairtag.model.signature import TrustedKeys, pem_of, policy_verifier, trusted_keys
+from fairtag.policy.live_policy import FOLDER, open_store
 from fairtag.search.query import SearchOptions
 from serving.custody.retention import apply_retention
 from serving.keys import quote_keys, user_keys
@@ -67,9 +67,7 @@ def load_model_core(settings: ServingSettings) -> Core:
             signed it.
         ModelFolderError: The model folder is absent, altered, or does not fit together.
     """
-    pem = pem_of(settings.trusted_keys, settings.trusted_keys_file, "FAIRTAG_TRUSTED_KEYS")
-    trusted = None if pem is None else trusted_keys(*pem)
-    decision = required_decision(settings.model_folder, settings.decision, trusted)
+    decision = required_decision(settings.model_folder, settings.decision, keys_of_decisions(settings))
     try:
         options = SearchOptions(**settings.search.model_dump())
         return ModelCore.load(settings.model_folder, settings.encoder_threads, accepted_capabilities(decision), options)
@@ -78,6 +76,22 @@ def load_model_core(settings: ServingSettings) -> Core:
             f"{settings.model_folder}: written by another version of this code "
             f"({type(error).__name__}: {error}); train the model again"
         ) from error
+
+
+def keys_of_decisions(settings: ServingSettings) -> TrustedKeys | None:
+    """The keys of which one must have signed a decision; None asks for no signature."""
+    pem = pem_of(settings.trusted_keys, settings.trusted_keys_file, "FAIRTAG_TRUSTED_KEYS")
+    return None if pem is None else trusted_keys(*pem)
+
+
+def follow_policy(settings: ServingSettings) -> PolicyFollower:
+    """The live policy of an endpoint; its versions must be signed wherever decisions must be."""
+    pem = pem_of(settings.policy_keys, settings.policy_keys_file, "FAIRTAG_POLICY_KEYS")
+    trusted = keys_of_decisions(settings)
+    writers = trusted if pem is None else trusted_keys(*pem)
+    verify = None if writers is None else policy_verifier(writers)
+    store = open_store(settings.policy_store or settings.run_dir / FOLDER, verify=verify)
+    return PolicyFollower(store, trusted, settings.policy_stale_seconds)
 
 
 class Assembly:
@@ -129,7 +143,8 @@ class Assembly:
         self.users = UserFeatureClient(
             self._reader, features, self._breaker, self._count("user"), self._ignored("features")
         )
-        self.policy = PolicyFollower(LivePolicyStore(settings.policy_dir or settings.run_dir / FOLDER))
+        self.policy = follow_policy(settings)
+        self.policy.follow(core.accepted)
         self._reload_turn = threading.Lock()
         self.endpoint = Endpoint(
             self._served(core),
@@ -170,6 +185,7 @@ class Assembly:
                     "the new model folder cannot be loaded (%s); the old model keeps serving", type(error).__name__
                 )
                 return False
+            self.policy.follow(core.accepted)
             self.endpoint.served = new
             old.items.stop()
             self.metrics.model.labels(old.core.version).set(0)  # removal is not for processes where Feast is imported
@@ -338,7 +354,9 @@ class Assembly:
         return [
             ("version", "gauge", float(change.version)),
             ("at_list", "gauge", float(change.policy.at_list)),
-            ("personal_prices", "gauge", float(change.policy.personal_prices)),
+            ("personal_prices", "gauge", float(change.policy.personal_prices.allowed)),
+            ("age_seconds", "gauge", self.policy.age),
+            ("careful", "gauge", float(self.policy.careful)),
         ]
 
     def _log_figures(self) -> list[tuple[str, str, float]]:

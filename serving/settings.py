@@ -196,9 +196,22 @@ class ServingSettings(ApiKeySettings, KeySettings):
     quote_log_rows: int = Field(default=20_000, ge=1, description="Rows that close a file of the quote log.")
     quote_log_seconds: float = Field(default=30.0, gt=0, description="Age that closes a file of the quote log.")
     quote_log_queue: int = Field(default=2_000, ge=1, description="Pages that may wait to be written.")
-    policy_dir: Path | None = Field(
-        default=None, description="Folder of the live policy that `fairtag stop` writes; by default under run_dir."
+    policy_store: str | None = Field(
+        default=None,
+        description="Where the live policy lies that `fairtag policy` and `fairtag stop` write: a folder, s3://, "
+        "redis://, or several with commas, of which the longest history counts; by default policy under run_dir.",
     )
+    policy_stale_seconds: float = Field(
+        default=3_600.0,
+        gt=0,
+        description="Age from which a live policy that no store answers for is too old: then everything is at list.",
+    )
+    policy_keys: str | None = Field(
+        default=None,
+        description="Ed25519 public keys in PEM, of which one must have signed each version of the live policy; those "
+        "of the decision when unset.",
+    )
+    policy_keys_file: Path | None = Field(default=None, description="The same keys, in a file.")
     policy_seconds: float = Field(
         default=5.0, gt=0, le=30, description="How often the live policy is looked at; a change counts after that."
     )

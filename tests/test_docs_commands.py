@@ -10,9 +10,8 @@ import pytest
 from typer.main import get_command
 
 from benchmarks import registry
-from fairtag.base.settings import parse
 from fairtag.encoder.config import preset
-from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.policy.shop_policy import read_policy
 from monitoring.__main__ import parser as monitoring_parser
 from pipelines.cli import app
 from serving.__main__ import parser as serving_parser
@@ -110,7 +109,7 @@ def test_every_document_given_to_an_option_is_valid():
         if name == "encoder":
             preset("demo", json.loads(text))
         else:
-            parse(PricingPolicy, text, "--policy")
+            read_policy(text)
 
 
 def test_the_pages_name_commands():

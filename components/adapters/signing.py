@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fairtag.model import signature
 from fairtag.model.signature import TrustedKeys
+from fairtag.policy.live_policy import Sign, Verify
 
 
 class SigningSettings(BaseSettings):
@@ -22,6 +23,14 @@ class SigningSettings(BaseSettings):
     signing_key_file: Path | None = Field(default=None, description="The same key, in a file.")
     trusted_keys: str | None = Field(default=None, description="Public keys of which one must have signed a decision.")
     trusted_keys_file: Path | None = Field(default=None, description="The same keys, in a file.")
+    policy_signing_key: str | None = Field(
+        default=None, description="Ed25519 private key that signs versions of the live policy.", repr=False
+    )
+    policy_signing_key_file: Path | None = Field(default=None, description="The same key, in a file.")
+    policy_keys: str | None = Field(
+        default=None, description="Public keys of which one must have signed a version of the live policy."
+    )
+    policy_keys_file: Path | None = Field(default=None, description="The same keys, in a file.")
 
 
 def signed(decision: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,3 +53,25 @@ def trusted_keys() -> TrustedKeys | None:
     settings = SigningSettings()
     pem = signature.pem_of(settings.trusted_keys, settings.trusted_keys_file, "FAIRTAG_TRUSTED_KEYS")
     return None if pem is None else signature.trusted_keys(*pem)
+
+
+def policy_signer() -> Sign | None:
+    """Signs versions of the live policy; None where the environment has no key for it.
+
+    Raises:
+        ConfigError: The key cannot be read.
+    """
+    settings = SigningSettings()
+    pem = signature.pem_of(settings.policy_signing_key, settings.policy_signing_key_file, "FAIRTAG_POLICY_SIGNING_KEY")
+    return None if pem is None else signature.policy_signer(signature.signing_key(*pem))
+
+
+def policy_verifier() -> Verify | None:
+    """Checks the signatures of the live policy; None where the environment has no key for it.
+
+    Raises:
+        ConfigError: The keys cannot be read.
+    """
+    settings = SigningSettings()
+    pem = signature.pem_of(settings.policy_keys, settings.policy_keys_file, "FAIRTAG_POLICY_KEYS")
+    return None if pem is None else signature.policy_verifier(signature.trusted_keys(*pem))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from starlette.responses import JSONResponse, Response
 
 from console.frame import Action, Page, Visit
@@ -26,8 +24,8 @@ async def stop(visit: Visit) -> Response:
 
     def change() -> str:
         current = store.current().policy
-        narrowed = replace(current, personal_prices=False) if what == "personal" else replace(current, at_list=True)
-        made = store.change(narrowed, who=visit.user.name, why=why)
+        narrowed = {"personal_prices": {"allowed": False}} if what == "personal" else {"at_list": True}
+        made = store.change(current.changed(**narrowed), who=visit.user.name, why=why)
         return f"Version {made.version}: {'; '.join(in_words(made.policy))}. Endpoints follow within 30 seconds."
 
     return visit.back(await visit.blocking(change))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from datetime import date
 from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -202,7 +203,10 @@ def rule_of(field: FieldInfo) -> str:
 def _kind_in_words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}.get(kind, "an object")
+    if get_origin(kind) is tuple:
+        return "a list"
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", date: "a date"}
+    return names.get(kind, "an object")
 
 
 def _bounds_in_words(field: FieldInfo) -> str:

@@ -53,6 +53,9 @@ class Reason(StrEnum):
     PRICES_NOT_ACCEPTED = "PRICES_NOT_ACCEPTED"  # the decision accepts no price but list yet: list
     COST_UNKNOWN = "COST_UNKNOWN"  # without a unit cost no price is safe: list
     PERSONAL_NOT_ACCEPTED = "PERSONAL_NOT_ACCEPTED"  # the decision accepts no personal prices yet
+    PINNED = "PINNED"  # the shop's policy names the price of this item
+    EXCLUDED = "EXCLUDED"  # the shop's policy keeps this item at list
+    PROMOTION = "PROMOTION"  # the list price of a promotion
     PERSONAL_STOPPED = "PERSONAL_STOPPED"  # the live policy has personal prices off
     OPTED_OUT = "OPTED_OUT"  # the customer refused personal prices
     JURISDICTION_OFF = "JURISDICTION_OFF"  # personal prices are off where the customer is

@@ -28,6 +28,7 @@ from fairtag.page.quote_rows import Record, quote_frame, quote_record
 from fairtag.policy.context import MarketContext
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.policy.guardrails import GuardrailLimits
+from fairtag.policy.shop_policy import ShopPolicy
 
 Z = 1.96  # of a two-sided 95 % interval
 
@@ -56,6 +57,7 @@ def cross_quotes(
     vectors: Mapping[str, NDArray[np.float32]],
     limits: EvaluationLimits,
     seed: int,
+    policy: ShopPolicy | None = None,
 ) -> pd.DataFrame:
     """Price a few pages for many customers, so that each item and price day has quotes of every group.
 
@@ -75,7 +77,12 @@ def cross_quotes(
         market = MarketContext.of(logged)
         for _, user in users.iterrows():
             inputs = PageInputs(
-                items, vectors.get(query) if query else None, user_of(user, JURISDICTION), day + number, market=market
+                items,
+                vectors.get(query) if query else None,
+                user_of(user, JURISDICTION),
+                day + number,
+                market=market,
+                policy=policy,
             )
             who = str(user[schema.USER_ID])
             records.append(

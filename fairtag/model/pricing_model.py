@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ from fairtag.model.decision import accepted_capabilities, decision_of
 from fairtag.model.manifest import read_manifest, verify_files
 from fairtag.policy.context import MarketContext
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.price_model.price_model import PriceModel
 
 if TYPE_CHECKING:
@@ -135,6 +136,30 @@ class PricingModel:
     def market(self) -> MarketContext:
         """Money and stock of each row at training time."""
         return MarketContext.of(self.catalogue)
+
+    def under(self, policy: ShopPolicy | None) -> PricingModel:
+        """The same model with the live policy on top of the policy that it was accepted with.
+
+        Its corridors and the competition that its prices reckon with stay: a narrower policy moves only what it names.
+
+        Args:
+            policy: The live policy; None where nothing was changed.
+        """
+        if policy is None:
+            return self
+        if policy.digest not in self._under:
+            pricing = replace(policy.over(self.policy), personalise=self.policy.personalise)  # whose reason is its own
+            changed = replace(self, policy=pricing)
+            self._under.clear()
+            self._under[policy.digest] = changed
+            kept = ("item_ids", "row_of", "categories", "market", "page_values", "search", "retriever", "query_reader")
+            for name in kept:
+                vars(changed)[name] = getattr(self, name)
+        return self._under[policy.digest]
+
+    @cached_property
+    def _under(self) -> dict[str, PricingModel]:
+        return {}
 
     @cached_property
     def page_values(self) -> Floats:

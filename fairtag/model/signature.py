@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fairtag.base.files import sha256_bytes
 
 SIGNATURE = "signature"
 CONTEXT = b"fairtag.decision\n"  # a signature of a decision is none of anything else
+POLICY_CONTEXT = b"fairtag.live-policy\n"
 PUBLIC_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.+?-----END PUBLIC KEY-----", re.DOTALL)
 TrustedKeys = Mapping[str, Ed25519PublicKey]
 
@@ -128,6 +129,40 @@ def require_signature(decision: Mapping[str, Any], trusted: TrustedKeys) -> None
         raise DecisionMismatch(
             f"the decision's signature by key {block['key']} is wrong; the document was altered after the evaluation"
         ) from error
+
+
+def policy_signer(key: Ed25519PrivateKey) -> Callable[[str], dict[str, str]]:
+    """Signs the digest of a version of the live policy.
+
+    Args:
+        key: The key of the policy's writers.
+    """
+
+    def sign_digest(digest: str) -> dict[str, str]:
+        value = base64.b64encode(key.sign(POLICY_CONTEXT + digest.encode())).decode()
+        return {"key": key_id(key.public_key()), "ed25519": value}
+
+    return sign_digest
+
+
+def policy_verifier(trusted: TrustedKeys) -> Callable[[str, object], None]:
+    """Raises ``DecisionMismatch`` unless one of the keys signed the digest of a version of the live policy.
+
+    Args:
+        trusted: The public keys of those who may write it.
+    """
+
+    def verify_digest(digest: str, block: object) -> None:
+        key = trusted.get(str(block.get("key"))) if isinstance(block, Mapping) else None
+        if not isinstance(block, Mapping) or key is None:
+            names = ", ".join(sorted(trusted))
+            raise DecisionMismatch(f"no trusted key signed it ({names} are trusted); write it with the policy's key")
+        try:
+            key.verify(base64.b64decode(str(block.get("ed25519")), validate=True), POLICY_CONTEXT + digest.encode())
+        except (InvalidSignature, ValueError) as error:
+            raise DecisionMismatch(f"its signature by key {block['key']} is wrong; it was altered") from error
+
+    return verify_digest
 
 
 def _message(decision: Mapping[str, Any]) -> bytes:

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fairtag.policy.item_terms import ItemTerms, item_terms
+from fairtag.stock.shadow_prices import counted_cost, floor_cost
+
 if TYPE_CHECKING:
     from fairtag.model.pricing_model import PricingModel
+    from fairtag.policy.shop_policy import ShopPolicy
 
 Floats = NDArray[np.float64]
 SLACK = 1e-6  # minor units: what is whole but for a rounding error is whole
@@ -35,11 +39,30 @@ class DayCorridor:
     high: Floats
 
 
-def own_corridor(model: PricingModel, rows: NDArray[np.int64]) -> DayCorridor:
-    """The corridor that a model fixes where it is the first of an epoch; where only list is accepted it ends there."""
-    limits = model.policy.limits
-    low = model.estimates.corridor_low if model.may_price else model.market.list_price / limits.corridor_ratio
-    return whole_corridor(low[rows], limits.corridor_ratio, limits.minor_per_unit)
+def own_corridor(model: PricingModel, rows: NDArray[np.int64], terms: ItemTerms | None = None) -> DayCorridor:
+    """The corridor that a model fixes where it is the first of an epoch; where only list is accepted it ends there.
+
+    Args:
+        model: The model.
+        rows: (n,) catalogue rows.
+        terms: What the live policy says about the items: a price that it names for everybody lies in the corridor.
+    """
+    limits, listed = model.policy.limits, model.market.list_price[rows]
+    low = model.estimates.corridor_low[rows] if model.may_price else listed / limits.corridor_ratio
+    if terms is not None and (terms.settled | (terms.cut > 0)).any():
+        market = model.market.rows(rows)
+        bounds = market.bounds(limits, floor_cost(*counted_cost(market, model.estimates.sales_rate[rows])))
+        low = terms.corridor_low(low, bounds, listed, limits)
+    return whole_corridor(low, limits.corridor_ratio, limits.minor_per_unit)
+
+
+def terms_of(model: PricingModel, rows: NDArray[np.int64], epoch: int, policy: ShopPolicy | None) -> ItemTerms | None:
+    """What the live policy says about some rows in an epoch; None where it says nothing."""
+    if policy is None:
+        return None
+    items = [model.item_ids[row] for row in rows.tolist()]
+    categories = [str(category) for category in model.categories[rows]]
+    return item_terms(policy, items, categories, model.policy.day_of(epoch))
 
 
 def whole_corridor(low: Floats, ratio: float, unit: int) -> DayCorridor:

@@ -17,6 +17,7 @@ from fairtag.page.pricing import PageInputs, price_page
 from fairtag.page.quote_rows import quote_frame, quote_record
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.policy.disclosure import read_disclosures
+from fairtag.policy.shop_policy import ShopPolicy
 
 JURISDICTION = "US-NY"  # shadow pages are priced where personal prices are lawful and disclosed
 WEEK = 7  # days; a log is moved by whole weeks, so that its Saturdays stay Saturdays
@@ -79,6 +80,7 @@ def shadow_pages(
     vectors: Mapping[str, NDArray[np.float32]],
     *,
     jurisdiction: str = JURISDICTION,
+    policy: ShopPolicy | None = None,
 ) -> Iterator[ShadowPage]:
     """Price each logged page as the endpoint would have, in order of time, with the features as they were then.
 
@@ -89,6 +91,7 @@ def shadow_pages(
         impressions: Rows of the training set; behaviour, history and market stand beside each impression.
         vectors: Embedding of each query that occurs.
         jurisdiction: Where the customers are taken to be.
+        policy: A live policy on top of the model's; None for the model's alone.
     """
     known = impressions[impressions[schema.ITEM_ID].isin(model.row_of)].sort_values(schema.TS, kind="stable")
     later = until_lawful(known[schema.TS], jurisdiction)
@@ -105,6 +108,7 @@ def shadow_pages(
             user=user_of(first, jurisdiction),
             epoch=epoch,
             market=MarketContext.of(rows),
+            policy=policy,
             locked_price=np.array([locked.get((user_id, item, epoch), np.nan) for item in rows[schema.ITEM_ID]]),
         )
         page = price_page(model, inputs)

@@ -61,13 +61,14 @@ def choose_prices(problem: PageProblem, epoch: int, customer: str | None = None,
     price, personal = public, np.zeros(len(public), dtype=bool)
     if problem.behaviour is not None:
         own, sure, _ = _best(problem, problem.behaviour, fallback, public)
-        personal = own < public
+        personal = (own < public) & ~problem.impersonal
         price, confidence = np.where(personal, own, public), np.where(personal, sure, confidence)
-    may_explore = free & ~problem.listed & problem.on_sale
+    may_explore = free & ~problem.listed & ~problem.settled & problem.on_sale
     known = customer if problem.behaviour is not None else None
     drawn = _draw_exploration(problem, price, may_explore, epoch, known, secret)
     value, probability = _value(problem, drawn.price)
-    at_list = free & problem.bounds.feasible & (problem.listed | (unsure & ~personal)) & ~drawn.explored
+    unsettled = free & ~problem.settled & problem.bounds.feasible
+    at_list = unsettled & (problem.listed | (unsure & ~personal)) & ~drawn.explored
     return PagePrices(
         drawn.price,
         probability,

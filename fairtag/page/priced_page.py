@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fairtag.base.types import Reason
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.shop_policy import ShopPolicy
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -40,7 +41,7 @@ class PageInputs:
         secret: Keys the draws of exploration, so that nobody can foretell them.
         list_only: Every item without a lock shows its list price, held inside the legal bounds: for a page whose
             features are missing.
-        personalise: Whether the live policy allows personal prices.
+        policy: The live policy, on top of the model's; None where nothing was changed.
     """
 
     rows: Rows
@@ -54,7 +55,7 @@ class PageInputs:
     price_ceiling: Floats | None = None
     corridor: DayCorridor | None = None
     list_only: bool = False
-    personalise: bool = True
+    policy: ShopPolicy | None = None
     secret: bytes = field(default=b"", repr=False)
 
     def only(self, chosen: NDArray[np.bool_]) -> PageInputs:

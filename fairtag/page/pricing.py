@@ -17,7 +17,7 @@ from fairtag.base.errors import RequestError
 from fairtag.base.types import Reason
 from fairtag.model.capabilities import PERSONAL_PRICES
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.day_corridor import own_corridor
+from fairtag.page.day_corridor import own_corridor, terms_of
 from fairtag.page.explanation import explain_problem
 from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
@@ -26,6 +26,7 @@ from fairtag.page.reason_codes import price_reasons
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DisclosureRule, read_disclosures
 from fairtag.policy.guardrails import to_minor
+from fairtag.policy.item_terms import ItemTerms, personal_place
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
@@ -40,14 +41,17 @@ def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
         One priced item for each row whose list price can be charged; the others are named in ``unpriced``. An empty
         page for no rows.
     """
+    model = model.under(inputs.policy)
     inputs, unpriced = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, inputs, rule)
-    inputs, personal_lock = _lawful_locks(inputs, refusal)
-    problem, chosen = _choose(model, inputs, refusal, rule)
+    terms = terms_of(model, inputs.rows, inputs.epoch, inputs.policy)
+    inputs, personal_lock = _lawful_locks(inputs, refusal, terms)
+    problem, chosen = _choose(model, inputs, refusal, rule, terms)
     from_data = np.full(len(inputs.rows), problem.behaviour is not None)
     from_data |= personal_lock & ~np.isnan(problem.fixed)
+    from_data &= ~problem.impersonal & (~problem.settled | personal_lock)
     items = _items(problem, chosen, refusal, from_data & (refusal is None))
     personalised = any(item.personalised for item in items)
     return PricedPage(
@@ -72,20 +76,26 @@ def explain_page(model: PricingModel, inputs: PageInputs) -> list[dict[str, Any]
         minor units: the contributions sum to ``price - base``; and all of it in words (``summary``). An item out of
         stock is not priced, and has none. One whose list price cannot be charged is left out.
     """
+    model = model.under(inputs.policy)
     inputs, _ = _on_offer(model, inputs)
     user = inputs.user
     rule = read_disclosures().rule_between(user.jurisdiction, *model.policy.days_of(inputs.epoch))
     refusal = _refusal(model, inputs, rule)
-    inputs, _ = _lawful_locks(inputs, refusal)
-    return explain_problem(*_choose(model, inputs, refusal, rule))
+    terms = terms_of(model, inputs.rows, inputs.epoch, inputs.policy)
+    inputs, _ = _lawful_locks(inputs, refusal, terms)
+    return explain_problem(*_choose(model, inputs, refusal, rule, terms))
 
 
-def _lawful_locks(inputs: PageInputs, refusal: Reason | None) -> tuple[PageInputs, NDArray[np.bool_]]:
+def _lawful_locks(
+    inputs: PageInputs, refusal: Reason | None, terms: ItemTerms | None
+) -> tuple[PageInputs, NDArray[np.bool_]]:
     """The inputs with one lock an item, and where that is a personal one: these count only where data may be used."""
     given = inputs.locked_personal
     if given is None or refusal is not None:
         return replace(inputs, locked_personal=None), np.zeros(len(inputs.rows), dtype=bool)
     personal = ~np.isnan(given)
+    if terms is not None:
+        personal &= terms.personal
     public = np.full(len(inputs.rows), np.nan) if inputs.locked_price is None else inputs.locked_price
     return replace(inputs, locked_price=np.where(personal, given, public)), personal
 
@@ -102,13 +112,13 @@ def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tupl
 
 
 def _choose(
-    model: PricingModel, inputs: PageInputs, refusal: Reason | None, rule: DisclosureRule
+    model: PricingModel, inputs: PageInputs, refusal: Reason | None, rule: DisclosureRule, terms: ItemTerms | None
 ) -> tuple[PageProblem, PagePrices]:
     """The page's prices with every lock kept, and the problem that they solve.
 
     Data that may not move prices may still foresee what is bought, unless law or customer keep them out of everything.
     """
-    corridor = inputs.corridor or own_corridor(model, inputs.rows)
+    corridor = inputs.corridor or own_corridor(model, inputs.rows, terms)
     shopper = _consented(inputs.user, why_not_personal(model.policy, inputs.user, rule))
     inputs = replace(inputs, user=_consented(inputs.user, refusal))
     problem = page_problem(
@@ -121,6 +131,7 @@ def _choose(
         corridor=corridor,
         list_only=inputs.list_only or not model.may_price,
         shopper=shopper,
+        terms=terms,
     )
     chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)
     if inputs.locked_price is None and inputs.price_ceiling is None:
@@ -134,6 +145,9 @@ def _keep_locks(problem: PageProblem, chosen: PagePrices, inputs: PageInputs) ->
     given = absent if inputs.locked_price is None else inputs.locked_price
     ceiling = absent if inputs.price_ceiling is None else inputs.price_ceiling
     lock, capped = (legal_locks(problem.bounds, money, unit) for money in (given, ceiling))
+    if problem.terms is not None:  # a price that the policy names may lower a promise, and never raises one
+        named = problem.terms.settled | (problem.terms.cut > 0)
+        lock = np.where(named & ~problem.terms.excluded & ~np.isnan(lock), np.fmin(lock, problem.bounds.hi), lock)
     half = 0.5 / unit
     due = np.where(np.isnan(lock), np.where(chosen.price > ceiling + half, capped, np.nan), lock)
     broken = np.abs(chosen.price - due) > half
@@ -151,7 +165,7 @@ def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
 def _refusal(model: PricingModel, inputs: PageInputs, rule: DisclosureRule) -> Reason | None:
     """Why the customer's data stay out of the price: consent and law first, then what policy and decision accept."""
     refusal = why_not_personal(model.policy, inputs.user, rule)
-    if refusal is None and not inputs.personalise:
+    if refusal is None and inputs.policy is not None and not personal_place(inputs.policy, inputs.user.jurisdiction):
         return Reason.PERSONAL_STOPPED
     if refusal is None and PERSONAL_PRICES not in model.capabilities:
         return Reason.PERSONAL_NOT_ACCEPTED

@@ -6,7 +6,8 @@ its reference page (:mod:`fairtag.model.reference_page`). So nobody chooses a pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.policy.context import MarketContext, UserContext
-from fairtag.policy.guardrails import Bounds, close_empty_menus, price_menu
+from fairtag.policy.guardrails import Bounds, GuardrailLimits, close_empty_menus, price_menu
+from fairtag.policy.item_terms import ItemTerms
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
 from fairtag.solver.page_solver import solve_pages
@@ -58,6 +60,7 @@ class PageProblem:
         bounds: Bounds of each item.
         menu: (n, m) allowed prices, padded with NaN.
         list_only: Whether every item without an imposed lock gets the fallback: list, inside the legal bounds.
+        terms: What the live policy says about single items; None where it says nothing.
     """
 
     model: PricingModel
@@ -73,6 +76,7 @@ class PageProblem:
     bounds: Bounds
     menu: Floats
     list_only: bool = False
+    terms: ItemTerms | None = None
 
     @cached_property
     def unpriced(self) -> NDArray[np.bool_]:
@@ -88,6 +92,16 @@ class PageProblem:
     def listed(self) -> NDArray[np.bool_]:
         """Items that get the fallback whatever demand says: infeasible or unpriced."""
         return ~self.bounds.feasible | self.unpriced
+
+    @cached_property
+    def settled(self) -> NDArray[np.bool_]:
+        """Items whose price the live policy names."""
+        return np.zeros(len(self.rows), dtype=bool) if self.terms is None else self.terms.settled
+
+    @cached_property
+    def impersonal(self) -> NDArray[np.bool_]:
+        """Items whose price no customer's data may move, as the live policy says."""
+        return np.zeros(len(self.rows), dtype=bool) if self.terms is None else ~self.terms.personal
 
     @cached_property
     def on_sale(self) -> NDArray[np.bool_]:
@@ -194,6 +208,7 @@ def page_problem(
     corridor: DayCorridor | None = None,
     list_only: bool = False,
     shopper: UserContext | None = None,
+    terms: ItemTerms | None = None,
 ) -> PageProblem:
     """Set up the problem of a page.
 
@@ -208,6 +223,7 @@ def page_problem(
         list_only: Whether every item without a price lock gets the fallback.
         shopper: The customer with the data that may foresee purchases; the same as ``user`` when None, or where
             similarity may move prices.
+        terms: What the live policy says about the items.
     """
     if shopper is None or model.policy.similarity_in_price:
         shopper = user
@@ -216,14 +232,25 @@ def page_problem(
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)
-    bounds = market.bounds(
-        model.policy.limits,
-        floor_cost(cost, ageing),
-        previous_price=absent if previous_price is None else previous_price,
-        corridor_low=corridor.low,
-        corridor_high=corridor.high,
-    )
-    bounds, menu = close_empty_menus(bounds, price_menu(bounds, model.policy.limits))
+
+    def bounded(limits: GuardrailLimits) -> Bounds:
+        return market.bounds(
+            limits,
+            floor_cost(cost, ageing),
+            previous_price=absent if previous_price is None else previous_price,
+            corridor_low=corridor.low,
+            corridor_high=corridor.high,
+        )
+
+    bounds = bounded(model.policy.limits)
+    if terms is not None:
+        bounds = under_terms(bounds, terms, market.list_price, corridor, model.policy.limits, bounded)
+    menu = price_menu(bounds, model.policy.limits)
+    if terms is not None:
+        menu = one_price(
+            menu, bounds.hi, bounds.feasible & (terms.settled | ((terms.cut > 0) & np.isnan(menu).all(-1)))
+        )
+    bounds, menu = close_empty_menus(bounds, menu)
     return PageProblem(
         model=model,
         rows=rows,
@@ -240,7 +267,53 @@ def page_problem(
         bounds=bounds,
         menu=menu,
         list_only=list_only,
+        terms=terms,
     )
+
+
+def under_terms(
+    bounds: Bounds,
+    terms: ItemTerms,
+    list_price: Floats,
+    corridor: DayCorridor,
+    limits: GuardrailLimits,
+    bounded: Callable[[GuardrailLimits], Bounds],
+) -> Bounds:
+    """The bounds of a page with what the live policy says about its items.
+
+    Args:
+        bounds: What the limits leave.
+        terms: Of the items.
+        list_price: (n,) money.
+        corridor: Of the price day. A limit that was tightened since may leave no legal price: then list is served, and
+            where it lies above the corridor, the corridor's end. No margin raises a price lock: a promise is raised by
+            a higher cost alone.
+        limits: The limits.
+        bounded: The bounds under other limits: a promotion that was accepted may cut deeper than any other discount.
+    """
+    for cut in np.unique(terms.cut[terms.cut > limits.max_discount]).tolist():
+        at, deeper = terms.cut == cut, bounded(replace(limits, max_discount=cut))
+        bounds = replace(
+            bounds,
+            **{
+                name: np.where(at, getattr(deeper, name), getattr(bounds, name))
+                for name in ("lo", "hi", "lo_reason", "hi_reason", "feasible", "fallback")
+            },
+        )
+    bounds = replace(
+        bounds,
+        fallback=np.where(bounds.feasible, bounds.fallback, np.fmin(bounds.fallback, corridor.high)),
+        floor=bounded(replace(limits, min_margin=0.0)).floor,
+    )
+    return terms.applied(bounds, list_price, limits.minor_per_unit)
+
+
+def one_price(menu: Floats, price: Floats, at: NDArray[np.bool_]) -> Floats:
+    """A menu (n, m) with one price (n,) where ``at``, whatever its ending: the shop has named it."""
+    menu = menu.copy()
+    menu[at] = np.nan
+    menu[at, 0] = price[at]
+    return menu
 
 
 def legal_locks(bounds: Bounds, price: Floats, minor_per_unit: int) -> Floats:

@@ -33,21 +33,28 @@ def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | No
     unit = problem.model.policy.limits.minor_per_unit
     same = np.abs(chosen.price - problem.market.list_price) < 0.5 / unit
     costed = np.isfinite(problem.market.unit_cost)
-    flags = np.stack([costed, problem.bounds.feasible, chosen.explored, chosen.at_list, same], axis=1).tolist()
+    withheld = problem.impersonal & (problem.behaviour is not None)
+    columns = (costed, problem.bounds.feasible, problem.settled, chosen.explored, chosen.at_list, same, withheld)
+    flags = np.stack(columns, axis=1).tolist()
     fallback = Reason.LOW_CONFIDENCE_LIST if problem.model.may_price else Reason.PRICES_NOT_ACCEPTED
     found: list[tuple[Reason, ...]] = []
-    for (has_cost, feasible, explored, at_list, is_list), why, bound in zip(flags, moved, bounding, strict=True):
+    for (has_cost, feasible, settled, explored, at_list, is_list, stopped), why, bound in zip(
+        flags, moved, bounding, strict=True
+    ):
         if not has_cost:
             row = (*first, Reason.COST_UNKNOWN)
         elif not feasible:
             row = (*first, Reason.INFEASIBLE)
+        elif settled:  # the reason of the bound is that of the policy, and of the limit that moved it
+            row = (*first, *bound)
         elif explored:
             row = (*first, Reason.EXPLORATION, *bound)
         elif at_list:  # list, or list moved inside the legal bounds
             row = (*first, fallback, *(() if is_list else bound))
         else:
             row = (*first, *why, *(bound or (Reason.PRICE_ENDING,)))
-        found.append(tuple(dict.fromkeys(row)))
+        own = (Reason.PERSONAL_STOPPED,) if stopped else ()
+        found.append(tuple(dict.fromkeys((*own, *row))))
     return found
 
 

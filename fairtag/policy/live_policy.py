@@ -1,57 +1,53 @@
-"""The live policy: what people allow right now, as versions in a folder that a running endpoint follows.
+"""The live policy: what is allowed right now, as a history of versions that running endpoints follow.
 
 >>> from tempfile import mkdtemp
 >>> store = LivePolicyStore(Path(mkdtemp()))
->>> store.change(LivePolicy(at_list=True), who="ada", why="costs are wrong").version
+>>> store.change(ShopPolicy(at_list=True), who="ada", why="costs are wrong").version
 1
->>> store.undo(who="ada", why="costs are right again").policy
-LivePolicy(at_list=False, personal_prices=True)
+>>> store.undo(who="ada", why="costs are right again").policy.at_list
+False
 >>> [change.difference for change in store.history()]
 [('everything at list price, inside the fairness corridor',), ('prices as the model decides',)]
 
-Each change is a file of its own, ``000001.json`` and so on, which is never written again and carries the digest of the
-one before. The model folder says what the model may do; this says what it may do today. It can only narrow: a change
-that allows more than the model folder needs a new decision.
+The main calls, for whoever writes a tool on top::
+
+    store = open_store("s3://fairtag-policy", signer, verifier)   # or a folder, redis://, or several with commas
+    store.current()                       # PolicyVersion: .version .at .who .why .policy .difference .decision
+    store.history()                       # all of them, oldest first, chain and signatures checked
+    store.change(policy, who=, why=)      # adds a version as it is: whether it may is asked before, by
+    change_policy(store, policy, accepted, who=, why=)             # fairtag.model.policy_change
+    store.undo(who=, why=)
+
+Each version is a document of its own, which is never written again, carries the digest of the one before, and is signed
+where there is a signing key. Several places may hold the same history: a change is written to all that answer, and
+whoever reads takes the longest history, so that a stop reaches every endpoint while one of the places is down.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fairtag.base.errors import ConfigError, DataError
-from fairtag.base.files import canonical_json, read_json, sha256_text
+from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
+from fairtag.base.files import canonical_json, sha256_text
+from fairtag.policy.narrowing import WORDS, Difference, differences
+from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.policy.shop_policy import ShopPolicy, from_document
+from fairtag.policy.version_places import VersionPlace, open_place, open_places
 
-SCHEMA = "fairtag.live-policy/1"
+SCHEMA = "fairtag.live-policy/2"
 FOLDER = "policy"  # in the folder of an endpoint
 START = "0" * 64
-WORDS = {
-    ("at_list", True): "everything at list price, inside the fairness corridor",
-    ("at_list", False): "prices as the model decides",
-    ("personal_prices", False): "personal prices off",
-    ("personal_prices", True): "personal prices as the place allows",
-}
+Sign = Callable[[str], Mapping[str, str]]  # of a digest, its signature
+Verify = Callable[[str, object], None]  # raises unless a signature of a digest counts
 
 
 @dataclass(frozen=True)
-class LivePolicy:
-    """What is allowed on top of the model folder's policy; the default narrows nothing.
-
-    Args:
-        at_list: Everything shows its list price, whatever was quoted before; signed quotes are still honoured.
-        personal_prices: Whether a customer's data may move prices, where place and consent allow it.
-    """
-
-    at_list: bool = False
-    personal_prices: bool = True
-
-
-@dataclass(frozen=True)
-class PolicyChange:
+class PolicyVersion:
     """One version of the live policy.
 
     Args:
@@ -62,89 +58,154 @@ class PolicyChange:
         policy: What holds from then on.
         difference: What it changed, in words.
         undoes: The version that it undoes; 0 for none.
+        approved_by: Who approved it, where somebody else had to; empty otherwise.
+        decision: The accepted decision document that a wider policy rests on; None where none was needed.
+        digest: Of the whole version; the next one carries it.
     """
 
     version: int
     at: str
     who: str
     why: str
-    policy: LivePolicy
+    policy: ShopPolicy
     difference: tuple[str, ...] = ()
     undoes: int = 0
+    approved_by: str = ""
+    decision: Mapping[str, Any] | None = field(default=None, repr=False)
+    digest: str = field(default=START, repr=False)
 
 
-_WIDE = LivePolicy()
-NONE = PolicyChange(0, "", "", "", _WIDE)
+NONE = PolicyVersion(0, "", "", "", ShopPolicy())
 
 
 class LivePolicyStore:
-    """The versions in a folder.
+    """The versions in one or several places.
 
     Args:
-        folder: The folder; the first change creates it.
+        places: Where they lie; a path is a folder.
+        sign: Signs the digest of a new version; None signs none.
+        verify: Raises unless the signature of a version counts; None asks for none.
         now: The time of a change.
+
+    Attributes:
+        missed: Places that the last change was not written to, as they did not answer.
     """
 
-    def __init__(self, folder: Path, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._folder, self._now = folder, now
+    def __init__(
+        self,
+        *places: VersionPlace | Path,
+        sign: Sign | None = None,
+        verify: Verify | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._places = tuple(open_place(each) if isinstance(each, Path) else each for each in places)
+        self._sign, self._verify, self._now = sign, verify, now
+        self.missed: tuple[str, ...] = ()
 
-    def current(self) -> PolicyChange:
-        """The version that holds; version 0, which narrows nothing, where there was no change.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The places, for messages."""
+        return tuple(place.name for place in self._places)
+
+    def current(self) -> PolicyVersion:
+        """The version that holds; version 0, which changes nothing, where there was no change.
 
         Raises:
-            DataError: A version was altered or removed.
+            DataError: A version was altered or removed, or no trusted key signed it.
+            UnavailableError: No place answers.
         """
         history = self.history()
         return history[-1] if history else NONE
 
     def newest(self) -> int:
-        """The number of the newest version, unchecked: one look at the folder."""
-        return max((int(file.stem) for file in self._folder.glob("[0-9]*.json") if file.stem.isdecimal()), default=0)
-
-    def history(self) -> tuple[PolicyChange, ...]:
-        """All versions, oldest first.
+        """The number of the newest version, unchecked: one look at each place.
 
         Raises:
-            DataError: A version was altered or removed.
+            UnavailableError: No place answers.
         """
-        found, previous = [], START
-        for number in range(1, self.newest() + 1):
-            change, previous = self._read(number, previous)
-            found.append(change)
+        return max(number for _, number in self._reachable())
+
+    def history(self, known: Sequence[PolicyVersion] = ()) -> tuple[PolicyVersion, ...]:
+        """All versions, oldest first.
+
+        Args:
+            known: Versions that were read and checked before; only later ones are read.
+
+        Raises:
+            DataError: A version was altered or removed, no trusted key signed it, or two places hold different ones.
+            UnavailableError: No place answers.
+        """
+        found, reachable = list(known), self._reachable()
+        newest = max(number for _, number in reachable)
+        if newest < len(found) and len(reachable) == len(self._places):
+            raise DataError(f"{', '.join(self.names)}: version {len(found)} is gone; restore it from a backup")
+        for number in range(len(found) + 1, newest + 1):
+            held = [place for place, greatest in reachable if greatest >= number]
+            found.append(self._read(number, held, found[-1].digest if found else START))
         return tuple(found)
 
-    def change(self, policy: LivePolicy, *, who: str, why: str, undoes: int = 0) -> PolicyChange:
-        """Add a version; it is on the disk when the call returns.
+    def change(
+        self,
+        policy: ShopPolicy,
+        *,
+        who: str,
+        why: str,
+        undoes: int = 0,
+        approved_by: str = "",
+        decision: Mapping[str, Any] | None = None,
+        accepted: PricingPolicy | None = None,
+    ) -> PolicyVersion:
+        """Add a version as it is; it is safe when the call returns.
 
         Args:
             policy: What holds from now on.
             who: Who makes the change.
             why: Why, in words.
             undoes: The version that it undoes.
+            approved_by: Who approved it.
+            decision: What a wider policy rests on.
+            accepted: What the model's decision accepted, for the words of the difference; the defaults when None.
 
         Raises:
             ConfigError: It changes nothing, somebody else made a change meanwhile, or who or why is missing.
+            UnavailableError: No place answers.
         """
-        before = self.current()
+        history = self.history()
+        before = history[-1] if history else NONE
         if not who.strip() or not why.strip():
             raise ConfigError("who and why: one of them is empty; a change of the live policy names both")
         if policy == before.policy:
-            raise ConfigError(f"version {before.version} says the same: {'; '.join(in_words(policy))}")
-        changed = [name for name, value in asdict(policy).items() if value != getattr(before.policy, name)]
-        change = PolicyChange(
-            before.version + 1,
-            self._now().isoformat(timespec="seconds"),
-            who,
-            why,
-            policy,
-            tuple(WORDS[name, getattr(policy, name)] for name in changed),
-            undoes,
-        )
-        self._write(change)
-        return change
+            raise ConfigError(f"version {before.version} says the same; nothing is changed")
+        changed = differences(before.policy, policy, accepted or PricingPolicy())
+        body: dict[str, Any] = {
+            "schema": SCHEMA,
+            "version": before.version + 1,
+            "at": self._now().isoformat(timespec="seconds"),
+            "who": who,
+            "why": why,
+            "policy": policy.document(),
+            "difference": [each.words for each in changed] or ["settings of the next model"],
+            "undoes": undoes,
+            "approved_by": approved_by,
+            "decision": None if decision is None else dict(decision),
+            "previous": before.digest,
+        }
+        digest = sha256_text(canonical_json(body))
+        signature = None if self._sign is None else dict(self._sign(digest))
+        self._write(before.version + 1, {**body, "digest": digest, "signature": signature})
+        return _version(body, digest)
 
-    def undo(self, *, who: str, why: str) -> PolicyChange:
+    def undo(self, *, who: str, why: str, accepted: PricingPolicy | None = None) -> PolicyVersion:
         """Go back to what held before the newest change that is not undone yet.
+
+        Raises:
+            ConfigError: There is nothing to undo.
+        """
+        before, undoes = self.before_last()
+        return self.change(before, who=who, why=why, undoes=undoes, accepted=accepted)
+
+    def before_last(self) -> tuple[ShopPolicy, int]:
+        """What held before the newest change that is not undone yet, and the number of that change.
 
         Raises:
             ConfigError: There is nothing to undo.
@@ -154,49 +215,111 @@ class LivePolicyStore:
         open_ = [change for change in history if not change.undoes and change.version not in undone]
         if not open_:
             raise ConfigError("there is no change to undo: prices are as the model decides")
-        before = history[open_[-1].version - 2].policy if open_[-1].version > 1 else LivePolicy()
-        return self.change(before, who=who, why=why, undoes=open_[-1].version)
+        last = open_[-1].version
+        return (history[last - 2].policy if last > 1 else ShopPolicy()), last
 
-    def _read(self, number: int, previous: str) -> tuple[PolicyChange, str]:
-        file = self._folder / f"{number:06d}.json"
+    def _reachable(self) -> list[tuple[VersionPlace, int]]:
+        """The places that answer, each with its newest number."""
+        found, problems = [], []
+        for place in self._places:
+            try:
+                found.append((place, place.newest()))
+            except UnavailableError as error:
+                problems.append(str(error))
+        if not found:
+            raise UnavailableError("; ".join(problems) or "the live policy has no store; name one")
+        return found
+
+    def _read(self, number: int, places: Sequence[VersionPlace], previous: str) -> PolicyVersion:
+        """A version, the same in all places that hold it."""
+        contents, problems = {}, []
+        for place in places:
+            try:
+                contents[place.name] = place.read(number)
+            except UnavailableError as error:
+                problems.append(str(error))
+        if not contents:
+            raise UnavailableError("; ".join(problems))
+        where = f"{next(iter(contents))}: version {number:06d}.json"
+        if len(set(contents.values())) > 1:
+            raise DataError(
+                f"{', '.join(contents)}: they hold different versions {number:06d}.json; restore one of them"
+            )
+        return self._checked(next(iter(contents.values())), number, previous, where)
+
+    def _checked(self, content: bytes | None, number: int, previous: str, where: str) -> PolicyVersion:
         try:
-            document = read_json(file)
-            body = {name: value for name, value in document.items() if name != "digest"}
-            intact = document["digest"] == sha256_text(canonical_json(body)) and document["previous"] == previous
-            change = _change(document) if intact and document["schema"] == SCHEMA else None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{file}: it cannot be read ({type(error).__name__}); restore it from a backup") from error
-        if change is None or change.version != number:
-            raise DataError(f"{file}: it was altered, or one before it was; restore it from a backup")
-        return change, str(document["digest"])
+            return self._parsed(content, number, previous, where)
+        except DataError:
+            raise
+        except FairtagError as error:
+            raise DataError(f"{where}: {error}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{where} cannot be read ({type(error).__name__}); restore it from a backup") from error
 
-    def _write(self, change: PolicyChange) -> None:
-        """Write the file whole, under a name that nobody has taken meanwhile."""
-        digest = START if change.version == 1 else read_json(self._folder / f"{change.version - 1:06d}.json")["digest"]
-        body = {"schema": SCHEMA, **asdict(change), "difference": list(change.difference), "previous": digest}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        target = self._folder / f"{change.version:06d}.json"
-        temporary = self._folder / f".{target.name}.{os.getpid()}"
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(canonical_json({**body, "digest": sha256_text(canonical_json(body))}) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(temporary, target)
-        except FileExistsError:
-            raise ConfigError(f"{target}: somebody else has just made a change; look at it and try again") from None
-        finally:
-            temporary.unlink()
+    def _parsed(self, content: bytes | None, number: int, previous: str, where: str) -> PolicyVersion:
+        if content is None:
+            raise DataError(f"{where} is gone; restore it from a backup")
+        document = json.loads(content)
+        if document["schema"] != SCHEMA:
+            raise DataError(f"{where} has schema {document['schema']!r}, this version of the code reads {SCHEMA!r}")
+        digest = str(document["digest"])
+        body = {name: value for name, value in document.items() if name not in ("digest", "signature")}
+        intact = digest == sha256_text(canonical_json(body)) and body["previous"] == previous
+        if not intact or body["version"] != number:
+            raise DataError(f"{where} was altered, or one before it was; restore it from a backup")
+        if self._verify is not None:
+            self._verify(digest, document.get("signature"))
+        return _version(body, digest)
+
+    def _write(self, number: int, document: Mapping[str, Any]) -> None:
+        """Write a version to every place that answers, and to those that fell behind what they lack."""
+        content, written, missed = (canonical_json(document) + "\n").encode(), 0, []
+        reachable = self._reachable()
+        fullest = max(reachable, key=lambda pair: pair[1])[0]
+        for place, newest in reachable:
+            try:
+                for behind in range(newest + 1, number):
+                    place.add(behind, fullest.read(behind) or b"")
+                place.add(number, content)
+                written += 1
+            except UnavailableError as error:
+                missed.append(str(error))
+        answered = {place.name for place, _ in reachable}
+        self.missed = (*missed, *(f"{name}: it does not answer" for name in self.names if name not in answered))
+        if not written:
+            raise UnavailableError("; ".join(self.missed))
 
 
-def in_words(policy: LivePolicy) -> tuple[str, ...]:
-    """What a policy says."""
-    narrowed = tuple(WORDS[name, value] for name, value in asdict(policy).items() if value != getattr(_WIDE, name))
-    return narrowed or ("prices as the model decides",)
+def open_store(addresses: str | Path, sign: Sign | None = None, verify: Verify | None = None) -> LivePolicyStore:
+    """The store at some addresses: folders, ``s3://`` or other fsspec URLs, ``redis://``, with commas between them.
+
+    Args:
+        addresses: Where the versions lie.
+        sign: Signs new versions (:func:`fairtag.model.signature.policy_signer`).
+        verify: Checks signatures (:func:`fairtag.model.signature.policy_verifier`).
+    """
+    return LivePolicyStore(*open_places(str(addresses)), sign=sign, verify=verify)
 
 
-def _change(document: dict[str, Any]) -> PolicyChange:
-    names = {field.name for field in fields(PolicyChange)}
-    values = {name: value for name, value in document.items() if name in names}
-    difference = tuple(values.pop("difference"))
-    return PolicyChange(**{**values, "policy": LivePolicy(**values["policy"]), "difference": difference})
+def in_words(policy: ShopPolicy) -> tuple[str, ...]:
+    """What a policy says beyond the model's own, a line each."""
+    said: tuple[Difference, ...] = differences(ShopPolicy(), policy, PricingPolicy())
+    shown = (WORDS.get((each.field, each.after)) or f"{each.field}: {each.after}" for each in said)
+    return tuple(shown) or ("prices as the model decides",)
+
+
+def _version(body: Mapping[str, Any], digest: str) -> PolicyVersion:
+    values = {name: value for name, value in body.items() if name not in ("schema", "previous")}
+    policy, difference = from_document(values.pop("policy")), tuple(values.pop("difference"))
+    return PolicyVersion(**values, policy=policy, difference=difference, digest=digest)
+
+
+__all__ = [
+    "FOLDER",
+    "NONE",
+    "LivePolicyStore",
+    "PolicyVersion",
+    "in_words",
+    "open_store",
+]

@@ -22,7 +22,6 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import directory_atomic, save_arrays, write_json
 from fairtag.base.money import currency
-from fairtag.base.settings import parse
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
@@ -51,6 +50,7 @@ from fairtag.model.pricing_model import (
 from fairtag.page.catalogue_pages import catalogue_pages
 from fairtag.page.held_out import query_vectors, sample_pages, shadow_pages, shadow_quotes
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.policy.shop_policy import from_document
 from fairtag.price_model.learners import PriceModelConfig
 from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_model
 from fairtag.profile.builder import build_profile
@@ -191,18 +191,20 @@ def _facts(
 
 
 def shop_policy(tables: Tables, changes: str | Mapping[str, Any] = "{}") -> PricingPolicy:
-    """The default policy in the shop's currency, with a JSON object of what differs.
+    """The default policy in the shop's currency, with a document of what differs (:mod:`fairtag.policy.shop_policy`).
+
+    Pins, exclusions, promotions and a stop move no model: they count where the policy is live.
 
     Raises:
         ConfigError: A name is unknown, a value is outside its range, or the policy is in another currency than the
             tables.
     """
     given = json.loads(changes) if isinstance(changes, str) else dict(changes)
-    policy = parse(PricingPolicy, given, "policy")
+    policy = from_document(given).pricing(PricingPolicy())
     code = tables.metadata.get("currency")
     if code is None or code == policy.currency:
         return policy
-    if "currency" in given or policy.limits.currency in given.get("limits", {}).values():
+    if "currency" in given:
         raise ConfigError(
             f"policy.currency is {policy.currency}, the tables are in {code} (their metadata.json says so); "
             "state one currency in both, or leave it out of the policy"

@@ -14,9 +14,11 @@ from typing_extensions import override
 from fairtag.base.money import currency
 from fairtag.base.schema import ITEM_TEXTS
 from fairtag.model.manifest import FolderSeal, read_manifest
-from fairtag.page.day_corridor import DayCorridor, own_corridor
+from fairtag.model.policy_change import AcceptedModel
+from fairtag.page.day_corridor import DayCorridor, own_corridor, terms_of
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.facets import Facet, Filters
 from fairtag.search.query import SearchOptions, SearchQuery
 from fairtag.search.retrieval import SearchResult
@@ -77,8 +79,19 @@ class Core(Protocol):
         """Name of a file of the model that was edited since it was loaded; empty if there is none."""
         ...
 
-    def corridor(self, rows: Rows) -> DayCorridor:
-        """The corridor of these rows that the model fixes where it is the first to price them in a price day."""
+    @property
+    def accepted(self) -> AcceptedModel | None:
+        """What the decision about the model accepted; None where it has no policy of its own."""
+        ...
+
+    def corridor(self, rows: Rows, epoch: int, policy: ShopPolicy | None) -> DayCorridor:
+        """The corridor of these rows that the model fixes where it is the first to price them in a price day.
+
+        Args:
+            rows: (n,) catalogue rows.
+            epoch: The price day.
+            policy: The live policy; None where nothing was changed.
+        """
         ...
 
     def encode(self, queries: Sequence[str]) -> Vector:
@@ -220,9 +233,15 @@ class ModelCore(Core):
     def altered(self) -> str:
         return "" if self._seal is None else self._seal.altered()
 
+    @property
     @override
-    def corridor(self, rows: Rows) -> DayCorridor:
-        return own_corridor(self.model, rows)
+    def accepted(self) -> AcceptedModel:
+        return AcceptedModel(self.model.version, str(self.model.manifest["digest"]), self.model.policy)
+
+    @override
+    def corridor(self, rows: Rows, epoch: int, policy: ShopPolicy | None) -> DayCorridor:
+        model = self.model.under(policy)
+        return own_corridor(model, rows, terms_of(model, rows, epoch, policy))
 
     @override
     def encode(self, queries: Sequence[str]) -> Vector:

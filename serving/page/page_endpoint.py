@@ -209,9 +209,9 @@ class Endpoint:
         epoch: int,
     ) -> PageTask:
         """What is known of a page, under the live policy of this moment."""
-        change = self._policy.change
+        change, policy = self._policy.change, self._policy.policy
         locks, cause = customer.locks, customer.cause
-        if change.policy.at_list:  # at once: what was quoted before is honoured by its quote, not shown again
+        if policy.at_list:  # at once: what was quoted before is honoured by its quote, not shown again
             locks, cause = PriceLocks(), STOPPED
         return PageTask(
             asked,
@@ -222,7 +222,7 @@ class Endpoint:
             locks,
             cause,
             epoch,
-            change.policy.personal_prices,
+            None if policy.empty else policy,
             change.version,
             self.pseudonyms.draws,
         )
@@ -238,7 +238,7 @@ class Endpoint:
     def _here(self, served: ServedModel, task: PageTask) -> PageResult:
         """A page of this process; blocks."""
         core, batcher = served.core, served.batcher
-        corridor_of = partial(self._corridors.known, core, epoch=task.epoch)
+        corridor_of = partial(self._corridors.known, core, epoch=task.epoch, policy=task.policy)
         return find_and_price(core, task, served.items, corridor_of, batcher.encode_here, self._stages.stage)
 
     async def _by_worker(self, served: ServedModel, worker: Link, task: PageTask) -> PageResult:
@@ -256,7 +256,7 @@ class Endpoint:
     def _found(self, served: ServedModel, task: PageTask, rows: Rows) -> PageResult:
         """What is known of some rows now."""
         market, age = served.items.rows(rows)
-        corridor = self._corridors.known(served.core, rows, task.epoch)
+        corridor = self._corridors.known(served.core, rows, task.epoch, task.policy)
         return PageResult(task, rows, market, age, served.items.too_old(rows), corridor)
 
     async def _look_up(self, served: ServedModel, result: PageResult) -> PageResult:
@@ -270,7 +270,7 @@ class Endpoint:
         cause = task.cause or (STALE if len(result.old) else None)
         if (corridor := result.corridor) is None:
             try:
-                corridor = await self._corridors.fix(served.core, rows, task.epoch)
+                corridor = await self._corridors.fix(served.core, rows, task.epoch, task.policy)
             except UnavailableError:
                 cause = DOWN
         return replace(result, task=replace(task, cause=cause), corridor=corridor)

@@ -15,6 +15,7 @@ import numpy as np
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
 from serving.page.core import Core, Floats, Rows, Vector
@@ -36,8 +37,8 @@ class PageTask:
         locks: The customer's price locks.
         cause: What is missing: features, or the locks of other replicas; None where nothing is.
         epoch: Price day.
-        personalise: Whether the live policy allows personal prices.
-        policy_version: Version of the live policy.
+        policy: The live policy; None where nothing was changed.
+        policy_version: Its version.
         secret: Keys the draws of exploration.
     """
 
@@ -49,7 +50,7 @@ class PageTask:
     locks: PriceLocks
     cause: str | None
     epoch: int
-    personalise: bool = True
+    policy: ShopPolicy | None = None
     policy_version: int = 0
     secret: bytes = field(default=b"", repr=False)
 
@@ -98,7 +99,7 @@ class PageResult:
             corridor=self.corridor,
             list_only=featureless or self.corridor is None,
             secret=task.secret,
-            personalise=task.personalise,
+            policy=task.policy,
         )
         if not locks:
             return inputs

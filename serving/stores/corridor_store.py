@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.page.day_corridor import DayCorridor
+from fairtag.policy.shop_policy import ShopPolicy
 from serving.stores.price_locks import Claim, Ends, Fields, PriceLockStore, Trust
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ class CorridorStore:
         self._lock = threading.Lock()
         self._days: OrderedDict[str, dict[str, OwnEnds]] = OrderedDict()
 
-    def known(self, core: Core, rows: Rows, epoch: int) -> DayCorridor | None:
+    def known(self, core: Core, rows: Rows, epoch: int, policy: ShopPolicy | None) -> DayCorridor | None:
         """The corridors of a page, money; None where another process may have fixed one that is not known here."""
         key, items = _key(core, epoch), [core.item_ids[row] for row in rows.tolist()]
         day = self._days.get(key, {})
         if not day.keys() >= set(items):
             if self._store.shared:
                 return None
-            own = own_ends(core, rows)
+            own = own_ends(core, rows, epoch, policy)
             other = self._store.claim_here(key, _whole(items, own), _claim(core, epoch))
             day = self._remember(key, items, _standing(items, own, other))
         return corridor_of([day[item] for item in items], core.minor_per_unit)
@@ -66,13 +67,14 @@ class CorridorStore:
             day = self._remember(key, items, _standing(items, ends, other))
         return all(_same(day[item], pair) for item, pair in zip(items, ends, strict=True))
 
-    async def fix(self, core: Core, rows: Rows, epoch: int) -> DayCorridor:
+    async def fix(self, core: Core, rows: Rows, epoch: int, policy: ShopPolicy | None) -> DayCorridor:
         """The corridors of a page: those fixed by an earlier price of the day, else the model's own from now on.
 
         Raises:
             UnavailableError: The store did not answer.
         """
-        key, items, own = _key(core, epoch), [core.item_ids[row] for row in rows], own_ends(core, rows)
+        key, items = _key(core, epoch), [core.item_ids[row] for row in rows]
+        own = own_ends(core, rows, epoch, policy)
         other = await self._store.fix_corridors(key, _whole(items, own), _claim(core, epoch))
         day = self._remember(key, items, _standing(items, own, other))
         return corridor_of([day[item] for item in items], core.minor_per_unit)
@@ -88,9 +90,9 @@ class CorridorStore:
         return day
 
 
-def own_ends(core: Core, rows: Rows) -> list[OwnEnds]:
+def own_ends(core: Core, rows: Rows, epoch: int, policy: ShopPolicy | None) -> list[OwnEnds]:
     """The ends of a model's own corridors, minor units; NaN where it has none."""
-    return ends_of(core.corridor(rows), core.minor_per_unit)
+    return ends_of(core.corridor(rows, epoch, policy), core.minor_per_unit)
 
 
 def ends_of(corridor: DayCorridor, minor_per_unit: int) -> list[OwnEnds]:

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,9 @@ def reply_to(question: Question, core: Core, market: MarketCopy) -> Reply | Fail
         return np.asarray(embedding, dtype=np.float32)
 
     try:
-        result = find_and_price(core, question.task, market, core.corridor, encode, lambda _stage: nullcontext())
+        task = question.task
+        corridor_of = partial(core.corridor, epoch=task.epoch, policy=task.policy)
+        result = find_and_price(core, task, market, corridor_of, encode, lambda _stage: nullcontext())
     except Exception:
         return Failure(question.number)
     assert result.page is not None, "a worker looks nothing up"

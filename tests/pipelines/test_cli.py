@@ -71,7 +71,11 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
         (("run", "--encoder", '{"epoch": 3}'), 2, "epoch is not a setting"),
         (("run", "--encoder", "nowhere.yaml"), 2, "nowhere.yaml: cannot be read (No such file or directory)"),
         (("run", "--evaluation", '{"launch": {"ess": -1}}'), 2, "evaluation.launch.ess: -1 is refused; it must be"),
-        (("run", "--policy", '{"limits": {"max_discount": 2}}'), 2, "policy.limits: max_discount is 2.0; it must be"),
+        (
+            ("run", "--policy", '{"limits": {"max_discount": 2}}'),
+            2,
+            "policy.limits.max_discount: 2 is refused; it must be",
+        ),
         (("run", "--demand", '{"round": 2}'), 2, "demand.round is not a setting"),
         (("run", "--settings", "nowhere.yaml"), 2, "--settings: nowhere.yaml: cannot be read"),
         (("run", "--dataset", "csv", "--data", "/nowhere"), 3, "/nowhere: no such folder"),

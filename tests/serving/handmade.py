@@ -22,6 +22,8 @@ from fairtag.model.capabilities import ALL
 from fairtag.page.day_corridor import DayCorridor, whole_corridor
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.item_terms import personal_place
+from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.facets import Facet, Filters
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
@@ -60,7 +62,11 @@ class HandMadeCore:
     def altered(self) -> str:
         return self.edited
 
-    def corridor(self, rows: np.ndarray) -> DayCorridor:
+    @property
+    def accepted(self) -> None:
+        return None
+
+    def corridor(self, rows: np.ndarray, epoch: int = 0, policy: ShopPolicy | None = None) -> DayCorridor:
         return whole_corridor(self.lowest * self.market.list_price[rows], 2.0, 100)
 
     def encode(self, queries: Sequence[str]) -> np.ndarray:
@@ -98,8 +104,8 @@ class HandMadeCore:
         rows, user = inputs.rows, inputs.user
         market = inputs.market or self.market.rows(rows)
         hunter = bool(user.behaviour and user.behaviour.get("promotion_response", 0) > 0.5) and not user.opted_out
-        hunter, personal = hunter and inputs.personalise, user.behaviour is not None and not user.opted_out
-        personal = personal and inputs.personalise
+        may = inputs.policy is None or personal_place(inputs.policy, user.jurisdiction)
+        hunter, personal = hunter and may, user.behaviour is not None and not user.opted_out and may
         # The page itself moves prices a little, so that keeping locks is work and not luck.
         factor = self.share * (0.9 if hunter else 1.0) - 0.001 * len(rows)
         price = market.list_price if inputs.list_only else np.round(market.list_price * factor, 2)
@@ -107,7 +113,7 @@ class HandMadeCore:
             price = np.fmin(np.fmax(price, inputs.corridor.low), inputs.corridor.high)
         from_data = np.full(len(rows), personal)
         if inputs.locked_price is not None:
-            own = ~np.isnan(inputs.locked_personal) & (not user.opted_out) & inputs.personalise
+            own = ~np.isnan(inputs.locked_personal) & (not user.opted_out) & may
             locked = np.minimum(np.where(own, inputs.locked_personal, inputs.locked_price), market.list_price)
             imposed = np.abs(price - locked) > 0.005  # NaN where there is none
             price = np.fmin(np.where(imposed, locked, price), inputs.price_ceiling)

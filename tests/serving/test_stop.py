@@ -29,7 +29,7 @@ def test_a_stop_puts_every_price_at_list_and_its_undo_gives_back_what_was_quoted
     serve: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serve(policy_seconds=0.1) as running:
-        policy = ["--policy", str(running.run_dir / FOLDER), "--url", running.http]
+        policy = ["--store", str(running.run_dir / FOLDER), "--url", running.http]
         before = running.page()
         assert before["policy_version"] == 0
         assert prices(before) < listed(before)
@@ -59,7 +59,7 @@ def test_personal_prices_go_off_alone_and_locked_personal_prices_with_them(serve
     with serve(policy_seconds=0.1) as running:
         personal = running.page()
         assert personal["personalised"]
-        policy = ["--policy", str(running.run_dir / FOLDER), "--url", running.http]
+        policy = ["--store", str(running.run_dir / FOLDER), "--url", running.http]
         assert main(["stop", *policy, "--personal", "--why", "a gap between groups"]) == 0
         plain = running.page()
     assert prices(plain) != listed(plain), "prices stay learned"

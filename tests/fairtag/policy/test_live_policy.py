@@ -3,40 +3,61 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fairtag.base.errors import ConfigError, DataError
-from fairtag.policy.live_policy import LivePolicy, LivePolicyStore, in_words
+from fairtag.base.errors import ConfigError, DataError, UnavailableError
+from fairtag.model.signature import key_id, policy_signer, policy_verifier
+from fairtag.policy.live_policy import LivePolicyStore, in_words, open_store
+from fairtag.policy.shop_policy import ShopPolicy
+from fairtag.policy.version_places import FolderPlace
 
-STOP, IMPERSONAL = LivePolicy(at_list=True), LivePolicy(personal_prices=False)
+STOP, IMPERSONAL = ShopPolicy(at_list=True), ShopPolicy().changed(personal_prices={"allowed": False})
+BOTH = STOP.changed(personal_prices={"allowed": False})
 ADA = {"who": "ada", "why": "costs are wrong"}
 
 
+class Down(FolderPlace):
+    """A place that may be made not to answer."""
+
+    down = False
+
+    def newest(self):
+        if self.down:
+            raise UnavailableError(f"{self.name}: down")
+        return super().newest()
+
+
 @pytest.fixture
-def store(tmp_path):
-    return LivePolicyStore(tmp_path / "policy")
+def folder(tmp_path):
+    return tmp_path / "policy"
+
+
+@pytest.fixture
+def store(folder):
+    return LivePolicyStore(FolderPlace(folder))
 
 
 def test_before_the_first_change_nothing_is_narrowed(store):
-    assert (store.current().version, store.current().policy) == (0, LivePolicy())
+    assert (store.current().version, store.current().policy) == (0, ShopPolicy())
     with pytest.raises(ConfigError, match="no change to undo"):
         store.undo(**ADA)
 
 
 def test_every_change_says_who_when_why_and_what(store):
     store.change(IMPERSONAL, **ADA)
-    store.change(LivePolicy(at_list=True, personal_prices=False), who="bo", why="still wrong")
+    store.change(BOTH, who="bo", why="still wrong", approved_by="eve")
     first, second = store.history()
     assert (first.version, first.who, first.why, first.difference) == (1, *ADA.values(), ("personal prices off",))
     assert second.difference == ("everything at list price, inside the fairness corridor",)
-    assert first.at.endswith("+00:00")
+    assert (first.at[-6:], second.approved_by) == ("+00:00", "eve")
     assert in_words(second.policy) == ("everything at list price, inside the fairness corridor", "personal prices off")
 
 
 def test_undo_goes_back_one_change_at_a_time(store):
     store.change(IMPERSONAL, **ADA)
-    store.change(LivePolicy(at_list=True, personal_prices=False), **ADA)
+    store.change(BOTH, **ADA)
     assert store.undo(**ADA).policy == IMPERSONAL
-    assert store.undo(**ADA).policy == LivePolicy()
+    assert store.undo(**ADA).policy == ShopPolicy()
     with pytest.raises(ConfigError, match="no change to undo"):
         store.undo(**ADA)
     assert [change.undoes for change in store.history()] == [0, 0, 2, 1]
@@ -48,29 +69,94 @@ def test_a_change_without_a_name_or_that_changes_nothing_is_refused(store, who):
     with pytest.raises(ConfigError, match="who and why"):
         store.change(STOP, who=who, why="x")
     with pytest.raises(ConfigError, match="says the same"):
-        store.change(LivePolicy(), **ADA)
+        store.change(ShopPolicy(at_list=False), **ADA)
 
 
-def test_of_two_changes_at_once_one_is_told_of_the_other(store, monkeypatch):
+def test_of_two_changes_at_once_one_is_told_of_the_other(store, folder, monkeypatch):
     store.change(STOP, **ADA)
-    stale = LivePolicyStore(store._folder)
-    monkeypatch.setattr(stale, "current", lambda: LivePolicyStore(store._folder / "none").current())
+    stale = FolderPlace(folder)
+    monkeypatch.setattr(stale, "newest", lambda: 0)
     with pytest.raises(ConfigError, match="somebody else"):
-        stale.change(IMPERSONAL, **ADA)
-    assert len(list(store._folder.iterdir())) == 1, "and nothing half-written is left"
+        LivePolicyStore(stale).change(IMPERSONAL, **ADA)
+    assert len(list(folder.iterdir())) == 1, "and nothing half-written is left"
 
 
 @pytest.mark.parametrize("damage", ["edit", "remove", "cut"])
-def test_an_altered_version_is_noticed(store, damage):
+def test_an_altered_version_is_noticed(store, folder, damage):
     store.change(STOP, **ADA)
-    store.change(LivePolicy(at_list=True, personal_prices=False), **ADA)
-    file = store._folder / "000001.json"
+    store.change(BOTH, **ADA)
+    file = folder / "000001.json"
     document = json.loads(file.read_text())
     if damage == "edit":
-        file.write_text(json.dumps({**document, "policy": {"at_list": False, "personal_prices": True}}))
+        file.write_text(json.dumps({**document, "policy": {"at_list": False}}))
     elif damage == "cut":
         file.write_text(file.read_text()[:40])
     else:
         file.unlink()
     with pytest.raises(DataError, match=r"000001\.json"):
         store.current()
+
+
+def test_only_later_versions_are_read_where_earlier_ones_are_known(store, folder):
+    known = (store.change(STOP, **ADA),)
+    store.change(BOTH, **ADA)
+    (folder / "000001.json").unlink()
+    assert [change.version for change in store.history(known)] == [1, 2]
+
+
+def test_a_version_that_nobody_trusted_signed_is_refused(folder):
+    key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    trusted = policy_verifier({key_id(key.public_key()): key.public_key()})
+    place = FolderPlace(folder)
+    LivePolicyStore(place, sign=policy_signer(key), verify=trusted).change(STOP, **ADA)
+    assert LivePolicyStore(place, verify=trusted).current().policy == STOP
+    LivePolicyStore(place, sign=policy_signer(other)).change(BOTH, **ADA)
+    with pytest.raises(DataError, match="no trusted key signed it"):
+        LivePolicyStore(place, verify=trusted).current()
+    assert LivePolicyStore(place).current().policy == BOTH, "without keys no signature is asked for"
+
+
+def test_a_signature_of_another_version_does_not_count(folder):
+    key = Ed25519PrivateKey.generate()
+    trusted = policy_verifier({key_id(key.public_key()): key.public_key()})
+    store = LivePolicyStore(FolderPlace(folder), sign=policy_signer(key), verify=trusted)
+    store.change(STOP, **ADA)
+    store.change(BOTH, **ADA)
+    first, second = (json.loads((folder / f"00000{n}.json").read_text()) for n in (1, 2))
+    (folder / "000002.json").write_text(json.dumps({**second, "signature": first["signature"]}))
+    with pytest.raises(DataError, match=r"000002\.json.*signature"):
+        store.current()
+
+
+def test_a_change_reaches_the_places_that_answer_and_later_the_others(tmp_path):
+    first, second = Down(tmp_path / "a"), Down(tmp_path / "b")
+    store = LivePolicyStore(first, second)
+    store.change(IMPERSONAL, **ADA)
+    first.down = True
+    store.change(BOTH, **ADA)
+    assert (store.missed, store.current().policy) == ((f"{first.name}: it does not answer",), BOTH)
+    first.down = False
+    assert store.current().version == 2, "the longest history counts"
+    store.undo(**ADA)
+    assert (first.newest(), second.newest(), store.missed) == (3, 3, ())
+    assert LivePolicyStore(first).history() == LivePolicyStore(second).history()
+
+
+def test_where_no_place_answers_nothing_is_known(tmp_path):
+    place = Down(tmp_path)
+    place.down = True
+    with pytest.raises(UnavailableError, match="down"):
+        LivePolicyStore(place).change(STOP, **ADA)
+
+
+def test_two_places_that_disagree_are_not_believed(tmp_path):
+    places = FolderPlace(tmp_path / "a"), FolderPlace(tmp_path / "b")
+    LivePolicyStore(places[0]).change(STOP, **ADA)
+    LivePolicyStore(places[1]).change(IMPERSONAL, **ADA)
+    with pytest.raises(DataError, match="different versions"):
+        LivePolicyStore(*places).current()
+
+
+def test_addresses_name_the_places(tmp_path):
+    store = open_store(f"{tmp_path}/a, memory://policy")
+    assert store.names == (f"{tmp_path}/a", "memory://policy")

@@ -12,8 +12,10 @@ from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
 from fairtag.page.pricing import PageInputs, price_page
 from fairtag.policy.context import UserContext
+from fairtag.policy.shop_policy import ShopPolicy
 
 EPOCH = 20_620
+DAYS = {"starts": "2026-01-01", "ends": "2026-12-31"}
 ROWS = np.arange(80)
 KEEN = {schema.RECENCY_DAYS: 2.0, schema.ORDERS_90D: 9.0, schema.SPEND_90D: 900.0, schema.PROMOTION_RESPONSE: 0.0}
 THRIFTY = {schema.RECENCY_DAYS: 80.0, schema.ORDERS_90D: 0.0, schema.SPEND_90D: 0.0, schema.PROMOTION_RESPONSE: 1.0}
@@ -60,7 +62,11 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     yield priced(sure, keen, market=replace(market, unit_cost=2 * market.list_price))
     costless = replace(sure, catalogue=model.catalogue.assign(unit_cost=np.nan))
     yield priced(costless, keen)
-    yield priced(sure, keen, personalise=False)
+    pinned, excluded = ({"item": model.item_ids[0], "price": 1.0}, {"items": [model.item_ids[1]]})
+    sale = {"name": "sale", "cut": 0.05, "items": list(model.item_ids[2:40]), **DAYS}
+    named = ShopPolicy().changed(pins=[pinned], exclusions=excluded, promotions=[sale])
+    yield priced(sure, keen, policy=named, list_only=True)
+    yield priced(sure, keen, policy=ShopPolicy().changed(personal_prices={"allowed": False}))
     yield priced(replace(sure, capabilities=frozenset({SEARCH})), keen)
     yield priced(replace(sure, capabilities=frozenset({SEARCH, UNIFORM_PRICES})), keen)
     scarce = replace(sure, estimates=replace(model.estimates, shadow=0.2 * model.market.list_price))

@@ -1,0 +1,108 @@
+"""May this policy go live? The model that serves prices its hold-out under it; nothing is trained for serving.
+
+    decision = evaluate_policy(Path("runs/demo/live"), policy, tables, training_set)
+
+Held-out demand models, fitted on the other half of the hold-out's customers, score the policy's prices against those of
+the policy that the model was accepted with; price promises and group gaps are audited as those of a new model are. The
+document is bound to the model and to the policy by their digests, and says nothing about the model itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fairtag.base import schema
+from fairtag.base.errors import DecisionError
+from fairtag.base.tables import Tables
+from fairtag.data.splits import time_split
+from fairtag.evaluation.fairness_gate import audit_quotes, cross_quotes, gap_gate, guarantees_gate
+from fairtag.evaluation.held_out_demand import HeldOutDemand, fit_held_out_models, predict_demand, read_pages
+from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.price_menu import METADATA_KEY, price_menu_of
+from fairtag.evaluation.value_gate import PolicyPrices, uplift_figures, value_gates
+from fairtag.model.decision import GateResult
+from fairtag.model.policy_change import accepted_model, make_policy_decision, require_fitting
+from fairtag.model.pricing_model import PricingModel, load_pricing_model
+from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shadow_pages, shadow_quotes
+from fairtag.policy.shop_policy import ShopPolicy
+
+Progress = Callable[[str], None]
+
+
+def evaluate_policy(
+    model_folder: Path,
+    policy: ShopPolicy,
+    tables: Tables,
+    training_set: pd.DataFrame,
+    *,
+    seed: int = 0,
+    limits: EvaluationLimits | None = None,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Judge a policy with the model that serves.
+
+    Args:
+        model_folder: The model.
+        policy: What may hold.
+        tables: The shop.
+        training_set: Impressions with their features, hold-out included.
+        seed: Seed of every draw.
+        limits: Thresholds; the defaults when None. ``profit_margin`` is what the policy may cost.
+        progress: Called with a line for each part.
+
+    Returns:
+        The decision document (:func:`fairtag.model.policy_change.make_policy_decision`), unsigned.
+
+    Raises:
+        ConfigError: The policy needs a model that was fitted otherwise.
+        DecisionError: No held-out impression shows an item of the model.
+    """
+    limits, accepted = limits or EvaluationLimits(), accepted_model(model_folder)
+    require_fitting(policy, accepted)
+    model = load_pricing_model(model_folder)
+    hold_out = training_set[time_split(training_set).part(training_set[schema.TS], "hold_out")]
+    hold_out = hold_out[hold_out[schema.ITEM_ID].isin(model.row_of)]
+    if hold_out.empty:
+        raise DecisionError("no held-out impression shows an item of the model; use the run's own training set")
+    sample = sample_pages(hold_out, limits.pages, seed)
+    vectors = query_vectors(model, sample)
+    progress(f"price {sample[schema.PAGE_ID].nunique():,} held-out pages under both policies")
+    before, after = (list(shadow_pages(model, sample, vectors, policy=each)) for each in (None, policy))
+    progress("fit held-out demand models")
+    models = fit_held_out_models(model, hold_out)
+    demand = None if models is None else predict_demand(read_pages(model, sample, vectors), models, seed)
+    old = demand and page_prices("the accepted policy", model, before, demand)
+    new = demand and page_prices("this policy", model.under(policy), after, demand)
+    progress("audit promises and groups")
+    crossed = cross_quotes(model, hold_out, query_vectors(model, hold_out), limits, seed, policy=policy)
+    menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), model.policy.limits.coin.smallest)
+    gates: list[GateResult] = [
+        *(value_gates(demand, new, old, menu, limits, seed) if model.may_price else [_at_list()]),
+        guarantees_gate([shadow_quotes(after, with_users=True), crossed], model.under(policy).policy.limits),
+        gap_gate(audit_quotes(crossed, tables.audit_groups, seed)),
+    ]
+    figures = [] if demand is None or old is None or new is None else uplift_figures(demand, [new, old], seed)
+    return make_policy_decision(accepted, policy, tables.fingerprint(), gates, {"uplift": figures})
+
+
+def page_prices(name: str, model: PricingModel, pages: list[ShadowPage], demand: HeldOutDemand) -> PolicyPrices:
+    """The prices of shadow pages for the impressions that held-out demand models score."""
+    priced = {
+        (shadow.page_id, item.item_id): (item.price_minor, item.low_minor)
+        for shadow in pages
+        for item in shadow.page.items
+    }
+    rows, coin = demand.pages.rows, model.policy.limits.coin
+    keys = zip(rows[schema.PAGE_ID], rows[schema.ITEM_ID], strict=True)
+    money = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64) / coin.minor_per_unit
+    return PolicyPrices(name, money[:, 0], money[:, 1], coin.smallest)
+
+
+def _at_list() -> GateResult:
+    note = "the model's decision accepts no price but list, so that the policy moves none"
+    return GateResult("profit_uplift", None, "profit above list prices", "not applicable", note=note)
