@@ -269,6 +269,13 @@ ENTRIES: tuple[Entry, ...] = (
         quick="quick",
     ),
     _study(
+        "small-shops",
+        "small_shops",
+        "What shops of 20 to 3,000 items learn: calibration, and profit against the best possible and uniform prices.",
+        5,
+        quick="quick",
+    ),
+    _study(
         "synthetic",
         "synthetic",
         "Whether planted demand parameters are recovered, and how near learned prices come to the best possible.",

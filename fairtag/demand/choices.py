@@ -94,6 +94,24 @@ class Choices:
             return shared, np.zeros((self.n_groups, 0))
         return shared, group_sums(self.group, self.Z * rows[:, None], self.n_groups)
 
+    def pages(self, keep: Flags) -> Choices:
+        """The pages where ``keep`` (P,) is true, with the same groups.
+
+        Raises:
+            DataError: None is kept.
+        """
+        rows = keep[self.page]
+        sizes = np.diff(self.starts, append=self.n_rows)[keep]
+        return Choices(
+            self.X[rows],
+            np.cumsum(sizes) - sizes,
+            self.bought[rows],
+            self.outside[keep],
+            None if self.group is None else self.group[rows],
+            None if self.Z is None else self.Z[rows],
+            self.n_groups,
+        )
+
     def blocks(self) -> Iterator[tuple[slice, slice]]:
         """Blocks of whole pages: (slice of rows, slice of pages)."""
         edges = np.append(self.starts, self.n_rows)

@@ -96,21 +96,33 @@ def check_elasticity(
     purchases = np.bincount(category, weights=data.bought, minlength=c)
     varied = _spread_by(np.log(data.y), category, c) > LEAST_SPREAD
     left = np.bincount(category, weights=(data.outside > 0)[data.page], minlength=c) > 0
-    seen = np.flatnonzero((purchases >= LEAST_PURCHASES) & varied & left)
+    usable = varied & left
+    seen = np.flatnonzero((purchases >= LEAST_PURCHASES) & usable)
     why = np.where(~varied, NEVER_VARIED, np.where(~left, ALWAYS_BOUGHT, ""))
-    results = {}
-    if seen.size:
-        effect, low, high, residual = _double_machine_learning(model, data, category, seen)
-        shares = purchases[seen] / np.bincount(category, minlength=c)[seen]
-        own = _through_final_stage(model, data, category, residual)[seen] / shares
-        found = np.column_stack([effect / shares, low / shares, high / shares, own])
-        results = dict(zip(seen.tolist(), found.tolist(), strict=True))
+    results = _estimates(model, data, category, seen)
+    pooled = _estimates(model, data, np.where(usable[category], 0, -1), np.array([0])).get(0) if seen.size else None
     return ElasticityCheck(
         tuple(
-            _category_elasticity(name, int(purchases[k]), results.get(k), config, str(why[k]))
+            _category_elasticity(
+                name, int(purchases[k]), results.get(k), config, str(why[k]), pooled if usable[k] else None
+            )
             for k, name in enumerate(model.categories)
         )
     )
+
+
+def _estimates(model: DemandModel, data: DemandData, group: Ints, seen: Ints) -> dict[int, list[float]]:
+    """``[check, low, high, model]`` of each group that is seen; rows of other groups take no part."""
+    if not seen.size:
+        return {}
+    n_groups = int(seen.max()) + 1
+    inside = np.isin(group, seen)
+    purchases = np.bincount(group[inside], weights=data.bought[inside], minlength=n_groups)[seen]
+    shares = purchases / np.bincount(group[inside], minlength=n_groups)[seen]
+    effect, low, high, residual = _double_machine_learning(model, data, group, seen)
+    own = _through_final_stage(model, data, np.where(inside, group, 0), residual, n_groups)[seen] / shares
+    found = np.column_stack([effect / shares, low / shares, high / shares, own])
+    return dict(zip(seen.tolist(), found.tolist(), strict=True))
 
 
 def with_cross_check(model: DemandModel, check: ElasticityCheck) -> DemandModel:
@@ -119,9 +131,28 @@ def with_cross_check(model: DemandModel, check: ElasticityCheck) -> DemandModel:
 
 
 def _category_elasticity(
-    category: str, purchases: int, found: list[float] | None, config: DemandConfig, why: str = ""
+    category: str,
+    purchases: int,
+    found: list[float] | None,
+    config: DemandConfig,
+    why: str = "",
+    pooled: list[float] | None = None,
 ) -> CategoryElasticity:
-    """Apply the rules of docs/pricing-model.md, section 4, to one category."""
+    """Apply the rules of docs/pricing-model.md, section 4, to one category.
+
+    Args:
+        category: Name.
+        purchases: Its purchases.
+        found: Its own estimates; None where there are too few purchases.
+        config: What counts as implausible.
+        why: Why it cannot be priced whatever the others say.
+        pooled: Estimates of all categories together, of which it may borrow; None where it may not.
+    """
+    borrowed = _borrowed(found, pooled, config)
+    if borrowed is not None:
+        scale, reason = borrowed
+        check, low, high, own = found or [float("nan")] * 4
+        return CategoryElasticity(category, purchases, own, check, low, high, scale, True, reason)
     if found is None:
         nothing = float("nan")
         few = f"{purchases} purchases, fewer than {LEAST_PURCHASES}"
@@ -140,6 +171,21 @@ def _category_elasticity(
         scale = float(np.clip(check / min(own, -1e-9), *SCALE_RANGE))
         reason = f"slope times {scale:.2f}: the check's interval [{low:.2f}, {high:.2f}] excludes the model's {own:.2f}"
     return CategoryElasticity(category, purchases, own, check, low, high, scale, priced, reason)
+
+
+def _borrowed(found: list[float] | None, pooled: list[float] | None, config: DemandConfig) -> tuple[float, str] | None:
+    """Slope factor and reason of a category whose own purchases do not tell, while all together do; None elsewhere.
+
+    What cannot be told apart has one price response: a category whose interval reaches 0 and holds the pooled figure.
+    """
+    if pooled is None or (found is not None and (found[2] < 0 or not found[1] <= pooled[0] <= found[2])):
+        return None
+    check, low, high, own = pooled
+    if not high < 0 or _implausible(check, low, high, own, config):
+        return None
+    scale = 1.0 if low <= own <= high else float(np.clip(check / min(own, -1e-9), *SCALE_RANGE))
+    together = f"all categories together ({check:.2f} [{low:.2f}, {high:.2f}])"
+    return scale, f"its own purchases do not tell its response from that of {together}, which prices it"
 
 
 def _implausible(check: float, low: float, high: float, own: float, config: DemandConfig) -> str:
@@ -237,15 +283,14 @@ def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.
     return means
 
 
-def _through_final_stage(model: DemandModel, data: DemandData, category: Ints, residual: Floats) -> Floats:
-    """(C,) the check's final stage with the model's probability as the outcome."""
+def _through_final_stage(model: DemandModel, data: DemandData, group: Ints, residual: Floats, n_groups: int) -> Floats:
+    """(G,) the check's final stage with the model's probability as the outcome; rows without a residual are out."""
     a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
     q, _ = probabilities(a - b * data.y, data.starts, data.page)
-    c = len(model.categories)
     inside = q - _shrunk_means(q[:, None], data.item, model.n_items, 1e-9)[data.item, 0]
-    above = np.bincount(category, weights=residual * inside, minlength=c)
-    below = np.bincount(category, weights=residual**2, minlength=c)
-    return np.divide(above, below, out=np.zeros(c), where=below > 0)
+    above = np.bincount(group, weights=residual * inside, minlength=n_groups)
+    below = np.bincount(group, weights=residual**2, minlength=n_groups)
+    return np.divide(above, below, out=np.zeros(n_groups), where=below > 0)
 
 
 def _sample(data: DemandData, seed: int) -> DemandData:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fairtag.base.errors import ConfigError, DataError
-from fairtag.demand.choices import Choices, Floats
+from fairtag.demand.choices import Choices, Floats, log_likelihood
 from fairtag.demand.control_function import WEAK
 from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
@@ -21,6 +21,8 @@ from fairtag.demand.own_slopes import own_slopes
 
 SPREAD_RANGE = (0.02, 3.0)  # of item effects: below, they do not differ from none; above, the data do not tell
 FIRST_TAU = (0.3, 0.3)  # start of the search for the spreads of the item effects
+SHARES = (1.0, 0.6, 0.36, 0.2, 0.1)  # of the spreads of empirical Bayes that cross-validation tries
+CROSS_VALIDATED = 2_000  # pages; with more, empirical Bayes is sure enough of the spreads
 SPREAD_TOLERANCE = 0.05  # relative change of the spreads at which the search ends
 
 
@@ -125,6 +127,11 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
     fit, prior, spreads = _fit(choices, layout, config, lower)
+    share = _cross_validated_share(choices, data, layout, config, spreads, lower)
+    if share != 1.0:
+        spreads = spreads.times(share)
+        prior = _prior(layout, config, spreads)
+        fit = fit_logit(choices, prior, lower=lower, start=fit)
     posterior = _posterior(fit, laplace(choices, fit, prior), layout, pivot)
     model = DemandModel(
         layout=layout,
@@ -138,7 +145,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         usual_ratio=_usual_ratio(data),
         b_min=config.b_min,
         contradicts=np.zeros(data.assortment.category.size, dtype=bool),
-        report=_report(data, config, fit, spreads),
+        report={**_report(data, config, fit, spreads), "cross_validated_share": share},
     )
     return _with_item_check(model, data, config)
 
@@ -180,6 +187,10 @@ class _Spreads:
     tau: Floats
     families: dict[str, float]
 
+    def times(self, share: float) -> _Spreads:
+        """All spreads times a share."""
+        return _Spreads(self.tau * share, {name: spread * share for name, spread in self.families.items()})
+
     def near(self, other: _Spreads) -> bool:
         """Whether all spreads agree within the tolerance."""
         mine, theirs = [*self.tau, *self.families.values()], [*other.tau, *other.families.values()]
@@ -199,6 +210,28 @@ def _fit(choices: Choices, layout: Layout, config: DemandConfig, lower: Floats) 
         if settled:
             break
     return fit, prior, spreads
+
+
+def _cross_validated_share(
+    choices: Choices, data: DemandData, layout: Layout, config: DemandConfig, spreads: _Spreads, lower: Floats
+) -> float:
+    """The share of all spreads under which pages predict other pages best, by cross-validation.
+
+    Empirical Bayes reads spreads off few purchases poorly, and its own prior keeps them from vanishing. A small share
+    leaves one price response for all. Large logs need no help: there the share is 1.
+    """
+    if config.rounds == 0 or data.starts.size > CROSS_VALIDATED:
+        return 1.0
+    loss = np.zeros(len(SHARES))
+    for k in np.unique(data.fold):
+        train, held = (choices.pages(keep) for keep in (data.fold != k, data.fold == k))
+        if not train.bought.any():
+            continue
+        start = None
+        for at, share in enumerate(SHARES):
+            start = fit_logit(train, _prior(layout, config, spreads.times(share)), lower=lower, start=start)
+            loss[at] -= log_likelihood(held, held.utility(start.theta, start.effects))
+    return SHARES[int(loss.argmin())]
 
 
 def _estimate_spreads(

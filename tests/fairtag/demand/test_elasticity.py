@@ -136,15 +136,38 @@ def test_errors_equal_those_of_least_squares_with_clusters():
     np.testing.assert_allclose(half, 1.959963984540054 * fit.bse, rtol=1e-9)
 
 
-def test_a_category_with_too_few_purchases_is_not_priced(shop, data, model):
+def test_a_category_with_too_few_purchases_is_priced_by_the_response_of_all(data, model):
     rare = data.bought.copy()
-    of_first = model.category[data.item] == 0
-    rare[of_first] = 0.0
+    rare[np.flatnonzero((model.category[data.item] == 0) & (rare > 0))[5:]] = 0.0
     found = check_elasticity(model, replace(data, bought=rare))
-    assert not found.categories[0].priced
-    assert "fewer than" in found.categories[0].reason
-    assert found.categories[1].priced
+    assert found.categories[0].purchases == 5
+    assert found.categories[0].priced
+    assert "all categories together" in found.categories[0].reason
+    assert "together" not in found.categories[1].reason
     json.dumps(found.as_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("own", "pooled", "priced"),
+    [
+        ([-3.0, -7.0, 1.0, -3.0], [-3.5, -4.0, -3.0, -3.4], True),  # says nothing against the others
+        (None, [-3.5, -4.0, -3.0, -3.4], True),
+        ([0.0, -0.5, 0.5, -3.0], [-3.5, -4.0, -3.0, -3.4], False),  # differs from them: it does not fall
+        ([-3.0, -7.0, 1.0, -3.0], [-1.0, -2.5, 0.5, -1.0], False),  # together they do not tell either
+        ([-3.0, -7.0, 1.0, -3.0], [-20.0, -21.0, -19.0, -3.0], False),  # implausible
+        ([-3.0, -7.0, 1.0, -3.0], None, False),
+    ],
+)
+def test_what_cannot_be_told_apart_borrows_one_response(own, pooled, priced):
+    judged = _category_elasticity("sofas", 40 if own else 3, own, DemandConfig(), "", pooled)
+    assert judged.priced is priced
+    assert judged.scale == 1.0
+
+
+def test_a_category_whose_price_never_varied_borrows_nothing(data, model):
+    still = model.category[data.item] == 0
+    found = check_elasticity(model, replace(data, y=np.where(still, 1.0, data.y)))
+    assert not found.categories[0].priced
 
 
 def test_without_purchases_nothing_is_priced(data, model):

@@ -213,6 +213,20 @@ def test_settings_outside_their_range_are_refused(setting):
         DemandConfig(**setting)
 
 
+def test_few_pages_of_items_that_do_not_differ_leave_one_response_for_all(shops):
+    alike = shops(pages=150, items=24, slopes=(5.0,), noise=0.0, omega=0.0, kappa=0.0, seed=3)
+    alike.embeddings[:] = np.random.default_rng(0).normal(size=alike.embeddings.shape)
+    small = fit_demand(alike.data(), DemandConfig(components=3))
+    kept = fit_demand(alike.data(), DemandConfig(components=3, rounds=0))
+    assert small.report["cross_validated_share"] < 1.0
+    spread = [np.std(each.page(np.arange(24), np.full(24, 0.6))[1]) for each in (small, kept)]
+    assert spread[0] < 0.3 * spread[1]
+
+
+def test_large_logs_are_not_cross_validated(model):
+    assert model.report["cross_validated_share"] == 1.0
+
+
 def level_spread(model):
     """Posterior spread of the mean utility at a usual price."""
     items = np.arange(model.n_items)
