@@ -124,7 +124,9 @@ def check_shop(
 
 
 def _by_files(data: Path | None) -> str:
-    if data is None or not data.is_dir():
+    if data is None:
+        raise MissingDataError("no folder is named; write `fairtag check TABLES` with the one that holds items.csv")
+    if not data.is_dir():
         raise MissingDataError(f"{data}: there is no such folder; name the one that holds items.csv or items.parquet")
     there = {path.name.lower() for path in data.iterdir()}
     for name, suffixes in OWN.items():

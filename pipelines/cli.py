@@ -141,10 +141,13 @@ def intake(
     from pipelines.display import show_intake
 
     if show_map:
+        read_map(mapping)
         print(map_text(mapping) if mapping in PACKAGED else Path(mapping).read_text(encoding="utf-8"), end="")
         return
     if data is None or out is None:
         raise ConfigError("name the folder of the exports with --data, and the folder to write with --out")
+    if out.is_file():
+        raise ConfigError(f"--out {out}: it is a file; choose a folder")
     if out.exists() and any(out.iterdir()) and not (out / "metadata.json").is_file():
         raise ConfigError(f"--out {out}: the folder holds other files; choose another")
     tables = read_feed(data, read_map(mapping))

@@ -13,6 +13,8 @@ from fairtag.base.files import read_json
 from fairtag.base.tables import METADATA
 from pipelines.settings import KNOWN_SETS, RunSettings
 
+TRACES = ("run.json", "pipeline.log", ".lock")  # what every run leaves in its folder, however it ended
+
 
 def require_startable(settings: RunSettings) -> None:
     """Refuse a run that could only fail, before anything is made.
@@ -64,6 +66,11 @@ def _require_folder(out: Path) -> None:
     there = next(path for path in (out, *out.parents) if path.exists())
     if not there.is_dir():
         raise ConfigError(f"--out {out}: {there} is a file; choose a folder")
+    if there == out and not any((out / name).exists() for name in TRACES):
+        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if foreign:
+            shown = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+            raise ConfigError(f"--out {out}: the folder holds other files ({shown}); choose one of the run's own")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"--out {out}: {there} cannot be written to; choose another folder, or change its owner")
 

@@ -42,7 +42,9 @@ def remedy(finding: Finding) -> str:
     known = {
         REQUIRED_COLUMN: f"add the column; {table.name} needs {', '.join(table.required_names)}",
         KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}",
-        NOT_EMPTY: "export the table again",
+        NOT_EMPTY: "export the table again: a shop has items, or there is nothing to find and to price"
+        if table is schema.ITEMS
+        else "export the table again",
         UNIQUE_KEY: f"keep one row for each {' and '.join(table.key)}",
         "not null": "fill the cell, or leave the row out",
     }

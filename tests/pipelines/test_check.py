@@ -141,6 +141,34 @@ def test_exports_become_tables_that_a_run_reads(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("# Magento")
 
 
+def test_what_an_intake_cannot_do_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for line, words in (
+        (
+            ["intake", "--map", str(tmp_path / "no.yaml"), "--show-map"],
+            "no such mapping; name a file, or one of shopify",
+        ),
+        (["intake", "--data", str(SAMPLES / "shopify"), "--out", str(tmp_path / "file")], "it is a file"),
+        (["check"], "write `fairtag check TABLES`"),
+        (["check", str(tmp_path), "--dataset", "cvs"], "did you mean csv"),
+    ):
+        assert main(line) in (2, 3)
+        shown = capsys.readouterr().err
+        assert words in shown
+        assert "unexpected" not in shown
+
+
+def test_pages_that_a_reader_derived_do_not_count_as_logged(tmp_path):
+    from fairtag.data.ladder import ladder
+    from fairtag.simulator.shop_design import TINY
+    from fairtag.simulator.simulation import simulate_shop
+
+    shop = simulate_shop(TINY).tables
+    assert {rung.name: rung.reached for rung in ladder(shop)}["logged pages"]
+    shop.metadata["provenance"] = {"impressions": "derived: pages of receipts"}
+    assert not {rung.name: rung.reached for rung in ladder(shop)}["logged pages"]
+
+
 def test_an_intake_does_not_write_over_other_files(tmp_path, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     line = ["intake", "--data", str(SAMPLES / "shopify"), "--out", str(tmp_path)]

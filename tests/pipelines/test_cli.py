@@ -352,6 +352,7 @@ def test_a_key_file_that_cannot_be_used_says_so(tmp_path: Path, capsys: pytest.C
         (("--policy", '{"limits": {"minor_per_unit": 1}}'), "limits.minor_per_unit is not a setting"),
         (("--dataset", "csv", "--data", "shop", "--policy", '{"currency": "EUR"}'), "currency is EUR, "),
         (("--out", "file/run"), "is a file; choose a folder"),
+        (("--out", "."), "the folder holds other files (file, shop); choose one of the run's own"),
         (("--dataset", "csv", "--data", "nowhere"), "no such folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
