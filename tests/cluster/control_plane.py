@@ -1,6 +1,6 @@
 """A Kubernetes control plane of the tests' own: etcd, the API server, the controller manager and KServe's controller.
 
-Nothing runs a pod: ``kubelet.py`` stands in for the nodes. All ports are free ones of the loopback.
+Nothing runs a pod: ``kubelet.py`` stands in for the nodes; ``node.py`` adds one that runs them. All ports are free.
 """
 
 from __future__ import annotations
@@ -106,15 +106,17 @@ class ControlPlane:
     Args:
         programs: Folder that ``build.sh`` printed.
         folder: Where data, certificates and logs go.
+        address: Where the API server answers.
     """
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, address: str = "127.0.0.1") -> None:
         self._programs = programs
         self._folder = folder
         self._token = secrets.token_hex(16)
         self._running: list[Program] = []
         self._ports = {name: free_port() for name in ("etcd", "peer", "api", "webhook", "health")}
-        self.url = f"https://127.0.0.1:{self._ports['api']}"
+        self._address = address
+        self.url = f"https://{address}:{self._ports['api']}"
         self.kubeconfig = folder / "kubeconfig"
         self.certificate = folder / "tls.crt"
         self._kserve = self._kserve_controller()
@@ -141,7 +143,7 @@ class ControlPlane:
             subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
 
         key = self._folder / "tls.key"
-        names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
+        names = f"subjectAltName=IP:127.0.0.1,DNS:localhost,IP:{self._address},IP:10.96.0.1,DNS:kubernetes.default.svc"
         subject = ("-subj", "/CN=fairtag-tests", "-addext", names, "-days", 2)
         openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", key, "-out", self.certificate)
         openssl("genrsa", "-out", self._folder / "accounts.key", 2048)
@@ -174,14 +176,19 @@ class ControlPlane:
         line = ["etcd", "--data-dir", self._folder / "etcd", "--listen-client-urls", client_url]
         line += ["--advertise-client-urls", client_url, "--listen-peer-urls", peer]
         line += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-        self._run("etcd", line, lambda: _answers(f"{client_url}/health"))
+        self._run("etcd", line, lambda: answers(f"{client_url}/health"))
 
     def _start_api_server(self) -> None:
+        line = [self._programs / "kube-apiserver"]
+        line += [f"--{name}={value}" for name, value in self._api_server_flags().items()]
+        self._run("api-server", line, lambda: answers(f"{self.url}/readyz", self.certificate, self._token))
+
+    def _api_server_flags(self) -> dict[str, object]:
         accounts = self._folder / "accounts.key"
-        flags = {
+        return {
             "etcd-servers": f"http://127.0.0.1:{self._ports['etcd']}",
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
+            "bind-address": self._address,
+            "advertise-address": self._address,
             "secure-port": self._ports["api"],
             "tls-cert-file": self.certificate,
             "tls-private-key-file": self._folder / "tls.key",
@@ -194,8 +201,6 @@ class ControlPlane:
             "endpoint-reconciler-type": "none",
             "feature-gates": "WatchList=false",  # etcd 3.4, Debian's, cannot do what it needs
         }
-        line = [self._programs / "kube-apiserver", *(f"--{name}={value}" for name, value in flags.items())]
-        self._run("api-server", line, lambda: _answers(f"{self.url}/readyz", self.certificate, self._token))
 
     def _start_controller_manager(self) -> None:
         flags = {
@@ -204,12 +209,15 @@ class ControlPlane:
             "root-ca-file": self.certificate,
             "leader-elect": "false",
             "secure-port": 0,
-            "controllers": "*,-nodeipam,-nodelifecycle,-attachdetach,-persistentvolume-binder",
+            "controllers": self._controllers(),
         }
         line = [self._programs / "kube-controller-manager", *(f"--{name}={value}" for name, value in flags.items())]
         self._run(
             "controller-manager", line, lambda: self.get("/api/v1/namespaces/default/serviceaccounts/default") != {}
         )
+
+    def _controllers(self) -> str:
+        return "*,-nodeipam,-nodelifecycle,-attachdetach,-persistentvolume-binder"  # there is no node
 
     # -- KServe -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +263,7 @@ class ControlPlane:
         return Program(line, self._folder / "kserve.log", environment)
 
     def _start_kserve(self) -> None:
-        self._kserve.start(lambda: _answers(f"http://127.0.0.1:{self._ports['health']}/readyz"))
+        self._kserve.start(lambda: answers(f"http://127.0.0.1:{self._ports['health']}/readyz"))
 
     def configure_kserve(self, changes: Mapping[str, Mapping[str, Any]]) -> None:
         """Merge changes into KServe's configuration, ``{"ingress": {"enableGatewayApi": True}}``, and restart it."""
@@ -367,7 +375,7 @@ class ControlPlane:
             stream.close()
 
 
-def _answers(url: str, certificate: Path | None = None, token: str = "") -> bool:
+def answers(url: str, certificate: Path | None = None, token: str = "") -> bool:
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
     context = create_default_context(cafile=certificate) if certificate else None
     try:

@@ -31,6 +31,7 @@ SERVICE = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceserv
 LIVE = f"/api/v1/namespaces/{NAMESPACE}/configmaps/fairtag-live"
 FIRST, SECOND = "s3://fairtag/models/0001", "s3://fairtag/models/0002"
 LINEAGE = {"model-version": "0001"}
+AGENT = "agent"  # KServe takes a service without a model for a server of many, and adds what fetches them
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +130,15 @@ def initializers(cluster):
     return [each for pod in endpoint_pods(cluster) for each in pod["spec"].get("initContainers", [])]
 
 
+def containers(cluster):
+    return {each["name"] for pod in endpoint_pods(cluster) for each in pod["spec"]["containers"]}
+
+
 def test_a_first_installation_names_no_model(cluster, installed, until):
     assert (model(cluster), recorded(cluster)) == (None, None)
     until(lambda: endpoint_pods(cluster), "KServe makes the endpoint's pods")
     assert initializers(cluster) == []
+    assert containers(cluster) == {AGENT, "kserve-container"}, "docs/cluster.md says which images a first wait needs"
 
 
 def test_installing_again_before_a_deploy_changes_nothing(cluster, installed, install):
@@ -143,6 +149,7 @@ def test_installing_again_before_a_deploy_changes_nothing(cluster, installed, in
 
 def test_every_pod_is_admitted_under_restricted(cluster, installed, deploy, until):
     deploy(FIRST)
+    assert containers(cluster) == {"kserve-container"}
     until(lambda: FIRST in json.dumps(initializers(cluster)), "a pod fetches the first model")
     for each in cluster.list(f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs"):
         name = each["metadata"]["name"]

@@ -208,6 +208,31 @@ def test_our_images_are_those_the_pipeline_names():
     assert {*IMAGES.values(), SPARK_IMAGE} <= pinned
 
 
+def pod_specs(found):
+    """The specification of each pod that an object's templates lead to."""
+    if isinstance(found, dict):
+        if "containers" in found and "volumes" in found:
+            yield found
+        for each in found.values():
+            yield from pod_specs(each)
+    elif isinstance(found, list):
+        for each in found:
+            yield from pod_specs(each)
+
+
+def test_a_volume_that_has_its_owner_is_not_opened_to_the_group_at_each_start(overlay):
+    """On a real node, PostgreSQL's folder got group rights when its pod came back, and it refused to start."""
+    claimed = [
+        (each["metadata"]["name"], pod["securityContext"])
+        for each in overlay
+        for pod in pod_specs(each)
+        if each["spec"].get("volumeClaimTemplates")
+        or any("persistentVolumeClaim" in volume for volume in pod["volumes"])
+    ]
+    assert len(claimed) >= 8
+    assert [name for name, context in claimed if context.get("fsGroupChangePolicy") != "OnRootMismatch"] == []
+
+
 def test_the_build_of_the_images_sees_each_package_of_the_wheel():
     """A package that was renamed is missing from an image without a word: the wheel is made of what is there."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
