@@ -76,6 +76,8 @@ class TimeFormat:
         if self.format is not None and self.unit is not None:
             raise ConfigError(f"format {self.format!r} and unit {self.unit!r} exclude each other")
         if self.format is not None:
+            if not re.search("%[YyGcx]", self.format):  # Python 3.13 warns of it, 1900 is meant by nobody
+                raise ConfigError(f"format {self.format!r} names no year; write one such as '%d/%m/%Y'")
             try:
                 datetime.strptime(datetime(2026, 1, 2, tzinfo=UTC).strftime(self.format), self.format)
             except (ValueError, re.error) as error:
