@@ -47,6 +47,8 @@ const selectorsOf = (element) => element.dataset.swap.split(",").map((part) => p
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  const back = form.elements.namedItem("back"); // the address may have changed since the form was made
+  if (back) back.value = location.pathname + location.search;
   if (!form.dataset.swap || event.submitter?.hasAttribute("data-whole")) return; // data-whole: load the whole page
   event.preventDefault();
   const fields = new FormData(form, event.submitter);
