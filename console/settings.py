@@ -28,7 +28,18 @@ class ConsoleSettings(BaseSettings):
     reports: Path | None = Field(default=None, description="Folder of the monitoring jobs' reports.")
     ledger: Path | None = Field(default=None, description="Folder of the trigger's ledger.")
     decision: Path | None = Field(default=None, description="DECISION.json of the newest evaluation.")
-    policy_dir: Path | None = Field(default=None, description="Folder of the live policy that the endpoint reads.")
+    training_set: Path | None = Field(
+        default=None, description="Parquet file of the training set, whose held-out pages a policy is previewed on."
+    )
+    policy_store: str | None = Field(
+        default=None, description="Where the live policy lies, as the endpoint's `FAIRTAG_POLICY_STORE`."
+    )
+    policy_signing_key_file: Path | None = Field(
+        default=None, description="Ed25519 private key (PEM) that signs versions of the live policy."
+    )
+    policy_keys_file: Path | None = Field(
+        default=None, description="Public keys (PEM) of which one must have signed each version."
+    )
     place: str = Field(default="", description="Where customers are at first (ISO 3166); the storefront can change it.")
     state_dir: Path = Field(default=Path("console"), description="Folder of the audit log.")
     users_file: Path | None = Field(

@@ -58,12 +58,12 @@ class Shop:
         """Whether there is a model folder to look into."""
         return self._folder is not None and (self._folder / MANIFEST).is_file()
 
-    def model(self) -> PricingModel:
-        """The live model, loaded on first use and again when another one is live; takes seconds then.
+    def live_folder(self) -> Path:
+        """The folder of the live model.
 
         Raises:
             ConfigError: This console was not told where it is.
-            ModelFolderError: It cannot be loaded.
+            ModelFolderMissing: No model is live there.
         """
         if self._folder is None:
             raise ConfigError(
@@ -71,10 +71,20 @@ class Shop:
             )
         if not self.has_model:
             raise ModelFolderMissing(f"{self._folder}: no model is live there yet; `fairtag run` makes one")
+        return self._folder.resolve()
+
+    def model(self) -> PricingModel:
+        """The live model, loaded on first use and again when another one is live; takes seconds then.
+
+        Raises:
+            ConfigError: This console was not told where it is.
+            ModelFolderError: It cannot be loaded.
+        """
+        folder = self.live_folder()
         with self._lock:
-            version = str(read_manifest(self._folder)["version"])
+            version = str(read_manifest(folder)["version"])
             if self._model is None or self._model.version != version:
-                self._model = load_pricing_model(self._folder.resolve())
+                self._model = load_pricing_model(folder)
             return self._model
 
     @property

@@ -9,14 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
 from console.audit import AuditLog
+from console.drafts import Drafts
 from console.endpoint import Endpoint
 from console.outcomes import OutcomeLog
 from console.quotes import QuoteReader
 from console.settings import ConsoleSettings
 from console.shop import Shop
 from console.view import Templates
-from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
+from fairtag.base.errors import ConfigError, DataError, FairtagError, MissingDataError, UnavailableError
+from fairtag.evaluation.policy_preview import PolicyReplay, prepare_replay
+from fairtag.model import signature
+from fairtag.model.policy_change import AcceptedModel, accepted_model
 from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion, in_words, open_store
 
 
@@ -79,24 +85,36 @@ class Work:
         self.quotes = None if settings.quotes is None else QuoteReader(settings.quotes)
         self.outcomes = None if settings.outcomes is None else OutcomeLog(settings.outcomes)
         self.templates = Templates()
+        self.drafts = Drafts(settings.state_dir)
         self._policy_lock = threading.Lock()
+        self._replay_lock = threading.Lock()
+        self._replayed: PolicyReplay | None = None
         self._policy_seen: PolicyVersion = NONE
 
     @cached_property
     def policy(self) -> LivePolicyStore | None:
-        """The live policy's versions; None where this console does not know their folder."""
-        return None if self.settings.policy_dir is None else open_store(self.settings.policy_dir)
+        """The live policy's versions, signed and checked where there are keys; None where it is not known."""
+        settings = self.settings
+        if settings.policy_store is None:
+            return None
+        key = signature.pem_of(None, settings.policy_signing_key_file, "FAIRTAG_CONSOLE_POLICY_SIGNING_KEY")
+        trusted = signature.pem_of(None, settings.policy_keys_file, "FAIRTAG_CONSOLE_POLICY_KEYS")
+        return open_store(
+            settings.policy_store,
+            None if key is None else signature.policy_signer(signature.signing_key(*key)),
+            None if trusted is None else signature.policy_verifier(signature.trusted_keys(*trusted)),
+        )
 
     def require_policy(self) -> LivePolicyStore:
         """The live policy's versions.
 
         Raises:
-            ConfigError: This console does not know their folder.
+            ConfigError: This console does not know where they lie.
         """
         if self.policy is None:
             raise ConfigError(
                 "this console does not know the live policy; start it with the run's folder, or set "
-                "FAIRTAG_CONSOLE_POLICY_DIR to the folder that the endpoint reads"
+                "FAIRTAG_CONSOLE_POLICY_STORE to where the endpoint reads it"
             )
         return self.policy
 
@@ -113,6 +131,34 @@ class Work:
             return PolicyState(NONE, (), stopped=True, can_change=True, trouble=str(error))
         words = in_words(change.policy)
         return PolicyState(change, words, stopped=change.policy != NONE.policy, can_change=True)
+
+    def accepted_model(self) -> AcceptedModel:
+        """What the live model was accepted with, which a policy applies to.
+
+        Raises:
+            ConfigError: This console does not know the model.
+        """
+        return accepted_model(self.shop.live_folder())
+
+    def replay(self) -> PolicyReplay:
+        """Held-out pages of the live model, ready for previews; made once for each model, which takes seconds.
+
+        Raises:
+            MissingDataError: This console does not know the training set, or it has no held-out page.
+        """
+        path = self.settings.training_set
+        if path is None or not path.is_file():
+            raise MissingDataError(
+                "a preview needs the run's training set: start the console with a run, or set "
+                "FAIRTAG_CONSOLE_TRAINING_SET"
+            )
+        model = self.shop.model()
+        with self._replay_lock:
+            if self._replayed is None or self._replayed.model.version != model.version:
+                groups = None if self.settings.tables is None else self.settings.tables / "audit_groups.parquet"
+                audit = pd.read_parquet(groups) if groups is not None and groups.is_file() else None
+                self._replayed = prepare_replay(model, pd.read_parquet(path), audit)
+            return self._replayed
 
     def document(self, path: Path | None, what: str) -> dict[str, Any]:
         """A JSON document of the run.

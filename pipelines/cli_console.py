@@ -156,7 +156,8 @@ def _folders(folder: RunFolder) -> dict[str, Any]:
         "reports": folder.reports,
         "ledger": folder.root / "ledger",
         "decision": folder.decision,
-        "policy_dir": folder.serving / FOLDER,
+        "training_set": folder.training_set,
+        "policy_store": str(folder.serving / FOLDER),
         "state_dir": folder.root / "console",
     }
 

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from console.frame import Page
-from console.pages import compare, experiments, fairness, look, models, operations, prices, stop, storefront, why
+from console.pages import (
+    compare,
+    experiments,
+    fairness,
+    look,
+    models,
+    operations,
+    policy,
+    prices,
+    stop,
+    storefront,
+    why,
+)
 
 PAGES: tuple[Page, ...] = (
     storefront.PAGE,
     compare.PAGE,
     why.PAGE,
     prices.PAGE,
+    policy.PAGE,
     models.PAGE,
     experiments.PAGE,
     operations.PAGE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from console.drawing import sparkline
-from console.frame import Page, Visit
+from console.frame import Action, Page, Visit
+from console.policy_change import propose
 from console.quotes import QuoteReader
+from console.users import Role
 from fairtag.base import schema
 from fairtag.base.errors import RequestError
 from fairtag.model.pricing_model import PricingModel
+from fairtag.policy.shop_policy import ShopPolicy
 
 Floats = NDArray[np.float64]
 
@@ -200,9 +204,74 @@ async def item(visit: Visit) -> Response:
         row=row | {"elasticity_low": _known(float(low[0])), "elasticity_high": _known(float(high[0]))},
         lists=[(at, round(price * unit)) for at, price in lists],
         line=sparkline([price for _, price in lists], 240, 48),
+        terms=await visit.blocking(_terms, visit, name),
         days=days,
         currency=model.policy.currency,
     )
+
+
+def _terms(visit: Visit, name: str) -> dict[str, Any] | None:
+    """What the live policy says about an item; None where this console does not know the policy."""
+    if visit.work.policy is None:
+        return None
+    policy = visit.work.policy.current().policy
+    return {
+        "pins": [pin for pin in policy.pins if pin.item == name],
+        "excluded": name in policy.exclusions.items,
+        "promotions": [each for each in policy.promotions if name in each.items],
+    }
+
+
+async def pin(visit: Visit) -> Response:
+    """Pin an item at a price, from one day to another."""
+    name, why = visit.needed("item", "an item"), visit.needed("why", "a reason, in words,")
+    given: dict[str, Any] = {"item": name, "price": _price(visit.needed("price", "a price"))}
+    given |= {day: visit.given(day) for day in ("starts", "ends") if visit.given(day)}
+
+    def change() -> str:
+        policy = visit.work.require_policy().current().policy
+        return propose(visit.work, policy.changed(pins=[*_pins(policy), given]), visit.user, why)
+
+    return visit.back(await visit.blocking(change), f"/prices/item?item={quote(name)}")
+
+
+async def exclude(visit: Visit) -> Response:
+    """Leave an item at its list price."""
+    name, why = visit.needed("item", "an item"), visit.needed("why", "a reason, in words,")
+
+    def change() -> str:
+        policy = visit.work.require_policy().current().policy
+        items = [*policy.exclusions.items, name]
+        return propose(visit.work, policy.changed(exclusions={"items": items}), visit.user, why)
+
+    return visit.back(await visit.blocking(change), f"/prices/item?item={quote(name)}")
+
+
+async def release(visit: Visit) -> Response:
+    """Take pins and exclusion of an item away: the model prices it again."""
+    name, why = visit.needed("item", "an item"), visit.needed("why", "a reason, in words,")
+
+    def change() -> str:
+        policy = visit.work.require_policy().current().policy
+        pins = [each for each in _pins(policy) if each["item"] != name]
+        items = [each for each in policy.exclusions.items if each != name]
+        return propose(visit.work, policy.changed(pins=pins, exclusions={"items": items}), visit.user, why)
+
+    return visit.back(await visit.blocking(change), f"/prices/item?item={quote(name)}")
+
+
+def _pins(policy: ShopPolicy) -> list[dict[str, Any]]:
+    return [each.model_dump(mode="json", exclude_unset=True) for each in policy.pins]
+
+
+def _price(text: str) -> float:
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        raise RequestError("price", text, "must be a number") from None
+    if not 0 < value < math.inf:
+        raise RequestError("price", text, "must be above 0")
+    return value
 
 
 def _days(quotes: QuoteReader | None, name: str) -> list[dict[str, Any]]:
@@ -225,5 +294,10 @@ PAGE = Page(
     "Prices",
     "every item: list, offered today, margin, stock, elasticity, competitor",
     show,
+    (
+        Action("pin", Role.MERCHANDISER, pin),
+        Action("exclude", Role.MERCHANDISER, exclude),
+        Action("release", Role.MERCHANDISER, release),
+    ),
     views={"item": item},
 )

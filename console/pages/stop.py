@@ -7,6 +7,7 @@ from starlette.responses import JSONResponse, Response
 from console.frame import Action, Page, Visit
 from console.users import STOP_ROLE
 from fairtag.base.errors import RequestError
+from fairtag.model.policy_change import undo_policy
 from fairtag.policy.live_policy import in_words
 
 
@@ -36,7 +37,10 @@ async def undo(visit: Visit) -> Response:
     why, store = visit.needed("why", "a reason, in words,"), visit.work.require_policy()
 
     def change() -> str:
-        made = store.undo(who=visit.user.name, why=why)
+        if visit.work.shop.has_model:  # the rules of a change hold for its undo
+            made = undo_policy(store, visit.work.accepted_model(), who=visit.user.name, why=why)
+        else:
+            made = store.undo(who=visit.user.name, why=why)
         return f"Version {made.version}: {'; '.join(in_words(made.policy))}. Endpoints follow within 30 seconds."
 
     return visit.back(await visit.blocking(change))

@@ -139,7 +139,7 @@ def console(tmp_path: Path, endpoint: FakeEndpoint) -> Iterator[Callable[..., Br
     opened: list[Browser] = []
 
     def open_(**settings: Any) -> Browser:
-        known = {"state_dir": tmp_path / "state", "policy_dir": tmp_path / "policy"}
+        known = {"state_dir": tmp_path / "state", "policy_store": str(tmp_path / "policy")}
         known |= {"outcomes": str(tmp_path / "outcomes")}
         made = ConsoleSettings(**{**known, **settings})
         asked = Endpoint("http://endpoint", transport=httpx.MockTransport(endpoint.answer))

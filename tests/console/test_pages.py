@@ -9,7 +9,7 @@ import pandas as pd
 from console.audit import AuditLog
 from console.pages import PAGES
 from fairtag.base import schema
-from fairtag.policy.live_policy import LivePolicyStore
+from fairtag.policy.live_policy import open_store
 
 
 def test_every_page_answers_with_its_title_and_the_stop_button(console):
@@ -103,7 +103,7 @@ def test_the_stop_button_and_its_undo_make_versions_of_the_live_policy(console, 
     assert "Stopped:" in html
     html = browser.submit("/undo", why="costs are right")
     assert "prices as the model decides" in html
-    history = LivePolicyStore(tmp_path / "policy").history()
+    history = open_store(tmp_path / "policy").history()
     assert [(change.version, change.why, change.undoes) for change in history] == [
         (1, "costs are wrong", 0),
         (2, "costs are right", 1),
@@ -114,7 +114,7 @@ def test_a_stop_without_a_reason_changes_nothing(console, tmp_path: Path):
     browser = console()
     browser.see("/")
     assert "a reason, in words, is needed" in browser.submit("/stop", status=400, what="all")
-    assert LivePolicyStore(tmp_path / "policy").newest() == 0
+    assert open_store(tmp_path / "policy").newest() == 0
 
 
 def test_status_says_which_version_the_endpoint_follows(console, endpoint):

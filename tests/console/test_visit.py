@@ -24,7 +24,7 @@ from console.pages import PAGES
 from console.settings import ConsoleSettings
 from fairtag.base import schema
 from fairtag.base.tables import write_tables
-from fairtag.policy.live_policy import FOLDER, LivePolicyStore
+from fairtag.policy.live_policy import FOLDER, open_store
 
 HERE = Path(__file__).parent
 
@@ -70,7 +70,7 @@ def opened(serve_shop: Callable[..., Any], shop: Any, tmp_path_factory: pytest.T
             tables=tables,
             quotes=str(running.run_dir / "quotes"),
             outcomes=str(running.run_dir / "outcomes"),
-            policy_dir=running.run_dir / FOLDER,
+            policy_store=str(running.run_dir / FOLDER),
             state_dir=running.run_dir / "console",
             place=PLACE,
         )
@@ -170,8 +170,7 @@ def test_search_compare_why_buy_stop_and_undo(opened: Any, tab: Any, record_prop
     submit(tab, "#undo-dialog button.act")
     tab.until("document.getElementById('follow')?.dataset.done", 30)
     timed("undo_seen", started)
-    assert settings.policy_dir is not None
-    assert [change.undoes for change in LivePolicyStore(settings.policy_dir).history()] == [0, 1]
+    assert [change.undoes for change in open_store(settings.policy_store).history()] == [0, 1]
 
     print({name: round(value, 3) for name, value in times.items()})
     assert times["stop_seen"] < 30

@@ -1,0 +1,113 @@
+"""The policy page over a fitted model: previews, narrowing at once, widening as a draft, the second person, pins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from console.drafts import Drafts
+from console.users import add_user
+from fairtag.policy.live_policy import open_store
+from fairtag.policy.shop_policy import ShopPolicy
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    return open_store(tmp_path / "policy")
+
+
+@pytest.fixture
+def browser(console, model_folder: Path, store):
+    opened = console(model_folder=model_folder)
+    opened.see("/policy")
+    return opened
+
+
+def test_a_tightened_limit_counts_at_once_and_names_who_and_why(browser, store):
+    html = browser.submit("/policy/propose", discount="10", personal="yes", why="margins are thin")
+    assert "Version 1: limits.max_discount: 0.3 -&gt; 0.1" in html
+    current = store.current()
+    assert current.policy.limits.max_discount == 0.1
+    assert current.why == "margins are thin"
+
+
+def test_a_wider_limit_is_kept_as_a_draft_that_says_what_is_missing(browser, store, tmp_path: Path):
+    html = browser.submit("/policy/propose", discount="50", personal="yes", why="a sale")
+    assert "Kept as draft" in html
+    assert "allows more than was evaluated" in html
+    assert store.newest() == 0
+    (draft,) = Drafts(tmp_path / "state").open()
+    assert draft.document["limits"] == {"max_discount": 0.5}
+    assert "max_discount: 0.5" in browser.get(f"/policy/policy.yaml?draft={draft.id}").text
+    html = browser.submit("/policy/approve", status=409, draft=draft.id)
+    assert "evaluate it on held-out data first" in html
+    assert "is dropped" in browser.submit("/policy/drop", draft=draft.id)
+    assert Drafts(tmp_path / "state").open() == ()
+
+
+def test_a_second_person_approves_where_the_policy_says_so(console, model_folder: Path, store, tmp_path: Path):
+    store.change(ShopPolicy().changed(approval={"second_person": "always"}), who="root", why="rules")
+    file = tmp_path / "users.json"
+    tokens = {name: add_user(file, name, "approver") for name in ("ada", "bo")}
+    browser = console(model_folder=model_folder, users_file=file)
+    for name in ("ada", "bo"):
+        browser.see("/login")
+        browser.submit("/login", token=tokens[name], next="/policy")
+        html = browser.see("/policy")
+        if name == "ada":
+            html = browser.submit(
+                "/policy/propose",
+                discount="10",
+                personal="yes",
+                why="margins",
+                document="approval: {second_person: always}",
+            )
+            assert "Kept as draft" in html
+            (draft,) = Drafts(tmp_path / "state").open()
+            assert "needs a second person" in browser.submit("/policy/approve", status=400, draft=draft.id)
+            browser.submit("/logout")
+    assert "Approve and make live" in html
+    assert "Version 2" in browser.submit("/policy/approve", draft=draft.id)
+    assert (store.current().who, store.current().approved_by) == ("ada", "bo")
+
+
+def test_a_preview_without_a_training_set_says_what_it_needs_and_keeps_nothing(browser, store):
+    html = browser.submit("/policy/preview", discount="10", personal="yes")
+    assert "limits.max_discount: 0.3 -&gt; 0.1" in html
+    assert "narrows" in html
+    assert "needs the run&#39;s training set" in html
+    assert store.newest() == 0
+
+
+def test_a_preview_replays_held_out_pages(console, model_folder: Path, joined, tmp_path: Path):
+    joined.to_parquet(tmp_path / "training_set.parquet")
+    browser = console(model_folder=model_folder, training_set=tmp_path / "training_set.parquet")
+    browser.see("/policy")
+    html = browser.submit("/policy/preview", discount="0", corridor="50", personal="yes")
+    share = re.search(r"([\d.]+) % of [\d,]+ prices change", html)
+    assert share is not None
+    assert float(share.group(1)) > 0
+    assert "Profit a page" in html
+
+
+def test_a_document_that_is_no_policy_is_refused_with_its_field(browser, store):
+    html = browser.submit("/policy/propose", status=400, document="limits: {max_discount: 7}", why="x", personal="yes")
+    assert "max_discount" in html
+    assert store.newest() == 0
+
+
+def test_a_pin_an_exclusion_and_their_release(console, model_folder: Path, store):
+    from fairtag.model.pricing_model import load_pricing_model
+
+    item = load_pricing_model(model_folder).item_ids[0]
+    browser = console(model_folder=model_folder)
+    browser.see(f"/prices/item?item={item}")
+    html = browser.submit("/prices/pin", item=item, price="12.5", ends="2999-12-31", why="a campaign")
+    assert "Pinned at 12.50" in html
+    assert (store.current().policy.pins[0].item, store.current().policy.pins[0].price) == (item, 12.5)
+    html = browser.submit("/prices/release", item=item, why="it is over")
+    assert store.current().policy.pins == (), "what held before was evaluated with the model"
+    html = browser.submit("/prices/exclude", item=item, why="a quarrel")
+    assert "Stays at its list price" in html
