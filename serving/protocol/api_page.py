@@ -208,6 +208,10 @@ Settings are environment variables, read once at the start. Some have a command-
 that is refused, or a feature folder that does not open: it prints one line with the reason and exits with the code that
 `fairtag --help` lists for it, such as 6 for an altered model folder.
 
+Without a key anybody who can connect may read `/docs`, `/openapi.json`, the model's metadata and `/metrics`, at a rate;
+probes are never turned away. `/metrics` is computed once a second at most. It names no customer, but tells how much is
+priced and how far below list: so it is not shown to a request that came through a proxy (`X-Forwarded-For`).
+
 | limit | default | |
 |---|---|---|
 {limits}

@@ -44,7 +44,8 @@ ERROR = {
 REFUSALS = {
     400: "A field breaks a rule; the text names field, value and rule.",
     401: "The API key is missing or unknown, or the browser token has expired.",
-    403: "A browser token asked for more than it allows; models are loaded by the operator alone.",
+    403: "A browser token asked for more than it allows; models are loaded by the operator alone; metrics are not "
+    "shown beyond a proxy.",
     404: "There is no such model, version or path, or none of the items is in its catalogue.",
     408: "The request did not arrive in time.",
     413: "The body is too large, as it was sent or decompressed.",
