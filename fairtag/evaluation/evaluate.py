@@ -37,6 +37,8 @@ from fairtag.evaluation.fairness_gate import (
     guarantees_gate,
     price_by_group,
     proxy_figures,
+    proxy_findings,
+    proxy_gate,
 )
 from fairtag.evaluation.held_out_demand import (
     HeldOutDemand,
@@ -156,6 +158,7 @@ def evaluate(
     crossed = quotes.iloc[:0]
     if hold_out is not None:
         crossed = cross_quotes(new, hold_out, query_vectors(new, hold_out), limits, seed)
+    proxies = proxy_findings(hold_out, tables.audit_groups, limits, seed)
     report = None if hold_out is None else audit_quotes(crossed, tables.audit_groups, seed)
     tried = page_inputs(new, scored.pages, scored.vectors)
     menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), new.policy.limits.coin.smallest)
@@ -186,6 +189,7 @@ def evaluate(
         behaviour_gate(training_set),
         guarantees_gate([quotes, crossed], new.policy.limits),
         gap_gate(report),
+        proxy_gate(proxies, limits),
         *behaviour_gates(new, scored.pages, tried),
         *budget_gates(new, tried, list(scored.vectors), limits),
     ]
@@ -199,9 +203,7 @@ def evaluate(
         "challenger": {
             **scored.figures(),
             **_offers(demand, prices),
-            "groups_told_by_pricing_features_auc": {}
-            if hold_out is None
-            else proxy_figures(hold_out, tables.audit_groups, seed),
+            "groups_told_by_pricing_features_auc": proxy_figures(proxies),
         },
         "champion": {**rival.figures(), **_offers(demand, rival_prices)} if rival else None,
         "charts": {

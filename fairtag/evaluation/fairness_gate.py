@@ -19,7 +19,7 @@ from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.fairness.audit import AuditReport, audit
 from fairtag.fairness.audit_limits import AuditLimits
 from fairtag.fairness.invariants import check_invariants, violations
-from fairtag.fairness.proxy import proxy_check
+from fairtag.fairness.proxy import NOT_CHECKED, ProxyFinding, ProxyLimits, proxy_check
 from fairtag.model.decision import GateResult, GateStatus
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import JURISDICTION, sample_pages, until_lawful, user_of
@@ -146,17 +146,53 @@ def _why_undecided(report: AuditReport) -> str:
     )
 
 
-def proxy_figures(hold_out: pd.DataFrame, groups: pd.DataFrame | None, seed: int) -> dict[str, float]:
-    """How well the pricing features predict each group (AUC; 0.5 is not at all); small groups are left out.
-
-    This is a figure, not a gate: a proxy does harm through prices, which the gap gate compares.
-    """
-    if groups is None or groups.empty:
-        return {}
+def proxy_findings(
+    hold_out: pd.DataFrame | None, groups: pd.DataFrame | None, limits: EvaluationLimits, seed: int
+) -> tuple[ProxyFinding, ...]:
+    """How well the pricing features of held-out customers tell each group; nothing without pages or groups."""
+    if hold_out is None or groups is None or groups.empty:
+        return ()
     newest = hold_out.sort_values(schema.TS, kind="stable").drop_duplicates(schema.USER_ID, keep="last")
     named = {schema.USER_ID: schema.USER_KEY}
-    found = proxy_check(newest.rename(columns=named), groups.rename(columns=named), seed=seed)
+    rules = ProxyLimits(block_above=limits.proxy_auc)
+    return proxy_check(newest.rename(columns=named), groups.rename(columns=named), seed=seed, limits=rules)
+
+
+def proxy_figures(found: Sequence[ProxyFinding]) -> dict[str, float]:
+    """AUC of each group that was checked; 0.5: the features do not tell it at all."""
     return {f"{one.attribute}: {one.group}": one.auc for one in found if np.isfinite(one.auc)}
+
+
+def proxy_gate(found: Sequence[ProxyFinding], limits: EvaluationLimits) -> GateResult:
+    """No pricing feature is a protected attribute under another name.
+
+    Features that tell a group only together are a figure of the report: they do harm through prices, which the gap gate
+    compares.
+    """
+    rule = f"no pricing feature alone tells a protected group with an AUC surely above {limits.proxy_auc:g}"
+    if not found:
+        return GateResult("proxies", None, rule, "not applicable", note="not checked: the data have no audit groups")
+    told = [one for one in found if one.checked != NOT_CHECKED]
+    unchecked = [f"{one.attribute} {one.group} ({one.users} customers)" for one in found if one not in told]
+    silent = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
+    if not told:
+        return GateResult("proxies", None, rule, "not applicable", note=silent.removeprefix("; "))
+    worst = max(told, key=lambda one: max(one.by_feature.values()))
+    value = max(worst.by_feature.values())
+    copies = [f"{', '.join(one.copies)} tells {one.attribute} {one.group}" for one in told if one.copies]
+    note = (
+        "; ".join(copies) or f"most telling: {max(worst.by_feature, key=worst.by_feature.__getitem__)}, {worst.group}"
+    )
+    needs = "pricing features without the copies: drop or coarsen them, and train again" if copies else ""
+    return GateResult(
+        "proxies",
+        value,
+        rule,
+        "fail" if copies else "pass",
+        threshold=limits.proxy_auc,
+        note=note + silent,
+        needs=needs,
+    )
 
 
 def price_by_group(

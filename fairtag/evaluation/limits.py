@@ -91,6 +91,13 @@ class EvaluationLimits(Settings):
     audit_pages: int = Field(8, ge=1, description="Pages priced for many customers, for the fairness gates.")
     # 800 left the gaps of every group of the simulated shop undecided: about 670 customers in each of three are needed.
     audit_users: int = Field(2_000, ge=1, description="Most customers that each of them is priced for.")
+    proxy_auc: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="AUC, at the lower end of its interval, beyond which one pricing feature that alone tells a "
+        "protected group blocks personal prices.",
+    )
     require_experiment: bool = Field(
         False,
         description="Reject a model whose log has no randomised prices, instead of taking the word of held-out demand "

@@ -32,8 +32,14 @@ _SPELLINGS: Final = {
     "immigrant, visa status, passport",
     "income": "income, incomes, household income, salary, salaries, wage, wages, wealth, net worth, affluence, "
     "credit score, fico",
-    "family status": "marital, marital status, married, spouse, children, kids, number of children, family status, "
-    "household size",
+    "family status": "marital, marital status, married, divorced, widowed, spouse, children, child count, kids, "
+    "number of children, family status, family size, family members, household size, household members, "
+    "household composition, persons in household, single parent, hh size, hhsize, famsize",
+    "education": "education, educations, educational, education level, level of education, educ, schooling, "
+    "school years, years of school, academic degree, university degree, college degree, diploma, bildungsgrad",
+    "occupation": "occupation, occupations, occupational, profession, professions, job title, employer, employment, "
+    "employed, unemployed, self employed, employment status, work status, occup, beruf, profesion",
+    "retirement": "retired, retirement, retiree, pensioner, rentner, jubilado",
     "politics": "politics, political, political party, trade union, union member, union membership",
     "criminal record": "criminal, criminal record, conviction, convictions",
     "veteran status": "veteran, military status",

@@ -1,7 +1,8 @@
 """Proxy check: do the pricing features reveal who belongs to a protected group?
 
 A classifier is trained to guess the group from the pricing features and is scored out of fold. An area under the ROC
-curve (AUC) of 0.5 means that the features carry no information about the group, 1.0 that they determine it.
+curve (AUC) of 0.5 means that the features carry no information about the group, 1.0 that they determine it. Groups too
+small for a classifier are checked one feature at a time; groups too small even for that are *not checked*, and say so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fairtag.base.types import Status, worst
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
+TOGETHER, ONE_BY_ONE, NOT_CHECKED = "all features together", "the features one by one", "not checked"
 FOLDS = 5
 TREES = 60  # shallow trees on a handful of features; more of them change the AUC in the third decimal
 
@@ -32,13 +34,17 @@ class ProxyLimits:
     Args:
         pass_below: PASS if the AUC's interval ends below this.
         warn_above: WARN if it begins above this: about two right guesses in three.
-        users: Smallest number of customers in a group, and outside it, for an answer.
+        users: Smallest number of customers in a group, and outside it, for all features together.
+        fewest: Smallest number for the features one by one; smaller groups are not checked.
+        block_above: A feature whose AUC alone is surely above this is a copy of the group: it blocks personal prices.
         confidence: Two-sided level of the interval.
     """
 
     pass_below: float = 0.70
     warn_above: float = 0.65
     users: int = 200
+    fewest: int = 20
+    block_above: float = 0.8
     confidence: float = 0.90
 
 
@@ -50,21 +56,26 @@ class ProxyFinding:
         attribute: The protected attribute.
         group: The group.
         status: PASS, WARN or UNKNOWN. Never URGENT: a proxy harms through prices, which the audit checks.
-        auc: Cross-validated area under the ROC curve; NaN with too few customers.
+        checked: What was checked: all features together, the features one by one, or nothing.
+        auc: Area under the ROC curve, cross-validated where it is of all features together, else of the most telling
+            one; NaN where nothing was checked.
         low: Lower end of its interval.
         high: Upper end.
         users: Customers of the group.
         by_feature: AUC of each feature alone, in whichever direction it tells: ``max(auc, 1 - auc)``.
+        copies: Features that alone tell the group beyond ``block_above``, at the lower end of their interval.
     """
 
     attribute: str
     group: str
     status: Status
+    checked: str
     auc: float
     low: float
     high: float
     users: int
     by_feature: dict[str, float]
+    copies: tuple[str, ...] = ()
 
 
 def proxy_check(
@@ -113,15 +124,27 @@ def _check(
     attribute: str, group: str, X: Floats, member: Flags, names: tuple[str, ...], seed: int, rules: ProxyLimits
 ) -> ProxyFinding:
     users, others = int(member.sum()), int((~member).sum())
-    if min(users, others) < rules.users:
+    if min(users, others) < rules.fewest:
         nan = float("nan")
-        return ProxyFinding(attribute, group, Status.UNKNOWN, nan, nan, nan, users, {})
-    value = auc(out_of_fold(X, member, seed=seed), member)
-    reach = float(stats.norm.ppf(0.5 + rules.confidence / 2)) * auc_error(value, users, others)
-    low, high = value - reach, value + reach
-    status = Status.WARN if low > rules.warn_above else Status.PASS if high < rules.pass_below else Status.UNKNOWN
+        return ProxyFinding(attribute, group, Status.UNKNOWN, NOT_CHECKED, nan, nan, nan, users, {})
     alone = {name: _single_feature_auc(X[:, at], member) for at, name in enumerate(names)}
-    return ProxyFinding(attribute, group, status, value, low, high, users, alone)
+    copies = tuple(name for name, value in alone.items() if value - _reach(value, member, rules) > rules.block_above)
+    together = min(users, others) >= rules.users
+    value = auc(out_of_fold(X, member, seed=seed), member) if together else max(alone.values())
+    reach = _reach(value, member, rules)
+    low, high = value - reach, value + reach
+    if copies or low > rules.warn_above:
+        status = Status.WARN
+    else:  # features that tell nothing one by one may still tell it together
+        status = Status.PASS if together and high < rules.pass_below else Status.UNKNOWN
+    checked = TOGETHER if together else ONE_BY_ONE
+    return ProxyFinding(attribute, group, status, checked, value, low, high, users, alone, copies)
+
+
+def _reach(value: float, member: Flags, rules: ProxyLimits) -> float:
+    """Half of the interval of an AUC."""
+    z = float(stats.norm.ppf(0.5 + rules.confidence / 2))
+    return z * auc_error(value, int(member.sum()), int((~member).sum()))
 
 
 def out_of_fold(X: Floats, member: Flags, *, seed: int) -> Floats:

@@ -65,7 +65,7 @@ CAPABILITIES: tuple[Capability, ...] = (
         PERSONAL_PRICES,
         "prices that also look at the customer's own behaviour",
         UNIFORM_PRICES,
-        ("behaviour_known", "personal_uplift", "price_gaps", "opt_out"),
+        ("behaviour_known", "personal_uplift", "price_gaps", "proxies", "opt_out"),
     ),
 )
 ALL: Final = frozenset(capability.name for capability in CAPABILITIES)

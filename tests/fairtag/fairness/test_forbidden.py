@@ -180,3 +180,27 @@ def test_any_json_is_searched_without_an_error(payload):
 
 def test_keys_that_are_not_text_are_searched_as_text():
     assert [hit[2] for hit in find_forbidden({1: {"age": 3}, None: 2})] == ["age"]
+
+
+@pytest.mark.parametrize(
+    ("key", "attribute"),
+    [
+        ("customerEducation", "education"),
+        ("education_level", "education"),
+        ("OCCUPATION", "occupation"),
+        ("job-title", "occupation"),
+        ("isRetired", "retirement"),
+        ("userRetired", "retirement"),
+        ("familySize", "family status"),
+        ("FAMILY_SIZE", "family status"),
+        ("hhsize", "family status"),
+        ("household members", "family status"),
+    ],
+)
+def test_stand_ins_for_income_are_protected_in_any_spelling(key, attribute):
+    assert forbidden_attribute(key) == attribute
+
+
+@pytest.mark.parametrize("key", ["degree", "job", "college", "size", "family_pack", "career_id"])
+def test_words_of_products_and_work_are_not(key):
+    assert forbidden_attribute(key) is None

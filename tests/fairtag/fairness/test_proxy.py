@@ -8,7 +8,16 @@ from sklearn.metrics import roc_auc_score
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.types import Status
-from fairtag.fairness.proxy import auc, auc_error, out_of_fold, overall, proxy_check
+from fairtag.fairness.proxy import (
+    NOT_CHECKED,
+    ONE_BY_ONE,
+    ProxyLimits,
+    auc,
+    auc_error,
+    out_of_fold,
+    overall,
+    proxy_check,
+)
 
 
 def customers(seed, *, leak=0.0, n=1_500):
@@ -63,9 +72,28 @@ def test_scores_come_from_trees_that_never_saw_the_customer():
     assert abs(auc(out_of_fold(X, member, seed=0), member) - 0.5) < 0.1  # in sample the trees would reach 0.9
 
 
-def test_too_few_customers_is_no_answer():
-    features, groups = customers(6, n=300)
+def test_a_group_too_small_for_a_classifier_is_checked_one_feature_at_a_time():
+    features, groups = customers(6, n=150)
+    innocent = proxy_check(features, groups, seed=1)[1]
+    assert innocent.checked == ONE_BY_ONE
+    assert innocent.status is Status.UNKNOWN, "together they might still tell it"
+    assert innocent.low < innocent.auc < innocent.high
+    copied = proxy_check(*customers(6, leak=8.0, n=150), seed=1)[1]
+    assert copied.status is Status.WARN
+    assert copied.copies == (schema.SPEND_90D,)
+
+
+def test_a_copy_of_the_group_blocks_and_a_hint_of_it_does_not():
+    assert proxy_check(*customers(3, leak=8.0), seed=1)[1].copies == (schema.SPEND_90D,)
+    assert proxy_check(*customers(3, leak=0.5), seed=1)[1].copies == ()
+    strict = ProxyLimits(block_above=0.55)
+    assert proxy_check(*customers(3, leak=0.5), seed=1, limits=strict)[1].copies == (schema.SPEND_90D,)
+
+
+def test_a_handful_of_customers_is_not_checked_and_says_so():
+    features, groups = customers(6, n=30)
     findings = proxy_check(features, groups, seed=1)
+    assert {finding.checked for finding in findings} == {NOT_CHECKED}
     assert {finding.status for finding in findings} == {Status.UNKNOWN}
     assert overall(()) is Status.UNKNOWN
 

@@ -13,7 +13,7 @@ from fairtag.evaluation.behaviour_gate import behaviour_gates, page_inputs
 from fairtag.evaluation.budget_gate import budget_gates
 from fairtag.evaluation.cross_fit import folds, price_log, refit_prices
 from fairtag.evaluation.evaluate import _champion, _hold_out, evaluate
-from fairtag.evaluation.fairness_gate import guarantees_gate, proxy_figures
+from fairtag.evaluation.fairness_gate import guarantees_gate, proxy_figures, proxy_findings, proxy_gate
 from fairtag.evaluation.held_out_demand import fit_held_out_models, interval, predict_demand, read_pages
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.log_evidence import LISTED, PERSONAL, PUBLIC, UNIFORM, log_evidence
@@ -137,9 +137,17 @@ def test_a_feature_that_is_a_group_under_another_name_is_seen(hold_out):
         {schema.USER_ID: [*(users + "a"), *(users + "b")], schema.ATTRIBUTE: "planted", schema.GROUP: group}
     )
     told = many.assign(**{schema.PROMOTION_RESPONSE: many[schema.USER_ID].str.endswith("a").astype(float)})
-    assert proxy_figures(told, groups, 0)["planted: a"] > 0.99
-    assert proxy_figures(many, groups, 0)["planted: a"] < 0.65
-    assert proxy_figures(many, groups.head(0), 0) == proxy_figures(many, None, 0) == {}
+    limits = EvaluationLimits()
+    copied, innocent = (proxy_findings(rows, groups, limits, 0) for rows in (told, many))
+    assert proxy_figures(copied)["planted: a"] > 0.99
+    assert proxy_figures(innocent)["planted: a"] < 0.65
+    assert proxy_findings(many, groups.head(0), limits, 0) == proxy_findings(many, None, limits, 0) == ()
+    failed = proxy_gate(copied, limits)
+    assert failed.status == "fail"
+    assert schema.PROMOTION_RESPONSE in failed.note
+    assert proxy_gate(innocent, limits).status == "pass"
+    nothing = proxy_gate((), limits)
+    assert (nothing.status, nothing.note) == ("not applicable", "not checked: the data have no audit groups")
 
 
 def test_an_encoder_worse_than_the_champion_fails_relevance():
