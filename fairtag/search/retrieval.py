@@ -20,7 +20,7 @@ from fairtag.base.money import Currency
 from fairtag.base.text import tokens
 from fairtag.search.dense_index import DenseIndex, DensePart
 from fairtag.search.facets import FacetCount, FacetTable
-from fairtag.search.query import NOTHING_LIKE_IT, TELLING, QueryReader, SearchOptions, SearchQuery
+from fairtag.search.query import NOTHING_LIKE_IT, TOLD, QueryReader, SearchOptions, SearchQuery
 from fairtag.search.relevance_floor import RelevanceFloor
 from fairtag.search.reranker import GRAPH, Reranker
 from fairtag.search.similarity import best_positions
@@ -156,15 +156,21 @@ class Retriever:
         return not len(nearest) or float(self.embeddings[nearest[0]] @ embedding) < asked.floor
 
     def _like(self, asked: SearchQuery, embedding: NDArray[np.float32] | None, rows: Rows) -> Rows:
-        """Of the rows that filters left, those that are like the query: by meaning, or by most of what its words tell.
+        """Of the rows that filters left, those that are like the query: by meaning, or by what its words tell.
 
-        Without filters the poor matches stand behind the good ones; filters may leave nothing else.
+        Without filters the poor matches stand behind the good ones; filters may leave nothing else. How near is near
+        depends on the query, so that an item is compared with the nearest of the whole catalogue.
         """
-        if asked.item_floor <= -1.0 or embedding is None or self.embeddings is None or not len(rows):
+        if not asked.near_best or embedding is None or self.embeddings is None or not len(rows):
             return rows
-        like = self.embeddings[rows] @ np.asarray(embedding, dtype=np.float32) >= asked.item_floor
+        vector = np.asarray(embedding, dtype=np.float32)
+        nearest = self.dense.search(vector, 1)
+        best = float(self.embeddings[nearest[0]] @ vector) if len(nearest) else 0.0
+        if best <= 0.0:
+            return rows
+        like = self.embeddings[rows] @ vector >= asked.near_best * best
         if self.words is not None:
-            like |= self.words.told(tokens(asked.text), rows) >= TELLING
+            like |= self.words.told(tokens(asked.text), rows) >= TOLD
         return rows[like]
 
     def _matches(

@@ -119,7 +119,7 @@ def test_filters_hold_and_the_best_of_what_is_left_comes_first(reader, retriever
 
 
 def test_filters_do_not_fill_a_page_with_poor_matches(reader, retriever):
-    """What is like the query by meaning, or by most of its words, stays; the rest of the filter does not."""
+    """What is like the query by meaning, or by its words, stays; the rest of the filter does not."""
     tools = Filters(category=("tools",))
     near = (axis(0) + axis(1)) / np.sqrt(2)
     for query, vector, count in (("dog leash", axis(1), 0), ("dog leash", near, 20), ("cordless drill", axis(7), 20)):
