@@ -63,14 +63,14 @@ def test_the_api_server_takes_no_placeholder_for_an_address(cluster, namespace):
 def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
     found = {each["metadata"]["name"]: each for each in cluster.list(f"/api/v1/namespaces/{namespace}/secrets")}
     assert set(found) == {
-        *("endpoint", "endpoint-stores", "trusted-keys", "model-reader", "monitors", "fairness"),
-        *("mlflow", "redis", "postgres", "object-store"),
+        *("endpoint", "endpoint-stores", "trusted-keys", "model-reader", "monitors", "fairness", "custody"),
+        *("ledger", "mlflow", "redis", "postgres", "object-store"),
     }
     keys = {
         name: base64.b64decode(each["data"]["AWS_ACCESS_KEY_ID"]).decode()
         for name, each in found.items()
         if "AWS_ACCESS_KEY_ID" in each["data"]
     }
-    assert set(keys) == {"endpoint-stores", "model-reader", "monitors", "fairness"}
+    assert set(keys) == {"endpoint-stores", "model-reader", "monitors", "fairness", "custody"}
     assert len(set(keys.values())) == len(keys), "no two roles share an identity"
     assert found["model-reader"]["metadata"]["annotations"]["serving.kserve.io/s3-usehttps"] == "0"

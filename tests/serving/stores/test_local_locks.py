@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,25 @@ async def test_a_price_day_that_has_passed_is_forgotten_in_the_file_and_in_memor
     second = kept(tmp_path)
     assert second.kept == 1
     await second.close()
+
+
+async def test_what_has_expired_leaves_the_file_while_the_process_runs(
+    tmp_path: Path, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint that is never restarted keeps nobody's locks beyond their day, not even in the file's free pages."""
+    monkeypatch.setattr("serving.stores.lock_file.PURGE_SECONDS", 0.1)
+    store = kept(tmp_path)
+    await store.lock("customer-of-yesterday", PriceLocks({"a": 1}), Claim(int(time.time()) + 1))
+    await store.lock("customer-of-today", PriceLocks({"a": 1}), CUSTOMER)
+
+    def names() -> set[str]:
+        with closing(sqlite3.connect(tmp_path / NAME)) as database:
+            return {key for (key,) in database.execute("SELECT key FROM claims")}
+
+    until(lambda: names() == {"customer-of-yesterday", "customer-of-today"})
+    until(lambda: names() == {"customer-of-today"})
+    await store.close()
+    assert b"customer-of-yesterday" not in (tmp_path / NAME).read_bytes()
 
 
 async def test_invented_ids_push_out_each_other_and_no_customer(tmp_path: Path) -> None:
