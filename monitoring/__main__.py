@@ -9,6 +9,7 @@ with 3 as well, so that no failure looks like a result.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -121,6 +122,12 @@ def _job_options(job: argparse.ArgumentParser) -> None:
         help="state of hourly runs; without it, each window is tested in a single look",
     )
     add("--workspace", type=Path, metavar="DIR", help="Evidently workspace that gets a snapshot of each run")
+    add(
+        "--policy-store",
+        metavar="ADDRESS",
+        default=os.environ.get("FAIRTAG_POLICY_STORE"),
+        help="where the live policy lies: a folder, s3:// or redis:// (FAIRTAG_POLICY_STORE)",
+    )
     add("--ledger", type=Path, metavar="DIR", help="folder of the trigger's ledger, to show on the report")
     add("--push", metavar="HOST:PORT", help="Prometheus push gateway")
     add(
@@ -164,6 +171,7 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
         state=options.state,
         workspace=options.workspace,
         evidently=options.evidently,
+        policy_store=options.policy_store,
     )
 
 

@@ -37,6 +37,7 @@ class Inputs:
         state: Folder of the hourly detectors; None tests each window in a single look.
         workspace: Evidently workspace; None keeps no snapshots.
         evidently: Whether to write Evidently's reports.
+        policy_store: Where the live policy lies; None holds every quote to the policy of the model folder.
     """
 
     quotes: str
@@ -51,6 +52,7 @@ class Inputs:
     state: Path | None = None
     workspace: Path | None = None
     evidently: bool = True
+    policy_store: str | None = None
 
     def need(self, name: str, job: str) -> Path:
         """The path of an input that a job requires.

@@ -53,7 +53,7 @@ def stop(
     if not why:
         raise ConfigError("--why is missing; say in words why, for those who find prices changed")
     who = who or getpass.getuser()
-    current, model = versions.current().policy, live_model(run)
+    current, model = versions.current().policy, live_model(run) if undo else None  # a stop depends on no model
     if undo and model is not None:
         change = undo_policy(versions, model, who=who, why=why, approved_by=approved_by)
     elif undo:

@@ -186,6 +186,7 @@ def monitoring_options(folder: RunFolder, job: str, window: str) -> list[str]:
         options |= {"--audit": folder.tables / AUDIT, "--secret": folder.serving / "secrets" / "user_key"}
     if job in ("stock", "all"):
         options["--tables"] = folder.tables
+    options["--policy-store"] = folder.serving / "policy"
     options |= outcome_options(folder)
     return [str(part) for option in options.items() for part in option]
 

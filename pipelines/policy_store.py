@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from fairtag.base.errors import ConfigError
-from fairtag.model.policy_change import AcceptedModel, accepted_model
+from fairtag.model.policy_change import POLICY, AcceptedModel, accepted_model
 from fairtag.policy.live_policy import FOLDER, LivePolicyStore, open_store
 from pipelines.run_folder import RunFolder
 
@@ -49,4 +49,4 @@ def policy_store(run: Path | None, store: str | None) -> LivePolicyStore:
 def live_model(run: Path | None) -> AcceptedModel | None:
     """What the model that serves was accepted with; None where no run with one is named."""
     live = None if run is None else RunFolder(run.absolute()).live
-    return accepted_model(live.resolve()) if live is not None and live.is_dir() else None
+    return accepted_model(live.resolve()) if live is not None and (live / POLICY).is_file() else None

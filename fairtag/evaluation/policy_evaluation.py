@@ -10,8 +10,9 @@ document is bound to the model and to the policy by their digests, and says noth
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,7 @@ from fairtag.data.splits import time_split
 from fairtag.evaluation.fairness_gate import audit_quotes, cross_quotes, gap_gate, guarantees_gate
 from fairtag.evaluation.held_out_demand import HeldOutDemand, fit_held_out_models, predict_demand, read_pages
 from fairtag.evaluation.limits import EvaluationLimits
-from fairtag.evaluation.price_menu import METADATA_KEY, price_menu_of
-from fairtag.evaluation.value_gate import PolicyPrices, uplift_figures, value_gates
+from fairtag.evaluation.value_gate import PolicyPrices, non_inferiority, uplift_figures
 from fairtag.model.decision import GateResult
 from fairtag.model.policy_change import accepted_model, make_policy_decision, require_fitting
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
@@ -32,6 +32,9 @@ from fairtag.page.held_out import ShadowPage, query_vectors, sample_pages, shado
 from fairtag.policy.shop_policy import ShopPolicy
 
 Progress = Callable[[str], None]
+
+THIS: Final = "this policy"
+ACCEPTED: Final = "the accepted policy"
 
 
 def evaluate_policy(
@@ -76,31 +79,47 @@ def evaluate_policy(
     progress("fit held-out demand models")
     models = fit_held_out_models(model, hold_out)
     demand = None if models is None else predict_demand(read_pages(model, sample, vectors), models, seed)
-    old = demand and page_prices("the accepted policy", model, before, demand)
-    new = demand and page_prices("this policy", model.under(policy), after, demand)
     progress("audit promises and groups")
     crossed = cross_quotes(model, hold_out, query_vectors(model, hold_out), limits, seed, policy=policy)
-    menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), model.policy.limits.coin.smallest)
-    gates: list[GateResult] = [
-        *(value_gates(demand, new, old, menu, limits, seed) if model.may_price else [_at_list()]),
+    gates = _value_gates(model, demand, before, after, limits, seed) if model.may_price else [_at_list()]
+    gates += [
         guarantees_gate([shadow_quotes(after, with_users=True), crossed], model.under(policy).policy.limits),
         gap_gate(audit_quotes(crossed, tables.audit_groups, seed)),
     ]
-    figures = [] if demand is None or old is None or new is None else uplift_figures(demand, [new, old], seed)
+    figures: list[dict[str, Any]] = []
+    if demand is not None:
+        named = [page_prices(name, model, pages, demand) for name, pages in ((THIS, after), (ACCEPTED, before))]
+        figures = uplift_figures(demand, named, seed)
     return make_policy_decision(accepted, policy, tables.fingerprint(), gates, {"uplift": figures})
+
+
+def _value_gates(
+    model: PricingModel,
+    demand: HeldOutDemand | None,
+    before: list[ShadowPage],
+    after: list[ShadowPage],
+    limits: EvaluationLimits,
+    seed: int,
+) -> list[GateResult]:
+    """The policy loses at most a margin of the accepted policy's profit, and of that at list."""
+    if demand is None:
+        rule, note = "profit of the accepted policy", "the hold-out has too few purchases for a held-out demand model"
+        return [GateResult("non_inferiority", None, rule, "could not tell", note=note)]
+    own, margin = page_prices(THIS, model, after, demand), limits.profit_margin
+    listed = PolicyPrices("list", demand.pages.listed)
+    against = non_inferiority(demand, own, page_prices(ACCEPTED, model, before, demand), margin, seed)
+    floor = non_inferiority(demand, own, listed, margin, seed)
+    rule = f"profit per page not below that at list by more than {margin:.0%} (lower end of the paired 95 % interval)"
+    return [against, replace(floor, name="not_below_list", rule=rule)]
 
 
 def page_prices(name: str, model: PricingModel, pages: list[ShadowPage], demand: HeldOutDemand) -> PolicyPrices:
     """The prices of shadow pages for the impressions that held-out demand models score."""
-    priced = {
-        (shadow.page_id, item.item_id): (item.price_minor, item.low_minor)
-        for shadow in pages
-        for item in shadow.page.items
-    }
-    rows, coin = demand.pages.rows, model.policy.limits.coin
+    priced = {(shadow.page_id, item.item_id): item.price_minor for shadow in pages for item in shadow.page.items}
+    rows = demand.pages.rows
     keys = zip(rows[schema.PAGE_ID], rows[schema.ITEM_ID], strict=True)
-    money = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64) / coin.minor_per_unit
-    return PolicyPrices(name, money[:, 0], money[:, 1], coin.smallest)
+    minor = np.array([priced[str(page), item] for page, item in keys], dtype=np.float64)
+    return PolicyPrices(name, minor / model.policy.limits.minor_per_unit)
 
 
 def _at_list() -> GateResult:

@@ -266,18 +266,13 @@ class PolicyReplay:
             gain=("gain", "sum"),
         )
         worst = means.sort_values(["gain", "after"]).head(ITEMS)
-        titles = catalogue[schema.TITLE].fillna("") if schema.TITLE in catalogue else None
+        titles = catalogue[schema.TITLE].fillna("").astype(str).tolist() if schema.TITLE in catalogue else None
+        money = np.rint(worst[["listed", "before", "after"]].to_numpy(dtype=np.float64) * unit).astype(int).tolist()
         return tuple(
-            ItemChange(
-                self.model.item_ids[int(row)],
-                "" if titles is None else str(titles.iloc[int(row)]),
-                round(each.listed * unit),
-                round(each.before * unit),
-                round(each.after * unit),
-                int(each.pages),
-                float(each.gain),
+            ItemChange(self.model.item_ids[row], titles[row] if titles else "", listed, now, then, shown, gained)
+            for row, (listed, now, then), shown, gained in zip(
+                worst.index.tolist(), money, worst["pages"].tolist(), worst["gain"].tolist(), strict=True
             )
-            for row, each in zip(worst.index, worst.itertuples(), strict=True)
         )
 
     def _item_profit(self, price: Floats) -> Floats:

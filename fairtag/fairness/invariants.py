@@ -8,7 +8,8 @@ One violation is one too many: the fairness job then reports ``urgent`` (docs/pr
 - ``floor`` and ``ceiling`` do not apply to a fallback price (:data:`FALLBACKS`), which is lawful but need
   not meet commercial bounds, nor to a price lock, which holds while the bounds move.
 - ``sticky``: a customer sees one price for an item on a price day. A page served without features (``degraded``) locks
-  only an upper limit: later prices may be lower, never higher. A locked price above today's list does not hold.
+  only an upper limit: later prices may be lower, never higher. A locked price above today's list does not hold, and a
+  later version of the live policy may lower one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fairtag.base.types import Reason
 from fairtag.policy.disclosure import DisclosureTable
 
 Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 ROUNDING: Final = 1e-9  # relative slack of a float comparison of integers, not of a price
 NEEDED: Final = (
@@ -86,15 +88,20 @@ class InvariantCheck:
 
 
 def check_invariants(
-    quotes: pd.DataFrame, *, rho: float, disclosures: DisclosureTable, markup: float = 0.0, examples: int = 3
+    quotes: pd.DataFrame,
+    *,
+    rho: float | Floats,
+    disclosures: DisclosureTable,
+    markup: float | Floats = 0.0,
+    examples: int = 3,
 ) -> tuple[InvariantCheck, ...]:
     """Check all invariants on a window of the quote log; one entry for each, violated or not.
 
     Args:
         quotes: Rows of schema.QUOTES.
-        rho: Width of the corridor that the quotes were priced with.
+        rho: Width of the corridor that the quotes were priced with, or that of each, (n,).
         disclosures: The table in force.
-        markup: How far above list a price may lie, as a share of list (``GuardrailLimits.markup``).
+        markup: How far above list a price may lie, as a share of list (``GuardrailLimits.markup``), or that of each.
         examples: Largest number of examples for each invariant.
 
     Raises:
@@ -115,7 +122,7 @@ def violations(checks: tuple[InvariantCheck, ...]) -> tuple[InvariantCheck, ...]
 
 
 def _broken(
-    quotes: pd.DataFrame, rho: float, markup: float, disclosures: DisclosureTable
+    quotes: pd.DataFrame, rho: float | Floats, markup: float | Floats, disclosures: DisclosureTable
 ) -> Iterator[tuple[str, Flags]]:
     price = quotes[schema.PRICE_MINOR].to_numpy(np.int64)
     bound = ~(quotes[schema.REASONS].map(_fallback).to_numpy(bool) | _relocked(quotes))
@@ -132,7 +139,7 @@ def _broken(
     yield "sticky", _lock_violations(quotes, highest)
 
 
-def _highest_allowed(quotes: pd.DataFrame, markup: float) -> NDArray[np.int64]:
+def _highest_allowed(quotes: pd.DataFrame, markup: float | Floats) -> NDArray[np.int64]:
     """Highest price that list allows for each row, in whole minor units: list and the markup on it."""
     listed = quotes[schema.LIST_PRICE_MINOR].to_numpy(np.int64)
     return np.floor(listed * (1.0 + markup) * (1.0 + ROUNDING)).astype(np.int64)
@@ -146,7 +153,7 @@ def _refused(reasons: Any) -> bool:
     return not REFUSALS.isdisjoint(reasons)
 
 
-def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float) -> Flags:
+def _outside_corridor(quotes: pd.DataFrame, price: NDArray[np.int64], rho: float | Floats) -> Flags:
     """Rows above ``rho`` times the lowest comparable price of their item, price day and currency.
 
     Not comparable: an offer whose own list price is more than ``rho`` below the price (list changed during the day, or
@@ -188,10 +195,20 @@ def _lock_violations(quotes: pd.DataFrame, highest: NDArray[np.int64]) -> Flags:
     keys = [groups[name] for name in groups]
     locked = price.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
     ceiling = _first_so_far(price.mask(whole), keys)
-    moved = (price != locked) & (locked <= most)
+    version = _policy_version(quotes).iloc[order]
+    began = version.where(whole).groupby(keys, sort=False, observed=True, dropna=False).transform("first")
+    kept = (price == locked) | ((price < locked) & (version > began))
+    moved = ~kept & (locked <= most)
     result = np.zeros(len(quotes), dtype=bool)
     result[order] = (whole & (moved | (price > ceiling))).to_numpy()
     return result
+
+
+def _policy_version(quotes: pd.DataFrame) -> pd.Series[Any]:
+    """Version of the live policy of each row; 0 in a log from before there was one."""
+    if schema.POLICY_VERSION not in quotes:
+        return pd.Series(0, index=quotes.index)
+    return quotes[schema.POLICY_VERSION].fillna(0).astype("int64")
 
 
 def _first_so_far(values: pd.Series[float], keys: list[pd.Series[Any]]) -> pd.Series[float]:

@@ -22,6 +22,7 @@ from fairtag.base.pseudonym import read_secret, read_secrets, user_key
 from fairtag.base.tables import coerce
 from fairtag.base.types import Status
 from fairtag.fairness.audit import CROSS, AuditReport, audit, cross_groups
+from fairtag.fairness.invariants import Floats
 from fairtag.fairness.privacy import PrivacyBudget, private_means
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.profile.builder import stratified_sample
@@ -29,7 +30,8 @@ from monitoring.detect.checks import log_check, remember_since, traffic_check
 from monitoring.detect.window import LogReader
 from monitoring.inputs import Inputs, Reference, job_state, read_reference
 from monitoring.job_report import Check, JobReport
-from monitoring.jobs.fairness_checks import gap_checks, limits_of, not_judged, promise_checks
+from monitoring.jobs.fairness_checks import gap_checks, limits_of, not_judged, policy_check, promise_checks
+from monitoring.jobs.policy_history import PolicyHistory
 from monitoring.report import evidently_report
 
 JOB = "fairness"
@@ -48,7 +50,9 @@ def run(inputs: Inputs) -> JobReport:
         checks: tuple[Check, ...] = (log_check(reader.intake), traffic)
         audited = None
         if len(quotes):
-            checks += promise_checks(quotes, *promised_bounds(reference, inputs))
+            checks += promise_checks(quotes, *promised_bounds(reference, inputs, quotes))
+            if inputs.policy_store is not None:
+                checks += (policy_check(quotes, PolicyHistory.read(inputs.policy_store, reference.path)),)
         if traffic.status is Status.PASS:
             audited = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
             checks += gap_checks(inputs, quotes, groups, audited, state)
@@ -128,9 +132,16 @@ def read_groups(path: Path, secret: Path, crossed: int) -> pd.DataFrame:
     return cross_groups(hashed, crossed) if crossed > 1 else hashed
 
 
-def promised_bounds(reference: Reference, inputs: Inputs) -> tuple[float, float]:
-    """Corridor width and largest markup of the model folder's policy; without a policy, the setting and no markup."""
+def promised_bounds(
+    reference: Reference, inputs: Inputs, quotes: pd.DataFrame
+) -> tuple[float | Floats, float | Floats]:
+    """Corridor width and largest markup of the policy in force when each quote was made.
+
+    Without a store of the live policy, those of the model folder; without a policy in it, the setting and no markup.
+    """
     path = reference.path / "policy.json"
+    if path.is_file() and inputs.policy_store is not None:
+        return PolicyHistory.read(inputs.policy_store, reference.path).widths(quotes)
     if not path.is_file():
         return inputs.settings.corridor_rho, 0.0
     limits = PricingPolicy.from_json(read_json(path)).limits
