@@ -13,7 +13,7 @@ needed=$(sed -n 's/^go //p' kserve/go.mod) # the newer of the two
 found=$(GOTOOLCHAIN=local go env GOVERSION)
 [ "$(printf '%s\n' "$needed" "${found#go}" | sort -V | head -1)" = "$needed" ] || lacks "Go ${found#go} is older than $needed"
 
-key=$(cat build.sh ./*/go.* | sha256sum | cut -c1-12)
+key=$(cat build.sh ./*/*.go ./*/go.* | sha256sum | cut -c1-12)
 folder=${FAIRTAG_CLUSTER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairtag/cluster}/$key
 mkdir -p "$folder"
 exec 9>"$folder/lock" # one build at a time; a second waits for it and uses it
@@ -49,6 +49,7 @@ if [ "${1:-}" = node ] && [ ! -e "$folder/complete-node" ]; then
     kubernetes kube-scheduler kubelet kube-proxy
     program coredns fairtag.io/tests/coredns
     program kube-router github.com/cloudnativelabs/kube-router/v2/cmd/kube-router
+    CGO_ENABLED=0 program pause fairtag.io/tests/pause # alone in its image
     touch "$folder/complete-node"
 fi
 echo "$folder"

@@ -1,0 +1,3 @@
+module fairtag.io/tests/pause
+
+go 1.21
