@@ -22,6 +22,7 @@ from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_cluster import add_commands
 from pipelines.cli_console import add_command as add_console
 from pipelines.cli_custody import add_commands as add_custody
+from pipelines.cli_elasticity import add_command as add_elasticity
 from pipelines.cli_keys import app as keys
 from pipelines.cli_policy import app as policy
 from pipelines.cli_publish import add_publish
@@ -299,6 +300,7 @@ def doctor(
 
 
 add_commands(app)
+add_elasticity(app)
 add_stop(app)
 add_console(app)
 add_custody(app)
