@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from console.audit import AuditLog
 from console.pages import PAGES
 from fairtag.base import schema
+from fairtag.model.decision import GateResult, make_decision, write_decision
 from fairtag.policy.live_policy import open_store
 
 
@@ -137,3 +139,60 @@ def test_actions_are_in_the_audit_log_also_those_that_were_refused(console, tmp_
 def test_an_endpoint_that_is_down_is_a_page_with_the_remedy(console, endpoint):
     endpoint.refuse = (503, {"error": "starting"})
     assert "the endpoint answered 503" in console().see("/?q=drill", status=503).lower()
+
+
+def test_operations_says_that_no_report_is_not_a_pass_and_shows_what_is_open(console, tmp_path: Path):
+    assert "That is not a pass" in console().see("/operations")
+    window = {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-02T00:00:00+00:00"}
+    checks = [
+        {"name": "traffic", "status": "pass", "summary": "enough", "component": ""},
+        {"name": "stock_out", "status": "warn", "summary": "5 items may run out", "component": ""},
+    ]
+    report = {"job": "stock", "status": "warn", "window": window, "checks": checks, "detail": {}}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "stock.json").write_text(json.dumps(report))
+    (tmp_path / "reports" / "report.html").write_text("<p>all of it</p>")
+    browser = console(reports=tmp_path / "reports")
+    html = browser.see("/operations")
+    assert "5 items may run out" in html
+    assert "older than a day" in html
+    answer = browser.get("/operations/report?name=report.html")
+    assert answer.headers["content-security-policy"].startswith("sandbox")
+    assert browser.get("/operations/report?name=../state/audit.jsonl").status_code == 404
+
+
+def test_fairness_says_gaps_in_words_with_their_interval_and_hands_out_documents(console, tmp_path: Path):
+    gap = {"change": 0.012, "low": 0.004, "high": 0.02, "n": 900, "status": "warn", "component": "18-34"}
+    window = {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-02T00:00:00+00:00"}
+    report = {"window": window, "checks": [{"name": "price_gap:age", "summary": "", **gap}]}
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "fairness.json").write_text(json.dumps(report))
+    browser = console(reports=tmp_path / "reports")
+    html = browser.see("/fairness")
+    assert "18-34 pays 1.2 % more than everybody else for the same item, between 0.4 % more and 2.0 % more" in html
+    assert "THIS PRICE WAS SET BY AN ALGORITHM" in html, "the law of New York"
+    browser.see("/")
+    browser.submit("/stop", what="all", why="a gap")
+    history = browser.get("/fairness/download?name=policy-history.json").json()
+    assert [change["why"] for change in history] == ["a gap"]
+    assert browser.get("/fairness/download?name=/etc/passwd").status_code == 404
+
+
+def test_models_say_the_decision_in_words_and_what_is_missing(console, tmp_path: Path):
+    gates = [
+        GateResult("relevance", 0.9, "at least 0.8", "pass"),
+        GateResult("opt_out", 1.0, "0", "fail", needs="a fix"),
+    ]
+    model = {"version": "abc", "model_digest": "abcdef"}
+    decision = make_decision(challenger=model, champion=None, data_fingerprint="f", gates=gates, metrics={})
+    write_decision(tmp_path / "DECISION.json", decision)
+    html = console(decision=tmp_path / "DECISION.json").see("/models")
+    assert "It may serve search and uniform prices, and not yet personal prices." in html
+    assert "Needs a fix" in html
+
+
+def test_experiments_say_how_many_customers_a_test_needs(console):
+    html = console().see("/experiments?mean=8&deviation=20&effect=10&share=50&a_day=500&customer=user-0003")
+    assert "19,623 customers in both arms: about 40 days" in html
+    assert "user-0003 is in the arm <b>list</b>" in html, "as docs/how-to/ab-test.md says"
+    assert "must be a number above 0" in console().see("/experiments?mean=none", status=400)
