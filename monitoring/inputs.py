@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,10 @@ from monitoring.detect.window import Window
 from monitoring.settings import Settings
 
 LONGEST_INCREMENT = timedelta(hours=24)  # the detectors take at least one step a day, even with few pages
+
+
+def silent(_line: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Inputs:
         workspace: Evidently workspace; None keeps no snapshots.
         evidently: Whether to write Evidently's reports.
         policy_store: Where the live policy lies; None holds every quote to the policy of the model folder.
+        say: Told what a job is at, where a part of it takes long.
     """
 
     quotes: str
@@ -53,6 +58,7 @@ class Inputs:
     workspace: Path | None = None
     evidently: bool = True
     policy_store: str | None = None
+    say: Callable[[str], None] = silent
 
     def need(self, name: str, job: str) -> Path:
         """The path of an input that a job requires.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def run_jobs(
     Args:
         names: Jobs, of :data:`JOBS`.
         inputs: What they read and where they write.
-        progress: Called with a line as each job begins.
+        progress: Called with a line as each job begins, and within one where a part takes long.
 
     Raises:
         FairtagError: Only one job was named, and it could not run.
@@ -53,7 +54,7 @@ def run_jobs(
     reports = []
     for number, name in enumerate(names, start=1):
         progress(f"{name}, job {number} of {len(names)}")
-        reports.append(_run(name, inputs, alone=len(names) == 1))
+        reports.append(_run(name, replace(inputs, say=progress), alone=len(names) == 1))
     for report in reports:
         report.save(inputs.out / f"{report.job}.json")
     return tuple(reports)

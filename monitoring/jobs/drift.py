@@ -112,6 +112,7 @@ def _embedding(inputs: Inputs, reference: Reference, sample: pd.DataFrame, curso
 
 def _evidently(inputs: Inputs, reference: Reference, sample: pd.DataFrame) -> dict[str, Any]:
     settings, training = inputs.settings, reference.profile.sample
+    inputs.say(f"{JOB}: Evidently compares {len(sample):,} rows and the words of queries, the longest part")
     current = stratified_sample(sample, schema.CATEGORY, settings.sample_rows, settings.seed)
     columns = evidently_report.drift_report(current, training)
     text = evidently_report.text_report(current, training, settings.text_rows, settings.seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,13 +36,27 @@ def test_one_job_at_a_time_leaves_the_report_and_the_metrics_of_all(shop, tmp_pa
     assert all(f'fairtag_monitoring_status{{job="{job}"}}' in metrics for job in ("drift", "quality"))
 
 
-def test_each_job_is_named_as_it_begins(monkeypatch, tmp_path):
+@dataclass(frozen=True)
+class Given:
+    """As much of a job's inputs as the runner reads."""
+
+    out: Path
+    say: Any = None
+
+
+def test_each_job_is_named_as_it_begins_and_says_what_takes_long(monkeypatch, tmp_path):
     said = []
 
     def run(name, inputs, *, alone):
         assert said[-1].startswith(name)
+        inputs.say(f"{name}: the longest part")
         return JobReport(name, "2026-01-01T00:00:00+00:00", "2026-01-02T00:00:00+00:00", ())
 
     monkeypatch.setattr(runner, "_run", run)
-    runner.run_jobs(("drift", "quality"), SimpleNamespace(out=tmp_path), said.append)
-    assert said == ["drift, job 1 of 2", "quality, job 2 of 2"]
+    runner.run_jobs(("drift", "quality"), Given(tmp_path), said.append)
+    assert said == [
+        "drift, job 1 of 2",
+        "drift: the longest part",
+        "quality, job 2 of 2",
+        "quality: the longest part",
+    ]
