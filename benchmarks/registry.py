@@ -198,6 +198,13 @@ ENTRIES: tuple[Entry, ...] = (
         quick="quick",
     ),
     _study(
+        "acceptance",
+        "acceptance",
+        "How often the gates of value accept better prices, refuse others, and refuse without a reason.",
+        9,
+        quick="quick",
+    ),
+    _study(
         "complete-journey",
         "complete_journey",
         "Whether demand learned from grocery receipts is calibrated on later weeks, and which groups pay more.",
@@ -253,6 +260,13 @@ ENTRIES: tuple[Entry, ...] = (
         "Forecast of next week's demand on real invoices, against the seasonal naive rule.",
         3,
         data=("online_retail",),
+    ),
+    _study(
+        "personal-gain",
+        "personal_gain",
+        "Whether a choice for each customer beats the best single arm in two real experiments.",
+        1,
+        data=("hillstrom", "charity_price"),
     ),
     _study(
         "price-regression",

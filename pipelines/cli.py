@@ -23,6 +23,7 @@ from pipelines.cli_cluster import add_commands
 from pipelines.cli_console import add_command as add_console
 from pipelines.cli_custody import add_commands as add_custody
 from pipelines.cli_elasticity import add_command as add_elasticity
+from pipelines.cli_experiment import app as experiment
 from pipelines.cli_keys import app as keys
 from pipelines.cli_policy import app as policy
 from pipelines.cli_publish import add_publish
@@ -274,6 +275,7 @@ def report(
 
 app.add_typer(policy, name="policy", help="Check, try, apply and take back what the shop allows (docs/policy.md).")
 app.add_typer(keys, name="keys", help="Rotate an endpoint's keys in two phases, while it serves.")
+app.add_typer(experiment, name="experiment", help="Plan live tests of new prices.")
 app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
 
 

@@ -28,6 +28,7 @@ from fairtag.page.page_prices import choose_prices
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.stock.shadow_prices import counted_cost, floor_cost
+from fairtag.training.corridors import place_corridors
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -116,15 +117,15 @@ def refit_prices(
 ) -> LoggedPrices:
     """Prices for the impressions before the hold-out, each by demand fitted without its customer's fold.
 
-    The fold's demand is fitted and cross-checked as the model's own was; text, f(v), corridors and the value of stock
-    stay the model's.
+    The fold's demand is fitted and cross-checked, and its corridors are placed, as the model's own were; text, f(v) and
+    the value of stock stay the model's.
 
     Args:
         model: The challenger.
         early: (n,) the impressions that it was fitted on.
         vectors: Embedding of each of their queries.
         count: Folds.
-        seed: Seed of the cross-check.
+        seed: Seed of the cross-check and the corridors.
     """
     known = replace(model, encoder=KnownQueries(vectors, model.encoder.dimension))
     fold = folds(early[schema.USER_ID], count)
@@ -150,5 +151,7 @@ def _refit(
     data = inputs_of(model, others)
     demand = fit_demand(data, DemandConfig())
     checked = with_cross_check(demand, check_elasticity(demand, data, seed=seed))
-    prices = price_log(replace(model, demand=checked), own, vectors)
+    fitted = replace(model, demand=checked)
+    corridor = place_corridors(fitted, data, seed=seed)
+    prices = price_log(replace(fitted, estimates=replace(model.estimates, corridor_low=corridor)), own, vectors)
     return np.stack([prices.public, prices.personal, prices.floor])

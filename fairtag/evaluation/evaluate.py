@@ -290,7 +290,15 @@ def _evidence(
         return None
     launch = limits.launch
     return log_evidence(
-        model, training_set, models, menu.levels, pages=launch.pages, folds=launch.folds, seed=seed, clip=launch.clip
+        model,
+        training_set,
+        models,
+        menu.levels,
+        query_vectors(model, training_set),
+        pages=launch.pages,
+        folds=launch.folds,
+        seed=seed,
+        clip=launch.clip,
     )
 
 

@@ -1,6 +1,6 @@
 """What the log says about a model's prices: prices, held-out demand and rivals on every logged page.
 
-evidence = log_evidence(model, training_set, models, menu, pages=40_000, folds=4, seed=0, clip=np.inf)
+evidence = log_evidence(model, training_set, models, menu, vectors, pages=40_000, folds=4, seed=0, clip=np.inf)
 evidence.difference(PUBLIC, LISTED).interval()
 """
 
@@ -23,7 +23,7 @@ from fairtag.evaluation.held_out_demand import HeldOutModels, HeldOutPages, read
 from fairtag.evaluation.page_value import PageLog, earned, one_step, predicted, shares
 from fairtag.evaluation.uniform_price import best_discounts, uniform_price
 from fairtag.model.pricing_model import PricingModel
-from fairtag.page.held_out import query_vectors, sample_pages
+from fairtag.page.held_out import sample_pages
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -104,6 +104,7 @@ def log_evidence(
     training_set: pd.DataFrame,
     models: HeldOutModels,
     menu: Floats,
+    vectors: Mapping[str, NDArray[np.float32]],
     *,
     pages: int,
     folds: int,
@@ -117,6 +118,7 @@ def log_evidence(
         training_set: Impressions with their features, hold-out included.
         models: Held-out demand models, fitted on the hold-out.
         menu: (K,) the shares of list that prices were drawn from.
+        vectors: Embedding of each query of the log.
         pages: Most pages; more are thinned by a draw.
         folds: Folds of the customers, of which each is priced by demand of the others.
         seed: Seed of the draws.
@@ -125,7 +127,6 @@ def log_evidence(
     known = training_set[training_set[schema.ITEM_ID].isin(model.row_of)]
     split = time_split(training_set)
     rows = sample_pages(known, pages, seed).reset_index(drop=True)
-    vectors = query_vectors(model, rows)
     prices = _prices(model, rows, split.part(rows[schema.TS], "hold_out"), vectors, folds, seed)
     read = read_pages(model, rows, vectors)
     coin = model.policy.limits.coin.smallest

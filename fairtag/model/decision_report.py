@@ -47,6 +47,7 @@ def _charts(charts: Mapping[str, Any]) -> list[tuple[str, Markup]]:
         "price_scatter": ("Price model: predicted against true price, held-out products", _price_scatter),
         "price_by_group": ("Price over list price by audited group, with 95 % interval", _price_by_group),
         "uplift": ("Profit per page above list prices, with 95 % interval", _uplift),
+        "value": ("Profit per page on the whole randomised log, with 95 % interval", _value),
     }
     return [(title, _svg(draw, charts[name])) for name, (title, draw) in known.items() if charts.get(name)]
 
@@ -102,6 +103,11 @@ def _uplift(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     _intervals(axes, [str(row["policy"]) for row in rows], rows)
     axes.axvline(0, color=MUTED, linewidth=1)
     axes.set(xlabel="profit per page above list prices")
+
+
+def _value(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    _intervals(axes, [str(row["policy"]) for row in rows], rows)
+    axes.set(xlabel="profit per page")
 
 
 def _intervals(axes: Axes, labels: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

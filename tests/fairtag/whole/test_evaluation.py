@@ -234,7 +234,8 @@ def test_a_fold_is_priced_by_demand_that_never_saw_its_customers(model, joined):
 def test_a_randomised_log_judges_by_what_was_shown_and_bought(model, joined, market, hold_out):
     models = fit_held_out_models(model, hold_out)
     menu = np.array(market.tables.metadata["price_menu"], dtype=float)
-    evidence = log_evidence(model, joined, models, menu, pages=600, folds=2, seed=0, clip=np.inf)
+    vectors = query_vectors(model, joined)
+    evidence = log_evidence(model, joined, models, menu, vectors, pages=600, folds=2, seed=0, clip=np.inf)
     log = evidence.log
     assert log.customer.size == 600
     named = {gate.name: gate for gate in off_policy_gates(evidence, LIMITS)}
