@@ -96,7 +96,7 @@ kind-down: ## Take the laptop cluster down
 lock: ## Pin what pyproject.toml requires, with hashes, in requirements/
 	requirements/lock.sh write
 sbom: install ## Write a bill of materials (CycloneDX) and the licences of each role to build/sbom
-	requirements/sbom.sh
+	TORCH=$(TORCH) requirements/sbom.sh
 audit: install ## Look every pinned package up among the known vulnerabilities (needs a network)
 	mkdir -p build && sed 's/===/==/' requirements/torch.txt >build/torch.txt # pip-audit does not read ===
 	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \

@@ -114,7 +114,7 @@ push() {
 
 case ${1:-build} in
     build) engine; build ;;
-    smoke) engine; exec k8s/smoke.sh ;;
+    smoke) engine; ROLES="${ROLES[*]}" exec k8s/smoke.sh ;;
     licences)
         engine
         for role in "${ROLES[@]}"; do

@@ -110,6 +110,13 @@ def test_a_training_image_for_processors_needs_the_hash_of_its_torch(script):
     assert script("images.sh", "build", ROLES="serve")[0] == 0
 
 
+def test_only_the_asked_role_is_tried(script):
+    code, said, calls = script("images.sh", "smoke", ROLES="serve")
+    assert code == 0, said
+    assert "fairtag/serve-python" in calls
+    assert "fairtag/data-python" not in calls
+
+
 def test_a_second_index_is_refused(script):
     code, said, calls = script("images.sh", "build", ROLES="serve", PIP_EXTRA_INDEX_URL="https://two.example")
     assert code == 1
