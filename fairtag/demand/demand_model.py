@@ -254,7 +254,7 @@ class DemandModel:
         for name, part in (("basis", self.basis), ("posterior", self.posterior), ("correction", self.correction)):
             nested |= {f"{name}.{column}": values for column, values in vars(part).items()}
         behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
-        own = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
+        own: dict[str, np.ndarray] = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
         own["contradicts"] = self.contradicts
         return {**own, **nested, **behaviour}
 

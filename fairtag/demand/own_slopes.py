@@ -90,7 +90,7 @@ def own_slopes(
     trials = (np.add.reduceat(data.bought, data.starts) + data.outside)[data.page]
     offset = plain - np.log(np.maximum(others, 1e-300))
     moved, curvature = _fit_each(item, Z, offset, data.bought, trials, n_items)
-    inverse = np.linalg.inv(curvature)
+    inverse = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
     residual = data.bought - trials * expit(offset + (Z * moved[item]).sum(axis=1))
     variance = np.maximum(inverse[:, 1, 1], _clustered(inverse, item, Z * residual[:, None], data.price_unit))
     slope, error = predicted + moved[:, 1], np.sqrt(variance)

@@ -230,7 +230,7 @@ def _double_machine_learning(panel: Panel, y: Floats, x: Floats, covariates: Flo
 def _least_squares(panel: Panel, design: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Weighted least squares: coefficients, and the inverse of ``X' W X``."""
     weighted = design * panel.weight[:, None]
-    bread = np.linalg.pinv(weighted.T @ design, hermitian=True)
+    bread = np.asarray(np.linalg.pinv(weighted.T @ design, hermitian=True), dtype=np.float64)
     return bread @ (weighted.T @ y), bread
 
 
