@@ -73,6 +73,7 @@ def test_a_purchase_is_verified_item_by_item_and_becomes_an_outcome(console, end
     assert list(rows[schema.PRICE_MINOR]) == [5_699, 3_799]
     assert set(rows.columns) == set(schema.OUTCOMES.names)
     assert "Nothing in it yet" in browser.see("/")
+    assert "storefront/buy" in browser.see("/operations"), "who did what, also where no reason was asked for"
 
 
 def test_a_price_that_the_endpoint_does_not_honour_is_not_charged(console, endpoint, tmp_path: Path):
