@@ -64,6 +64,8 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
         "FAIRTAG_TRUSTED_KEYS": settings.trusted_keys,
         "FAIRTAG_FEATURE_REPO": settings.features.repo,
         "FAIRTAG_PRICE_LOCKS_URL": settings.price_locks_url,
+        "FAIRTAG_RETENTION_CHECK_HOURS": f"{settings.retention.check_hours:g}",
+        **({"FAIRTAG_TRUSTED_PROXIES": ",".join(settings.trusted_proxies)} if settings.trusted_proxies else {}),
     }
     given = {variable["name"]: variable.get("value", "redis://secret") for variable in container["env"]}
     feast = {"FAIRTAG_FEAST_REGISTRY", "FAIRTAG_REDIS"}
