@@ -5,7 +5,7 @@
 set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps
-ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness custody)
+ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness custody policy-writer policy-keys)
 STEPS=(data features registry deploy publish)
 host=$NAMESPACE.svc
 folder=$(mktemp -d)
@@ -83,10 +83,12 @@ AWS_DEFAULT_REGION=us-east-1
 END
 }
 identity model-reader Read:fairtag List:fairtag
-identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes
+identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes Read:fairtag-policy List:fairtag-policy
+identity policy-writer Read:fairtag List:fairtag Read:fairtag-policy Write:fairtag-policy List:fairtag-policy
 identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-outcomes List:fairtag-outcomes \
     Read:fairtag-tables List:fairtag-tables
-identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit
+identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit \
+    Read:fairtag-policy List:fairtag-policy
 identity custody Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes \
     Read:fairtag-outcomes Write:fairtag-outcomes List:fairtag-outcomes
 identity deploy Read:fairtag Write:fairtag List:fairtag
@@ -112,7 +114,7 @@ locks=$(random 24) features=$(random 24) custody=$(random 24)
 cat >"$folder/users.acl" <<END
 user default off resetkeys resetchannels -@all
 user probe on nopass resetkeys resetchannels -@all +ping
-user endpoint on >$locks resetchannels ~fairtag:* %R~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -scan -randomkey -dbsize
+user endpoint on >$locks resetchannels ~fairtag:lock:* ~fairtag:corridor:* %R~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -scan -randomkey -dbsize
 user custody on >$custody resetchannels ~fairtag:lock:* ~*fairtag -@all +@connection +scan +exists +del -@dangerous
 user features on >$features resetchannels ~*fairtag -@all +@read +@write +@transaction +@connection -@dangerous -randomkey
 END
@@ -147,6 +149,11 @@ kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
 make "$NAMESPACE" monitors <"$folder/monitors"
 make "$NAMESPACE" fairness <"$folder/fairness"
+# The key pair of the live policy: who has the private key may write it, and endpoints follow nothing else.
+openssl genpkey -algorithm ed25519 -out "$folder/FAIRTAG_POLICY_SIGNING_KEY"
+openssl pkey -in "$folder/FAIRTAG_POLICY_SIGNING_KEY" -pubout -out "$folder/FAIRTAG_POLICY_KEYS"
+make "$NAMESPACE" policy-writer "$folder/FAIRTAG_POLICY_SIGNING_KEY" <"$folder/policy-writer"
+make "$NAMESPACE" policy-keys "$folder/FAIRTAG_POLICY_KEYS" </dev/null
 {
     cat "$folder/custody"
     echo "FAIRTAG_REDIS=redis.$host:6379,username=custody,password=$custody"

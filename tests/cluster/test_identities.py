@@ -41,7 +41,7 @@ def test_the_storage_initializer_reads_models_with_its_own_identity(cluster, end
         assert plain["S3_ENDPOINT"] == f"object-store.{namespace}.svc:8333"
     for pod in pods(cluster, namespace):
         (served,) = (each for each in pod["spec"]["containers"] if each["name"] == "kserve-container")
-        assert referenced(served) <= {"endpoint-stores", "trusted-keys"}, (
+        assert referenced(served) <= {"endpoint-stores", "policy-keys", "trusted-keys"}, (
             "no pod of the endpoint holds another role's key"
         )
 
@@ -63,7 +63,17 @@ def test_the_api_server_takes_no_placeholder_for_an_address(cluster, namespace):
 def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
     found = {each["metadata"]["name"]: each for each in cluster.list(f"/api/v1/namespaces/{namespace}/secrets")}
     assert set(found) == {
-        *("endpoint", "endpoint-stores", "trusted-keys", "model-reader", "monitors", "fairness", "custody"),
+        *(
+            "endpoint",
+            "endpoint-stores",
+            "trusted-keys",
+            "model-reader",
+            "monitors",
+            "fairness",
+            "custody",
+            "policy-writer",
+            "policy-keys",
+        ),
         *("ledger", "mlflow", "redis", "postgres", "object-store"),
     }
     keys = {
@@ -71,6 +81,6 @@ def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
         for name, each in found.items()
         if "AWS_ACCESS_KEY_ID" in each["data"]
     }
-    assert set(keys) == {"endpoint-stores", "model-reader", "monitors", "fairness", "custody"}
+    assert set(keys) == {"endpoint-stores", "model-reader", "monitors", "fairness", "custody", "policy-writer"}
     assert len(set(keys.values())) == len(keys), "no two roles share an identity"
     assert found["model-reader"]["metadata"]["annotations"]["serving.kserve.io/s3-usehttps"] == "0"

@@ -18,7 +18,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 KEY = re.compile(r"Credential=([^/]+)/")
-BUCKETS = ("fairtag", "fairtag-quotes", "fairtag-outcomes", "fairtag-tables", "fairtag-audit", "fairtag-data")
+BUCKETS = (
+    "fairtag",
+    "fairtag-quotes",
+    "fairtag-outcomes",
+    "fairtag-tables",
+    "fairtag-audit",
+    "fairtag-data",
+    "fairtag-policy",
+)
 
 
 def may(identity: Mapping[str, Any], action: str, bucket: str) -> bool:

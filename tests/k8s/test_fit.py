@@ -62,6 +62,8 @@ def test_the_endpoint_understands_its_options_and_its_environment(overlay, monke
         "FAIRTAG_USER_KEY_FILE": settings.user_key_file,
         "FAIRTAG_API_KEYS_FILE": settings.api_keys_file,
         "FAIRTAG_TRUSTED_KEYS": settings.trusted_keys,
+        "FAIRTAG_POLICY_STORE": settings.policy_store,
+        "FAIRTAG_POLICY_KEYS": settings.policy_keys,
         "FAIRTAG_FEATURE_REPO": settings.features.repo,
         "FAIRTAG_PRICE_LOCKS_URL": settings.price_locks_url,
         "FAIRTAG_RETENTION_CHECK_HOURS": f"{settings.retention.check_hours:g}",

@@ -150,7 +150,7 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
         "CronJob/custody-retain": {"custody"},
         "CronJob/custody-erase": {"custody", "endpoint", "erasure"},
         "Deployment/mlflow": {"mlflow"},
-        "ServingRuntime/fairtag": {"endpoint", "endpoint-stores", "trusted-keys"},
+        "ServingRuntime/fairtag": {"endpoint", "endpoint-stores", "policy-keys", "trusted-keys"},
         **(stores if inside else {}),
     }
     (account,) = (
@@ -188,6 +188,10 @@ def test_a_vault_gives_the_secrets_that_the_script_makes(secrets: Secrets) -> No
 ALLOWED = {
     ("model-reader", "fairtag"): "Read List",
     ("endpoint", "fairtag-quotes"): "Read Write List",
+    ("endpoint", "fairtag-policy"): "Read List",
+    ("policy-writer", "fairtag"): "Read List",
+    ("policy-writer", "fairtag-policy"): "Read Write List",
+    ("fairness", "fairtag-policy"): "Read List",
     ("monitors", "fairtag"): "Read List",
     ("monitors", "fairtag-quotes"): "Read List",
     ("monitors", "fairtag-outcomes"): "Read List",
@@ -399,6 +403,28 @@ def test_the_ingest_step_reads_the_shop_s_tables_from_the_store_and_writes_none(
         assert folder is not None
         assert [path.name for path in folder.iterdir()] == ["outcomes.csv"]
         assert len(read_outcomes(folder)) == 1
+
+
+def test_the_policy_is_written_and_signed_by_its_writer_alone(
+    as_role: Callable[[str], None], s3: Any, secrets: Secrets
+) -> None:
+    from fairtag.policy.live_policy import open_store
+    from fairtag.policy.shop_policy import ShopPolicy
+
+    stop, ada = ShopPolicy(at_list=True), {"who": "ada", "why": "x"}
+    as_role("fairtag/policy-writer")
+    assert open_store("s3://fairtag-policy").change(stop, **ada).version == 1
+    assert s3.refused == []
+    for role in ("fairtag/endpoint-stores", "fairtag/fairness"):
+        as_role(role)
+        assert open_store("s3://fairtag-policy").current().policy == stop
+        with pytest.raises(UnavailableError):
+            open_store("s3://fairtag-policy").undo(**ada)
+    as_role("fairtag/monitors")
+    with pytest.raises(UnavailableError):
+        open_store("s3://fairtag-policy").current()
+    assert set(secrets["fairtag/policy-keys"]) == {"FAIRTAG_POLICY_KEYS"}
+    assert "FAIRTAG_POLICY_SIGNING_KEY" in secrets["fairtag/policy-writer"]
 
 
 def write_log(quotes: pd.DataFrame, url: str, folder: Path) -> None:
