@@ -338,6 +338,20 @@ GROUPS = (
                 "1: prices of an oracle that knows the planted demand",
             ),
             Claim(
+                "Calibration slope of a small shop: 112 items, 500 / 2,500 pages",
+                "planted shops, mean of 8",
+                "small-shops",
+                "{slope_112_items_4000_impressions[]:.2f} / {slope_112_items_20000_impressions[]:.2f}",
+                "0.9 to 1.1; 20 items, 250 pages: {slope_20_items_2000_impressions:.2f}",
+            ),
+            Claim(
+                "Share of the best possible profit gain that a small shop's learned prices reach: 500 / 2,500 pages",
+                "planted shops of 112 items, mean of 8",
+                "small-shops",
+                "{kept_112_items_4000_impressions[]:.2f} / {kept_112_items_20000_impressions[]:.2f}",
+                "1: prices of an oracle; 3,000 items, 25,000 pages: {kept_3000_items_200000_impressions:.2f}",
+            ),
+            Claim(
                 "Profit gain of learned prices over one learned price ratio for all, after 1,000 impressions",
                 SHOP + ", mean of 20 shops",
                 "synthetic",
