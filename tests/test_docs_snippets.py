@@ -47,6 +47,7 @@ def test_the_settings_of_the_guardrails_page_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| `([\w.]+)` \| `(.+?)` \|", (DOCS / "how-to" / "guardrails.md").read_text(), re.MULTILINE)
     document = PricingPolicy().to_json()
     limits, policy = document.pop("limits"), {name: value for name, value in document.items() if name != "schema"}
+    policy["personal_prices.allowed"] = policy.pop("personalise")
     expected = {f"limits.{name}": json.dumps(value) for name, value in limits.items()}
     expected |= {name: json.dumps(value) for name, value in policy.items()}
     assert len(rows) > 10

@@ -17,8 +17,7 @@ from itertools import product
 from pathlib import Path
 
 from benchmarks.result import Result, Row
-from pipelines.endpoint import MODEL, free_port
-from pipelines.processes import attached
+from benchmarks.serving.servers import OURS, end, free_port
 from serving.protocol.client import RestClient
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -90,18 +89,22 @@ def _first_query(clone: Path) -> tuple[int, int]:
     port = free_port()
     serve = _line("serve", "runs/first", "--port", str(port), "--grpc-port", "-1")
     address = f"http://127.0.0.1:{port}"
-    with attached(serve, cwd=clone, env=_environment(clone), stdout=subprocess.DEVNULL) as endpoint:
-        with RestClient(address, MODEL) as client:
-            end = time.monotonic() + READY_SECONDS
+    endpoint = subprocess.Popen(  # noqa: S603 - our own command
+        serve, cwd=clone, env=_environment(clone), stdout=subprocess.DEVNULL
+    )
+    try:
+        with RestClient(address, OURS) as client:
+            late = time.monotonic() + READY_SECONDS
             while not client.ready():
-                if endpoint.poll() is not None or time.monotonic() > end:
+                if endpoint.poll() is not None or time.monotonic() > late:
                     raise RuntimeError("the endpoint did not become ready")
                 time.sleep(0.1)
         line = _line("quote", "blue stoneware mug", "--jurisdiction", "DE", "--url", address, "--json")
         done = subprocess.run(  # noqa: S603 - our own command
             line, cwd=clone, env=_environment(clone), capture_output=True, text=True, check=True
         )
-        endpoint.terminate()
+    finally:
+        end(endpoint)
     items = json.loads(done.stdout)["items"]
     return len(items), sum(item["price_minor"] == item["list_price_minor"] for item in items)
 

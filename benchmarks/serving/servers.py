@@ -101,7 +101,7 @@ def endpoint(
     model_folder: Path, folder: Path, *, grpc: bool = False, workers: int = WORKERS, name: str = OURS
 ) -> Iterator[Arm]:
     """The endpoint with its own run folder and worker processes, until the end of the block."""
-    port, grpc_port = _free_port(), _free_port() if grpc else -1
+    port, grpc_port = free_port(), free_port() if grpc else -1
     options = {
         "--model-folder": model_folder,
         "--run-dir": folder / f"run-{name}",
@@ -119,7 +119,7 @@ def endpoint(
 @contextmanager
 def start_peer(name: str, python: str, model_folder: Path, folder: Path) -> Iterator[Arm]:
     """Another server under the Python of its environment, until the end of the block."""
-    port = _free_port()
+    port = free_port()
     line = [python, "-m", "benchmarks.peers.server", name, str(port), str(model_folder)]
     with _started(name, line, port, PATHS[name], folder) as arm:
         yield arm
@@ -142,10 +142,10 @@ def _started(name: str, line: Sequence[str], port: int, path: str, folder: Path)
             time.sleep(0.05)
         yield Arm(name, arm.url, process, time.perf_counter() - started)
     finally:
-        _end(process)
+        end(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Terminate a server, and kill the workers it leaves behind: some start them in sessions of their own."""
     with contextlib.suppress(psutil.NoSuchProcess):
         server = psutil.Process(process.pid)
@@ -168,7 +168,8 @@ def _answers(arm: Arm) -> bool:
     return answer.status_code == httpx.codes.OK
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
