@@ -145,7 +145,8 @@ def jobs() -> list[str]:
 
 def test_every_first_action_is_a_command_of_this_tree_or_of_a_cluster() -> None:
     assert len(jobs()) >= 8
-    assert all(line.startswith(("python -m monitoring", "python -c", "fairtag verify --help")) for line in jobs())
+    known = ("python -m monitoring", "python -c", "fairtag verify --help", "fairtag policy history")
+    assert all(line.startswith(known) for line in jobs())
 
 
 @pytest.mark.slow
@@ -159,6 +160,7 @@ def test_the_first_actions_of_the_alerts_run_to_their_reports(
         "DIR": str(shop.profile),
         "TIME": "2026-02-10T00:00:00Z",
         "look": str(tmp_path / "reports"),
+        "RUN": str(tmp_path),
     }
     places = {"--outcomes URL": f"--outcomes {outcomes}", "--audit FILE": f"--audit {shop.audit}"}
     places |= {"--secret FILE": f"--secret {shop.secret}", "'FILE'": repr(str(next(quotes.glob("*.parquet"))))}
