@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -252,9 +253,10 @@ def exported():
     served = CollectorRegistry()
     endpoint_metrics = Metrics(served)
     source = (ROOT / "serving" / "assembly.py").read_text(encoding="utf-8")
-    figures = re.findall(r'\("(\w+)", "(counter|gauge)", ', source)
-    watched = [(name, kind, 0.0) for name, kind in figures]
-    endpoint_metrics.watch("fairtag_quote_log", lambda: watched)
+    for prefix, method in re.findall(r'metrics\.watch\("(\w+)", self\.(\w+)\)', source):
+        body = re.split(r"\n    def ", source.split(f"def {method}(")[1])[0]
+        figures = [(name, kind, 0.0) for name, kind in re.findall(r'\("(\w+)", "(counter|gauge)", ', body)]
+        endpoint_metrics.watch(prefix, partial(list, figures))
     check = Check("price_level", Status.PASS, "fine", change=0.1, low=0.0, high=0.2)
     report = JobReport("drift", NOW.isoformat(), NOW.isoformat(), (check,))
     suffixes = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
