@@ -5,7 +5,7 @@
 >>> gate.status, gate.note
 ('could not tell', 'cannot tell yet: -2.0 % to +12.0 % of what logged prices earn; until then list prices are served')
 >>> gate.needs
-"about 79 more days of this shop's traffic (100 pages a day)"
+"about 139 more days of this shop's traffic (100 pages a day)"
 >>> must_not_lose("uplift_over_uniform", "the best uniform prices", found).status
 'pass'
 """

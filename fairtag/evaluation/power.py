@@ -47,7 +47,7 @@ def days_to_tell(value: float, low: float, high: float, days: float) -> float | 
         days: Days of traffic that it rests on.
 
     >>> days_to_tell(value=-1.0, low=-3.0, high=1.0, days=100.0)
-    716...
+    717...
     """
     times = times_needed(value, low, high) if value > 0 else times_needed(-value, -high, -low)
     return None if times is None else (times - 1.0) * days

@@ -166,7 +166,8 @@ def test_the_guide_adds_up_what_the_manifests_ask_for(built, name, most):
 
 
 def test_every_job_of_the_monitors_is_scheduled_with_options_it_understands(overlay):
-    jobs = [job_container(each) for each in overlay if each["kind"] == "CronJob"]
+    named = ((each, each["metadata"]["name"]) for each in overlay if each["kind"] == "CronJob")
+    jobs = [job_container(each) for each, name in named if not name.startswith("custody-")]
     asked = {job["args"][0]: monitoring_parser().parse_args(job["args"]) for job in jobs}
     assert set(asked) == {*JOBS, "trigger"}
     for name in JOBS:

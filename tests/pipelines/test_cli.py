@@ -253,7 +253,7 @@ def test_a_run_after_a_rollback_leaves_the_earlier_model_live_and_says_who_went_
         challenger = {"version": manifest["version"], "model_digest": manifest["digest"]}
         decision = make_decision(challenger=challenger, champion=None, data_fingerprint="f", gates=[gate], metrics={})
         write_decision(folder.decision, decision)
-        deploy_model_folder(folder.model_folder, decision, str(tmp_path))
+        deploy_model_folder(folder.model_folder, decision, str(tmp_path), timeout=1.0)
     folder.state.write_text(json.dumps({"key": "k", "end": "accepted"}))
     assert _finished(folder, "k") == UNCHANGED
     before, now = roll_back_folder(tmp_path, who="ada", why="prices fell")

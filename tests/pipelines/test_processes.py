@@ -12,7 +12,8 @@ import pytest
 from pipelines.processes import attached
 
 PARENT = """
-import subprocess, sys
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 from pipelines.processes import attached, ending_on_sigterm
 child = [sys.executable, "-c", sys.argv[2], sys.argv[1]]
 with ending_on_sigterm(), attached(child) as process:

@@ -257,7 +257,7 @@ def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes
         road.quick()
         until(lambda: page_of(server, "user-6")["degraded"] is None)
         until(lambda: causes(load, time.monotonic() - 0.5) == {None})
-        assert not breaker_open(server, "features")
+        until(lambda: not breaker_open(server, "features"))
         assert page_of(server, "user-6")["personalised"]
     assert set(load.statuses) == {200}
     assert server.stop() == 0

@@ -19,8 +19,8 @@ def test_a_policy_that_names_no_currency_takes_that_of_the_tables():
     assert policy.limits.endings == (80,)
 
 
-@pytest.mark.parametrize("changes", ['{"currency": "USD"}', '{"currency": "USD", "limits": {"currency": "USD"}}'])
-def test_a_policy_in_another_currency_than_the_tables_is_refused(changes):
+def test_a_policy_in_another_currency_than_the_tables_is_refused():
+    changes = '{"currency": "USD"}'
     with pytest.raises(ConfigError, match=r"policy\.currency is USD, the tables are in EUR"):
         shop_policy(shop("EUR"), changes)
     assert shop_policy(shop("USD"), changes).currency == "USD"

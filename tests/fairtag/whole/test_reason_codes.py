@@ -57,7 +57,7 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     cheap = replace(market, unit_cost=0.4 * 1.1 * model.estimates.corridor_low[ROWS])
     yield priced(with_policy(model, max_discount=1.0, min_margin=0.6), thrifty, market=cheap)
     yield priced(
-        with_policy(model, max_discount=1.0), thrifty, market=replace(market, map_price=0.9 * market.list_price)
+        with_policy(model, max_discount=1.0), thrifty, market=replace(market, map_price=0.97 * market.list_price)
     )
     yield priced(sure, keen, market=replace(market, unit_cost=2 * market.list_price))
     costless = replace(sure, catalogue=model.catalogue.assign(unit_cost=np.nan))

@@ -36,14 +36,14 @@ async def test_the_first_model_of_an_epoch_fixes_the_corridor_for_all(handmade: 
     store = SharedStore()
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
     one, canary = CorridorStore(store), CorridorStore(store)
-    first = await one.fix(old, ROWS, 7)
-    later = await canary.fix(new, ROWS, 7)
+    first = await one.fix(old, ROWS, 7, None)
+    later = await canary.fix(new, ROWS, 7, None)
     assert first.low.tolist() == later.low.tolist() == [6.5, 8.5]
     assert first.high.tolist() == later.high.tolist() == [13.0, 17.0]
-    known = canary.known(new, ROWS, 7)
+    known = canary.known(new, ROWS, 7, None)
     assert known is not None
     assert known.high.tolist() == later.high.tolist()
-    fresh = await canary.fix(new, ROWS, 8)
+    fresh = await canary.fix(new, ROWS, 8, None)
     assert fresh.low.tolist() == [3.9, 5.1], "the next epoch begins anew"
 
 
@@ -56,30 +56,30 @@ async def test_what_is_known_is_not_asked_for_again_and_old_epochs_are_let_go(ha
             return await super().fix_corridors(key, corridors, claim)
 
     corridors = CorridorStore(Counting())
-    assert corridors.known(core, ROWS, 1) is None
-    await corridors.fix(core, ROWS, 1)
-    assert corridors.known(core, ROWS, 1) is not None
-    assert corridors.known(core, np.array([3, 8]), 1) is None, "one of them was never priced"
-    await corridors.fix(core, ROWS, 2)
-    await corridors.fix(core, ROWS, 3)
-    assert [corridors.known(core, ROWS, epoch) is not None for epoch in (1, 2, 3)] == [False, True, True]
+    assert corridors.known(core, ROWS, 1, None) is None
+    await corridors.fix(core, ROWS, 1, None)
+    assert corridors.known(core, ROWS, 1, None) is not None
+    assert corridors.known(core, np.array([3, 8]), 1, None) is None, "one of them was never priced"
+    await corridors.fix(core, ROWS, 2, None)
+    await corridors.fix(core, ROWS, 3, None)
+    assert [corridors.known(core, ROWS, epoch, None) is not None for epoch in (1, 2, 3)] == [False, True, True]
     assert len(asked) == 3
 
 
 async def test_an_item_without_a_corridor_is_kept_as_such_and_no_page_is_empty_handed(handmade: Any) -> None:
     core = handmade.HandMadeCore()
     corridors = CorridorStore(SharedStore())
-    assert np.isnan((await corridors.fix(core, ROWS, 1)).low).all()
-    known = corridors.known(core, ROWS, 1)
+    assert np.isnan((await corridors.fix(core, ROWS, 1, None)).low).all()
+    known = corridors.known(core, ROWS, 1, None)
     assert known is not None
     assert np.isnan(known.high).all()
-    assert (await corridors.fix(core, ROWS[:0], 1)).low.shape == (0,)
+    assert (await corridors.fix(core, ROWS[:0], 1, None)).low.shape == (0,)
 
 
 def test_a_process_of_its_own_fixes_corridors_without_asking_anybody(handmade: Any) -> None:
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
     corridors = CorridorStore(LocalPriceLockStore())
-    first, later = corridors.known(old, ROWS, 7), corridors.known(new, np.array([3, 8]), 7)
+    first, later = corridors.known(old, ROWS, 7, None), corridors.known(new, np.array([3, 8]), 7, None)
     assert first is not None
     assert later is not None
     assert first.low.tolist() == [6.5, 8.5]
@@ -127,10 +127,10 @@ async def test_corridors_stand_across_a_restart_with_another_model(handmade: Any
     old, new = handmade.HandMadeCore(lowest=0.5), handmade.HandMadeCore(lowest=0.3, version="handmade00002")
     today = int(time.time()) // 86_400
     first = LocalPriceLockStore(LockFile(tmp_path, Seal([bytes(32)]), lambda _why: None))
-    assert CorridorStore(first).known(old, ROWS, today) is not None
+    assert CorridorStore(first).known(old, ROWS, today, None) is not None
     await first.close()
     second = LocalPriceLockStore(LockFile(tmp_path, Seal([bytes(32)]), lambda _why: None))
-    known = CorridorStore(second).known(new, ROWS, today)
+    known = CorridorStore(second).known(new, ROWS, today, None)
     await second.close()
     assert known is not None
     assert known.low.tolist() == [6.5, 8.5]
