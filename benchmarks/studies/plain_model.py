@@ -25,6 +25,7 @@ from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.simulator.simulation import DEFAULT, PlantedDemand, simulate_shop
 from fairtag.training.corridors import place_corridors
 from fairtag.training.inputs import demand_inputs, fit_part
+from fairtag.training.page_values import page_values
 from fairtag.training.stock import value_stock
 
 Floats = NDArray[np.float64]
@@ -116,8 +117,9 @@ def plain_shop(seed: int) -> PlainShop:
         embeddings=embeddings,
         demand=demand,
         price_model=listed,  # type: ignore[arg-type]
-        estimates=ItemEstimates(f, f, f, nowhere, stock.shadow, stock.sales_rate),
+        estimates=ItemEstimates(f, f, f, nowhere, stock.shadow, stock.sales_rate, nowhere),
     )
+    unplaced = replace(unplaced, estimates=replace(unplaced.estimates, page_value=page_values(unplaced, data)))
     corridor = place_corridors(unplaced, data, seed=0)
     model = replace(unplaced, estimates=replace(unplaced.estimates, corridor_low=corridor))
     return PlainShop(market.planted, joined, model)

@@ -29,6 +29,7 @@ from fairtag.page.problem import page_problem
 from fairtag.policy.context import MarketContext, UserContext
 from fairtag.stock.shadow_prices import counted_cost, floor_cost
 from fairtag.training.corridors import place_corridors
+from fairtag.training.page_values import page_values
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -117,8 +118,8 @@ def refit_prices(
 ) -> LoggedPrices:
     """Prices for the impressions before the hold-out, each by demand fitted without its customer's fold.
 
-    The fold's demand is fitted and cross-checked, and its corridors are placed, as the model's own were; text, f(v) and
-    the value of stock stay the model's.
+    The fold's demand is fitted and cross-checked, its pages are valued and its corridors placed as the model's own
+    were; text, f(v) and the value of stock stay the model's.
 
     Args:
         model: The challenger.
@@ -152,6 +153,7 @@ def _refit(
     demand = fit_demand(data, DemandConfig())
     checked = with_cross_check(demand, check_elasticity(demand, data, seed=seed))
     fitted = replace(model, demand=checked)
+    fitted = replace(fitted, estimates=replace(model.estimates, page_value=page_values(fitted, data)))
     corridor = place_corridors(fitted, data, seed=seed)
-    prices = price_log(replace(fitted, estimates=replace(model.estimates, corridor_low=corridor)), own, vectors)
+    prices = price_log(replace(fitted, estimates=replace(fitted.estimates, corridor_low=corridor)), own, vectors)
     return np.stack([prices.public, prices.personal, prices.floor])

@@ -323,7 +323,7 @@ def prepare_replay(
 
 def _share_caches(source: PricingModel, model: PricingModel) -> None:
     """What does not depend on the policy is worked out once."""
-    for name in ("item_ids", "row_of", "categories", "market", "page_values"):
+    for name in ("item_ids", "row_of", "categories", "market"):
         vars(model)[name] = getattr(source, name)
 
 

@@ -69,6 +69,7 @@ class ItemEstimates:
         corridor_low: Lowest price in the corridor; the highest is ``policy.limits.corridor_ratio`` times it.
         shadow: Shadow price of stock; 0 where stock does not limit sales.
         sales_rate: Units that sell a day at prices set on the unit cost.
+        page_value: What the logged pages that show the item are worth a visit; its price reckons with it.
     """
 
     f: Floats
@@ -77,6 +78,7 @@ class ItemEstimates:
     corridor_low: Floats
     shadow: Floats
     sales_rate: Floats
+    page_value: Floats
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ class PricingModel:
             changed = replace(self, policy=pricing)
             self._under.clear()
             self._under[policy.digest] = changed
-            kept = ("item_ids", "row_of", "categories", "market", "page_values", "search", "retriever", "query_reader")
+            kept = ("item_ids", "row_of", "categories", "market", "search", "retriever", "query_reader")
             for name in kept:
                 vars(changed)[name] = getattr(self, name)
         return self._under[policy.digest]
@@ -160,13 +162,6 @@ class PricingModel:
     @cached_property
     def _under(self) -> dict[str, PricingModel]:
         return {}
-
-    @cached_property
-    def page_values(self) -> Floats:
-        """(N,) value of the page that each item's price reckons with, money a visit."""
-        from fairtag.model.reference_page import reference_page_values
-
-        return reference_page_values(self)
 
     @cached_property
     def search(self) -> SearchPart:

@@ -102,7 +102,7 @@ class PageDrivers:
         b_behaviour: Contribution of the customer's behaviour to ``b``.
         cost: Unit cost, money.
         stock_cost: Cost with the shadow price of stock, or with the salvage value of ageing stock, money.
-        competition: What a sale takes from the rest of the item's reference page, money.
+        competition: What a sale takes from the rest of the pages that show the item, money.
         bounds: The guardrails of the page.
         menu: Price endings inside the bounds, money ``(n, m)``; None where prices are not rounded.
         limits: The limits that made bounds and menu.
@@ -163,8 +163,8 @@ def coalition_prices(page: PageDrivers, at_work: Flags) -> Floats:
 def _solve_coalitions(page: PageDrivers, on: dict[str, Flags]) -> Floats:
     """Prices in units of r, ``(S, n)``, under each coalition.
 
-    Each item is a page of its own. With ``competition`` it reckons with its reference page, and without it only with
-    the customers whom it would lose itself.
+    Each item is a page of its own. With ``competition`` it reckons with the logged pages that show it, and
+    without it only with the customers whom it would lose itself.
     """
     a = page.a + switch(on["intent"], page.a_intent, 0.0) + switch(on["behaviour"], page.a_behaviour, 0.0)
     b = page.b + switch(on["intent"], page.b_intent, 0.0) + switch(on["behaviour"], page.b_behaviour, 0.0)

@@ -35,7 +35,7 @@ __all__ = ["PageInputs", "PricedItem", "PricedPage", "explain_page", "price_page
 
 
 def price_page(model: PricingModel, inputs: PageInputs) -> PricedPage:
-    """Price the items of a page, each beside its reference page: no price depends on the others.
+    """Price the items of a page, each beside what its logged pages are worth: no price depends on the others.
 
     Returns:
         One priced item for each row whose list price can be charged; the others are named in ``unpriced``. An empty

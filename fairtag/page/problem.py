@@ -1,7 +1,7 @@
 """The pricing problem of one page: demand, costs, bounds and menu, in money and in units of r.
 
 The price of an item depends on the item and the customer, not on the page that it stands on: its competition is that of
-its reference page (:mod:`fairtag.model.reference_page`). So nobody chooses a price by composing pages.
+the logged pages that show it (:mod:`fairtag.training.page_values`). So nobody chooses a price by composing pages.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fairtag.stock.shadow_prices import counted_cost, floor_cost
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
-FAINT = -50.0  # utility of an item that takes no part in its own competition: the reference page stands for that
+FAINT = -50.0  # utility of an item that takes no part in its own competition: its page value stands for that
 
 
 class ItemPrices(NamedTuple):
@@ -80,7 +80,9 @@ class PageProblem:
 
     @cached_property
     def unpriced(self) -> NDArray[np.bool_]:
-        """Items that demand may not price: their category stays at list, or the page does."""
+        """Items that demand may not price: they stay at list, or the page does. Prices near f(v) ask no demand."""
+        if self.model.policy.anchored:
+            return np.full(len(self.rows), self.list_only)
         return ~self.model.demand.priceable(self.rows) | self.list_only
 
     @cached_property
@@ -121,11 +123,12 @@ class PageProblem:
 
     @cached_property
     def competition(self) -> Floats:
-        """(n,) what a sale takes from the rest of the reference page, in units of r; it adds to the cost."""
+        """(n,) what a sale takes from the rest of the page, in units of r; it adds to the cost."""
         policy = self.model.policy
         if policy.anchored:
             return np.zeros(len(self.rows))
-        return np.asarray(self.model.page_values[self.rows] / (self.r * policy.margin_weight), dtype=np.float64)
+        value = self.model.estimates.page_value[self.rows]
+        return np.asarray(value / (self.r * policy.margin_weight), dtype=np.float64)
 
     @cached_property
     def shadow(self) -> Floats:

@@ -56,6 +56,7 @@ from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_mod
 from fairtag.profile.builder import build_profile
 from fairtag.training.corridors import place_corridors
 from fairtag.training.inputs import demand_inputs, fit_part, why_no_demand
+from fairtag.training.page_values import page_values
 from fairtag.training.search import fit_search
 from fairtag.training.stock import unpriced_stock, value_stock
 
@@ -149,10 +150,12 @@ def fit_model_folder(
         model = with_cross_check(model, check_elasticity(model, data, config, seed=seed))
         progress("price the stock until it is replenished")
         stock = value_stock(fitted, data, model, catalogue, prices.price, policy, tables.orders)
-    progress("place the fairness corridors")
+    progress("value the pages and place the fairness corridors")
     nowhere = np.full(len(catalogue), np.nan)
-    estimates = ItemEstimates(prices.price, prices.low, prices.high, nowhere, stock.shadow, stock.sales_rate)
+    estimates = ItemEstimates(prices.price, prices.low, prices.high, nowhere, stock.shadow, stock.sales_rate, nowhere)
     unplaced = PricingModel(out, {}, policy, encoder, catalogue, embeddings, model, price_model, estimates)
+    estimates = replace(estimates, page_value=page_values(unplaced, data))
+    unplaced = replace(unplaced, estimates=estimates)
     estimates = replace(estimates, corridor_low=place_corridors(unplaced, data, seed=seed))
     facts = _facts(lineage, policy, len(catalogue), seed, description)
     with directory_atomic(out) as folder:

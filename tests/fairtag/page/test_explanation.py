@@ -39,7 +39,7 @@ def draw_page(seed=0, n=24, *, endings=True, anchor_weight=0.0):
 
 
 def served_directly(page):
-    """Each item alone against its reference page, one after the other."""
+    """Each item alone beside its page value, one after the other."""
     r = page.reference
     b = np.maximum(page.b + page.b_intent + page.b_behaviour, page.least_slope)
     cost = (page.stock_cost + page.competition) / r

@@ -1,4 +1,4 @@
-"""Corridors on whole pages: as good as brute force over page profits, and list inside wherever list is shown."""
+"""Page values and corridors on whole pages: brute force over page profits finds nothing better; list is inside."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.training import corridors as placing
 from fairtag.training.corridors import place_corridors, public_prices, sample_visits
+from fairtag.training.page_values import page_values
 
 ITEMS, PAGES, PAGE, RHO = 30, 60, 6, 1.1
 
@@ -61,6 +62,10 @@ def log(seed=0):
     )
 
 
+def with_page_values(model, data):
+    return replace(model, estimates=replace(model.estimates, page_value=page_values(model, data)))
+
+
 def shop(demand=None, rho=RHO, **policy):
     listed = np.linspace(10, 60, ITEMS).round(2)
     catalogue = pd.DataFrame(
@@ -74,7 +79,7 @@ def shop(demand=None, rho=RHO, **policy):
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(ITEMS, 5)).astype(np.float32)
     nothing = np.zeros(ITEMS)
-    return PricingModel(
+    model = PricingModel(
         Path(),
         {},
         PricingPolicy(limits=GuardrailLimits(corridor_ratio=rho), **policy),
@@ -83,8 +88,9 @@ def shop(demand=None, rho=RHO, **policy):
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
         demand or Demand(),
         None,
-        ItemEstimates(0.9 * listed, listed, listed, np.full(ITEMS, np.nan), nothing, nothing),
+        ItemEstimates(0.9 * listed, listed, listed, np.full(ITEMS, np.nan), nothing, nothing, nothing),
     )
+    return with_page_values(model, log())
 
 
 def free(model):
@@ -123,7 +129,7 @@ def test_the_corridor_is_the_best_one_by_brute_force_over_the_profit_of_whole_pa
             for s, z in zip(visits.similarity, visits.behaviour, strict=True)
         ]
         a, b = (np.array([float(pair[k][0]) for pair in pairs]) for k in (0, 1))
-        own = 0.5 + problem.competition[item] + 1 / b  # the price of an item beside its reference page
+        own = 0.5 + problem.competition[item] + 1 / b  # the price of an item beside its page value
         asked = np.clip(np.minimum(own, public), 0.7, 1.0)
 
         def worth(low, asked=asked, a=a, b=b, visits=visits, r=r):
@@ -139,7 +145,7 @@ def test_the_corridor_is_the_best_one_by_brute_force_over_the_profit_of_whole_pa
 
 
 def test_list_lies_inside_wherever_list_is_what_is_shown():
-    model, data = shop(Demand(spread=1.0)), log()  # unsure of its slopes: some items stay at list
+    model, data = shop(Demand(spread=3.0)), log()  # unsure of its slopes: some items stay at list
     low = place_corridors(model, data)
     problem, chosen = public_prices(replace(model, estimates=replace(model.estimates, corridor_low=low)))
     listed = problem.market.list_price
@@ -190,3 +196,38 @@ def test_a_shop_without_personal_prices_has_its_public_price_inside():
     _, chosen = free(model)
     assert (low <= chosen.price + 0.01).all()
     assert (chosen.price <= RHO * low + 0.01).all()
+
+
+def test_no_other_price_that_is_the_same_on_every_page_earns_more_on_the_logged_pages(monkeypatch):
+    monkeypatch.setattr("fairtag.training.page_values.BORROWED", 0.0)
+    model, data = shop(confidence=0.0), log()
+    data.behaviour = np.full_like(data.behaviour, np.nan)  # everybody has the public slope, as the formula has it
+    problem, chosen = free(with_page_values(model, data))
+    a, b = model.demand.utilities(data.item, data.similarity, data.behaviour[data.page], 0.0)
+    listed = problem.market.list_price
+
+    def profit(price):
+        pull = np.exp(a - b * (price / listed)[data.item]).reshape(PAGES, PAGE)
+        gain = (price - 0.5 * listed)[data.item].reshape(PAGES, PAGE)
+        return float(((pull * gain).sum(1) / (1 + pull.sum(1))).sum())
+
+    best, inside = profit(chosen.price), 0
+    for item in np.flatnonzero(model.demand.priceable(np.arange(ITEMS))):
+        for step in (-0.03 * listed[item], 0.03 * listed[item]):
+            moved = chosen.price.copy()
+            moved[item] = np.clip(moved[item] + step, problem.bounds.lo[item], problem.bounds.hi[item])
+            inside += moved[item] != chosen.price[item]
+            assert profit(moved) <= best * (1 + 1e-4), item  # to a price ending
+    assert inside > 20
+    cheap, dear = (profit(np.where(model.demand.priceable(np.arange(ITEMS)), x * listed, listed)) for x in (0.85, 1.0))
+    assert best > max(cheap, dear)
+
+
+def test_an_item_that_no_page_shows_has_the_mean_value_of_its_category():
+    model, data = shop(confidence=0.0), log()
+    data.item = np.where(data.item == 5, 7, data.item)
+    value = page_values(model, data)
+    same = [item for item in range(1, ITEMS, 2) if item != 5]
+    assert value[same].min() < value[5] < value[same].max()
+    assert not page_values(model, None).any()
+    assert not page_values(shop(margin_weight=0.0, anchor_weight=1.0), data).any()

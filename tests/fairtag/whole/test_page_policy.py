@@ -227,7 +227,7 @@ def test_a_model_under_a_policy_is_made_once_and_keeps_the_models_own_parts(sure
     changed = sure.under(document)
     assert changed is sure.under(policy(limits={"max_discount": 0.1}))
     assert changed.row_of is sure.row_of
-    assert changed.page_values is sure.page_values
+    assert changed.estimates is sure.estimates
     assert (changed.policy.limits.max_discount, sure.policy.limits.max_discount) == (0.1, 0.3)
     assert sure.under(None) is sure
 

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 from fairtag.base import schema
-from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.pricing import PageInputs, price_page
 from fairtag.page.problem import page_problem
 from fairtag.policy.context import UserContext
-from fairtag.solver.page_solver import page_value
 
 EPOCH = 20_620
 BEHAVIOUR = {
@@ -78,43 +76,6 @@ def test_without_the_secret_nobody_can_foretell_a_draw(model, query):
     pages = [price_page(curious, replace(inputs(rows, query, guest), secret=secret)) for secret in (SECRET, b"x" * 32)]
     assert by_item(pages[0]) != by_item(pages[1])
     assert SECRET.decode() not in repr(inputs(rows, query, guest))
-
-
-def test_the_value_of_a_reference_page_is_that_of_a_real_page_of_its_category(model, certain):
-    """The oracle: the page's own optimum, found by trying prices one at a time until none is better."""
-    sure = certain(model)
-    still = replace(sure, policy=replace(sure.policy, limits=replace(sure.policy.limits, endings=())))
-    category = still.categories[0]
-    rows = np.flatnonzero(still.categories == category)
-    near = np.asarray(still.embeddings[rows])
-    rows = rows[np.argsort(-(near @ near.mean(axis=0)), kind="stable")[:24]]
-    rows = rows[page_problem(still, rows, None, UserContext()).bounds.feasible]
-    corridor = DayCorridor(still.estimates.corridor_low[rows], np.full(len(rows), np.nan))
-    problem = page_problem(still, rows, None, UserContext(), corridor=corridor)
-    a, b = problem.demand
-    weight = problem.r / problem.r.mean()
-    rate = still.page_values[rows[0]] / problem.r.mean()
-    best = np.clip(
-        (problem.cost + problem.shadow + 1.0 / b + rate / weight),
-        problem.bounds.lo / problem.r,
-        problem.bounds.hi / problem.r,
-    )
-    value, _ = page_value(best, a, b, problem.cost, shadow=problem.shadow, margin_weight=weight)
-    assert value == pytest.approx(rate, rel=1e-6), "given the value, each price is an optimum of its own"
-    for step in (0.01, -0.01):
-        for place in range(len(rows)):
-            moved = best.copy()
-            moved[place] = np.clip(
-                moved[place] + step,
-                problem.bounds.lo[place] / problem.r[place],
-                problem.bounds.hi[place] / problem.r[place],
-            )
-            assert (
-                page_value(moved, a, b, problem.cost, shadow=problem.shadow, margin_weight=weight)[0] <= value + 1e-12
-            )
-    assert (still.page_values > 0).any()
-    anchored = replace(still, policy=replace(still.policy, margin_weight=0.0, anchor_weight=0.5))
-    assert not anchored.page_values.any()
 
 
 def test_confidence_is_the_share_of_posterior_draws_in_which_the_price_earns_more(model, rows, certain):
