@@ -62,14 +62,14 @@ def place_corridors(model: PricingModel, data: DemandData | None, *, seed: int =
     """
     problem, chosen = public_prices(_with_corridors(model, np.full(len(model.item_ids), np.nan)))
     shows_list = chosen.at_list | ~problem.bounds.feasible
-    while True:
-        low = _place(problem, chosen, shows_list, data, seed)
+    low = np.asarray(problem.bounds.fallback / problem.model.policy.limits.corridor_ratio, dtype=np.float64)
+    outside = np.ones(len(low), dtype=bool)
+    while outside.any():  # the corridors of the others stay: they depend on the public prices alone
+        low = np.where(outside, _place(problem, chosen, shows_list, data, seed, outside), low)
         inside, now = public_prices(_with_corridors(model, low))
-        listed = problem.bounds.fallback
-        outside = now.at_list & ~shows_list & (inside.bounds.fallback < listed)
-        if not outside.any():
-            return low
+        outside = now.at_list & ~shows_list & (inside.bounds.fallback < problem.bounds.fallback)
         shows_list |= outside
+    return low
 
 
 def public_prices(model: PricingModel) -> tuple[PageProblem, PagePrices]:
@@ -112,9 +112,11 @@ def _with_corridors(model: PricingModel, low: Floats) -> PricingModel:
     return replace(model, estimates=replace(model.estimates, corridor_low=low))
 
 
-def _place(problem: PageProblem, chosen: PagePrices, shows_list: Flags, data: DemandData | None, seed: int) -> Floats:
-    """Corridors of all rows at the public prices that hold without any; one ends at list where nothing is chosen."""
-    rho, placed = problem.model.policy.limits.corridor_ratio, ~problem.listed
+def _place(
+    problem: PageProblem, chosen: PagePrices, shows_list: Flags, data: DemandData | None, seed: int, wanted: Flags
+) -> Floats:
+    """Corridors of the wanted rows at the public prices that hold without any; the others' end at list."""
+    rho, placed = problem.model.policy.limits.corridor_ratio, ~problem.listed & wanted
     low = np.asarray(problem.bounds.fallback / rho, dtype=np.float64)
     if data is None or not placed.any():
         return low
