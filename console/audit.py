@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from console.chained_log import ChainedLog
+from fairtag.base.chained_log import ChainedLog
 
 SCHEMA = "fairtag.console-audit/1"
 FILE = "audit.jsonl"

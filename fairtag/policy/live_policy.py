@@ -32,6 +32,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fairtag.base.chained_log import START
 from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.policy.narrowing import WORDS, Difference, differences
@@ -41,7 +42,6 @@ from fairtag.policy.version_places import VersionPlace, open_place, open_places
 
 SCHEMA = "fairtag.live-policy/2"
 FOLDER = "policy"  # in the folder of an endpoint
-START = "0" * 64
 Sign = Callable[[str], Mapping[str, str]]  # of a digest, its signature
 Verify = Callable[[str, object], None]  # raises unless a signature of a digest counts
 

@@ -9,8 +9,6 @@ whole; each call of the trigger therefore prints its head, and its log keeps it.
 from __future__ import annotations
 
 import base64
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -20,15 +18,15 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from fairtag.base.chained_log import CHAIN, START, ChainedLog
 from fairtag.base.errors import DataError
-from fairtag.base.files import canonical_json, read_json, sha256_text, write_json
+from fairtag.base.files import read_json, write_json
 from fairtag.model.signature import SIGNATURE, key_id
 
 SCHEMA = "fairtag.trigger-ledger/2"  # since this version there is a head
 HEAD_SCHEMA = "fairtag.trigger-ledger-head/1"
 HEAD = "ledger.head.json"
 CONTEXT = b"fairtag.ledger-head\n"  # a signature of a head is none of anything else
-START = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class Ledger:
 
     def __init__(self, path: Path, key: Ed25519PrivateKey | None = None) -> None:
         self._path = path
+        self._log = ChainedLog(path, SCHEMA)
         self._head_path = path.with_name(HEAD)
         self._key = key
 
@@ -102,16 +101,10 @@ class Ledger:
         """
         before = self.head()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._drop_after(before.entries)
+        self._log.keep(before.entries)  # without the line that a crash kept out of the head
         if not self._head_path.is_file():  # from now on, a missing head is one that somebody took away
             self._write_head(before)
-        body = {"schema": SCHEMA, **asdict(entry), "previous": before.digest}
-        digest = sha256_text(canonical_json(body))
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(canonical_json({**body, "digest": digest}) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._write_head(Head(before.entries + 1, digest))
+        self._write_head(Head(before.entries + 1, self._log.append(asdict(entry))))
         return entry
 
     def entries(self) -> tuple[Entry, ...]:
@@ -123,7 +116,7 @@ class Ledger:
         Raises:
             DataError: A line was altered, removed or inserted, or the head was.
         """
-        documents = self._documents()
+        documents = self._log.documents()
         return tuple(_entry(document) for document in documents[: self._checked(documents).entries])
 
     def head(self) -> Head:
@@ -132,7 +125,7 @@ class Ledger:
         Raises:
             DataError: The ledger or its head was altered.
         """
-        return self._checked(self._documents())
+        return self._checked(self._log.documents())
 
     def sign(self) -> Head:
         """Sign the head as it is: once, where a ledger without a signed head gets a key.
@@ -185,45 +178,9 @@ class Ledger:
             document[SIGNATURE] = {"key": key_id(self._key.public_key()), "ed25519": value}
         write_json(self._head_path, document)
 
-    def _documents(self) -> list[dict[str, Any]]:
-        previous, found = START, []
-        lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.is_file() else []
-        for number, line in enumerate(lines, start=1):
-            if not line:
-                continue
-            try:
-                document = json.loads(line)
-            except ValueError as error:
-                if number == len(lines):  # no newline at the end: the process died while writing
-                    break
-                raise DataError(
-                    f"{self._path}: line {number} is not JSON: the ledger was altered; restore it"
-                ) from error
-            body = {key: value for key, value in document.items() if key != "digest"}
-            if document.get("previous") != previous or document.get("digest") != sha256_text(canonical_json(body)):
-                raise DataError(
-                    f"{self._path}: line {number} does not continue the hash chain: the ledger was altered; restore it"
-                )
-            previous = document["digest"]
-            found.append(document)
-        return found
-
-    def _drop_after(self, entries: int) -> None:
-        """Remove the line that a crash cut off or kept out of the head."""
-        content = self._path.read_bytes() if self._path.is_file() else b""
-        end = left = 0
-        for line in content.splitlines(keepends=True):
-            left += bool(line.strip())
-            if left > entries:
-                break
-            end += len(line)
-        if end < len(content):
-            with self._path.open("r+b") as stream:
-                stream.truncate(end)
-
 
 def _entry(document: dict[str, Any]) -> Entry:
-    values = {key: value for key, value in document.items() if key not in ("schema", "previous", "digest")}
+    values = {key: value for key, value in document.items() if key not in CHAIN}
     return Entry(**{**values, "fingerprints": tuple(values["fingerprints"])})
 
 

@@ -12,11 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from fairtag.base.chained_log import START
 from fairtag.base.errors import DataError
 from fairtag.base.files import canonical_json, sha256_text
 from monitoring.__main__ import main
 from monitoring.trigger import ledger as module
-from monitoring.trigger.ledger import HEAD, START, Entry, Ledger
+from monitoring.trigger.ledger import HEAD, Entry, Ledger
 
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
