@@ -32,7 +32,8 @@ A message says what is wrong, the value, the rule, and what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class FairtagError(Exception):
@@ -197,6 +198,29 @@ class QuoteWrongPrice(QuoteError):
 
 class UnavailableError(FairtagError):
     """Something outside the process did not answer."""
+
+
+SERVER_ERROR, NOT_IMPLEMENTED = 500, 501  # HTTP: from here on the server failed, but for one that it does not offer
+
+
+def error_of_answer(status: int, reason: str, body: Mapping[str, Any]) -> FairtagError:
+    """The error that an endpoint's refusal stands for, for its clients.
+
+    Args:
+        status: HTTP status.
+        reason: The status in words, where the body says nothing.
+        body: The JSON of the answer; empty where it was none.
+
+    >>> error_of_answer(409, "Conflict", {"error": "the quote has expired", "code": "QuoteExpired"})
+    QuoteExpired('the quote has expired')
+    """
+    text = str(body.get("error", reason))
+    for kind in QuoteError.__subclasses__():
+        if kind.__name__ == body.get("code"):
+            return kind(text)
+    if status >= SERVER_ERROR and status != NOT_IMPLEMENTED:
+        return UnavailableError(f"the endpoint answered {status}: {text}")
+    return RequestRefused(text, field=str(body.get("field", "request")), rule=str(body.get("rule", "")), status=status)
 
 
 UNEXPECTED = 1

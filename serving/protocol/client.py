@@ -12,8 +12,7 @@ from typing import Any, Protocol, Self, cast
 
 import httpx
 
-from fairtag.base import errors
-from fairtag.base.errors import QuoteError, RequestRefused, UnavailableError
+from fairtag.base.errors import RequestRefused, UnavailableError, error_of_answer
 from serving.protocol.tensors import Tensor, request_tensors, tensor_pages
 
 Request = Mapping[str, Any]
@@ -169,14 +168,4 @@ def _refusal(response: httpx.Response) -> Exception:
         body = response.json()
     except ValueError:
         body = {}
-    text = str(body.get("error", response.reason_phrase))
-    kind = getattr(errors, str(body.get("code", "")), None)
-    if isinstance(kind, type) and issubclass(kind, QuoteError):
-        return kind(text)
-    if (
-        response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-        and response.status_code != httpx.codes.NOT_IMPLEMENTED
-    ):
-        return UnavailableError(f"the endpoint answered {response.status_code}: {text}")
-    field, rule = str(body.get("field", "request")), str(body.get("rule", ""))
-    return RequestRefused(text, field=field, rule=rule, status=response.status_code)
+    return error_of_answer(response.status_code, response.reason_phrase, body)
