@@ -25,7 +25,8 @@ from fairtag.base.money import currency
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.text import normalise
 from fairtag.base.values import present, read_numbers
-from fairtag.data.csv_files import NUMBER_KINDS, CsvDialect, plain_numbers, read_rows
+from fairtag.data.amounts import plain_numbers
+from fairtag.data.csv_files import NUMBER_KINDS, CsvDialect, read_rows
 from fairtag.data.derived_tables import AS_OF
 from fairtag.data.feed_map import FeedMap, TableMap, columns_of, evaluate, read_map
 from fairtag.data.own_tables import ShopMetadata, read_beside, read_metadata
