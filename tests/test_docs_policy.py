@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from fairtag.policy.shop_policy import read_policy, reference_table
+from fairtag.policy.policy_reference import reference_table
+from fairtag.policy.shop_policy import read_policy
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "policy.md").read_text(encoding="utf-8")
 
@@ -16,4 +17,4 @@ def test_the_example_is_accepted(tmp_path):
 
 
 def test_the_table_is_the_codes():
-    assert reference_table() in PAGE, "write the output of fairtag.policy.shop_policy.reference_table"
+    assert reference_table() in PAGE, "write the output of fairtag.policy.policy_reference.reference_table"

@@ -10,13 +10,14 @@ decision accepted (its ``policy.json``) when a running endpoint follows it.
 >>> policy.document()["pins"]
 [{'item': 'item-7', 'price': 19.99}]
 
-docs/policy.md is written for the pricing manager; its table of settings is :func:`reference_table`.
+docs/policy.md is written for the pricing manager; its table of settings is made by
+:mod:`fairtag.policy.policy_reference`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cached_property, lru_cache
@@ -28,7 +29,7 @@ from pydantic import model_validator
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
-from fairtag.base.settings import Field, Settings, dotted, layered, leaves, nested, parse, rule_of
+from fairtag.base.settings import Field, Settings, layered, parse
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.pricing_policy import PricingPolicy
 
@@ -431,31 +432,3 @@ def read_policy(source: str | Path) -> ShopPolicy:
     if not isinstance(document, dict | None):
         raise ConfigError(f"{where}: {document!r} is refused; a policy is a table of settings, such as at_list: false")
     return from_document(document or {}, where)
-
-
-def reference_table() -> str:
-    """Every setting as a Markdown table for docs/policy.md: what it is, what it may be, an example."""
-    lines = ["| setting | what it is | it may be | example |", "| --- | --- | --- | --- |"]
-    for path, field in _all_leaves():
-        example = canonical_json((field.examples or [None])[0])
-        cells = (f"`{path}`", str(field.description), rule_of(field), f"`{example}`")
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def example() -> ShopPolicy:
-    """A policy with the example of every setting, for documentation and tests."""
-    own = (nested(path, field.examples[0]) for path, field in leaves(ShopPolicy) if field.examples)
-    document = layered(*own)
-    del document["limits"]["endings"], document["limits"]["ending_period"]  # those by currency stand for them
-    return from_document(document)
-
-
-def _all_leaves() -> Iterator[tuple[str, Any]]:
-    rows: tuple[tuple[str, type[Settings]], ...] = (("pins", Pin), ("promotions", Promotion), ("endings.EUR", Endings))
-    lists = dict(rows)
-    for path, field in leaves(ShopPolicy):
-        kind = lists.get(path) or (Endings if path == "endings" else None)
-        yield path, field
-        for name, inner in kind.model_fields.items() if kind else ():
-            yield dotted((path, "*", name) if path == "endings" else (path, name)), inner

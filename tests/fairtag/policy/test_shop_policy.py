@@ -8,8 +8,9 @@ import pytest
 from fairtag.base.errors import ConfigError
 from fairtag.base.settings import leaves
 from fairtag.policy.guardrails import GuardrailLimits
+from fairtag.policy.policy_reference import example
 from fairtag.policy.pricing_policy import PricingPolicy
-from fairtag.policy.shop_policy import PRICING, Limits, ShopPolicy, example, from_document, read_policy
+from fairtag.policy.shop_policy import PRICING, Limits, ShopPolicy, from_document, read_policy
 
 
 def test_the_sections_hold_every_setting_of_the_pricing_policy():

@@ -1,0 +1,38 @@
+"""Every setting of a policy for docs/policy.md, and a policy with the example of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fairtag.base.files import canonical_json
+from fairtag.base.settings import Settings, dotted, layered, leaves, nested, rule_of
+from fairtag.policy.shop_policy import Endings, Pin, Promotion, ShopPolicy, from_document
+
+
+def reference_table() -> str:
+    """Every setting as a Markdown table for docs/policy.md: what it is, what it may be, an example."""
+    lines = ["| setting | what it is | it may be | example |", "| --- | --- | --- | --- |"]
+    for path, field in _all_leaves():
+        example = canonical_json((field.examples or [None])[0])
+        cells = (f"`{path}`", str(field.description), rule_of(field), f"`{example}`")
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def example() -> ShopPolicy:
+    """A policy with the example of every setting, for documentation and tests."""
+    own = (nested(path, field.examples[0]) for path, field in leaves(ShopPolicy) if field.examples)
+    document = layered(*own)
+    del document["limits"]["endings"], document["limits"]["ending_period"]  # those by currency stand for them
+    return from_document(document)
+
+
+def _all_leaves() -> Iterator[tuple[str, Any]]:
+    rows: tuple[tuple[str, type[Settings]], ...] = (("pins", Pin), ("promotions", Promotion), ("endings.EUR", Endings))
+    lists = dict(rows)
+    for path, field in leaves(ShopPolicy):
+        kind = lists.get(path) or (Endings if path == "endings" else None)
+        yield path, field
+        for name, inner in kind.model_fields.items() if kind else ():
+            yield dotted((path, "*", name) if path == "endings" else (path, name)), inner
