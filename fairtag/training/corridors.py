@@ -94,9 +94,8 @@ def sample_visits(
         seed: Seed of the draws.
     """
     demand, item, page = problem.model.demand, data.item, data.page
-    a, b = demand.utilities(item, data.similarity, data.behaviour[page], np.zeros(data.n_rows))
-    pull = np.exp(np.clip(a - b * (price / problem.r)[item], -STEEPEST, STEEPEST))
-    gain = pull * (price - (problem.cost + problem.shadow) * problem.r)[item]
+    pull = pulls(problem, price, data)
+    gain = pull * np.nan_to_num(price - (problem.cost + problem.shadow) * problem.r)[item]
     outside = 1.0 + np.add.reduceat(pull, data.starts)[page] - pull
     worth = (np.add.reduceat(gain, data.starts)[page] - gain) / outside
     category, rng, found = demand.category[item], np.random.default_rng(seed), {}
@@ -106,6 +105,16 @@ def sample_visits(
         drawn = rng.choice(places, size=min(visits, places.size), replace=False)
         found[code] = Visits(data.behaviour[page[drawn]], data.similarity[drawn], outside[drawn], worth[drawn])
     return found
+
+
+def pulls(problem: PageProblem, price: Floats, data: DemandData) -> Floats:
+    """(n,) attraction of each logged item at given prices of the catalogue, (N,) money; 1 is that of the outside.
+
+    An item that has no price any more attracts nobody.
+    """
+    none, y = np.zeros(data.n_rows), (price / problem.r)[data.item]
+    a, b = problem.model.demand.utilities(data.item, data.similarity, data.behaviour[data.page], none)
+    return np.where(np.isfinite(y), np.exp(np.clip(a - b * y, -STEEPEST, STEEPEST)), 0.0)
 
 
 def _with_corridors(model: PricingModel, low: Floats) -> PricingModel:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fairtag.demand.demand_data import DemandData
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.problem import PageProblem
-from fairtag.training.corridors import public_prices
+from fairtag.training.corridors import public_prices, pulls
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +24,6 @@ ROUNDS = 30  # of prices and values in turn: halved steps are within a price end
 CLOSE = 1e-3  # change of a value, as a share of its item's reference price, at which they stand still
 BORROWED = 1.0  # purchases at the category's mean value that count with an item's own: one that hardly sold says little
 LEAST = 1e-9  # purchases at the shop's mean value that count with a category's: one without any has that mean
-STEEPEST = 50.0  # utilities beyond are clipped: exp stays finite, and the probability is 0 or 1 either way
 
 
 def page_values(model: PricingModel, data: DemandData | None) -> Floats:
@@ -40,12 +39,10 @@ def page_values(model: PricingModel, data: DemandData | None) -> Floats:
     if data is None or model.policy.anchored:
         return value
     nowhere = np.full(value.size, np.nan)
-    demand = model.demand
-    a, b = demand.utilities(data.item, data.similarity, data.behaviour[data.page], np.zeros(data.n_rows))
     for _ in range(ROUNDS):
         estimates = replace(model.estimates, page_value=value, corridor_low=nowhere)
         problem, chosen = public_prices(replace(model, estimates=estimates))
-        found = _mean_worth(problem, chosen.price, a, b, data)
+        found = _mean_worth(problem, chosen.price, data)
         step = 0.5 * (found - value)
         value = value + step
         if np.all(np.abs(step) <= CLOSE * problem.r):
@@ -53,13 +50,13 @@ def page_values(model: PricingModel, data: DemandData | None) -> Floats:
     return value
 
 
-def _mean_worth(problem: PageProblem, price: Floats, a: Floats, b: Floats, data: DemandData) -> Floats:
+def _mean_worth(problem: PageProblem, price: Floats, data: DemandData) -> Floats:
     """(N,) mean value of each row's logged pages at given prices, weighted by its purchases; shrunk to its category."""
     policy, r, n = problem.model.policy, problem.r, len(price)
-    y = np.where(np.isfinite(r), price / r, 1.0)
+    y = price / r
     gain = policy.margin_weight * (y - problem.cost - problem.shadow)
-    gain = np.nan_to_num(r * (gain - policy.anchor_weight * (y - problem.anchor) ** 2))
-    pull = np.exp(np.clip(a - b * y[data.item], -STEEPEST, STEEPEST))
+    gain = np.nan_to_num(r * (gain - policy.anchor_weight * (y - problem.anchor) ** 2))  # at an unknown cost nothing
+    pull = pulls(problem, price, data)
     bought = pull / (1.0 + np.add.reduceat(pull, data.starts))[data.page]
     worth = np.add.reduceat(bought * gain[data.item], data.starts)[data.page]
     sold = np.bincount(data.item, bought, n)

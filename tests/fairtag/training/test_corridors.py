@@ -231,3 +231,14 @@ def test_an_item_that_no_page_shows_has_the_mean_value_of_its_category():
     assert value[same].min() < value[5] < value[same].max()
     assert not page_values(model, None).any()
     assert not page_values(shop(margin_weight=0.0, anchor_weight=1.0), data).any()
+
+
+@pytest.mark.parametrize("column", [schema.UNIT_COST, schema.LIST_PRICE])
+def test_an_item_that_lost_its_cost_or_its_price_spoils_no_other(column):
+    whole, data = shop(confidence=0.0), log()
+    catalogue = whole.catalogue.copy()
+    catalogue.loc[3, column] = np.nan
+    model = with_page_values(replace(whole, catalogue=catalogue), data)
+    low, others = place_corridors(model, data), np.arange(ITEMS) != 3
+    assert np.isfinite(model.estimates.page_value).all()
+    np.testing.assert_allclose(low[others], place_corridors(whole, data)[others], rtol=0.05)
