@@ -356,7 +356,7 @@ class Assembly:
             ("at_list", "gauge", float(change.policy.at_list)),
             ("personal_prices", "gauge", float(change.policy.personal_prices.allowed)),
             ("age_seconds", "gauge", self.policy.age),
-            ("careful", "gauge", float(self.policy.careful)),
+            ("fail_safe", "gauge", float(self.policy.fail_safe)),
         ]
 
     def _log_figures(self) -> list[tuple[str, str, float]]:

@@ -20,7 +20,7 @@ from fairtag.policy.shop_policy import ShopPolicy
 
 logger = logging.getLogger(__name__)
 
-CAREFUL: Final = ShopPolicy(at_list=True, personal_prices={"allowed": False})  # where the versions cannot be trusted
+FAIL_SAFE: Final = ShopPolicy(at_list=True, personal_prices={"allowed": False})  # where the versions cannot be trusted
 
 
 class PolicyFollower:
@@ -59,9 +59,9 @@ class PolicyFollower:
         return float("inf") if self._seen is None else self._clock() - self._seen
 
     @property
-    def careful(self) -> bool:
-        """Whether everything is at list price as the policy cannot be trusted or is too old."""
-        return self.change.policy is CAREFUL
+    def fail_safe(self) -> bool:
+        """Whether everything is at list price: the policy cannot be trusted, is too old, or does not fit the model."""
+        return self.policy is FAIL_SAFE
 
     def refresh(self) -> bool:
         """Look for a new version; whether there is one. One that cannot be trusted puts everything at list price."""
@@ -70,7 +70,7 @@ class PolicyFollower:
         except (UnavailableError, OSError) as error:
             return self._unavailable(str(error))
         except DataError as error:
-            return self._careful(str(error))
+            return self._fall_back(str(error))
         self._seen = self._clock()
         found = self._history[-1] if self._history else NONE
         if found == self.change:
@@ -94,7 +94,7 @@ class PolicyFollower:
     def _resolve(self) -> None:
         """What holds for the model: the version in force, as far as there is evidence for it."""
         model, change = self._model, self.change
-        whole = model is None or change is NONE or change.policy is CAREFUL
+        whole = model is None or change is NONE or change.policy is FAIL_SAFE
         self.policy = change.policy if whole or model is None else self._supported(change, model)
 
     def _supported(self, change: PolicyVersion, model: AcceptedModel) -> ShopPolicy:
@@ -113,19 +113,19 @@ class PolicyFollower:
             logger.error(  # noqa: TRY400 - the message says it all
                 "live policy version %d does not fit model %s: %s", change.version, model.version, error
             )
-            return CAREFUL
+            return FAIL_SAFE
 
     def _unavailable(self, why: str) -> bool:
         """The last version holds until it is too old; before the first look there is none to hold."""
         if self.age > self._stale_seconds:
-            return self._careful(f"nobody could read it for {self._stale_seconds:.0f} s: {why}")
+            return self._fall_back(f"nobody could read it for {self._stale_seconds:.0f} s: {why}")
         logger.warning("the live policy cannot be read, version %d holds: %s", self.change.version, why)
         return False
 
-    def _careful(self, why: str) -> bool:
+    def _fall_back(self, why: str) -> bool:
         """Put everything at list price, and say why once."""
-        if self.change.policy is not CAREFUL:
+        if self.change.policy is not FAIL_SAFE:
             logger.error("the live policy cannot be trusted, everything is at list price: %s", why)
-            self.change = replace(self.change, who="", why=why, policy=CAREFUL)
+            self.change = replace(self.change, who="", why=why, policy=FAIL_SAFE)
             self._resolve()
         return False

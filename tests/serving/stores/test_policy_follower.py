@@ -7,11 +7,12 @@ import pytest
 from fairtag.base.errors import UnavailableError
 from fairtag.model.decision import GateResult
 from fairtag.model.policy_change import AcceptedModel, change_policy, make_policy_decision
+from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.live_policy import LivePolicyStore
+from fairtag.policy.policy_backends import FolderBackend, RedisBackend
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.policy.shop_policy import ShopPolicy
-from fairtag.policy.version_places import FolderPlace, RedisPlace
-from serving.stores.policy_follower import CAREFUL, PolicyFollower
+from serving.stores.policy_follower import FAIL_SAFE, PolicyFollower
 
 ADA = {"who": "ada", "why": "x"}
 STOP = ShopPolicy(at_list=True)
@@ -24,7 +25,7 @@ class Clock:
         return self.now
 
 
-class Down(FolderPlace):
+class Down(FolderBackend):
     down = False
 
     def newest(self):
@@ -34,60 +35,60 @@ class Down(FolderPlace):
 
 
 @pytest.fixture
-def place(tmp_path):
+def backend(tmp_path):
     return Down(tmp_path / "policy")
 
 
-def test_a_change_counts_from_the_next_look(place):
-    follower = PolicyFollower(LivePolicyStore(place))
+def test_a_change_counts_from_the_next_look(backend):
+    follower = PolicyFollower(LivePolicyStore(backend))
     assert (follower.policy, follower.change.version) == (ShopPolicy(), 0)
-    LivePolicyStore(place).change(STOP, **ADA)
+    LivePolicyStore(backend).change(STOP, **ADA)
     assert follower.refresh()
     assert (follower.policy, follower.change.version) == (STOP, 1)
     assert not follower.refresh()
 
 
-def test_the_last_version_holds_while_the_store_is_down_until_it_is_too_old(place):
+def test_the_last_version_holds_while_the_store_is_down_until_it_is_too_old(backend):
     clock, narrow = Clock(), ShopPolicy().changed(limits={"max_discount": 0.1})
-    LivePolicyStore(place).change(narrow, **ADA)
-    follower = PolicyFollower(LivePolicyStore(place), stale_seconds=100, clock=clock)
-    place.down, clock.now = True, 99.0
+    LivePolicyStore(backend).change(narrow, **ADA)
+    follower = PolicyFollower(LivePolicyStore(backend), stale_seconds=100, clock=clock)
+    backend.down, clock.now = True, 99.0
     follower.refresh()
-    assert (follower.policy, follower.age, follower.careful) == (narrow, 99.0, False)
+    assert (follower.policy, follower.age, follower.fail_safe) == (narrow, 99.0, False)
     clock.now = 101.0
     follower.refresh()
-    assert (follower.policy, follower.careful) == (CAREFUL, True)
-    place.down = False
+    assert (follower.policy, follower.fail_safe) == (FAIL_SAFE, True)
+    backend.down = False
     assert follower.refresh()
-    assert (follower.policy, follower.age, follower.careful) == (narrow, 0.0, False)
+    assert (follower.policy, follower.age, follower.fail_safe) == (narrow, 0.0, False)
 
 
-def test_an_endpoint_that_never_read_its_policy_is_careful(place):
-    place.down = True
-    follower = PolicyFollower(LivePolicyStore(place))
-    assert (follower.policy, follower.age) == (CAREFUL, float("inf"))
+def test_an_endpoint_that_never_read_its_policy_falls_back_to_list(backend):
+    backend.down = True
+    follower = PolicyFollower(LivePolicyStore(backend))
+    assert (follower.policy, follower.age) == (FAIL_SAFE, float("inf"))
 
 
 @pytest.mark.parametrize("damage", ["edit", "remove"])
-def test_a_version_that_was_altered_puts_everything_at_list(place, damage):
-    store = LivePolicyStore(place)
+def test_a_version_that_was_altered_puts_everything_at_list(backend, damage):
+    store = LivePolicyStore(backend)
     store.change(ShopPolicy().changed(exploration=0.0), **ADA)
     follower = PolicyFollower(store)
-    file = place.folder / "000001.json"
+    file = backend.folder / "000001.json"
     if damage == "edit":
         store.change(ShopPolicy().changed(exploration=0.01), **ADA)
-        second = place.folder / "000002.json"
+        second = backend.folder / "000002.json"
         second.write_text(json.dumps({**json.loads(second.read_text()), "why": "y"}))
     else:
         file.unlink()
     follower.refresh()
-    assert follower.policy is CAREFUL
+    assert follower.policy is FAIL_SAFE
 
 
 def test_a_stop_counts_while_redis_is_down(redis, tmp_path):
-    folder = FolderPlace(tmp_path / "policy")
-    places = (RedisPlace(f"redis://{redis.address}/0", 0.5), folder)
-    store, follower = LivePolicyStore(*places), PolicyFollower(LivePolicyStore(*places))
+    folder = FolderBackend(tmp_path / "policy")
+    backends = (RedisBackend(f"redis://{redis.address}/0", 0.5), folder)
+    store, follower = LivePolicyStore(*backends), PolicyFollower(LivePolicyStore(*backends))
     store.change(ShopPolicy().changed(exploration=0.0), **ADA)
     assert follower.refresh()
     redis.kill()
@@ -98,17 +99,28 @@ def test_a_stop_counts_while_redis_is_down(redis, tmp_path):
     redis.start()
     store.undo(**ADA)
     assert follower.refresh()
-    assert (places[0].newest(), places[1].newest(), follower.policy.at_list) == (3, 3, False)
+    assert (backends[0].newest(), backends[1].newest(), follower.policy.at_list) == (3, 3, False)
 
 
-def test_what_there_is_no_evidence_for_with_this_model_stays_as_it_was_accepted(place):
+def test_what_there_is_no_evidence_for_with_this_model_stays_as_it_was_accepted(backend):
     mine, other = (AcceptedModel(name, name * 64, PricingPolicy()) for name in ("a", "b"))
     wide = ShopPolicy().changed(limits={"max_discount": 0.4}, exploration=0.0)
     gate = GateResult("non_inferiority", 0.1, "at least 0", "pass")
     decision = make_policy_decision(mine, wide, "f", [gate], {})
-    change_policy(LivePolicyStore(place), wide, mine, **ADA, decision=decision)
-    follower = PolicyFollower(LivePolicyStore(place))
+    change_policy(LivePolicyStore(backend), wide, mine, **ADA, decision=decision)
+    follower = PolicyFollower(LivePolicyStore(backend))
     follower.follow(mine)
     assert follower.policy == wide
     follower.follow(other)
     assert follower.policy == ShopPolicy().changed(exploration=0.0)
+
+
+def test_a_policy_that_does_not_fit_the_model_puts_everything_at_list_and_is_reported(backend):
+    fives = PricingPolicy(limits=GuardrailLimits(endings=(49, 99), ending_period=100))
+    LivePolicyStore(backend).change(ShopPolicy().changed(limits={"ending_period": 50}), **ADA)
+    follower = PolicyFollower(LivePolicyStore(backend))
+    assert not follower.fail_safe
+    follower.follow(AcceptedModel("a", "a" * 64, fives))
+    assert (follower.policy, follower.fail_safe) == (FAIL_SAFE, True)
+    follower.follow(AcceptedModel("b", "b" * 64, PricingPolicy()))
+    assert not follower.fail_safe
