@@ -19,8 +19,8 @@ The main calls, for whoever writes a tool on top::
     store.undo(who=, why=)
 
 Each version is a document of its own, which is never written again, carries the digest of the one before, and is signed
-where there is a signing key. Several places may hold the same history: a change is written to all that answer, and
-whoever reads takes the longest history, so that a stop reaches every endpoint while one of the places is down.
+where there is a signing key. Several backends may hold the same history: a change is written to all that answer, and
+whoever reads takes the longest history, so that a stop reaches every endpoint while one of the backends is down.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from fairtag.base.chained_log import START
 from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.policy.narrowing import WORDS, Difference, differences
+from fairtag.policy.policy_backends import PolicyBackend, open_backend, open_backends
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.policy.shop_policy import ShopPolicy, from_document
-from fairtag.policy.version_places import VersionPlace, open_place, open_places
 
 SCHEMA = "fairtag.live-policy/2"
 FOLDER = "policy"  # in the folder of an endpoint
@@ -79,49 +79,49 @@ NONE = PolicyVersion(0, "", "", "", ShopPolicy())
 
 
 class LivePolicyStore:
-    """The versions in one or several places.
+    """The versions in one or several backends.
 
     Args:
-        places: Where they lie; a path is a folder.
+        backends: Where they lie; a path is a folder.
         sign: Signs the digest of a new version; None signs none.
         verify: Raises unless the signature of a version counts; None asks for none.
         now: The time of a change.
 
     Attributes:
-        missed: Places that the last change was not written to, as they did not answer.
+        missed: Backends that the last change was not written to, as they did not answer.
     """
 
     def __init__(
         self,
-        *places: VersionPlace | Path,
+        *backends: PolicyBackend | Path,
         sign: Sign | None = None,
         verify: Verify | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._places = tuple(open_place(each) if isinstance(each, Path) else each for each in places)
+        self._backends = tuple(open_backend(each) if isinstance(each, Path) else each for each in backends)
         self._sign, self._verify, self._now = sign, verify, now
         self.missed: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The places, for messages."""
-        return tuple(place.name for place in self._places)
+        """The backends, for messages."""
+        return tuple(backend.name for backend in self._backends)
 
     def current(self) -> PolicyVersion:
         """The version that holds; version 0, which changes nothing, where there was no change.
 
         Raises:
             DataError: A version was altered or removed, or no trusted key signed it.
-            UnavailableError: No place answers.
+            UnavailableError: No backend answers.
         """
         history = self.history()
         return history[-1] if history else NONE
 
     def newest(self) -> int:
-        """The number of the newest version, unchecked: one look at each place.
+        """The number of the newest version, unchecked: one look at each backend.
 
         Raises:
-            UnavailableError: No place answers.
+            UnavailableError: No backend answers.
         """
         return max(number for _, number in self._reachable())
 
@@ -132,15 +132,15 @@ class LivePolicyStore:
             known: Versions that were read and checked before; only later ones are read.
 
         Raises:
-            DataError: A version was altered or removed, no trusted key signed it, or two places hold different ones.
-            UnavailableError: No place answers.
+            DataError: A version was altered or removed, no trusted key signed it, or two backends hold different ones.
+            UnavailableError: No backend answers.
         """
         found, reachable = list(known), self._reachable()
         newest = max(number for _, number in reachable)
-        if newest < len(found) and len(reachable) == len(self._places):
+        if newest < len(found) and len(reachable) == len(self._backends):
             raise DataError(f"{', '.join(self.names)}: version {len(found)} is gone; restore it from a backup")
         for number in range(len(found) + 1, newest + 1):
-            held = [place for place, greatest in reachable if greatest >= number]
+            held = [backend for backend, greatest in reachable if greatest >= number]
             found.append(self._read(number, held, found[-1].digest if found else START))
         return tuple(found)
 
@@ -168,7 +168,7 @@ class LivePolicyStore:
 
         Raises:
             ConfigError: It changes nothing, somebody else made a change meanwhile, or who or why is missing.
-            UnavailableError: No place answers.
+            UnavailableError: No backend answers.
         """
         history = self.history()
         before = history[-1] if history else NONE
@@ -218,24 +218,24 @@ class LivePolicyStore:
         last = open_[-1].version
         return (history[last - 2].policy if last > 1 else ShopPolicy()), last
 
-    def _reachable(self) -> list[tuple[VersionPlace, int]]:
-        """The places that answer, each with its newest number."""
+    def _reachable(self) -> list[tuple[PolicyBackend, int]]:
+        """The backends that answer, each with its newest number."""
         found, problems = [], []
-        for place in self._places:
+        for backend in self._backends:
             try:
-                found.append((place, place.newest()))
+                found.append((backend, backend.newest()))
             except UnavailableError as error:
                 problems.append(str(error))
         if not found:
             raise UnavailableError("; ".join(problems) or "the live policy has no store; name one")
         return found
 
-    def _read(self, number: int, places: Sequence[VersionPlace], previous: str) -> PolicyVersion:
-        """A version, the same in all places that hold it."""
+    def _read(self, number: int, backends: Sequence[PolicyBackend], previous: str) -> PolicyVersion:
+        """A version, the same in all backends that hold it."""
         contents, problems = {}, []
-        for place in places:
+        for backend in backends:
             try:
-                contents[place.name] = place.read(number)
+                contents[backend.name] = backend.read(number)
             except UnavailableError as error:
                 problems.append(str(error))
         if not contents:
@@ -273,19 +273,19 @@ class LivePolicyStore:
         return _version(body, digest)
 
     def _write(self, number: int, document: Mapping[str, Any]) -> None:
-        """Write a version to every place that answers, and to those that fell behind what they lack."""
+        """Write a version to every backend that answers, and to those that fell behind what they lack."""
         content, written, missed = (canonical_json(document) + "\n").encode(), 0, []
         reachable = self._reachable()
         fullest = max(reachable, key=lambda pair: pair[1])[0]
-        for place, newest in reachable:
+        for backend, newest in reachable:
             try:
                 for behind in range(newest + 1, number):
-                    place.add(behind, fullest.read(behind) or b"")
-                place.add(number, content)
+                    backend.add(behind, fullest.read(behind) or b"")
+                backend.add(number, content)
                 written += 1
             except UnavailableError as error:
                 missed.append(str(error))
-        answered = {place.name for place, _ in reachable}
+        answered = {backend.name for backend, _ in reachable}
         self.missed = (*missed, *(f"{name}: it does not answer" for name in self.names if name not in answered))
         if not written:
             raise UnavailableError("; ".join(self.missed))
@@ -299,7 +299,7 @@ def open_store(addresses: str | Path, sign: Sign | None = None, verify: Verify |
         sign: Signs new versions (:func:`fairtag.model.signature.policy_signer`).
         verify: Checks signatures (:func:`fairtag.model.signature.policy_verifier`).
     """
-    return LivePolicyStore(*open_places(str(addresses)), sign=sign, verify=verify)
+    return LivePolicyStore(*open_backends(str(addresses)), sign=sign, verify=verify)
 
 
 def in_words(policy: ShopPolicy) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Where the versions of the live policy lie: a folder, an object store, or Redis. A version is never written again.
 
-    places = open_places("redis://policy.example:6379/0,s3://fairtag-policy")
+    backends = open_backends("redis://policy.example:6379/0,s3://fairtag-policy")
 
-Each place keeps numbered documents, which only grow in number. It knows nothing of what is in them:
+Each backend keeps numbered documents, which only grow in number. It knows nothing of what is in them:
 :mod:`fairtag.policy.live_policy` chains, signs and checks them.
 """
 
@@ -27,7 +27,7 @@ class VersionTaken(ConfigError):
     """Somebody else has written this version meanwhile."""
 
 
-class VersionPlace(Protocol):
+class PolicyBackend(Protocol):
     """Numbered documents, each written once."""
 
     @property
@@ -39,7 +39,7 @@ class VersionPlace(Protocol):
         """The greatest number; 0 where there is none.
 
         Raises:
-            UnavailableError: The place does not answer.
+            UnavailableError: The backend does not answer.
         """
         ...
 
@@ -47,7 +47,7 @@ class VersionPlace(Protocol):
         """A document; None where there is none of that number.
 
         Raises:
-            UnavailableError: The place does not answer.
+            UnavailableError: The backend does not answer.
         """
         ...
 
@@ -56,12 +56,12 @@ class VersionPlace(Protocol):
 
         Raises:
             VersionTaken: There is one of that number.
-            UnavailableError: The place does not answer, or this process may not write to it.
+            UnavailableError: The backend does not answer, or this process may not write to it.
         """
         ...
 
 
-class FolderPlace(VersionPlace):
+class FolderBackend(PolicyBackend):
     """Files ``000001.json`` and so on in a folder; the first one creates it.
 
     Args:
@@ -104,7 +104,7 @@ class FolderPlace(VersionPlace):
                 temporary.unlink()
 
 
-class ObjectPlace(VersionPlace):
+class ObjectStoreBackend(PolicyBackend):
     """Objects ``000001.json`` and so on below a URL of an object store.
 
     Args:
@@ -155,7 +155,7 @@ class ObjectPlace(VersionPlace):
         return f"{self._root}/{number:06d}.json"
 
 
-class RedisPlace(VersionPlace):
+class RedisBackend(PolicyBackend):
     """Fields of one hash in Redis.
 
     Args:
@@ -193,21 +193,21 @@ class RedisPlace(VersionPlace):
                 raise _taken(self.name, number)
 
 
-def open_place(address: str | Path) -> VersionPlace:
-    """The place of an address: ``redis://``, any other fsspec URL, or a folder.
+def open_backend(address: str | Path) -> PolicyBackend:
+    """The backend of an address: ``redis://``, any other fsspec URL, or a folder.
 
-    >>> open_place("runs/demo/serving/policy").name
+    >>> open_backend("runs/demo/serving/policy").name
     'runs/demo/serving/policy'
     """
     text = str(address)
     if text.startswith(("redis://", "rediss://")):
-        return RedisPlace(text)
-    return ObjectPlace(text) if "://" in text else FolderPlace(Path(address))
+        return RedisBackend(text)
+    return ObjectStoreBackend(text) if "://" in text else FolderBackend(Path(address))
 
 
-def open_places(addresses: str) -> tuple[VersionPlace, ...]:
-    """The places of several addresses with commas between them."""
-    return tuple(open_place(each.strip()) for each in addresses.split(",") if each.strip())
+def open_backends(addresses: str) -> tuple[PolicyBackend, ...]:
+    """The backends of several addresses with commas between them."""
+    return tuple(open_backend(each.strip()) for each in addresses.split(",") if each.strip())
 
 
 def _number(path: Path) -> int:
@@ -220,7 +220,7 @@ def _taken(name: str, number: int) -> VersionTaken:
 
 @contextlib.contextmanager
 def _answers(name: str) -> Iterator[None]:
-    """Say in one kind of error that a place does not answer; each library has kinds of its own."""
+    """Say in one kind of error that a backend does not answer; each library has kinds of its own."""
     try:
         yield
     except (FileNotFoundError, ConfigError):

@@ -8,16 +8,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fairtag.base.errors import ConfigError, DataError, UnavailableError
 from fairtag.model.signature import key_id, policy_signer, policy_verifier
 from fairtag.policy.live_policy import LivePolicyStore, in_words, open_store
+from fairtag.policy.policy_backends import FolderBackend
 from fairtag.policy.shop_policy import ShopPolicy
-from fairtag.policy.version_places import FolderPlace
 
 STOP, IMPERSONAL = ShopPolicy(at_list=True), ShopPolicy().changed(personal_prices={"allowed": False})
 BOTH = STOP.changed(personal_prices={"allowed": False})
 ADA = {"who": "ada", "why": "costs are wrong"}
 
 
-class Down(FolderPlace):
-    """A place that may be made not to answer."""
+class Down(FolderBackend):
+    """A backend that may be made not to answer."""
 
     down = False
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def store(folder):
-    return LivePolicyStore(FolderPlace(folder))
+    return LivePolicyStore(FolderBackend(folder))
 
 
 def test_before_the_first_change_nothing_is_narrowed(store):
@@ -74,7 +74,7 @@ def test_a_change_without_a_name_or_that_changes_nothing_is_refused(store, who):
 
 def test_of_two_changes_at_once_one_is_told_of_the_other(store, folder, monkeypatch):
     store.change(STOP, **ADA)
-    stale = FolderPlace(folder)
+    stale = FolderBackend(folder)
     monkeypatch.setattr(stale, "newest", lambda: 0)
     with pytest.raises(ConfigError, match="somebody else"):
         LivePolicyStore(stale).change(IMPERSONAL, **ADA)
@@ -107,19 +107,19 @@ def test_only_later_versions_are_read_where_earlier_ones_are_known(store, folder
 def test_a_version_that_nobody_trusted_signed_is_refused(folder):
     key, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     trusted = policy_verifier({key_id(key.public_key()): key.public_key()})
-    place = FolderPlace(folder)
-    LivePolicyStore(place, sign=policy_signer(key), verify=trusted).change(STOP, **ADA)
-    assert LivePolicyStore(place, verify=trusted).current().policy == STOP
-    LivePolicyStore(place, sign=policy_signer(other)).change(BOTH, **ADA)
+    backend = FolderBackend(folder)
+    LivePolicyStore(backend, sign=policy_signer(key), verify=trusted).change(STOP, **ADA)
+    assert LivePolicyStore(backend, verify=trusted).current().policy == STOP
+    LivePolicyStore(backend, sign=policy_signer(other)).change(BOTH, **ADA)
     with pytest.raises(DataError, match="no trusted key signed it"):
-        LivePolicyStore(place, verify=trusted).current()
-    assert LivePolicyStore(place).current().policy == BOTH, "without keys no signature is asked for"
+        LivePolicyStore(backend, verify=trusted).current()
+    assert LivePolicyStore(backend).current().policy == BOTH, "without keys no signature is asked for"
 
 
 def test_a_signature_of_another_version_does_not_count(folder):
     key = Ed25519PrivateKey.generate()
     trusted = policy_verifier({key_id(key.public_key()): key.public_key()})
-    store = LivePolicyStore(FolderPlace(folder), sign=policy_signer(key), verify=trusted)
+    store = LivePolicyStore(FolderBackend(folder), sign=policy_signer(key), verify=trusted)
     store.change(STOP, **ADA)
     store.change(BOTH, **ADA)
     first, second = (json.loads((folder / f"00000{n}.json").read_text()) for n in (1, 2))
@@ -128,7 +128,7 @@ def test_a_signature_of_another_version_does_not_count(folder):
         store.current()
 
 
-def test_a_change_reaches_the_places_that_answer_and_later_the_others(tmp_path):
+def test_a_change_reaches_the_backends_that_answer_and_later_the_others(tmp_path):
     first, second = Down(tmp_path / "a"), Down(tmp_path / "b")
     store = LivePolicyStore(first, second)
     store.change(IMPERSONAL, **ADA)
@@ -142,21 +142,21 @@ def test_a_change_reaches_the_places_that_answer_and_later_the_others(tmp_path):
     assert LivePolicyStore(first).history() == LivePolicyStore(second).history()
 
 
-def test_where_no_place_answers_nothing_is_known(tmp_path):
-    place = Down(tmp_path)
-    place.down = True
+def test_where_no_backend_answers_nothing_is_known(tmp_path):
+    backend = Down(tmp_path)
+    backend.down = True
     with pytest.raises(UnavailableError, match="down"):
-        LivePolicyStore(place).change(STOP, **ADA)
+        LivePolicyStore(backend).change(STOP, **ADA)
 
 
-def test_two_places_that_disagree_are_not_believed(tmp_path):
-    places = FolderPlace(tmp_path / "a"), FolderPlace(tmp_path / "b")
-    LivePolicyStore(places[0]).change(STOP, **ADA)
-    LivePolicyStore(places[1]).change(IMPERSONAL, **ADA)
+def test_two_backends_that_disagree_are_not_believed(tmp_path):
+    backends = FolderBackend(tmp_path / "a"), FolderBackend(tmp_path / "b")
+    LivePolicyStore(backends[0]).change(STOP, **ADA)
+    LivePolicyStore(backends[1]).change(IMPERSONAL, **ADA)
     with pytest.raises(DataError, match="different versions"):
-        LivePolicyStore(*places).current()
+        LivePolicyStore(*backends).current()
 
 
-def test_addresses_name_the_places(tmp_path):
+def test_addresses_name_the_backends(tmp_path):
     store = open_store(f"{tmp_path}/a, memory://policy")
     assert store.names == (f"{tmp_path}/a", "memory://policy")
