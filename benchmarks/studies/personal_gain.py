@@ -61,11 +61,13 @@ def run(data: Path) -> Result:
     Raises:
         MissingDataError: A file is absent.
     """
-    rows = []
+    rows, verdicts = [], []
     for name, trial in (("mail", mail_trial(data)), ("gift", gift_trial(data))):
         for outcome, values in trial.outcomes.items():
-            rows += gain_rows(f"{name}_{outcome}", trial, evaluate(trial, values))
-    return Result(tuple(rows), NOTES)
+            found = evaluate(trial, values)
+            rows += gain_rows(f"{name}_{outcome}", trial, found)
+            verdicts.append(f"{name}_{outcome}: {found.verdict}.")
+    return Result(tuple(rows), (*NOTES, *verdicts))
 
 
 def mail_trial(data: Path) -> Trial:

@@ -65,7 +65,7 @@ class PersonalGain:
         if self.personalise:
             return f"personalise: {reach}"
         worse = high < 0
-        return f"do not personalise: {reach}" + ("" if worse else "; nothing may be left to gain")
+        return f"do not personalise: {reach}" + ("" if worse else "; there may be nothing to gain")
 
 
 def personal_gain(

@@ -23,7 +23,6 @@ from fairtag.policy.shop_policy import ShopPolicy
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-SETTLED = frozenset({Reason.PINNED, Reason.EXCLUDED})  # of an item whose price the policy names
 
 
 @dataclass(frozen=True)
