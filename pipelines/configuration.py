@@ -115,8 +115,9 @@ def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
 
 def _policy_default(kind: Any, name: str) -> Any:
     """What holds where a policy says nothing; None for any other group."""
+    from fairtag.policy.policy_sections import Limits
     from fairtag.policy.pricing_policy import PricingPolicy
-    from fairtag.policy.shop_policy import Limits, ShopPolicy
+    from fairtag.policy.shop_policy import ShopPolicy
 
     held = {ShopPolicy: PricingPolicy(), Limits: PricingPolicy().limits}.get(kind)
     return getattr(held, name, None)

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from fairtag.policy.guardrails import GuardrailLimits
+from fairtag.policy.policy_sections import Promotion
 from fairtag.policy.pricing_policy import PricingPolicy
-from fairtag.policy.shop_policy import Promotion, ShopPolicy
+from fairtag.policy.shop_policy import ShopPolicy
 
 Effect = Literal["narrows", "widens"]
 WIDER_WHEN_GREATER: Final = (

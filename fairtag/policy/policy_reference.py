@@ -7,7 +7,8 @@ from typing import Any
 
 from fairtag.base.files import canonical_json
 from fairtag.base.settings import Settings, dotted, layered, leaves, nested, rule_of
-from fairtag.policy.shop_policy import Endings, Pin, Promotion, ShopPolicy, from_document
+from fairtag.policy.policy_sections import Endings, Pin, Promotion
+from fairtag.policy.shop_policy import ShopPolicy, from_document
 
 
 def reference_table() -> str:

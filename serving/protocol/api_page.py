@@ -22,7 +22,8 @@ from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, Ve
 from serving.protocol.tensors import INPUTS, OUTPUTS
 from serving.settings import FeatureSettings, Limits, RetentionSettings, SearchSettings, ServingSettings
 from serving.stores import price_locks
-from serving.stores.feature_reads import DOWN, SLOW, STALE
+from serving.stores.item_features import STALE
+from serving.stores.user_features import DOWN, SLOW
 
 MODEL = "fairtag"
 

@@ -10,11 +10,10 @@ from fairtag.base.settings import leaves
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.policy_reference import example
 from fairtag.policy.pricing_policy import PricingPolicy
-from fairtag.policy.shop_policy import PRICING, Limits, ShopPolicy, from_document, read_policy
+from fairtag.policy.shop_policy import PRICING, ShopPolicy, from_document, read_policy
 
 
 def test_the_sections_hold_every_setting_of_the_pricing_policy():
-    assert set(Limits.model_fields) == {each.name for each in fields(GuardrailLimits)} - {"currency"}
     assert {*PRICING, "limits", "personalise"} == {each.name for each in fields(PricingPolicy)}
     assert set(PRICING) <= set(ShopPolicy.model_fields)
 
