@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -9,12 +10,33 @@ import pytest
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
+from serving.stores.feature_reader import MemoryReader
 from serving.stores.item_features import ItemFeatureCache
-from tests.serving.stores.failing_reader import Clock, Store
 
 IDS = ["a", "b", "c"]
 PRICES = np.array([10.0, 20.0, 30.0])
 CATALOGUE = MarketContext(*(PRICES + place for place in range(len(MARKET_COLUMNS))))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Store(MemoryReader):
+    """A store that can be down."""
+
+    def __init__(self) -> None:
+        super().__init__(market={"a": {"list_price": 11.0}})
+        self.down = False
+
+    def items(self, item_ids: Sequence[str]) -> Mapping[str, np.ndarray]:
+        if self.down:
+            raise ConnectionError("refused")
+        return super().items(item_ids)
 
 
 def cache(store: Store | None, **changes: float) -> tuple[ItemFeatureCache, Clock]:

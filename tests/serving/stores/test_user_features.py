@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -10,7 +11,34 @@ from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
 from serving.stores.feature_reader import UNREADABLE, MemoryReader, UserFeatures
 from serving.stores.user_features import DOWN, SLOW, StoreAge, UserFeatureClient
-from tests.serving.stores.failing_reader import ANNA, Clock, Store
+
+ANNA = UserFeatures({"recency_days": 3.0})
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Store(MemoryReader):
+    """A store that can be slow or down."""
+
+    def __init__(self) -> None:
+        super().__init__(users={"anna": ANNA})
+        self.down = False
+        self.door = threading.Event()
+        self.door.set()
+        self.calls = 0
+
+    def user(self, user_id: str) -> UserFeatures | None:
+        self.calls += 1
+        assert self.door.wait(60)
+        if self.down:
+            raise ConnectionError("refused")
+        return super().user(user_id)
 
 
 def client(store: Store | None, **changes: float) -> tuple[UserFeatureClient, CircuitBreaker, Clock]:
