@@ -275,7 +275,7 @@ def report(
 
 app.add_typer(policy, name="policy", help="Check, try, apply and take back what the shop allows (docs/policy.md).")
 app.add_typer(keys, name="keys", help="Rotate an endpoint's keys in two phases, while it serves.")
-app.add_typer(experiment, name="experiment", help="Plan live tests of new prices.")
+app.add_typer(experiment, name="experiment", help="Plan, read and stop live tests of new prices.")
 app.add_typer(studies, name="study", help="Reproduce the figures of a study or benchmark; --list shows them.")
 
 

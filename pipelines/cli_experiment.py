@@ -1,7 +1,8 @@
-"""``fairtag experiment``: how many customers and days a live test of new prices needs."""
+"""``fairtag experiment``: plans live tests of new prices, reads them and stops them."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import math
 from dataclasses import asdict
@@ -13,13 +14,18 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from fairtag.base.errors import ConfigError
+from pipelines.api_key import Key, KeyFile, read_key
+from pipelines.cli_stop import follow, show_change
+from pipelines.policy_store import Run, Store, policy_store
+
 console = Console()
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def experiment() -> None:
-    """Plan live tests of new prices."""
+    """Plan, read and stop live tests of new prices."""
 
 
 @app.command()
@@ -73,3 +79,30 @@ def plan(
         table.add_row(*row)
     console.print(f"A gain of {gain:.1%}, seen with {power:.0%} power, {share:.0%} of the customers treated:")
     console.print(table)
+
+
+@app.command()
+def stop(
+    name: Annotated[str, typer.Argument(help="Name of the experiment.")],
+    run: Run = None,
+    why: Annotated[str, typer.Option(help="Why, in words; it is kept with the change.")] = "",
+    who: Annotated[str, typer.Option(help="Who makes the change; your login by default.")] = "",
+    store: Store = None,
+    url: Annotated[str | None, typer.Option(help="Endpoint to wait for, until it follows the change.")] = None,
+    api_key: Key = None,
+    key_file: KeyFile = None,
+) -> None:
+    """Stop an experiment: from now on nobody is in an arm. `fairtag stop --undo` lets it go on with the same arms.
+
+    Prices that were shown today stay for the price day. A stop asks for nobody's approval.
+    """
+    from fairtag.policy.experiments import stopped
+
+    versions = policy_store(run, store)
+    if not why:
+        raise ConfigError("--why is missing; say in words why, for those who read the result")
+    current = versions.current().policy
+    after = current.changed(experiments=stopped(current.experiments, name))
+    change = versions.change(after, who=who or getpass.getuser(), why=why)
+    show_change(change, change.difference, versions.missed)
+    follow(url, read_key(key_file, api_key), change.version)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.synthetic import Shop, simulate
 from fairtag.demand.fit import fit_demand
-from fairtag.evaluation.experiment import Advice, Experiment, Metric, Sums, read_experiment, split_check, sums
+from fairtag.evaluation.experiment import Advice, Metric, Sums, read_experiment, split_check, sums
+from fairtag.policy.experiments import Split
 from fairtag.simulator.planted_demand import choice_probabilities
 
 Floats = NDArray[np.float64]
@@ -102,7 +103,7 @@ class Reading:
 def simulate_test(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
     """One test, read daily until it decides; ``same`` gives both arms the control's prices."""
     rng = np.random.default_rng(seed)
-    experiment = Experiment(f"rehearsal {seed}", HALF)
+    experiment = Split(f"rehearsal {seed}", HALF)
     treated = np.array([experiment.arm(f"{seed} {unit}") == "treatment" for unit in range(CUSTOMERS)])
     profit, purchases = _customers(outcomes, np.zeros_like(treated) if same else treated, rng)
     day = np.sort(rng.integers(0, DAYS, CUSTOMERS))
@@ -173,7 +174,7 @@ def split_rows(tests: int) -> list[Row]:
             assigned = rng.binomial(a_day, 0.5, DAYS)
             control, treated = (a_day - assigned).cumsum(), rng.binomial(assigned, 1.0 - lost).cumsum()
             looks = zip(control.tolist(), treated.tolist(), strict=True)
-            experiment = Experiment("split", HALF)
+            experiment = Split("split", HALF)
             found[lost] += any(split_check({"control": c, "treatment": t}, experiment).broken for c, t in looks)
     return [
         share_row("sound_split_called_broken", found[0.0], tests, reference="<= 0.001"),

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from console.frame import Page, Visit
 from fairtag.base.errors import RequestError
-from fairtag.evaluation.experiment import Experiment
 from fairtag.evaluation.power import Z_POWER, Z_TWO_SIDED
+from fairtag.policy.experiments import Split
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def show(visit: Visit) -> Response:
     mean, deviation = _number(asked, "mean", least=0), _number(asked, "deviation", least=0)
     effect, share = _number(asked, "effect", least=0) / 100, _number(asked, "share", least=0, most=100) / 100
     a_day = _number(asked, "a_day", least=-1)
-    test = Experiment(asked["name"] or DEFAULTS["name"], {"list": 1 - share, "learned": share})
+    test = Split(asked["name"] or DEFAULTS["name"], {"list": 1 - share, "learned": share})
     arm = test.arm(asked["customer"]) if asked["customer"] else ""
     return await visit.render(
         "experiments.html", asked=asked, plan=plan(mean, deviation, effect, share, a_day), test=test, arm=arm

@@ -79,6 +79,8 @@ CURRENCY = "currency"
 EPOCH = "epoch"
 FEATURE_AGE_SECONDS = "feature_age_seconds"
 POLICY_VERSION = "policy_version"
+EXPERIMENT = "experiment"
+ARM = "arm"
 
 # Feast's views and services in feature_repo, named here so that training, serving and monitoring agree
 USER_VIEW = "user_behaviour"
@@ -309,6 +311,8 @@ QUOTES = Table(
         Column(EPOCH, "integer", "price days since 1970"),
         Column(FEATURE_AGE_SECONDS, "number", "seconds", nullable=True, minimum=0),
         Column(POLICY_VERSION, "integer", "version of the live policy", required=False, nullable=True, minimum=0),
+        Column(EXPERIMENT, "category", "experiment that ran, absent where none did", required=False, nullable=True),
+        Column(ARM, "category", "the customer's arm of it", required=False, nullable=True),
     ),
     orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
     required=False,

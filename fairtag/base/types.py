@@ -56,6 +56,7 @@ class Reason(StrEnum):
     PINNED = "PINNED"  # the shop's policy names the price of this item
     EXCLUDED = "EXCLUDED"  # the shop's policy keeps this item at list
     PROMOTION = "PROMOTION"  # the list price of a promotion
+    EXPERIMENT = "EXPERIMENT"  # the customer's arm of an experiment names it: list, or one cut from list for everything
     PERSONAL_STOPPED = "PERSONAL_STOPPED"  # the live policy has personal prices off
     OPTED_OUT = "OPTED_OUT"  # the customer refused personal prices
     JURISDICTION_OFF = "JURISDICTION_OFF"  # personal prices are off where the customer is

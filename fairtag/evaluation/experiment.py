@@ -4,9 +4,7 @@ Customers are assigned by hash, so that nothing is stored and every service comp
 at any time (:mod:`fairtag.fairness.sequential`). A wrong split between the arms is checked first, because it
 invalidates every other figure (Fabijan et al., KDD 2019).
 
->>> test = Experiment("prices-1", {"control": 0.5, "treatment": 0.5})
->>> test.arm("customer 17") == test.arm("customer 17")
-True
+>>> test = Split("prices-1", {"control": 0.5, "treatment": 0.5})
 >>> arms = {"control": {"profit": sums([1.0, 1.2] * 500)}, "treatment": {"profit": sums([1.5, 1.7] * 500)}}
 >>> reading = read_experiment(test, [Metric("profit", scale=0.1)], arms)
 >>> reading.advice.value, reading.why
@@ -19,7 +17,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,7 +24,7 @@ from scipy import special, stats
 
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.fairness import sequential
-from fairtag.page.exploration import uniform
+from fairtag.policy.experiments import Split
 
 RATIO_ALPHA = 0.001  # a wrong split means a broken experiment, not a finding: report it late rather than falsely
 PRIOR_ROWS = 1_000.0  # strength of the prior around the planned split: how soon small deviations count
@@ -40,33 +37,6 @@ class Advice(StrEnum):
     SHIP = "ship"
     STOP = "stop"
     BROKEN = "broken"
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment.
-
-    Args:
-        name: Unique; part of the hash, so that experiments split customers independently.
-        arms: Share of customers by arm, summing to 1; the first is the control.
-    """
-
-    name: str
-    arms: Mapping[str, float]
-
-    def __post_init__(self) -> None:
-        """Check the shares."""
-        shares = list(self.arms.values())
-        if len(shares) < 2 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
-            raise ConfigError(
-                f"{self.name}: arms {dict(self.arms)} are refused; give two or more shares above 0 that sum to 1"
-            )
-
-    def arm(self, unit: str) -> str:
-        """The arm of a customer: the same always and everywhere."""
-        draw = uniform((self.name, unit), "assign")
-        edges = accumulate(self.arms.values())
-        return next((arm for arm, edge in zip(self.arms, edges, strict=True) if draw < edge), list(self.arms)[-1])
 
 
 @dataclass(frozen=True)
@@ -131,16 +101,16 @@ class SplitCheck:
     broken: bool
 
 
-def split_check(counts: Mapping[str, int], experiment: Experiment, alpha: float = RATIO_ALPHA) -> SplitCheck:
+def split_check(counts: Mapping[str, int], split: Split, alpha: float = RATIO_ALPHA) -> SplitCheck:
     """Check the sample ratio, at any look.
 
     Raises:
         DataError: A count is negative, or of an arm that the experiment does not have.
     """
-    if set(counts) - set(experiment.arms) or any(count < 0 for count in counts.values()):
-        raise DataError(f"{experiment.name}: counts {dict(counts)} do not fit the arms {list(experiment.arms)}")
-    seen = np.array([counts.get(arm, 0) for arm in experiment.arms], dtype=np.float64)
-    plan = np.array(list(experiment.arms.values()))
+    if set(counts) - set(split.shares) or any(count < 0 for count in counts.values()):
+        raise DataError(f"{split.name}: counts {dict(counts)} do not fit the arms {list(split.shares)}")
+    seen = np.array([counts.get(arm, 0) for arm in split.shares], dtype=np.float64)
+    plan = np.array(list(split.shares.values()))
     if not seen.sum():
         return SplitCheck(1.0, 1.0, broken=False)
     p_value = float(stats.chisquare(seen, plan / plan.sum() * seen.sum()).pvalue)
@@ -188,7 +158,7 @@ class Reading:
 
 
 def read_experiment(
-    experiment: Experiment,
+    split: Split,
     metrics: Sequence[Metric],
     arms: Mapping[str, Mapping[str, Sums]],
     states: Mapping[str, sequential.SequentialState] | None = None,
@@ -198,7 +168,7 @@ def read_experiment(
     """Look at an experiment of two arms.
 
     Args:
-        experiment: The experiment; its first arm is the control.
+        split: How customers are split; its first arm is the control.
         metrics: The first decides, the others are guardrails with a margin.
         arms: Sums by arm and metric, over all customers so far.
         states: States after the previous look.
@@ -212,9 +182,9 @@ def read_experiment(
         DataError: An arm or metric is absent.
         ConfigError: Not two arms, or a guardrail without a margin.
     """
-    control, treatment = _two(experiment, metrics, arms)
+    control, treatment = _two(split, metrics, arms)
     counts = {name: max((entry.n for entry in by_metric.values()), default=0) for name, by_metric in arms.items()}
-    split = split_check(counts, experiment)
+    checked = split_check(counts, split)
     after = {
         metric.name: sequential.look(
             (states or {}).get(metric.name, sequential.SequentialState()),
@@ -224,10 +194,10 @@ def read_experiment(
         )
         for metric in metrics
     }
-    if split.broken:
-        return Reading(Advice.BROKEN, f"customers do not arrive as planned: {counts}", after, split)
+    if checked.broken:
+        return Reading(Advice.BROKEN, f"customers do not arrive as planned: {counts}", after, checked)
     advice, why = _advice(metrics, after)
-    return Reading(advice, why, after, split)
+    return Reading(advice, why, after, checked)
 
 
 def _advice(metrics: Sequence[Metric], after: Mapping[str, sequential.SequentialState]) -> tuple[Advice, str]:
@@ -251,15 +221,15 @@ def _gain(metric: Metric, state: sequential.SequentialState) -> tuple[float, flo
 
 
 def _two(
-    experiment: Experiment, metrics: Sequence[Metric], arms: Mapping[str, Mapping[str, Sums]]
+    split: Split, metrics: Sequence[Metric], arms: Mapping[str, Mapping[str, Sums]]
 ) -> tuple[Mapping[str, Sums], Mapping[str, Sums]]:
-    if len(experiment.arms) != 2 or not metrics or any(guard.margin is None for guard in metrics[1:]):
+    if len(split.shares) != 2 or not metrics or any(guard.margin is None for guard in metrics[1:]):
         raise ConfigError(
-            f"{experiment.name}: a reading needs two arms, a metric that decides, and a margin for each guardrail"
+            f"{split.name}: a reading needs two arms, a metric that decides, and a margin for each guardrail"
         )
-    for name in experiment.arms:
+    for name in split.shares:
         missing = [metric.name for metric in metrics if metric.name not in arms.get(name, {})]
         if missing:
-            raise DataError(f"{experiment.name}: arm {name} lacks {', '.join(missing)}")
-    first, second = experiment.arms
+            raise DataError(f"{split.name}: arm {name} lacks {', '.join(missing)}")
+    first, second = split.shares
     return arms[first], arms[second]

@@ -61,7 +61,13 @@ STICKY: Final = (
 )
 # With one of these a price is list, whatever the commercial bounds say.
 FALLBACKS: Final = frozenset(
-    {Reason.INFEASIBLE, Reason.LOW_CONFIDENCE_LIST, Reason.PRICES_NOT_ACCEPTED, Reason.COST_UNKNOWN}
+    {
+        Reason.INFEASIBLE,
+        Reason.LOW_CONFIDENCE_LIST,
+        Reason.PRICES_NOT_ACCEPTED,
+        Reason.COST_UNKNOWN,
+        Reason.EXPERIMENT,
+    }
 )
 REFUSALS: Final = frozenset(
     {Reason.OPTED_OUT, Reason.JURISDICTION_OFF, Reason.PERSONAL_NOT_ACCEPTED, Reason.PERSONAL_STOPPED}

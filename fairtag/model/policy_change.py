@@ -23,14 +23,15 @@ from fairtag.model.capabilities import PASSING
 from fairtag.model.decision import GateResult, content_hash
 from fairtag.model.manifest import read_manifest
 from fairtag.model.signature import TrustedKeys, require_signature
+from fairtag.policy.experiments import require_same_arms
 from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion
-from fairtag.policy.narrowing import Difference, differences, widenings
+from fairtag.policy.narrowing import STOPPED, Difference, differences, widenings
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
 POLICY = "policy.json"
 SCHEMA: Final = "fairtag.policy-decision/1"  # never that of a decision about a model, which lets it serve
-STOPS: Final = frozenset({"at_list", "personal_prices.allowed"})  # what nobody is asked to approve
+STOPS: Final = frozenset({"at_list", "personal_prices.allowed", STOPPED})  # what nobody is asked to approve
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,18 @@ def accepted_model(model_folder: Path) -> AcceptedModel:
 
 
 def require_fitting(policy: ShopPolicy, model: AcceptedModel) -> None:
-    """Raise where a policy asks for what another model would have to be fitted with.
+    """Raise where a policy asks for what another model would have to be fitted with, or an arm for what limits forbid.
 
     Raises:
         ConfigError: It does.
     """
+    deepest = policy.over(model.policy).limits.max_discount
+    for each in policy.experiments:
+        for arm in (arm for arm in each.arms if (arm.cut or 0.0) > deepest):
+            raise ConfigError(
+                f"experiments: arm {arm.name!r} of {each.name!r} takes {arm.cut:.0%} off list, and limits.max_discount "
+                f"is {deepest:.0%}; an arm stays inside the limits: make the cut smaller, or widen the limit first"
+            )
     if needed := policy.needs_model(model.policy):
         raise ConfigError(
             f"{', '.join(needed)}: the model was fitted with other values; train one with this policy: "
@@ -199,13 +207,15 @@ def change_policy(
         undoes: The version that it undoes.
 
     Raises:
-        ConfigError: It changes nothing, needs another model, or an approval is missing.
+        ConfigError: It changes nothing, needs another model, changes the arms of an experiment, or an approval is
+            missing.
         DecisionRejected: It allows more, and there is no decision that accepts that.
         DecisionMismatch: The decision is about something else.
     """
     require_fitting(policy, model)
     history = store.history()
     before = history[-1] if history else NONE
+    require_same_arms(policy.experiments, [each for version in history for each in version.policy.experiments])
     require_approval(before.policy, policy, model, who=who, approved_by=approved_by)
     if decision is not None:
         require_policy_decision(decision, model.digest, policy.digest, trusted)

@@ -47,6 +47,7 @@ REASONS: Mapping[str, str] = {
     Reason.PINNED: "a price that the shop has set",
     Reason.EXCLUDED: "standard price: the shop keeps it there",
     Reason.PROMOTION: "on promotion",
+    Reason.EXPERIMENT: "set by the arm of an experiment",
     Reason.PERSONAL_STOPPED: "personal prices are switched off",
     Reason.OPTED_OUT: "the customer opted out",
     Reason.JURISDICTION_OFF: "no personal prices in this place",

@@ -8,7 +8,6 @@ all day, whoever has the key can repeat it, and nobody else can foretell it. Its
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,13 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairtag.base.errors import ConfigError, DataError
+from fairtag.base.keyed_draw import uniform, uniforms
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 POINTS = 5
-UNIT = 2.0**-53  # a uniform float64 has 53 random bits
 
 
 class ExplorationDraw(NamedTuple):
@@ -120,27 +119,3 @@ def explore(
         point[row] = int(uniform(keys[row], "point", secret) * grid.shape[1])
     rows = np.arange(len(grid))
     return ExplorationDraw(grid[rows, point], point, probability[rows, point], random)
-
-
-def uniform(key: Sequence[str | int], purpose: str, secret: bytes = b"") -> float:
-    """A uniform number in [0, 1) as a function of the key: the first 53 bits of its SHA-256.
-
-    Parts are hashed with their lengths, so that ("ab", "c") and ("a", "bc") are different keys.
-
-    >>> uniform(("customer-7", "mug", 20500), "explore") == uniform(("customer-7", "mug", 20500), "explore")
-    True
-    """
-    return float(uniforms([key], purpose, secret)[0])
-
-
-def uniforms(keys: Sequence[Sequence[str | int]], purpose: str, secret: bytes = b"") -> Floats:
-    """:func:`uniform` of each key, shape (n,); parts that keys share are encoded once."""
-    head, encoded = secret + _encoded(purpose), {part: _encoded(str(part)) for key in keys for part in key}
-    texts = [head + b"".join([encoded[part] for part in key]) for key in keys]
-    bits = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 11 for text in texts]
-    return np.array(bits, dtype=np.float64) * UNIT
-
-
-def _encoded(part: str) -> bytes:
-    text = part.encode()
-    return b"%d:%b" % (len(text), text)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fairtag.base.types import Reason
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.experiments import Assignment
 from fairtag.policy.shop_policy import ShopPolicy
 
 Floats = NDArray[np.float64]
@@ -42,6 +43,7 @@ class PageInputs:
         list_only: Every item without a lock shows its list price, held inside the legal bounds: for a page whose
             features are missing.
         policy: The live policy, on top of the model's; None where nothing was changed.
+        arm: The customer's arm of an experiment; None where none runs. It changes no price lock.
     """
 
     rows: Rows
@@ -56,6 +58,7 @@ class PageInputs:
     corridor: DayCorridor | None = None
     list_only: bool = False
     policy: ShopPolicy | None = None
+    arm: Assignment | None = None
     secret: bytes = field(default=b"", repr=False)
 
     def only(self, chosen: NDArray[np.bool_]) -> PageInputs:

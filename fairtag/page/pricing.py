@@ -21,7 +21,7 @@ from fairtag.page.day_corridor import own_corridor, terms_of
 from fairtag.page.explanation import explain_problem
 from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.priced_page import PageInputs, PricedItem, PricedPage
-from fairtag.page.problem import Floats, PageProblem, intent_of, legal_locks, page_problem
+from fairtag.page.problem import Floats, PageProblem, intent_of, legal_locks, page_problem, with_cut
 from fairtag.page.reason_codes import price_reasons
 from fairtag.policy.context import UserContext
 from fairtag.policy.disclosure import DisclosureRule, read_disclosures
@@ -120,7 +120,10 @@ def _choose(
     """
     corridor = inputs.corridor or own_corridor(model, inputs.rows, terms)
     shopper = _consented(inputs.user, why_not_personal(model.policy, inputs.user, rule))
-    inputs = replace(inputs, user=_consented(inputs.user, refusal))
+    arm = inputs.arm
+    withheld = refusal is not None or (arm is not None and arm.impersonal)
+    inputs = replace(inputs, user=_anybody(inputs.user) if withheld else inputs.user)
+    trial = arm is not None and arm.prices == "list" and model.may_price and not inputs.list_only
     problem = page_problem(
         model,
         inputs.rows,
@@ -129,10 +132,13 @@ def _choose(
         market=inputs.market,
         previous_price=inputs.previous_price,
         corridor=corridor,
-        list_only=inputs.list_only or not model.may_price,
+        list_only=inputs.list_only or not model.may_price or trial,
         shopper=shopper,
         terms=terms,
     )
+    problem = replace(problem, trial=trial)
+    if arm is not None and arm.prices == "uniform":
+        problem = with_cut(problem, arm.cut)
     chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)
     if inputs.locked_price is None and inputs.price_ceiling is None:
         return problem, chosen
@@ -159,7 +165,11 @@ def _keep_locks(problem: PageProblem, chosen: PagePrices, inputs: PageInputs) ->
 
 def _consented(user: UserContext, refusal: Reason | None) -> UserContext:
     """The customer as pricing may see them: nobody in particular where their data stay out."""
-    return user if refusal is None else UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
+    return user if refusal is None else _anybody(user)
+
+
+def _anybody(user: UserContext) -> UserContext:
+    return UserContext(jurisdiction=user.jurisdiction, opted_out=user.opted_out)
 
 
 def _refusal(model: PricingModel, inputs: PageInputs, rule: DisclosureRule) -> Reason | None:

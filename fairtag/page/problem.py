@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fairtag.base.types import Reason
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.day_corridor import DayCorridor, own_corridor
 from fairtag.policy.context import MarketContext, UserContext
-from fairtag.policy.guardrails import Bounds, GuardrailLimits, close_empty_menus, price_menu
-from fairtag.policy.item_terms import ItemTerms
+from fairtag.policy.guardrails import Bounds, GuardrailLimits, close_empty_menus, price_menu, snap
+from fairtag.policy.item_terms import ItemTerms, fixed_at
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
 from fairtag.solver.page_solver import solve_pages
@@ -61,6 +62,8 @@ class PageProblem:
         menu: (n, m) allowed prices, padded with NaN.
         list_only: Whether every item without an imposed lock gets the fallback: list, inside the legal bounds.
         terms: What the live policy says about single items; None where it says nothing.
+        named: Items whose price an arm of an experiment names; None where none does.
+        trial: Whether the page is at list because an arm of an experiment says so.
     """
 
     model: PricingModel
@@ -77,6 +80,8 @@ class PageProblem:
     menu: Floats
     list_only: bool = False
     terms: ItemTerms | None = None
+    named: NDArray[np.bool_] | None = None
+    trial: bool = False
 
     @cached_property
     def unpriced(self) -> NDArray[np.bool_]:
@@ -97,8 +102,9 @@ class PageProblem:
 
     @cached_property
     def settled(self) -> NDArray[np.bool_]:
-        """Items whose price the live policy names."""
-        return np.zeros(len(self.rows), dtype=bool) if self.terms is None else self.terms.settled
+        """Items whose price the live policy names, or an arm of an experiment."""
+        named = np.zeros(len(self.rows), dtype=bool) if self.named is None else self.named
+        return named if self.terms is None else named | self.terms.settled
 
     @cached_property
     def impersonal(self) -> NDArray[np.bool_]:
@@ -309,6 +315,21 @@ def under_terms(
         floor=bounded(replace(limits, min_margin=0.0)).floor,
     )
     return terms.applied(bounds, list_price, limits.minor_per_unit)
+
+
+def with_cut(problem: PageProblem, cut: float) -> PageProblem:
+    """The same page with one cut from list for everything, as the nearest allowed price inside the bounds.
+
+    Items stay as they are where the live policy names their price, or demand may not price them.
+
+    Args:
+        problem: The page.
+        cut: Share off list.
+    """
+    at = problem.bounds.feasible & ~problem.listed & ~problem.settled
+    price = np.where(at, snap(problem.market.list_price * (1 - cut), problem.menu), problem.bounds.fallback)
+    bounds = fixed_at(problem.bounds, at, price, Reason.EXPERIMENT)
+    return replace(problem, bounds=bounds, menu=one_price(problem.menu, price, at), named=at)
 
 
 def one_price(menu: Floats, price: Floats, at: NDArray[np.bool_]) -> Floats:

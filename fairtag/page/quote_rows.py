@@ -47,6 +47,8 @@ def quote_record(
     degraded: str | None = None,
     feature_age_seconds: float | None = None,
     policy_version: int = 0,
+    experiment: str | None = None,
+    arm: str | None = None,
 ) -> Record:
     """A page with the columns of ``schema.QUOTES``.
 
@@ -62,6 +64,8 @@ def quote_record(
         degraded: Why the page is at list prices, None when it is whole.
         feature_age_seconds: Age of the oldest feature used.
         policy_version: Version of the live policy; 0 where there was none.
+        experiment: The experiment that runs; None for none.
+        arm: The customer's arm of it.
     """
     items = page.items
     return {
@@ -92,6 +96,8 @@ def quote_record(
         schema.EPOCH: page.epoch,
         schema.FEATURE_AGE_SECONDS: feature_age_seconds,
         schema.POLICY_VERSION: policy_version,
+        schema.EXPERIMENT: experiment,
+        schema.ARM: arm,
     }
 
 

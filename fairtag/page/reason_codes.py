@@ -37,6 +37,7 @@ def price_reasons(problem: PageProblem, chosen: PagePrices, refusal: Reason | No
     columns = (costed, problem.bounds.feasible, problem.settled, chosen.explored, chosen.at_list, same, withheld)
     flags = np.stack(columns, axis=1).tolist()
     fallback = Reason.LOW_CONFIDENCE_LIST if problem.model.may_price else Reason.PRICES_NOT_ACCEPTED
+    fallback = Reason.EXPERIMENT if problem.trial else fallback
     found: list[tuple[Reason, ...]] = []
     for (has_cost, feasible, settled, explored, at_list, is_list, stopped), why, bound in zip(
         flags, moved, bounding, strict=True

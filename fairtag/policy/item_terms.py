@@ -58,9 +58,9 @@ class ItemTerms:
         pinned = ~np.isnan(self.pin) & bounds.feasible
         if pinned.any():
             wanted = np.where(pinned, np.rint(self.pin * unit) / unit, 0.0)
-            bounds = _fixed(bounds, pinned, np.clip(wanted, bounds.lo, bounds.hi), Reason.PINNED)
+            bounds = fixed_at(bounds, pinned, np.clip(wanted, bounds.lo, bounds.hi), Reason.PINNED)
         excluded = self.excluded & bounds.feasible
-        return _fixed(bounds, excluded, bounds.fallback, Reason.EXCLUDED) if excluded.any() else bounds
+        return fixed_at(bounds, excluded, bounds.fallback, Reason.EXCLUDED) if excluded.any() else bounds
 
     def _promoted(self, bounds: Bounds, list_price: Floats, unit: int) -> Bounds:
         """The list price of a promotion as the ceiling, and as what is served for want of a better price."""
@@ -146,7 +146,7 @@ def _among(values: Sequence[str], names: frozenset[str]) -> Flags:
     return np.array([value in names for value in values], dtype=bool)
 
 
-def _fixed(bounds: Bounds, at: Flags, price: Floats, reason: Reason) -> Bounds:
+def fixed_at(bounds: Bounds, at: Flags, price: Floats, reason: Reason) -> Bounds:
     """One price where ``at``; the bound that it was moved to keeps its own reason."""
     lo, hi = np.where(at, price, bounds.lo), np.where(at, price, bounds.hi)
     return replace(

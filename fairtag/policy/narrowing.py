@@ -8,8 +8,8 @@
 
 A narrower policy never lets a price occur that the wider one forbade: every price is the list price, which anyone may
 pay, or lies inside the wider one's legal bounds, and inside its commercial ones unless a tightened legal bound leaves
-nothing of them. Pins are held inside the bounds, so that adding one narrows. What cannot be shown to be narrower counts
-as wider.
+nothing of them. Pins are held inside the bounds, so that adding one narrows; so are the arms of an
+experiment, and to stop it leaves what holds without it. What cannot be shown to be narrower counts as wider.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ WIDER_WHEN_GREATER: Final = (
     "corridor_ratio",
 )
 
+STOPPED: Final = "experiments.stopped"
 WORDS: Final = {
     ("at_list", "yes"): "everything at list price, inside the fairness corridor",
     ("at_list", "no"): "prices as the model decides",
@@ -73,7 +74,13 @@ def differences(old: ShopPolicy, new: ShopPolicy, accepted: PricingPolicy) -> tu
         new: The policy that would hold.
         accepted: The pricing policy of the model folder.
     """
-    return (*_switches(old, new), *_pricing(old, new, accepted), *_lists(old, new, accepted), *_approval(old, new))
+    return (
+        *_switches(old, new),
+        *_pricing(old, new, accepted),
+        *_lists(old, new, accepted),
+        *_experiments(old, new),
+        *_approval(old, new),
+    )
 
 
 def widenings(old: ShopPolicy, new: ShopPolicy, accepted: PricingPolicy) -> tuple[Difference, ...]:
@@ -148,6 +155,17 @@ def _members(
     for each in old:
         if each not in new:
             yield _difference(field, words(each), "none", narrower=False)
+
+
+def _experiments(old: ShopPolicy, new: ShopPolicy) -> Iterator[Difference]:
+    """Experiments that begin, change or end; whoever is in none sees what the rest of the policy says."""
+    before, after = ({each.name: each for each in policy.experiments} for policy in (old, new))
+    for name in (*before, *(name for name in after if name not in before)):
+        one, other = before.get(name), after.get(name)
+        if one != other:
+            stopped = one is not None and (other is None or (other.stopped and not one.stopped))
+            words = ("none" if each is None else each.words for each in (one, other))
+            yield _difference(STOPPED if stopped else "experiments", *words, narrower=True)
 
 
 def _approval(old: ShopPolicy, new: ShopPolicy) -> Iterator[Difference]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fairtag.base.files import canonical_json
 from fairtag.base.settings import Settings, dotted, layered, leaves, nested, rule_of
+from fairtag.policy.experiments import Arm, Experiment
 from fairtag.policy.policy_sections import Endings, Pin, Promotion
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
@@ -30,10 +31,21 @@ def example() -> ShopPolicy:
 
 
 def _all_leaves() -> Iterator[tuple[str, Any]]:
-    rows: tuple[tuple[str, type[Settings]], ...] = (("pins", Pin), ("promotions", Promotion), ("endings.EUR", Endings))
-    lists = dict(rows)
     for path, field in leaves(ShopPolicy):
-        kind = lists.get(path) or (Endings if path == "endings" else None)
         yield path, field
-        for name, inner in kind.model_fields.items() if kind else ():
-            yield dotted((path, "*", name) if path == "endings" else (path, name)), inner
+        yield from _inner(path)
+
+
+def _inner(path: str) -> Iterator[tuple[str, Any]]:
+    """The settings of each entry of a list or a table."""
+    kinds: dict[str, type[Settings]] = {
+        "pins": Pin,
+        "promotions": Promotion,
+        "endings": Endings,
+        "experiments": Experiment,
+        "experiments.arms": Arm,
+    }
+    for name, field in kinds[path].model_fields.items() if path in kinds else ():
+        found = dotted((path, "*", name) if path == "endings" else (path, name))
+        yield found, field
+        yield from _inner(found)

@@ -29,6 +29,7 @@ from pydantic import model_validator
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.base.settings import Field, Settings, layered, parse
+from fairtag.policy.experiments import Experiment, require_one_at_a_time
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.policy_sections import Approval, Endings, Exclusions, Limits, PersonalPrices, Pin, Promotion
 from fairtag.policy.pricing_policy import PricingPolicy
@@ -92,6 +93,20 @@ class ShopPolicy(Settings):
         ],
         description="Cuts of list prices with dates.",
     )
+    experiments: tuple[Experiment, ...] = Field(
+        (),
+        examples=[
+            [
+                {
+                    "name": "learned-1",
+                    "starts": "2026-12-01",
+                    "effect": 0.43,
+                    "arms": [{"name": "list", "share": 0.5, "prices": "list"}, {"name": "learned", "share": 0.5}],
+                }
+            ]
+        ],
+        description="Live tests of prices, at most one on a day.",
+    )
     approval: Approval = Approval()
     exploration: float | None = Field(
         None, ge=0, le=1, examples=[0.05], description="Share of prices drawn at random inside the limits, to learn."
@@ -134,6 +149,7 @@ class ShopPolicy(Settings):
                 raise ConfigError(f"pins.{number}: {pin.item!r} has another pin on the same days; keep one of them")
         if self.endings and "endings" in self.limits.model_fields_set:
             raise ConfigError("endings and limits.endings say the same thing twice; keep endings by currency")
+        require_one_at_a_time(self.experiments)
         self.pricing(PricingPolicy())  # its own rules
         return self
 

@@ -62,6 +62,8 @@ def page_answer(
         "feature_age_seconds": None if age is None else round(age, 3),
         "degraded": result.task.cause,
         "policy_version": result.task.policy_version,
+        "experiment": None if (arm := result.task.arm) is None else arm.experiment,
+        "arm": None if arm is None else arm.arm,
         **_search_fields(result),
         "unknown_items": unknown,
         "unpriced_items": list(page.unpriced),
@@ -119,6 +121,8 @@ def log_page(
         query=request.query,
         degraded=answer["degraded"],
         policy_version=answer["policy_version"],
+        experiment=answer["experiment"],
+        arm=answer["arm"],
         feature_age_seconds=answer["feature_age_seconds"],
     )
     log.put(record)

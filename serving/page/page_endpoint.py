@@ -21,17 +21,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
 from fairtag.base.errors import RequestError, UnavailableError
 from fairtag.base.schema import TITLE
+from fairtag.policy.experiments import Assignment, assign
+from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.facets import Filters
 from fairtag.search.query import SearchQuery
 from serving.metrics import Metrics
 from serving.page.batching import MicroBatcher
 from serving.page.core import Core, Rows, Vector
-from serving.page.customers import Customer, CustomerReader, Pseudonyms, lock_expiry, lock_keys, user_context
+from serving.page.customers import Customer, CustomerReader, Pseudonyms, Visitor, lock_expiry, lock_keys, user_context
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask, find_and_price
 from serving.page.quotes import QuoteBook
@@ -154,7 +157,7 @@ class Endpoint:
                 if reading is not None:
                     reading.cancel()  # the encoder failed or the client has gone; one that is done stays as it is
             # 2. Candidates and prices.
-            task = self._task(request, asked, rows, embedding, customer, epoch)
+            task = self._task(request, asked, rows, embedding, customer, epoch, visitor)
             result = await self._find_and_price(served, task)
             if result.page is None:
                 result = await self._price_again(core, await self._look_up(served, result))
@@ -191,7 +194,7 @@ class Endpoint:
             customer = Customer(user_context(request))
         else:
             customer = await self._customers.read(request, keys, claim)
-        task = self._task(request, asked, rows, embedding, customer, epoch)
+        task = self._task(request, asked, rows, embedding, customer, epoch, visitor)
         result = await self._look_up(served, await self._run(self._aside, self._here, served, task))
         with self._stages.stage("explain"):
             items = await self._run(self._aside, core.explain, result.inputs(core))
@@ -208,6 +211,7 @@ class Endpoint:
         embedding: Vector | None,
         customer: Customer,
         epoch: int,
+        visitor: Visitor,
     ) -> PageTask:
         """What is known of a page, under the live policy of this moment."""
         change, policy = self._policy.change, self._policy.policy
@@ -226,6 +230,7 @@ class Endpoint:
             None if policy.empty else policy,
             change.version,
             self.pseudonyms.draws,
+            arm_of(self.served.core, policy, visitor, epoch),
         )
 
     async def _find_and_price(self, served: ServedModel, task: PageTask) -> PageResult:
@@ -314,6 +319,17 @@ def search_query(core: Core, request: PageRequest) -> SearchQuery | None:
         return None
     filters = Filters(request.category or (), request.brand or (), request.price_min_minor, request.price_max_minor)
     return core.read_query(request.query, filters, request.facets or (), as_typed=request.as_typed)
+
+
+def arm_of(core: Core, policy: ShopPolicy, visitor: Visitor, epoch: int) -> Assignment | None:
+    """The visitor's arm of the experiment that runs; None where none does, or everything is at list.
+
+    The name under the oldest user key stands for the visitor, so that a new key moves nobody to another arm.
+    """
+    if policy.at_list or not policy.experiments:
+        return None
+    day = datetime.fromtimestamp(epoch * core.epoch_seconds, UTC).date()
+    return assign(policy.experiments, visitor.names[-1], day)
 
 
 def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:

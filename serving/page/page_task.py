@@ -15,6 +15,7 @@ import numpy as np
 from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PageInputs, PricedPage
 from fairtag.policy.context import MarketContext, UserContext
+from fairtag.policy.experiments import Assignment
 from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
@@ -40,6 +41,7 @@ class PageTask:
         policy: The live policy; None where nothing was changed.
         policy_version: Its version.
         secret: Keys the draws of exploration.
+        arm: The customer's arm of an experiment; None where none runs.
     """
 
     asked: SearchQuery | None
@@ -53,6 +55,7 @@ class PageTask:
     policy: ShopPolicy | None = None
     policy_version: int = 0
     secret: bytes = field(default=b"", repr=False)
+    arm: Assignment | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ class PageResult:
             list_only=featureless or self.corridor is None,
             secret=task.secret,
             policy=task.policy,
+            arm=task.arm,
         )
         if not locks:
             return inputs

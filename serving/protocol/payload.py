@@ -171,6 +171,11 @@ class Page(BaseModel):
     notice: Annotated[str | None, Field(description="What the customer should be told, such as why nothing was found.")]
     facets: Annotated[list[FacetValue], Field(description="Counts of the facets that were asked for.")]
     policy_version: Annotated[int, Field(description="Version of the live policy; 0 before its first change.")]
+    experiment: Annotated[str | None, Field(description="The experiment that runs; null where none does.")]
+    arm: Annotated[
+        str | None,
+        Field(description="The arm of this customer or session, the same for the experiment's whole life."),
+    ]
     unknown_items: Annotated[list[str], Field(description="Items asked for that the model's catalogue lacks.")]
     unpriced_items: Annotated[
         list[str], Field(description="Items left out, as they have no list price of at least the smallest coin.")

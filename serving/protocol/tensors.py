@@ -76,6 +76,8 @@ PAGE_OUTPUTS: tuple[Spec, ...] = (
     Spec("feature_age_seconds", "FP64", 1),
     Spec("degraded", "BYTES", 1),
     Spec("policy_version", "INT64", 1),
+    Spec("experiment", "BYTES", 1),
+    Spec("arm", "BYTES", 1),
     Spec("corrected_query", "BYTES", 1),
     Spec("price_min_minor", "INT64", 1),
     Spec("price_max_minor", "INT64", 1),
@@ -113,7 +115,9 @@ OUTPUTS: tuple[Spec, ...] = (
 )
 ITEM_FIELDS = {"item_personalised": "personalised"}  # tensor names must be unique, so one differs from its field
 NULLABLE = {  # what stands for null, as a tensor has none
-    **dict.fromkeys(("session_id", "disclosure", "degraded", "corrected_query", "notice", "title"), ""),
+    **dict.fromkeys(
+        ("session_id", "disclosure", "degraded", "corrected_query", "notice", "title", "experiment", "arm"), ""
+    ),
     **dict.fromkeys((spec.name for spec in TEXT_OUTPUTS), ""),
     **dict.fromkeys(("feature_age_seconds", "purchase_probability"), ABSENT_NUMBER),
     **dict.fromkeys(("price_min_minor", "price_max_minor", "facet_low_minor", "facet_high_minor"), ABSENT_PRICE),

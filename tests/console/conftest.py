@@ -71,6 +71,8 @@ class FakeEndpoint:
             "corrected_query": None,
             "notice": None,
             "policy_version": self.policy_version,
+            "experiment": None,
+            "arm": None,
             "facets": [{"field": "category", "value": "tools", "count": 2, "low_minor": None, "high_minor": None}],
             "items": [
                 {

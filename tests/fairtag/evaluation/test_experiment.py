@@ -7,32 +7,33 @@ import pytest
 from scipy import stats
 
 from fairtag.base.errors import ConfigError, DataError
-from fairtag.evaluation.experiment import Advice, Experiment, Metric, Sums, effect, read_experiment, split_check, sums
+from fairtag.evaluation.experiment import Advice, Metric, Sums, effect, read_experiment, split_check, sums
+from fairtag.policy.experiments import Split
 
-HALF = Experiment("prices-1", {"control": 0.5, "treatment": 0.5})
+HALF = Split("prices-1", {"control": 0.5, "treatment": 0.5})
 METRICS = (Metric("profit", 0.1), Metric("complaints", 0.02, margin=0.05, higher_is_better=False))
 
 
 def test_assignment_is_the_same_always_and_follows_the_shares():
-    three = Experiment("x", {"a": 0.2, "b": 0.3, "c": 0.5})
+    three = Split("x", {"a": 0.2, "b": 0.3, "c": 0.5})
     units = [f"user {k}" for k in range(20_000)]
     arms = [three.arm(unit) for unit in units]
     assert arms == [three.arm(unit) for unit in units]
-    for arm, share in three.arms.items():
+    for arm, share in three.shares.items():
         assert abs(arms.count(arm) / 20_000 - share) < 4 * math.sqrt(share * (1 - share) / 20_000)
 
 
 def test_experiments_split_customers_independently():
-    other = Experiment("prices-2", HALF.arms)
+    other = Split("prices-2", HALF.shares)
     both = [(HALF.arm(f"u{k}"), other.arm(f"u{k}")) for k in range(8_000)]
-    table = [[both.count((a, b)) for b in HALF.arms] for a in HALF.arms]
+    table = [[both.count((a, b)) for b in HALF.shares] for a in HALF.shares]
     assert stats.chi2_contingency(table).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("arms", [{"a": 1.0}, {"a": 0.5, "b": 0.6}, {"a": 1.0, "b": 0.0}, {"a": 1.5, "b": -0.5}])
 def test_shares_that_are_none_are_refused(arms):
     with pytest.raises(ConfigError, match="shares"):
-        Experiment("bad", arms)
+        Split("bad", arms)
 
 
 def test_sums_merge_and_give_welch():
@@ -71,7 +72,7 @@ def test_the_split_is_found_broken_when_it_is_and_rarely_otherwise_at_any_look()
 def run(seed, *, lift=0.0, complaints=0.0, looks=20, batch=400):
     """Readings of an experiment look by look until it says more than CONTINUE."""
     rng = np.random.default_rng(seed)
-    totals = {arm: {metric.name: Sums(0, 0.0, 0.0) for metric in METRICS} for arm in HALF.arms}
+    totals = {arm: {metric.name: Sums(0, 0.0, 0.0) for metric in METRICS} for arm in HALF.shares}
     reading, states = None, None
     for _ in range(looks):
         for arm, on in (("control", 0), ("treatment", 1)):
@@ -103,7 +104,7 @@ def test_no_effect_rarely_ships_or_stops_over_all_looks():
 def test_an_open_guardrail_holds_the_launch_back():
     arms = {
         arm: {"profit": sums(np.full(5_000, 1.0) + 0.5 * on + np.tile([-0.1, 0.1], 2_500))}
-        for on, arm in enumerate(HALF.arms)
+        for on, arm in enumerate(HALF.shares)
     }
     for by_metric in arms.values():
         by_metric["complaints"] = sums(np.tile([0.0, 1.0], 100))
@@ -121,15 +122,15 @@ def test_a_wrong_split_outranks_every_finding():
 
 
 def test_nothing_seen_yet_goes_on():
-    empty = {arm: {metric.name: sums([]) for metric in METRICS} for arm in HALF.arms}
+    empty = {arm: {metric.name: sums([]) for metric in METRICS} for arm in HALF.shares}
     assert read_experiment(HALF, METRICS, empty).advice is Advice.CONTINUE
 
 
 def test_a_reading_that_cannot_be_made_is_refused():
-    whole = {arm: {metric.name: sums([1.0, 2.0]) for metric in METRICS} for arm in HALF.arms}
+    whole = {arm: {metric.name: sums([1.0, 2.0]) for metric in METRICS} for arm in HALF.shares}
     with pytest.raises(DataError, match="lacks complaints"):
         read_experiment(HALF, METRICS, {**whole, "treatment": {"profit": sums([1.0])}})
     with pytest.raises(ConfigError, match="margin"):
         read_experiment(HALF, (METRICS[0], Metric("x", 1.0)), whole)
     with pytest.raises(ConfigError, match="two arms"):
-        read_experiment(Experiment("x", {"a": 0.2, "b": 0.3, "c": 0.5}), METRICS, whole)
+        read_experiment(Split("x", {"a": 0.2, "b": 0.3, "c": 0.5}), METRICS, whole)

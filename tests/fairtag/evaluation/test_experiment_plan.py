@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from fairtag.base.errors import ConfigError, DataError
-from fairtag.evaluation.experiment import Advice, Experiment, Metric, Sums, read_experiment, sums
+from fairtag.evaluation.experiment import Advice, Metric, Sums, read_experiment, sums
 from fairtag.evaluation.experiment_plan import Traffic, detectable_gain, plan, traffic_of
+from fairtag.policy.experiments import Split
 
 
 def steady(a_day=50, days=100, mean=10.0, deviation=20.0):
@@ -42,7 +43,7 @@ def test_tests_of_the_planned_size_find_the_gain_with_the_planned_power():
     found = plan(traffic, 0.25)
     rng = np.random.default_rng(1)
     shipped = 0
-    experiment, metric = Experiment("t", {"a": 0.5, "b": 0.5}), [Metric("profit", scale=found.effect)]
+    experiment, metric = Split("t", {"a": 0.5, "b": 0.5}), [Metric("profit", scale=found.effect)]
     for _ in range(100):
         half = found.sequential // 2
         arms = {"a": rng.normal(10.0, 20.0, half), "b": rng.normal(12.5, 20.0, half)}
@@ -52,7 +53,7 @@ def test_tests_of_the_planned_size_find_the_gain_with_the_planned_power():
 
 
 def test_equal_arms_looked_at_on_a_thousand_days_keep_their_level():
-    experiment, metrics = Experiment("a/a", {"a": 0.5, "b": 0.5}), [Metric("profit", scale=0.05)]
+    experiment, metrics = Split("a/a", {"a": 0.5, "b": 0.5}), [Metric("profit", scale=0.05)]
     rng = np.random.default_rng(2)
     decided = 0
     for _ in range(10):

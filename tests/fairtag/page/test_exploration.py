@@ -5,7 +5,7 @@ import pytest
 
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.evaluation import off_policy as ope
-from fairtag.page.exploration import exploration_menu, explore, propensities, uniform
+from fairtag.page.exploration import exploration_menu, explore, propensities
 
 
 def keys(n, epoch=7, model="m1"):
@@ -71,22 +71,6 @@ def test_rates_of_none_and_all():
     assert not never.explored.any()
     np.testing.assert_array_equal(never.propensity, 1.0)
     assert explore(menu, index, 1.0, keys(200)).explored.all()
-
-
-def test_uniform_draws_are_uniform_and_parts_do_not_run_together():
-    draws = np.array([uniform((str(k),), "test") for k in range(10_000)])
-    assert 0 <= draws.min() < draws.max() < 1
-    assert abs(draws.mean() - 0.5) < 0.012
-    assert uniform(("ab", "c"), "test") != uniform(("a", "bc"), "test")
-    assert uniform(("a",), "one") != uniform(("a",), "two")
-    assert uniform((1,), "test") == uniform(("1",), "test")
-
-
-def test_the_first_draw_is_pinned_so_that_logs_stay_replayable():
-    assert uniform(("user 1", "item 1", 20_000, "m1"), "explore") == PINNED
-
-
-PINNED = 0.6508184578713495
 
 
 def test_bad_input_is_refused():

@@ -267,6 +267,8 @@ PAGE = st.fixed_dictionaries(
         "feature_age_seconds": st.none() | st.floats(0, 1e9),
         "degraded": st.none() | TEXT,
         "policy_version": st.integers(0, 99),
+        "experiment": st.none() | TEXT,
+        "arm": st.none() | TEXT,
         "corrected_query": st.none() | TEXT,
         "price_min_minor": st.none() | st.integers(0, 2**53),
         "price_max_minor": st.none() | st.integers(0, 2**53),
