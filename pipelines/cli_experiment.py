@@ -6,8 +6,9 @@ import getpass
 import json
 import math
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -18,6 +19,13 @@ from fairtag.base.errors import ConfigError
 from pipelines.api_key import Key, KeyFile, read_key
 from pipelines.cli_stop import follow, show_change
 from pipelines.policy_store import Run, Store, policy_store
+from pipelines.run_folder import RunFolder
+from pipelines.traffic import OUTCOMES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fairtag.evaluation.experiment_report import ExperimentReport
 
 console = Console()
 app = typer.Typer(no_args_is_help=True)
@@ -49,7 +57,6 @@ def plan(
     from fairtag.base.tables import read_tables
     from fairtag.evaluation.experiment_plan import detectable_gain, traffic_of
     from fairtag.evaluation.experiment_plan import plan as planned
-    from pipelines.run_folder import RunFolder
 
     tables = read_tables(RunFolder(run.absolute()).tables)
     if tables.impressions is None or tables.impressions.empty:
@@ -79,6 +86,84 @@ def plan(
         table.add_row(*row)
     console.print(f"A gain of {gain:.1%}, seen with {power:.0%} power, {share:.0%} of the customers treated:")
     console.print(table)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run whose endpoint assigns the arms.", metavar="RUN")] = Path(
+        "runs/demo"
+    ),
+    name: Annotated[str, typer.Option(help="Only this experiment; all by default.")] = "",
+    quotes: Annotated[
+        str | None, typer.Option(help="Quote log instead of the run's: a folder or an fsspec URL.", metavar="URL")
+    ] = None,
+    outcomes: Annotated[
+        str | None, typer.Option(help="Outcomes instead of the run's: a folder or an fsspec URL.", metavar="URL")
+    ] = None,
+    store: Store = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read experiments from the quote log and the outcomes: what each arm earned, and whether to go on.
+
+    The test may be read at any time, every day: its confidence holds over all looks together.
+    """
+    from fairtag.evaluation.experiment_log import ExperimentLog
+    from fairtag.evaluation.experiment_report import report_experiment
+    from fairtag.policy.experiments import declared
+
+    folder, now = RunFolder(run.absolute()), datetime.now(UTC)
+    history = policy_store(None if store else run, store).history()
+    found = declared([each for version in history for each in version.policy.experiments], name)
+    log = ExperimentLog(quotes or str(folder.serving / "quotes"), outcomes or str(folder.serving / OUTCOMES))
+    groups = audit_groups(folder)
+    reports = [report_experiment(each, log.read(each.name), now=now, groups=groups) for each in found]
+    if as_json:
+        print(json.dumps([each.to_json() for each in reports], indent=2))
+        return
+    for each in reports:
+        show_report(each)
+
+
+def audit_groups(folder: RunFolder) -> pd.DataFrame | None:
+    """The run's audit table under the endpoint's pseudonyms; None where there is none, or no key of them."""
+    from fairtag.base.tables import read_tables
+    from monitoring.jobs.fairness import read_groups
+
+    table, key = folder.tables / "audit_groups.parquet", folder.serving / "secrets" / "user_key"
+    if not table.is_file() or not key.is_file() or read_tables(folder.tables).audit_groups is None:
+        return None
+    return read_groups(table, key, crossed=1)
+
+
+def show_report(report: ExperimentReport) -> None:
+    """Print a report."""
+    console.print(f"{report.name}: {report.verdict}", style="bold", highlight=False)
+    console.print(report.words, highlight=False, soft_wrap=True)
+    audited = any(arm.gap_group for arm in report.arms)
+    table = Table("arm", "customers", "counted", "profit", "95 % interval", "buy", "of list", box=SIMPLE_HEAD)
+    if audited:
+        table.add_column("widest gap")
+    for arm in report.arms:
+        table.add_row(
+            arm.arm,
+            f"{arm.customers:,}",
+            f"{arm.whole:,}",
+            f"{arm.profit:.2f}" if arm.whole else "-",
+            f"{arm.low:.2f} to {arm.high:.2f}" if arm.whole > 1 else "-",
+            f"{arm.conversion:.1%}" if arm.whole else "-",
+            f"{arm.price:.1%}" if arm.pages else "-",
+            *([f"{arm.gap:+.2%} {arm.gap_group}" if arm.gap_group else "-"] if audited else []),
+        )
+    console.print(table)
+    split = report.split
+    notes = [f"split: p = {split.p_value:.3f} at this look, {'broken' if split.broken else 'as planned'}"]
+    if guests := sum(arm.guest_pages for arm in report.arms):
+        notes.append(f"{guests:,} pages of guests do not count: the log does not tell one guest from another")
+    if report.moved:
+        notes.append(f"{report.moved:,} customers were seen in two arms and count in the first")
+    notes += [f"not readable: {file}" for file in report.unreadable]
+    for note in notes:
+        console.print(note, highlight=False, soft_wrap=True)
 
 
 @app.command()

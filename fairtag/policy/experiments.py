@@ -202,6 +202,23 @@ def assign(experiments: Sequence[Experiment], unit: str, day: date) -> Assignmen
     return Assignment(running.name, name, arm.prices, arm.cut or 0.0)
 
 
+def declared(experiments: Sequence[Experiment], name: str = "") -> tuple[Experiment, ...]:
+    """Experiments as they were declared last, each name once, in the order of their first declaration.
+
+    Args:
+        experiments: Of all versions of a policy, oldest first.
+        name: Only this one; all when empty.
+
+    Raises:
+        ConfigError: There is none, or none of this name.
+    """
+    found = {each.name: each for each in experiments}
+    if not found or (name and name not in found):
+        known = ", ".join(found) or "none: the section experiments of policy.yaml declares one (docs/policy.md)"
+        raise ConfigError(f"experiment {name!r}: no such experiment; there are {known}")
+    return tuple(found[each] for each in found if name in ("", each))
+
+
 def stopped(experiments: Sequence[Experiment], name: str) -> list[dict[str, Any]]:
     """The documents of experiments with one of them stopped.
 

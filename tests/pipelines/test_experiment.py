@@ -3,12 +3,17 @@
 import json
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from fairtag.base import schema
+from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import write_tables
 from fairtag.policy.live_policy import LivePolicyStore
 from fairtag.policy.shop_policy import ShopPolicy
 from pipelines.cli import main
+from pipelines.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +46,62 @@ TEST = {
     "effect": 0.4,
     "arms": [{"name": "list", "share": 0.5, "prices": "list"}, {"name": "learned", "share": 0.5}],
 }
+
+
+@pytest.fixture
+def tested(tmp_path):
+    """A run whose endpoint assigned 4,000 customers; one in two of the learned arm buys, one in four of the others."""
+    folder, rng = RunFolder(tmp_path), np.random.default_rng(0)
+    (experiment,) = ShopPolicy().changed(experiments=[TEST]).experiments
+    LivePolicyStore(folder.serving / "policy").change(ShopPolicy().changed(experiments=[TEST]), who="ada", why="a test")
+    start, n = pd.Timestamp.now("UTC") - pd.Timedelta(days=30), 4_000
+    keys = [user_key(f"u{k}", b"s" * 32) for k in range(n)]
+    arms = [experiment.split.arm(key) for key in keys]
+    quotes = pd.DataFrame(
+        {
+            schema.QUOTE_ID: [f"q{k}" for k in range(n)],
+            schema.ITEM_ID: "i",
+            schema.TS: start + pd.to_timedelta(rng.uniform(0, 20, n), unit="D"),
+            schema.USER_KEY: keys,
+            schema.EPOCH: 20_000,
+            schema.CATEGORY: "c",
+            schema.LIST_PRICE_MINOR: 1_000,
+            schema.PRICE_MINOR: 900,
+            schema.UNIT_COST_MINOR: 500,
+            schema.CURRENCY: "EUR",
+            schema.EXPERIMENT: "learned-1",
+            schema.ARM: arms,
+        }
+    )
+    bought = quotes[rng.random(n) < np.where(quotes[schema.ARM] == "learned", 0.5, 0.25)]
+    outcomes = bought[[schema.QUOTE_ID, schema.ITEM_ID, schema.TS, schema.PRICE_MINOR]].assign(quantity=1)
+    for name, frame in (("quotes", quotes), ("outcomes", outcomes)):
+        (folder.serving / name).mkdir()
+        frame.to_parquet(folder.serving / name / f"{name}-1.parquet")
+    return folder
+
+
+def test_a_report_says_what_each_arm_earned_and_what_to_do(tested, capsys):
+    assert main(["experiment", "report", str(tested.root)]) == 0
+    shown = capsys.readouterr().out
+    assert "learned-1: decided" in shown
+    assert "profit surely rose" in shown
+    assert "split: p = " in shown
+    assert main(["experiment", "report", str(tested.root), "--name", "learned-1", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert report["verdict"] == "decided"
+    assert [arm["arm"] for arm in report["arms"]] == ["list", "learned"]
+    assert report["comparisons"][0]["profit"]["low"] > 0
+    assert main(["experiment", "report", str(tested.root), "--name", "nobody"]) == 2
+    assert "there are learned-1" in capsys.readouterr().err
+
+
+def test_a_stopped_experiment_is_still_reported(tested, capsys):
+    assert main(["experiment", "stop", "learned-1", str(tested.root), "--why", "enough"]) == 0
+    LivePolicyStore(tested.serving / "policy").change(ShopPolicy(), who="ada", why="all of it off")
+    capsys.readouterr()
+    assert main(["experiment", "report", str(tested.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["terms"].endswith("stopped")
 
 
 def test_a_stop_is_a_version_that_an_undo_takes_back(tmp_path, capsys):
