@@ -10,6 +10,8 @@ import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,8 +27,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.endpoint import Endpoint
 from console.frame import Frame
 from console.pages import HIDDEN, PAGES
-from console.sessions import Sessions
+from console.sessions import SessionCookies, Sessions
 from console.settings import ConsoleSettings
+from console.sign_in import SignIn
 from console.users import Role, User, Users
 from console.view import STATIC
 from console.work import Deployment, Work
@@ -47,6 +50,9 @@ GUARDS = {
 }
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 YEAR = 31_536_000
+
+if TYPE_CHECKING:
+    from console.oidc import Provider
 
 
 class GuardedHeaders:
@@ -92,19 +98,27 @@ def console_app(
     Raises:
         ConfigError: It would be open to other machines without users.
     """
-    if settings.users_file is None and not settings.loopback:
+    provider = _provider(settings)
+    if not settings.signs_in and not settings.loopback:
         raise ConfigError(
             f"host {settings.host}: other machines would reach the console and nobody would have to sign in; name the "
-            "users with --users (`python -m console user FILE NAME ROLE` adds one), or listen on 127.0.0.1"
+            "users with --users (`python -m console user FILE NAME ROLE` adds one), name an identity provider with "
+            "FAIRTAG_CONSOLE_OIDC_ISSUER (docs/console.md), or listen on 127.0.0.1"
         )
     asked = endpoint or Endpoint(
         settings.url, settings.model_name, api_key=_key(settings.key_file), timeout=settings.timeout_seconds
     )
     work = Work(settings, asked, deployment)
     users = None if settings.users_file is None else Users(settings.users_file)
-    sessions = Sessions(settings.session_minutes * 60, settings.session_hours * 3600, settings.sessions)
-    frame = Frame(work, sessions, users, User(getpass.getuser(), Role.ADMIN), PAGES, HIDDEN)
-    hosts = [*settings.hosts, *LOOPBACK_HOSTS] if settings.loopback or settings.hosts else ["*"]
+    cookies = SessionCookies(
+        Sessions(settings.session_minutes * 60, settings.session_hours * 3600, settings.sessions),
+        users,
+        None if settings.signs_in else User(getpass.getuser(), Role.ADMIN),
+        place=settings.place,
+        secure=settings.cookies_over_https,
+    )
+    sign_in = SignIn(work, cookies, PAGES, users, provider)
+    frame = Frame(work, cookies, PAGES, HIDDEN)
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
@@ -117,15 +131,34 @@ def console_app(
         routes=[
             Route("/healthz", _healthy),
             Mount("/static", StaticFiles(directory=STATIC)),
+            *sign_in.routes(),
             *frame.routes(),
         ],
         middleware=[
-            Middleware(GuardedHeaders, https=settings.secure_cookies),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            Middleware(GuardedHeaders, https=settings.cookies_over_https),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings)),
             Middleware(GZipMiddleware, minimum_size=1_000),
         ],
         lifespan=life,
     )
+
+
+def _provider(settings: ConsoleSettings) -> Provider | None:
+    """The identity provider; its libraries are imported only where there is one."""
+    if not any((settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret_file, settings.oidc_roles)):
+        return None
+    from console.oidc import Provider, oidc_settings
+
+    found = oidc_settings(settings)
+    return None if found is None else Provider(found)
+
+
+def _hosts(settings: ConsoleSettings) -> list[str]:
+    """Host names that requests may carry; any, where none is named and other machines reach the console."""
+    named = [*settings.hosts]
+    if settings.public_url and (own := urlsplit(settings.public_url).hostname):
+        named.append(own)
+    return [*named, *LOOPBACK_HOSTS] if settings.loopback or named else ["*"]
 
 
 def _warm(work: Work) -> None:

@@ -1,6 +1,7 @@
 """What every page stands in: session, role, CSRF token, audit log, and the template around it.
 
-A page is :class:`Page`; ``console/__init__.py`` says how one is added. A request becomes a :class:`Visit`.
+A page is :class:`Page`; ``console/__init__.py`` says how one is added. A request becomes a :class:`Visit`. The way in
+is :mod:`console.sign_in`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.sessions import COOKIE, Session, Sessions, Shopper
-from console.users import STOP_ROLE, Role, User, Users
+from console.sessions import COOKIE, Session, SessionCookies, Shopper
+from console.users import STOP_ROLE, Denied, Role, User
 from console.work import Work
 from fairtag.base.errors import ConfigError, FairtagError, RequestError, UnavailableError
 
@@ -28,10 +30,6 @@ T = TypeVar("T")
 SEE_OTHER = 303
 LOGIN = "/login"
 MOST_FIELDS, MOST_BYTES = 200, 262_144  # of a form
-
-
-class Denied(FairtagError):
-    """The user may not do this, or the form did not come from a page of this session."""
 
 
 class Visit:
@@ -178,31 +176,20 @@ class Frame:
 
     Args:
         work: What pages share.
-        sessions: The browsers.
-        users: Who may sign in; None where nobody needs to.
-        local_user: Who works where nobody signs in.
+        cookies: The browsers' sessions.
         pages: All pages, in the order of the menu.
         hidden: Pages that are not in the menu.
     """
 
     def __init__(
-        self,
-        work: Work,
-        sessions: Sessions,
-        users: Users | None,
-        local_user: User,
-        pages: tuple[Page, ...],
-        hidden: tuple[Page, ...] = (),
+        self, work: Work, cookies: SessionCookies, pages: tuple[Page, ...], hidden: tuple[Page, ...] = ()
     ) -> None:
-        self.work, self.sessions, self.users, self.pages = work, sessions, users, pages
-        self._local, self._hidden = local_user, hidden
+        self.work, self.pages = work, pages
+        self._cookies, self._hidden = cookies, hidden
 
     def routes(self) -> list[Route]:
-        """Routes of all pages and of the way in and out."""
-        found = [
-            Route(LOGIN, self._login, methods=["GET", "POST"]),
-            Route("/logout", self._logout, methods=["POST"]),
-        ]
+        """Routes of all pages."""
+        found = []
         for page in (*self.pages, *self._hidden):
             base = page.path.rstrip("/")
             found.append(Route(page.path, partial(self._get, page, page.show), methods=["GET"]))
@@ -217,93 +204,43 @@ class Frame:
         return found
 
     async def _get(self, page: Page, handler: Handler, request: Request) -> Response:
-        token, session = self._session(request)
+        token, session = self._cookies.of(request)
         if session.user is None:
-            return self._keep(_to_login(request), token)
+            return self._cookies.keep(_to_login(request), token)
         visit = Visit(request, session, self.work, page, self.pages)
         try:
             if not session.user.may(page.role):
                 raise Denied(f"{page.title} takes the role {page.role.word}; you are {session.user.role.word}")
             answer = await handler(visit)
         except FairtagError as error:
-            answer = await _trouble(visit, error)
-        return self._keep(answer, token)
+            answer = await trouble(visit, error)
+        return self._cookies.keep(answer, token)
 
     async def _post(self, page: Page, action: Action, request: Request) -> Response:
-        token, session = self._session(request)
+        token, session = self._cookies.of(request)
         if session.user is None:
-            return self._keep(_to_login(request), token)
-        form = await _form(request)
+            session.notice = "Your session has ended, and what you sent was not done. Sign in and send it again."
+            return self._cookies.keep(_to_login(request), token)
+        form = await read_form(request)
         visit = Visit(request, session, self.work, page, self.pages, form)
         outcome = "done"
         try:
-            _require_own_form(request, session, form)
+            require_own_form(request, session, form)
             if not session.user.may(action.role):
                 raise Denied(f"this takes the role {action.role.word}; you are {session.user.role.word}")
             answer = await action.run(visit)
         except FairtagError as error:
             outcome = f"refused: {error}"
-            answer = await _trouble(visit, error)
+            answer = await trouble(visit, error)
         finally:
             if action.audited:
                 name = f"{page.name}/{action.name}"
                 user = session.user
                 await visit.blocking(self.work.audit.note, user.name, user.role.word, name, outcome, form)
-        return self._keep(answer, token)
-
-    async def _login(self, request: Request) -> Response:
-        token, session = self._session(request)
-        visit = Visit(request, session, self.work, None, self.pages)
-        if request.method == "GET":
-            if session.user is not None:
-                return self._keep(RedirectResponse("/", SEE_OTHER), token)
-            return self._keep(await visit.render("login.html", to=local(visit.asked("next"))), token)
-        form = await _form(request)
-        visit = Visit(request, session, self.work, None, self.pages, form)
-        try:
-            _require_own_form(request, session, form)
-            user = self.users.sign_in(visit.given("token")) if self.users else None
-        except FairtagError as error:
-            return self._keep(await _trouble(visit, error), token)
-        if user is None:
-            await visit.blocking(self.work.audit.note, "", "", "login", "refused: nobody has this token", {})
-            session.notice = "Nobody has this token. An administrator can give you a new one."
-            return self._keep(await visit.render("login.html", 401, to=local(visit.given("next"))), token)
-        await visit.blocking(self.work.audit.note, user.name, user.role.word, "login", "done", {})
-        self.sessions.end(token)
-        token, _ = self.sessions.begin(user)
-        return self._keep(RedirectResponse(local(visit.given("next")), SEE_OTHER), token)
-
-    async def _logout(self, request: Request) -> Response:
-        token, session = self._session(request)
-        form = await _form(request)
-        visit = Visit(request, session, self.work, None, self.pages, form)
-        try:
-            _require_own_form(request, session, form)
-        except Denied as error:
-            return self._keep(await _trouble(visit, error), token)
-        self.sessions.end(token)
-        return RedirectResponse(LOGIN, SEE_OTHER)
-
-    def _session(self, request: Request) -> tuple[str, Session]:
-        """The browser's session and its token; a new one where it has none."""
-        token = request.cookies.get(COOKIE)
-        session = self.sessions.find(token)
-        if session is None or token is None:
-            token, session = self.sessions.begin(None if self.users else self._local)
-            session.shopper.place = self.work.settings.place
-            return token, session
-        if self.users and session.user is not None:
-            session.user = self.users.still(session.user)
-        return token, session
-
-    def _keep(self, answer: Response, token: str) -> Response:
-        secure = self.work.settings.secure_cookies
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="lax", secure=secure, path="/")
-        return answer
+        return self._cookies.keep(answer, token)
 
 
-async def _trouble(visit: Visit, error: FairtagError) -> Response:
+async def trouble(visit: Visit, error: FairtagError) -> Response:
     """What went wrong, as a page: the sentence of the error, and the status that fits."""
     status = 400
     if isinstance(error, Denied):
@@ -318,7 +255,7 @@ async def _trouble(visit: Visit, error: FairtagError) -> Response:
     return await visit.render("trouble.html", status, error=str(error))
 
 
-async def _form(request: Request) -> dict[str, str]:
+async def read_form(request: Request) -> dict[str, str]:
     """The fields of a form; none of one that is too large, which is then refused for want of a token."""
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or int(length) > MOST_BYTES:
@@ -330,7 +267,7 @@ async def _form(request: Request) -> dict[str, str]:
         return {}
 
 
-def _require_own_form(request: Request, session: Session, form: dict[str, str]) -> None:
+def require_own_form(request: Request, session: Session, form: dict[str, str]) -> None:
     """Refuse a form that did not come from a page of this session.
 
     Raises:
@@ -339,13 +276,21 @@ def _require_own_form(request: Request, session: Session, form: dict[str, str]) 
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
         raise Denied(f"the form came from {origin}; open the page in the console and send it from there")
+    if COOKIE not in request.cookies:
+        raise Denied(
+            "your browser sent no cookie. On any address but the loopback the console's goes over HTTPS alone: open it "
+            "by https (FAIRTAG_CONSOLE_SECURE_COOKIES)"
+        )
     if not session.carries(form.get("csrf", "")):
         raise Denied("the form is older than your session; open the page again and send it from there")
 
 
 def _to_login(request: Request) -> Response:
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(f"{LOGIN}?next={quote(path if request.method == 'GET' else '/')}", SEE_OTHER)
+    """To the way in, and from there to what was asked for; after a form, to the page that it was on."""
+    came_from = request.url if request.method == "GET" else URL(request.headers.get("referer", ""))
+    path = came_from.path if came_from.netloc == request.headers.get("host") else "/"
+    to = local(path + (f"?{came_from.query}" if came_from.query else ""))
+    return RedirectResponse(f"{LOGIN}?next={quote(to)}", SEE_OTHER)
 
 
 def local(address: str) -> str:

@@ -15,7 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from console.users import User
+from starlette.requests import Request
+from starlette.responses import Response
+
+from console.users import User, Users
 
 COOKIE = "fairtag-console"
 TOKEN_BYTES = 32
@@ -65,6 +68,23 @@ class Shopper:
     guest_session: str | None = None
 
 
+@dataclass(frozen=True)
+class Flow:
+    """A sign-in with the identity provider that has begun.
+
+    Args:
+        nonce: That the ID token must repeat.
+        code_verifier: The secret of PKCE.
+        next: Where in the console somebody wanted to go.
+        started: Monotonic seconds.
+    """
+
+    nonce: str
+    code_verifier: str
+    next: str
+    started: float
+
+
 @dataclass
 class Session:
     """One browser.
@@ -78,6 +98,8 @@ class Session:
         basket: What is in the basket, by item.
         notice: A sentence that the next page shows once.
         theme: ``light``, ``dark``, or empty for the system's.
+        id_token: By which the identity provider knows its own session; empty for who did not come from there.
+        flows: Sign-ins with the identity provider that have begun, by state.
         kept: What pages keep for themselves between requests, by page.
     """
 
@@ -89,6 +111,8 @@ class Session:
     basket: dict[str, Line] = field(default_factory=dict)
     notice: str = ""
     theme: str = ""
+    id_token: str = ""
+    flows: dict[str, Flow] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
 
     def carries(self, token: str) -> bool:
@@ -146,3 +170,49 @@ class Sessions:
     def end(self, token: str | None) -> None:
         """Forget a session."""
         self._sessions.pop(token or "", None)
+
+
+class SessionCookies:
+    """The session of each request, by its cookie.
+
+    Args:
+        sessions: The browsers.
+        users: The file of users; None where there is none.
+        local: Who works where nobody signs in; None where somebody must.
+        place: Where customers are at first.
+        secure: Whether the cookie is sent over HTTPS alone.
+    """
+
+    def __init__(
+        self, sessions: Sessions, users: Users | None, local: User | None, *, place: str = "", secure: bool = True
+    ) -> None:
+        self._sessions, self._users, self._local, self._place, self._secure = sessions, users, local, place, secure
+
+    def of(self, request: Request) -> tuple[str, Session]:
+        """The browser's session and its token; a new one where it has none."""
+        token = request.cookies.get(COOKIE)
+        session = self._sessions.find(token)
+        if session is None or token is None:
+            return self.begin(self._local)
+        if self._users and session.user is not None and not session.id_token:
+            session.user = self._users.still(session.user)
+        return token, session
+
+    def begin(self, user: User | None) -> tuple[str, Session]:
+        """A new session."""
+        token, session = self._sessions.begin(user)
+        session.shopper.place = self._place
+        return token, session
+
+    def end(self, token: str) -> None:
+        """Forget a session."""
+        self._sessions.end(token)
+
+    def keep(self, answer: Response, token: str) -> Response:
+        """An answer with the session's cookie.
+
+        It goes along when a link leads here, such as the identity provider's, and not when another site sends a form.
+        It has no date: it ends with the browser, and the session ends here.
+        """
+        answer.set_cookie(COOKIE, token, httponly=True, samesite="lax", secure=self._secure, path="/")
+        return answer

@@ -43,7 +43,37 @@ class ConsoleSettings(BaseSettings):
     place: str = Field(default="", description="Where customers are at first (ISO 3166); the storefront can change it.")
     state_dir: Path = Field(default=Path("console"), description="Folder of the audit log.")
     users_file: Path | None = Field(
-        default=None, description="Users with their roles and hashed tokens; needed on any address but the loopback."
+        default=None,
+        description="Users with their roles and hashed tokens. On any address but the loopback it or OpenID Connect is "
+        "needed; with both, people may sign in either way.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="Address that browsers reach the console by, such as `https://prices.example.com`. OpenID Connect "
+        "sends them back there.",
+    )
+    oidc_issuer: str | None = Field(default=None, description="Issuer of the identity provider; OpenID Connect is on.")
+    oidc_client_id: str | None = Field(default=None, description="The console's client id there.")
+    oidc_client_secret_file: Path | None = Field(default=None, description="File with the client's secret.")
+    oidc_scopes: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("openid", "email", "profile"), description="What the provider is asked for, with commas."
+    )
+    oidc_name_claim: str = Field(
+        default="email",
+        min_length=1,
+        description="Claim that names a person in audit log and policy history. It must belong to one person, who "
+        "cannot change it: `sub` always does.",
+    )
+    oidc_role_claim: str = Field(
+        default="roles",
+        min_length=1,
+        description="Claim with somebody's roles or groups; a dot leads into an object: `realm_access.roles`.",
+    )
+    oidc_roles: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Values of that claim and what they make of somebody, with commas: "
+        "`pricing-leads=approver,pricing=merchandiser`. By default each role goes by its own name. Of several the "
+        "highest counts; who has none is refused.",
     )
     session_minutes: int = Field(default=30, ge=1, description="A session ends after so long without a request.")
     session_hours: int = Field(default=12, ge=1, description="A session ends after so long in any case.")
@@ -51,9 +81,12 @@ class ConsoleSettings(BaseSettings):
     hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host names that browsers reach the console by, with commas; any other is refused."
     )
-    secure_cookies: bool = Field(default=False, description="Send the session's cookie over HTTPS alone.")
+    secure_cookies: bool | None = Field(
+        default=None,
+        description="Send the session's cookie over HTTPS alone. By default on every address but the loopback.",
+    )
 
-    @field_validator("hosts", mode="before")
+    @field_validator("hosts", "oidc_scopes", "oidc_roles", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -61,18 +94,38 @@ class ConsoleSettings(BaseSettings):
     @property
     def loopback(self) -> bool:
         """Whether only this machine reaches the console."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether people sign in."""
+        return self.users_file is not None or self.oidc_issuer is not None
+
+    @property
+    def cookies_over_https(self) -> bool:
+        """Whether browsers send the session's cookie over HTTPS alone."""
+        return not self.loopback if self.secure_cookies is None else self.secure_cookies
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine itself.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("prices.example.com")
+    (True, True, False, False)
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def settings_table() -> str:
     """All settings as a table of docs/console.md."""
     lines = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in ConsoleSettings.model_fields.items():
-        default = "" if field.default in (None, "", ()) else f"`{str(field.default).lower()}`"
+        value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        default = "" if value in (None, "") else f"`{str(value).lower()}`"
         lines.append(f"| `FAIRTAG_CONSOLE_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)

@@ -15,12 +15,16 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from fairtag.base.errors import ConfigError
+from fairtag.base.errors import ConfigError, FairtagError
 from fairtag.base.files import read_json, write_json
 
 SCHEMA = "fairtag.console-users/1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 TOKEN_BYTES = 32
+
+
+class Denied(FairtagError):
+    """Somebody may not do this, may not come in, or sent a form that is not from a page of their session."""
 
 
 class Role(IntEnum):

@@ -174,3 +174,17 @@ def test_keda_gets_one_pod_for_each_eight_requests_in_flight(opted):
     assert target == {"type": "Value", "value": "8"}, "KServe reads `value` whatever the type is, and fails without it"
     assert query.startswith("sum("), "an average that is divided by the pods needs the sum over them"
     assert 'namespace="fairtag"' in query, "another installation's requests are none of ours"
+
+
+def test_the_console_with_an_identity_provider_has_no_tokens_and_reaches_it_outside(opted):
+    (console,) = (
+        each for each in opted["console-oidc"] if each["metadata"]["name"] == "console" and each["kind"] == "Deployment"
+    )
+    (container,) = console["spec"]["template"]["spec"]["containers"]
+    names = [each["name"] for each in container["env"]]
+    assert "FAIRTAG_CONSOLE_OIDC_CLIENT_SECRET_FILE" in names
+    assert "FAIRTAG_CONSOLE_USERS_FILE" not in names
+    assert "FAIRTAG_CONSOLE_URL" in names, "the rest is the console's own"
+    rules = [each["spec"] for each in opted["console-oidc"] if each["kind"] == "NetworkPolicy"]
+    (outside,) = [rule for each in rules for rule in each.get("egress", []) if "0.0.0.0/0" in str(rule)]
+    assert outside["ports"] == [{"protocol": "TCP", "port": 443}]
