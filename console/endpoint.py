@@ -72,6 +72,14 @@ class Endpoint:
         except httpx.HTTPError:
             return False
 
+    async def model_version(self) -> str:
+        """Version of the model that it serves; empty where it does not say."""
+        try:
+            answer = await self._http.get(f"/v2/models/{self._model}")
+            return str(answer.json()["versions"][0]) if answer.is_success else ""
+        except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError):
+            return ""
+
     async def metrics(self) -> dict[str, float]:
         """The endpoint's gauges and counters without labels, by name; empty where it does not answer."""
         try:

@@ -1,4 +1,7 @@
-"""What the quote log says about today: the range of prices that each item was offered at, and how full the log is."""
+"""What the quote log says about the last days: at which prices each item was offered, and how full the log is.
+
+A file of the log is counted once, by item, hour and price: a busy day has few of these, however many pages it has.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,11 @@ from fairtag.base import schema
 from fairtag.base.errors import UnavailableError
 
 OPENED = re.compile(r"(\d{8}T\d{6})")  # time at which a file was opened, in its name
-COLUMNS = (
-    schema.TS,
-    schema.ITEM_ID,
-    schema.PRICE_MINOR,
-    schema.LIST_PRICE_MINOR,
-    schema.UNIT_COST_MINOR,
-    schema.PERSONALISED,
-    schema.MODEL_VERSION,
-    schema.DEGRADED,
-    schema.QUOTE_ID,
-    schema.USER_KEY,
-)
+READ = [schema.TS, schema.ITEM_ID, schema.PRICE_MINOR, schema.PERSONALISED]
+HOUR = "hour"
+KEYS = [schema.ITEM_ID, HOUR, schema.PRICE_MINOR]
 FRESH_SECONDS = 2.0  # the folder is not listed more often
-MOST_DAYS = 31
+MOST_HOURS = 31 * 24
 
 
 @dataclass
@@ -38,7 +32,7 @@ class LogState:
 
     Args:
         files: Files of the period.
-        rows: Quoted items in them.
+        rows: Quoted items in it.
         last: Time of the newest row; None where there is none.
         unreadable: Files that could not be read.
     """
@@ -60,67 +54,126 @@ class QuoteReader:
     def __init__(self, url: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._url, self._now = url, now
         self._lock = threading.Lock()
-        self._frames: dict[str, pd.DataFrame] = {}
+        self._files: set[str] = set()
         self._bad: set[str] = set()
+        self._counts = _empty()
+        self._last: datetime | None = None
         self._listed = datetime.min.replace(tzinfo=UTC)
         self._hours = 0.0
+        self._ranges: tuple[tuple[int, datetime], pd.DataFrame] | None = None
 
-    def rows(self, hours: float) -> pd.DataFrame:
-        """The quoted items of the last hours, with :data:`COLUMNS`.
+    def counts(self, hours: float) -> pd.DataFrame:
+        """Quotes of the last hours by item, hour and price: columns :data:`KEYS`, ``quotes``, and ``personal``.
+
+        The period begins at the full hour.
 
         Raises:
             UnavailableError: The store does not answer.
         """
         with self._lock:
             self._refresh(hours)
-            frames = [frame for frame in self._frames.values() if len(frame)]
-        if not frames:
-            return pd.DataFrame(columns=list(COLUMNS))
-        found = pd.concat(frames, ignore_index=True)
-        return found[found[schema.TS] >= self._now() - timedelta(hours=hours)]
+            counts = self._counts
+        return counts[counts[HOUR] >= self._since(hours)]
 
     def ranges(self, hours: float) -> pd.DataFrame:
-        """By item: lowest, median and highest price (minor units), number of quotes, share of personal prices."""
-        rows = self.rows(hours)
-        grouped = rows.groupby(schema.ITEM_ID, observed=True)
-        return pd.DataFrame(
-            {
-                "low": grouped[schema.PRICE_MINOR].min(),
-                "middle": grouped[schema.PRICE_MINOR].median(),
-                "high": grouped[schema.PRICE_MINOR].max(),
-                "quotes": grouped.size(),
-                "personal": grouped[schema.PERSONALISED].mean(),
-            }
-        )
+        """By item: lowest, median and highest price (minor units), number of quotes, share of personal prices.
+
+        The same object as long as nothing new was logged.
+        """
+        counts = self.counts(hours)
+        state = (len(self._files), self._since(hours))
+        if self._ranges is None or self._ranges[0] != state:
+            self._ranges = (state, price_ranges(counts, schema.ITEM_ID))
+        return self._ranges[1]
+
+    def days(self, item: str) -> pd.DataFrame:
+        """The same of one item by day (UTC), newest first, over the last month."""
+        counts = self.counts(MOST_HOURS)
+        counts = counts[counts[schema.ITEM_ID] == item]
+        return price_ranges(counts.assign(day=counts[HOUR].dt.strftime("%Y-%m-%d")), "day").iloc[::-1]
 
     def state(self, hours: float) -> LogState:
         """How the log is over the last hours."""
-        rows = self.rows(hours)
+        counts, since = self.counts(hours), self._since(hours)
         with self._lock:
-            files, bad = len(self._frames), sorted(self._bad)
-        last = None if rows.empty else rows[schema.TS].max().to_pydatetime()
-        return LogState(files, len(rows), last, bad)
+            files = sum(_opened(name, self._now()) >= since for name in self._files)
+            bad, last = sorted(self._bad), self._last
+        return LogState(files, int(counts["quotes"].sum()), last, bad)
+
+    def _since(self, hours: float) -> datetime:
+        return (self._now() - timedelta(hours=min(hours, MOST_HOURS))).replace(minute=0, second=0, microsecond=0)
 
     def _refresh(self, hours: float) -> None:
         now = self._now()
         if now - self._listed < timedelta(seconds=FRESH_SECONDS) and hours <= self._hours:
             return
-        oldest = now - timedelta(hours=min(hours, MOST_DAYS * 24)) - timedelta(hours=1)
+        hours = max(hours, self._hours)
+        oldest = self._since(hours) - timedelta(hours=1)
         try:
             store, folder = fsspec.url_to_fs(self._url)
             names = [name for name in store.find(folder) if name.endswith(".parquet")] if store.exists(folder) else []
         except (OSError, ValueError, ImportError) as error:
             raise UnavailableError(f"{self._url}: the quote log cannot be read ({type(error).__name__})") from error
-        wanted = {name for name in names if _opened(name, now) >= oldest}
-        for name in wanted - self._frames.keys() - self._bad:
+        parts = []
+        for name in (name for name in names if _opened(name, now) >= oldest and name not in self._files | self._bad):
             try:
                 with store.open(name, "rb") as stream:
-                    file = pq.ParquetFile(stream)
-                    there = [column for column in COLUMNS if column in file.schema_arrow.names]
-                    self._frames[name] = file.read(columns=there).to_pandas().reindex(columns=list(COLUMNS))
+                    parts.append(self._read(pq.ParquetFile(stream)))
+                self._files.add(name)
             except (OSError, ValueError):  # damaged: monitoring names it, the page counts it
                 self._bad.add(name)
+        if parts:
+            counts = pd.concat([part for part in (self._counts, *parts) if len(part)] or [_empty()], ignore_index=True)
+            self._counts = _summed(counts[counts[HOUR] >= self._since(MOST_HOURS)])
         self._listed, self._hours = now, hours
+
+    def _read(self, file: pq.ParquetFile) -> pd.DataFrame:
+        """The counts of one file."""
+        there = [column for column in READ if column in file.schema_arrow.names]
+        frame = file.read(columns=there).to_pandas().reindex(columns=READ)
+        if frame.empty:
+            return _empty()
+        last = frame[schema.TS].max().to_pydatetime()
+        self._last = last if self._last is None else max(last, self._last)
+        frame[HOUR] = frame[schema.TS].dt.floor("h")
+        frame["quotes"] = 1
+        frame["personal"] = (frame[schema.PERSONALISED] == True).astype("int64")  # noqa: E712 - absent is not personal
+        frame[schema.ITEM_ID] = frame[schema.ITEM_ID].astype(str)
+        return _summed(frame)
+
+
+def price_ranges(counts: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Lowest, median and highest price of each value of a column, number of quotes, share of personal prices.
+
+    Args:
+        counts: As :meth:`QuoteReader.counts` returns them.
+        key: The column.
+    """
+    sums = counts.groupby([key, schema.PRICE_MINOR])[["quotes", "personal"]].sum().reset_index()
+    grouped = sums.groupby(key)
+    until, total = grouped["quotes"].cumsum(), grouped["quotes"].transform("sum")
+    # Of an even number of quotes the median lies between the two in the middle.
+    middle = [
+        sums[until >= place].groupby(key)[schema.PRICE_MINOR].first() for place in ((total + 1) // 2, total // 2 + 1)
+    ]
+    return pd.DataFrame(
+        {
+            "low": grouped[schema.PRICE_MINOR].min(),
+            "middle": (middle[0] + middle[1]) / 2,
+            "high": grouped[schema.PRICE_MINOR].max(),
+            "quotes": grouped["quotes"].sum(),
+            "personal": grouped["personal"].sum() / grouped["quotes"].sum(),
+        }
+    )
+
+
+def _summed(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.groupby(KEYS, sort=False)[["quotes", "personal"]].sum().reset_index()
+
+
+def _empty() -> pd.DataFrame:
+    frame = pd.DataFrame({name: pd.Series(dtype="int64") for name in (*KEYS, "quotes", "personal")})
+    return frame.astype({schema.ITEM_ID: str, HOUR: "datetime64[us, UTC]"})
 
 
 def _opened(name: str, now: datetime) -> datetime:

@@ -15,6 +15,7 @@ from console.audit import AuditLog
 from console.drafts import Drafts
 from console.endpoint import Endpoint
 from console.outcomes import OutcomeLog
+from console.price_table import PriceTable
 from console.quotes import QuoteReader
 from console.settings import ConsoleSettings
 from console.shop import Shop
@@ -33,7 +34,11 @@ class Deployment(Protocol):
         """The registered models, newest first, each with its ``version``, ``alias`` and lineage."""
         ...
 
-    def promote(self, version: str, who: str) -> str:
+    def before(self) -> str:
+        """Version of the model that a rollback would make live again; empty where there is none."""
+        ...
+
+    def promote(self, version: str, who: str, why: str) -> str:
         """Make a registered, accepted model live; returns what was done, in words.
 
         Raises:
@@ -83,6 +88,7 @@ class Work:
         self.audit = AuditLog(settings.state_dir)
         self.shop = Shop(settings.model_folder, settings.tables)
         self.quotes = None if settings.quotes is None else QuoteReader(settings.quotes)
+        self.prices = PriceTable(self.quotes)
         self.outcomes = None if settings.outcomes is None else OutcomeLog(settings.outcomes)
         self.templates = Templates()
         self.drafts = Drafts(settings.state_dir)

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fairtag.base.errors import ConfigError
+from fairtag.base.errors import ConfigError, FairtagError
 from pipelines.api_key import KeyFile
 
 if TYPE_CHECKING:
@@ -94,7 +94,16 @@ class RunDeployment:
 
         return registered(open_registry(str(self._folder.registry))) if self._folder.registry.is_dir() else []
 
-    def promote(self, version: str, who: str) -> str:
+    def before(self) -> str:
+        """Version of the model that was live before the live one; empty where none is recorded."""
+        from components.adapters.kserve import model_before
+
+        try:
+            return model_before(self._folder.root).name
+        except FairtagError:
+            return ""
+
+    def promote(self, version: str, who: str, why: str) -> str:
         """Make a registered, accepted model live, and champion of the registry."""
         from components.adapters.kserve import deploy_model_folder
         from components.adapters.mlflow import open_registry
@@ -110,7 +119,8 @@ class RunDeployment:
             fetched = registry.fetch(found, Path(scratch) / "model")
             decision = read_decision(fetched / DECISION)
             target = str(self._folder.root)
-            deploy_model_folder(fetched, decision, target, timeout=0, run=f"console: {who}", trusted=trusted_keys())
+            noted = f"console: {who}: {why}"
+            deploy_model_folder(fetched, decision, target, timeout=0, run=noted, trusted=trusted_keys())
         registry.promote(version)
         return f"Version {version} is live. Endpoints of the run take it up within seconds."
 

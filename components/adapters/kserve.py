@@ -74,6 +74,24 @@ def deploy_model_folder(
     return str(live)
 
 
+def model_before(folder: Path) -> Path:
+    """The folder of the model that was live before, in the folder of a run.
+
+    Raises:
+        ConfigError: No earlier model is recorded.
+    """
+    deployed: list[str] = []
+    for entry in deployments(folder):
+        if "rolled_back" in entry:
+            deployed.pop()
+        elif deployed[-1:] != [entry["version"]]:
+            deployed.append(entry["version"])
+    current = live_model_folder(folder).name
+    if len(deployed) < 2 or deployed[-1] != current:
+        raise ConfigError(f"{folder}: no model is recorded that was live before {current}; there is none to go back to")
+    return folder / MODELS / deployed[-2]
+
+
 def roll_back_folder(folder: Path, *, who: str, why: str) -> tuple[str, str]:
     """Make the model live that was live before, in the folder of a run; its files and its decision are checked again.
 
@@ -85,16 +103,7 @@ def roll_back_folder(folder: Path, *, who: str, why: str) -> tuple[str, str]:
         DecisionError: The earlier model has no decision, or one that does not accept exactly its files.
         DigestMismatch: A file of the earlier model was altered.
     """
-    deployed: list[str] = []
-    for entry in deployments(folder):
-        if "rolled_back" in entry:
-            deployed.pop()
-        elif deployed[-1:] != [entry["version"]]:
-            deployed.append(entry["version"])
-    current = live_model_folder(folder).name
-    if len(deployed) < 2 or deployed[-1] != current:
-        raise ConfigError(f"{folder}: no model is recorded that was live before {current}; there is none to go back to")
-    model = folder / MODELS / deployed[-2]
+    model, current = model_before(folder), live_model_folder(folder).name
     require_accepted(read_decision(model / DECISION), model)
     verify_files(model, read_manifest(model))
     point(folder, model)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
@@ -72,7 +73,7 @@ async def show(visit: Visit) -> Response:
         promises=promises,
         law=law(datetime.now(UTC).date()),
         version=read_disclosures().version,
-        documents=[name for name in DOCUMENTS if await _content(visit, name) is not None],
+        documents=[name for name in DOCUMENTS if _has(visit, name)],
     )
 
 
@@ -102,9 +103,26 @@ async def download(visit: Visit) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
+def _has(visit: Visit, name: str) -> bool:
+    """Whether this console has a document."""
+    if name in ("disclosure.json", "console-audit.json"):
+        return True
+    if name == "policy-history.json":
+        return visit.work.policy is not None
+    path = _path(visit, name)
+    return path is not None and path.is_file()
+
+
+def _path(visit: Visit, name: str) -> Path | None:
+    settings = visit.work.settings
+    if name == "DECISION.json":
+        return settings.decision
+    return None if settings.reports is None else settings.reports / name
+
+
 async def _content(visit: Visit, name: str) -> str | None:
     """A document as JSON; None where this console does not have it."""
-    settings, work = visit.work.settings, visit.work
+    work = visit.work
     if name == "disclosure.json":
         return json.dumps([asdict(rule) for rule in read_disclosures().rules], indent=2, default=str)
     if name == "console-audit.json":
@@ -115,7 +133,7 @@ async def _content(visit: Visit, name: str) -> str | None:
         return json.dumps(
             [asdict(change) for change in await visit.blocking(work.policy.history)], indent=2, default=str
         )
-    path = settings.decision if name == "DECISION.json" else settings.reports and settings.reports / name
+    path = _path(visit, name)
     return await visit.blocking(path.read_text, encoding="utf-8") if path is not None and path.is_file() else None
 
 

@@ -110,15 +110,14 @@ const suggest = (field) => {
   }, 120);
 };
 
-// Whether the endpoint follows the newest version of the live policy yet.
-const watch = async () => {
-  const place = document.getElementById("follow");
-  if (!place || place.dataset.watched) return;
+// Whether the endpoint follows what was just changed: the newest version of the live policy, or another model.
+const watch = async (place) => {
   place.dataset.watched = "1";
-  const wanted = Number(place.dataset.follow);
+  const wanted = place.dataset.follow;
+  const follows = (found) => (Number.isInteger(found) ? found >= Number(wanted) : found === wanted);
   for (let tries = 0; tries < 45 && place.isConnected; tries++) {
-    const answer = await fetch("/status").then((found) => found.json()).catch(() => null);
-    if (answer && answer.endpoint >= wanted) { place.textContent = "· the endpoint follows it"; place.dataset.done = "1"; return; }
+    const answer = await fetch(place.dataset.from).then((found) => found.json()).catch(() => null);
+    if (answer && follows(answer.endpoint)) { place.textContent = "· the endpoint follows it"; place.dataset.done = "1"; return; }
     place.textContent = answer && answer.endpoint === null ? "· the endpoint does not answer" : "· on its way to the endpoint";
     await new Promise((done) => setTimeout(done, 1000));
   }
@@ -142,7 +141,11 @@ const load = () => {
   }
 };
 
-const prepare = () => { watch(); fold(); load(); };
+const prepare = () => {
+  document.querySelectorAll("[data-follow]:not([data-watched])").forEach(watch);
+  fold();
+  load();
+};
 addEventListener("popstate", () => location.reload());
 document.addEventListener("DOMContentLoaded", prepare);
 if (document.readyState !== "loading") prepare();

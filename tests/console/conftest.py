@@ -30,12 +30,14 @@ class FakeEndpoint:
         refuse: Status and body of every answer instead.
         policy_version: Of the live policy that it follows.
         at_list: Whether that policy puts everything at list.
+        model_version: Of the model that it serves.
     """
 
     asked: list[tuple[str, Any]] = field(default_factory=list)
     refuse: tuple[int, dict[str, Any]] | None = None
     policy_version: int = 0
     at_list: bool = False
+    model_version: str = "m1"
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else {}
@@ -44,6 +46,8 @@ class FakeEndpoint:
             return httpx.Response(self.refuse[0], json=self.refuse[1])
         if request.url.path == "/metrics":
             return httpx.Response(200, text=f"# HELP x\nfairtag_policy_version {self.policy_version}.0\n")
+        if request.url.path == "/v2/models/fairtag":
+            return httpx.Response(200, json={"name": "fairtag", "versions": [self.model_version]})
         if request.url.path.endswith(":predict"):
             return httpx.Response(200, json={"predictions": [self.page(each) for each in body["instances"]]})
         if request.url.path.endswith(":explain"):
@@ -140,12 +144,12 @@ def console(tmp_path: Path, endpoint: FakeEndpoint) -> Iterator[Callable[..., Br
     """Opens a console with some settings in a browser."""
     opened: list[Browser] = []
 
-    def open_(**settings: Any) -> Browser:
+    def open_(*, deployment: Any = None, **settings: Any) -> Browser:
         known = {"state_dir": tmp_path / "state", "policy_store": str(tmp_path / "policy")}
         known |= {"outcomes": str(tmp_path / "outcomes")}
         made = ConsoleSettings(**{**known, **settings})
         asked = Endpoint("http://endpoint", transport=httpx.MockTransport(endpoint.answer))
-        browser = Browser(console_app(made, endpoint=asked), base_url="http://127.0.0.1:8090")
+        browser = Browser(console_app(made, endpoint=asked, deployment=deployment), base_url="http://127.0.0.1:8090")
         opened.append(browser)
         browser.__enter__()
         return browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from console.pages.prices import ROWS, elasticity, elasticity_interval, price_frame, table
+from console.price_table import HOURS, ROWS, PriceTable, elasticity, elasticity_interval
 from console.quotes import QuoteReader
 from fairtag.base import schema
 from fairtag.base.errors import RequestError
@@ -41,7 +42,7 @@ def quotes(model: PricingModel, tmp_path: Path) -> QuoteReader:
 
 
 def test_the_range_is_that_of_the_last_day_in_the_quote_log(model, quotes):
-    frame = price_frame(model, quotes).set_index("item")
+    frame = PriceTable(quotes).frame(model).set_index("item")
     first = frame.loc[model.item_ids[0]]
     listed = int(model.market.list_price[0] * 100)
     assert (first["low"], first["high"], first["quotes"], first["personal"]) == (listed - 100, listed, 2, 0.5)
@@ -49,7 +50,7 @@ def test_the_range_is_that_of_the_last_day_in_the_quote_log(model, quotes):
 
 
 def test_margin_and_index_are_of_the_median_offer_or_of_list(model, quotes):
-    frame = price_frame(model, quotes)
+    frame = PriceTable(quotes).frame(model)
     price = np.rint(model.market.list_price * 100)
     price[0], price[1] = (frame["low"][0] + frame["high"][0]) / 2, 777
     np.testing.assert_allclose(frame["margin"], 1 - model.market.unit_cost * 100 / price)
@@ -72,24 +73,71 @@ def test_elasticity_is_the_slope_of_log_demand_at_list(model):
 
 
 def test_filters_orders_and_pages(model, quotes):
-    everything = table(model, quotes, ASKED)
+    prices = PriceTable(quotes)
+    everything = prices.page(model, ASKED)
     assert everything.total == len(model.item_ids)
     assert len(everything.rows) == min(ROWS, everything.total)
-    assert table(model, quotes, ASKED | {"only": "quoted"}).total == 2
+    titles = [row["title"].lower() for row in everything.rows]
+    assert titles == sorted(titles)
+    assert prices.page(model, ASKED | {"only": "quoted"}).total == 2
     category = str(model.categories[0])
-    found = table(model, quotes, ASKED | {"category": category, "sort": "-list"}).rows
+    found = prices.page(model, ASKED | {"category": category, "sort": "-list"}).rows
     assert {row["category"] for row in found} == {category}
     assert [row["list"] for row in found] == sorted((row["list"] for row in found), reverse=True)
-    second = table(model, quotes, ASKED | {"page": "2"})
+    second = prices.page(model, ASKED | {"page": "2"})
     assert not {row["item"] for row in second.rows} & {row["item"] for row in everything.rows}
     title = everything.rows[0]["title"]
-    assert title in {row["title"] for row in table(model, quotes, ASKED | {"q": title.lower()}).rows}
+    assert title in {row["title"] for row in prices.page(model, ASKED | {"q": title.lower()}).rows}
+
+
+@pytest.mark.parametrize("sort", ["low", "-low"])
+def test_what_is_not_known_comes_last_in_either_order(model, quotes, sort):
+    rows = PriceTable(quotes).page(model, ASKED | {"sort": sort}).rows
+    assert [row["low"] is None for row in rows] == [False, False] + [True] * (len(rows) - 2)
 
 
 @pytest.mark.parametrize("wrong", [{"sort": "colour"}, {"only": "nonsense"}])
 def test_an_order_or_a_filter_that_does_not_exist_is_refused(model, wrong):
     with pytest.raises(RequestError):
-        table(model, None, ASKED | wrong)
+        PriceTable(None).page(model, ASKED | wrong)
+
+
+def test_the_table_is_made_once_until_the_log_or_the_model_changes(model, quotes, tmp_path: Path):
+    clock = [datetime.now(UTC)]
+    reader = QuoteReader(str(tmp_path), now=lambda: clock[0])
+    prices = PriceTable(reader)
+    first = prices.frame(model)
+    assert prices.frame(model) is first
+    now = clock[0]
+    row = {schema.TS: [now], schema.ITEM_ID: [model.item_ids[2]], schema.PRICE_MINOR: [555], schema.PERSONALISED: False}
+    pd.DataFrame(row).to_parquet(tmp_path / f"quotes-{now:%Y%m%dT%H%M%S}-b.parquet")
+    clock[0] += timedelta(seconds=3)
+    assert prices.frame(model)["quotes"].notna().sum() == 3
+    same_log = prices.frame(model)
+    assert prices.frame(replace(model, manifest={**model.manifest, "version": "another"})) is not same_log
+
+
+def test_ranges_are_those_of_all_single_quotes(tmp_path: Path):
+    """The oracle is pandas over every row; the reader keeps counts by item, hour and price alone."""
+    rng, now = np.random.default_rng(0), datetime.now(UTC)
+    frames = []
+    for part in range(3):
+        frame = pd.DataFrame(
+            {
+                schema.TS: [now - timedelta(minutes=float(each)) for each in rng.uniform(0, 600, 400)],
+                schema.ITEM_ID: rng.choice(["a", "b", "c"], 400, p=[0.6, 0.39, 0.01]),
+                schema.PRICE_MINOR: rng.integers(90, 110, 400),
+                schema.PERSONALISED: rng.random(400) < 0.3,
+            }
+        )
+        frame.to_parquet(tmp_path / f"quotes-{now:%Y%m%dT%H%M%S}-{part}.parquet")
+        frames.append(frame)
+    rows, found = pd.concat(frames), QuoteReader(str(tmp_path)).ranges(HOURS)
+    oracle = rows.groupby(schema.ITEM_ID)[schema.PRICE_MINOR]
+    for name, expected in (("low", oracle.min()), ("middle", oracle.median()), ("high", oracle.max())):
+        np.testing.assert_array_equal(found[name], expected)
+    np.testing.assert_array_equal(found["quotes"], oracle.size())
+    np.testing.assert_allclose(found["personal"], rows.groupby(schema.ITEM_ID)[schema.PERSONALISED].mean())
 
 
 def test_a_damaged_file_of_the_quote_log_is_counted_and_the_others_are_read(quotes, tmp_path: Path):
@@ -104,4 +152,5 @@ def test_the_page_shows_the_table_and_one_item(console, model_folder: Path, mode
     assert "2 items; prices in" in html
     assert model.item_ids[0] in html
     html = browser.see(f"/prices/item?item={model.item_ids[0]}")
+    assert html.count('<tr><th scope="row">20') >= 2, "offered today and a week ago"
     assert "2 quotes, 50 % personal" in html
