@@ -31,7 +31,7 @@ install: .venv/.installed ## Make .venv from the pinned requirements (Python 3.1
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
 	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
-	export UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy VIRTUAL_ENV="$(CURDIR)/.venv"; \
+	export UV_COMPILE_BYTECODE=1 VIRTUAL_ENV="$(CURDIR)/.venv"; \
 	pinned="$(BIN)/uv pip install --quiet --require-build-hashes --build-constraints requirements/build.txt"; \
 	$$pinned --require-hashes -r requirements/dev.txt -r $(TORCH) && $$pinned --no-deps -e .
 	touch $@

@@ -126,18 +126,21 @@ class Retriever:
             minor_per_unit: Minor units in a currency unit.
         """
         nothing = np.zeros(0, dtype=np.int64)
-        if asked.empty or self._is_below_floor(asked, embedding):
+        if asked.empty:
             return SearchResult(nothing, asked.notice or NOTHING_LIKE_IT)
         if not asked.filters and not asked.facets:
-            return SearchResult(self.retrieve(z, asked.text, k, stock), asked.notice)
+            rows = self.retrieve(z, asked.text, k, stock)
+            if self._is_below_floor(asked, embedding, rows):
+                return SearchResult(nothing, asked.notice or NOTHING_LIKE_IT)
+            return SearchResult(rows, asked.notice)
         assert self.facets is not None, "a filter needs category and brand of all rows"
         assert list_minor is not None, "a filter needs the list prices"
-        notice = asked.notice
-        if not asked.filters:
-            rows = self.retrieve(z, asked.text, k, stock)
-        else:
-            within = self.facets.within(asked.filters, list_minor)
-            found = self.retrieve(z, asked.text, max(k, RERANKED), stock, within)
+        within = self.facets.within(asked.filters, list_minor) if asked.filters else None
+        found = self.retrieve(z, asked.text, max(k, RERANKED) if asked.filters else k, stock, within)
+        if self._is_below_floor(asked, embedding, found):
+            return SearchResult(nothing, asked.notice or NOTHING_LIKE_IT)
+        rows, notice = found, asked.notice
+        if asked.filters:
             rows = self._like(asked, embedding, found)[:k]
             if not len(rows):
                 none = NOTHING_LIKE_WITHIN if len(found) else NOTHING_WITHIN
@@ -148,12 +151,21 @@ class Retriever:
             counts = self.facets.count(matches, asked.facets, asked.filters, list_minor, minor_per_unit)
         return SearchResult(rows, notice, counts)
 
-    def _is_below_floor(self, asked: SearchQuery, embedding: NDArray[np.float32] | None) -> bool:
-        """Whether even the nearest item is further than the floor allows."""
+    def _is_below_floor(self, asked: SearchQuery, embedding: NDArray[np.float32] | None, found: Rows) -> bool:
+        """Whether even the nearest item is further than the floor allows; it is looked for only where no found row is near.
+
+        Args:
+            asked: What is searched for.
+            embedding: (d,) of its text.
+            found: Rows that a search found.
+        """
         if asked.floor <= -1.0 or embedding is None or self.embeddings is None:
             return False
-        nearest = self.dense.search(np.asarray(embedding, dtype=np.float32), 1)
-        return not len(nearest) or float(self.embeddings[nearest[0]] @ embedding) < asked.floor
+        vector = np.asarray(embedding, dtype=np.float32)
+        if (self.embeddings[found] @ vector >= asked.floor).any():
+            return False
+        nearest = self.dense.search(vector, 1)
+        return not len(nearest) or float(self.embeddings[nearest[0]] @ vector) < asked.floor
 
     def _like(self, asked: SearchQuery, embedding: NDArray[np.float32] | None, rows: Rows) -> Rows:
         """Of the rows that filters left, those that are like the query: by meaning, or by what its words tell.

@@ -93,7 +93,8 @@ class WordIndex:
 
     def count(self, word: str) -> int:
         """The number of texts that have a word."""
-        return len(self._rows(word))
+        start, end = self._ends(word)
+        return end - start
 
     def rows_with(self, words: Sequence[str]) -> Rows:
         """Rows, ascending, of the texts that have all of the words; none for no words."""
@@ -133,10 +134,15 @@ class WordIndex:
 
     def _rows(self, word: str) -> NDArray[np.int32]:
         """Rows, ascending, of the texts that have a word."""
-        rows, starts = (self._index.scores[name] for name in ("indices", "indptr"))
+        start, end = self._ends(word)
+        rows: NDArray[np.int32] = self._index.scores["indices"][start:end]
+        return rows
+
+    def _ends(self, word: str) -> tuple[int, int]:
+        """Where the posting list of a word begins and ends; an empty one for a word that no text has."""
+        starts = self._index.scores["indptr"]
         place = self._index.vocab_dict.get(word, len(starts))
-        none: NDArray[np.int32] = rows[:0]
-        return rows[starts[place] : starts[place + 1]] if place + 1 < len(starts) else none
+        return (int(starts[place]), int(starts[place + 1])) if place + 1 < len(starts) else (0, 0)
 
     def _lists(self, query: str) -> list[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Posting list of each word of the query: the rows of its texts, ascending, and their scores for the word."""
@@ -169,6 +175,8 @@ class WordIndex:
         if not (path / _COUNT).is_file():
             raise ModelFolderMissing(f"{path}: no word index; build the model folder again")
         index = bm25s.BM25.load(str(path), mmap=True, show_progress=False)
+        # Plain views of the maps: NumPy's memmap class costs a call into Python for every slice.
+        index.scores = {k: np.asarray(v) if isinstance(v, np.ndarray) else v for k, v in index.scores.items()}
         return cls(index, int(read_json(path / _COUNT)["documents"]))
 
 

@@ -67,7 +67,7 @@ class LockFile:
         self._ignored = ignored
         self._clock = clock
         self._path = folder / NAME
-        self._purged = clock()
+        self._purged = self._looked = clock()
         self._peers = _Peers(folder)
         self.shared = self._peers.others()
         self.failures = self.lost = 0
@@ -132,7 +132,9 @@ class LockFile:
         failed: list[Row | str] = []
         while True:
             stopping = self._stopping.is_set()
-            self.shared = self.shared or self._peers.others()  # for good: another's locks may be in the file alone
+            if not self.shared and self._clock() - self._looked > LOOK_SECONDS:
+                self._looked = self._clock()
+                self.shared = self._peers.others()  # for good: another's locks may be in the file alone
             if self._clock() - self._purged > PURGE_SECONDS:
                 with contextlib.suppress(sqlite3.Error):  # another process writes; the next look tries again
                     self._purge()
