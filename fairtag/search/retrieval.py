@@ -152,7 +152,7 @@ class Retriever:
         return SearchResult(rows, notice, counts)
 
     def _is_below_floor(self, asked: SearchQuery, embedding: NDArray[np.float32] | None, found: Rows) -> bool:
-        """Whether even the nearest item is further than the floor allows; it is looked for only where no found row is near.
+        """Whether even the nearest item is further than the floor allows; a found row that is near tells at once.
 
         Args:
             asked: What is searched for.
