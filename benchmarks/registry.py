@@ -191,6 +191,13 @@ def _benchmark(name: str, module: str, measures: str, minutes: int, **more: Any)
 
 ENTRIES: tuple[Entry, ...] = (
     _study(
+        "a-a-test",
+        "a_a_test",
+        "How often the report of an experiment decides between equal arms in 1,000 days of daily reading.",
+        4,
+        quick="quick",
+    ),
+    _study(
         "ab-test",
         "ab_test",
         "How often a live test of learned prices decides rightly, and how soon.",

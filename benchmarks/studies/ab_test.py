@@ -105,7 +105,7 @@ def simulate_test(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
     rng = np.random.default_rng(seed)
     experiment = Split(f"rehearsal {seed}", HALF)
     treated = np.array([experiment.arm(f"{seed} {unit}") == "treatment" for unit in range(CUSTOMERS)])
-    profit, purchases = _customers(outcomes, np.zeros_like(treated) if same else treated, rng)
+    profit, purchases = customers_of_a_week(outcomes, np.zeros_like(treated) if same else treated, rng)
     day = np.sort(rng.integers(0, DAYS, CUSTOMERS))
     base = float(outcomes.expected()[0]) * (1.0 + MORE_VISITS)
     usual = 1.0 + MORE_VISITS
@@ -127,7 +127,7 @@ def simulate_test(outcomes: Outcomes, seed: int, *, same: bool) -> Reading:
     return Reading(advice, last, fixed)
 
 
-def _customers(outcomes: Outcomes, treated: Flags, rng: np.random.Generator) -> tuple[Floats, Floats]:
+def customers_of_a_week(outcomes: Outcomes, treated: Flags, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Profit and purchases of each customer's week, (customers,) each; a visit is to a random page."""
     visits = 1 + rng.poisson(MORE_VISITS, len(treated))
     customer = np.repeat(np.arange(len(treated)), visits)

@@ -174,7 +174,7 @@ def report_experiment(
     counts = {arm: int((customers[schema.ARM] == arm).sum()) for arm in experiment.split.shares}
     checked = split_check(counts, experiment.split)
     arms = tuple(_figures(experiment, arm, customers, quotes, groups) for arm in experiment.split.shares)
-    comparisons = tuple(_compared(experiment, arm.name, customers) for arm in experiment.arms[1:])
+    comparisons = tuple(compare_with_control(experiment, arm.name, customers) for arm in experiment.arms[1:])
     needed, days_left = _outlook(experiment, customers, now)
     verdict, words = _verdict(experiment, comparisons, checked, counts, (needed, days_left), now)
     return ExperimentReport(
@@ -278,8 +278,14 @@ def _widest_gap(quotes: pd.DataFrame, groups: pd.DataFrame | None) -> tuple[floa
     return float(widest.gap), f"{widest.attribute} {widest.group}"
 
 
-def _compared(experiment: Experiment, arm: str, customers: pd.DataFrame) -> Comparison:
-    """An arm beside the control, looked at the end of every day on which both had enough whole customers."""
+def compare_with_control(experiment: Experiment, arm: str, customers: pd.DataFrame) -> Comparison:
+    """An arm beside the control, looked at the end of every day on which both had enough customers.
+
+    Args:
+        experiment: As it was declared.
+        arm: The arm.
+        customers: Of :func:`customers_of`; those whose window is not over do not count.
+    """
     control, whole = experiment.arms[0].name, customers[customers["whole"]]
     level = 1 - (1 - experiment.confidence) / max(len(experiment.arms) - 1, 1)
     daily = {name: _running_sums(experiment, whole, name) for name in (control, arm)}

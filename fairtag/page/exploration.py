@@ -1,9 +1,9 @@
 """Exploration: prices drawn at random, so that the log can evaluate prices that no policy has chosen yet.
 
 A five-point menu spans the bounds of an item. With probability ``1 - rate`` the chosen price stays, otherwise each
-point is equally likely. The draw is a keyed hash of customer, item, price day and model: a customer sees the same price
-all day, whoever has the key can repeat it, and nobody else can foretell it. Its propensity is logged
-(docs/pricing-model.md, sections 6 and 10).
+point is equally likely, or as likely as it is believed to be the best (:mod:`fairtag.page.thompson`). The draw is a
+keyed hash of customer, item, price day and model: a customer sees the same price all day, whoever has the key can
+repeat it, and nobody else can foretell it. Its propensity is logged (docs/pricing-model.md, sections 6 and 10).
 """
 
 from __future__ import annotations
@@ -72,10 +72,16 @@ def exploration_menu(chosen: ArrayLike, low: ArrayLike, high: ArrayLike, points:
     return menu, index
 
 
-def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
-    """Propensity (n, points) of each point: ``rate / points``, and ``1 - rate`` more for the chosen one.
+def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float, weights: ArrayLike | None = None) -> Floats:
+    """Propensity (n, points) of each point: ``rate`` times its weight, and ``1 - rate`` more for the chosen one.
 
     The log cannot tell points of equal price apart, so each of them carries the sum of their probabilities.
+
+    Args:
+        menu: Menus, shape (n, points).
+        chosen: Index of the chosen price, shape (n,).
+        rate: Probability of a random draw.
+        weights: How often each point is drawn, shape (n, points), rows sum to 1; evenly when None.
 
     Raises:
         ConfigError: The rate is not in [0, 1].
@@ -86,7 +92,8 @@ def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
     if not 0 <= rate <= 1:
         raise ConfigError(f"exploration rate {rate} must be in [0, 1]")
     grid = np.asarray(menu, dtype=np.float64)
-    alone = np.full(grid.shape, rate / grid.shape[1])
+    even = 1.0 / grid.shape[1]
+    alone = np.full(grid.shape, rate * even) if weights is None else rate * np.asarray(weights, dtype=np.float64)
     alone[np.arange(len(grid)), np.asarray(chosen)] += 1 - rate
     same = grid[:, :, None] == grid[:, None, :]
     result: Floats = np.einsum("nij,nj->ni", same, alone)
@@ -94,7 +101,12 @@ def propensities(menu: ArrayLike, chosen: ArrayLike, rate: float) -> Floats:
 
 
 def explore(
-    menu: ArrayLike, chosen: ArrayLike, rate: float, keys: Sequence[Sequence[str | int]], secret: bytes = b""
+    menu: ArrayLike,
+    chosen: ArrayLike,
+    rate: float,
+    keys: Sequence[Sequence[str | int]],
+    secret: bytes = b"",
+    weights: Floats | None = None,
 ) -> ExplorationDraw:
     """Draw a price for each item.
 
@@ -104,6 +116,7 @@ def explore(
         rate: Probability of a random draw.
         keys: What the draw of each item depends on: customer, item, price day and model version.
         secret: Keys the draws.
+        weights: How often each point is drawn, shape (n, points), rows sum to 1; evenly when None.
 
     Raises:
         DataError: There is not one key for each item.
@@ -111,11 +124,18 @@ def explore(
     grid, at = np.asarray(menu, dtype=np.float64), np.asarray(chosen, dtype=np.int64)
     if len(keys) != len(grid):
         raise DataError(f"exploration: {len(keys)} keys for {len(grid)} items; it needs one for each")
-    probability = propensities(grid, at, rate)
+    probability = propensities(grid, at, rate, weights)
     coin = uniforms(keys, "explore", secret)
     random = coin < rate
     point = at.copy()
     for row in np.flatnonzero(random).tolist():  # hashes for all items would take a tenth of a page's time
-        point[row] = int(uniform(keys[row], "point", secret) * grid.shape[1])
+        drawn = uniform(keys[row], "point", secret)
+        point[row] = int(drawn * grid.shape[1]) if weights is None else _point(weights[row], drawn)
     rows = np.arange(len(grid))
     return ExplorationDraw(grid[rows, point], point, probability[rows, point], random)
+
+
+def _point(weights: Floats, drawn: float) -> int:
+    """The point that a uniform number falls on; never one of weight 0."""
+    edges = np.cumsum(weights)
+    return int(np.searchsorted(edges, drawn * edges[-1], side="right"))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.page.exploration import ExplorationDraw, exploration_menu, explore
-from fairtag.page.problem import Floats, PageProblem, best_prices
+from fairtag.page.problem import Floats, PageProblem, Rows, best_prices
+from fairtag.page.thompson import thompson_weights
 from fairtag.policy.guardrails import snap
 from fairtag.solver.page_solver import page_value
 
@@ -108,10 +109,26 @@ def _draw_exploration(
     ending = snap(menu, problem.menu[at])
     ending[np.arange(at.size), chosen] = price[at]
     keys = [(customer or "", problem.model.item_ids[row], epoch, problem.model.version) for row in problem.rows[at]]
-    found = explore(ending, chosen, rate, keys, secret)
+    found = explore(ending, chosen, rate, keys, secret, _draw_weights(problem, ending, at))
     for whole, part in zip(drawn, found, strict=True):
         whole[at] = part
     return drawn
+
+
+def _draw_weights(problem: PageProblem, menu: Floats, at: Rows) -> Floats | None:
+    """How often each point of the menus is drawn; None for evenly. The customer's data take no part."""
+    policy = problem.model.policy
+    if policy.exploration_method != "thompson" or policy.anchored:
+        return None
+    points, rows = menu.shape[1], problem.rows[at]
+    similarity = np.repeat(problem.price_similarity[at], points)
+
+    def above(threshold: Floats) -> Floats:
+        flat = problem.model.demand.slope_above(np.repeat(rows, points), threshold.ravel(), similarity)
+        return flat.reshape(threshold.shape)
+
+    y = menu / problem.r[at, None]
+    return thompson_weights(y, problem.gain(y, at), above)
 
 
 def _value(problem: PageProblem, price: Floats) -> tuple[float, Floats]:

@@ -174,6 +174,18 @@ class PageProblem:
         )
         return ItemPrices(solved.y[:, 0], solved.priced[:, 0])
 
+    def gain(self, y: Floats, places: Rows | slice = slice(None)) -> Floats:
+        """What a sale earns at a price, units of r, with what it takes from the rest of the page and of the stock.
+
+        Args:
+            y: Prices in units of r, (n,) or (n, points).
+            places: Places on the page that they belong to; all of them when not given.
+        """
+        policy, shape = self.model.policy, (-1, *[1] * (y.ndim - 1))
+        taken = (self.cost + self.shadow + self.competition)[places].reshape(shape)
+        off = y - self.anchor[places].reshape(shape)
+        return np.asarray(policy.margin_weight * (y - taken) - policy.anchor_weight * off**2, dtype=np.float64)
+
     def confidence(self, behaviour: Floats | None, price: Floats, other: Floats) -> Floats:
         """(n,) posterior probability that a price earns more than another; NaN where they are equal, or follow f(v).
 
@@ -184,11 +196,7 @@ class PageProblem:
         y, against = price / self.r, other / self.r
         if policy.anchored:
             return np.full(len(y), np.nan)
-        gain, least = (
-            policy.margin_weight * (at - self.cost - self.shadow - self.competition)
-            - policy.anchor_weight * (at - self.anchor) ** 2
-            for at in (y, against)
-        )
+        gain, least = self.gain(y), self.gain(against)
         with np.errstate(divide="ignore", invalid="ignore"):
             threshold = np.log(least / gain) / (against - y)
             above = self.model.demand.slope_above(self.rows, threshold, self.price_similarity, behaviour)

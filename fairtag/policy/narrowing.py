@@ -123,6 +123,9 @@ def _pricing(old: ShopPolicy, new: ShopPolicy, accepted: PricingPolicy) -> Itera
     if before.exploration != after.exploration:
         fewer = after.exploration < before.exploration
         yield _difference("exploration", before.exploration, after.exploration, narrower=fewer)
+    if before.exploration_method != after.exploration_method:
+        moved = (before.exploration_method, after.exploration_method)
+        yield _difference("exploration_method", *moved, narrower=after.exploration == 0)
     if before.confidence != after.confidence:
         surer = after.confidence > before.confidence
         yield _difference("confidence", before.confidence, after.confidence, narrower=surer)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.money import USUAL_CURRENCY
@@ -15,6 +15,7 @@ from fairtag.search.similarity import ALPHA
 
 SCHEMA = "fairtag.policy/2"
 EPOCH_ZERO = date(1970, 1, 1)
+ExplorationMethod = Literal["menu", "thompson"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class PricingPolicy:
             first query of a price day chooses the price.
         confidence: List is served unless the chosen prices beat it with this posterior probability.
         exploration: Share of prices drawn at random inside the bounds, so that the log can evaluate the next model.
+        exploration_method: How they are drawn: evenly from a menu (``menu``), or each price as often as it is believed
+            to be the best (``thompson``).
         epoch_hours: Length of a price day in hours; a quoted price stays for it.
         stock_horizon_days: Days until stock is replenished; demand over them must fit the stock.
         currency: ISO 4217 code of all money; it decides the minor units, and the price endings where none are given.
@@ -57,6 +60,7 @@ class PricingPolicy:
     similarity_in_price: bool = False
     confidence: float = 0.8
     exploration: float = 0.05
+    exploration_method: ExplorationMethod = "menu"
     epoch_hours: int = 24
     stock_horizon_days: int = 14
     currency: str = USUAL_CURRENCY
@@ -71,6 +75,9 @@ class PricingPolicy:
         ):
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name} is {value}; it must be in [0, 1]")
+        if self.exploration_method not in get_args(ExplorationMethod):
+            known = " or ".join(get_args(ExplorationMethod))
+            raise ConfigError(f"exploration_method is {self.exploration_method!r}; it must be {known}")
         weights = (self.margin_weight, self.anchor_weight)
         if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
             raise ConfigError(

@@ -32,7 +32,7 @@ from fairtag.base.settings import Field, Settings, layered, parse
 from fairtag.policy.experiments import Experiment, require_one_at_a_time
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.policy_sections import Approval, Endings, Exclusions, Limits, PersonalPrices, Pin, Promotion
-from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.policy.pricing_policy import ExplorationMethod, PricingPolicy
 
 SCHEMA: Final = "fairtag.shop-policy/1"
 # Settings that a model is fitted with; a running endpoint keeps those of its model.
@@ -46,7 +46,8 @@ TRAINED: Final = (
     "epoch_hours",
     "stock_horizon_days",
 )
-PRICING: Final = ("confidence", "exploration", *TRAINED)  # of PricingPolicy, under the same names
+LIVE: Final = ("confidence", "exploration", "exploration_method")  # settings beside the limits that an endpoint follows
+PRICING: Final = (*LIVE, *TRAINED)  # of PricingPolicy, under the same names
 
 
 class Lookup(NamedTuple):
@@ -111,6 +112,12 @@ class ShopPolicy(Settings):
     exploration: float | None = Field(
         None, ge=0, le=1, examples=[0.05], description="Share of prices drawn at random inside the limits, to learn."
     )
+    exploration_method: ExplorationMethod | None = Field(
+        None,
+        examples=["menu"],
+        description="How they are drawn: each price of a menu equally often (`menu`), or as often as it is believed to "
+        "be the best (`thompson`).",
+    )
     confidence: float | None = Field(
         None, ge=0, le=1, examples=[0.8], description="List is served unless a price beats it with this probability."
     )
@@ -170,7 +177,7 @@ class ShopPolicy(Settings):
         Args:
             accepted: Of the model folder; what a model is fitted with (:data:`TRAINED`) stays as it is.
         """
-        return self._applied(accepted, ("confidence", "exploration"))
+        return self._applied(accepted, LIVE)
 
     def _applied(self, base: PricingPolicy, names: tuple[str, ...]) -> PricingPolicy:
         values = {name: getattr(self, name) for name in names if getattr(self, name) is not None}

@@ -20,7 +20,7 @@ def test_the_outcomes_are_the_planted_ones(outcomes):
     assert better > base > 0
     rng = np.random.default_rng(0)
     treated = rng.random(ab_test.CUSTOMERS) < 0.5
-    profit, purchases = ab_test._customers(outcomes, treated, rng)
+    profit, purchases = ab_test.customers_of_a_week(outcomes, treated, rng)
     visits = 1 + ab_test.MORE_VISITS
     for arm, mean in ((~treated, base), (treated, better)):
         error = profit[arm].std() / np.sqrt(arm.sum())
