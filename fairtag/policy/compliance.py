@@ -38,6 +38,8 @@ NO_SAFE_PRICE: Final = frozenset({Reason.INFEASIBLE, Reason.COST_UNKNOWN})  # li
 FOR_WANT_OF_BETTER: Final = frozenset({Reason.LOW_CONFIDENCE_LIST, Reason.PRICES_NOT_ACCEPTED})
 NAMED: Final = frozenset({Reason.PINNED, Reason.EXCLUDED, Reason.PROMOTION, Reason.EXPERIMENT})  # that end as they may
 
+CEILINGS: Final = frozenset({Reason.LIST_CEILING, Reason.FAIRNESS_CORRIDOR, Reason.EXPERIMENT})
+
 
 class Finding(IntEnum):
     """What the log says about one quote and one rule; the greatest is the worst."""
@@ -110,7 +112,7 @@ def _rules(quotes: _Quotes, policy: ShopPolicy, accepted: PricingPolicy, day: da
         return
     least = _floors(quotes, limits, terms)
     yield "ceiling", _ceiling(quotes, limits.markup)
-    yield "discount", _discount(quotes, least.discount)
+    yield "discount", _discount(quotes, least.discount, terms)
     if not accepted.anchored:  # such prices do not say whose stock ages, which sells below its cost
         yield "margin", _margin(quotes, least.margin)
     yield "exclusion", _exclusion(quotes, terms)
@@ -161,14 +163,16 @@ def _ceiling(quotes: _Quotes, markup: float) -> Findings:
     return _found(broken=(quotes.price > most) | ((quotes.price < quotes.high) & (quotes.high > most)))
 
 
-def _discount(quotes: _Quotes, least: Floats) -> Findings:
-    """No deeper cut than allowed, nor a lower bound that would allow one.
+def _discount(quotes: _Quotes, least: Floats, terms: ItemTerms) -> Findings:
+    """No deeper cut than allowed, nor a lower bound that would allow one; a promise that lies deeper is its own bound.
 
-    A promise that lies below the bounds is its own lower bound. A ceiling below the deepest cut leaves one price.
+    A ceiling below the deepest cut leaves one price, and is its reason, unless the policy or an experiment names it.
     """
-    beyond = quotes.priced & (quotes.low < np.minimum(least, quotes.high))
-    below = quotes.priced & (quotes.price < np.minimum(np.minimum(least, quotes.high), quotes.low))
-    return _found(broken=below | (beyond & (quotes.price > quotes.low)), promise=beyond)
+    capped = quotes.gives(CEILINGS) | terms.settled | (terms.cut > 0)
+    least = np.where(capped, np.minimum(least, quotes.high), least)
+    beyond = quotes.priced & (quotes.low < least)
+    below = quotes.priced & (quotes.price < np.minimum(least, quotes.low))
+    return _found(broken=below | (beyond & ((quotes.price > quotes.low) | quotes.one_price)), promise=beyond)
 
 
 def _margin(quotes: _Quotes, least: Floats) -> Findings:

@@ -132,6 +132,6 @@ def test_an_endpoint_that_names_one_version_and_prices_by_another_is_found(shop,
 
 def test_a_margin_that_is_too_small_is_found(shop, customer):
     quotes = quotes_of(replace(shop, policy=replace(shop.policy, exploration=0.0)), None, customer)
-    costly = quotes.assign(unit_cost_minor=(quotes["price_minor"] * 0.99).astype("Int64"))
+    costly = quotes.assign(unit_cost_minor=(quotes["price_minor"] * 0.99).round().astype("int64"), low_minor=1)
     assert worst(costly, ShopPolicy(), shop)["margin"] == Finding.BROKEN
     assert worst(quotes.assign(unit_cost_minor=pd.NA), ShopPolicy(), shop)["margin"] == Finding.KEPT

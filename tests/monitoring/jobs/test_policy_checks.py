@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -35,14 +36,13 @@ SALE = {"name": "sale", "cut": 0.2, "items": ["mug"], "starts": "2026-02-09", "e
 
 def history(*policies: dict, hours: int = 1) -> PolicyHistory:
     """Versions that were made one after another, ``hours`` apart, the first at the start of the day."""
-    return PolicyHistory.of(MODEL, _versions(*policies, hours=hours))
+    with tempfile.TemporaryDirectory() as folder:
+        return PolicyHistory.of(MODEL, _versions(*policies, hours=hours, folder=folder))
 
 
-def _versions(*policies, hours=1, folder=None):
-    import tempfile
-
+def _versions(*policies, folder, hours=1):
     times = iter(DAY + timedelta(hours=hours * number) for number in range(len(policies)))
-    store = LivePolicyStore(Path(folder or tempfile.mkdtemp()), now=lambda: next(times))
+    store = LivePolicyStore(Path(folder), now=lambda: next(times))
     for document in policies:
         store.change(ShopPolicy().changed(**document), accepted=MODEL.policy, **ADA)
     return store.history()
