@@ -167,7 +167,7 @@ def _warm(work: Work) -> None:
         work.shop.examples()
         work.shop.suggestions("a")
         if work.shop.has_model:
-            work.shop.model()
+            work.prices.frame(work.shop.model())
 
 
 async def _healthy(_: Request) -> PlainTextResponse:

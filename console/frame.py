@@ -282,7 +282,7 @@ def require_own_form(request: Request, session: Session, form: dict[str, str]) -
             "by https (FAIRTAG_CONSOLE_SECURE_COOKIES)"
         )
     if not session.carries(form.get("csrf", "")):
-        raise Denied("the form is older than your session; open the page again and send it from there")
+        raise Denied("your session had ended, and what you sent was not done; send it again")
 
 
 def _to_login(request: Request) -> Response:

@@ -31,7 +31,9 @@ def console_(
     url: Annotated[
         str | None, typer.Option(help="Ask this endpoint; with RUN as well, the run's folders are read beside it.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; any but the loopback needs --users.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; any but the loopback needs --users or an identity provider.")
+    ] = "127.0.0.1",
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 8090, or another where something listens there.")
     ] = None,
@@ -43,7 +45,8 @@ def console_(
 ) -> None:
     """Open the shop and its prices in a browser: storefront, reasons, table of prices, policy, models, reports.
 
-    On the loopback nobody signs in. Purchases of the storefront count as outcomes in the next reports.
+    On the loopback nobody signs in; docs/console.md says how people do elsewhere. Purchases of the storefront count as
+    outcomes in the next reports.
     """
     from console.server import serve_console
     from console.settings import ConsoleSettings

@@ -15,6 +15,7 @@ from console.users import Role
 from fairtag.base.errors import ConfigError, QuoteError, RequestError
 
 PAGE_SIZE = 24
+SEEN_PAGES = 8  # results pages of one browser whose quotes are kept: so many of its tabs may fill the basket
 FRONT_ITEMS = 12  # where nothing is searched for
 FIELDS = ["category", "brand"]
 FACETS = ("category", "brand", "price")
@@ -39,7 +40,8 @@ async def show(visit: Visit) -> Response:
     if page is not None:
         if not visit.shopper.user_id:
             visit.shopper.guest_session = page["session_id"]
-        visit.session.kept["storefront"] = {
+        seen = visit.session.kept.setdefault("storefront", {})
+        seen[page["quote_id"]] = {
             item["item_id"]: Line(
                 item["item_id"],
                 item["title"] or item["item_id"],
@@ -52,6 +54,8 @@ async def show(visit: Visit) -> Response:
             )
             for item in page["items"]
         }
+        while len(seen) > SEEN_PAGES:
+            del seen[next(iter(seen))]
     shop = visit.work.shop
     return await visit.render(
         "storefront.html",
@@ -68,11 +72,12 @@ async def show(visit: Visit) -> Response:
 
 
 async def add(visit: Visit) -> Response:
-    """Put an item of the last page into the basket, at its quoted price."""
+    """Put an item of a page into the basket, at the price that this page quoted."""
     item = visit.needed("item", "an item")
-    line = visit.session.kept.get("storefront", {}).get(item)
+    seen = visit.session.kept.get("storefront", {})
+    line = seen.get(visit.given("page"), {}).get(item)
     if line is None:
-        raise RequestError("item", item, "is not on the page that you saw last; search for it again")
+        raise RequestError("item", item, "is not on a page that you saw lately; search for it again")
     known = visit.session.basket.get(item)
     if known is not None and known.user_id == line.user_id:
         line.quantity = known.quantity + 1

@@ -7,6 +7,12 @@ const notice = (text) => {
   place.classList.toggle("empty", !text);
 };
 
+// After a session has ended the forms of this page carry the token of the new one, so that sending again is enough.
+const renew = (answer) => {
+  const token = answer.querySelector("[name=csrf]")?.value;
+  if (token) for (const field of document.querySelectorAll("[name=csrf]")) field.value = token;
+};
+
 // Exchanges elements of this page for those of an answer; says what the answer has to say.
 const exchange = (html, selectors) => {
   const answer = new DOMParser().parseFromString(html, "text/html");
@@ -14,7 +20,7 @@ const exchange = (html, selectors) => {
   const trouble = answer.querySelector("[role=alert]")?.textContent;
   const found = selectors.map((selector) => [document.querySelector(selector), answer.querySelector(selector)]);
   if (trouble || found.some(([old, fresh]) => !old || !fresh)) {
-    if (trouble) { notice(trouble); return true; }
+    if (trouble) { renew(answer); notice(trouble); return true; }
     return false;
   }
   const focused = document.activeElement?.id;

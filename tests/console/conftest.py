@@ -31,6 +31,7 @@ class FakeEndpoint:
         policy_version: Of the live policy that it follows.
         at_list: Whether that policy puts everything at list.
         model_version: Of the model that it serves.
+        quote_id: Of its next pages.
     """
 
     asked: list[tuple[str, Any]] = field(default_factory=list)
@@ -38,6 +39,7 @@ class FakeEndpoint:
     policy_version: int = 0
     at_list: bool = False
     model_version: str = "m1"
+    quote_id: str = "q1"
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else {}
@@ -64,7 +66,7 @@ class FakeEndpoint:
         user = request.get("user_id")
         items = request.get("item_ids") or list(TITLES)
         return {
-            "quote_id": "q1",
+            "quote_id": self.quote_id,
             "quote": "signed",
             "session_id": None if user else "guest-session",
             "expires_at": "2999-01-01T00:00:00+00:00",

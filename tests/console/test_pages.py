@@ -61,8 +61,8 @@ def test_two_customers_are_asked_about_the_same_items(console, endpoint):
 def test_a_purchase_is_verified_item_by_item_and_becomes_an_outcome(console, endpoint, tmp_path: Path):
     browser = console()
     browser.see("/?q=drill")
-    browser.submit("/add", item="i1")
-    browser.submit("/add", item="i3")
+    browser.submit("/add", item="i1", page="q1")
+    browser.submit("/add", item="i3", page="q1")
     html = browser.submit("/buy")
     assert "Bought 2 items" in html
     verified = [body for path, body in endpoint.asked if path.endswith(":verify")]
@@ -79,7 +79,7 @@ def test_a_purchase_is_verified_item_by_item_and_becomes_an_outcome(console, end
 def test_a_price_that_the_endpoint_does_not_honour_is_not_charged(console, endpoint, tmp_path: Path):
     browser = console()
     browser.see("/?q=drill")
-    browser.submit("/add", item="i1")
+    browser.submit("/add", item="i1", page="q1")
     endpoint.refuse = (410, {"error": "it expired", "code": "QuoteExpired"})
     assert "nothing was bought" in browser.submit("/buy", status=409)
     assert not (tmp_path / "outcomes").exists()
@@ -88,7 +88,18 @@ def test_a_price_that_the_endpoint_does_not_honour_is_not_charged(console, endpo
 def test_an_item_that_was_not_on_the_page_cannot_be_bought(console):
     browser = console()
     browser.see("/?q=drill")
-    assert "search for it again" in browser.submit("/add", status=400, item="i9")
+    assert "search for it again" in browser.submit("/add", status=400, item="i9", page="q1")
+
+
+def test_two_tabs_may_fill_the_basket_each_from_its_own_page(console, endpoint):
+    browser = console()
+    browser.see("/?q=drill")
+    endpoint.quote_id = "q2"
+    browser.submit("/look/shopper", user_id="ada", place="US-NY", back="/?q=lamp")
+    html = browser.submit("/add", item="i1", page="q1")
+    assert "56.99 EUR for a guest" in html, "the price that the first tab shows, not that of the second"
+    html = browser.submit("/add", item="i3", page="q2")
+    assert "35.99 EUR for ada" in html
 
 
 def test_why_shows_the_sentence_and_one_bar_for_each_driver(console):
@@ -190,3 +201,10 @@ def test_models_say_the_decision_in_words_and_what_is_missing(console, tmp_path:
     html = console(decision=tmp_path / "DECISION.json").see("/models")
     assert "It may serve search and uniform prices, and not yet personal prices." in html
     assert "Needs a fix" in html
+
+
+def test_experiments_say_how_many_customers_a_test_needs(console):
+    html = console().see("/experiments?mean=8&deviation=20&effect=10&share=50&a_day=500&customer=user-0003")
+    assert "19,623 customers in both arms: about 40 days" in html
+    assert "user-0003 is in the arm <b>list</b>" in html, "as docs/how-to/ab-test.md says"
+    assert "must be a number above 0" in console().see("/experiments?mean=none", status=400)
