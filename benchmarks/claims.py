@@ -417,6 +417,13 @@ GROUPS = (
                 "nominal 5 %; a fixed test repeated daily: {false_decision_fixed:.1%}",
             ),
             Claim(
+                "A/A test of 1,000 days, read every day by the report of an experiment: false decisions",
+                "200 simulated tests of 40,000 customers",
+                "a-a-test",
+                "{false_decision_sequential[]:.1%}",
+                "nominal 5 %; a fixed test repeated daily: {false_decision_fixed:.1%}",
+            ),
+            Claim(
                 "Live test of learned prices against list prices: time until the better prices ship",
                 "200 simulated tests of 8,000 customers, profit gain {true_gain:.0%}",
                 "ab-test",

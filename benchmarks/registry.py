@@ -240,6 +240,13 @@ ENTRIES: tuple[Entry, ...] = (
         data=("complete_journey", "online_retail"),
     ),
     _study(
+        "exploration",
+        "exploration",
+        "What exploration costs in 60 days, drawn evenly or by Thompson sampling, and what its log can evaluate.",
+        5,
+        quick="quick",
+    ),
+    _study(
         "fairness",
         "fairness",
         "What a price corridor costs, and how surely the audit sees a gap between groups.",

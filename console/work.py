@@ -21,6 +21,7 @@ from console.settings import ConsoleSettings
 from console.shop import Shop
 from console.view import Templates
 from fairtag.base.errors import ConfigError, DataError, FairtagError, MissingDataError, UnavailableError
+from fairtag.evaluation.experiment_log import ExperimentLog
 from fairtag.evaluation.policy_preview import PolicyReplay, prepare_replay
 from fairtag.model import signature
 from fairtag.model.policy_change import AcceptedModel, accepted_model
@@ -90,6 +91,7 @@ class Work:
         self.quotes = None if settings.quotes is None else QuoteReader(settings.quotes)
         self.prices = PriceTable(self.quotes)
         self.outcomes = None if settings.outcomes is None else OutcomeLog(settings.outcomes)
+        self.experiments = None if settings.quotes is None else ExperimentLog(settings.quotes, settings.outcomes)
         self.templates = Templates()
         self.drafts = Drafts(settings.state_dir)
         self._policy_lock = threading.Lock()

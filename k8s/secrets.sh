@@ -86,7 +86,7 @@ identity model-reader Read:fairtag List:fairtag
 identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes Read:fairtag-policy List:fairtag-policy
 identity policy-writer Read:fairtag List:fairtag Read:fairtag-policy Write:fairtag-policy List:fairtag-policy
 identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-outcomes List:fairtag-outcomes \
-    Read:fairtag-tables List:fairtag-tables
+    Read:fairtag-tables List:fairtag-tables Read:fairtag-policy List:fairtag-policy
 identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit \
     Read:fairtag-policy List:fairtag-policy
 identity custody Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes \

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from fairtag.base.errors import ConfigError, FairtagError
 from fairtag.base.types import Status, worst
-from fairtag.model.signature import pem_of, signing_key
+from fairtag.model.signature import TrustedKeys, pem_of, signing_key, trusted_keys
 from monitoring import runner
 from monitoring.detect.window import Window
 from monitoring.inputs import Inputs
@@ -37,6 +37,7 @@ from monitoring.trigger.targets import target_of
 from monitoring.trigger.trigger import LEDGER, Trigger
 from monitoring.trigger.trigger_policy import read_policy
 
+POLICY_KEYS = "FAIRTAG_POLICY_KEYS"
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _COLOURS = {Status.PASS: "green", Status.WARN: "yellow", Status.URGENT: "red", Status.UNKNOWN: "magenta"}
@@ -126,7 +127,13 @@ def _job_options(job: argparse.ArgumentParser) -> None:
         "--policy-store",
         metavar="ADDRESS",
         default=os.environ.get("FAIRTAG_POLICY_STORE"),
-        help="where the live policy lies: a folder, s3:// or redis:// (FAIRTAG_POLICY_STORE)",
+        help="where the live policy lies: a folder, s3://, redis:// or postgresql:// (FAIRTAG_POLICY_STORE)",
+    )
+    add(
+        "--policy-keys",
+        type=Path,
+        metavar="FILE",
+        help="public keys of which one must have signed each version (or their text in FAIRTAG_POLICY_KEYS)",
     )
     add("--ledger", type=Path, metavar="DIR", help="folder of the trigger's ledger, to show on the report")
     add("--push", metavar="HOST:PORT", help="Prometheus push gateway")
@@ -172,7 +179,15 @@ def inputs_of(options: argparse.Namespace, now: datetime) -> Inputs:
         workspace=options.workspace,
         evidently=options.evidently,
         policy_store=options.policy_store,
+        policy_keys=_policy_keys(options.policy_keys),
     )
+
+
+def _policy_keys(file: Path | None) -> TrustedKeys | None:
+    """Keys of the writers of the live policy; None where none are named."""
+    text = None if file is not None else os.environ.get(POLICY_KEYS)
+    pem = pem_of(text, file, POLICY_KEYS)
+    return None if pem is None else trusted_keys(*pem)
 
 
 def show(reports: tuple[JobReport, ...], console: Console) -> None:

@@ -12,6 +12,7 @@ from fairtag.base.errors import ConfigError, ModelFolderMissing
 from fairtag.model.capabilities import UNIFORM_PRICES
 from fairtag.model.decision import accepted_capabilities, decision_of
 from fairtag.model.manifest import MANIFEST, read_manifest
+from fairtag.model.signature import TrustedKeys
 from fairtag.profile.profile import FOLDER, Profile
 from monitoring.detect.state import State, locked_state
 from monitoring.detect.window import Window
@@ -42,6 +43,7 @@ class Inputs:
         workspace: Evidently workspace; None keeps no snapshots.
         evidently: Whether to write Evidently's reports.
         policy_store: Where the live policy lies; None holds every quote to the policy of the model folder.
+        policy_keys: Keys of which one must have signed each version of it; None asks for no signature.
         say: Told what a job is at, where a part of it takes long.
     """
 
@@ -58,6 +60,7 @@ class Inputs:
     workspace: Path | None = None
     evidently: bool = True
     policy_store: str | None = None
+    policy_keys: TrustedKeys | None = None
     say: Callable[[str], None] = silent
 
     def need(self, name: str, job: str) -> Path:

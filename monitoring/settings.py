@@ -121,6 +121,18 @@ class Settings(BaseSettings):
         description="Hours since the last materialisation from which features are old: a daily run and six hours more.",
     )
     stale_stock_hours: float = Field(48.0, gt=0, description="Age in hours from which stock levels are too old to use.")
+    policy_follow_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds after a change of the live policy from which a quote under the version before is late: "
+        "the 30 s within which endpoints follow, and the difference of clocks.",
+    )
+    policy_stale_seconds: float = Field(
+        3_600.0,
+        gt=0,
+        description="Seconds from which it is urgent: the endpoint's `FAIRTAG_POLICY_STALE_SECONDS`, after which it "
+        "puts everything at list.",
+    )
     corridor_rho: float = Field(
         1.25, ge=1, description="Width of the corridor if the model folder has no policy that states it."
     )

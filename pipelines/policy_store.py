@@ -18,8 +18,8 @@ Run = Annotated[Path | None, typer.Argument(help="Folder of a run, whose endpoin
 Store = Annotated[
     str | None,
     typer.Option(
-        help="Where the live policy lies instead of the run's folder: a folder, s3://, redis://, or several with "
-        f"commas ({STORE}).",
+        help="Where the live policy lies instead of the run's folder: a folder, s3://, redis://, postgresql://, or "
+        f"several with commas ({STORE}).",
         metavar="ADDRESS",
     ),
 ]

@@ -199,7 +199,8 @@ class ServingSettings(ApiKeySettings, KeySettings):
     policy_store: str | None = Field(
         default=None,
         description="Where the live policy lies that `fairtag policy` and `fairtag stop` write: a folder, s3://, "
-        "redis://, or several with commas, of which the longest history counts; by default policy under run_dir.",
+        "redis://, postgresql://, or several with commas, of which the longest history counts; by default policy under "
+        "run_dir.",
     )
     policy_stale_seconds: float = Field(
         default=3_600.0,

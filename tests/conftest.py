@@ -13,11 +13,13 @@ import importlib.util
 import json
 import os
 import pickle
+import pwd
 import shutil
 import signal
 import socket
 import socketserver
 import subprocess
+import tempfile
 import threading
 import time
 import warnings
@@ -344,6 +346,63 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.kill()
 
 
+class PostgresServer:
+    """A PostgreSQL of its own, run by an ordinary user, with the superuser ``postgres`` from this machine."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        user = next((each.pw_name for each in pwd.getpwall() if each.pw_name in ("postgres", "nobody")), None)
+        self._become = {"user": user, "group": pwd.getpwnam(user).pw_gid} if user and os.getuid() == 0 else {}
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = int(probe.getsockname()[1])
+        self.folder, self._programs = folder, programs
+        if self._become:
+            os.chown(folder, pwd.getpwnam(str(user)).pw_uid, -1)
+        accepted = ("--auth-host=scram-sha-256", "--auth-local=trust")
+        self.call(str(programs / "initdb"), "-D", f"{folder}/d", "-U", "postgres", "--no-sync", *accepted)
+
+    def call(self, *line: str, **variables: str) -> None:
+        """Run a command as the server's user, as a client of it."""
+        environment = {**os.environ, "PGHOST": str(self.folder), "PGPORT": str(self.port), **variables}
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, cwd=self.folder, env=environment, **self._become
+        )
+        assert done.returncode == 0, done.stderr or done.stdout
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._control("-w", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._control("-m", "immediate", "stop")
+
+    def sql(self, *statements: str, database: str = "postgres") -> None:
+        """Run statements as the superuser."""
+        for statement in statements:
+            self.call("psql", "-q", "-U", "postgres", "-d", database, "-v", "ON_ERROR_STOP=1", "-c", statement)
+
+    def _control(self, *line: str) -> None:
+        self.call(str(self._programs / "pg_ctl"), "-D", f"{self.folder}/d", *line)
+
+
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of this module alone; skips where it is not installed."""
+    found = [
+        *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+        Path(shutil.which("initdb") or "/").parent,
+    ]
+    programs = next((each for each in found if (each / "initdb").exists() and (each / "pg_ctl").exists()), None)
+    if programs is None or shutil.which("psql") is None:
+        pytest.skip("PostgreSQL is not installed; Debian has it as postgresql")
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        server = PostgresServer(programs, Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 class Road:
     """A TCP road to a server, over which each part of an answer may come late."""
 
@@ -424,3 +483,16 @@ def fake_cluster(listen: Callable[[Api], Any]) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return listen(module.FakeCluster())
+
+
+@pytest.fixture
+def road_to() -> Iterator[Callable[[int], Road]]:
+    """Builds a road to a port of this machine; closed when the test ends."""
+    with ExitStack() as open_:
+
+        def build(port: int) -> Road:
+            road = Road(port)
+            open_.callback(road.close)
+            return road
+
+        yield build

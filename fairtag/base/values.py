@@ -38,7 +38,8 @@ EXACT_INTEGER = 2.0**53  # a float below it holds every whole number exactly
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNITS = tuple(PER_SECOND)
 LATEST = 9e9  # seconds since 1970: the year 2255, before the last instant that nanoseconds hold
-_SCIENTIFIC = re.compile(r"[+-]?\d+([.,]\d+)?[eE][+-]?\d+")  # what a spreadsheet makes of a long id
+# What a spreadsheet makes of a long id; never a digest of 12 hexadecimal digits, such as 5e8695378210.
+_SCIENTIFIC = re.compile(r"[+-]?\d{1,3}([.,]\d+)?[eE][+-]?\d{1,3}")
 _COMMON = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}:\d{2})$"
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b\\u2060\\ufeff]")  # nobody who reads an id can see or type them

@@ -100,7 +100,7 @@ class ExperimentLog:
             if len(self._frames[file]):
                 frames.append(self._frames[file])
         found = pd.concat(frames[1:], ignore_index=True) if frames[1:] else frames[0]
-        return found.assign(**{schema.TS: pd.to_datetime(found[schema.TS], utc=True)}), tuple(bad)
+        return found.assign(**{schema.TS: pd.to_datetime(found[schema.TS], utc=True).dt.floor("us")}), tuple(bad)
 
 
 def _files(url: str | None) -> list[str]:

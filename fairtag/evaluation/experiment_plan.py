@@ -122,6 +122,65 @@ class Plan:
     days: float
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large a test is.
+
+    Args:
+        effect: Effect that it is built for, money a customer: the ``scale`` of its deciding metric.
+        fixed: Customers of both arms for one look at the end.
+        sequential: Customers of both arms for a look every day.
+    """
+
+    effect: float
+    fixed: int
+    sequential: int
+
+
+def size_of(
+    mean: float, deviation: float, gain: float, *, share: float = 0.5, power: float = 0.8, confidence: float = 0.95
+) -> Size:
+    """Customers that show a gain.
+
+    Args:
+        mean: Mean earned from a customer.
+        deviation: Standard deviation between customers.
+        gain: Gain that is to be seen, as a share of the mean.
+        share: Share of the customers in the treatment.
+        power: Probability of seeing it.
+        confidence: Level of the test.
+
+    Raises:
+        ConfigError: A share lies outside its range, or nothing is earned that could grow.
+
+    >>> size_of(8.0, 20.0, 0.1)
+    Size(effect=0.8, fixed=19623, sequential=38027)
+    """
+    if not (0 < share < 1 and 0.5 <= power < 1 and 0 < confidence < 1 and gain > 0):
+        raise ConfigError(
+            f"experiment: gain {gain}, share {share}, power {power}, confidence {confidence} are refused; the gain is "
+            "above 0, share and confidence are between 0 and 1, the power is at least 0.5 and below 1"
+        )
+    effect = gain * mean
+    if not effect > 0:
+        raise ConfigError(f"experiment: customers earn the shop {mean:g} on average; no share of it is a gain")
+    alpha, reach = 1 - confidence, float(stats.norm.ppf(power))
+    spread = deviation * math.sqrt(1 / share + 1 / (1 - share))  # standard error times root of all customers
+    fixed = ((float(stats.norm.ppf(1 - alpha / 2)) + reach) * spread / effect) ** 2
+
+    def shown(customers: float) -> bool:
+        error = spread / math.sqrt(customers)
+        return radius(error, effect, alpha) + reach * error <= effect
+
+    low, high = fixed, 2 * fixed
+    while not shown(high):
+        low, high = high, 2 * high
+    while high - low > 0.5:
+        middle = (low + high) / 2
+        low, high = (low, middle) if shown(middle) else (middle, high)
+    return Size(effect, math.ceil(fixed), math.ceil(high))
+
+
 def plan(traffic: Traffic, gain: float, *, share: float = 0.5, power: float = 0.8, confidence: float = 0.95) -> Plan:
     """Customers and days that show a gain.
 
@@ -135,29 +194,8 @@ def plan(traffic: Traffic, gain: float, *, share: float = 0.5, power: float = 0.
     Raises:
         ConfigError: A share lies outside its range, or nothing is earned that could grow.
     """
-    if not (0 < share < 1 and 0.5 <= power < 1 and 0 < confidence < 1 and gain > 0):
-        raise ConfigError(
-            f"experiment: gain {gain}, share {share}, power {power}, confidence {confidence} are refused; the gain is "
-            "above 0, share and confidence are between 0 and 1, the power is at least 0.5 and below 1"
-        )
-    effect = gain * traffic.mean
-    if not effect > 0:
-        raise ConfigError(f"experiment: customers earn the shop {traffic.mean:g} on average; no share of it is a gain")
-    alpha, reach = 1 - confidence, float(stats.norm.ppf(power))
-    spread = traffic.deviation * math.sqrt(1 / share + 1 / (1 - share))  # standard error times root of all customers
-    fixed = ((float(stats.norm.ppf(1 - alpha / 2)) + reach) * spread / effect) ** 2
-
-    def shown(customers: float) -> bool:
-        error = spread / math.sqrt(customers)
-        return radius(error, effect, alpha) + reach * error <= effect
-
-    low, high = fixed, 2 * fixed
-    while not shown(high):
-        low, high = high, 2 * high
-    while high - low > 0.5:
-        middle = (low + high) / 2
-        low, high = (low, middle) if shown(middle) else (middle, high)
-    return Plan(effect, math.ceil(fixed), math.ceil(high), traffic.days_until(high))
+    size = size_of(traffic.mean, traffic.deviation, gain, share=share, power=power, confidence=confidence)
+    return Plan(size.effect, size.fixed, size.sequential, traffic.days_until(size.sequential))
 
 
 def detectable_gain(

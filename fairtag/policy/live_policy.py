@@ -26,7 +26,7 @@ whoever reads takes the longest history, so that a stop reaches every endpoint w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ from fairtag.base.errors import ConfigError, DataError, FairtagError, Unavailabl
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.policy.narrowing import WORDS, Difference, differences
 from fairtag.policy.policy_backends import PolicyBackend, open_backend, open_backends
+from fairtag.policy.policy_sections import PersonalPrices
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
@@ -76,6 +77,8 @@ class PolicyVersion:
 
 
 NONE = PolicyVersion(0, "", "", "", ShopPolicy())
+FAIL_SAFE = ShopPolicy(at_list=True, personal_prices=PersonalPrices(allowed=False))  # where no version can be trusted
+STOPPED = "stopped"  # why a page is at list prices, in answers and in the quote log: the live policy says so
 
 
 class LivePolicyStore:
@@ -135,14 +138,33 @@ class LivePolicyStore:
             DataError: A version was altered or removed, no trusted key signed it, or two backends hold different ones.
             UnavailableError: No backend answers.
         """
-        found, reachable = list(known), self._reachable()
-        newest = max(number for _, number in reachable)
-        if newest < len(found) and len(reachable) == len(self._backends):
-            raise DataError(f"{', '.join(self.names)}: version {len(found)} is gone; restore it from a backup")
-        for number in range(len(found) + 1, newest + 1):
+        return (*known, *self._later(known))
+
+    def trusted_history(self) -> tuple[tuple[PolicyVersion, ...], str]:
+        """The versions up to the first that cannot be trusted, and why that one cannot; empty where all can.
+
+        Raises:
+            UnavailableError: No backend answers.
+        """
+        found: list[PolicyVersion] = []
+        try:
+            for version in self._later(()):
+                found.append(version)  # noqa: PERF402 - those before an error stay
+        except DataError as error:
+            return tuple(found), str(error)
+        return tuple(found), ""
+
+    def _later(self, known: Sequence[PolicyVersion]) -> Iterator[PolicyVersion]:
+        """The versions after those that are known, each checked."""
+        reachable, before = self._reachable(), len(known)
+        newest, digest = max(number for _, number in reachable), known[-1].digest if known else START
+        if newest < before and len(reachable) == len(self._backends):
+            raise DataError(f"{', '.join(self.names)}: version {before} is gone; restore it from a backup")
+        for number in range(before + 1, newest + 1):
             held = [backend for backend, greatest in reachable if greatest >= number]
-            found.append(self._read(number, held, found[-1].digest if found else START))
-        return tuple(found)
+            version = self._read(number, held, digest)
+            digest = version.digest
+            yield version
 
     def change(
         self,
@@ -316,8 +338,10 @@ def _version(body: Mapping[str, Any], digest: str) -> PolicyVersion:
 
 
 __all__ = [
+    "FAIL_SAFE",
     "FOLDER",
     "NONE",
+    "STOPPED",
     "LivePolicyStore",
     "PolicyVersion",
     "in_words",

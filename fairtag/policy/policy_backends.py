@@ -1,6 +1,6 @@
-"""Where the versions of the live policy lie: a folder, an object store, or Redis. A version is never written again.
+"""Where the versions of the live policy lie: a folder, an object store, Redis or PostgreSQL. None is written again.
 
-    backends = open_backends("redis://policy.example:6379/0,s3://fairtag-policy")
+    backends = open_backends("postgresql://reader@policy.example/policy,s3://fairtag-policy")
 
 Each backend keeps numbered documents, which only grow in number. It knows nothing of what is in them:
 :mod:`fairtag.policy.live_policy` chains, signs and checks them.
@@ -10,7 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import socket
+import threading
+import uuid
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,7 +24,8 @@ from typing_extensions import override
 from fairtag.base.errors import ConfigError, UnavailableError
 
 KEY: Final = "fairtag:policy"  # hash in Redis: version -> document
-SECONDS: Final = 3.0  # longest wait for Redis; nobody's page waits for it
+SECONDS: Final = 3.0  # longest wait for Redis or PostgreSQL; nobody's page waits for it
+POSTGRES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
 class VersionTaken(ConfigError):
@@ -89,7 +94,7 @@ class FolderBackend(PolicyBackend):
     @override
     def add(self, number: int, content: bytes) -> None:
         target = self.folder / f"{number:06d}.json"
-        temporary = self.folder / f".{target.name}.{os.getpid()}"
+        temporary = self.folder / f".{target.name}.{uuid.uuid4().hex}"  # containers with one volume share process ids
         with _answers(self.name):
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as stream:
@@ -167,8 +172,7 @@ class RedisBackend(PolicyBackend):
         from redis import Redis
 
         self._redis: Any = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds)
-        scheme, _, rest = url.partition("://")
-        self._name = f"{scheme}://{rest.rpartition('@')[2]}"
+        self._name = _without_password(url)
 
     @property
     @override
@@ -193,8 +197,93 @@ class RedisBackend(PolicyBackend):
                 raise _taken(self.name, number)
 
 
+class PostgresBackend(PolicyBackend):
+    """Rows of a table in PostgreSQL, which its writers may add to and nobody need change; docs/policy.md has its SQL.
+
+    One connection is kept, and made anew where it broke.
+
+    Args:
+        url: ``postgresql://`` URL.
+        seconds: Longest wait for an answer.
+    """
+
+    def __init__(self, url: str, seconds: float = SECONDS) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise ConfigError("a policy store on PostgreSQL needs psycopg: pip install 'psycopg[binary]'") from error
+        self._connect = psycopg.connect
+        self._broken: type[Exception] = psycopg.OperationalError
+        self._taken: type[Exception] = psycopg.errors.UniqueViolation
+        self._url, self._seconds = url.replace("+psycopg", "", 1), seconds
+        self._name = _without_password(self._url)
+        self._kept: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    @override
+    def name(self) -> str:
+        return self._name
+
+    @override
+    def newest(self) -> int:
+        ((found,),) = self._ask("SELECT coalesce(max(version), 0) FROM fairtag_policy")
+        return int(found)
+
+    @override
+    def read(self, number: int) -> bytes | None:
+        rows = self._ask("SELECT content FROM fairtag_policy WHERE version = %s", number)
+        return bytes(rows[0][0]) if rows else None
+
+    @override
+    def add(self, number: int, content: bytes) -> None:
+        try:
+            self._ask(
+                "INSERT INTO fairtag_policy (version, content) VALUES (%s, %s) RETURNING version", number, content
+            )
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, self._taken):
+                raise
+            raise _taken(self.name, number) from None
+
+    def _ask(self, statement: str, *values: int | bytes) -> list[tuple[Any, ...]]:
+        """The rows of a statement, within the longest wait."""
+        with _answers(self.name), self._lock:
+            fresh = self._kept is None
+            try:
+                return self._answer(statement, values)
+            except self._broken:  # the server was started again since the last look
+                if fresh or values[1:]:  # nobody knows whether a row was added before the connection broke
+                    raise
+                return self._answer(statement, values)
+
+    def _answer(self, statement: str, values: Sequence[int | bytes]) -> list[tuple[Any, ...]]:
+        if self._kept is None:
+            milliseconds = int(self._seconds * 1000)
+            self._kept = self._connect(
+                self._url,
+                autocommit=True,
+                connect_timeout=max(2, round(self._seconds)),  # libpq waits for no less
+                options=f"-c statement_timeout={milliseconds}",
+            )
+            weakref.finalize(self, self._kept.close)
+        hang_up = threading.Timer(
+            self._seconds, _shut, (self._kept.fileno(),)
+        )  # a server that holds still says nothing
+        hang_up.start()
+        try:
+            rows: list[tuple[Any, ...]] = self._kept.execute(statement, values).fetchall()
+        except self._broken:
+            self._kept.close()
+            self._kept = None
+            raise
+        finally:
+            hang_up.cancel()
+        return rows
+
+
 def open_backend(address: str | Path) -> PolicyBackend:
-    """The backend of an address: ``redis://``, any other fsspec URL, or a folder.
+    """The backend of an address: ``redis://``, ``postgresql://``, any other fsspec URL, or a folder.
 
     >>> open_backend("runs/demo/serving/policy").name
     'runs/demo/serving/policy'
@@ -202,12 +291,26 @@ def open_backend(address: str | Path) -> PolicyBackend:
     text = str(address)
     if text.startswith(("redis://", "rediss://")):
         return RedisBackend(text)
+    if text.startswith(POSTGRES):
+        return PostgresBackend(text)
     return ObjectStoreBackend(text) if "://" in text else FolderBackend(Path(address))
 
 
 def open_backends(addresses: str) -> tuple[PolicyBackend, ...]:
     """The backends of several addresses with commas between them."""
     return tuple(open_backend(each.strip()) for each in addresses.split(",") if each.strip())
+
+
+def _without_password(url: str) -> str:
+    """An address without who logs in there, nor its options, which may hold a password, too."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _shut(descriptor: int) -> None:
+    """Wake whoever waits at a socket."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as held:
+        held.shutdown(socket.SHUT_RDWR)
 
 
 def _number(path: Path) -> int:

@@ -6,6 +6,8 @@ own report comes from the sample.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -14,7 +16,7 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.tables import read_tables
-from fairtag.base.types import Status
+from fairtag.base.types import Reason, Status
 from fairtag.profile.builder import stratified_sample
 from fairtag.profile.measures import NEW
 from monitoring.detect.checks import ChangeDetector, Comparison, log_check, remember_since, traffic_check
@@ -36,7 +38,9 @@ def run(inputs: Inputs) -> JobReport:
     with job_state(inputs, JOB, reference.version) as state:
         reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
         cursor = cursor_of(inputs, state)
-        result = scan(reader.batches(), reference.profile, cursor=cursor, seed=inputs.settings.seed)
+        left_out: Counter[str] = Counter()
+        frames = _priced_by_the_model(reader.batches(), left_out)
+        result = scan(frames, reference.profile, cursor=cursor, seed=inputs.settings.seed)
         sample = result.sample.frame()
         checks = (log_check(reader.intake), *_checks(inputs, reference, result, sample, state))
         checks = remember_since(checks, inputs.window.start.isoformat(), state)
@@ -44,6 +48,7 @@ def run(inputs: Inputs) -> JobReport:
     detail = {
         "model_folder": reference.version,
         "pages": result.pages,
+        "experiment_pages_left_out": left_out.total(),
         "hours": dict(sorted(result.hours.items())),
         "sketch": result.sketches.summary(),
         "sketch_bytes": result.sketches.size,
@@ -54,6 +59,21 @@ def run(inputs: Inputs) -> JobReport:
     return JobReport(
         JOB, window.start.isoformat(), window.end.isoformat(), checks, models, reader.intake.as_json(), detail
     )
+
+
+def _priced_by_the_model(frames: Iterable[pd.DataFrame], left_out: Counter[str]) -> Iterator[pd.DataFrame]:
+    """Quotes without the pages of experiment arms whose prices the model does not choose, which are counted by arm.
+
+    List prices for half of the customers are no drift of the model, and must not have it trained again.
+    """
+    for frame in frames:
+        if schema.EXPERIMENT not in frame or not frame[schema.EXPERIMENT].notna().any():
+            yield frame
+            continue
+        named = frame[schema.REASONS].map(lambda reasons: Reason.EXPERIMENT in reasons).astype(bool)
+        pages = frame[named].drop_duplicates(schema.QUOTE_ID)
+        left_out.update(pages[schema.ARM].astype(str).tolist())
+        yield frame[~frame[schema.QUOTE_ID].isin(pages[schema.QUOTE_ID])].reset_index(drop=True)
 
 
 def _checks(

@@ -30,7 +30,7 @@ from monitoring.detect.checks import log_check, remember_since, traffic_check
 from monitoring.detect.window import LogReader
 from monitoring.inputs import Inputs, Reference, job_state, read_reference
 from monitoring.job_report import Check, JobReport
-from monitoring.jobs.fairness_checks import gap_checks, limits_of, not_judged, policy_check, promise_checks
+from monitoring.jobs.fairness_checks import gap_checks, limits_of, not_judged, promise_checks
 from monitoring.jobs.policy_history import PolicyHistory
 from monitoring.report import evidently_report
 
@@ -51,8 +51,6 @@ def run(inputs: Inputs) -> JobReport:
         audited = None
         if len(quotes):
             checks += promise_checks(quotes, *promised_bounds(reference, inputs, quotes))
-            if inputs.policy_store is not None:
-                checks += (policy_check(quotes, PolicyHistory.read(inputs.policy_store, reference.path)),)
         if traffic.status is Status.PASS:
             audited = audit(quotes, groups, seed=inputs.settings.seed, limits=limits_of(inputs))
             checks += gap_checks(inputs, quotes, groups, audited, state)
@@ -141,7 +139,7 @@ def promised_bounds(
     """
     path = reference.path / "policy.json"
     if path.is_file() and inputs.policy_store is not None:
-        return PolicyHistory.read(inputs.policy_store, reference.path).widths(quotes)
+        return PolicyHistory.read(inputs.policy_store, reference.path, inputs.policy_keys).widths(quotes)
     if not path.is_file():
         return inputs.settings.corridor_rho, 0.0
     limits = PricingPolicy.from_json(read_json(path)).limits

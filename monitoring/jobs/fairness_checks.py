@@ -15,14 +15,13 @@ from fairtag.fairness import fixed_effects
 from fairtag.fairness.audit import CROSS, AuditReport, Finding
 from fairtag.fairness.audit_limits import AuditLimits
 from fairtag.fairness.group_measures import AuditSample
-from fairtag.fairness.invariants import SHOWN, Floats, InvariantCheck, check_invariants
+from fairtag.fairness.invariants import Floats, InvariantCheck, check_invariants
 from fairtag.policy.disclosure import read_disclosures
 from monitoring.detect.checks import ChangeDetector, Comparison
 from monitoring.detect.evidence import Change
 from monitoring.detect.state import State
 from monitoring.inputs import Inputs, cursor_of, take_step
 from monitoring.job_report import Check
-from monitoring.jobs.policy_history import PolicyHistory
 
 GAP = "price_gap"
 PROMISE = "promise"  # prefix of the checks of price promises
@@ -43,16 +42,6 @@ def promise_checks(quotes: pd.DataFrame, rho: float | Floats, markup: float | Fl
     """
     breaches = check_invariants(quotes, rho=rho, markup=markup, disclosures=read_disclosures())
     return tuple(_promise_check(breach) for breach in breaches)
-
-
-def policy_check(quotes: pd.DataFrame, history: PolicyHistory) -> Check:
-    """No customer's data moved a price where the policy in force had that off; a single breach is urgent."""
-    broken = history.personal_when_off(quotes)
-    examples = tuple(
-        {str(name): value for name, value in row.items()}
-        for row in quotes.loc[broken, list(SHOWN)].head(3).to_dict("records")
-    )
-    return _promise_check(InvariantCheck("policy", int(broken.sum()), len(quotes), examples))
 
 
 def _promise_check(breach: InvariantCheck) -> Check:

@@ -1,22 +1,27 @@
-"""The quality job: is the quote log complete, in range, on time and disclosed?"""
+"""The quality job: is the quote log complete, in range, on time, disclosed, and as the live policy allows?"""
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from fairtag.base import schema
-from fairtag.base.errors import ModelFolderMissing
+from fairtag.base.errors import ModelFolderMissing, UnavailableError
 from fairtag.base.types import Status
+from fairtag.model.policy_change import POLICY
 from monitoring.detect.checks import log_check, traffic_check
 from monitoring.detect.window import Intake, LogReader, Window
 from monitoring.inputs import Inputs, read_reference
 from monitoring.job_report import Check, JobReport
+from monitoring.jobs.policy_checks import PolicyAudit, not_asked, unread
+from monitoring.jobs.policy_history import PolicyHistory, versions_of
 from monitoring.settings import Settings
 
 JOB = "quality"
@@ -60,6 +65,7 @@ class LogStatistics:
         explored_expected: The number of such quotes that the propensities imply.
         minutes: Minutes since 1970 with a page.
         models: Versions of the models.
+        newest_policy: Greatest version of the live policy.
     """
 
     stale_seconds: float
@@ -76,6 +82,7 @@ class LogStatistics:
     explored_expected: float = 0.0
     minutes: set[int] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
+    newest_policy: int = 0
 
     def add(self, frame: pd.DataFrame) -> None:
         """Add rows of schema.QUOTES."""
@@ -83,6 +90,7 @@ class LogStatistics:
         self.rows += len(frame)
         self.pages += len(first)
         self.models.update(frame[schema.MODEL_VERSION].astype(str).unique())
+        self.newest_policy = max(self.newest_policy, int(versions_of(frame).max(initial=0)))
         self._add_features(first)
         self._add_prices(frame)
         seconds = first[schema.TS].dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("datetime64[s]")
@@ -117,8 +125,11 @@ def run(inputs: Inputs) -> JobReport:
     """Read the window once and check the log."""
     reader = LogReader(inputs.quotes, schema.QUOTES, inputs.window)
     log = LogStatistics(inputs.settings.stale_feature_hours * 3600)
+    audit = policy_audit(inputs)
     for frame in reader.batches():
         log.add(frame)
+        if isinstance(audit, PolicyAudit):
+            audit.add(frame)
     checks: tuple[Check, ...] = (
         log_check(reader.intake),
         traffic_check(log.pages, log.rows, inputs.settings.min_pages),
@@ -130,10 +141,36 @@ def run(inputs: Inputs) -> JobReport:
             _silence(log, inputs.window, reader.intake),
             _disclosure(log),
             _propensity(log),
+            *_policy(inputs, log, audit),
         )
     start, end = inputs.window.start.isoformat(), inputs.window.end.isoformat()
     detail: dict[str, Any] = {"pages": log.pages, "degraded": dict(log.degraded.most_common(5))}
     return JobReport(JOB, start, end, checks, tuple(sorted(log.models)), reader.intake.as_json(), detail)
+
+
+def policy_audit(inputs: Inputs) -> PolicyAudit | Check | None:
+    """What holds quotes to the live policy; the check that says why nothing can; None without a store or a model."""
+    if inputs.policy_store is None or not (inputs.model_folder / POLICY).is_file():
+        return None
+    try:
+        history = PolicyHistory.read(inputs.policy_store, inputs.model_folder, inputs.policy_keys)
+    except (UnavailableError, OSError) as error:
+        return unread(str(error))
+    return PolicyAudit(history, inputs.settings)
+
+
+def _policy(inputs: Inputs, log: LogStatistics, audit: PolicyAudit | Check | None) -> tuple[Check, ...]:
+    if isinstance(audit, PolicyAudit):
+        return audit.checks(partial(_earlier, inputs))
+    if audit is not None:
+        return (audit,)
+    return (not_asked(log.newest_policy),) if log.newest_policy else ()
+
+
+def _earlier(inputs: Inputs, start: datetime) -> Iterator[pd.DataFrame]:
+    """The log from an instant on to the end of the window."""
+    window = replace(inputs.window, start=min(start, inputs.window.start))
+    return LogReader(inputs.quotes, schema.QUOTES, window).batches()
 
 
 def _knows_customers(inputs: Inputs) -> bool:

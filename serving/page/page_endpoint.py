@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from fairtag.base.errors import RequestError, UnavailableError
 from fairtag.base.schema import TITLE
 from fairtag.policy.experiments import Assignment, assign
+from fairtag.policy.live_policy import STOPPED
 from fairtag.policy.shop_policy import ShopPolicy
 from fairtag.search.facets import Filters
 from fairtag.search.query import SearchQuery
@@ -50,7 +51,6 @@ from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
 
 T = TypeVar("T")
 READ_THROUGH_SECONDS = 0.05  # longest wait for item features that were never read, once an item
-STOPPED = "stopped"  # why a page is at list prices: the live policy says so
 
 
 @dataclass(frozen=True)

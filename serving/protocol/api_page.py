@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from fairtag.base.files import write_text
 from fairtag.base.types import Reason
-from serving.page.page_endpoint import STOPPED
+from fairtag.policy.live_policy import STOPPED
 from serving.protocol.http_server import QUOTE_STATUS
 from serving.protocol.openapi import REFUSALS, document
 from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, VerifyRequest

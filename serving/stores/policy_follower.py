@@ -10,17 +10,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from fairtag.base.errors import DataError, FairtagError, UnavailableError
 from fairtag.model.policy_change import AcceptedModel, supported, unproven
 from fairtag.model.signature import TrustedKeys
-from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion
+from fairtag.policy.live_policy import FAIL_SAFE, NONE, LivePolicyStore, PolicyVersion
 from fairtag.policy.shop_policy import ShopPolicy
 
 logger = logging.getLogger(__name__)
-
-FAIL_SAFE: Final = ShopPolicy(at_list=True, personal_prices={"allowed": False})  # where the versions cannot be trusted
 
 
 class PolicyFollower:

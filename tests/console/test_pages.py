@@ -201,10 +201,3 @@ def test_models_say_the_decision_in_words_and_what_is_missing(console, tmp_path:
     html = console(decision=tmp_path / "DECISION.json").see("/models")
     assert "It may serve search and uniform prices, and not yet personal prices." in html
     assert "Needs a fix" in html
-
-
-def test_experiments_say_how_many_customers_a_test_needs(console):
-    html = console().see("/experiments?mean=8&deviation=20&effect=10&share=50&a_day=500&customer=user-0003")
-    assert "19,623 customers in both arms: about 40 days" in html
-    assert "user-0003 is in the arm <b>list</b>" in html, "as docs/how-to/ab-test.md says"
-    assert "must be a number above 0" in console().see("/experiments?mean=none", status=400)

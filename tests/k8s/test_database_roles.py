@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import socket
-import subprocess
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,63 +16,28 @@ PASSWORDS = {"MLFLOW_PASSWORD": "m1", "FEAST_PASSWORD": "f1", "FEAST_READER_PASS
 pytestmark = pytest.mark.slow
 
 
-def programs() -> Path:
-    """The folder of PostgreSQL's programs."""
-    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), shutil.which("initdb")]
-    for each in found:
-        folder = each if isinstance(each, Path) else Path(str(each)).parent
-        if each and (folder / "initdb").exists() and (folder / "pg_ctl").exists():
-            return folder
-    pytest.skip("PostgreSQL is not installed; Debian has it as postgresql")
-
-
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[Callable[..., Any]]:
+def postgres(postgres_server: Any) -> Callable[..., Any]:
     """Connects to a PostgreSQL on which roles.sh has run; its attribute ``roles`` runs the script again."""
-    if shutil.which("psql") is None:
-        pytest.skip("psql is not installed; Debian has it as postgresql-client")
     import psycopg
 
-    folder = programs()
-    user = next((each.pw_name for each in pwd.getpwall() if each.pw_name in ("postgres", "nobody")), None)
-    become = {"user": user, "group": pwd.getpwnam(user).pw_gid} if user and os.getuid() == 0 else {}
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    with tempfile.TemporaryDirectory(prefix="pg") as made:
-        data = Path(made)
-        if become:
-            os.chown(data, pwd.getpwnam(str(user)).pw_uid, -1)
-        environment = {**os.environ, "PGHOST": made, "PGPORT": port, **PASSWORDS}
+    document = yaml.safe_load((ROOT / "k8s/base/stores/postgres-configmap.yaml").read_text())
+    script = postgres_server.folder / "roles.sh"
+    script.write_text(document["data"]["roles.sh"])
+    passwords = dict(PASSWORDS)
 
-        def call(*line: str) -> None:
-            done = subprocess.run(
-                line, capture_output=True, text=True, check=False, cwd=made, env=environment, **become
-            )
-            assert done.returncode == 0, done.stderr or done.stdout
+    def roles(**changed: str) -> None:
+        passwords.update(changed)
+        postgres_server.call("bash", str(script), **passwords)
 
-        accepted = ("--auth-host=scram-sha-256", "--auth-local=trust")
-        call(str(folder / "initdb"), "-D", f"{made}/d", "-U", "postgres", "--no-sync", *accepted)
-        options = f"-k {made} -p {port} -c listen_addresses=127.0.0.1 -c fsync=off"
-        call(str(folder / "pg_ctl"), "-D", f"{made}/d", "-w", "-l", f"{made}/log", "-o", options, "start")
-        document = yaml.safe_load((ROOT / "k8s/base/stores/postgres-configmap.yaml").read_text())
-        script = data / "roles.sh"
-        script.write_text(document["data"]["roles.sh"])
+    def connect(role: str, password: str, database: str) -> Any:
+        address = f"host=127.0.0.1 port={postgres_server.port} user={role} password={password} dbname={database}"
+        return psycopg.connect(address, autocommit=True)
 
-        def roles(**changed: str) -> None:
-            environment.update(changed)
-            call("bash", str(script))
-
-        def connect(role: str, password: str, database: str) -> Any:
-            address = f"host=127.0.0.1 port={port} user={role} password={password} dbname={database}"
-            return psycopg.connect(address, autocommit=True)
-
-        connect.roles = roles  # type: ignore[attr-defined]
-        connect.port = port  # type: ignore[attr-defined]
-        try:
-            roles()
-            yield connect
-        finally:
-            call(str(folder / "pg_ctl"), "-D", f"{made}/d", "-m", "immediate", "stop")
+    connect.roles = roles  # type: ignore[attr-defined]
+    connect.port = postgres_server.port  # type: ignore[attr-defined]
+    roles()
+    return connect
 
 
 def test_no_role_of_ours_is_more_than_a_role(postgres: Callable[..., Any]) -> None:

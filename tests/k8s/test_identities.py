@@ -136,7 +136,7 @@ def test_half_of_the_key_pair_of_decisions_is_made_anew_as_a_whole(make_secrets:
 
 def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: Any) -> None:
     found = {name: {secret for secret, _ in given} for name, given in given_secrets(overlay, pods).items()}
-    monitors = {f"CronJob/monitor-{job}": {"monitors"} for job in ("drift", "performance", "quality", "stock")}
+    monitors = {f"CronJob/monitor-{job}": {"monitors"} for job in ("drift", "performance", "stock")}
     stores = {
         "StatefulSet/redis": {"redis"},
         "StatefulSet/postgres": {"postgres"},
@@ -145,7 +145,8 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
     inside = any(each["kind"] == "StatefulSet" for each in overlay)
     assert found == {
         **monitors,
-        "CronJob/monitor-fairness": {"fairness", "endpoint"},
+        "CronJob/monitor-quality": {"monitors", "policy-keys"},
+        "CronJob/monitor-fairness": {"fairness", "endpoint", "policy-keys"},
         "CronJob/monitor-trigger": {"ledger"},
         "CronJob/custody-retain": {"custody"},
         "CronJob/custody-erase": {"custody", "endpoint", "erasure"},
@@ -196,6 +197,7 @@ ALLOWED = {
     ("monitors", "fairtag-quotes"): "Read List",
     ("monitors", "fairtag-outcomes"): "Read List",
     ("monitors", "fairtag-tables"): "Read List",
+    ("monitors", "fairtag-policy"): "Read List",
     ("fairness", "fairtag"): "Read List",
     ("fairness", "fairtag-quotes"): "Read List",
     ("fairness", "fairtag-audit"): "Read List",
@@ -415,12 +417,12 @@ def test_the_policy_is_written_and_signed_by_its_writer_alone(
     as_role("fairtag/policy-writer")
     assert open_store("s3://fairtag-policy").change(stop, **ada).version == 1
     assert s3.refused == []
-    for role in ("fairtag/endpoint-stores", "fairtag/fairness"):
+    for role in ("fairtag/endpoint-stores", "fairtag/fairness", "fairtag/monitors"):
         as_role(role)
         assert open_store("s3://fairtag-policy").current().policy == stop
         with pytest.raises(UnavailableError):
             open_store("s3://fairtag-policy").undo(**ada)
-    as_role("fairtag/monitors")
+    as_role("fairtag/custody")
     with pytest.raises(UnavailableError):
         open_store("s3://fairtag-policy").current()
     assert set(secrets["fairtag/policy-keys"]) == {"FAIRTAG_POLICY_KEYS"}

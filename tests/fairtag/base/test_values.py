@@ -124,7 +124,14 @@ def test_an_id_stays_what_the_shop_calls_it(values, ids):
     assert not unreadable.any()
 
 
-@pytest.mark.parametrize("value", [1.5, 2.0**60, "4.00638E+12", b"\xff", True], ids=str)
+@pytest.mark.parametrize("digest", ["5e8695378210", "869537821e10", "8695378210e5", "1234e6789012"])
+def test_a_digest_that_happens_to_look_like_a_number_is_an_id(digest):
+    typed, unreadable = read_values(pd.Series([digest]), ID)
+    assert typed.tolist() == [digest]
+    assert not unreadable.any()
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0**60, "4.00638E+12", "400.6E+10", "4E12", b"\xff", True], ids=str)
 def test_an_id_that_lost_digits_or_is_none_is_named(value):
     _, unreadable = read_values(pd.Series([value], dtype=object), ID)
     assert unreadable.all()

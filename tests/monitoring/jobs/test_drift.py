@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -44,6 +45,25 @@ def test_a_finding_names_its_items_and_what_moved_with_it(shop, tmp_path):
     assert price.detail["related_changes"]["list_price_level"] == pytest.approx(np.log(1.10), abs=0.01)
     assert all("times in the sample" in example for example in found["new_words"].examples)
     assert found["similarity"].examples == ()
+
+
+def test_a_list_arm_of_an_experiment_is_no_drift(shop, tmp_path):
+    """Half of the pages at list would be urgent; as an arm of an experiment they are left out and counted."""
+    quotes, _ = shop.stream.draw(shop.day, 24, 4_000, Shocks())
+    arm = np.where(pd.util.hash_array(quotes[schema.QUOTE_ID].to_numpy(dtype=object)) % 2 == 0, "list", "learned")
+    listed = pd.Series(arm == "list", index=quotes.index)
+    quotes.loc[listed, schema.PRICE_MINOR] = quotes.loc[listed, schema.LIST_PRICE_MINOR]
+    assert main(shop.options(shop.write(quotes, "unexplained"), tmp_path / "before")) == 2
+    quotes[schema.REASONS] = [
+        ["EXPERIMENT"] if at_list else list(reasons)
+        for at_list, reasons in zip(listed, quotes[schema.REASONS], strict=True)
+    ]
+    quotes = quotes.assign(**{schema.EXPERIMENT: "learned-1", schema.ARM: arm})
+    assert main(shop.options(shop.write(quotes, "explained"), tmp_path / "out")) == 0
+    report = json.loads((tmp_path / "out" / "drift.json").read_text())
+    pages = quotes[listed][schema.QUOTE_ID].nunique()
+    assert report["detail"]["experiment_pages_left_out"] == pages
+    assert report["detail"]["pages"] == quotes[schema.QUOTE_ID].nunique() - pages
 
 
 def test_a_season_that_training_saw_is_no_drift(shop, tmp_path):
