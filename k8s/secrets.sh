@@ -5,7 +5,7 @@
 set -euo pipefail
 NAMESPACE=${NAMESPACE:-fairtag}
 STEPS_NAMESPACE=${STEPS_NAMESPACE:-kubeflow} # where Kubeflow runs the pipeline's steps
-ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness custody policy-writer policy-keys)
+ROLES=(object-store postgres redis mlflow endpoint-stores model-reader monitors fairness custody policy-writer console-policy)
 STEPS=(data features registry deploy publish)
 host=$NAMESPACE.svc
 folder=$(mktemp -d)
@@ -37,24 +37,41 @@ if ! has "$NAMESPACE" ledger; then
     kubectl --namespace "$NAMESPACE" create secret generic ledger --from-file "$folder/ledger_key"
 fi
 
-# The key pair of decisions: evaluation signs; what registers, deploys and serves asks for the signature.
-pair=("$NAMESPACE trusted-keys" "$STEPS_NAMESPACE fairtag-steps-trust" "$STEPS_NAMESPACE fairtag-steps-sign")
 held=()
-for each in "${pair[@]}"; do
-    read -r namespace name <<<"$each"
-    if has "$namespace" "$name"; then held+=("$each"); fi
-done
-if [ ${#held[@]} != ${#pair[@]} ]; then
-    for each in ${held[@]+"${held[@]}"}; do
-        read -r namespace name <<<"$each"
-        kubectl --namespace "$namespace" delete secret "$name"
+whole() { # namespace/name...: whether all of some secrets that belong together are there; else what is left of them goes
+    local each
+    held=()
+    for each in "$@"; do
+        if has "${each%%/*}" "${each#*/}"; then held+=("$each"); fi
     done
+    [ ${#held[@]} != $# ] || return 0
+    for each in ${held[@]+"${held[@]}"}; do kubectl --namespace "${each%%/*}" delete secret "${each#*/}"; done
+    return 1
+}
+
+# The key pair of decisions: evaluation signs; what registers, deploys and serves asks for the signature.
+if ! whole "$NAMESPACE/trusted-keys" "$STEPS_NAMESPACE/fairtag-steps-trust" "$STEPS_NAMESPACE/fairtag-steps-sign"; then
     openssl genpkey -algorithm ed25519 -out "$folder/FAIRTAG_SIGNING_KEY"
     openssl pkey -in "$folder/FAIRTAG_SIGNING_KEY" -pubout -out "$folder/FAIRTAG_TRUSTED_KEYS"
     make "$NAMESPACE" trusted-keys "$folder/FAIRTAG_TRUSTED_KEYS" </dev/null
     make "$STEPS_NAMESPACE" fairtag-steps-trust "$folder/FAIRTAG_TRUSTED_KEYS" </dev/null
     make "$STEPS_NAMESPACE" fairtag-steps-sign "$folder/FAIRTAG_SIGNING_KEY" </dev/null
     [ ${#held[@]} = 0 ] || echo "secrets.sh: the key pair of decisions is new: run the pipeline again before the endpoint restarts"
+fi
+
+# The key pairs of the live policy: people sign with one, the console with the other, and endpoints follow nothing else. New
+# passwords of the stores leave them alone, since every version that was ever signed is checked again.
+if ! whole "$NAMESPACE/policy-keys" "$NAMESPACE/policy-sign" "$NAMESPACE/console-sign"; then
+    for each in FAIRTAG_POLICY_SIGNING_KEY signing-key; do
+        openssl genpkey -algorithm ed25519 -out "$folder/$each"
+        openssl pkey -in "$folder/$each" -pubout -out "$folder/$each.public"
+    done
+    cat "$folder/FAIRTAG_POLICY_SIGNING_KEY.public" "$folder/signing-key.public" >"$folder/FAIRTAG_POLICY_KEYS"
+    make "$NAMESPACE" policy-keys "$folder/FAIRTAG_POLICY_KEYS" </dev/null
+    make "$NAMESPACE" policy-sign "$folder/FAIRTAG_POLICY_SIGNING_KEY" </dev/null
+    make "$NAMESPACE" console-sign "$folder/signing-key" </dev/null
+    [ ${#held[@]} = 0 ] || echo "secrets.sh: the keys of the live policy are new: move its versions away (bucket fairtag-policy)," \
+        "restart the endpoint, and apply the policy again; until then everything is at list"
 fi
 
 present=() missing=()
@@ -85,6 +102,7 @@ END
 identity model-reader Read:fairtag List:fairtag
 identity endpoint Read:fairtag-quotes Write:fairtag-quotes List:fairtag-quotes Read:fairtag-policy List:fairtag-policy
 identity policy-writer Read:fairtag List:fairtag Read:fairtag-policy Write:fairtag-policy List:fairtag-policy
+identity console-policy Read:fairtag-policy Write:fairtag-policy List:fairtag-policy
 identity monitors Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-outcomes List:fairtag-outcomes \
     Read:fairtag-tables List:fairtag-tables Read:fairtag-policy List:fairtag-policy
 identity fairness Read:fairtag List:fairtag Read:fairtag-quotes List:fairtag-quotes Read:fairtag-audit List:fairtag-audit \
@@ -149,11 +167,8 @@ kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
 make "$NAMESPACE" monitors <"$folder/monitors"
 make "$NAMESPACE" fairness <"$folder/fairness"
-# The key pair of the live policy: who has the private key may write it, and endpoints follow nothing else.
-openssl genpkey -algorithm ed25519 -out "$folder/FAIRTAG_POLICY_SIGNING_KEY"
-openssl pkey -in "$folder/FAIRTAG_POLICY_SIGNING_KEY" -pubout -out "$folder/FAIRTAG_POLICY_KEYS"
-make "$NAMESPACE" policy-writer "$folder/FAIRTAG_POLICY_SIGNING_KEY" <"$folder/policy-writer"
-make "$NAMESPACE" policy-keys "$folder/FAIRTAG_POLICY_KEYS" </dev/null
+make "$NAMESPACE" policy-writer <"$folder/policy-writer"
+make "$NAMESPACE" console-policy <"$folder/console-policy"
 {
     cat "$folder/custody"
     echo "FAIRTAG_REDIS=redis.$host:6379,username=custody,password=$custody"

@@ -7,8 +7,13 @@ from starlette.responses import JSONResponse, Response
 from console.frame import Action, Page, Visit
 from console.users import STOP_ROLE
 from fairtag.base.errors import RequestError
-from fairtag.model.policy_change import undo_policy
+from fairtag.model.policy_change import AcceptedModel, require_approval, undo_policy
 from fairtag.policy.live_policy import in_words
+from fairtag.policy.pricing_policy import PricingPolicy
+
+UNKNOWN = AcceptedModel(
+    "", "", PricingPolicy()
+)  # where this console has no model; each endpoint asks for its own evidence
 
 
 async def show(visit: Visit) -> Response:
@@ -39,7 +44,8 @@ async def undo(visit: Visit) -> Response:
     def change() -> str:
         if visit.work.shop.has_model:  # the rules of a change hold for its undo
             made = undo_policy(store, visit.work.accepted_model(), who=visit.user.name, why=why)
-        else:
+        else:  # each endpoint asks for the evidence with the model that it serves
+            require_approval(store.current().policy, store.before_last()[0], UNKNOWN, who=visit.user.name)
             made = store.undo(who=visit.user.name, why=why)
         return f"Version {made.version}: {'; '.join(in_words(made.policy))}. Endpoints follow within 30 seconds."
 

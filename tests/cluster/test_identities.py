@@ -73,6 +73,9 @@ def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
             "custody",
             "policy-writer",
             "policy-keys",
+            "policy-sign",
+            "console-policy",
+            "console-sign",
         ),
         *("ledger", "mlflow", "redis", "postgres", "object-store"),
     }
@@ -81,6 +84,7 @@ def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
         for name, each in found.items()
         if "AWS_ACCESS_KEY_ID" in each["data"]
     }
-    assert set(keys) == {"endpoint-stores", "model-reader", "monitors", "fairness", "custody", "policy-writer"}
+    stores = {"endpoint-stores", "model-reader", "monitors", "fairness", "custody", "policy-writer", "console-policy"}
+    assert set(keys) == stores
     assert len(set(keys.values())) == len(keys), "no two roles share an identity"
     assert found["model-reader"]["metadata"]["annotations"]["serving.kserve.io/s3-usehttps"] == "0"

@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from console.audit import AuditLog
 from console.pages import PAGES
 from fairtag.base import schema
 from fairtag.model.decision import GateResult, make_decision, write_decision
+from fairtag.model.signature import policy_signer, policy_verifier, trusted_keys
 from fairtag.policy.live_policy import open_store
+from fairtag.policy.shop_policy import ShopPolicy
 
 
 def test_every_page_answers_with_its_title_and_the_stop_button(console):
@@ -122,6 +126,35 @@ def test_the_stop_button_and_its_undo_make_versions_of_the_live_policy(console, 
         (1, "costs are wrong", 0),
         (2, "costs are right", 1),
     ]
+
+
+def test_a_console_of_a_cluster_signs_its_stop_with_a_key_of_its_own(console, tmp_path: Path):
+    people, own = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    both = b"".join(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for key in (people, own)
+    )
+    (tmp_path / "keys").write_bytes(both)
+    (tmp_path / "signing-key").write_bytes(own.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    verify = policy_verifier(trusted_keys(both, "keys"))
+    by_people = open_store(tmp_path / "policy", policy_signer(people), verify)
+    by_people.change(ShopPolicy().changed(limits={"max_discount": 0.6}), who="ada", why="it was evaluated")
+    browser = console(policy_signing_key_file=tmp_path / "signing-key", policy_keys_file=tmp_path / "keys")
+    browser.see("/")
+    assert "Version 2: everything at list price" in browser.submit("/stop", what="all", why="costs are wrong")
+    assert "Version 3" in browser.submit("/undo", why="costs are right")
+    history = by_people.history()
+    assert [each.policy.at_list for each in history] == [False, True, False]
+    assert history[-1].policy.limits.max_discount == 0.6, "each endpoint has the evidence for it"
+
+
+def test_an_undo_of_a_stop_without_a_model_follows_the_rules_of_approval_too(console, tmp_path: Path):
+    store = open_store(tmp_path / "policy")
+    store.change(ShopPolicy().changed(approval={"second_person": "widening"}), who="ada", why="rules")
+    browser = console()
+    browser.see("/")
+    browser.submit("/stop", what="all", why="costs are wrong")
+    assert "needs a second person" in browser.submit("/undo", status=400, why="costs are right")
+    assert store.current().policy.at_list
 
 
 def test_a_stop_without_a_reason_changes_nothing(console, tmp_path: Path):

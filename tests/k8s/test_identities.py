@@ -184,6 +184,17 @@ def test_a_vault_gives_the_secrets_that_the_script_makes(secrets: Secrets) -> No
     assert named == ours - {"object-store", "postgres", "redis"}, "those of stores that a shop runs itself"
 
 
+@pytest.fixture(scope="module")
+def opted_console(tmp_path_factory: pytest.TempPathFactory, build_folder: Any) -> Any:
+    """The overlay kind with the console, as a person would add it."""
+    k8s = tmp_path_factory.mktemp("console") / "k8s"
+    shutil.copytree(ROOT / "k8s", k8s)
+    file = k8s / "overlays/kind/kustomization.yaml"
+    last = "  - ../../components/versions"
+    file.write_text(file.read_text().replace(last, f"  - ../../components/console\n{last}"))
+    return build_folder(file.parent)
+
+
 # --- the object store ------------------------------------------------------------------------------------------------
 
 ALLOWED = {
@@ -191,6 +202,7 @@ ALLOWED = {
     ("endpoint", "fairtag-quotes"): "Read Write List",
     ("endpoint", "fairtag-policy"): "Read List",
     ("policy-writer", "fairtag"): "Read List",
+    ("console-policy", "fairtag-policy"): "Read Write List",
     ("policy-writer", "fairtag-policy"): "Read Write List",
     ("fairness", "fairtag-policy"): "Read List",
     ("monitors", "fairtag"): "Read List",
@@ -425,8 +437,52 @@ def test_the_policy_is_written_and_signed_by_its_writer_alone(
     as_role("fairtag/custody")
     with pytest.raises(UnavailableError):
         open_store("s3://fairtag-policy").current()
+    as_role("fairtag/console-policy")
+    assert open_store("s3://fairtag-policy").undo(**ada).undoes == 1
+    with pytest.raises(UnavailableError):
+        open_store("s3://fairtag").current()
     assert set(secrets["fairtag/policy-keys"]) == {"FAIRTAG_POLICY_KEYS"}
-    assert "FAIRTAG_POLICY_SIGNING_KEY" in secrets["fairtag/policy-writer"]
+    assert set(secrets["fairtag/policy-sign"]) == {"FAIRTAG_POLICY_SIGNING_KEY"}
+    assert set(secrets["fairtag/console-sign"]) == {"signing-key"}
+    assert len(set(secrets["fairtag/policy-keys"]["FAIRTAG_POLICY_KEYS"].split())) == 2, (
+        "one of people, one of the console"
+    )
+
+
+def test_new_passwords_of_the_stores_leave_the_keys_of_the_policy_alone(make_secrets: Any, secrets: Secrets) -> None:
+    keys = ("fairtag/policy-keys", "fairtag/policy-sign", "fairtag/console-sign")
+    before = make_secrets()
+    shutil.rmtree(make_secrets.store / "fairtag" / "monitors")
+    after = make_secrets()
+    assert after["fairtag/console-policy"] != before["fairtag/console-policy"]
+    assert {name: after[name] for name in keys} == {name: before[name] for name in keys}
+    shutil.rmtree(make_secrets.store / "fairtag" / "console-sign")
+    again = make_secrets()
+    assert all(again[name] != after[name] for name in keys), "they belong together"
+    assert "apply the policy again" in make_secrets.said
+    secrets.clear()
+    secrets.update(again)
+
+
+def test_the_console_is_given_the_policy_and_its_own_key_to_sign_with_and_no_other_store(
+    opted_console: Any, secrets: Secrets
+) -> None:
+    (pod,) = (each["spec"]["template"]["spec"] for each in opted_console if each["metadata"]["name"] == "console"
+              and each["kind"] == "Deployment")  # fmt: skip
+    given = set(_referenced(pod))
+    assert {secret for secret, _ in given} == {"console", "console-policy", "console-sign", "policy-keys"}
+    for secret, key in given - {("console", "*")}:
+        assert key == "*" or key in secrets[f"fairtag/{secret}"]
+    mounts = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    files = {
+        f"{mounts[volume['name']]}/{name}"
+        for volume in pod["volumes"]
+        if (secret := volume.get("secret", {}).get("secretName")) in ("console-sign", "policy-keys")
+        for name in secrets[f"fairtag/{secret}"]
+    }
+    named = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    signing, keys = (named[f"FAIRTAG_CONSOLE_POLICY_{what}_FILE"] for what in ("SIGNING_KEY", "KEYS"))
+    assert files == {signing, keys}
 
 
 def write_log(quotes: pd.DataFrame, url: str, folder: Path) -> None:
