@@ -62,12 +62,17 @@ def test_each_field_narrows_one_way_and_widens_the_other(narrow, wide):
     [
         {"limits": {"endings": [49], "ending_period": 100}},
         {"limits": {"menu_size": 16}},
+        {"exploration_method": "thompson"},
         {"promotions": [{**SALE, "cut": 0.31}]},
         {"limits": {"min_margin": 0.1, "competitor_above": 0.1}},
     ],
 )
 def test_what_cannot_be_shown_to_be_narrower_is_wider(changes):
     assert widenings(ShopPolicy(), policy(**changes), ACCEPTED)
+
+
+def test_how_prices_are_drawn_is_no_matter_where_none_are():
+    assert not widenings(policy(exploration=0.0), policy(exploration=0.0, exploration_method="thompson"), ACCEPTED)
 
 
 def test_a_change_of_one_pin_takes_one_away_and_adds_another():
