@@ -21,6 +21,7 @@ from monitoring.detect.window import LogReader, Window
 from monitoring.inputs import Inputs, cursor_of, job_state, read_reference, take_step
 from monitoring.job_report import Check, JobReport
 from monitoring.jobs import performance_fit as fit
+from monitoring.jobs.experiment_checks import experiment_checks
 
 JOB = "performance"
 KEY = [schema.QUOTE_ID, schema.ITEM_ID]
@@ -65,6 +66,7 @@ def run(inputs: Inputs) -> JobReport:
         )
         if traffic.status is Status.PASS:
             checks += _performance_checks(replace(inputs, window=mature), joined.frame, reference.profile, state)
+        checks += experiment_checks(inputs)
         checks = remember_since(checks, window.start.isoformat(), state)
     models = tuple(sorted(joined.frame[schema.MODEL_VERSION].unique()))
     detail = {

@@ -146,6 +146,7 @@ def test_every_pod_is_given_the_secrets_of_its_role_alone(overlay: Any, pods: An
     assert found == {
         **monitors,
         "CronJob/monitor-quality": {"monitors", "policy-keys"},
+        "CronJob/monitor-performance": {"monitors", "policy-keys"},
         "CronJob/monitor-fairness": {"fairness", "endpoint", "policy-keys"},
         "CronJob/monitor-trigger": {"ledger"},
         "CronJob/custody-retain": {"custody"},

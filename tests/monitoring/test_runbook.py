@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from fairtag.policy.live_policy import LivePolicyStore
+from fairtag.policy.shop_policy import ShopPolicy
 from monitoring.__main__ import main as monitoring
 from monitoring.runbook import check_names, runbook_entry
 from pipelines.cli import main as fairtag
@@ -145,7 +147,13 @@ def jobs() -> list[str]:
 
 def test_every_first_action_is_a_command_of_this_tree_or_of_a_cluster() -> None:
     assert len(jobs()) >= 8
-    known = ("python -m monitoring", "python -c", "fairtag verify --help", "fairtag policy history")
+    known = (
+        "python -m monitoring",
+        "python -c",
+        "fairtag verify --help",
+        "fairtag policy history",
+        "fairtag experiment report",
+    )
     assert all(line.startswith(known) for line in jobs())
 
 
@@ -155,6 +163,9 @@ def test_the_first_actions_of_the_alerts_run_to_their_reports(
     shop: Any, tmp_path: Path, command: Callable[..., tuple[int, str]]
 ) -> None:
     quotes, outcomes = shop.log(pages=6_000, hours=48, start=shop.day - pd.Timedelta(days=1))
+    arms = [{"name": "list", "share": 0.5, "prices": "list"}, {"name": "learned", "share": 0.5}]
+    tested = ShopPolicy().changed(experiments=[{"name": "learned-1", "effect": 0.4, "arms": arms}])
+    LivePolicyStore(tmp_path / "serving" / "policy").change(tested, who="ada", why="a test")
     values = {
         "URL": str(quotes),
         "DIR": str(shop.profile),
