@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fairtag.fairness.invariants import check_invariants, violations
 from fairtag.page.priced_page import PageInputs
 from fairtag.page.pricing import explain_page, price_page
 from fairtag.page.quote_rows import quote_frame, quote_record
+from fairtag.policy.compliance import Finding, held_to
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.policy.experiments import Assignment
 from fairtag.policy.shop_policy import ShopPolicy
@@ -130,6 +132,25 @@ def test_every_promise_of_a_day_is_kept_across_arms(page):
     frame = quote_frame(records)
     assert violations(check_invariants(frame, rho=1.25, disclosures=read_disclosures())) == ()
     assert set(frame["arm"]) == set(ARMS)
+
+
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_monitors_hold_every_arm_to_its_policy_without_a_finding(arm, page, sure):
+    names = list(sure.item_ids)
+    sale = {"name": "sale", "cut": 0.2, "items": names[::2], "starts": "2026-06-16", "ends": "2026-06-20"}
+    for changes in (
+        {},
+        {"limits": {"max_discount": 0.12, "min_margin": 0.15}},
+        {"limits": {"endings": [49, 95], "ending_period": 100}},
+        {"promotions": [sale], "exclusions": {"items": names[:20]}},
+        {"personal_prices": {"places_off": ["US-NY"]}},
+    ):
+        policy = ShopPolicy().changed(**changes)
+        record = quote_record(
+            page(arm, policy=policy), quote_id="q", ts=1_781_600_000_000_000, task="price", experiment="e", arm=arm
+        )
+        found = held_to(quote_frame([record]), policy, sure.policy, date(2026, 6, 16))
+        assert max(int(findings.max()) for findings in found.values()) <= Finding.UNSEEN_BOUND, changes
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
