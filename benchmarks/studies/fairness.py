@@ -120,7 +120,15 @@ def open_shop(folder: Path, size: ShopSize, pages: int) -> Shop:
     model = replace(load_pricing_model(small_shop(folder, size), verify=False), capabilities=ALL)
     simulated = simulate_shop(size, seed=0)
     fitted = fit_part(training_set(simulated.tables))
-    data = demand_inputs(fitted, model.catalogue, model.embeddings, model.encoder, model.price_model, model.policy)
+    data = demand_inputs(
+        fitted,
+        model.catalogue,
+        model.embeddings,
+        model.encoder,
+        model.price_model,
+        model.policy,
+        nest=model.demand.nest,
+    )
     planted, first = simulated.planted, len(fitted) // size.page_size
     later = np.arange(first, size.pages)
     drawn = np.random.default_rng(0).choice(later, min(pages, later.size), replace=False)

@@ -76,8 +76,8 @@ class Calibration:
 def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) -> Calibration:
     """Score a demand model on pages that it was not fitted on.
 
-    The recalibration is a conditional logit on the model's own utility ``u``: ``intercept + slope u``. A calibrated
-    model gets intercept 0 and slope 1 (Cox, 1958, for pages instead of single trials).
+    The recalibration is a conditional logit on the model's own utility ``u``, adjusted for nests: ``intercept +
+    slope u``. A calibrated model gets intercept 0 and slope 1 (Cox, 1958, for pages instead of single trials).
 
     Args:
         model: The model.
@@ -94,9 +94,10 @@ def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) ->
         )
     page = held_out.page
     a, b = model.utilities(held_out.item, held_out.similarity, held_out.behaviour[page], held_out.first_stage.nu)
-    utility = a - b * held_out.y
-    usual = model.usual_ratio[model.category[held_out.item]]
-    level, response = a - b * usual, -b * (held_out.y - usual)
+    cells = model.cells(held_out.item, page)
+    utility = cells.adjust(a - b * held_out.y)
+    level = cells.adjust(a - b * model.usual_ratio[model.category[held_out.item]])
+    response = utility - level
     q, _ = probabilities(utility, held_out.starts, page)
     intercept, slope = _recalibrated(held_out, np.column_stack([utility]))
     *_, price_slope = _recalibrated(held_out, np.column_stack([level, response]))

@@ -1,19 +1,21 @@
 """Choices on pages with an outside option, and their conditional-logit likelihood.
 
 A row is an alternative, a page is a set of rows of which some were chosen, and a utility is linear in shared
-coefficients and in the effects of the row's group (in the demand model, its item).
+coefficients and in the effects of the row's group (in the demand model, its item). Rows of a page that share a nest
+make it a nested logit (:mod:`fairtag.solver.cells`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.base.errors import DataError
+from fairtag.solver.cells import Cells
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,6 +38,7 @@ class Choices:
         group: (N,) group of the row in ``range(n_groups)``, None when there are no group effects.
         Z: (N, M) features that the group effects multiply, None when there are none.
         n_groups: Number of groups.
+        cells: Rows that share page and nest; without any it is the plain logit.
 
     Raises:
         DataError: A feature is NaN or infinite, a count is negative, or the pages do not tile the rows.
@@ -48,6 +51,7 @@ class Choices:
     group: Ints | None = None
     Z: Floats | None = None
     n_groups: int = 0
+    cells: Cells = field(default_factory=Cells.none)
 
     def __post_init__(self) -> None:
         _check_pages(self)
@@ -87,6 +91,14 @@ class Choices:
             utility += np.einsum("nm,nm->n", self.Z, effects[self.group])
         return utility
 
+    def adjusted(self, theta: Floats, effects: Floats) -> Floats:
+        """(N,) utilities of the logit that the nests amount to; the utilities themselves without nests."""
+        return self.cells.adjust(self.utility(theta, effects))
+
+    def with_cells(self, cells: Cells) -> Choices:
+        """The same choices with other nests."""
+        return replace(self, cells=cells)
+
     def pull_back(self, rows: Floats) -> tuple[Floats, Floats]:
         """Transpose of :meth:`utility`: ``X' rows`` (K,) and the sums of ``Z rows`` by group (n_groups, M)."""
         shared: Floats = self.X.T @ rows
@@ -110,6 +122,7 @@ class Choices:
             None if self.group is None else self.group[rows],
             None if self.Z is None else self.Z[rows],
             self.n_groups,
+            self.cells.rows(rows),
         )
 
     def blocks(self) -> Iterator[tuple[slice, slice]]:
@@ -138,14 +151,14 @@ def probabilities(utility: Floats, starts: Ints, page: Ints) -> tuple[Floats, Fl
 
 
 def log_likelihood(choices: Choices, utility: Floats) -> float:
-    """``sum_i n_i log q_i + sum_p n_p0 log q_p0`` at the given utilities."""
+    """``sum_i n_i log q_i + sum_p n_p0 log q_p0`` at the given utilities, which nests have adjusted."""
     _, inclusive = probabilities(utility, choices.starts, choices.page)
     return float(choices.bought @ utility - choices.trials @ inclusive)
 
 
 def score(choices: Choices, q: Floats) -> tuple[Floats, Floats]:
     """Gradient of the log-likelihood at probabilities ``q``: (K,) and (n_groups, M)."""
-    return choices.pull_back(choices.bought - choices.trials[choices.page] * q)
+    return choices.pull_back(choices.cells.pull(choices.bought - choices.trials[choices.page] * q, q))
 
 
 def group_sums(group: Ints, values: Floats, n_groups: int) -> Floats:

@@ -28,16 +28,23 @@ class Assortment:
         categories: Names, sorted.
         category: (I,) row of ``categories``.
         embeddings: (I, d) text embeddings; with None, elasticities borrow strength from the category alone.
+        nest: (I,) nest of each item, the row of its first item; its own where it has no near-identical twin.
     """
 
     item_ids: np.ndarray
     categories: tuple[str, ...]
     category: Ints
     embeddings: Floats | None
+    nest: Ints
 
     @classmethod
-    def of(cls, catalogue: pd.DataFrame, embeddings: np.ndarray | None = None) -> Assortment:
+    def of(cls, catalogue: pd.DataFrame, embeddings: np.ndarray | None = None, nest: Ints | None = None) -> Assortment:
         """Read the catalogue's ids and categories.
+
+        Args:
+            catalogue: The items.
+            embeddings: (I, d) text embeddings.
+            nest: (I,) as :func:`fairtag.demand.nests.near_identical` finds them; every item is alone when None.
 
         Raises:
             DataError: The embeddings are not finite, or not one row an item.
@@ -51,7 +58,8 @@ class Assortment:
         codes, names = pd.factorize(catalogue[schema.CATEGORY].astype(str), sort=True)
         vectors = None if embeddings is None else np.asarray(embeddings, dtype=np.float64)
         ids = catalogue[schema.ITEM_ID].to_numpy(dtype=object)
-        return cls(ids, tuple(map(str, names)), codes.astype(np.int64), vectors)
+        alone = np.arange(len(catalogue), dtype=np.int64)
+        return cls(ids, tuple(map(str, names)), codes.astype(np.int64), vectors, alone if nest is None else nest)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The demand model: a hierarchical conditional logit over the items of a page (docs/pricing-model.md, section 4).
 
-``q_i(y) = exp(a_i - b_i y_i) / (1 + sum_j exp(a_j - b_j y_j))`` with ``y`` the price over the reference price.
+``q_i(y) = exp(a_i - b_i y_i) / (1 + sum_j exp(a_j - b_j y_j))`` with ``y`` the price over the reference price. Where
+near-identical items share their demand it is a nested logit: :meth:`DemandModel.cells` adjusts the utilities first.
 :func:`fairtag.demand.fit.fit_demand` estimates it; :meth:`DemandModel.page` gives ``a`` and ``b`` of a page.
 """
 
@@ -17,8 +18,9 @@ from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
+from fairtag.solver.cells import Cells
 
-FORMAT = "fairtag.demand/3"
+FORMAT = "fairtag.demand/4"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class DemandModel:
         usual_ratio: (C,) mean price ratio in training; a corrected slope leaves demand there as estimated.
         b_min: Floor of the slope, above 0, so that demand always falls with the price.
         contradicts: (I,) items whose own purchases contradict what category and text predict; they stay at list.
+        nest: (I,) nest of each item, the row of its first item; items of a nest have one slope.
+        dissimilarity: (C,) zeta of each category; 1 where its demand is a plain logit.
         report: Diagnostics of the fit; JSON.
     """
 
@@ -88,6 +92,8 @@ class DemandModel:
     usual_ratio: Floats
     b_min: float
     contradicts: Flags
+    nest: Ints
+    dissimilarity: Floats
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -154,6 +160,18 @@ class DemandModel:
         theta, half = posterior.theta[:, None] + shift, self.layout.half
         a, b = rows @ theta[:half] + own[:, 0], rows @ theta[half : 2 * half] + own[:, 1]
         return self._corrected(items, a.T, b.T)
+
+    def cells(self, items: Ints, page: Ints | None = None) -> Cells:
+        """What turns the utilities ``a - b y`` of rows into those of a logit: near-identical items share demand.
+
+        ``probabilities(model.cells(items, page).adjust(a - b * y), starts, page)`` are the purchase probabilities.
+
+        Args:
+            items: (n,) catalogue rows.
+            page: (n,) page of each row; one page when None.
+        """
+        where = np.zeros(items.size, dtype=np.int64) if page is None else page
+        return Cells.of(where, self.nest[items], self.dissimilarity[self.category[items]])
 
     def slope_above(
         self, items: np.ndarray, threshold: Floats, similarity: Floats, behaviour: Floats | None = None
@@ -255,7 +273,7 @@ class DemandModel:
             nested |= {f"{name}.{column}": values for column, values in vars(part).items()}
         behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
         own: dict[str, np.ndarray] = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
-        own["contradicts"] = self.contradicts
+        own |= {"contradicts": self.contradicts, "nest": self.nest, "dissimilarity": self.dissimilarity}
         return {**own, **nested, **behaviour}
 
     def metadata(self) -> dict[str, Any]:
@@ -299,6 +317,8 @@ class DemandModel:
             usual_ratio=arrays["usual_ratio"],
             b_min=float(metadata["b_min"]),
             contradicts=arrays["contradicts"],
+            nest=arrays["nest"],
+            dissimilarity=arrays["dissimilarity"],
             report=dict(metadata["report"]),
         )
 

@@ -286,7 +286,7 @@ def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.
 def _through_final_stage(model: DemandModel, data: DemandData, group: Ints, residual: Floats, n_groups: int) -> Floats:
     """(G,) the check's final stage with the model's probability as the outcome; rows without a residual are out."""
     a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
-    q, _ = probabilities(a - b * data.y, data.starts, data.page)
+    q, _ = probabilities(model.cells(data.item, data.page).adjust(a - b * data.y), data.starts, data.page)
     inside = q - _shrunk_means(q[:, None], data.item, model.n_items, 1e-9)[data.item, 0]
     above = np.bincount(group, weights=residual * inside, minlength=n_groups)
     below = np.bincount(group, weights=residual**2, minlength=n_groups)

@@ -15,9 +15,13 @@ from fairtag.demand.choices import Choices, Floats, log_likelihood
 from fairtag.demand.control_function import WEAK
 from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
+from fairtag.demand.dissimilarity import CategoryNests, judge_nests
 from fairtag.demand.features import FeatureScaling, Layout, TextBasis
 from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
+from fairtag.demand.nests import NEAR_IDENTICAL
 from fairtag.demand.own_slopes import own_slopes
+from fairtag.demand.shared_slopes import alike, share_slopes
+from fairtag.solver.cells import Cells
 
 SPREAD_RANGE = (0.02, 3.0)  # of item effects: below, they do not differ from none; above, the data do not tell
 FIRST_TAU = (0.3, 0.3)  # start of the search for the spreads of the item effects
@@ -53,6 +57,9 @@ class DemandConfig:
             contradict it.
         most_elasticity: Own-price elasticity beyond which an estimate is implausible, without its sign.
         most_disagreement: Times the model's elasticity beyond which the cross-check's is implausible.
+        nest_similarity: Cosine of two items of a category, of their embeddings around the catalogue's mean, from which
+            on they count as near-identical: one nest, with one price slope and, at one cost and list price, one price.
+            1 finds equal texts only.
     """
 
     slope_mean: float = 4.0
@@ -73,12 +80,15 @@ class DemandConfig:
     item_level: float = 0.01
     most_elasticity: float = 10.0
     most_disagreement: float = 3.0
+    nest_similarity: float = NEAR_IDENTICAL
 
     def __post_init__(self) -> None:
         numbers = {name: value for name, value in vars(self).items() if name not in ("tau", "components", "rounds")}
         for name, value in numbers.items():
             if not (np.isfinite(value) and value > 0):
                 raise ConfigError(f"{name}: {value} is refused; it must be finite and above 0")
+        if self.nest_similarity > 1:
+            raise ConfigError(f"nest_similarity: {self.nest_similarity} is refused; a cosine is at most 1")
         if self.components < 0 or self.rounds < 0:
             raise ConfigError(f"components {self.components}, rounds {self.rounds}: both must be at least 0")
         if self.tau is not None and min(self.tau) <= 0:
@@ -89,7 +99,8 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     """Estimate demand: maximum a posteriori, with the Laplace covariance.
 
     Item effects on utility and slope are ``N(w' scores_i, tau^2)``: an item that was never shown gets what its category
-    and text predict, with spread tau.
+    and text predict, with spread tau. Near-identical items (a nest) share text and slope, and where the evidence says
+    so (:func:`fairtag.demand.dissimilarity.judge_nests`) their demand.
 
     Args:
         data: The impressions.
@@ -120,6 +131,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
             rule="at least one purchase",
         )
     basis, text = text_basis(data, config.components)
+    text = alike(text, data.assortment.nest)
     layout = Layout(len(data.assortment.categories), text.shape[1])
     scaling = _scaling(data)
     pivot = float(data.y.mean())
@@ -132,7 +144,9 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         spreads = spreads.times(share)
         prior = _prior(layout, config, spreads)
         fit = fit_logit(choices, prior, lower=lower, start=fit)
-    posterior = _posterior(fit, laplace(choices, fit, prior), layout, pivot)
+    plain, (choices, fit, nests) = fit, _with_nests(choices, prior, fit, lower, data)
+    shared = share_slopes(fit, laplace(choices, fit, prior), data.assortment.nest, float(prior.effects[1]))
+    posterior = _posterior(*shared, layout, pivot)
     model = DemandModel(
         layout=layout,
         categories=data.assortment.categories,
@@ -145,7 +159,14 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         usual_ratio=_usual_ratio(data),
         b_min=config.b_min,
         contradicts=np.zeros(data.assortment.category.size, dtype=bool),
-        report={**_report(data, config, fit, spreads), "cross_validated_share": share},
+        nest=data.assortment.nest,
+        dissimilarity=_dissimilarity(nests, layout.n_categories),
+        report={
+            **_report(data, config, fit, spreads),
+            "cross_validated_share": share,
+            "nests": [each.as_json() for each in nests],
+            "log_likelihood_plain": plain.log_likelihood,
+        },
     )
     return _with_item_check(model, data, config)
 
@@ -155,10 +176,40 @@ def _with_item_check(model: DemandModel, data: DemandData, config: DemandConfig)
     a, b = model.estimated(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
     modelled, predicted = model.slopes
     effects = model.posterior.effects
-    level = config.item_level
-    own = own_slopes(data, a - b * data.y, effects, predicted, modelled, b_min=config.b_min, level=level)
+    own = own_slopes(
+        data,
+        a - b * data.y,
+        effects,
+        predicted,
+        modelled,
+        cells=model.cells(data.item, data.page),
+        b_min=config.b_min,
+        level=config.item_level,
+    )
     items = own.as_json(data.assortment.item_ids)
-    return replace(model, contradicts=own.contradicts, report={**model.report, "items_at_list": items})
+    return replace(model, contradicts=own.refused, report={**model.report, "items_at_list": items})
+
+
+def _with_nests(
+    choices: Choices, prior: Prior, plain: LogitFit, lower: Floats, data: DemandData
+) -> tuple[Choices, LogitFit, tuple[CategoryNests, ...]]:
+    """The choices and their optimum by the model that the evidence chooses for each category, and the evidence."""
+    shop = data.assortment
+    nests = judge_nests(
+        choices, prior, plain, lower, item=data.item, nest=shop.nest, category=shop.category, names=shop.categories
+    )
+    if not any(each.nested for each in nests):
+        return choices, plain, nests
+    zeta = _dissimilarity(nests, len(shop.categories))[shop.category[data.item]]
+    nested = choices.with_cells(Cells.of(data.page, shop.nest[data.item], zeta))
+    return nested, fit_logit(nested, prior, lower=lower, start=plain), nests
+
+
+def _dissimilarity(nests: tuple[CategoryNests, ...], n_categories: int) -> Floats:
+    """(C,) zeta that each category's demand has: 1 where it is a plain logit."""
+    if not nests:
+        return np.ones(n_categories)
+    return np.array([each.dissimilarity if each.nested else 1.0 for each in nests])
 
 
 def design(data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floats, pivot: float) -> Choices:

@@ -1,6 +1,7 @@
 """Second derivatives of the conditional logit in arrow form, and the linear algebra of a Newton step on them.
 
-Minus the Hessian of K shared coefficients and of M effects in each of G groups is taken as
+Minus the Hessian (with nests its expectation, the Fisher information) of K shared coefficients and of M effects in each
+of G groups is taken as
 
     [[A, B'],      A (K, K) exact, B (G M, K) exact,
      [B, D ]]      D block-diagonal (G blocks of M x M), and exact products with the full matrix
@@ -45,28 +46,30 @@ class Information:
 
 
 def information(choices: Choices, q: Floats) -> Information:
-    """Minus the Hessian of the log-likelihood at probabilities ``q``, block by block of pages.
+    """Minus the expected Hessian of the log-likelihood at probabilities ``q``, block by block of pages.
 
-    ``X' W X`` with ``W = sum_p N_p (diag(q_p) - q_p q_p')``; the temporary of a block is ``BLOCK_ROWS`` x K.
+    ``X' J' W J X`` with ``W = sum_p N_p (diag(q_p) - q_p q_p')`` and J from utilities to adjusted ones, the identity
+    without nests; the temporary of a block is ``BLOCK_ROWS`` x K.
     """
     n_features, n_groups, m = choices.X.shape[1], choices.n_groups, choices.n_loadings
     shared, border = np.zeros((n_features, n_features)), np.zeros((n_groups, m, n_features))
     weight = choices.trials[choices.page] * q
     for rows, pages in choices.blocks():
-        X, starts = choices.X[rows], choices.starts[pages] - rows.start
+        cells, starts = choices.cells.within(rows), choices.starts[pages] - rows.start
+        X = cells.push(choices.X[rows], q[rows])
         centred = np.add.reduceat(q[rows, None] * X, starts)[choices.page[rows] - pages.start]
         np.subtract(X, centred, out=centred)
         centred *= weight[rows, None]
         shared += X.T @ centred
         if choices.Z is not None and choices.group is not None:
+            centred = cells.pull(centred, q[rows])
             for k in range(m):
                 border[:, k] += _sparse_sums(choices.group[rows], choices.Z[rows, k], centred, n_groups)
     if choices.Z is None or choices.group is None:
         empty = np.zeros((0, 0, 0))
         return Information(shared, border, empty, empty)
-    blocks = group_information(choices, weight * (1.0 - q))
-    majorant = group_information(choices, weight)
-    return Information(shared, border, blocks, majorant)
+    own, bound = choices.cells.curvature(q, choices.trials[choices.page])
+    return Information(shared, border, group_information(choices, own), group_information(choices, bound))
 
 
 def group_information(choices: Choices, weight: Floats) -> Floats:
@@ -91,9 +94,10 @@ def group_information_times(choices: Choices, q: Floats, effects: Floats) -> Flo
 
 
 def _curve(choices: Choices, q: Floats, direction: Floats) -> Floats:
-    """(N,) ``N_p (diag(q_p) - q_p q_p')`` times a direction in utilities."""
+    """(N,) ``J' N_p (diag(q_p) - q_p q_p') J`` times a direction in utilities."""
+    direction = choices.cells.push(direction, q)
     mean = np.add.reduceat(q * direction, choices.starts)
-    return choices.trials[choices.page] * q * (direction - mean[choices.page])
+    return choices.cells.pull(choices.trials[choices.page] * q * (direction - mean[choices.page]), q)
 
 
 def penalised(data: Information, precision: Floats, effects: Floats, bound: Flags) -> Information:

@@ -1,5 +1,8 @@
 """Conditional logit by maximum a posteriori: Newton's method on the concave posterior, and its Laplace covariance.
 
+With nests of a given dissimilarity up to 1 the likelihood stays concave in the coefficients; the steps are those of
+Fisher's scoring.
+
     fit = fit_logit(choices, prior)
     errors = laplace(choices, fit, prior).standard_errors
 
@@ -156,7 +159,7 @@ def laplace(choices: Choices, fit: LogitFit, prior: Prior | None = None) -> Lapl
         NotConverged: The Hessian is singular: a coefficient is not identified and has a flat prior.
     """
     prior = prior or Prior.flat(choices.X.shape[1])
-    q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
+    q, _ = probabilities(choices.adjusted(fit.theta, fit.effects), choices.starts, choices.page)
     curvature = penalised(information(choices, q), prior.precision, prior.effects, fit.bound)
     gain = _gain(choices, q, prior, curvature, fit.bound)
     reduced = curvature.shared - np.einsum("gmk,gml->kl", curvature.border, gain)
@@ -180,7 +183,7 @@ class _Point:
 
     @classmethod
     def at(cls, choices: Choices, prior: Prior, theta: Floats, effects: Floats) -> _Point:
-        utility = choices.utility(theta, effects)
+        utility = choices.adjusted(theta, effects)
         q, _ = probabilities(utility, choices.starts, choices.page)
         value = log_likelihood(choices, utility)
         slope, effect_slope = score(choices, q)
@@ -294,7 +297,7 @@ def _check_prior(choices: Choices, prior: Prior) -> None:
 
 def shared_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
     """(K,) posterior variances of the shared coefficients from the arrow form; slightly below the exact ones."""
-    q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
+    q, _ = probabilities(choices.adjusted(fit.theta, fit.effects), choices.starts, choices.page)
     curvature = penalised(information(choices, q), prior.precision, prior.effects, fit.bound)
     reduced = curvature.shared
     if choices.n_loadings:
@@ -305,7 +308,7 @@ def shared_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
 
 def effect_variances(choices: Choices, fit: LogitFit, prior: Prior) -> Floats:
     """(n_groups, M) posterior variances of the group effects given the shared coefficients."""
-    q, _ = probabilities(choices.utility(fit.theta, fit.effects), choices.starts, choices.page)
-    weight = choices.trials[choices.page] * q * (1.0 - q)
-    blocks = group_information(choices, weight) + np.diag(prior.effects)
+    q, _ = probabilities(choices.adjusted(fit.theta, fit.effects), choices.starts, choices.page)
+    own, _ = choices.cells.curvature(q, choices.trials[choices.page])
+    blocks = group_information(choices, own) + np.diag(prior.effects)
     return np.asarray(np.linalg.inv(blocks).diagonal(axis1=1, axis2=2), dtype=np.float64)

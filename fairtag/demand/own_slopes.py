@@ -17,11 +17,14 @@ from scipy.special import expit, ndtr
 
 from fairtag.demand.choices import Flags, Floats, Ints, group_sums
 from fairtag.demand.demand_data import DemandData
+from fairtag.solver.cells import Cells
 
 WIDE = 10.0  # prior spread of an item around its prediction: no opinion, but finite where nothing was bought
 STEPS, CLOSE = 30, 1e-5  # Newton steps, of which 5 to 10 are taken, and the last one's size
+TINY = 1e-300  # an attraction below has no logarithm
 LONGEST = 2.0  # of a step, in utility: keeps the first steps from items far away in bounds
 CONTRADICTS = "its own purchases do not fall with its price, against its category"
+TWIN = "a near-identical item's purchases do not fall with its price, and the two are priced alike"
 AT_FLOOR = "its price slope rests on the floor, so its demand is not shown to fall with the price"
 NORMAL_975 = 1.959963984540054
 
@@ -36,6 +39,7 @@ class OwnSlopes:
         predicted: What category and text predict.
         at_floor: Whether the model's slope of the item rests on the floor.
         contradicts: Whether the item's own purchases contradict the prediction.
+        refused: Whether those of any item in its nest do: such items stay at list together.
     """
 
     slope: Floats
@@ -43,6 +47,7 @@ class OwnSlopes:
     predicted: Floats
     at_floor: Flags
     contradicts: Flags
+    refused: Flags
 
     def as_json(self, item_ids: np.ndarray) -> list[dict[str, Any]]:
         """The items that stay at list, with the figures that say why."""
@@ -53,10 +58,15 @@ class OwnSlopes:
                 "low": float(self.slope[row] - NORMAL_975 * self.error[row]),
                 "high": float(self.slope[row] + NORMAL_975 * self.error[row]),
                 "predicted": float(self.predicted[row]),
-                "reason": CONTRADICTS if self.contradicts[row] else AT_FLOOR,
+                "reason": self._reason(row),
             }
-            for row in np.flatnonzero(self.contradicts | self.at_floor)
+            for row in np.flatnonzero(self.refused | self.at_floor).tolist()
         ]
+
+    def _reason(self, row: int) -> str:
+        if self.contradicts[row]:
+            return CONTRADICTS
+        return TWIN if self.refused[row] else AT_FLOOR
 
 
 def own_slopes(
@@ -66,6 +76,7 @@ def own_slopes(
     predicted: Floats,
     modelled: Floats,
     *,
+    cells: Cells,
     b_min: float,
     level: float,
 ) -> OwnSlopes:
@@ -77,18 +88,24 @@ def own_slopes(
         effects: (I, 2) item effects on utility and slope that are part of it.
         predicted: (I,) slope that category and text predict, at mean similarity and behaviour.
         modelled: (I,) slope of the model, before its floor.
+        cells: Rows of one page and nest, as the model has them. Given the rest of its page, buying an item with a twin
+            there is a binary logit to first order.
         b_min: The floor.
         level: Chance at which an item that follows its prediction is called contradicting.
     """
     item, n_items = data.item, predicted.size
-    pull = np.exp(np.clip(utility, -700.0, 700.0))
-    others = 1.0 + np.add.reduceat(pull, data.starts)[data.page] - pull
-    plain = utility - effects[item, 0] + effects[item, 1] * data.y
+    pull = np.exp(np.clip(cells.adjust(utility), -700.0, 700.0))
+    own_effect = effects[item, 0] - effects[item, 1] * data.y
+    alone, moved_rest = cells.move_one(pull, -own_effect)
+    others = np.maximum(1.0 + np.add.reduceat(pull, data.starts)[data.page] - pull + moved_rest, TINY)
+    plain = utility - own_effect
+    plain[cells.row] = np.log(np.maximum(alone[cells.row], TINY))
     shown = np.bincount(item, minlength=n_items)
     middle = np.bincount(item, weights=data.y, minlength=n_items) / np.maximum(shown, 1)
     Z = np.column_stack([np.ones(data.n_rows), middle[item] - data.y])
+    Z *= _sharpness(cells, pull, alone, moved_rest, others)[:, None]
     trials = (np.add.reduceat(data.bought, data.starts) + data.outside)[data.page]
-    offset = plain - np.log(np.maximum(others, 1e-300))
+    offset = plain - np.log(others)
     moved, curvature = _fit_each(item, Z, offset, data.bought, trials, n_items)
     inverse = np.asarray(np.linalg.inv(curvature), dtype=np.float64)
     residual = data.bought - trials * expit(offset + (Z * moved[item]).sum(axis=1))
@@ -96,7 +113,23 @@ def own_slopes(
     slope, error = predicted + moved[:, 1], np.sqrt(variance)
     chance = ndtr((slope - predicted) / error)
     contradicts = (slope <= b_min) & (chance < level) & (predicted > b_min)
-    return OwnSlopes(slope, error, predicted, modelled <= b_min, contradicts)
+    refused = np.bincount(data.assortment.nest, weights=contradicts, minlength=n_items)[data.assortment.nest] > 0
+    return OwnSlopes(slope, error, predicted, modelled <= b_min, contradicts, refused)
+
+
+def _sharpness(cells: Cells, pull: Floats, alone: Floats, moved_rest: Floats, others: Floats) -> Floats:
+    """(N,) how fast the log odds of a row change with its utility: 1, or faster beside a twin.
+
+    Its own attraction E changes by ``(1 - (1 - zeta) s) / zeta`` with share s in its cell, and that of the rest falls
+    by what E gains beyond 1.
+    """
+    sharpness, at = np.ones_like(alone), cells.row
+    if at.size:
+        mates = cells.sums(pull[at]) - pull[at] + moved_rest[at]
+        zeta = cells.dissimilarity[cells.cell]
+        own = (1.0 - (1.0 - zeta) * alone[at] / (alone[at] + mates)) / zeta
+        sharpness[at] = own + alone[at] / others[at] * (own - 1.0)
+    return sharpness
 
 
 def _fit_each(

@@ -57,5 +57,7 @@ def prior_demand(assortment: Assortment, why: str, config: DemandConfig | None =
         usual_ratio=np.ones(len(assortment.categories)),
         b_min=config.b_min,
         contradicts=np.zeros(items, dtype=bool),
+        nest=assortment.nest,
+        dissimilarity=np.ones(len(assortment.categories)),
         report={"not_learned": why, "config": asdict(config)},
     )

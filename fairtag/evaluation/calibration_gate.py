@@ -29,6 +29,7 @@ def inputs_of(model: PricingModel, impressions: pd.DataFrame) -> DemandData:
         model.price_model,
         model.policy,
         config=config,
+        nest=model.demand.nest,
     )
 
 

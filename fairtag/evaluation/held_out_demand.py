@@ -21,6 +21,7 @@ from fairtag.evaluation.calibration_gate import inputs_of
 from fairtag.model.pricing_model import PricingModel
 from fairtag.policy.context import MarketContext
 from fairtag.price_model.price_model import reference_price
+from fairtag.solver.cells import Cells
 from fairtag.stock.shadow_prices import counted_cost
 
 Floats = NDArray[np.float64]
@@ -122,6 +123,7 @@ class HeldOutDemand:
         b: (n,) slopes.
         a_draws: (DRAWS, n) posterior draws of the utilities.
         b_draws: (DRAWS, n) of the slopes.
+        cells: Near-identical items of a page, by the models' evidence.
     """
 
     pages: HeldOutPages
@@ -129,6 +131,7 @@ class HeldOutDemand:
     b: Floats
     a_draws: Floats
     b_draws: Floats
+    cells: Cells
 
     def page_profit(self, price: Floats) -> Floats:
         """Expected profit of each page (P,), money, at prices (n,)."""
@@ -144,7 +147,7 @@ class HeldOutDemand:
         return np.asarray(gain / (1.0 + self._page_sum(pull)), dtype=np.float64)
 
     def _pull(self, price: Floats, a: Floats, b: Floats) -> Floats:
-        return np.where(self.pages.on_sale, np.exp(a - b * price / self.pages.r), 0.0)
+        return np.exp(self.cells.adjust(np.where(self.pages.on_sale, a - b * price / self.pages.r, -np.inf)))
 
     def _page_sum(self, values: Floats) -> Floats:
         return np.asarray(np.bincount(self.pages.page, weights=values), dtype=np.float64)
@@ -161,7 +164,14 @@ def predict_demand(pages: HeldOutPages, models: HeldOutModels, seed: int) -> Hel
             pages.item[rows], pages.similarity[rows], pages.behaviour[rows], np.zeros(rows.size)
         )
         _draw_pages(pages, rows, model, seed, a_draws, b_draws)
-    return HeldOutDemand(pages, a, b, a_draws, b_draws)
+    return HeldOutDemand(pages, a, b, a_draws, b_draws, held_out_cells(pages, models))
+
+
+def held_out_cells(pages: HeldOutPages, models: HeldOutModels) -> Cells:
+    """Near-identical items of a page; each half of the pages with the dissimilarities of the model that scores it."""
+    category = models[0].category[pages.item]
+    zeta = np.where(pages.half == 0, *(model.dissimilarity[category] for model in models))
+    return Cells.of(pages.page, models[0].nest[pages.item], zeta)
 
 
 def _draw_pages(pages: HeldOutPages, rows: Ints, model: DemandModel, seed: int, a_out: Floats, b_out: Floats) -> None:

@@ -7,7 +7,7 @@ evidence.difference(PUBLIC, LISTED).interval()
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,11 +19,12 @@ from fairtag.data.splits import time_split
 from fairtag.demand.demand_model import DemandModel
 from fairtag.evaluation import off_policy as ope
 from fairtag.evaluation.cross_fit import LoggedPrices, price_log, refit_prices
-from fairtag.evaluation.held_out_demand import HeldOutModels, HeldOutPages, read_pages
+from fairtag.evaluation.held_out_demand import HeldOutModels, HeldOutPages, held_out_cells, read_pages
 from fairtag.evaluation.page_value import PageLog, earned, one_step, predicted, shares
 from fairtag.evaluation.uniform_price import best_discounts, uniform_price
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.held_out import sample_pages
+from fairtag.solver.cells import Cells
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -130,7 +131,7 @@ def log_evidence(
     prices = _prices(model, rows, split.part(rows[schema.TS], "hold_out"), vectors, folds, seed)
     read = read_pages(model, rows, vectors)
     coin = model.policy.limits.coin.smallest
-    log = page_log(read, _levels(read, prices.floor, menu, coin))
+    log = page_log(read, held_out_cells(read, models), _levels(read, prices.floor, menu, coin))
     moments = rows[schema.TS]
     days = max((moments.max() - moments.min()).total_seconds() / 86_400, 1.0)
     earlier = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)
@@ -142,7 +143,8 @@ def held_out_prices(
     model: PricingModel, pages: HeldOutPages, models: HeldOutModels, vectors: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Floats]:
     """(n,) prices on the hold-out by name, for a log whose prices were not drawn."""
-    return _with_rivals(model, pages, page_log(pages), models, price_log(model, pages.rows, vectors))
+    log = page_log(pages, held_out_cells(pages, models))
+    return _with_rivals(model, pages, log, models, price_log(model, pages.rows, vectors))
 
 
 def _with_rivals(
@@ -156,7 +158,7 @@ def _with_rivals(
     }
 
 
-def page_log(pages: HeldOutPages, levels: Floats | None = None) -> PageLog:
+def page_log(pages: HeldOutPages, cells: Cells, levels: Floats | None = None) -> PageLog:
     """Held-out pages as the estimators read them; without levels, none of their prices was drawn."""
     rows = pages.rows
     price = rows[schema.PRICE].to_numpy(dtype=np.float64)
@@ -171,6 +173,7 @@ def page_log(pages: HeldOutPages, levels: Floats | None = None) -> PageLog:
         on_sale=pages.on_sale,
         propensity=rows[schema.PROPENSITY].to_numpy(dtype=np.float64) if drawn else np.full(len(rows), np.nan),
         levels=price[:, None] if levels is None else levels,
+        cells=cells,
     )
 
 
@@ -223,8 +226,9 @@ def _uniform(model: PricingModel, pages: HeldOutPages, log: PageLog, models: Hel
         others, own = pages.half != half, pages.half == half
         if not others.any() or not own.any():
             continue
+        part = log.rows(others)
         share = best_discounts(
-            log.rows(others),
+            replace(part, cells=demand.cells(pages.item[others], part.page)),  # as this half's customers have them
             *_demand(pages, demand, np.flatnonzero(others)),
             listed=pages.listed[others],
             floor=floor[others],

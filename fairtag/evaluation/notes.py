@@ -26,9 +26,11 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
     """
     ids = np.array(model.item_ids, dtype=object)
     cost, listed = model.market.unit_cost, model.market.list_price
+    nest = model.demand.nest
+    twin = np.bincount(nest, minlength=nest.size)[nest] > 1
     titles = model.catalogue[schema.TITLE].map(normalise).str.casefold()
-    same = titles.duplicated(keep=False).to_numpy()
-    near = _nearly_the_same(model.catalogue[schema.TITLE].tolist(), near_titles) & ~same
+    same = titles.duplicated(keep=False).to_numpy() & ~twin
+    near = _nearly_the_same(model.catalogue[schema.TITLE].tolist(), near_titles) & ~same & ~twin
     still = _never_varied(training_set)
     found = [
         ("items of unknown cost", ids[np.isnan(cost)], "at list price: without a cost no other price is safe"),
@@ -39,25 +41,42 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
             "at list price: no other covers cost and margin",
         ),
         (
+            "near-identical items",
+            ids[twin],
+            "one price response, and one price where cost and list price are the same",
+        ),
+        (
             "items with the title of another",
             ids[same],
-            "searched and priced one by one; demand counts each as an item of its own",
+            "searched and priced one by one; the rest of their texts differs, so demand counts each as an item of its "
+            "own",
         ),
         (
             "items with nearly the title of another",
             ids[near],
-            "searched and priced one by one; demand counts each as an item of its own, so keep one of a product that "
-            "is listed twice",
+            "searched and priced one by one; the rest of their texts differs, so demand counts each as an item of its "
+            "own: keep one of a product that is listed twice",
         ),
         *_kept_at_list(model),
         ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
     ]
     notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
-    return notes + [
+    notes += [
         {"what": f"category {row['category']}", "count": 1, "examples": [], "outcome": row["reason"]}
         for row in model.demand.report.get("elasticity", [])
         if not row["priced"]
     ]
+    return [*notes, *_nested_categories(model)]
+
+
+def _nested_categories(model: PricingModel) -> Iterator[dict[str, Any]]:
+    """What the log says of the near-identical items of each category that has any."""
+    for row in model.demand.report.get("nests", []):
+        if row["nests"]:
+            groups = f"{row['nests']} group{'s' if row['nests'] > 1 else ''}"
+            outcome = f"{groups}, seen together on {row['pages']:,} pages; {row['reason']}"
+            what = f"category {row['category']}: near-identical items"
+            yield {"what": what, "count": row["items"], "examples": [], "outcome": outcome}
 
 
 def _kept_at_list(model: PricingModel) -> Iterator[tuple[str, list[str], str]]:

@@ -9,13 +9,14 @@ the estimate is right to first order, whatever the model was fitted on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fairtag.evaluation.off_policy import Estimate
+from fairtag.solver.cells import Cells
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,6 +39,7 @@ class PageLog:
         on_sale: Whether it could be bought.
         propensity: Probability with which its price was drawn; NaN where it was not drawn.
         levels: (n, K) prices that could have been drawn, money; NaN where a point of the menu was not open to it.
+        cells: Near-identical items of a page, as the demand model that scores it has them.
     """
 
     page: Ints
@@ -49,6 +51,7 @@ class PageLog:
     on_sale: Flags
     propensity: Floats
     levels: Floats
+    cells: Cells = field(default_factory=Cells.none)
 
     def sums(self, values: Floats) -> Floats:
         """(P,) sum over the rows of each page."""
@@ -58,7 +61,7 @@ class PageLog:
         """The pages of some rows; a page stays whole or goes."""
         pages, page = np.unique(self.page[keep], return_inverse=True)
         parts = {name: getattr(self, name)[keep] for name in ROW_FIELDS}
-        return PageLog(page=page, customer=self.customer[pages], **parts)
+        return PageLog(page=page, customer=self.customer[pages], cells=self.cells.rows(keep), **parts)
 
     def of_pages(self, name: str, value: Floats) -> Estimate:
         """An estimate whose rows are pages, clustered by customer."""
@@ -84,7 +87,7 @@ class Shares(NamedTuple):
 
 def shares(log: PageLog, a: Floats, b: Floats, price: Floats) -> Shares:
     """Purchase probabilities at prices (n,) for utilities ``a`` and slopes ``b``, both (n,)."""
-    pull = np.where(log.on_sale, np.exp(a - b * price / log.unit), 0.0)
+    pull = np.exp(log.cells.adjust(np.where(log.on_sale, a - b * price / log.unit, -np.inf)))
     none = 1.0 / (1.0 + log.sums(pull))
     return Shares(pull, pull * none[log.page], none)
 
@@ -105,9 +108,10 @@ def one_step(log: PageLog, a: Floats, b: Floats, price: Floats, clip: float = np
     With ``q`` the model's purchase probabilities at the logged prices (``q_0`` of buying nothing), ``q*`` those at the
     new ones, ``m*`` the new margins and ``R*`` the page's predicted profit, an error ``d_j(y) = da_j - y db_j`` in the
     utility of row j moves the predicted profit by ``g_j d_j(y*_j)`` with ``g_j = q*_j (m*_j - R*)``. The log shows it:
-    ``E[bought_j - (q_j / q_0) nothing bought] = q_j d_j(y_j)``, whatever is wrong about the other rows. Hence
+    ``s_j = bought_j - (q_j / q_0) nothing bought`` has the mean ``q_j d_j(y_j)``, whatever is wrong about the other
+    rows. (With nests g and s are those of adjusted utilities, taken back to utilities.) Hence
 
-        value = R* + sum_j g_j w_j (bought_j - (q_j / q_0) nothing bought)
+        value = R* + sum_j g_j w_j s_j
 
     with weights that turn what is seen at the drawn prices into what holds at the new one:
     ``E[w_j q_j (1, y_j)] = (1, y*_j)`` over the draw of the row's own price.
@@ -122,15 +126,19 @@ def one_step(log: PageLog, a: Floats, b: Floats, price: Floats, clip: float = np
     logged, new = shares(log, a, b, log.price), shares(log, a, b, price)
     margin = price - log.cost
     worth = log.sums(new.share * margin)
-    gain = new.share * (margin - worth[log.page])
+    gain = log.cells.pull(new.share * (margin - worth[log.page]), new.pull)
     nothing = 1.0 - np.minimum(log.sums(log.bought), 1.0)
-    surprise = log.bought * log.on_sale - logged.pull * nothing[log.page]
-    weight = curve_weights(log, a, b, price, logged)
+    seen = log.bought * log.on_sale - logged.pull * nothing[log.page]
+    surprise = seen.copy()
+    at = log.cells.row  # a row's error is what its cell shows of it: J^-1 (seen / q), times q
+    held = np.maximum(logged.share, 1e-300)
+    surprise[at] = (log.cells.unpush(seen / held, logged.pull) * held)[at]
+    weight = curve_weights(log, b, price, logged)
     most = clip / np.maximum(logged.share, 1e-300)
     return worth + log.sums(gain * np.clip(weight, -most, most) * surprise)
 
 
-def curve_weights(log: PageLog, a: Floats, b: Floats, price: Floats, logged: Shares) -> Floats:
+def curve_weights(log: PageLog, b: Floats, price: Floats, logged: Shares) -> Floats:
     """(n,) weights ``w`` with ``E[w q (1, y)] = (1, y*)`` over the draw of each row's own price.
 
     Among all such weights these have the least variance where all rows are drawn alike: ``w = pi / propensity``, with
@@ -143,10 +151,11 @@ def curve_weights(log: PageLog, a: Floats, b: Floats, price: Floats, logged: Sha
     open_ = np.isfinite(y)
     y = np.where(open_, y, 0.0)
     others = 1.0 / logged.none[log.page] - logged.pull
-    pull = np.where(open_, np.exp(a[:, None] - b[:, None] * y), 0.0)
+    step = b[:, None] * (log.price / log.unit)[:, None] - b[:, None] * y
+    pull, moved = log.cells.move_one(logged.pull, np.where(open_, step, -np.inf))
     chance = np.where(open_, nominal[None, :], 0.0)
     chance /= np.maximum(chance.sum(axis=1, keepdims=True), 1e-300)
-    seen = chance * pull / (others[:, None] + pull)
+    seen = chance * pull / (others[:, None] + moved + pull)
     total = np.maximum(seen.sum(axis=1), 1e-300)
     mean = (seen * y).sum(axis=1) / total
     spread = (seen * (y - mean[:, None]) ** 2).sum(axis=1) / total

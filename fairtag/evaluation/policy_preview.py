@@ -215,12 +215,18 @@ class PolicyReplay:
     def _page_sums(self, price: Floats) -> tuple[Floats, Floats]:
         """Expected profit and units of each page under each draw, (DRAWS, P) each."""
         pages, count = self.pages, int(self.pages.page.max()) + 1
-        pull = np.where(pages.on_sale, np.exp(self.a - self.b * price / pages.r), 0.0)
+        pull = self._pull(self.a, self.b, price)
         starts = np.flatnonzero(np.r_[True, np.diff(pages.page) != 0])  # impressions of a page stand together
         sums = np.add.reduceat(pull, starts, axis=1)
         gains = np.add.reduceat(pull * (price - pages.cost), starts, axis=1)
         assert sums.shape[1] == count, "impressions of a page stand together"
         return gains / (1.0 + sums), sums / (1.0 + sums)
+
+    def _pull(self, a: Floats, b: Floats, price: Floats) -> Floats:
+        """Attractions (..., n) at utilities and slopes (..., n); near-identical items share theirs."""
+        pages = self.pages
+        utility = np.where(pages.on_sale, a - b * price / pages.r, -np.inf)
+        return np.asarray(np.exp(self.model.demand.cells(pages.item, pages.page).adjust(utility)), dtype=np.float64)
 
     def _widest(self, price: Floats) -> float:
         """The widest ratio of two prices of an item at one list price."""
@@ -278,7 +284,7 @@ class PolicyReplay:
     def _item_profit(self, price: Floats) -> Floats:
         """Expected profit of each impression (n,), mean over the draws."""
         pages = self.pages
-        pull = np.where(pages.on_sale, np.exp(self.a.mean(0) - self.b.mean(0) * price / pages.r), 0.0)
+        pull = self._pull(self.a.mean(0), self.b.mean(0), price)
         page = np.bincount(pages.page, weights=pull)
         return np.asarray(pull * (price - pages.cost) / (1.0 + page)[pages.page], dtype=np.float64)
 

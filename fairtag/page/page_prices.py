@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairtag.demand.choices import probabilities
 from fairtag.page.exploration import ExplorationDraw, exploration_menu, explore
 from fairtag.page.problem import Floats, PageProblem, Rows, best_prices
 from fairtag.page.thompson import thompson_weights
 from fairtag.policy.guardrails import snap
-from fairtag.solver.page_solver import page_value
 
 Flags = NDArray[np.bool_]
 
@@ -134,5 +134,7 @@ def _draw_weights(problem: PageProblem, menu: Floats, at: Rows) -> Floats | None
 def _value(problem: PageProblem, price: Floats) -> tuple[float, Floats]:
     """Expected profit in money, and purchase probabilities, of given prices."""
     a, b = problem.demand
-    _, q = page_value(price / problem.r, a, b, problem.cost, mask=problem.on_sale)
+    utility = np.where(problem.on_sale, a - b * price / problem.r, -np.inf)
+    alone = np.zeros(len(price), dtype=np.int64)
+    q, _ = probabilities(problem.model.demand.cells(problem.rows).adjust(utility), alone[:1], alone)
     return float(q @ (price - problem.counted_cost)), q

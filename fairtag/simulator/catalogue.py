@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -89,6 +89,7 @@ class Catalogue:
         overstocked: Whether the shop buys far too many of it.
         salvage_value: Money for a unit left at the end of its life, NaN for items that keep.
         shelf_life_days: Days that a delivery keeps, NaN for items that keep.
+        copy_of: Row of the item that each is a second listing of; its own for all others.
         words: The word lists the products were drawn from.
     """
 
@@ -106,6 +107,7 @@ class Catalogue:
     overstocked: NDArray[np.bool_]
     salvage_value: Floats
     shelf_life_days: Floats
+    copy_of: Ints
     words: Vocabulary
 
     def __len__(self) -> int:
@@ -117,8 +119,8 @@ class Catalogue:
         return np.array(self.words.categories, dtype=object)[self.category]
 
 
-def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
-    """Draw ``n_items`` products.
+def make_catalogue(n_items: int, rng: np.random.Generator, twins: float = 0.0) -> Catalogue:
+    """Draw ``n_items`` products, of which a share ``twins`` is listed twice.
 
     The list price follows the words of the product (type, tier, size, material, brand) up to noise of
     ``PRICE_NOISE`` log units, so a price model can learn it from the text.
@@ -137,7 +139,7 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
     overstocked = own.random(n_items) < OVERSTOCKED
     perishable = overstocked & (own.random(n_items) < PERISHABLE)
     salvage = np.round(list_price * own.uniform(*SALVAGE_SHARE, n_items), 2)
-    return Catalogue(
+    catalogue = Catalogue(
         item_id=np.array([f"I{i:06d}" for i in range(n_items)], dtype=object),
         title=titles,
         description=descriptions,
@@ -154,8 +156,20 @@ def make_catalogue(n_items: int, rng: np.random.Generator) -> Catalogue:
         overstocked=overstocked,
         salvage_value=np.where(perishable, salvage, np.nan),
         shelf_life_days=np.where(perishable, SHELF_LIFE_DAYS, np.nan),
+        copy_of=np.arange(n_items, dtype=np.int64),
         words=words,
     )
+    return _with_copies(catalogue, twins, own)
+
+
+def _with_copies(catalogue: Catalogue, twins: float, rng: np.random.Generator) -> Catalogue:
+    """The catalogue with a share of its items in pairs, of which the second is the first under another id."""
+    pairs = rng.permutation(len(catalogue))[: 2 * int(twins * len(catalogue) / 2)].reshape(-1, 2)
+    copy_of = catalogue.copy_of.copy()
+    copy_of[pairs[:, 1]] = pairs[:, 0]
+    kept = {"item_id": catalogue.item_id, "words": catalogue.words}
+    fields = {name: values[copy_of] for name, values in vars(catalogue).items() if name not in kept}
+    return replace(catalogue, **fields)
 
 
 def _list_prices(words: Vocabulary, kind: Ints, attributes: Ints, brand: Ints, rng: np.random.Generator) -> Floats:

@@ -15,7 +15,8 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import coerce
-from fairtag.simulator.catalogue import Floats
+from fairtag.simulator.catalogue import Floats, Ints
+from fairtag.simulator.planted_demand import nested_utilities
 from fairtag.simulator.simulation import ShopSize, SimulatedShop, simulate_shop
 
 MEAN_DELAY = pd.Timedelta(hours=2)  # from a quote to its order
@@ -66,8 +67,8 @@ def simulated_outcomes(
     """
     rows = quotes.reset_index(drop=True)
     rng = np.random.default_rng(seed)
-    utility = _utilities(rows, shop, secret) + rng.gumbel(size=len(rows))
     page, pages = pd.factorize(rows[schema.QUOTE_ID])
+    utility = _utilities(rows, page, shop, secret) + rng.gumbel(size=len(rows))
     order = np.lexsort((-utility, page))
     best = order[np.unique(page[order], return_index=True)[1]]  # the best item of each page
     bought = np.sort(best[utility[best] > rng.gumbel(size=len(pages))])
@@ -85,8 +86,8 @@ def simulated_outcomes(
     return coerce(pd.DataFrame(outcomes), schema.OUTCOMES)
 
 
-def _utilities(rows: pd.DataFrame, shop: SimulatedShop, secret: bytes) -> Floats:
-    """Planted utility of each quoted item at its price, -inf where it is out of stock, shape (rows,)."""
+def _utilities(rows: pd.DataFrame, page: Ints, shop: SimulatedShop, secret: bytes) -> Floats:
+    """Planted utility of each quoted item at its price, as of a logit, -inf where it is out of stock, shape (rows,)."""
     items = shop.tables.latest_items()
     item = pd.Index(items[schema.ITEM_ID]).get_indexer(pd.Index(rows[schema.ITEM_ID]))
     if (item < 0).any():
@@ -97,7 +98,7 @@ def _utilities(rows: pd.DataFrame, shop: SimulatedShop, secret: bytes) -> Floats
     ratio = rows[schema.PRICE_MINOR].to_numpy(np.float64) / rows[schema.LIST_PRICE_MINOR].to_numpy(np.float64)
     available = items[schema.STOCK].to_numpy(np.float64)[item] > 0
     utility: Floats = np.where(available, (a - b * ratio[:, None])[:, 0], -np.inf)
-    return utility
+    return nested_utilities(utility, page, shop.planted.catalogue.copy_of[item], shop.planted.dissimilarity)
 
 
 def _relevance(rows: pd.DataFrame, item: np.ndarray[Any, Any], shop: SimulatedShop) -> Floats:

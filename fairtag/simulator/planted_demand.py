@@ -1,4 +1,7 @@
-"""The demand planted in a simulated shop: the conditional logit of docs/pricing-model.md, section 4, as an oracle."""
+"""The demand planted in a simulated shop: the logit of docs/pricing-model.md, section 4, as an oracle.
+
+Where the shop lists products twice, and the two listings share their demand, it is the nested logit.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,7 @@ class PlantedDemand:
         alpha_item: Item utilities, mean zero in each category, shape (n,).
         beta_item: Item slopes, mean zero in each category, shape (n,).
         kappa: See :class:`Effects`; also ``beta_s``, ``eta`` (k,), ``omega`` (k,), ``phi``, ``b_min``.
+        dissimilarity: How far an item and its copy have demand of their own; 1 is the plain logit.
         centre: Behaviour values at which user effects are zero, shape (k,).
         scale: Behaviour change that counts as one unit, shape (k,).
         catalogue: Products; row i is row i of ``Tables.latest_items()``.
@@ -82,6 +86,7 @@ class PlantedDemand:
     omega: Floats
     phi: float
     b_min: float
+    dissimilarity: float
     centre: Floats
     scale: Floats
     catalogue: Catalogue
@@ -134,7 +139,15 @@ class PlantedDemand:
     ) -> Floats:
         """Purchase probability of each item of pages at prices ``y = p / list``, shape (..., n)."""
         a, b = self.page(items, similarity, behaviour, shock=shock)
-        return choice_probabilities(a - b * price_ratio, in_stock)
+        utility = np.broadcast_to(a - b * price_ratio, items.shape)
+        utility = utility if in_stock is None else np.where(in_stock, utility, -np.inf)
+        return choice_probabilities(self.nested(items, utility))
+
+    def nested(self, items: NDArray[np.integer], utility: Floats) -> Floats:
+        """Utilities (..., n) of pages, minus infinity for what is not in stock, as those of a logit."""
+        page = np.repeat(np.arange(utility.size // utility.shape[-1]), utility.shape[-1])
+        nest = self.catalogue.copy_of[items].ravel()
+        return nested_utilities(utility.ravel(), page, nest, self.dissimilarity).reshape(utility.shape)
 
     def profit(
         self,
@@ -158,6 +171,25 @@ class PlantedDemand:
         return total
 
 
+def nested_utilities(utility: Floats, page: Ints, nest: Ints, dissimilarity: float) -> Floats:
+    """Utilities (m,) of rows as those of a logit: ``u / zeta - (1 - zeta) log sum exp(u / zeta)`` over page and nest.
+
+    >>> one = np.zeros(2, dtype=np.int64)
+    >>> np.exp(nested_utilities(np.zeros(2), one, one, 0.5)).sum().round(3)    # two twins: not 2
+    np.float64(1.414)
+    """
+    if dissimilarity == 1.0:
+        return utility
+    _, cell = np.unique(page * (nest.max() + 1) + nest, return_inverse=True)
+    top = np.full(cell.max() + 1, -np.inf)
+    np.maximum.at(top, cell, utility)
+    top = np.where(np.isfinite(top), top, 0.0)
+    away = (utility - top[cell]) / dissimilarity
+    whole = np.maximum(np.bincount(cell, weights=np.exp(away)), 1e-300)
+    nested: Floats = away + (top - (1.0 - dissimilarity) * np.log(whole))[cell]
+    return nested
+
+
 def choice_probabilities(utility: Floats, in_stock: NDArray[np.bool_] | None = None) -> Floats:
     """``exp(u_i) / (1 + sum_j exp(u_j))`` over the last axis, without overflow; items out of stock get 0.
 
@@ -172,7 +204,12 @@ def choice_probabilities(utility: Floats, in_stock: NDArray[np.bool_] | None = N
 
 
 def plant(
-    catalogue: Catalogue, wishes: Wishes, effects: Effects, page_size: int, rng: np.random.Generator
+    catalogue: Catalogue,
+    wishes: Wishes,
+    effects: Effects,
+    page_size: int,
+    rng: np.random.Generator,
+    dissimilarity: float = 1.0,
 ) -> PlantedDemand:
     """Draw the demand parameters of a shop; the latent variables of impressions stay empty until pages are simulated.
 
@@ -185,6 +222,7 @@ def plant(
     tier = catalogue.attributes[:, 3]
     beta_item = effects.tier_beta * (1.0 - tier) + rng.normal(0, effects.beta_noise, len(catalogue))
     alpha_item = -USUAL_RATIO * effects.tier_beta * (tier - 1.0) + rng.normal(0, effects.alpha_noise, len(catalogue))
+    alpha_item, beta_item = alpha_item[catalogue.copy_of], beta_item[catalogue.copy_of]
     none_f, none_i = np.zeros(0), np.zeros(0, dtype=np.int64)
     return PlantedDemand(
         alpha_category=level - effects.kappa + (beta + effects.beta_s) * USUAL_RATIO,
@@ -197,6 +235,7 @@ def plant(
         omega=np.array(effects.omega),
         phi=effects.phi,
         b_min=effects.b_min,
+        dissimilarity=dissimilarity,
         centre=np.array([CENTRE[name] for name in BEHAVIOUR]),
         scale=np.array([SCALE[name] for name in BEHAVIOUR]),
         catalogue=catalogue,

@@ -64,14 +64,23 @@ class ShopDesign:
             log then has no propensities, and a fit without a control function is biased.
         group_link: Correlation of income with thrift in [0, 1): how well behaviour predicts a group.
         season: Depth of the season in [0, 1): how much searches and traffic vary over the year.
+        twins: Share of the products in [0, 1] that are listed twice: half of them are copies of the others.
+        dissimilarity: How far a product and its copy have demand of their own, in (0, 1]: 1 is a plain logit, and near
+            0 the two sell as one.
     """
 
     effects: Effects = field(default_factory=Effects)
     endogenous: bool = False
     group_link: float = 0.3
     season: float = 0.5
+    twins: float = 0.0
+    dissimilarity: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("group_link", "season"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ConfigError(f"{name}: {getattr(self, name)} is refused; it must lie in [0, 1)")
+        if not 0.0 <= self.twins <= 1.0:
+            raise ConfigError(f"twins: {self.twins} is refused; it must lie in [0, 1]")
+        if not 0.0 < self.dissimilarity <= 1.0:
+            raise ConfigError(f"dissimilarity: {self.dissimilarity} is refused; it must lie in (0, 1]")

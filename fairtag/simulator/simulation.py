@@ -70,10 +70,10 @@ def simulate_shop(size: ShopSize = DEFAULT, *, seed: int = 0, design: ShopDesign
     """
     design = design or ShopDesign()
     rng = np.random.default_rng(seed)
-    catalogue = make_catalogue(size.items, rng)
+    catalogue = make_catalogue(size.items, rng, design.twins)
     wishes = make_wishes(catalogue.words, size.wishes, rng)
     customers = make_customers(size.users, len(catalogue.words.categories), design.group_link, rng)
-    planted = plant(catalogue, wishes, design.effects, size.page_size, rng)
+    planted = plant(catalogue, wishes, design.effects, size.page_size, rng, design.dissimilarity)
     traffic = Traffic(size, design, catalogue, customers, planted, rng)
     pages = traffic.run()
     bought = Purchases.concatenate(traffic.bought)

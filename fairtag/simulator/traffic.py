@@ -221,11 +221,12 @@ class Traffic:
         return _concatenate(parts), left
 
     def _choices(self, pages: Pages, available: NDArray[np.bool_]) -> Pages:
-        """Draw from the conditional logit: a Gumbel draw on the utility of every item in stock and of not buying."""
+        """Draw from the planted logit: a Gumbel draw on the utility of every item in stock and of not buying."""
         in_stock = available[pages.items]
         a, b = self.planted.page(pages.items, pages.similarity, pages.behaviour, shock=pages.shock)
         utility = a - b * pages.price / self.catalogue.list_price[pages.items]
-        options = np.column_stack([np.where(in_stock, utility, -np.inf), np.zeros(len(pages.user))])
+        available_utility = self.planted.nested(pages.items, np.where(in_stock, utility, -np.inf))
+        options = np.column_stack([available_utility, np.zeros(len(pages.user))])
         return replace(
             pages, in_stock=in_stock, chosen=np.argmax(options + self.rng.gumbel(size=options.shape), axis=1)
         )
@@ -238,13 +239,13 @@ class Traffic:
         return Purchases(pages.user[row], item, pages.day[row], np.ones(len(row), dtype=np.int64), price, below)
 
     def _snapshot(self, day: float, stock: Floats) -> Snapshot:
-        n, listed = len(self.catalogue), self.catalogue.list_price
-        drift = np.exp(self.rng.normal(0, COST_DRIFT, n))
+        n, listed, same = len(self.catalogue), self.catalogue.list_price, self.catalogue.copy_of
+        drift = np.exp(self.rng.normal(0, COST_DRIFT, n))[same]
         rival = np.round(listed * np.exp(self.rng.normal(-0.02, COMPETITOR_SPREAD, n)), 2)
         return Snapshot(
             day=day,
             unit_cost=np.round(self.catalogue.unit_cost * drift, 2),
-            competitor=np.where(self.rng.random(n) < COMPETITOR_ABSENT, np.nan, rival),
+            competitor=np.where(self.rng.random(n) < COMPETITOR_ABSENT, np.nan, rival)[same],
             stock=stock,
             behaviour=behaviour_at(day, Purchases.concatenate(self.bought), len(self.customers)),
         )

@@ -42,7 +42,7 @@ class Pages(NamedTuple):
     pull: Floats | None = None
     curve: Floats | None = None
 
-    def rows(self, index: slice | Flags) -> Pages:
+    def rows(self, index: slice | Flags | Counts) -> Pages:
         """Some of the pages."""
         return Pages._make(x if x is None or x.ndim < 2 else x[index] for x in self)
 

@@ -165,8 +165,8 @@ def _solve_in_chunks(pages: Pages) -> _Batch:
     count, n = pages.a.shape
     step = max(1, CHUNK_ITEMS // n)
     if count <= step:
-        return _solve(_with_constants(pages))
-    parts = [_solve(_with_constants(pages.rows(slice(i, i + step)))) for i in range(0, count, step)]
+        return _solve(with_constants(pages))
+    parts = [_solve(with_constants(pages.rows(slice(i, i + step)))) for i in range(0, count, step)]
     return _Batch._make(np.concatenate(part) for part in zip(*parts, strict=True))
 
 
@@ -177,7 +177,7 @@ def _solve(pages: Pages) -> _Batch:
     rate, low, high = np.zeros((len(rows), 1)), np.full((len(rows), 1), -np.inf), np.full((len(rows), 1), np.inf)
     for iteration in range(1, MAX_ITERATIONS + 1):
         step = _evaluate(pages, rate, low, high)
-        done = np.abs(step.reached - rate) <= TOLERANCE * np.maximum(_margin_scale(pages.w), np.abs(step.reached))
+        done = np.abs(step.reached - rate) <= TOLERANCE * np.maximum(margin_scale(pages.w), np.abs(step.reached))
         last = iteration == MAX_ITERATIONS
         if last or done.any():
             leave = done[:, 0] | last
@@ -194,7 +194,7 @@ def _solve(pages: Pages) -> _Batch:
 
 
 def _evaluate(pages: Pages, rate: Floats, low: Floats, high: Floats) -> _Step:
-    prices = _choose(pages, rate)
+    prices = choose(pages, rate)
     weight, total, shift = attraction(pages.a - pages.b * prices)
     worth = gain(prices, pages.net, pages.anchor, pages.w, pages.lam)
     reached = (weight * worth).sum(-1, keepdims=True) / total
@@ -206,7 +206,8 @@ def _record(solved: _Batch, rows: NDArray[np.int64], iteration: int, converged: 
     solved.value[rows], solved.iterations[rows], solved.converged[rows] = step.reached[:, 0], iteration, converged
 
 
-def _margin_scale(w: Floats) -> Floats:
+def margin_scale(w: Floats) -> Floats:
+    """The largest weight of each page, the scale of its tolerance."""
     return w if w.ndim == 0 else w.max(-1, keepdims=True)
 
 
@@ -238,7 +239,7 @@ def _highest_gain(pages: Pages) -> Floats:
     return np.maximum(highest, 0.0)
 
 
-def _with_constants(pages: Pages) -> Pages:
+def with_constants(pages: Pages) -> Pages:
     """Add the constants of the item step."""
     if not pages.lam.any():
         # d/dy (w (y - net) - R) exp(-b y) = 0 at y = net + 1/b + R/w; w = 0: every price is worth 0, take the lowest
@@ -251,7 +252,7 @@ def _with_constants(pages: Pages) -> Pages:
     return pages._replace(start=start, pull=pull, curve=4 * pages.lam * pull)
 
 
-def _choose(pages: Pages, rate: Floats) -> Floats:
+def choose(pages: Pages, rate: Floats) -> Floats:
     """``argmax (g(y) - R) exp(-b y)`` of each item; ties go to the lower price.
 
     The function rises to the smaller root of its derivative, falls to the larger root, and rises again. The optimum on

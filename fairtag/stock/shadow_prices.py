@@ -7,6 +7,7 @@ Prices and shadow prices are in units of the item's reference price r, stock and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from fairtag.policy.context import MarketContext
+from fairtag.solver.cells import Cells
+from fairtag.solver.nested_pages import solve_nested_pages
 from fairtag.solver.page_arrays import Flags, Floats
 from fairtag.solver.page_solver import PageSolution, solve_pages
 
@@ -59,6 +62,8 @@ def shadow_prices(
     traffic: ArrayLike = 1.0,
     margin_weight: ArrayLike = 1.0,
     anchor_weight: float = 0.0,
+    nest: NDArray[np.int64] | None = None,
+    dissimilarity: ArrayLike = 1.0,
 ) -> ShadowPrices:
     """Shadow prices at which expected demand meets stock, over all pages of a horizon at once.
 
@@ -80,6 +85,8 @@ def shadow_prices(
         traffic: ``(P,)``, how often each page is shown over the horizon.
         margin_weight: w, one for all items or ``(N,)``.
         anchor_weight: lambda.
+        nest: ``(P, n)``, nest of the item in each place; every item is alone when None.
+        dissimilarity: ``(P, n)``, zeta of each, the same within a nest; 1 is the plain logit.
 
     Example: one page, shown 100 times, with one item of which 10 units are left.
 
@@ -98,6 +105,8 @@ def shadow_prices(
         np.broadcast_to(np.asarray(margin_weight, float), supply.shape),
         float(anchor_weight),
         supply,
+        nest,
+        np.broadcast_to(np.asarray(dissimilarity, float), items.shape),
     )
     cap = _cap(market)
     state = _evaluate(market, np.zeros_like(supply))
@@ -143,6 +152,13 @@ class _Market(NamedTuple):
     weight: Floats  # w of each item
     lam: float
     stock: Floats
+    nest: NDArray[np.int64] | None
+    zeta: Floats
+
+    @property
+    def nested(self) -> bool:
+        """Whether some items share demand."""
+        return self.nest is not None and bool((self.zeta[self.mask] < 1.0).any())
 
 
 class _State(NamedTuple):
@@ -157,7 +173,10 @@ class _State(NamedTuple):
 
 def _evaluate(market: _Market, nu: Floats) -> _State:
     weight = np.where(market.weight > 0, market.weight, 1.0)
-    solution = solve_pages(
+    solve = solve_pages
+    if market.nest is not None and market.nested:
+        solve = partial(solve_nested_pages, nest=market.nest, dissimilarity=market.zeta)
+    solution = solve(
         *market.terms,
         shadow=(nu / weight)[market.items],
         margin_weight=market.weight[market.items],
@@ -222,7 +241,8 @@ def _curvature(market: _Market, state: _State, free: NDArray[np.int64]) -> Any:
     """Second derivative of the dual for the free items, sparse: the sum over pages of their demand responses.
 
     At the page optimum ``dR = -sum q dnu`` (envelope) and ``d log e = -s (dnu + dR)``, where ``s = b dy/dK`` and
-    ``K = R + nu``; hence a page adds ``diag(qs) - (qs) q' - q (qs)' + q q' sum(qs)``.
+    ``K = R + nu``; hence a page adds ``diag(qs) - (qs) q' - q (qs)' + q q' sum(qs)``. A nest of one slope, whose prices
+    all react, adds ``(1 / zeta - 1) (diag(qs) - (qs) t')`` with the shares t of its items in it.
     """
     q, reaction = state.solution.q, state.solution.q * _price_response(market, state)
     place = np.full(len(state.nu), -1)
@@ -236,7 +256,26 @@ def _curvature(market: _Market, state: _State, free: NDArray[np.int64]) -> Any:
     total = sparse.diags_array(market.traffic * reaction.sum(-1))
     own = np.asarray(react.T @ market.traffic)
     cross = react.T @ traffic @ share
-    return sparse.csr_array(sparse.diags_array(own) - cross - cross.T + share.T @ total @ share)
+    plain = sparse.diags_array(own) - cross - cross.T + share.T @ total @ share
+    return sparse.csr_array(plain + _within_nests(market, q, reaction, column, len(free)))
+
+
+def _within_nests(market: _Market, q: Floats, reaction: Floats, column: NDArray[np.int64], count: int) -> Any:
+    """What nests add to the curvature of the free items, sparse."""
+    if market.nest is None or not market.nested:
+        return sparse.csr_array((count, count))
+    page = np.repeat(np.arange(len(q)), q.shape[1])
+    zeta = np.where((column >= 0) & (reaction > 0), market.zeta, 1.0)
+    cells = Cells.of(page, market.nest.ravel(), zeta.ravel())
+    if not cells.row.size:
+        return sparse.csr_array((count, count))
+    at, excess = cells.row, (1.0 / cells.dissimilarity - 1.0)[cells.cell] * market.traffic[page[cells.row]]
+    react, place = reaction.ravel()[at] * excess, column.ravel()[at]
+    shape = (cells.starts.size, count)
+    shares = sparse.csr_array((cells.shares(q.ravel()), (cells.cell, place)), shape=shape)
+    reacts = sparse.csr_array((react, (cells.cell, place)), shape=shape)
+    across = reacts.T @ shares
+    return sparse.diags_array(np.bincount(place, weights=react, minlength=count)) - (across + across.T) / 2
 
 
 def _solve_spd(matrix: Any, right: Floats) -> Floats:

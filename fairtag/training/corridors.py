@@ -21,6 +21,7 @@ from fairtag.page.page_prices import PagePrices, choose_prices
 from fairtag.page.problem import FAINT, PageProblem, page_problem
 from fairtag.policy.context import UserContext
 from fairtag.solver.page_solver import solve_pages
+from fairtag.training.equal_items import equal_items, mean_of_equals
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -51,9 +52,9 @@ class Visits:
 def place_corridors(model: PricingModel, data: DemandData | None, *, seed: int = 0) -> Floats:
     """Lowest price of each catalogue row's corridor, money (N,); the highest is ``corridor_ratio`` times it.
 
-    An item that shows list, because it may not be priced or no other price is surely better, has list in its corridor.
-    What it shows depends on the corridors of its rivals, so placing and looking are repeated until no such item is left
-    outside.
+    Equal items share one corridor. An item that shows list, because it may not be priced or no other price is surely
+    better, has list in its corridor. What it shows depends on the corridors of its rivals, so placing and looking are
+    repeated until no such item is left outside.
 
     Args:
         model: All that is fitted but the corridors, whose estimates are ignored.
@@ -63,9 +64,9 @@ def place_corridors(model: PricingModel, data: DemandData | None, *, seed: int =
     problem, chosen = public_prices(_with_corridors(model, np.full(len(model.item_ids), np.nan)))
     shows_list = chosen.at_list | ~problem.bounds.feasible
     low = np.asarray(problem.bounds.fallback / problem.model.policy.limits.corridor_ratio, dtype=np.float64)
-    outside = np.ones(len(low), dtype=bool)
+    outside, alike = np.ones(len(low), dtype=bool), equal_items(model)
     while outside.any():  # the corridors of the others stay: they depend on the public prices alone
-        low = np.where(outside, _place(problem, chosen, shows_list, data, seed, outside), low)
+        low = mean_of_equals(np.where(outside, _place(problem, chosen, shows_list, data, seed, outside), low), alike)
         inside, now = public_prices(_with_corridors(model, low))
         outside = now.at_list & ~shows_list & (inside.bounds.fallback < problem.bounds.fallback)
         shows_list |= outside
@@ -94,10 +95,12 @@ def sample_visits(
         seed: Seed of the draws.
     """
     demand, item, page = problem.model.demand, data.item, data.page
-    pull = pulls(problem, price, data)
-    gain = pull * np.nan_to_num(price - (problem.cost + problem.shadow) * problem.r)[item]
+    pull, cells = pulls(problem, price, data), demand.cells(item, page)
+    margin = np.nan_to_num(price - (problem.cost + problem.shadow) * problem.r)[item]
     outside = 1.0 + np.add.reduceat(pull, data.starts)[page] - pull
-    worth = (np.add.reduceat(gain, data.starts)[page] - gain) / outside
+    worth = np.add.reduceat(pull * margin, data.starts)[page] - pull * margin
+    _, more = cells.move_one(pull, np.full(pull.shape, -np.inf))  # twins attract more where the item is away
+    outside, worth = outside + more, (worth + more * cells.mean_of_others(margin, pull)) / (outside + more)
     category, rng, found = demand.category[item], np.random.default_rng(seed), {}
     for code in range(len(demand.categories)):
         places = np.flatnonzero(category == code)
@@ -112,9 +115,10 @@ def pulls(problem: PageProblem, price: Floats, data: DemandData) -> Floats:
 
     An item that has no price any more attracts nobody.
     """
-    none, y = np.zeros(data.n_rows), (price / problem.r)[data.item]
-    a, b = problem.model.demand.utilities(data.item, data.similarity, data.behaviour[data.page], none)
-    return np.where(np.isfinite(y), np.exp(np.clip(a - b * y, -STEEPEST, STEEPEST)), 0.0)
+    demand, none, y = problem.model.demand, np.zeros(data.n_rows), (price / problem.r)[data.item]
+    a, b = demand.utilities(data.item, data.similarity, data.behaviour[data.page], none)
+    utility = np.where(np.isfinite(y), np.clip(a - b * y, -STEEPEST, STEEPEST), -np.inf)
+    return np.exp(demand.cells(data.item, data.page).adjust(utility))
 
 
 def _with_corridors(model: PricingModel, low: Floats) -> PricingModel:

@@ -54,6 +54,7 @@ def demand_inputs(
     policy: PricingPolicy,
     as_served: Callable[[str], str] = str,
     config: DemandConfig | None = None,
+    nest: NDArray[np.int64] | None = None,
 ) -> DemandData:
     """Impressions as the demand model reads them, with similarity and reference price as the endpoint computes them.
 
@@ -66,6 +67,7 @@ def demand_inputs(
         policy: What the shop allows.
         as_served: The text that the endpoint embeds for a query: with its words corrected.
         config: What the first stage asks of its instruments; the defaults when None.
+        nest: (N,) nests of the catalogue; every item is alone when None.
     """
     config = config or DemandConfig()
     row_of = {item: row for row, item in enumerate(catalogue[schema.ITEM_ID])}
@@ -77,7 +79,7 @@ def demand_inputs(
     f = price_model.predict(embeddings, catalogue).price[rows[schema.ITEM_ID].map(row_of).to_numpy(dtype=np.int64)]
     return demand_data(
         rows.assign(**{schema.UNIT_COST: cost_instrument(rows)}),
-        Assortment.of(catalogue, embeddings),
+        Assortment.of(catalogue, embeddings, nest),
         similarity=impression_similarity(rows, vectors, embeddings, row_of, alpha=policy.intent_alpha),
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
         least_f=config.least_f,

@@ -28,6 +28,7 @@ from fairtag.data.splits import PRODUCT_SALT, held_out
 from fairtag.demand.demand_data import Assortment
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.nests import near_identical
 from fairtag.demand.prior import prior_demand
 from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
 from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
@@ -55,6 +56,7 @@ from fairtag.price_model.learners import PriceModelConfig
 from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_model
 from fairtag.profile.builder import build_profile
 from fairtag.training.corridors import place_corridors
+from fairtag.training.equal_items import with_equal_estimates
 from fairtag.training.inputs import demand_inputs, fit_part, why_no_demand
 from fairtag.training.page_values import page_values
 from fairtag.training.search import fit_search
@@ -144,7 +146,8 @@ def fit_model_folder(
         data, stock = None, unpriced_stock(catalogue, tables.orders)
     else:
         progress(f"fit demand on {len(training_set):,} impressions")
-        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config)
+        nest = near_identical(embeddings, pd.factorize(catalogue[schema.CATEGORY])[0], config.nest_similarity)
+        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config, nest)
         model = fit_demand(data, config)
         progress("cross-check elasticities by double machine learning")
         model = with_cross_check(model, check_elasticity(model, data, config, seed=seed))
@@ -154,7 +157,8 @@ def fit_model_folder(
     nowhere = np.full(len(catalogue), np.nan)
     estimates = ItemEstimates(prices.price, prices.low, prices.high, nowhere, stock.shadow, stock.sales_rate, nowhere)
     unplaced = PricingModel(out, {}, policy, encoder, catalogue, embeddings, model, price_model, estimates)
-    estimates = replace(estimates, page_value=page_values(unplaced, data))
+    unplaced = with_equal_estimates(unplaced)
+    estimates = replace(unplaced.estimates, page_value=page_values(unplaced, data))
     unplaced = replace(unplaced, estimates=estimates)
     estimates = replace(estimates, corridor_low=place_corridors(unplaced, data, seed=seed))
     facts = _facts(lineage, policy, len(catalogue), seed, description)

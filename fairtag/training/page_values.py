@@ -51,7 +51,11 @@ def page_values(model: PricingModel, data: DemandData | None) -> Floats:
 
 
 def _mean_worth(problem: PageProblem, price: Floats, data: DemandData) -> Floats:
-    """(N,) mean value of each row's logged pages at given prices, weighted by its purchases; shrunk to its category."""
+    """(N,) mean value of each row's logged pages at given prices, weighted by its purchases; shrunk to its category.
+
+    Near-identical items have one value: that of the pages that show any of them. Their price then earns most where all
+    of them ask it.
+    """
     policy, r, n = problem.model.policy, problem.r, len(price)
     y = price / r
     gain = policy.margin_weight * (y - problem.cost - problem.shadow)
@@ -59,9 +63,10 @@ def _mean_worth(problem: PageProblem, price: Floats, data: DemandData) -> Floats
     pull = pulls(problem, price, data)
     bought = pull / (1.0 + np.add.reduceat(pull, data.starts))[data.page]
     worth = np.add.reduceat(bought * gain[data.item], data.starts)[data.page]
-    sold = np.bincount(data.item, bought, n)
-    earned = np.bincount(data.item, bought * worth, n)
-    category = problem.model.demand.category
+    demand = problem.model.demand
+    nest, category = demand.nest, demand.category
+    sold = np.bincount(nest[data.item], bought, n)
+    earned = np.bincount(nest[data.item], bought * worth, n)
     whole = earned.sum() / max(sold.sum(), LEAST)
     mean = (np.bincount(category, earned) + LEAST * whole) / (np.bincount(category, sold) + LEAST)
-    return np.asarray((earned + BORROWED * mean[category]) / (sold + BORROWED), dtype=np.float64)
+    return np.asarray(((earned + BORROWED * mean[category]) / (sold + BORROWED))[nest], dtype=np.float64)

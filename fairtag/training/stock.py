@@ -78,7 +78,8 @@ def value_stock(
     r = reference_price(f, market.list_price, market.competitor_price, policy.reference_weights)
     bounds = market.bounds(policy.limits, cost)
     a, b = demand.utilities(part.item, part.similarity, part.behaviour[part.page], np.zeros(part.n_rows))
-    columns = (a, b, *(x[part.item] / r[part.item] for x in (cost, f, bounds.lo, bounds.hi)))
+    zeta = demand.dissimilarity[demand.category[part.item]]
+    columns = (zeta, a, b, *(x[part.item] / r[part.item] for x in (cost, f, bounds.lo, bounds.hi)))
     place = np.arange(part.n_rows) - part.starts[part.page]
     shape = (part.starts.size, int(place.max()) + 1)
     items = np.full(shape, -1, dtype=np.int64)
@@ -87,8 +88,10 @@ def value_stock(
     for grid, values in zip(padded, columns, strict=True):
         grid[part.page, place] = values
     found = shadow_prices(
-        *padded,
+        *padded[1:],
         items=items,
+        nest=demand.nest[items],
+        dissimilarity=padded[0],
         stock=market.stock,
         traffic=wanted / part.starts.size,
         margin_weight=policy.margin_weight * r,

@@ -16,7 +16,7 @@ SMALL = DemandConfig(components=3)
 def judged(data, model, **changes):
     a, b = model.estimated(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
     modelled, predicted = model.slopes
-    settings = {"b_min": model.b_min, "level": 0.01} | changes
+    settings = {"b_min": model.b_min, "level": 0.01, "cells": model.cells(data.item, data.page)} | changes
     return own_slopes(data, a - b * data.y, model.posterior.effects, predicted, modelled, **settings)
 
 

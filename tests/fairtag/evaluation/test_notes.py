@@ -21,7 +21,7 @@ TITLES = {
 
 @pytest.fixture
 def notes():
-    def of(shown=None, categories=(), **options):
+    def of(shown=None, categories=(), nest=None, nests=(), **options):
         cost = {"dear": 12.0, "unknown": np.nan, "free": 0.0}
         model = SimpleNamespace(
             item_ids=list(TITLES),
@@ -29,7 +29,10 @@ def notes():
             market=SimpleNamespace(
                 unit_cost=np.array([cost.get(item, 4.0) for item in TITLES]), list_price=np.full(len(TITLES), 10.0)
             ),
-            demand=SimpleNamespace(report={"elasticity": list(categories)}),
+            demand=SimpleNamespace(
+                report={"elasticity": list(categories), "nests": list(nests)},
+                nest=np.arange(len(TITLES)) if nest is None else np.array(nest),
+            ),
         )
         empty = pd.DataFrame({"item_id": [], "price": [], "list_price": []})
         return {note["what"]: note for note in special_items(model, empty if shown is None else shown, **options)}
@@ -51,6 +54,22 @@ def test_each_kind_of_item_has_its_outcome(notes, what, items, outcome):
     note = notes()[what]
     assert (note["count"], note["examples"]) == (len(items), items)
     assert outcome in note["outcome"]
+
+
+def test_near_identical_items_are_named_with_the_evidence_of_their_category(notes):
+    evidence = {"category": "mugs", "nests": 1, "items": 3, "pages": 1200, "reason": "nested logit: they share demand"}
+    none = {"category": "tables", "nests": 0, "items": 0, "pages": 0, "reason": ""}
+    found = notes(nest=[0, 1, 2, 3, 3, 3, 6], nests=[evidence, none])
+    assert found["near-identical items"]["examples"] == ["one", "same", "near"]
+    assert "one price" in found["near-identical items"]["outcome"]
+    told = found["category mugs: near-identical items"]
+    assert (told["count"], told["outcome"]) == (
+        3,
+        "1 group, seen together on 1,200 pages; nested logit: they share demand",
+    )
+    assert "category tables: near-identical items" not in found
+    assert "items with the title of another" not in found
+    assert "items with nearly the title of another" not in found
 
 
 def test_an_item_whose_price_never_varied_follows_its_category(notes):

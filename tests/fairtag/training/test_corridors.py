@@ -13,6 +13,7 @@ from fairtag.base import schema
 from fairtag.model.pricing_model import ItemEstimates, PricingModel
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.solver.cells import Cells
 from fairtag.training import corridors as placing
 from fairtag.training.corridors import place_corridors, public_prices, sample_visits
 from fairtag.training.page_values import page_values
@@ -25,6 +26,7 @@ class Demand:
 
     learned, categories = True, ("a", "b")
     category = np.arange(ITEMS) % 2
+    nest = np.arange(ITEMS)
     scaling = SimpleNamespace(similarity=0.7)
 
     def __init__(self, spread=0.0, seed=0):
@@ -39,6 +41,9 @@ class Demand:
     def utilities(self, rows, similarity, behaviour, nu):
         z = np.nan_to_num(behaviour[:, 0])
         return self.a[rows] + similarity + 0.2 * z + nu, self.b[rows] + 0.8 * z
+
+    def cells(self, rows, page=None):
+        return Cells.none()
 
     def slope_above(self, rows, threshold, similarity, behaviour=None):
         gap = self.page(rows, similarity, behaviour)[1] - threshold
