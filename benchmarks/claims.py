@@ -404,7 +404,7 @@ GROUPS = (
             ),
             Claim(
                 "Price shopping: mean gain below the honest price with 40 accounts, any consent, place and page",
-                "8 customers of a simulated shop, 8 items each",
+                "40 customers of a simulated shop, 8 items each",
                 "price-shopping",
                 "{gain_everything[]:.2f} %",
                 "pages alone: {gain_page_composition[]:.2f} %; accounts alone: {gain_fresh_accounts[]:.2f} %",
