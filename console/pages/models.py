@@ -23,8 +23,11 @@ def in_words(decision: Mapping[str, Any]) -> str:
     rows = dict(capability_rows(decision))
     may = [name.replace("_", " ") for name, row in rows.items() if row["accepted"]]
     may_not = [name.replace("_", " ") for name, row in rows.items() if not row["accepted"]]
-    champion = decision["champion"]["version"] if decision["champion"] else "no champion yet"
-    first = f"Model {decision['challenger']['version']} was tried on the hold-out against {champion}."
+    first = f"Model {decision['challenger']['version']} was tried on the hold-out"
+    if decision["champion"]:
+        first += f" against {decision['champion']['version']}."
+    else:
+        first += "; there was no champion to compare it with."
     if not may:
         return f"{first} It was rejected: it may serve nothing."
     second = f"It may serve {_listed(may)}"
