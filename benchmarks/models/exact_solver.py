@@ -14,10 +14,12 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from benchmarks.result import Result, Row
 from fairtag.solver.anchor import adam
+from fairtag.solver.nested_pages import solve_nested_pages
 from fairtag.solver.page_arrays import Floats
 from fairtag.solver.page_solver import CHUNK_ITEMS, page_value, solve_pages
 
@@ -28,6 +30,7 @@ ADAM_RATES = (0.003, 0.01, 0.03, 0.1)  # Adam is reported at the best of these
 DEFAULT_RATE = 0.001  # default of the common libraries
 STRONG_ANCHOR = 4.0  # lambda of the pages with several peaks
 STARTS = 8  # of L-BFGS-B
+PAIRS, DISSIMILARITY = 4, 0.5  # of the pages with near-identical items: a third of the items have a twin
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ def run(size: Size | None = None) -> Result:
         *_adam_rows(pages, size),
         *_ascent_rows(pages, size),
         *_anchored_rows(size),
+        *_nested_rows(pages.first(max(1, size.pages // 10)), size),
     ]
     notes = (
         f"Unless a row says otherwise: pages of {PAGE} items, any price between the bounds, anchor weight 0.",
         f"Adam: {ADAM_STEPS} projected steps from the list price, analytic gradient, the best rate of {ADAM_RATES}.",
         f"L-BFGS-B: best of {STARTS} starts, analytic gradient, on the first {size.ascent_pages} pages.",
         f"Rows *_anchored_*: anchor weight {STRONG_ANCHOR}, prices above list allowed, so pages have several optima.",
+        f"Rows nested_*: {PAIRS} pairs of items that share demand on each page, dissimilarity {DISSIMILARITY}.",
         f"Rows *_default_rate_*: rate {DEFAULT_RATE}. Rows *_menu_*: Adam's price rounded to the nearest of 8 endings.",
         "Intervals: fastest and slowest repeat; for the time of one page the 5 % and 95 % quantiles.",
     )
@@ -253,6 +258,28 @@ def _anchored_rows(size: Size) -> list[Row]:
         *_loss_rows("adam_anchored", _lost(pages, adam_prices(pages, rate, STRONG_ANCHOR), lam=STRONG_ANCHOR)),
         *_loss_rows("lbfgsb_anchored", _lost(few, ascent_prices(few, lam=STRONG_ANCHOR), lam=STRONG_ANCHOR)),
         *_loss_rows("lbfgsb_anchored_one_start", _lost(few, ascent_prices(few, 1, STRONG_ANCHOR), lam=STRONG_ANCHOR)),
+    ]
+
+
+def draw_nests(pages: Pages) -> tuple[Pages, NDArray[np.int64]]:
+    """The same pages with pairs of near-identical items, which have one slope, and the nest of each item."""
+    nest = np.tile(np.arange(pages.a.shape[1]), (len(pages.a), 1))
+    slope, paired = pages.b.copy(), slice(1, 2 * PAIRS, 2)
+    nest[:, paired], slope[:, paired] = nest[:, : 2 * PAIRS : 2], slope[:, : 2 * PAIRS : 2]
+    return pages._replace(b=slope), nest
+
+
+def _nested_rows(pages: Pages, size: Size) -> list[Row]:
+    """The solver where items share demand, over the plain one on the same pages; the fastest repeat of each."""
+    pages, nest = draw_nests(pages)
+    nested = partial(solve_nested_pages, nest=nest, dissimilarity=DISSIMILARITY)
+    plain = float(_times(lambda: solve_pages(*pages), size.repeats).min())
+    seconds = float(_times(lambda: nested(*pages), size.repeats).min())
+    solution = nested(*pages)
+    return [
+        Row("nested_over_plain_time", seconds / plain, unit="times, batch"),
+        Row("nested_batch", seconds * 1e6 / pages.a.size, unit="µs an item"),
+        Row("nested_unconverged", float((~solution.converged).sum()), unit="pages", reference=0),
     ]
 
 

@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import splu
 
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, probabilities
-from fairtag.demand.hessian import information, penalised
+from fairtag.demand.hessian import group_information, information, penalised
 from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
 from fairtag.solver.cells import Cells
 
@@ -23,6 +25,7 @@ LOG_RANGE = (np.log(LEAST), np.log(3.0))  # of the search for log zeta; above 1 
 SPREAD = 1.0  # of the prior of log zeta while it is searched for: it does not count as evidence afterwards
 ROUNDS, CLOSE = 12, 0.02  # of the search, of which 3 to 6 are taken; its last step, in standard errors
 LONGEST = 0.7  # step of log zeta: it halves or doubles at most
+STEP = 1e-3  # of log zeta, for a difference
 UNKNOWN = 1e-8  # information about log zeta that counts as none
 ROWS = 200_000  # more rows are thinned, by whole pages, to about this many for the evidence; pages with nests go first
 
@@ -176,6 +179,7 @@ def _profile(
     )
     flat = Prior(np.r_[prior.mean, nothing], np.r_[prior.precision, nothing + UNKNOWN], prior.effects)
     slope = slopes.T @ (choices.bought - choices.trials[choices.page] * q)
+    slope = slope - _overfit(choices, utility, prior, kind, kinds)
     if exact:
         covariance = laplace(wider, with_zeta, flat).shared[-kinds:, -kinds:]
         return slope, np.asarray(np.linalg.inv(covariance), dtype=np.float64)
@@ -186,6 +190,56 @@ def _profile(
         reduced = reduced - np.einsum("gmk,gml->kl", found.border, solved, optimize=True)
     others, across = reduced[:-kinds, :-kinds], reduced[:-kinds, -kinds:]
     return slope, reduced[-kinds:, -kinds:] - across.T @ np.linalg.solve(others, across)
+
+
+def _overfit(choices: Choices, utility: Floats, prior: Prior, kind: Ints, kinds: int) -> Floats:
+    """(L,) what the fitted group effects add to the slope of the profile: half the slope of their log determinant.
+
+    Effects that are fitted to what happened to be bought explain choices between twins too well, which reads as a zeta
+    too small; integrated out instead (Laplace), they do not.
+    """
+    if not choices.n_loadings:
+        return np.zeros(kinds)
+    cells = choices.cells
+    ends = [
+        _log_determinants(
+            choices.with_cells(cells.with_dissimilarity(cells.dissimilarity * np.exp(h))), utility, prior, kind, kinds
+        )
+        for h in (STEP, -STEP)
+    ]
+    return np.asarray((ends[0] - ends[1]) / (4.0 * STEP), dtype=np.float64)
+
+
+def _log_determinants(choices: Choices, utility: Floats, prior: Prior, kind: Ints, kinds: int) -> Floats:
+    """(L,) log determinant of the information about the effects of the groups in each kind's cells.
+
+    Competition counts inside cells, where it is strong, and not between them.
+    """
+    assert choices.Z is not None
+    assert choices.group is not None
+    cells, m = choices.cells, choices.n_loadings
+    q, _ = probabilities(cells.adjust(utility), choices.starts, choices.page)
+    own, _ = cells.curvature(q, choices.trials[choices.page])
+    blocks = group_information(choices, own) + np.diag(prior.effects)
+    first, second = cells.pairs()
+    one, other = cells.row[first], cells.row[second]
+    share, zeta = cells.shares(q), cells.dissimilarity[cells.cell[first]]
+    across = q[one] * share[second] * (1.0 - zeta**-2.0) - q[one] * q[other]
+    across *= choices.trials[choices.page[one]]
+    values = across[:, None, None] * choices.Z[one][:, :, None] * choices.Z[other][:, None, :]
+    left, right = np.r_[np.arange(choices.n_groups), choices.group[one]], choices.group[other]
+    right, place = np.r_[np.arange(choices.n_groups), right], np.arange(m)
+    rows = np.broadcast_to(left[:, None, None] * m + place[:, None], (left.size, m, m))
+    columns = np.broadcast_to(right[:, None, None] * m + place, (left.size, m, m))
+    entries = np.concatenate([blocks, values]).ravel()
+    whole = csr_array((entries, (rows.ravel(), columns.ravel())), shape=(choices.n_groups * m, choices.n_groups * m))
+    found, owner = np.zeros(kinds), kind[cells.cell]
+    for k in range(kinds):
+        groups = np.unique(choices.group[cells.row[owner == k]])
+        inside = (groups[:, None] * m + place).ravel()
+        factor = splu(whole[inside][:, inside].tocsc())
+        found[k] = np.log(np.abs(factor.U.diagonal())).sum()
+    return found
 
 
 def _borrowed(kinds: int, seen: Ints, own: Floats, covariance: Floats) -> tuple[Floats, Floats]:

@@ -78,6 +78,15 @@ class Cells:
         """(T,) cell of each place in ``row``."""
         return np.repeat(np.arange(self.starts.size), np.diff(self.starts, append=self.row.size))
 
+    def pairs(self) -> tuple[Ints, Ints]:
+        """Places of every two different rows of a cell, in both orders, (p,) each."""
+        sizes = np.diff(self.starts, append=self.row.size)[self.cell]
+        first = np.repeat(np.arange(self.row.size), sizes)
+        within = np.arange(first.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        second = self.starts[self.cell[first]] + within
+        apart = first != second
+        return first[apart], second[apart]
+
     def with_dissimilarity(self, dissimilarity: Floats) -> Cells:
         """The same cells at another zeta (C,)."""
         return replace(self, dissimilarity=dissimilarity)
@@ -116,16 +125,22 @@ class Cells:
     def _inclusive(self, utility: Floats) -> tuple[Floats, Floats, Floats]:
         """``(u - top) / zeta`` (..., T), the largest utility ``top`` (..., C) and ``W exp(-top / zeta)`` (..., C)."""
         u, cell = utility[..., self.row], self.cell
-        top = np.maximum.reduceat(u, self.starts, axis=-1)
+        top = self.reduced(np.maximum, u)
         top = np.where(np.isfinite(top), top, 0.0)
         away = (u - top[..., cell]) / self.dissimilarity[cell]
-        inside = np.maximum(np.add.reduceat(np.exp(away), self.starts, axis=-1), FAINTEST)
+        inside = np.maximum(self.reduced(np.add, np.exp(away)), FAINTEST)
         return away, top, inside
+
+    def reduced(self, ufunc: np.ufunc, values: Floats) -> Floats:
+        """(..., C) sum or largest of the values of the places (..., T) of each cell; fast for pairs, the usual."""
+        if self.row.size == 2 * self.starts.size:
+            return np.asarray(ufunc(values[..., ::2], values[..., 1::2]), dtype=np.float64)
+        return np.asarray(ufunc.reduceat(values, self.starts, axis=-1), dtype=np.float64)
 
     def shares(self, q: Floats) -> Floats:
         """(T,) share of each row in its cell's purchases, from purchase probabilities or attractions (N,)."""
         own = q[self.row]
-        whole = np.maximum(np.add.reduceat(own, self.starts), FAINTEST) if self.row.size else own
+        whole = np.maximum(self.reduced(np.add, own), FAINTEST)
         return np.asarray(own / whole[self.cell], dtype=np.float64)
 
     def push(self, change: Floats, q: Floats) -> Floats:
@@ -198,8 +213,8 @@ class Cells:
         if not self.row.size:
             return np.zeros(0)
         each = np.ones_like(values) if weight is None else weight
-        whole = np.maximum(np.add.reduceat(each, self.starts, axis=-1), FAINTEST)
-        return np.asarray(np.add.reduceat(each * values, self.starts, axis=-1) / whole, dtype=np.float64)
+        whole = np.maximum(self.reduced(np.add, each), FAINTEST)
+        return np.asarray(self.reduced(np.add, each * values) / whole, dtype=np.float64)
 
     def curvature(self, q: Floats, trials: Floats) -> tuple[Floats, Floats]:
         """Fisher information of each row's own utility (N,), and an upper bound of it without competition (N,).
@@ -221,6 +236,6 @@ class Cells:
         if self.row.size:
             away, _, inside = self._inclusive(utility)
             zeta, cell = self.dissimilarity[self.cell], self.cell
-            mean = np.add.reduceat(np.exp(away) * away, self.starts) / inside  # of (u - top) / zeta
+            mean = self.reduced(np.add, np.exp(away) * away) / inside  # of (u - top) / zeta
             slope[self.row] = -away + mean[cell] * (1.0 - zeta) + zeta * np.log(inside)[cell]
         return slope

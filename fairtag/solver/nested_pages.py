@@ -269,7 +269,7 @@ def _scan(problem: _Nests, found: _Found) -> tuple[NDArray[np.bool_], Floats]:
     inside, sharp = (_items(x, cells.row) for x in (problem.pages, problem.sharp))
     rate = found.rate[problem.page[doubtful], 0]
     top = gain(inside.hi, inside.net, inside.anchor, inside.w, inside.lam)
-    most = np.maximum.reduceat(top, cells.starts) - rate
+    most = cells.reduced(np.maximum, top) - rate
     count = MARKUPS if problem.pages.menu is None else ON_MENUS
     tried = np.linspace(0.0, 1.0, count)[:, None] * np.abs(most) + 2.0 * np.minimum(most, 0.0)
     tried = np.vstack([markup[doubtful], tried])
@@ -277,7 +277,7 @@ def _scan(problem: _Nests, found: _Found) -> tuple[NDArray[np.bool_], Floats]:
     y = _choose_each(sharp, target)
     weight = np.exp(replace(cells, row=np.arange(cells.row.size)).adjust(inside.a - inside.b * y))
     mean = cells.means(gain(y, inside.net, inside.anchor, inside.w, inside.lam), weight) - rate
-    worth = np.add.reduceat(weight, cells.starts, axis=-1) * mean
+    worth = cells.reduced(np.add, weight) * mean
     best = worth.argmax(axis=0)[None]
     rises = np.take_along_axis(worth, best, axis=0)[0] > worth[0] + SLACK * np.maximum(np.abs(worth[0]), TINY)
     better[doubtful] = rises
@@ -293,7 +293,7 @@ def _doubtful(problem: _Nests, found: _Found) -> NDArray[np.bool_]:
         return doubtful
     y, lo, hi, b = (x.ravel()[cells.row] for x in (found.prices, pages.lo, pages.hi, pages.b))
     held = np.logical_or.reduceat((y <= lo) | (y >= hi), cells.starts)
-    return np.asarray(held | (np.maximum.reduceat(b, cells.starts) > np.minimum.reduceat(b, cells.starts)))
+    return np.asarray(held | (cells.reduced(np.maximum, b) > cells.reduced(np.minimum, b)))
 
 
 def _choose_each(items: Pages, target: Floats) -> Floats:

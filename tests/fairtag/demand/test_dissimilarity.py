@@ -1,9 +1,10 @@
 """Planted nests: zeta is recovered within its interval, and without nests the plain logit is kept."""
 
 import numpy as np
+import pytest
 
 from fairtag.demand.choices import Choices
-from fairtag.demand.dissimilarity import judge_nests
+from fairtag.demand.dissimilarity import estimate_log_dissimilarity, judge_nests
 from fairtag.demand.logit import Prior, fit_logit
 from fairtag.solver.cells import Cells
 
@@ -48,3 +49,57 @@ def test_planted_dissimilarities_lie_in_their_intervals_and_the_nested_logit_is_
         assert each.items == PAIRS
         assert each.low < truth < each.high
         assert each.nested
+
+
+def test_without_planted_nests_the_plain_logit_is_kept_about_as_often_as_the_level_says():
+    chosen = [
+        each.nested
+        for seed in range(14)
+        for each in judged(*plant(np.random.default_rng(seed), pages=700, zeta=(1.0, 1.0)))
+    ]
+    assert sum(chosen) <= 4  # of 28 at 2.5 %: a chance of 1 in 500
+
+
+def test_the_error_is_that_of_the_estimates_over_many_shops():
+    found = []
+    for seed in range(14):
+        choices, item, nest, category = plant(np.random.default_rng(100 + seed), pages=700, zeta=(0.5, 0.5))
+        cells = Cells.of(choices.page, nest[item], np.ones(item.size), with_plain=True)
+        kind = category[item[cells.row[cells.starts]]]
+        plain = fit_logit(choices, PRIOR)
+        own, covariance = estimate_log_dissimilarity(choices.with_cells(cells), PRIOR, plain, LOWER, kind, 2)
+        found.append((own - np.log(0.5)) / np.sqrt(np.diag(covariance)))
+    assert abs(np.mean(found)) < 0.6
+    assert 0.7 < np.std(found) < 1.5
+
+
+def test_a_catalogue_without_twins_has_no_evidence_and_one_whose_twins_never_meet_says_so(rng):
+    choices, item, nest, category = plant(rng, pages=300)
+    assert judged(choices, item, np.arange(nest.size), category) == ()
+    meet = np.zeros(choices.n_pages, dtype=bool)
+    cells = Cells.of(choices.page, nest[item], np.ones(item.size), with_plain=True)
+    meet[choices.page[cells.row]] = True
+    lonely = choices.pages(~meet)
+    found = judged(lonely, item[~meet[choices.page]], nest, category)
+    assert [each.pages for each in found] == [0, 0]
+    assert not any(each.nested for each in found)
+    assert "no page shows" in found[0].reason
+
+
+def test_a_category_without_evidence_of_its_own_takes_what_the_others_say(rng):
+    choices, item, nest, category = plant(rng, pages=2_500, zeta=(0.3, 0.3))
+    cells = Cells.of(choices.page, nest[item], np.ones(item.size), with_plain=True)
+    lamps = np.zeros(choices.n_pages, dtype=bool)
+    lamps[choices.page[cells.row[category[item[cells.row]] == 1]]] = True
+    cups, borrowed = judged(choices.pages(~lamps), item[~lamps[choices.page]], nest, category)
+    assert cups.nested
+    assert borrowed.pages == 0
+    assert borrowed.dissimilarity == pytest.approx(cups.dissimilarity)
+
+
+def test_large_logs_are_thinned_and_pages_with_twins_go_first(rng, monkeypatch):
+    choices, item, nest, category = plant(rng, pages=800, zeta=(0.3, 0.3))
+    monkeypatch.setattr("fairtag.demand.dissimilarity.ROWS", 2_000)
+    whole = judged(choices, item, nest, category)
+    assert sum(each.pages for each in whole) > 0
+    assert max(each.pages for each in whole) <= 250
