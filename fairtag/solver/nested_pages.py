@@ -33,7 +33,7 @@ from fairtag.solver.page_solver import (
 )
 
 MAX_ITERATIONS = 500  # it takes 3 to 10; nests whose bounds hold some items and not others may take hundreds
-MARKUPS, ON_MENUS = 16, 64  # starts tried in each doubtful nest, from 0 to its largest gain; a menu has more optima
+MARKUPS, ON_MENUS = 6, 64  # starts tried in each doubtful nest, from 0 to its largest gain; a menu has more optima
 SCANS = 8  # how often at most
 LEAST_SHARE = 0.02  # of a Newton step's divisor: keeps it finite
 FALL = 1e3  # times the tolerance: how far a value must fall to count, and a markup may still move
