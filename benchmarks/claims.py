@@ -424,6 +424,20 @@ GROUPS = (
                 "95 %; bias {ope_bias_greedy[]:.1%} and {ope_bias_deepest[]:.1%} of the truth",
             ),
             Claim(
+                "Prices that earn 5 % more than the best of logged, list and uniform ones: share of models accepted",
+                "80 simulated logs of 200,000 impressions",
+                "acceptance",
+                "{power_uplift_5_percent[]:.0%}",
+                "{level_no_uplift[]:.1%} of the logs when prices earn what the logged ones do; at most 5 %",
+            ),
+            Claim(
+                "The demo's shop with seeds 0 to 9: share accepted",
+                "10 simulated shops, all fitted anew but the encoder",
+                "acceptance",
+                "{accepted_demo_seeds[]:.0%}",
+                "at least 90 %; profit above list {demo_true_uplift_over_list[]:.1%}, lowest and highest shop in brackets",
+            ),
+            Claim(
                 "Live test of two equal price lists, read daily: false decisions, sequential test",
                 "200 simulated tests",
                 "ab-test",
