@@ -435,7 +435,7 @@ GROUPS = (
                 "10 simulated shops, all fitted anew but the encoder",
                 "acceptance",
                 "{accepted_demo_seeds[]:.0%}",
-                "at least 90 %; profit above list {demo_true_uplift_over_list[]:.1%}, lowest and highest shop in brackets",
+                "at least 90 %; profit above list {demo_true_uplift_over_list[]:.1%} (lowest and highest shop)",
             ),
             Claim(
                 "Live test of two equal price lists, read daily: false decisions, sequential test",
