@@ -178,7 +178,7 @@ def nested_utilities(utility: Floats, page: Ints, nest: Ints, dissimilarity: flo
     >>> np.exp(nested_utilities(np.zeros(2), one, one, 0.5)).sum().round(3)    # two twins: not 2
     np.float64(1.414)
     """
-    if dissimilarity == 1.0:
+    if dissimilarity == 1.0 or not utility.size:
         return utility
     _, cell = np.unique(page * (nest.max() + 1) + nest, return_inverse=True)
     top = np.full(cell.max() + 1, -np.inf)

@@ -206,7 +206,15 @@ def test_identical_texts_add_no_component(shop):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"slope_spread": 0.0}, {"text": np.nan}, {"b_min": -1.0}, {"tau": (0.0, 1.0)}, {"components": -1}, {"rounds": -1}],
+    [
+        {"slope_spread": 0.0},
+        {"text": np.nan},
+        {"b_min": -1.0},
+        {"tau": (0.0, 1.0)},
+        {"components": -1},
+        {"rounds": -1},
+        {"nest_similarity": 1.1},
+    ],
 )
 def test_settings_outside_their_range_are_refused(setting):
     with pytest.raises(ConfigError, match=next(iter(setting))):
