@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,6 +92,9 @@ def preview(
     run: TheRun = Path("runs/demo"),
     pages: Annotated[int, typer.Option(help="Held-out pages that are priced again.", min=1)] = 400,
     on: Annotated[datetime | None, typer.Option(help="Day for pins and promotions; today by default.")] = None,
+    days: Annotated[
+        float | None, typer.Option(help="Replay what the run's endpoint quoted in the last days instead.", min=0)
+    ] = None,
 ) -> None:
     """Price held-out pages again under a policy, and show what would change; nothing is applied.
 
@@ -100,7 +103,8 @@ def preview(
     import pandas as pd
 
     from fairtag.base.tables import read_tables
-    from fairtag.evaluation.policy_preview import prepare_replay
+    from fairtag.evaluation.policy_preview import prepare_replay, replay_of
+    from fairtag.evaluation.quoted_pages import quoted_impressions, read_quotes
     from fairtag.model.policy_change import require_fitting
     from fairtag.model.pricing_model import load_pricing_model
     from fairtag.policy.shop_policy import read_policy
@@ -108,8 +112,13 @@ def preview(
     policy, folder = read_policy(file), RunFolder(run.absolute())
     require_fitting(policy, _model(run, None))
     model = load_pricing_model(folder.live.resolve())
-    joined = pd.read_parquet(folder.training_set)
-    replay = prepare_replay(model, joined, read_tables(folder.tables).audit_groups, pages=pages)
+    if days is None:
+        joined = pd.read_parquet(folder.training_set)
+        replay = prepare_replay(model, joined, read_tables(folder.tables).audit_groups, pages=pages)
+    else:
+        quotes = read_quotes(str(folder.serving / "quotes"), datetime.now(UTC) - timedelta(days=days))
+        log = f"pages quoted in the last {days:g} days"
+        replay = replay_of(model, quoted_impressions(model, quotes), pages=pages, log=log)
     current = policy_store(run, None).current().policy
     found = replay.preview(policy, current, on=(on or datetime.now(UTC)).date())
     for table in preview_tables(found):
@@ -219,7 +228,7 @@ def preview_tables(found: PolicyPreview) -> list[Table]:
     from fairtag.base.money import currency
 
     coin = currency(found.currency)
-    sums = Table("what changes", "now", "then", title=f"{found.pages:,} held-out pages, as on {found.on}", width=80)
+    sums = Table("what changes", "now", "then", title=f"{found.pages:,} {found.log}, as on {found.on}", width=80)
     sums.add_row(
         "prices that change", "", f"{found.changed:.1%} ({found.lowered:.1%} lower, {found.raised:.1%} higher)"
     )

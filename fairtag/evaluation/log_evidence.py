@@ -131,7 +131,7 @@ def log_evidence(
     prices = _prices(model, rows, split.part(rows[schema.TS], "hold_out"), vectors, folds, seed)
     read = read_pages(model, rows, vectors)
     coin = model.policy.limits.coin.smallest
-    log = page_log(read, held_out_cells(read, models), _levels(read, prices.floor, menu, coin))
+    log = page_log(read, held_out_cells(read, models), open_levels(read, prices.floor, menu, coin))
     moments = rows[schema.TS]
     days = max((moments.max() - moments.min()).total_seconds() / 86_400, 1.0)
     earlier = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)
@@ -195,7 +195,7 @@ def _prices(
     return LoggedPrices(*columns)
 
 
-def _levels(pages: HeldOutPages, floor: Floats, menu: Floats, coin: float) -> Floats:
+def open_levels(pages: HeldOutPages, floor: Floats, menu: Floats, coin: float) -> Floats:
     """(n, K) the menu in money, NaN below what cost and limits allow and was never drawn at the item's present cost."""
     rows = pages.rows
     seen = rows.groupby([schema.ITEM_ID, schema.UNIT_COST], dropna=False)[schema.PRICE].transform("min")

@@ -3,8 +3,9 @@
     decision = evaluate_policy(Path("runs/demo/live"), policy, tables, training_set)
 
 Held-out demand models, fitted on the other half of the hold-out's customers, score the policy's prices against those of
-the policy that the model was accepted with; price promises and group gaps are audited as those of a new model are. The
-document is bound to the model and to the policy by their digests, and says nothing about the model itself.
+the policy that the model was accepted with; where prices were drawn, the log itself does, too. Price promises and group
+gaps are audited as those of a new model are. The document is bound to the model and to the policy by their digests, and
+says nothing about the model itself.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from fairtag.data.splits import time_split
 from fairtag.evaluation.fairness_gate import audit_quotes, cross_quotes, gap_gate, guarantees_gate
 from fairtag.evaluation.held_out_demand import HeldOutDemand, fit_held_out_models, predict_demand, read_pages
 from fairtag.evaluation.limits import EvaluationLimits
-from fairtag.evaluation.value_gate import PolicyPrices, non_inferiority, uplift_figures
+from fairtag.evaluation.log_evidence import LogEvidence
+from fairtag.evaluation.policy_log_gates import ACCEPTED, policy_evidence, policy_log_gates
+from fairtag.evaluation.price_menu import METADATA_KEY, PriceMenu, price_menu_of
+from fairtag.evaluation.value_gate import PolicyPrices, non_inferiority, uplift_figures, value_figures
 from fairtag.model.decision import GateResult
 from fairtag.model.policy_change import accepted_model, make_policy_decision, require_fitting
 from fairtag.model.pricing_model import PricingModel, load_pricing_model
@@ -34,7 +38,7 @@ from fairtag.policy.shop_policy import ShopPolicy
 Progress = Callable[[str], None]
 
 THIS: Final = "this policy"
-ACCEPTED: Final = "the accepted policy"
+FEW_PURCHASES: Final = "the hold-out has too few purchases for a held-out demand model"
 
 
 def evaluate_policy(
@@ -81,16 +85,37 @@ def evaluate_policy(
     demand = None if models is None else predict_demand(read_pages(model, sample, vectors), models, seed)
     progress("audit promises and groups")
     crossed = cross_quotes(model, hold_out, query_vectors(model, hold_out), limits, seed, policy=policy)
-    gates = _value_gates(model, demand, before, after, limits, seed) if model.may_price else [_at_list()]
+    gates, figures = [_at_list()], {}
+    if model.may_price:
+        gates = _value_gates(model, demand, before, after, limits, seed)
+        menu = price_menu_of(training_set, tables.metadata.get(METADATA_KEY), model.policy.limits.coin.smallest)
+        evidence = _evidence(model, demand, menu, before, after, limits)
+        gates += policy_log_gates(evidence, limits, menu.source if demand is not None else FEW_PURCHASES)
+        figures = {} if evidence is None else {"value": value_figures(evidence)}
     gates += [
         guarantees_gate([shadow_quotes(after, with_users=True), crossed], model.under(policy).policy.limits),
         gap_gate(audit_quotes(crossed, tables.audit_groups, seed)),
     ]
-    figures: list[dict[str, Any]] = []
+    figures["uplift"] = []
     if demand is not None:
         named = [page_prices(name, model, pages, demand) for name, pages in ((THIS, after), (ACCEPTED, before))]
-        figures = uplift_figures(demand, named, seed)
-    return make_policy_decision(accepted, policy, tables.fingerprint(), gates, {"uplift": figures})
+        figures["uplift"] = uplift_figures(demand, named, seed)
+    return make_policy_decision(accepted, policy, tables.fingerprint(), gates, figures)
+
+
+def _evidence(
+    model: PricingModel,
+    demand: HeldOutDemand | None,
+    menu: PriceMenu,
+    before: list[ShadowPage],
+    after: list[ShadowPage],
+    limits: EvaluationLimits,
+) -> LogEvidence | None:
+    """The log of drawn prices with the prices of both policies; None where none were drawn, or too few bought."""
+    if demand is None or menu.levels is None:
+        return None
+    new, old = (page_prices(name, model, pages, demand).price for name, pages in ((THIS, after), (ACCEPTED, before)))
+    return policy_evidence(model, demand, menu.levels, new, old, limits.launch.clip)
 
 
 def _value_gates(
@@ -103,8 +128,7 @@ def _value_gates(
 ) -> list[GateResult]:
     """The policy loses at most a margin of the accepted policy's profit, and of that at list."""
     if demand is None:
-        rule, note = "profit of the accepted policy", "the hold-out has too few purchases for a held-out demand model"
-        return [GateResult("non_inferiority", None, rule, "could not tell", note=note)]
+        return [GateResult("non_inferiority", None, f"profit of {ACCEPTED}", "could not tell", note=FEW_PURCHASES)]
     own, margin = page_prices(THIS, model, after, demand), limits.profit_margin
     listed = PolicyPrices("list", demand.pages.listed)
     against = non_inferiority(demand, own, page_prices(ACCEPTED, model, before, demand), margin, seed)

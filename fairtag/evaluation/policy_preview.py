@@ -1,4 +1,4 @@
-"""What a policy would change, before it counts: held-out pages priced again, in seconds.
+"""What a policy would change, before it counts: held-out or lately quoted pages priced again, in seconds.
 
     replay = prepare_replay(model, training_set, tables.audit_groups)      # once, seconds
     found = replay.preview(policy, current, on=date.today())               # each time, a fraction of a second
@@ -40,6 +40,7 @@ Floats = NDArray[np.float64]
 PAGES = 400  # of the hold-out; more narrow the intervals little
 ITEMS = 10  # shown, those that change most
 Z = 1.96  # of a two-sided 95 % interval
+HOLD_OUT = "held-out pages"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class PolicyPreview:
         items: The items that change most, the largest fall of profit first.
         currency: Of all money.
         on: The day that was previewed.
+        log: What the pages are, in words.
     """
 
     pages: int
@@ -120,6 +122,7 @@ class PolicyPreview:
     items: tuple[ItemChange, ...]
     currency: str
     on: date
+    log: str = HOLD_OUT
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ class PolicyReplay:
         a: (DRAWS, n) posterior draws of the utilities.
         b: (DRAWS, n) of the slopes.
         groups: Audit groups of the customers, if there are any.
+        log: What the pages are, in words.
     """
 
     model: PricingModel
@@ -147,6 +151,7 @@ class PolicyReplay:
     a: Floats
     b: Floats
     groups: pd.DataFrame | None
+    log: str = HOLD_OUT
 
     def preview(
         self, policy: ShopPolicy, current: ShopPolicy | None = None, *, on: date, seed: int = 0
@@ -182,6 +187,7 @@ class PolicyReplay:
             items=self._items(before.price, after.price, moved),
             currency=self.model.policy.currency,
             on=on,
+            log=self.log,
         )
 
     def prices(self, policy: ShopPolicy, on: date) -> ReplayedPrices:
@@ -315,6 +321,30 @@ def prepare_replay(
     late = late[late[schema.ITEM_ID].isin(model.row_of)]
     if late.empty:
         raise MissingDataError("no held-out impression shows an item of the model; preview needs the run's own tables")
+    return replay_of(model, late, groups, pages=pages, seed=seed, vectors=vectors)
+
+
+def replay_of(
+    model: PricingModel,
+    late: pd.DataFrame,
+    groups: pd.DataFrame | None = None,
+    *,
+    pages: int = PAGES,
+    seed: int = 0,
+    vectors: Mapping[str, NDArray[np.float32]] | None = None,
+    log: str = HOLD_OUT,
+) -> PolicyReplay:
+    """The same of impressions that were chosen before, such as those of the shop's quote log.
+
+    Args:
+        model: The model that serves.
+        late: Impressions with their features, all of them of items that the model knows.
+        groups: Audit groups, for the fairness figures.
+        pages: Most pages.
+        seed: Seed of the sample and of the draws.
+        vectors: Embedding of each query; encoded where None.
+        log: What the pages are, in words.
+    """
     sample = sample_pages(late, pages, seed).sort_values(schema.PAGE_ID, kind="stable")
     found = query_vectors(model, sample) if vectors is None else vectors
     held = read_pages(model, sample, found)
@@ -324,7 +354,7 @@ def prepare_replay(
         a[:, at], b[:, at] = model.demand.draws(
             held.item[at], held.similarity[at], held.behaviour[at[0]], n_draws=DRAWS, seed=seed
         )
-    return PolicyReplay(model, held, a, b, groups)
+    return PolicyReplay(model, held, a, b, groups, log)
 
 
 def _share_caches(source: PricingModel, model: PricingModel) -> None:

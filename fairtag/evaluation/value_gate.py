@@ -19,7 +19,7 @@ from fairtag.evaluation import off_policy as ope
 from fairtag.evaluation.comparison import Comparison, must_gain, must_not_lose
 from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
 from fairtag.evaluation.launch_gate import balance_gate, distance_gate, placebo_gate, support_gate
-from fairtag.evaluation.limits import EvaluationLimits
+from fairtag.evaluation.limits import EvaluationLimits, LaunchLimits
 from fairtag.evaluation.log_evidence import LISTED, LOGGED, PERSONAL, PUBLIC, UNIFORM, LogEvidence
 from fairtag.evaluation.price_menu import UNRANDOMISED
 from fairtag.evaluation.pricing_metrics import pricing_metrics
@@ -116,6 +116,20 @@ def off_policy_gates(
         base = evidence.values[second].value
         return Comparison.of(evidence.difference(first, second), base, evidence.days, bounds.confidence)
 
+    return [
+        *log_gates(evidence, bounds),
+        *comparison_gates(
+            "off_policy_uplift",
+            compare,
+            has_champion=has_champion,
+            personal=personal,
+            personal_must_gain=limits.personal_must_gain,
+        ),
+    ]
+
+
+def log_gates(evidence: LogEvidence, bounds: LaunchLimits) -> list[GateResult]:
+    """Can the log judge the public prices: are there enough of them, are propensities right, do two estimates agree?"""
     known = np.isfinite(evidence.menu_weights)
     weight = evidence.menu_weights[known]
     cluster = evidence.log.customer[evidence.log.page][known]
@@ -132,13 +146,6 @@ def off_policy_gates(
             bounds.agreement,
             "the estimate that knows demand curves agrees with one that does not",
             "demand does not fall with the price as a logit does, or the propensities are wrong",
-        ),
-        *comparison_gates(
-            "off_policy_uplift",
-            compare,
-            has_champion=has_champion,
-            personal=personal,
-            personal_must_gain=limits.personal_must_gain,
         ),
     ]
 

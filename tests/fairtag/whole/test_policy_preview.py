@@ -81,9 +81,11 @@ def test_a_wider_policy_goes_live_with_the_decision_about_it(model_folder, joine
     wide, model = policy(limits={"max_discount": 0.35}), accepted_model(model_folder)
     limits = EvaluationLimits(pages=150, audit_pages=2, audit_users=40, profit_margin=0.5)
     decision = evaluate_policy(model_folder, wide, market.tables, joined, limits=limits)
-    names = [gate["name"] for gate in decision["gates"]]
+    names = [gate["name"] for gate in decision["gates"] if not gate["name"].startswith("off_policy")]
     assert names == ["non_inferiority", "not_below_list", "price_guarantees", "price_gaps"]
-    assert decision["gates"][2]["status"] == "pass"
+    assert len(decision["gates"]) > len(names), "the log's own word, or why it has none"
+    (kept,) = (gate for gate in decision["gates"] if gate["name"] == "price_guarantees")
+    assert kept["status"] == "pass"
     store = LivePolicyStore(tmp_path / "policy")
     judged = {gate["name"]: gate["status"] for gate in decision["gates"]}
     if judged["price_gaps"] == "could not tell":  # forty customers are too few to tell
