@@ -117,15 +117,21 @@ joined=$(printf '%s, ' "${identities[@]}")
 printf '{"identities": [%s]}\n' "${joined%, }" >"$folder/s3.json"
 make "$NAMESPACE" object-store "$folder/s3.json" </dev/null
 
-# PostgreSQL: MLflow and Feast own one database each; the endpoint may read Feast's and nothing else.
+# PostgreSQL: MLflow and Feast own one database each; the endpoint may read Feast's and the live policy's, to which people and
+# the console may add versions (components/policy-postgres), and nothing else.
 mlflow=$(random 24) feast=$(random 24) reader=$(random 24)
+policy_writer=$(random 24) policy_console=$(random 24) policy_reader=$(random 24)
 make "$NAMESPACE" postgres <<END
 superuser-password=$(random 24)
 mlflow-password=$mlflow
 feast-password=$feast
 feast-reader-password=$reader
+policy-writer-password=$policy_writer
+policy-console-password=$policy_console
+policy-reader-password=$policy_reader
 END
 database() { echo "postgresql+psycopg://$1:$2@postgres.$host:5432/$3"; }
+policy_stores() { echo "s3://fairtag-policy,$(database "$1" "$2" policy)"; }
 
 # Redis: the endpoint reads features and keeps price locks; the materialise step writes features; custody finds and deletes both.
 locks=$(random 24) features=$(random 24) custody=$(random 24)
@@ -160,6 +166,7 @@ END
     echo "redis=redis.$host:6379,username=endpoint,password=$locks"
     echo "redis-url=redis://endpoint:$locks@redis.$host:6379/0"
     echo "feast-registry=$(database feast_reader "$reader" feast)"
+    echo "policy-stores=$(policy_stores policy_reader "$policy_reader")"
 } | make "$NAMESPACE" endpoint-stores
 make "$NAMESPACE" model-reader <"$folder/model-reader"
 # KServe's storage initializer reads the store's address from annotations of the secret
@@ -167,8 +174,14 @@ kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
 make "$NAMESPACE" monitors <"$folder/monitors"
 make "$NAMESPACE" fairness <"$folder/fairness"
-make "$NAMESPACE" policy-writer <"$folder/policy-writer"
-make "$NAMESPACE" console-policy <"$folder/console-policy"
+{
+    cat "$folder/policy-writer"
+    echo "policy-stores=$(policy_stores policy_writer "$policy_writer")"
+} | make "$NAMESPACE" policy-writer
+{
+    cat "$folder/console-policy"
+    echo "policy-stores=$(policy_stores policy_console "$policy_console")"
+} | make "$NAMESPACE" console-policy
 {
     cat "$folder/custody"
     echo "FAIRTAG_REDIS=redis.$host:6379,username=custody,password=$custody"

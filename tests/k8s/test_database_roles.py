@@ -12,7 +12,15 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-PASSWORDS = {"MLFLOW_PASSWORD": "m1", "FEAST_PASSWORD": "f1", "FEAST_READER_PASSWORD": "r1"}
+PASSWORDS = {
+    "MLFLOW_PASSWORD": "m1",
+    "FEAST_PASSWORD": "f1",
+    "FEAST_READER_PASSWORD": "r1",
+    "POLICY_WRITER_PASSWORD": "w1",
+    "POLICY_CONSOLE_PASSWORD": "c1",
+    "POLICY_READER_PASSWORD": "p1",
+}
+POLICY_ROLES = {"policy_writer": "w1", "policy_console": "c1", "policy_reader": "p1"}
 pytestmark = pytest.mark.slow
 
 
@@ -44,9 +52,9 @@ def test_no_role_of_ours_is_more_than_a_role(postgres: Callable[..., Any]) -> No
     with postgres("feast", "f1", "feast") as connection:
         rows = connection.execute(
             "SELECT rolname, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls FROM pg_roles "
-            "WHERE rolname IN ('mlflow', 'feast', 'feast_reader')"
+            "WHERE rolname NOT LIKE 'pg!_%' ESCAPE '!' AND rolname != 'postgres'"
         ).fetchall()
-    assert sorted(rows) == [("feast", False), ("feast_reader", False), ("mlflow", False)]
+    assert sorted(rows) == [(role, False) for role in sorted(["feast", "feast_reader", "mlflow", *POLICY_ROLES])]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +65,9 @@ def test_no_role_of_ours_is_more_than_a_role(postgres: Callable[..., Any]) -> No
         ("mlflow", "m1", "feast"),
         ("mlflow", "m1", "postgres"),
         ("feast_reader", "f1", "feast"),
+        ("policy_writer", "w1", "mlflow"),
+        ("policy_reader", "p1", "feast"),
+        ("feast", "f1", "policy"),
     ],
 )
 def test_a_role_reaches_no_other_database_and_needs_its_own_password(
@@ -79,6 +90,34 @@ def test_the_reader_reads_what_feast_writes_and_changes_nothing(postgres: Callab
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 reader.execute(statement)
         owner.execute("DROP TABLE registry")
+
+
+def test_people_and_the_console_add_versions_of_the_policy_and_the_endpoint_reads_them(postgres: Any) -> None:
+    import psycopg
+
+    from fairtag.base.errors import UnavailableError
+    from fairtag.policy.live_policy import LivePolicyStore
+    from fairtag.policy.policy_backends import PostgresBackend
+    from fairtag.policy.shop_policy import ShopPolicy
+
+    stores = {
+        role: LivePolicyStore(
+            PostgresBackend(f"postgresql+psycopg://{role}:{password}@127.0.0.1:{postgres.port}/policy")
+        )
+        for role, password in POLICY_ROLES.items()
+    }
+    ada = {"who": "ada", "why": "x"}
+    stores["policy_console"].change(ShopPolicy(at_list=True), **ada)
+    postgres.roles()  # an upgrade runs it again
+    assert stores["policy_writer"].undo(**ada).version == 2
+    assert [each.policy.at_list for each in stores["policy_reader"].history()] == [True, False]
+    with pytest.raises(UnavailableError, match="permission denied"):
+        stores["policy_reader"].change(ShopPolicy(at_list=True), **ada)
+    for role, password in POLICY_ROLES.items():
+        for statement in ("UPDATE {} SET content = ''", "DELETE FROM {}", "TRUNCATE {}", "CREATE TABLE mine (n int)"):
+            refused = pytest.raises(psycopg.errors.InsufficientPrivilege)
+            with postgres(role, password, "policy") as connection, refused:
+                connection.execute(statement.format("fairtag_policy"))
 
 
 def test_the_script_runs_again_and_takes_up_a_changed_password(postgres: Callable[..., Any]) -> None:

@@ -188,3 +188,10 @@ def test_the_console_with_an_identity_provider_has_no_tokens_and_reaches_it_outs
     rules = [each["spec"] for each in opted["console-oidc"] if each["kind"] == "NetworkPolicy"]
     (outside,) = [rule for each in rules for rule in each.get("egress", []) if "0.0.0.0/0" in str(rule)]
     assert outside["ports"] == [{"protocol": "TCP", "port": 443}]
+
+
+def test_with_the_policy_in_postgresql_the_endpoint_reads_both_stores_from_its_secret(opted):
+    (runtime,) = (each for each in opted["policy-postgres"] if each["kind"] == "ServingRuntime")
+    given = [each for each in runtime["spec"]["containers"][0]["env"] if each["name"] == "FAIRTAG_POLICY_STORE"]
+    reference = {"secretKeyRef": {"name": "endpoint-stores", "key": "policy-stores"}}
+    assert given == [{"name": "FAIRTAG_POLICY_STORE", "valueFrom": reference}]
