@@ -15,6 +15,7 @@ from console.users import Role
 from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, RequestError
 from fairtag.evaluation.policy_preview import PolicyPreview
 from fairtag.model.policy_change import AcceptedModel
+from fairtag.policy.narrowing import Difference
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
 
@@ -58,6 +59,22 @@ SLIDERS = (
     Slider("exploration", "Prices drawn at random, to learn", "", "exploration", 0, 20, 0.5),
     Slider("confidence", "How sure a price must be to leave list", "", "confidence", 50, 99, 1),
 )
+
+
+def plain_words(change: Difference) -> str:
+    """A change as the sliders name it; as the document does where no slider moves it.
+
+    >>> plain_words(Difference("limits.max_discount", "0.3", "0.1", "narrows"))
+    'Largest discount from list: 30 % → 10 %'
+    """
+    for slider in SLIDERS:
+        if change.field == (f"{slider.section}.{slider.setting}" if slider.section else slider.setting):
+            try:
+                ends = [f"{slider.shown(float(value)):.4g} %" for value in (change.before, change.after)]
+            except ValueError:  # a range, or nothing: as the document says it
+                return change.words
+            return f"{slider.label}: {ends[0]} → {ends[1]}"
+    return change.words
 
 
 def values_of(policy: ShopPolicy, model: AcceptedModel) -> dict[str, float]:
@@ -176,6 +193,7 @@ async def _page(
     return await visit.render(
         "policy.html",
         sliders=SLIDERS,
+        plain=plain_words,
         values=values_of(policy, model),
         current_values=values_of(current, model),
         shown=policy,

@@ -75,7 +75,7 @@ def test_a_second_person_approves_where_the_policy_says_so(console, model_folder
 
 def test_a_preview_without_a_training_set_says_what_it_needs_and_keeps_nothing(browser, store):
     html = browser.submit("/policy/preview", discount="10", personal="yes")
-    assert "limits.max_discount: 0.3 -&gt; 0.1" in html
+    assert "Largest discount from list: 30 % → 10 %" in html
     assert "narrows" in html
     assert "needs the run&#39;s training set" in html
     assert store.newest() == 0
