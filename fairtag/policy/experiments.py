@@ -5,7 +5,7 @@
 ...     {"name": "list", "share": 0.5, "prices": "list"}, {"name": "learned", "share": 0.5}]}]}''')
 >>> found = assign(policy.experiments, "customer-3", date(2026, 12, 1))
 >>> found.experiment, found.arm, found == assign(policy.experiments, "customer-3", date(2027, 1, 1))
-('learned-1', 'learned', True)
+('learned-1', 'list', True)
 
 A customer is assigned by a keyed hash, so that nothing is stored and every server computes the same arm. No arm shows a
 price that the policy without the experiment would forbid: an experiment only narrows. At most one runs on a day, since

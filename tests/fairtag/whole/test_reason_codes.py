@@ -12,6 +12,7 @@ from fairtag.model.pricing_model import PricingModel
 from fairtag.page.priced_page import PricedPage
 from fairtag.page.pricing import PageInputs, price_page
 from fairtag.policy.context import UserContext
+from fairtag.policy.experiments import Assignment
 from fairtag.policy.shop_policy import ShopPolicy
 
 EPOCH = 20_620
@@ -72,6 +73,7 @@ def pages(model: PricingModel) -> Iterator[PricedPage]:
     scarce = replace(sure, estimates=replace(model.estimates, shadow=0.2 * model.market.list_price))
     yield priced(scarce, keen)
     yield priced(sure, keen, market=replace(market, stock=dear, salvage_value=nothing, shelf_life_days=nothing + 1))
+    yield priced(sure, keen, arm=Assignment("a test", "list", "list"))
 
 
 def test_every_code_occurs_on_some_page(model):
