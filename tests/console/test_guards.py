@@ -40,6 +40,39 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(console):
 
 
 @pytest.mark.parametrize(
+    ("host", "chosen", "secure"),
+    [("127.0.0.1", None, False), ("0.0.0.0", None, True), ("0.0.0.0", False, False), ("127.0.0.1", True, True)],
+)
+def test_cookies_go_over_https_alone_on_any_address_but_the_loopback(console, users, host, chosen, secure):
+    answer = console(host=host, users_file=users[0], secure_cookies=chosen).get("/login")
+    assert ("Secure" in answer.headers["set-cookie"]) == secure
+    assert ("strict-transport-security" in answer.headers) == secure
+
+
+def test_a_browser_that_sends_no_cookie_is_told_why(console, users):
+    browser = console(host="0.0.0.0", users_file=users[0])  # reached by http: the cookie stays at home
+    browser.see("/login")
+    html = browser.submit("/login", status=403, token="any", next="/")
+    assert "your browser sent no cookie" in html.lower()
+
+
+def test_what_is_sent_after_a_session_has_ended_is_not_done_and_leads_back_to_its_page(console, users, tmp_path: Path):
+    file, tokens = users
+    browser = console(users_file=file)
+    browser.see("/")
+    browser.submit("/login", token=tokens["merchandiser"], next="/policy")
+    browser.cookies.clear()
+    answer = browser.post(
+        "/stop",
+        data={"csrf": "old", "what": "all", "why": "x"},
+        headers={"referer": "http://127.0.0.1:8090/policy?a=1"},
+    )
+    assert "was not done" in answer.text
+    assert str(answer.url).endswith("/login?next=/policy%3Fa%3D1")
+    assert not (tmp_path / "policy").exists()
+
+
+@pytest.mark.parametrize(
     ("fields", "headers"),
     [({}, {}), ({"csrf": "guessed"}, {}), (None, {"origin": "https://elsewhere.example"})],
     ids=["no token", "a guessed token", "another site"],
