@@ -264,7 +264,7 @@ def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable
     """A context manager that serves the trained model folder from its feature store: nothing is made by hand."""
 
     @contextmanager
-    def run() -> Iterator[tuple[Running, MoodyReader]]:
+    def run(**changes: Any) -> Iterator[tuple[Running, MoodyReader]]:
         from serving.assembly import Assembly, open_feast
 
         run_dir = tmp_path_factory.mktemp("run")
@@ -278,6 +278,7 @@ def serve_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Callable
             quote_keys=QUOTE_KEYS,
             drain_seconds=0.0,
             features=FeatureSettings(repo=shop.features, deadline_ms=1_500, breaker_failures=50),
+            **changes,
         )
         readers: list[MoodyReader] = []
 
