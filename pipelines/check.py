@@ -26,6 +26,7 @@ from fairtag.data.ladder import Rung, ladder
 from fairtag.data.loading import NAMES, load
 from fairtag.data.own_tables import read_each
 from fairtag.search.near_titles import NEAR, near_groups
+from fairtag.training.covariates import in_words, judge_covariates
 
 NAMED = 3  # groups of titles, and items of each, that are shown
 OWN = {"csv": (".csv", ".csv.gz"), "parquet": (".parquet",)}
@@ -118,7 +119,7 @@ def check_shop(
     if not any(problem.severity == "refused" for problem in problems):
         typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
         shop = complete_tables(typed, metadata)
-        rungs, notes = ladder(shop), _notes(shop.metadata)
+        rungs, notes = ladder(shop), (*_notes(shop.metadata), *in_words(judge_covariates(shop.impressions)))
     rows = {name: len(frame) for name, frame in frames.items() if len(frame)}
     return CheckReport(dataset, rows, tuple(problems), rungs, notes)
 

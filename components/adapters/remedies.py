@@ -5,6 +5,7 @@ from __future__ import annotations
 from components.adapters.suites import REFERENCE, UNIQUE_KEY, WHOLE_COINS
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN, Finding
 from fairtag.base import schema
+from fairtag.fairness.forbidden import forbidden_attribute
 
 READABLE = {
     "id": "export the id as text: a spreadsheet turns a long id into 4.0E+12, and its digits are lost",
@@ -39,9 +40,12 @@ def remedy(finding: Finding) -> str:
             "it is charged rounded to whole coins; round it in the export, or name the right currency: "
             '{"currency": "..."} in metadata.json'
         )
+    if rule == KNOWN_COLUMN and (protected := _protected(finding.column.split(", "))):
+        return f"drop the column: {', '.join(protected)}, and a protected attribute may never reach a price"
     known = {
         REQUIRED_COLUMN: f"add the column; {table.name} needs {', '.join(table.required_names)}",
-        KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}",
+        KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}"
+        + (f"; one that shifts demand may begin with {table.own_prefix}" if table.own_prefix else ""),
         NOT_EMPTY: "export the table again: a shop has items, or there is nothing to find and to price"
         if table is schema.ITEMS
         else "export the table again",
@@ -49,6 +53,12 @@ def remedy(finding: Finding) -> str:
         "not null": "fill the cell, or leave the row out",
     }
     return known.get(rule, "correct the values, or leave the row out")
+
+
+def _protected(columns: list[str]) -> list[str]:
+    """Those of some columns that name a protected attribute, and which."""
+    named = ((name, forbidden_attribute(name)) for name in columns)
+    return [f"{name} names {attribute}" for name, attribute in named if attribute is not None]
 
 
 def _readable(finding: Finding, kind: str) -> str:

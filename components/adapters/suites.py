@@ -29,6 +29,7 @@ from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUI
 from fairtag.base import schema
 from fairtag.base.money import Currency
 from fairtag.base.values import EXACT_INTEGER, present, read_values
+from fairtag.fairness.forbidden import forbidden_attribute
 
 UNIQUE_KEY = "unique key"
 REFERENCE = "exists in "  # begins the rule of a reference
@@ -78,6 +79,7 @@ def make_suite(
         numbered: Whether the column :data:`ROW` numbers the rows.
         coin: Currency of the shop: what customers pay is at least its smallest coin. Not checked when None.
     """
+    table = table.with_own(name for name in map(str, raw.columns) if forbidden_attribute(name) is None)
     suite = Suite(raw)
     if numbered:
         suite.columns[ROW] = pd.Series(np.arange(len(raw)), index=raw.index)

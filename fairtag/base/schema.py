@@ -9,7 +9,8 @@ Money in tables is in currency units; the API and the quote log use integer mino
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Kind = Literal["id", "text", "category", "money", "number", "integer", "share", "flag", "time", "ids", "numbers"]
@@ -51,6 +52,11 @@ PURCHASED = "purchased"
 QUANTITY = "quantity"
 PROPENSITY = "propensity"
 IN_STOCK = "in_stock"
+DISPLAY = "display"
+FEATURE = "feature"
+DEAL = "deal"
+AD = "ad"
+OWN_COVARIATE = "x_"  # a column of impressions that a shop adds for demand begins so
 ORDER_ID = "order_id"
 # Judgements
 RELEVANCE = "relevance"
@@ -144,7 +150,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Table:
-    """One table: its key, its columns, and the rules that span columns."""
+    """One table: its key, its columns, and the rules that span columns.
+
+    A column that the contract does not name is refused, unless the table has a prefix for a shop's own and the column
+    begins with it.
+    """
 
     name: str
     key: tuple[str, ...]
@@ -153,6 +163,7 @@ class Table:
     references: tuple[Reference, ...] = ()
     required: bool = True
     lengths: tuple[SameLength, ...] = ()
+    own_prefix: str = ""
 
     def column(self, name: str) -> Column:
         """The column of that name; KeyError if there is none."""
@@ -165,6 +176,17 @@ class Table:
     def names(self) -> tuple[str, ...]:
         """Names of all columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    def takes(self, name: str) -> bool:
+        """Whether the table may hold a column of that name: one of the contract's, or the shop's own covariate."""
+        return name in self.names or bool(self.own_prefix and name.removeprefix(self.own_prefix) not in ("", name))
+
+    def with_own(self, names: Iterable[str]) -> Table:
+        """The contract with those of some columns that it takes and does not name: numbers without a gap."""
+        own = [name for name in names if name not in self.names and self.takes(name)]
+        if not own:
+            return self
+        return replace(self, columns=(*self.columns, *(Column(name, "number", required=False) for name in own)))
 
     @property
     def required_names(self) -> tuple[str, ...]:
@@ -234,10 +256,15 @@ IMPRESSIONS = Table(
             PROPENSITY, "share", "probability of the shown price", required=False, nullable=True, above=0, maximum=1
         ),
         Column(IN_STOCK, "flag", required=False),
+        Column(DISPLAY, "number", "1 in a display, or how prominent", required=False),
+        Column(FEATURE, "number", "1 in a leaflet or newsletter", required=False),
+        Column(DEAL, "number", "1 with a deal beside the price, such as a gift", required=False),
+        Column(AD, "number", "1 advertised", required=False),
     ),
     orders=(Order(PRICE, LIST_PRICE),),
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
     required=False,
+    own_prefix=OWN_COVARIATE,
 )
 
 ORDERS = Table(
@@ -337,6 +364,9 @@ TABLES: tuple[Table, ...] = (ITEMS, USERS, IMPRESSIONS, ORDERS, JUDGEMENTS, AUDI
 
 # The allow-list of docs/pricing-model.md, section 4: behaviour that may change a price. Nothing else of a user may.
 USER_PRICING_FEATURES: tuple[str, ...] = (RECENCY_DAYS, ORDERS_90D, SPEND_90D, PROMOTION_RESPONSE)
+
+# Columns of impressions that the demand fit uses where they are there; rank and a shop's own where they are named.
+COVARIATES: tuple[str, ...] = (DISPLAY, FEATURE, DEAL, AD)
 
 # Columns of an item that an answer may show: texts, and none that costs or stock could be read from.
 ITEM_TEXTS: tuple[str, ...] = (TITLE, DESCRIPTION, CATEGORY, BRAND, URL, IMAGE)

@@ -144,6 +144,7 @@ def coerce(
         MissingDataError: A required column is absent.
         DataError: A value cannot be read as its kind, or a column is not in the contract.
     """
+    table = table.with_own(map(str, frame.columns))
     missing = [name for name in table.required_names if name not in frame.columns]
     if missing and not keep_columns:
         raise MissingDataError(

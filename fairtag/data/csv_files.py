@@ -126,7 +126,7 @@ def read_csv_file(
     frame = _frame(path, text, separator)
     frame.columns = pd.Index(_columns(path, list(frame.columns), table))
     frame = inspect(frame)
-    numbers = [column.name for column in table.columns if column.kind in NUMBER_KINDS]
+    numbers = [column.name for column in table.with_own(frame.columns).columns if column.kind in NUMBER_KINDS]
     frame, decimal = plain_numbers(path, frame, numbers, given.decimal, separator)
     return frame, CsvDialect(encoding, separator, decimal)
 
@@ -322,7 +322,7 @@ def _columns(path: Path, header: Sequence[str], table: schema.Table) -> list[str
             column=str(blank[0]),
             rule="a name for each column",
         )
-    columns = [plain if (plain := _plain_name(name)) in table.names else name.strip() for name in header]
+    columns = [plain if table.takes(plain := _plain_name(name)) else name.strip() for name in header]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise DataError(

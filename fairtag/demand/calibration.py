@@ -52,7 +52,8 @@ class Calibration:
         price_slope: Factor on ``b (y - usual y)`` alone; 1 means that the response to price is right.
         bins: Reliability, by tenth of the predicted probability.
         log_loss: Mean of minus the log probability of what each customer did.
-        baselines: The same for ``constant`` (all items alike) and ``no price`` (category, similarity, behaviour).
+        baselines: The same for ``constant`` (all items alike) and ``no price`` (category, similarity, behaviour,
+            covariates).
         pages: Pages scored.
         purchases: Purchases on them.
         expected: Purchases that the model expected.
@@ -93,7 +94,9 @@ def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) ->
             rule="at least one purchase",
         )
     page = held_out.page
-    a, b = model.utilities(held_out.item, held_out.similarity, held_out.behaviour[page], held_out.first_stage.nu)
+    a, b = model.utilities(
+        held_out.item, held_out.similarity, held_out.behaviour[page], held_out.first_stage.nu, held_out.covariates
+    )
     cells = model.cells(held_out.item, page)
     utility = cells.adjust(a - b * held_out.y)
     level = cells.adjust(a - b * model.usual_ratio[model.category[held_out.item]])
@@ -161,7 +164,8 @@ def _no_price(model: DemandModel, data: DemandData) -> Floats:
     text = np.zeros((data.n_rows, model.layout.n_text))
     behaviour = model.scaling.behaviour(data.behaviour)[data.page]
     similarity = data.similarity - model.scaling.similarity
-    return model.layout.rows(model.category[data.item], similarity, behaviour, text)
+    rows = model.layout.rows(model.category[data.item], similarity, behaviour, text)
+    return np.column_stack([rows, model.covariates.standardised(data.covariates)])
 
 
 def _fit_baseline(choices: Choices) -> LogitFit:

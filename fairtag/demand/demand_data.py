@@ -12,6 +12,7 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.control_function import WEAK, FirstStage, PriceVariation, first_stages, item_periods
+from fairtag.demand.covariates import CovariateScaling, logged_values, number_column
 
 FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
 RATIO_RANGE = (0.1, 10.0)  # price over reference price; beyond, one of the two is a typing or unit error
@@ -81,6 +82,8 @@ class DemandData:
         price_unit: (N,) item and period of each row, by number: prices that were set together. Every row is one of its
             own where times are unknown.
         unit_cost: (N,) unit cost over reference price, NaN where unknown.
+        covariates: (N, V) logged values of what else shifts demand, NaN where unknown.
+        covariate_names: Columns of the impressions that they are.
         left_out: Number of impressions left out of the fit, by rule.
     """
 
@@ -97,6 +100,8 @@ class DemandData:
     first_stage: FirstStage
     price_unit: Ints
     unit_cost: Floats
+    covariates: Floats
+    covariate_names: tuple[str, ...]
     left_out: dict[str, int]
 
     @property
@@ -127,6 +132,8 @@ class DemandData:
             first_stage=self.first_stage.rows(rows),
             price_unit=self.price_unit[rows],
             unit_cost=self.unit_cost[rows],
+            covariates=self.covariates[rows],
+            covariate_names=self.covariate_names,
             left_out=self.left_out,
         )
 
@@ -139,6 +146,7 @@ def demand_data(
     reference: np.ndarray | None = None,
     least_f: float = WEAK,
     period_days: float = PERIOD_DAYS,
+    covariates: tuple[str, ...] = (),
 ) -> DemandData:
     """Turn a training set into the arrays of a demand fit.
 
@@ -153,12 +161,13 @@ def demand_data(
         reference: (rows of ``training``,) reference price in money; the row's list price when None.
         least_f: First-stage F statistic below which a category has no control function.
         period_days: Days in which an item's prices count as set together.
+        covariates: Columns of ``training`` that shift demand beside the price.
 
     Raises:
         DataError: No impression is left.
     """
-    price = _column(training, schema.PRICE)
-    r = _column(training, schema.LIST_PRICE) if reference is None else np.asarray(reference, dtype=np.float64)
+    price = number_column(training, schema.PRICE)
+    r = number_column(training, schema.LIST_PRICE) if reference is None else np.asarray(reference, dtype=np.float64)
     item = pd.Index(assortment.item_ids).get_indexer(pd.Index(training[schema.ITEM_ID].to_numpy(dtype=object)))
     similarity = np.asarray(similarity, dtype=np.float64)
     kept, left_out = _filter(_rules(training, price, r, item, similarity))
@@ -173,11 +182,13 @@ def demand_data(
     any_bought = np.bincount(codes, weights=bought, minlength=len(page_ids))[present] > 0
     starts, page_of_row = _starts(sizes), np.repeat(np.arange(present.size), sizes)
     fold = (pd.util.hash_array(np.asarray(page_ids, dtype=object)[present]) % FOLDS).astype(np.int64)
-    behaviour = np.column_stack([_column(training, name)[rows[starts]] for name in schema.USER_PRICING_FEATURES])
+    behaviour = np.column_stack([number_column(training, name)[rows[starts]] for name in schema.USER_PRICING_FEATURES])
     item = item[rows].astype(np.int64)
     y, s = price[rows] / r[rows], similarity[rows]
-    instruments = {name: _plausible(_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
-    controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row]])
+    instruments = {name: _plausible(number_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
+    logged = logged_values(training, covariates)[rows]
+    shifts = CovariateScaling.of(covariates, logged).standardised(logged)
+    controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row], shifts])
     category, period = assortment.category[item], _periods(training, rows, period_days)
     prices = PriceVariation(y, instruments, controls, item, category, period, fold[page_of_row])
     return DemandData(
@@ -194,6 +205,8 @@ def demand_data(
         first_stage=first_stages(prices, assortment.categories, least_f),
         price_unit=item_periods(item, period),
         unit_cost=instruments[schema.UNIT_COST],
+        covariates=logged,
+        covariate_names=covariates,
         left_out=left_out,
     )
 
@@ -246,14 +259,6 @@ def _periods(training: pd.DataFrame, rows: np.ndarray, days: float) -> Ints | No
 def _flags(values: pd.Series, *, default: bool) -> Flags:
     """A column of flags, with the default for missing values."""
     return np.asarray(values.astype("boolean").fillna(default), dtype=np.bool_)
-
-
-def _column(frame: pd.DataFrame, name: str) -> Floats:
-    """A numeric column; all NaN when the frame lacks it, and NaN for infinite values."""
-    if name not in frame.columns:
-        return np.full(len(frame), np.nan)
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _plausible(ratio: Floats) -> Floats:

@@ -17,10 +17,12 @@ from scipy.special import ndtr
 from fairtag.base.errors import ConfigError, ModelFolderError
 from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
+from fairtag.demand.covariates import CovariateScaling
 from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
 from fairtag.solver.cells import Cells
 
-FORMAT = "fairtag.demand/4"
+FORMAT = "fairtag.demand/5"
+NORMAL_975 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class DemandModel:
         contradicts: (I,) items whose own purchases contradict what category and text predict; they stay at list.
         nest: (I,) nest of each item, the row of its first item; items of a nest have one slope.
         dissimilarity: (C,) zeta of each category; 1 where its demand is a plain logit.
+        covariates: What else shifts demand, with the means at which prices are set.
         report: Diagnostics of the fit; JSON.
     """
 
@@ -94,6 +97,7 @@ class DemandModel:
     contradicts: Flags
     nest: Ints
     dissimilarity: Floats
+    covariates: CovariateScaling = field(default_factory=CovariateScaling.none)
     report: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -109,7 +113,7 @@ class DemandModel:
     def page(
         self, items: np.ndarray, similarity: Floats, behaviour: Floats | None = None, *, personalise: bool = True
     ) -> tuple[Floats, Floats]:
-        """Utilities ``a`` and slopes ``b`` of a page at mean unobserved demand (nu = 0), each (n,).
+        """Utilities ``a`` and slopes ``b`` of a page at mean unobserved demand (nu = 0) and covariates, each (n,).
 
         Args:
             items: (n,) catalogue rows.
@@ -135,6 +139,7 @@ class DemandModel:
         n_draws: int = 256,
         seed: int = 0,
         personalise: bool = True,
+        covariates: Floats | None = None,
     ) -> tuple[Floats, Floats]:
         """Posterior draws of ``(a, b)``, each (n_draws, n); one draw's parameters hold for the whole page.
 
@@ -145,6 +150,7 @@ class DemandModel:
             n_draws: Number of draws.
             seed: Seed of the draws; equal seeds give equal draws.
             personalise: False leaves the behaviour out.
+            covariates: (n, V) logged values; their means when None.
         """
         known, posterior = personalise and behaviour is not None, self.posterior
         z = self.scaling.behaviour(behaviour) if known and behaviour is not None else np.zeros(N_BEHAVIOUR)
@@ -159,6 +165,8 @@ class DemandModel:
         own += posterior.effects[items][:, :, None]
         theta, half = posterior.theta[:, None] + shift, self.layout.half
         a, b = rows @ theta[:half] + own[:, 0], rows @ theta[half : 2 * half] + own[:, 1]
+        if covariates is not None:
+            a += self.covariates.standardised(covariates) @ theta[self.layout.gamma]
         return self._corrected(items, a.T, b.T)
 
     def cells(self, items: Ints, page: Ints | None = None) -> Cells:
@@ -208,7 +216,9 @@ class DemandModel:
         priced: Flags = self.correction.priced[self.category[items]] & ~self.contradicts[items] & falls
         return priced
 
-    def utilities(self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats) -> tuple[Floats, Floats]:
+    def utilities(
+        self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats, covariates: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """``(a, b)`` of many rows at once, each (n,), as evaluation needs them.
 
         Args:
@@ -216,15 +226,20 @@ class DemandModel:
             similarity: (n,) similarity.
             behaviour: (n, k) raw behaviour of the row's user.
             nu: (n,) first-stage residual.
+            covariates: (n, V) logged values, NaN where unknown; their means when None.
         """
-        return self._corrected(items, *self.estimated(items, similarity, behaviour, nu))
+        return self._corrected(items, *self.estimated(items, similarity, behaviour, nu, covariates))
 
-    def estimated(self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats) -> tuple[Floats, Floats]:
+    def estimated(
+        self, items: Ints, similarity: Floats, behaviour: Floats, nu: Floats, covariates: Floats | None = None
+    ) -> tuple[Floats, Floats]:
         """The same as estimated: before the slope correction and the floor."""
         base_a, base_b = self._base
         (kappa, eta), (beta_s, omega) = self._terms
         z, s = self.scaling.behaviour(behaviour), similarity - self.scaling.similarity
         a = base_a[items] + kappa * s + z @ eta + self.posterior.theta[self.layout.phi] * nu
+        if covariates is not None:
+            a = a + self.covariates.standardised(covariates) @ self.posterior.theta[self.layout.gamma]
         return a, base_b[items] + beta_s * s + z @ omega
 
     @property
@@ -262,9 +277,20 @@ class DemandModel:
     def coefficients(self) -> dict[str, dict[str, float]]:
         """Estimate and standard error of each shared coefficient by name, for standardised features."""
         errors = np.sqrt((self.posterior.factor**2).sum(axis=1))
-        names = self.layout.names(self.categories)
+        names = self.layout.names(self.categories, self.covariates.names)
         triples = zip(names, self.posterior.theta, errors, strict=True)
         return {name: {"value": float(value), "standard_error": float(error)} for name, value, error in triples}
+
+    def covariate_effects(self) -> dict[str, tuple[float, float, float]]:
+        """Effect of one unit of each covariate on the utility, by name, with its 95 % interval."""
+        known = self.coefficients()
+        effects = {}
+        for name, scale in zip(self.covariates.names, self.covariates.scale, strict=True):
+            found = known[f"gamma[{name}]"]
+            half = NORMAL_975 * found["standard_error"]
+            value = found["value"]
+            effects[name] = (float(value / scale), float((value - half) / scale), float((value + half) / scale))
+        return effects
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays of the model, for an npz or safetensors file."""
@@ -274,7 +300,8 @@ class DemandModel:
         behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
         own: dict[str, np.ndarray] = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
         own |= {"contradicts": self.contradicts, "nest": self.nest, "dissimilarity": self.dissimilarity}
-        return {**own, **nested, **behaviour}
+        covariates = {f"covariates.{name}": getattr(self.covariates, name) for name in ("mean", "scale")}
+        return {**own, **nested, **behaviour, **covariates}
 
     def metadata(self) -> dict[str, Any]:
         """All else of the model, as JSON."""
@@ -283,6 +310,7 @@ class DemandModel:
             "categories": list(self.categories),
             "behaviour": list(USER_PRICING_FEATURES),
             "n_text": self.layout.n_text,
+            "covariates": list(self.covariates.names),
             "similarity_mean": self.scaling.similarity,
             "b_min": self.b_min,
             "coefficients": self.coefficients(),
@@ -301,7 +329,8 @@ class DemandModel:
                 f"demand: format {metadata.get('format')} with behaviour {metadata.get('behaviour')}; "
                 f"this version reads {FORMAT} with {list(USER_PRICING_FEATURES)}: train the model folder again"
             )
-        layout = Layout(len(metadata["categories"]), int(metadata["n_text"]))
+        covariates = tuple(metadata["covariates"])
+        layout = Layout(len(metadata["categories"]), int(metadata["n_text"]), len(covariates))
         return cls(
             layout=layout,
             categories=tuple(metadata["categories"]),
@@ -319,6 +348,7 @@ class DemandModel:
             contradicts=arrays["contradicts"],
             nest=arrays["nest"],
             dissimilarity=arrays["dissimilarity"],
+            covariates=CovariateScaling(covariates, arrays["covariates.mean"], arrays["covariates.scale"]),
             report=dict(metadata["report"]),
         )
 

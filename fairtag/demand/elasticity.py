@@ -77,9 +77,9 @@ def check_elasticity(
 ) -> ElasticityCheck:
     """Estimate each category's own-price elasticity by double machine learning and compare it with the model's.
 
-    The outcome is ``bought``, the treatment the log price ratio. Similarity, behaviour, item, category and the control
-    function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its predicted
-    probability put through the same final stage, so that both average over the same prices.
+    The outcome is ``bought``, the treatment the log price ratio. Similarity, behaviour, covariates, item, category and
+    the control function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its
+    predicted probability put through the same final stage, so that both average over the same prices.
 
     A category whose prices never varied, or of which every page ended in a purchase, stays at list and says why. So
     does one where the two estimates differ and either is implausible: a rescaled slope would be no better than a guess.
@@ -261,7 +261,7 @@ def _slopes(outcome: Floats, treated: Floats, one_hot: Floats, unit: Ints) -> tu
 
 
 def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> Floats:
-    """(rows, W) similarity, control function, behaviour, item means of price and purchase in other folds; products."""
+    """(rows, W) similarity, control function, behaviour, covariates, item means in other folds, and all products."""
     item = data.item[rows]
     behaviour = model.scaling.behaviour(data.behaviour)[data.page][rows]
     targets = np.column_stack([np.log(data.y[rows]), data.bought[rows]])
@@ -269,7 +269,8 @@ def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> F
     for k in np.unique(fold):
         held = fold == k
         means[held] = _shrunk_means(targets[~held], item[~held], model.n_items)[item[held]]
-    plain = np.column_stack([data.similarity[rows], data.first_stage.nu[rows], behaviour, means])
+    shifts = model.covariates.standardised(data.covariates[rows])
+    plain = np.column_stack([data.similarity[rows], data.first_stage.nu[rows], behaviour, shifts, means])
     plain = (plain - plain.mean(axis=0)) / np.maximum(plain.std(axis=0), 1e-9)
     left, right = np.triu_indices(plain.shape[1])
     return np.column_stack([plain, plain[:, left] * plain[:, right]])
@@ -285,7 +286,7 @@ def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.
 
 def _through_final_stage(model: DemandModel, data: DemandData, group: Ints, residual: Floats, n_groups: int) -> Floats:
     """(G,) the check's final stage with the model's probability as the outcome; rows without a residual are out."""
-    a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
+    a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu, data.covariates)
     q, _ = probabilities(model.cells(data.item, data.page).adjust(a - b * data.y), data.starts, data.page)
     inside = q - _shrunk_means(q[:, None], data.item, model.n_items, 1e-9)[data.item, 0]
     above = np.bincount(group, weights=residual * inside, minlength=n_groups)

@@ -17,15 +17,17 @@ class Layout:
     """Position of each coefficient in the shared vector theta.
 
     theta holds the coefficients of ``a`` (mean, categories, similarity, behaviour, text), those of ``b`` in the same
-    order, and phi.
+    order, phi, and gamma.
 
     Args:
         n_categories: C.
         n_text: Number of principal components of the text embeddings.
+        n_covariates: V, number of covariates.
     """
 
     n_categories: int
     n_text: int
+    n_covariates: int = 0
 
     @property
     def half(self) -> int:
@@ -35,12 +37,17 @@ class Layout:
     @property
     def size(self) -> int:
         """K, the length of theta."""
-        return 2 * self.half + 1
+        return 2 * self.half + 1 + self.n_covariates
 
     @property
     def phi(self) -> int:
         """Position of phi, the coefficient of the control function."""
         return 2 * self.half
+
+    @property
+    def gamma(self) -> slice:
+        """Positions of gamma, the coefficients of the covariates."""
+        return slice(self.phi + 1, self.size)
 
     @property
     def families(self) -> dict[str, slice]:
@@ -58,12 +65,13 @@ class Layout:
             if high > low
         }
 
-    def names(self, categories: tuple[str, ...]) -> tuple[str, ...]:
+    def names(self, categories: tuple[str, ...], covariates: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Name of each coefficient, as in the formula of docs/pricing-model.md, section 4."""
         text = range(self.n_text)
         a = ("alpha", *(f"alpha[{c}]" for c in categories), "kappa", *(f"eta[{u}]" for u in USER_PRICING_FEATURES))
         b = ("beta", *(f"beta[{c}]" for c in categories), "beta_s", *(f"omega[{u}]" for u in USER_PRICING_FEATURES))
-        return (*a, *(f"alpha_text[{j}]" for j in text), *b, *(f"beta_text[{j}]" for j in text), "phi")
+        gamma = (f"gamma[{name}]" for name in covariates)
+        return (*a, *(f"alpha_text[{j}]" for j in text), *b, *(f"beta_text[{j}]" for j in text), "phi", *gamma)
 
     def rows(self, category: Ints, similarity: Floats, behaviour: Floats, text: Floats) -> Floats:
         """(n, half) features of the rows, the same for ``a`` and for ``b``.

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, Floats, log_likelihood
 from fairtag.demand.control_function import WEAK
+from fairtag.demand.covariates import CovariateScaling
 from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
 from fairtag.demand.dissimilarity import CategoryNests, judge_nests
@@ -46,6 +48,10 @@ class DemandConfig:
         behaviour: Spread of each eta and omega.
         text: Spread of the weight of each principal component of the text.
         control: Spread of phi.
+        covariate: Spread of each coefficient of a standardised covariate; wide, as a shrunk control leaves its share in
+            the slope.
+        covariates: Columns of the impressions that demand may use beside the price: display, feature, deal, ad, rank,
+            and a shop's own, whose names begin with ``x_``. None takes those of the first four that are there and fit.
         components: Principal components of the text; 0 leaves text out.
         tau: Spreads of the item effects on the utility at a usual price and on the slope; found by empirical Bayes
             when None.
@@ -71,6 +77,8 @@ class DemandConfig:
     behaviour: float = 1.0
     text: float = 0.5
     control: float = 10.0
+    covariate: float = 3.0
+    covariates: tuple[str, ...] | None = None
     components: int = 8
     tau: tuple[float, float] | None = None
     rounds: int = 8
@@ -83,7 +91,8 @@ class DemandConfig:
     nest_similarity: float = NEAR_IDENTICAL
 
     def __post_init__(self) -> None:
-        numbers = {name: value for name, value in vars(self).items() if name not in ("tau", "components", "rounds")}
+        others = ("tau", "components", "rounds", "covariates")
+        numbers = {name: value for name, value in vars(self).items() if name not in others}
         for name, value in numbers.items():
             if not (np.isfinite(value) and value > 0):
                 raise ConfigError(f"{name}: {value} is refused; it must be finite and above 0")
@@ -93,6 +102,17 @@ class DemandConfig:
             raise ConfigError(f"components {self.components}, rounds {self.rounds}: both must be at least 0")
         if self.tau is not None and min(self.tau) <= 0:
             raise ConfigError(f"tau: {self.tau} is refused; both spreads must be above 0")
+        _check_names(self.covariates or ())
+
+
+def _check_names(covariates: tuple[str, ...]) -> None:
+    known = (*schema.COVARIATES, schema.RANK)
+    for name in covariates:
+        if not (name in known or name.startswith(schema.OWN_COVARIATE)) or covariates.count(name) > 1:
+            raise ConfigError(
+                f"covariates: {name!r} is refused; name each once, of {', '.join(known)} and columns of impressions "
+                f"that begin with {schema.OWN_COVARIATE}"
+            )
 
 
 def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandModel:
@@ -132,10 +152,11 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         )
     basis, text = text_basis(data, config.components)
     text = alike(text, data.assortment.nest)
-    layout = Layout(len(data.assortment.categories), text.shape[1])
+    layout = Layout(len(data.assortment.categories), text.shape[1], len(data.covariate_names))
     scaling = _scaling(data)
+    covariates = CovariateScaling.of(data.covariate_names, data.covariates)
     pivot = float(data.y.mean())
-    choices = design(data, layout, scaling, text, pivot)
+    choices = design(data, layout, scaling, text, pivot, covariates)
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
     fit, prior, spreads = _fit(choices, layout, config, lower)
@@ -161,6 +182,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         contradicts=np.zeros(data.assortment.category.size, dtype=bool),
         nest=data.assortment.nest,
         dissimilarity=_dissimilarity(nests, layout.n_categories),
+        covariates=covariates,
         report={
             **_report(data, config, fit, spreads),
             "cross_validated_share": share,
@@ -173,7 +195,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
 
 def _with_item_check(model: DemandModel, data: DemandData, config: DemandConfig) -> DemandModel:
     """The model with its items judged one by one; the report names those that stay at list."""
-    a, b = model.estimated(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu)
+    a, b = model.estimated(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu, data.covariates)
     modelled, predicted = model.slopes
     effects = model.posterior.effects
     own = own_slopes(
@@ -212,8 +234,10 @@ def _dissimilarity(nests: tuple[CategoryNests, ...], n_categories: int) -> Float
     return np.array([each.dissimilarity if each.nested else 1.0 for each in nests])
 
 
-def design(data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floats, pivot: float) -> Choices:
-    """The choice problem of the demand model: features of the level, those of ``b`` times ``pivot - y``, and nu.
+def design(
+    data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floats, pivot: float, covariates: CovariateScaling
+) -> Choices:
+    """The choice problem of the demand model: features of the level, of ``b`` times ``pivot - y``, nu, covariates.
 
     The level is the utility at the pivot, the mean price ratio. Level and slope may have independent priors there: how
     well an item sells says nothing about how fast its demand falls. At price 0, far from all data, they may not: a
@@ -226,6 +250,7 @@ def design(data: DemandData, layout: Layout, scaling: FeatureScaling, text: Floa
     X[:, : layout.half] = rows
     np.multiply(rows, pivot - data.y[:, None], out=X[:, layout.half : 2 * layout.half])
     X[:, layout.phi] = data.first_stage.nu
+    X[:, layout.gamma] = covariates.standardised(data.covariates)
     loadings = np.column_stack([np.ones(data.n_rows), pivot - data.y])
     n_items = int(data.assortment.category.size)
     return Choices(X, data.starts, data.bought, data.outside, item, loadings, n_items)
@@ -322,6 +347,7 @@ def _family_spreads(layout: Layout, config: DemandConfig) -> dict[str, float]:
 def _prior(layout: Layout, config: DemandConfig, spreads: _Spreads) -> Prior:
     spread = np.full(layout.size, config.similarity)
     spread[[0, layout.half, layout.phi]] = config.utility_spread, config.slope_spread, config.control
+    spread[layout.gamma] = config.covariate
     for name, part in layout.families.items():
         spread[part] = spreads.families[name]
     mean = np.zeros(layout.size)

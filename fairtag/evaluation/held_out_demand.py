@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.data.splits import unit_hash
+from fairtag.demand.covariates import logged_values
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.fit import DemandConfig, fit_demand
 from fairtag.demand.intents import impression_similarity
@@ -43,6 +44,7 @@ class HeldOutPages:
         item: Catalogue row.
         similarity: Similarity to the intent.
         behaviour: Raw behaviour, (n, k).
+        covariates: Logged values of what else shifts demand, (n, V).
         r: Reference price, money.
         cost: Unit cost, or the salvage value of stock that ages, money.
         on_sale: Whether the item could be bought.
@@ -55,6 +57,7 @@ class HeldOutPages:
     item: Ints
     similarity: Floats
     behaviour: Floats
+    covariates: Floats
     r: Floats
     cost: Floats
     on_sale: NDArray[np.bool_]
@@ -89,6 +92,7 @@ def read_pages(model: PricingModel, rows: pd.DataFrame, vectors: Mapping[str, ND
             rows, vectors, model.embeddings, model.row_of, alpha=model.policy.intent_alpha
         ),
         behaviour=rows[list(schema.USER_PRICING_FEATURES)].to_numpy(dtype=np.float64),
+        covariates=logged_values(rows, model.demand.covariates.names),
         r=reference_price(model.estimates.f[item], listed, competitor, model.policy.reference_weights),
         cost=np.where(np.isnan(cost), listed, cost),  # unknown: as if nothing were earned
         on_sale=in_stock.to_numpy(dtype=bool),
@@ -161,7 +165,7 @@ def predict_demand(pages: HeldOutPages, models: HeldOutModels, seed: int) -> Hel
     for half, model in enumerate(models):
         rows = np.flatnonzero(pages.half == half)
         a[rows], b[rows] = model.utilities(
-            pages.item[rows], pages.similarity[rows], pages.behaviour[rows], np.zeros(rows.size)
+            pages.item[rows], pages.similarity[rows], pages.behaviour[rows], np.zeros(rows.size), pages.covariates[rows]
         )
         _draw_pages(pages, rows, model, seed, a_draws, b_draws)
     return HeldOutDemand(pages, a, b, a_draws, b_draws, held_out_cells(pages, models))
@@ -178,7 +182,14 @@ def _draw_pages(pages: HeldOutPages, rows: Ints, model: DemandModel, seed: int, 
     """Fill the draws page by page, all from one seed: a draw is the same parameters on every page."""
     for page in np.unique(pages.page[rows]):
         at = rows[pages.page[rows] == page]
-        a, b = model.draws(pages.item[at], pages.similarity[at], pages.behaviour[at[0]], n_draws=DRAWS, seed=seed)
+        a, b = model.draws(
+            pages.item[at],
+            pages.similarity[at],
+            pages.behaviour[at[0]],
+            n_draws=DRAWS,
+            seed=seed,
+            covariates=pages.covariates[at],
+        )
         a_out[:, at], b_out[:, at] = a, b
 
 

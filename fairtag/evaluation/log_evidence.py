@@ -214,7 +214,8 @@ def _utilities(pages: HeldOutPages, models: HeldOutModels) -> tuple[Floats, Floa
 
 
 def _demand(pages: HeldOutPages, model: DemandModel, at: Ints) -> tuple[Floats, Floats]:
-    return model.utilities(pages.item[at], pages.similarity[at], pages.behaviour[at], np.zeros(at.size))
+    none = np.zeros(at.size)
+    return model.utilities(pages.item[at], pages.similarity[at], pages.behaviour[at], none, pages.covariates[at])
 
 
 def _uniform(model: PricingModel, pages: HeldOutPages, log: PageLog, models: HeldOutModels, floor: Floats) -> Floats:

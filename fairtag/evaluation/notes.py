@@ -61,6 +61,7 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
         ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
     ]
     notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
+    notes += list(_covariates(model))
     notes += [
         {"what": f"category {row['category']}", "count": 1, "examples": [], "outcome": row["reason"]}
         for row in model.demand.report.get("elasticity", [])
@@ -84,6 +85,21 @@ def _kept_at_list(model: PricingModel) -> Iterator[tuple[str, list[str], str]]:
     items = model.demand.report.get("items_at_list", [])
     for reason in sorted({row["reason"] for row in items}):
         yield f"items at list: {reason}", [row["item"] for row in items if row["reason"] == reason], "at list price"
+
+
+def _covariates(model: PricingModel) -> Iterator[dict[str, Any]]:
+    """What shifts demand beside the price, and what demand could not use."""
+    found = model.demand.report.get("covariates", [])
+    effects = model.demand.covariate_effects() if found else {}
+    for row in found:
+        name, outcome = row["name"], f"not used by demand: {row['reason']}"
+        if name in effects:
+            (value, low, high), mean = effects[name], model.demand.covariates.mean_of(name)
+            outcome = (
+                f"demand uses it: {value:+.2f} [{low:+.2f}, {high:+.2f}] on the utility for a unit; "
+                f"prices are set at its mean, {mean:.3g}"
+            )
+        yield {"what": f"column {name} of impressions", "count": 1, "examples": [], "outcome": outcome}
 
 
 def _nearly_the_same(titles: Sequence[object], near: float) -> np.ndarray:

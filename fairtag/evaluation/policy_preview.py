@@ -352,7 +352,12 @@ def replay_of(
     for page in range(int(held.page.max()) + 1):
         at = np.flatnonzero(held.page == page)
         a[:, at], b[:, at] = model.demand.draws(
-            held.item[at], held.similarity[at], held.behaviour[at[0]], n_draws=DRAWS, seed=seed
+            held.item[at],
+            held.similarity[at],
+            held.behaviour[at[0]],
+            n_draws=DRAWS,
+            seed=seed,
+            covariates=held.covariates[at],
         )
     return PolicyReplay(model, held, a, b, groups, log)
 

@@ -66,7 +66,7 @@ def demand_inputs(
         price_model: f(v).
         policy: What the shop allows.
         as_served: The text that the endpoint embeds for a query: with its words corrected.
-        config: What the first stage asks of its instruments; the defaults when None.
+        config: What the first stage asks of its instruments, and the covariates by name; the defaults when None.
         nest: (N,) nests of the catalogue; every item is alone when None.
     """
     config = config or DemandConfig()
@@ -84,6 +84,7 @@ def demand_inputs(
         reference=reference_price(f, market.list_price, market.competitor_price, policy.reference_weights),
         least_f=config.least_f,
         period_days=config.period_days,
+        covariates=config.covariates or (),
     )
 
 

@@ -25,12 +25,13 @@ from fairtag.base.money import currency
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
-from fairtag.demand.demand_data import Assortment
+from fairtag.demand.demand_data import Assortment, DemandData
+from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
 from fairtag.demand.fit import DemandConfig, fit_demand
 from fairtag.demand.nests import near_identical
 from fairtag.demand.prior import prior_demand
-from fairtag.encoder.encoder import REPORT, EncoderDescription, describe_encoder, load_encoder
+from fairtag.encoder.encoder import REPORT, EncoderDescription, TextEncoder, describe_encoder, load_encoder
 from fairtag.encoder.out_of_fold import OUT_OF_FOLD, read_out_of_fold
 from fairtag.encoder.vocabulary import whole_words
 from fairtag.model.manifest import write_manifest
@@ -56,6 +57,7 @@ from fairtag.price_model.learners import PriceModelConfig
 from fairtag.price_model.price_model import MIN_ITEMS, PriceModel, fit_price_model
 from fairtag.profile.builder import build_profile
 from fairtag.training.corridors import place_corridors
+from fairtag.training.covariates import choose_covariates, with_covariates
 from fairtag.training.equal_items import with_equal_estimates
 from fairtag.training.inputs import demand_inputs, fit_part, why_no_demand
 from fairtag.training.page_values import page_values
@@ -146,9 +148,7 @@ def fit_model_folder(
         data, stock = None, unpriced_stock(catalogue, tables.orders)
     else:
         progress(f"fit demand on {len(training_set):,} impressions")
-        nest = near_identical(embeddings, pd.factorize(catalogue[schema.CATEGORY])[0], config.nest_similarity)
-        data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config, nest)
-        model = fit_demand(data, config)
+        data, model = _learn_demand(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config)
         progress("cross-check elasticities by double machine learning")
         model = with_cross_check(model, check_elasticity(model, data, config, seed=seed))
         progress("price the stock until it is replenished")
@@ -177,6 +177,23 @@ def fit_model_folder(
         write_profile(folder, fitted, seed)
         write_manifest(folder, facts)
     return out
+
+
+def _learn_demand(
+    fitted: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    embeddings: NDArray[np.float32],
+    encoder: TextEncoder,
+    price_model: PriceModel,
+    policy: PricingPolicy,
+    as_served: Callable[[str], str],
+    config: DemandConfig,
+) -> tuple[DemandData, DemandModel]:
+    """The training pages as the demand model reads them, and the model, with the covariates that can be told apart."""
+    config, covariates = choose_covariates(fitted, config)
+    nest = near_identical(embeddings, pd.factorize(catalogue[schema.CATEGORY])[0], config.nest_similarity)
+    data = demand_inputs(fitted, catalogue, embeddings, encoder, price_model, policy, as_served, config, nest)
+    return data, with_covariates(fit_demand(data, config), covariates)
 
 
 def _facts(

@@ -123,6 +123,7 @@ def _impressions(rng: np.random.Generator, items: int, users: int, pages: int, s
             schema.QUANTITY: bought.astype(int),
             schema.PROPENSITY: 0.2,
             schema.IN_STOCK: True,
+            **dict.fromkeys(schema.COVARIATES, 0.0),
         }
     )
 
