@@ -53,6 +53,8 @@ def test_every_value_keeps_its_column_rule(small):
     for table in schema.TABLES:
         frame = small.tables.frames()[table.name]
         for column in (c for c in table.columns if c.kind in ("money", "number", "integer", "share")):
+            if column.name not in frame and not column.required:
+                continue  # a simulated shop logs no display, feature, deal or ad
             values = frame[column.name].dropna()
             assert column.nullable or len(values) == len(frame), column.name
             assert column.minimum is None or (values >= column.minimum).all(), column.name
