@@ -194,8 +194,8 @@ def training_table(report: Mapping[str, Any]) -> Table:
 def gates_table(decision: Mapping[str, Any]) -> Table:
     """The gates of a decision."""
     word = "[green]accepted[/]" if decision["accepted"] else "[red]rejected[/]"
-    champion = decision["champion"]["version"] if decision["champion"] else "no champion yet"
-    title = f"Decision: {word} ({decision['challenger']['version']} against {champion})"
+    champion = f" against {decision['champion']['version']}" if decision["champion"] else ", the first model"
+    title = f"Decision: {word} ({decision['challenger']['version']}{champion})"
     table = _table(title, "gate", "status", "value", "interval", numbers=("value", "interval"))
     for gate in decision["gates"]:
         interval = f"{_number(gate['low'])} to {_number(gate['high'])}" if gate["low"] is not None else ""
