@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fairtag.base.pseudonym import user_key
+from fairtag.base.pseudonym import keyed_hash, user_key
 from fairtag.policy.context import UserContext
 from serving.page.core import Core
 from serving.protocol.payload import PageRequest
@@ -67,7 +67,7 @@ class Pseudonyms:
     def new_session(self) -> str:
         """A session token of our own, which fits a cookie."""
         body = secrets.token_bytes(SESSION_BYTES)
-        return base64.urlsafe_b64encode(body + hmac.digest(self._sessions[0], body, "sha256")[:CODE_BYTES]).decode()
+        return base64.urlsafe_b64encode(body + keyed_hash(self._sessions[0], body)[:CODE_BYTES]).decode()
 
     def names(self, kind: str, text: str) -> tuple[str, ...]:
         """What stands for somebody in the price locks, one for each user key.
@@ -77,7 +77,7 @@ class Pseudonyms:
             text: The id.
         """
         content = f"{kind}:{text}".encode()
-        return tuple(hmac.digest(key, content, "sha256")[:16].hex() for key in self._locks)
+        return tuple(keyed_hash(key, content)[:16].hex() for key in self._locks)
 
     def _issued(self, session: str) -> bool:
         """Whether it is a session token of ours."""
@@ -86,11 +86,11 @@ class Pseudonyms:
         except ValueError:
             return False
         body, code = token[:SESSION_BYTES], token[SESSION_BYTES:]
-        return any(hmac.compare_digest(code, hmac.digest(k, body, "sha256")[:CODE_BYTES]) for k in self._sessions)
+        return any(hmac.compare_digest(code, keyed_hash(k, body)[:CODE_BYTES]) for k in self._sessions)
 
 
 def _derived(key: bytes, purpose: str) -> bytes:
-    return hmac.digest(key, f"fairtag {purpose}".encode(), "sha256")
+    return keyed_hash(key, f"fairtag {purpose}".encode())
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from fairtag.base.errors import (
     QuoteWrongPrice,
     QuoteWrongUser,
 )
+from fairtag.base.pseudonym import keyed_hash
 from serving.keys import QUOTE_KEYS, QuoteKeys, quote_keys
 from serving.settings import KeySettings
 
@@ -173,8 +174,8 @@ def _subject(key: bytes, quote_id: str, user_id: str | None) -> str:
     """The customer of one quote, 32 hex digits; empty for a guest."""
     if user_id is None:
         return ""
-    own = hmac.digest(key, b"fairtag quote subject", "sha256")
-    return hmac.digest(own, f"{quote_id}\n{user_id}".encode(), "sha256")[:16].hex()
+    own = keyed_hash(key, b"fairtag quote subject")
+    return keyed_hash(own, f"{quote_id}\n{user_id}".encode())[:16].hex()
 
 
 def rfc3339(seconds: float) -> str:
