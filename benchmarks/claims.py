@@ -742,6 +742,13 @@ GROUPS = (
                 "any price between the bounds: {page_24_interval:.2f} ms",
             ),
             Claim(
+                "Exact optimal prices where 8 of 24 items share demand in pairs, over the time of the plain solver",
+                "drawn pages, one thread",
+                "solver",
+                "{nested_over_plain_time:.1f} times",
+                "goal: at most 3",
+            ),
+            Claim(
                 "Time of Adam over the exact solver on a batch of a million prices",
                 "drawn pages, one thread",
                 "solver",
