@@ -649,6 +649,13 @@ GROUPS = (
                 "memory {fairtag_two_workers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
             ),
             Claim(
+                "fairtag check: every table of a shop read, typed and validated, CSV / parquet",
+                "{csv_rows:,.0f} rows of six tables",
+                "intake",
+                "{csv_seconds:.0f} s / {parquet_seconds:.0f} s",
+                "an export of Shopify {shopify_seconds:.0f} s; most memory {online_retail_memory_mb:,.0f} MB",
+            ),
+            Claim(
                 "A small shop from git clone to its first priced query, packages installed",
                 "40 items and 100 orders / 10 items alone",
                 "first-query",
