@@ -649,7 +649,7 @@ GROUPS = (
                 "memory {fairtag_two_workers_memory_mb:,.0f} MB against {litserve_two_workers_memory_mb:,.0f} MB",
             ),
             Claim(
-                "fairtag check: every table of a shop read, typed and validated, CSV / parquet",
+                "Check of a shop before a run, every table read, typed and validated: CSV / parquet",
                 "{csv_rows:,.0f} rows of six tables",
                 "intake",
                 "{csv_seconds:.0f} s / {parquet_seconds:.0f} s",
