@@ -17,7 +17,7 @@ MIN_SECRET_BYTES = 32  # the length of a SHA-256 digest; a shorter secret would 
 
 
 def keyed_hash(key: bytes, content: bytes) -> bytes:
-    """HMAC-SHA256, 32 bytes; ``hmac.digest`` would let go of the interpreter, and a busy server waits 1 ms for it."""
+    """HMAC-SHA256, 32 bytes. ``hmac.digest`` would release the GIL, and a busy server waits 1 ms to get it back."""
     return hmac.new(key, content, "sha256").digest()
 
 

@@ -7,8 +7,6 @@ one session, and may only ask for pages: what the shop fixed in it (customer, pl
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -18,6 +16,7 @@ from typing import Any
 import jwt
 
 from fairtag.base.errors import RequestError
+from fairtag.base.pseudonym import keyed_hash
 from serving.keys import QuoteKeys
 from serving.page.quotes import rfc3339
 from serving.protocol.payload import PageRequest, TokenRequest
@@ -140,4 +139,4 @@ class BrowserTokens:
 
 
 def _signing_key(keys: QuoteKeys, name: str) -> bytes:
-    return hmac.digest(keys.keys[name], PURPOSE, hashlib.sha256)
+    return keyed_hash(keys.keys[name], PURPOSE)
