@@ -30,15 +30,13 @@ from serving.page.page_endpoint import Endpoint, ServedModel
 from serving.page.quotes import QuoteBook
 from serving.settings import ServingSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.feature_reader import FeatureReader
-from serving.stores.item_features import ItemFeatureCache
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache, StoreAge, UserFeatureClient
 from serving.stores.lock_file import LockFile
 from serving.stores.policy_follower import PolicyFollower
 from serving.stores.price_locks import LocalPriceLockStore, PriceLockStore
 from serving.stores.quote_log import QuoteLog
 from serving.stores.seal import Seal
 from serving.stores.shared_locks import RedisLocks, SharedPriceLockStore
-from serving.stores.user_features import StoreAge, UserFeatureClient
 from serving.tracing import Stages, tracer_to
 from serving.workers.worker_pool import WorkerPool
 

@@ -18,8 +18,7 @@ from fairtag.base.tables import Tables
 from serving.page.core import ModelCore
 from serving.settings import FeatureSettings
 from serving.stores.breaker import CircuitBreaker
-from serving.stores.feature_reader import FeatureReader
-from serving.stores.item_features import ItemFeatureCache
+from serving.stores.feature_reads import FeatureReader, ItemFeatureCache
 
 READS = 100
 

@@ -13,9 +13,8 @@ from fairtag.base.pseudonym import keyed_hash, user_key
 from fairtag.policy.context import UserContext
 from serving.page.core import Core
 from serving.protocol.payload import PageRequest
-from serving.stores.feature_reader import UserFeatures
+from serving.stores.feature_reads import UserFeatureClient, UserFeatures, UserRead
 from serving.stores.price_locks import DOWN, Claim, PriceLocks, PriceLockStore, Trust
-from serving.stores.user_features import UserFeatureClient, UserRead
 from serving.tracing import Stages
 
 USER, SESSION = "user", "session"

@@ -41,11 +41,10 @@ from serving.page.page_task import PageResult, PageTask, find_and_price
 from serving.page.quotes import QuoteBook
 from serving.protocol.payload import SEARCH, PageRequest
 from serving.stores.corridor_store import CorridorStore
-from serving.stores.item_features import STALE, ItemFeatureCache
+from serving.stores.feature_reads import STALE, ItemFeatureCache, UserFeatureClient
 from serving.stores.policy_follower import PolicyFollower
 from serving.stores.price_locks import DOWN, Claim, PriceLocks, PriceLockStore, fields_of
 from serving.stores.quote_log import QuoteLog
-from serving.stores.user_features import UserFeatureClient
 from serving.tracing import Stages
 from serving.workers.worker_pool import Link, WorkerLost, WorkerPool
 

@@ -22,8 +22,7 @@ from serving.protocol.payload import FacetValue, Page, PageItem, PageRequest, Ve
 from serving.protocol.tensors import INPUTS, OUTPUTS
 from serving.settings import FeatureSettings, Limits, RetentionSettings, SearchSettings, ServingSettings
 from serving.stores import price_locks
-from serving.stores.item_features import STALE
-from serving.stores.user_features import DOWN, SLOW
+from serving.stores.feature_reads import DOWN, SLOW, STALE
 
 MODEL = "fairtag"
 

@@ -1,4 +1,4 @@
-"""Feast's online store behind :class:`serving.stores.feature_reader.FeatureReader`.
+"""Feast's online store behind :class:`serving.stores.feature_reads.FeatureReader`.
 
 Only :func:`open_reader` imports Feast, which takes seconds. The offline store is never opened.
 """
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, FeaturesMissing, UnavailableError
 from fairtag.policy.context import MARKET_COLUMNS
-from serving.stores.feature_reader import UserFeatures
+from serving.stores.feature_reads import UserFeatures
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -29,7 +29,7 @@ from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from fairtag.search.retrieval import SearchResult
 from serving.page.core import Core, Floats, Rows, Vector, warm_up
 from serving.page.page_task import PageTask, find_and_price
-from serving.stores.item_features import MarketUpdate
+from serving.stores.feature_reads import MarketUpdate
 
 Load = Callable[[], Core]
 

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 from serving.page.page_task import PageTask
-from serving.stores.item_features import MarketUpdate
+from serving.stores.feature_reads import MarketUpdate
 from serving.workers.scheduler import Scheduler
 from serving.workers.worker import Decoder, Failure, Hello, Load, Question, Reply, encoded, serve
 

@@ -27,7 +27,7 @@ from fairtag.base.tables import Tables
 from serving.metrics import Metrics
 from serving.protocol.client import RestClient
 from serving.settings import FeatureSettings, Limits, ServingSettings
-from serving.stores.feature_reader import FeatureReader
+from serving.stores.feature_reads import FeatureReader
 
 if TYPE_CHECKING:
     from fairtag.simulator.simulation import SimulatedShop

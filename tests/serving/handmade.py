@@ -28,7 +28,7 @@ from fairtag.search.facets import Facet, Filters
 from fairtag.search.query import SearchQuery
 from fairtag.search.retrieval import SearchResult
 from serving.settings import ServingSettings
-from serving.stores.feature_reader import FeatureReader, MemoryReader, UserFeatures
+from serving.stores.feature_reads import FeatureReader, MemoryReader, UserFeatures
 
 N = 60
 SECRET = bytes(range(32)).hex()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serving.stores.feature_reader import MemoryReader
+from serving.stores.feature_reads import MemoryReader
 
 SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 

@@ -158,7 +158,7 @@ def test_a_search_request_travels_forward_through_few_rooms(
     calls = search(**who)
     modules = {call.module for call in calls} - set(ASIDE)
     assert {"serving/protocol/guard.py", "serving/page/page_answer.py", "serving/stores/quote_log.py"} <= modules
-    assert len(modules) <= 22, sorted(modules)
+    assert len(modules) <= 20, sorted(modules)
     deepest = max((call.stack for call in calls), key=len)
     assert len(deepest) <= 13, deepest
     assert len(returns(calls)) <= 2, returns(calls)

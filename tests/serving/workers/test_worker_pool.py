@@ -24,7 +24,7 @@ from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from fairtag.search.query import SearchQuery
 from serving.page.page_task import PageTask
-from serving.stores.item_features import MarketUpdate
+from serving.stores.feature_reads import MarketUpdate
 from serving.stores.price_locks import PriceLocks
 from serving.workers.worker import Decoder, Failure, Hello, MarketCopy, Question, Reply, encoded, reply_to, serve
 
