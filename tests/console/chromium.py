@@ -71,21 +71,39 @@ class Tab:
         self.until("!window.left && document.readyState === 'complete'")
 
     def click(self, selector: str) -> None:
-        """Click on what a selector finds first, with the mouse, where a person would."""
-        place = self.evaluate(
-            f"(() => {{ const found = document.querySelector({json.dumps(selector)}); if (!found) return null;"
-            "found.scrollIntoView({block: 'center'}); const box = found.getBoundingClientRect();"
-            "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
-        )
-        assert place is not None, f"nothing is {selector}"
+        """Click on what a selector finds first, with the mouse, where a person would, once the page has come to rest.
+
+        Two frames are waited for: before its first paint a page drops input, and what is still moving is missed.
+        """
+        found = f"document.querySelector({json.dumps(selector)})"
+        assert self.evaluate(f"{found} !== null"), f"nothing is {selector}"
+        started = time.monotonic()
+        place, before = self._place(found), None
+        while place is None or place != before:
+            assert time.monotonic() - started < PATIENCE, f"{selector} moves, or something lies over it"
+            place, before = self._place(found), place
         for kind in ("mousePressed", "mouseReleased"):
             self.call(
                 "Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1, buttons=1
             )
 
+    def _place(self, found: str) -> list[float] | None:
+        """The middle of an element after two frames; None while something else lies over it."""
+        place = self.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {"
+            f"const found = {found}; if (!found) return done(null);"
+            "found.scrollIntoView({block: 'center'}); const box = found.getBoundingClientRect();"
+            "const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];"
+            "const top = document.elementFromPoint(x, y);"
+            "done(top && (found.contains(top) || top.contains(found)) ? [x, y] : null); })))"
+        )
+        return None if place is None else [float(each) for each in place]
+
     def type(self, text: str) -> None:
-        """Type into whatever has the focus."""
+        """Type into the field that has the focus; a page may give it only after it is loaded."""
+        self.until("document.activeElement?.matches('input, textarea')")
         self.call("Input.insertText", text=text)
+        self.until(f"document.activeElement.value.includes({json.dumps(text)})")
 
     def press(self, key: str) -> None:
         """Press a key: Tab, Enter, Escape or Space."""

@@ -140,7 +140,7 @@ def test_clicking_promote_and_roll_back_changes_the_model_of_the_endpoints_pages
         tab.until("document.querySelector('#registry a.button')")
         follow("#registry a.button")
         assert "Make version 2 live?" in tab.evaluate("document.querySelector('h1').textContent")
-        assert tab.evaluate("document.activeElement.id") == "models-why", "a reason can be typed at once"
+        tab.until("document.activeElement.id === 'models-why'")  # a reason can be typed at once
         tab.type("it earns more on the hold-out")
         follow("main form button.act")
         assert "Version 2 is live" in tab.evaluate("document.getElementById('notice').textContent")
