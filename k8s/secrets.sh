@@ -74,11 +74,46 @@ if ! whole "$NAMESPACE/policy-keys" "$NAMESPACE/policy-sign" "$NAMESPACE/console
         "restart the endpoint, and apply the policy again; until then everything is at list"
 fi
 
+# Roles of the live policy in PostgreSQL (components/policy-postgres), each with the secret of its one client. Secrets of a
+# version that knew fewer of them get what they lack, and keep the rest.
+added=
+policy_roles() {
+    policy_role writer policy-writer
+    policy_role console console-policy
+    policy_role reader endpoint-stores
+    policy_role monitors monitors
+    policy_role fairness fairness
+}
+policy_role() { # role, without policy_; secret of its client
+    if ! holds postgres "policy-$1-password" || ! holds "$2" policy-stores; then
+        local password
+        password=$(random 24)
+        put postgres "policy-$1-password" "$password"
+        put "$2" policy-stores "s3://fairtag-policy,$(database "policy_$1" "$password" policy)"
+        added="$added policy_$1"
+    fi
+}
+database() { echo "postgresql+psycopg://$1:$2@postgres.$host:5432/$3"; }
+holds() { # secret key
+    local found
+    found=$(kubectl --namespace "$NAMESPACE" get secret "$1" --output "go-template={{index .data \"$2\"}}")
+    [ "$found" != "<no value>" ]
+}
+put() { # secret key value
+    printf '{"stringData": {"%s": "%s"}}\n' "$2" "$3" >"$folder/patch.json"
+    kubectl --namespace "$NAMESPACE" patch secret "$1" --patch-file "$folder/patch.json"
+}
+
 present=() missing=()
 look() { if has "$1" "$2"; then present+=("$1 $2"); else missing+=("$2"); fi; }
 for name in "${ROLES[@]}"; do look "$NAMESPACE" "$name"; done
 for name in "${STEPS[@]}"; do look "$STEPS_NAMESPACE" "fairtag-steps-$name"; done
-[ ${#missing[@]} != 0 ] || exit 0
+if [ ${#missing[@]} = 0 ]; then
+    policy_roles
+    [ -z "$added" ] || echo "secrets.sh: $added new in PostgreSQL; when postgres-0 has restarted: kubectl -n $NAMESPACE exec postgres-0 --" \
+        "bash /docker-entrypoint-initdb.d/roles.sh"
+    exit 0
+fi
 for each in ${present[@]+"${present[@]}"}; do
     read -r namespace name <<<"$each"
     kubectl --namespace "$namespace" delete secret "$name"
@@ -117,21 +152,14 @@ joined=$(printf '%s, ' "${identities[@]}")
 printf '{"identities": [%s]}\n' "${joined%, }" >"$folder/s3.json"
 make "$NAMESPACE" object-store "$folder/s3.json" </dev/null
 
-# PostgreSQL: MLflow and Feast own one database each; the endpoint may read Feast's and the live policy's, to which people and
-# the console may add versions (components/policy-postgres), and nothing else.
+# PostgreSQL: MLflow and Feast own one database each; the endpoint may read Feast's. policy_roles adds those of the live policy.
 mlflow=$(random 24) feast=$(random 24) reader=$(random 24)
-policy_writer=$(random 24) policy_console=$(random 24) policy_reader=$(random 24)
 make "$NAMESPACE" postgres <<END
 superuser-password=$(random 24)
 mlflow-password=$mlflow
 feast-password=$feast
 feast-reader-password=$reader
-policy-writer-password=$policy_writer
-policy-console-password=$policy_console
-policy-reader-password=$policy_reader
 END
-database() { echo "postgresql+psycopg://$1:$2@postgres.$host:5432/$3"; }
-policy_stores() { echo "s3://fairtag-policy,$(database "$1" "$2" policy)"; }
 
 # Redis: the endpoint reads features and keeps price locks; the materialise step writes features; custody finds and deletes both.
 locks=$(random 24) features=$(random 24) custody=$(random 24)
@@ -166,7 +194,6 @@ END
     echo "redis=redis.$host:6379,username=endpoint,password=$locks"
     echo "redis-url=redis://endpoint:$locks@redis.$host:6379/0"
     echo "feast-registry=$(database feast_reader "$reader" feast)"
-    echo "policy-stores=$(policy_stores policy_reader "$policy_reader")"
 } | make "$NAMESPACE" endpoint-stores
 make "$NAMESPACE" model-reader <"$folder/model-reader"
 # KServe's storage initializer reads the store's address from annotations of the secret
@@ -174,14 +201,8 @@ kubectl --namespace "$NAMESPACE" annotate secret model-reader "serving.kserve.io
     serving.kserve.io/s3-usehttps=0 serving.kserve.io/s3-region=us-east-1
 make "$NAMESPACE" monitors <"$folder/monitors"
 make "$NAMESPACE" fairness <"$folder/fairness"
-{
-    cat "$folder/policy-writer"
-    echo "policy-stores=$(policy_stores policy_writer "$policy_writer")"
-} | make "$NAMESPACE" policy-writer
-{
-    cat "$folder/console-policy"
-    echo "policy-stores=$(policy_stores policy_console "$policy_console")"
-} | make "$NAMESPACE" console-policy
+make "$NAMESPACE" policy-writer <"$folder/policy-writer"
+make "$NAMESPACE" console-policy <"$folder/console-policy"
 {
     cat "$folder/custody"
     echo "FAIRTAG_REDIS=redis.$host:6379,username=custody,password=$custody"
@@ -200,6 +221,7 @@ END
 make "$STEPS_NAMESPACE" fairtag-steps-data <"$folder/data"
 make "$STEPS_NAMESPACE" fairtag-steps-deploy <"$folder/deploy"
 make "$STEPS_NAMESPACE" fairtag-steps-publish <"$folder/publish"
+policy_roles
 
 if [ ${#present[@]} != 0 ]; then
     cat <<END

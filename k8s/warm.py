@@ -90,6 +90,8 @@ MODULES = {
     ),
     "monitor": (
         *STORE,
+        "redis",
+        "psycopg",
         "evidently",
         "evidently.presets",
         "evidently.metrics",

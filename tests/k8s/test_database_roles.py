@@ -19,8 +19,11 @@ PASSWORDS = {
     "POLICY_WRITER_PASSWORD": "w1",
     "POLICY_CONSOLE_PASSWORD": "c1",
     "POLICY_READER_PASSWORD": "p1",
+    "POLICY_MONITORS_PASSWORD": "o1",
+    "POLICY_FAIRNESS_PASSWORD": "a1",
 }
-POLICY_ROLES = {"policy_writer": "w1", "policy_console": "c1", "policy_reader": "p1"}
+POLICY_READERS = {"policy_reader": "p1", "policy_monitors": "o1", "policy_fairness": "a1"}
+POLICY_ROLES = {"policy_writer": "w1", "policy_console": "c1", **POLICY_READERS}
 pytestmark = pytest.mark.slow
 
 
@@ -67,6 +70,8 @@ def test_no_role_of_ours_is_more_than_a_role(postgres: Callable[..., Any]) -> No
         ("feast_reader", "f1", "feast"),
         ("policy_writer", "w1", "mlflow"),
         ("policy_reader", "p1", "feast"),
+        ("policy_monitors", "o1", "mlflow"),
+        ("policy_fairness", "o1", "policy"),
         ("feast", "f1", "policy"),
     ],
 )
@@ -92,7 +97,7 @@ def test_the_reader_reads_what_feast_writes_and_changes_nothing(postgres: Callab
         owner.execute("DROP TABLE registry")
 
 
-def test_people_and_the_console_add_versions_of_the_policy_and_the_endpoint_reads_them(postgres: Any) -> None:
+def test_people_and_the_console_add_versions_of_the_policy_and_endpoint_and_monitors_read_them(postgres: Any) -> None:
     import psycopg
 
     from fairtag.base.errors import UnavailableError
@@ -110,9 +115,10 @@ def test_people_and_the_console_add_versions_of_the_policy_and_the_endpoint_read
     stores["policy_console"].change(ShopPolicy(at_list=True), **ada)
     postgres.roles()  # an upgrade runs it again
     assert stores["policy_writer"].undo(**ada).version == 2
-    assert [each.policy.at_list for each in stores["policy_reader"].history()] == [True, False]
-    with pytest.raises(UnavailableError, match="permission denied"):
-        stores["policy_reader"].change(ShopPolicy(at_list=True), **ada)
+    for reader in POLICY_READERS:
+        assert [each.policy.at_list for each in stores[reader].history()] == [True, False]
+        with pytest.raises(UnavailableError, match="permission denied"):
+            stores[reader].change(ShopPolicy(at_list=True), **ada)
     for role, password in POLICY_ROLES.items():
         for statement in ("UPDATE {} SET content = ''", "DELETE FROM {}", "TRUNCATE {}", "CREATE TABLE mine (n int)"):
             refused = pytest.raises(psycopg.errors.InsufficientPrivilege)

@@ -31,11 +31,21 @@ assert _SPEC.loader
 s3_server = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(s3_server)
 BUCKETS, S3, may, serving = s3_server.BUCKETS, s3_server.S3, s3_server.may, s3_server.serving
-KUBECTL = """#!/bin/bash
+KUBECTL = r"""#!/bin/bash
 echo "$*" >>"$STORE/calls"
 namespace=$2
 case "$3 $4" in
-"get secret") [ -d "$STORE/$namespace/$5" ];;
+"get secret")
+    [ -d "$STORE/$namespace/$5" ] || exit 1
+    key=$(sed -n 's/.*index .data "\(.*\)".*/\1/p' <<<"$*")
+    [ -z "$key" ] || cat "$STORE/$namespace/$5/$key" 2>/dev/null || printf '<no value>';;
+"patch secret")
+    python3 - "$STORE/$namespace/$5" "$7" <<'END'
+import json, pathlib, sys
+for key, value in json.loads(pathlib.Path(sys.argv[2]).read_text())["stringData"].items():
+    (pathlib.Path(sys.argv[1]) / key).write_text(value)
+END
+    ;;
 "delete secret") rm -r "$STORE/$namespace/$5";;
 "create secret")
     name=$6; mkdir -p "$STORE/$namespace/$name"; shift 6
@@ -99,6 +109,28 @@ def test_existing_secrets_stay_and_a_lost_one_is_said(make_secrets: Any, secrets
     assert "exec postgres-0 -- bash /docker-entrypoint-initdb.d/roles.sh" in make_secrets.said
     secrets.clear()
     secrets.update(again)
+
+
+def test_secrets_of_an_earlier_version_get_what_they_lack_and_keep_the_rest(
+    make_secrets: Any, secrets: Secrets
+) -> None:
+    before = make_secrets()
+    (make_secrets.store / "fairtag" / "postgres" / "policy-fairness-password").unlink()
+    (make_secrets.store / "fairtag" / "monitors" / "policy-stores").unlink()
+    after = make_secrets()
+    changed = {(name, key) for name in after for key in after[name] if after[name][key] != before[name].get(key)}
+    assert changed == {
+        *(("fairtag/postgres", f"policy-{role}-password") for role in ("monitors", "fairness")),
+        *((f"fairtag/{role}", "policy-stores") for role in ("monitors", "fairness")),
+    }
+    for role in ("monitors", "fairness"):
+        password = after["fairtag/postgres"][f"policy-{role}-password"]
+        assert f"://policy_{role}:{password}@" in after[f"fairtag/{role}"]["policy-stores"]
+    assert "policy_monitors policy_fairness new in PostgreSQL" in make_secrets.said
+    assert "bash /docker-entrypoint-initdb.d/roles.sh" in make_secrets.said
+    assert make_secrets() == after
+    secrets.clear()
+    secrets.update(after)
 
 
 def _referenced(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -190,8 +190,17 @@ def test_the_console_with_an_identity_provider_has_no_tokens_and_reaches_it_outs
     assert outside["ports"] == [{"protocol": "TCP", "port": 443}]
 
 
-def test_with_the_policy_in_postgresql_the_endpoint_reads_both_stores_from_its_secret(opted):
+def test_with_the_policy_in_postgresql_endpoint_and_monitors_read_both_stores_from_their_secrets(opted):
     (runtime,) = (each for each in opted["policy-postgres"] if each["kind"] == "ServingRuntime")
     given = [each for each in runtime["spec"]["containers"][0]["env"] if each["name"] == "FAIRTAG_POLICY_STORE"]
     reference = {"secretKeyRef": {"name": "endpoint-stores", "key": "policy-stores"}}
     assert given == [{"name": "FAIRTAG_POLICY_STORE", "valueFrom": reference}]
+    secrets = {}
+    for each in opted["policy-postgres"]:
+        if each["kind"] == "CronJob" and each["metadata"]["name"].startswith("monitor-"):
+            (container,) = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+            for given in container["env"]:
+                if given["name"] == "FAIRTAG_POLICY_STORE":
+                    assert "value" not in given
+                    secrets[each["metadata"]["name"]] = given["valueFrom"]["secretKeyRef"]["name"]
+    assert secrets == {"monitor-quality": "monitors", "monitor-performance": "monitors", "monitor-fairness": "fairness"}
