@@ -1,7 +1,8 @@
-"""``python -m console``: serve the console by the environment's settings, or add a user.
+"""``python -m console``: serve the console by the environment's settings, add a user, or check the audit log.
 
 python -m console
 python -m console user users.json ada approver
+python -m console audit runs/demo/console
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from console.audit import open_audit_log
 from console.settings import ConsoleSettings
 from console.users import Role, add_user
-from fairtag.base.errors import FairtagError, exit_code
+from fairtag.base.errors import ConfigError, FairtagError, exit_code
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,15 +26,24 @@ def parser() -> argparse.ArgumentParser:
     user.add_argument("file", type=Path)
     user.add_argument("name")
     user.add_argument("role", choices=[role.word for role in Role])
+    audit = commands.add_parser("audit", help="Check every line of an audit log, and say how far it goes.")
+    audit.add_argument("folder", type=Path)
+    audit.add_argument("--sign", action="store_true", help="Sign one that you trust with the console's key.")
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve, or add a user; an error is one line, and the exit code is that of its kind."""
+    """Serve, add a user or check the audit log; an error is one line, and the exit code is that of its kind."""
     given = parser().parse_args(arguments)
     try:
         if given.command == "user":
             print(add_user(given.file, given.name, given.role))
+            return 0
+        if given.command == "audit":
+            if not given.folder.is_dir():
+                raise ConfigError(f"{given.folder}: no such folder; name the console's FAIRTAG_CONSOLE_STATE_DIR")
+            log = open_audit_log(ConsoleSettings(state_dir=given.folder))
+            print(log.seal() if given.sign else log.verify())
             return 0
         from console.server import serve_console
 

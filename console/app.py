@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ GUARDS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+logger = logging.getLogger(__name__)
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 YEAR = 31_536_000
 
@@ -163,6 +165,10 @@ def _hosts(settings: ConsoleSettings) -> list[str]:
 
 def _warm(work: Work) -> None:
     """Read what the first pages need before somebody asks; what cannot be read says so on its page."""
+    try:
+        logger.info("%s", work.audit.verify())
+    except FairtagError as error:
+        logger.error("%s", error)  # noqa: TRY400 - the message says it all
     with suppress(FairtagError):
         work.shop.examples()
         work.shop.suggestions("a")

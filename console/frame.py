@@ -7,7 +7,7 @@ is :mod:`console.sign_in`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -22,12 +22,13 @@ from starlette.routing import Route
 from console.sessions import COOKIE, Session, SessionCookies, Shopper
 from console.users import STOP_ROLE, Denied, Role, User
 from console.work import Work
-from fairtag.base.errors import ConfigError, FairtagError, RequestError, UnavailableError
+from fairtag.base.errors import ConfigError, DataError, FairtagError, RequestError, UnavailableError
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 SEE_OTHER = 303
+DONE = "done"  # outcome of an action in the audit log, where it was not refused
 LOGIN = "/login"
 MOST_FIELDS, MOST_BYTES = 200, 262_144  # of a form
 
@@ -84,6 +85,11 @@ class Visit:
         """A field of the posted form, without spaces around it."""
         return self.form.get(name, default).strip()
 
+    @property
+    def came_from(self) -> str:
+        """The page of the console that a form or a link was on: its ``back``."""
+        return local(self.given("back") or self.asked("back") or (self.page.path if self.page else "/"))
+
     def needed(self, name: str, what: str) -> str:
         """A field of the posted form.
 
@@ -97,6 +103,18 @@ class Visit:
     async def blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that blocks, in a thread."""
         return await run_in_threadpool(function, *args, **kwargs)
+
+    async def note(self, user: User | None, action: str, outcome: str, fields: Mapping[str, str]) -> None:
+        """Write an action to the audit log. Where it takes no entry, whoever acted is told; what was done stays."""
+        name, role = ("", "") if user is None else (user.name, user.role.word)
+        try:
+            await self.blocking(self.work.audit.note, name, role, action, outcome, fields)
+        except (DataError, UnavailableError) as error:
+            logger.error(  # noqa: TRY400 - the message says it all
+                "%s by %s is not in the audit log: %s", action, name or "somebody", error
+            )
+            if outcome == DONE:
+                self.session.notice = f"{self.session.notice} It is not in the audit log: {error}.".strip()
 
     async def render(self, template: str, status: int = 200, **values: Any) -> Response:
         """The page as HTML, with what every page shows."""
@@ -123,7 +141,7 @@ class Visit:
         """Send the browser to a page of the console, which shows the notice once; by default to where it came from."""
         if notice:
             self.session.notice = notice
-        return RedirectResponse(local(to or self.given("back") or (self.page.path if self.page else "/")), SEE_OTHER)
+        return RedirectResponse(local(to) if to else self.came_from, SEE_OTHER)
 
 
 Handler = Callable[[Visit], Awaitable[Response]]
@@ -138,12 +156,14 @@ class Action:
         role: Who may.
         run: Does it; it answers with a redirect (:meth:`Visit.back`).
         audited: Whether it is written to the audit log; not where it only changes what this browser looks at.
+        urgent: Whether it is done even where the audit log takes no entry: a stop waits for nothing.
     """
 
     name: str
     role: Role
     run: Handler
     audited: bool = True
+    urgent: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,20 +243,20 @@ class Frame:
             return self._cookies.keep(_to_login(request), token)
         form = await read_form(request)
         visit = Visit(request, session, self.work, page, self.pages, form)
-        outcome = "done"
+        outcome = DONE
         try:
             require_own_form(request, session, form)
             if not session.user.may(action.role):
                 raise Denied(f"this takes the role {action.role.word}; you are {session.user.role.word}")
+            if action.audited and not action.urgent:
+                await visit.blocking(self.work.audit.require_whole)
             answer = await action.run(visit)
         except FairtagError as error:
             outcome = f"refused: {error}"
             answer = await trouble(visit, error)
         finally:
             if action.audited:
-                name = f"{page.name}/{action.name}"
-                user = session.user
-                await visit.blocking(self.work.audit.note, user.name, user.role.word, name, outcome, form)
+                await visit.note(session.user, f"{page.name}/{action.name}", outcome, form)
         return self._cookies.keep(answer, token)
 
 

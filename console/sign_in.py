@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from console.frame import LOGIN, SEE_OTHER, Page, Visit, local, read_form, require_own_form, trouble
+from console.frame import DONE, LOGIN, SEE_OTHER, Page, Visit, local, read_form, require_own_form, trouble
 from console.sessions import SessionCookies
 from console.users import Denied, User, Users
 from console.work import Work
@@ -77,7 +77,7 @@ class SignIn:
         except FairtagError as error:
             return self._cookies.keep(await trouble(visit, error), token)
         if user is None:
-            await self._note(visit, None, "refused: nobody has this token")
+            await visit.note(None, "login", "refused: nobody has this token", {})
             session.notice = "Nobody has this token. An administrator can give you a new one."
             return self._cookies.keep(await self._page(visit, local(visit.given("next")), 401), token)
         return await self._let_in(visit, token, user, visit.given("next"))
@@ -104,7 +104,7 @@ class SignIn:
             found = await self._provider.finish(session.flows, dict(request.query_params))
         except FairtagError as error:
             if isinstance(error, Denied):
-                await self._note(visit, None, f"refused: {error}")
+                await visit.note(None, "login", f"refused: {error}", {})
             return self._cookies.keep(await trouble(visit, error), token)
         return await self._let_in(visit, token, found.user, found.next, found.id_token, subject=found.subject)
 
@@ -112,10 +112,10 @@ class SignIn:
         self, visit: Visit, before: str, user: User, to: str, id_token: str = "", **facts: str
     ) -> Response:
         """Begin a session of a user. It has a new token, so that the one before is worth nothing."""
-        await self._note(visit, user, "done", **facts)
         self._cookies.end(before)
-        token, session = self._cookies.begin(user)
-        session.id_token = id_token
+        token, visit.session = self._cookies.begin(user)
+        visit.session.id_token = id_token
+        await visit.note(user, "login", DONE, facts)
         return self._cookies.keep(RedirectResponse(local(to), SEE_OTHER), token)
 
     async def _sign_out(self, request: Request) -> Response:
@@ -136,7 +136,3 @@ class SignIn:
         return self._cookies.keep(
             await visit.render("signed_out.html", address=address, provider=self._provider.name), token
         )
-
-    async def _note(self, visit: Visit, user: User | None, outcome: str, **facts: str) -> None:
-        name, role = ("", "") if user is None else (user.name, user.role.word)
-        await visit.blocking(self._work.audit.note, name, role, "login", outcome, facts)

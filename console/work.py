@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from console.audit import AuditLog
+from console.audit import AuditLog, open_audit_log
 from console.drafts import Drafts
 from console.endpoint import Endpoint
 from console.outcomes import OutcomeLog
@@ -86,7 +86,6 @@ class Work:
 
     def __init__(self, settings: ConsoleSettings, endpoint: Endpoint, deployment: Deployment | None = None) -> None:
         self.settings, self.endpoint, self.deployment = settings, endpoint, deployment
-        self.audit = AuditLog(settings.state_dir)
         self.shop = Shop(settings.model_folder, settings.tables)
         self.quotes = None if settings.quotes is None else QuoteReader(settings.quotes)
         self.prices = PriceTable(self.quotes)
@@ -98,6 +97,15 @@ class Work:
         self._replay_lock = threading.Lock()
         self._replayed: PolicyReplay | None = None
         self._policy_seen: PolicyVersion = NONE
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Who did what.
+
+        Raises:
+            ConfigError: The key that seals it cannot be read.
+        """
+        return open_audit_log(self.settings)
 
     @cached_property
     def policy(self) -> LivePolicyStore | None:

@@ -144,5 +144,5 @@ PAGE = Page(
     "Experiments",
     "running tests of prices, their plan and their stop",
     show,
-    (Action("stop", STOP_ROLE, stop),),
+    (Action("stop", STOP_ROLE, stop, urgent=True),),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
 
+from console.audit import AuditEntry
 from console.frame import Page, Visit
 from console.quotes import LogState
 from fairtag.base.errors import DataError, RequestError
@@ -79,6 +80,12 @@ async def show(visit: Visit) -> Response:
     state: LogState | None = await visit.blocking(work.quotes.state, 24.0) if work.quotes is not None else None
     metrics = await work.endpoint.metrics()
     reports = await visit.blocking(job_reports, settings.reports)
+    actions: Sequence[AuditEntry] = ()
+    trouble = ""
+    try:
+        actions = await visit.blocking(work.audit.newest, ENTRIES)
+    except DataError as error:
+        trouble = str(error)
     pages = sorted(settings.reports.glob("*.html")) if settings.reports is not None else []
     return await visit.render(
         "operations.html",
@@ -86,7 +93,8 @@ async def show(visit: Visit) -> Response:
         log=state,
         endpoint={"ready": await work.endpoint.ready(), "url": work.endpoint.url, "metrics": metrics},
         ledger=await visit.blocking(ledger_entries, settings.ledger),
-        actions=list(reversed(await visit.blocking(work.audit.entries)))[:ENTRIES],
+        actions=actions,
+        actions_trouble=trouble,
         links=[page.name for page in pages],
     )
 

@@ -1,11 +1,15 @@
-"""The stop button, which every page shows, its undo, and whether the endpoint follows."""
+"""The stop button, which every page shows, its undo, and whether the endpoint follows.
+
+With scripts the buttons open a dialog on the page that somebody is on. Without them, or where they broke, they load a
+page with the same form: a stop rests on nothing but HTML.
+"""
 
 from __future__ import annotations
 
 from starlette.responses import JSONResponse, Response
 
 from console.frame import Action, Page, Visit
-from console.users import STOP_ROLE
+from console.users import STOP_ROLE, Denied
 from fairtag.base.errors import RequestError
 from fairtag.model.policy_change import AcceptedModel, require_approval, undo_policy
 from fairtag.policy.live_policy import in_words
@@ -19,6 +23,23 @@ UNKNOWN = AcceptedModel(
 async def show(visit: Visit) -> Response:
     """Nothing to see here: back to the storefront."""
     return visit.back(to="/")
+
+
+async def confirm_stop(visit: Visit) -> Response:
+    """The form of the stop, as a page of its own."""
+    return await _confirm(visit, "stop")
+
+
+async def confirm_undo(visit: Visit) -> Response:
+    """The form of the undo, as a page of its own."""
+    return await _confirm(visit, "undo")
+
+
+async def _confirm(visit: Visit, what: str) -> Response:
+    if not visit.user.may(STOP_ROLE):
+        raise Denied(f"this takes the role {STOP_ROLE.word}; you are {visit.user.role.word}")
+    visit.work.require_policy()
+    return await visit.render("stop.html", what=what)
 
 
 async def stop(visit: Visit) -> Response:
@@ -65,6 +86,6 @@ PAGE = Page(
     "Stop",
     "the stop button",
     show,
-    (Action("stop", STOP_ROLE, stop), Action("undo", STOP_ROLE, undo)),
-    views={"status": status},
+    (Action("stop", STOP_ROLE, stop, urgent=True), Action("undo", STOP_ROLE, undo)),
+    views={"stop": confirm_stop, "undo": confirm_undo, "status": status},
 )

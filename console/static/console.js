@@ -68,11 +68,11 @@ document.addEventListener("submit", (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  const opener = event.target.closest("[data-dialog]");
-  if (opener) { document.getElementById(opener.dataset.dialog)?.showModal(); return; }
+  const dialog = document.getElementById(event.target.closest("[data-dialog]")?.dataset.dialog);
+  if (dialog) { event.preventDefault(); dialog.showModal(); return; }
   if (event.target.closest("[data-close]")) { event.target.closest("dialog")?.close(); return; }
   const menu = event.target.closest(".menu-button");
-  if (menu) { menu.setAttribute("aria-expanded", String(menu.getAttribute("aria-expanded") !== "true")); return; }
+  if (menu) { event.preventDefault(); menu.setAttribute("aria-expanded", String(menu.getAttribute("aria-expanded") !== "true")); return; }
   const link = event.target.closest("a[data-swap]");
   if (link && !event.metaKey && !event.ctrlKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();

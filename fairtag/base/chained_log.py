@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from fairtag.base.files import canonical_json, sha256_text
 
 START = "0" * 64
 CHAIN = ("schema", "previous", "digest")  # what the log adds to an entry
+BLOCK = 65_536  # bytes that are read at a time, from the end
 
 
 class ChainedLog:
@@ -35,10 +36,15 @@ class ChainedLog:
     def __init__(self, path: Path, schema: str) -> None:
         self._path, self._schema = path, schema
 
-    def append(self, entry: Mapping[str, Any]) -> str:
+    def append(self, entry: Mapping[str, Any], after: str | None = None) -> str:
         """Append an entry of JSON values; it is on disk when the call returns.
 
-        A last line that a crash cut off is removed first: its append never returned.
+        Without ``after`` everything is read and checked, and a last line that a crash cut off is removed first: its
+        append never returned.
+
+        Args:
+            entry: The entry.
+            after: Digest of the last line, from a caller who knows that the file ends with it.
 
         Returns:
             The digest of the line.
@@ -46,9 +52,11 @@ class ChainedLog:
         Raises:
             DataError: A line was altered, removed or inserted.
         """
-        before = self.documents()
-        self.keep(len(before))
-        body = {"schema": self._schema, **entry, "previous": before[-1]["digest"] if before else START}
+        if after is None:
+            before = self.documents()
+            self.keep(len(before))
+            after = before[-1]["digest"] if before else START
+        body = {"schema": self._schema, **entry, "previous": after}
         digest = sha256_text(canonical_json(body))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as stream:
@@ -69,8 +77,44 @@ class ChainedLog:
         Raises:
             DataError: A line was altered, removed or inserted.
         """
-        previous, found = START, []
-        lines = self._path.read_text(encoding="utf-8").split("\n") if self._path.is_file() else []
+        text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
+        return self._chained(text.split("\n"), START)
+
+    def tail(self, count: int, digest: str) -> list[dict[str, Any]]:
+        """The last lines, oldest first; nothing before them is read.
+
+        Args:
+            count: How many; at most as many as there are.
+            digest: Of the last line.
+
+        Raises:
+            DataError: They do not continue one another, or the last one is another.
+        """
+        if not count:
+            return []
+        lines = self._last_lines(count)
+        try:
+            previous = str(json.loads(lines[0])["previous"])
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise DataError(f"{self._path}: its last lines cannot be read: it was altered; restore it") from error
+        found = self._chained([*lines, ""], previous)
+        if found[-1]["digest"] != digest:
+            raise DataError(f"{self._path}: its last line is not that of its head: it was altered; restore it")
+        return found
+
+    def _last_lines(self, count: int) -> list[str]:
+        """The last lines of the file, read backwards in blocks."""
+        with self._path.open("rb") as stream:
+            start, content = stream.seek(0, os.SEEK_END), b""
+            while start and content.count(b"\n") <= count:
+                size = min(BLOCK, start)
+                start = stream.seek(start - size)
+                content = stream.read(size) + content
+        return [line.decode("utf-8", "replace") for line in content.split(b"\n") if line][-count:]
+
+    def _chained(self, lines: Sequence[str], previous: str) -> list[dict[str, Any]]:
+        """The documents of lines that follow a digest."""
+        found: list[dict[str, Any]] = []
         for number, line in enumerate(lines, start=1):
             if not line:
                 continue

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from fairtag.base.chained_log import START
 from fairtag.base.errors import DataError
 from fairtag.base.files import canonical_json, sha256_text
+from fairtag.model.sealed_log import Head, SealedLog
 from monitoring.__main__ import main
-from monitoring.trigger import ledger as module
-from monitoring.trigger.ledger import HEAD, Entry, Ledger
+from monitoring.trigger.ledger import Entry, Ledger
 
+HEAD = "ledger.head.json"
 NOW = datetime(2026, 2, 10, 12, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -122,18 +123,18 @@ def test_a_crash_between_entry_and_head_leaves_the_ledger_as_it_was(
     ledger = Ledger(tmp_path / "ledger.jsonl", KEY)
     for number in range(before):
         ledger.append(entry("skipped", f"r{number}"))
-    real, writes = Ledger._write_head, []
+    real, writes = SealedLog._write_head, []
 
-    def dies(self: Ledger, head: module.Head) -> None:
+    def dies(self: SealedLog, head: Head) -> None:
         if head.entries > before:
             writes.append(head)
             raise KeyboardInterrupt
         real(self, head)
 
-    monkeypatch.setattr(Ledger, "_write_head", dies)
+    monkeypatch.setattr(SealedLog, "_write_head", dies)
     with pytest.raises(KeyboardInterrupt):
         ledger.append(entry("due", "lost"))
-    monkeypatch.setattr(Ledger, "_write_head", real)
+    monkeypatch.setattr(SealedLog, "_write_head", real)
     assert len(writes) == 1
     assert len(ledger.entries()) == before, "the append never returned"
     ledger.append(entry("due", "again"))
