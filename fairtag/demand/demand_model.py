@@ -192,20 +192,46 @@ class DemandModel:
             similarity: (n,) similarity to the intent.
             behaviour: (k,) raw allow-listed behaviour, or None.
         """
+        s = similarity - self.scaling.similarity
+        if behaviour is None and not s.any():
+            mean, spread = self._usual_slopes(items)
+        else:
+            mean, spread = self._slopes(items, s, behaviour)
+        scale, _ = self._item_correction
+        with np.errstate(divide="ignore", invalid="ignore"):  # without any spread the slope is known
+            above = ndtr((mean * scale[items] - threshold) / (spread * scale[items]))
+        return np.asarray(np.where(threshold < self.b_min, 1.0, above), dtype=np.float64)
+
+    def _slopes(self, items: np.ndarray, s: Floats, behaviour: Floats | None) -> tuple[Floats, Floats]:
+        """Posterior mean and standard deviation (n,) of the slopes, before the correction by the item's own purchases.
+
+        Args:
+            items: (n,) catalogue rows.
+            s: (n,) similarity beyond the mean of training.
+            behaviour: (k,) raw allow-listed behaviour, or None.
+        """
         posterior, half = self.posterior, self.layout.half
         z = np.zeros(N_BEHAVIOUR) if behaviour is None else self.scaling.behaviour(behaviour)
-        s = similarity - self.scaling.similarity
         rows = self.layout.rows(
             self.category[items], s, np.broadcast_to(z, (items.size, N_BEHAVIOUR)), self.text[items]
         )
         mean = rows @ posterior.theta[half : 2 * half] + posterior.effects[items, 1]
         own = -posterior.gain[items, 1]
         own[:, half : 2 * half] += rows
-        spread = np.sqrt(((own @ posterior.factor) ** 2).sum(-1) + (posterior.conditional[items, 1] ** 2).sum(-1))
-        scale, _ = self._item_correction
-        with np.errstate(divide="ignore", invalid="ignore"):  # without any spread the slope is known
-            above = ndtr((mean * scale[items] - threshold) / (spread * scale[items]))
-        return np.asarray(np.where(threshold < self.b_min, 1.0, above), dtype=np.float64)
+        variance = ((own @ posterior.factor) ** 2).sum(-1) + (posterior.conditional[items, 1] ** 2).sum(-1)
+        return np.asarray(mean), np.sqrt(variance)
+
+    def _usual_slopes(self, items: np.ndarray) -> tuple[Floats, Floats]:
+        """:meth:`_slopes` of an unknown customer at the mean similarity, which most prices ask for: kept by item."""
+        kept = self._kept_slopes
+        new = np.unique(items[np.isnan(kept[1, items])])
+        if new.size:  # two threads that find the same items new write the same numbers
+            kept[:, new] = self._slopes(new, np.zeros(new.size), None)
+        return kept[0, items], kept[1, items]
+
+    @cached_property
+    def _kept_slopes(self) -> Floats:
+        return np.full((2, len(self.category)), np.nan)
 
     def priceable(self, items: np.ndarray) -> Flags:
         """(n,) whether category and item may be priced; if not, list is served.

@@ -102,10 +102,10 @@ def _lawful_locks(
 
 def _on_offer(model: PricingModel, inputs: PageInputs) -> tuple[PageInputs, tuple[str, ...]]:
     """The page without items whose list price cannot be charged, and their ids."""
-    unit, market = model.policy.limits.minor_per_unit, model.market.rows(inputs.rows)
-    if inputs.market is not None:
-        market = inputs.market.filled(market, unit)
+    unit, given = model.policy.limits.minor_per_unit, inputs.market
+    market = model.market.rows(inputs.rows) if given is None else given.filled(model.market, inputs.rows, unit)
     offered = market.on_offer(unit)
+    inputs = replace(inputs, market=market)
     if offered.all():
         return inputs, ()
     return inputs.only(offered), tuple(model.item_ids[row] for row in inputs.rows[~offered].tolist())

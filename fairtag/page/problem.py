@@ -125,7 +125,14 @@ class PageProblem:
 
     def slope(self, behaviour: Floats | None) -> Floats:
         """(n,) price slope for a customer, or for an unknown one."""
+        if behaviour is None:
+            return self.public_slope
         return self.model.demand.page(self.rows, self.price_similarity, behaviour)[1]
+
+    @cached_property
+    def public_slope(self) -> Floats:
+        """(n,) price slope for an unknown customer."""
+        return self.model.demand.page(self.rows, self.price_similarity)[1]
 
     @cached_property
     def competition(self) -> Floats:
@@ -244,8 +251,8 @@ def page_problem(
     """
     if shopper is None or model.policy.similarity_in_price:
         shopper = user
-    catalogue = model.market.rows(rows)
-    market = market.filled(catalogue, model.policy.limits.minor_per_unit) if market else catalogue
+    unit = model.policy.limits.minor_per_unit
+    market = market.filled(model.market, rows, unit) if market else model.market.rows(rows)
     cost, ageing = counted_cost(market, model.estimates.sales_rate[rows])
     absent = np.full(len(rows), np.nan)
     corridor = corridor or own_corridor(model, rows)

@@ -69,9 +69,11 @@ def movers(problem: PageProblem, personal: NDArray[np.bool_]) -> list[tuple[Reas
     model = problem.model
     if model.policy.anchored:  # neither demand nor stock plays a part
         return [(Reason.ANCHOR,)] * len(problem.rows)
-    usual = np.full(len(problem.rows), model.demand.scaling.similarity)
-    slope = np.where(personal, problem.slope(problem.behaviour), problem.slope(None))
-    _, base = model.demand.page(problem.rows, usual)
+    slope = base = problem.public_slope
+    if personal.any():
+        slope = np.where(personal, problem.slope(problem.behaviour), slope)
+    if model.policy.similarity_in_price:
+        _, base = model.demand.page(problem.rows, np.full(len(problem.rows), model.demand.scaling.similarity))
     ratio = slope / base
     marks = (
         (ratio > 1 + SLOPE_MOVED, Reason.DEMAND_PRICE_SENSITIVE),

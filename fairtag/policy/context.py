@@ -73,17 +73,25 @@ class MarketContext:
         names = MARKET_COLUMNS
         return cls(*(items[n].to_numpy(dtype=np.float64) if n in items.columns else absent for n in names))
 
-    def filled(self, catalogue: MarketContext, minor_per_unit: int) -> MarketContext:
+    def filled(self, catalogue: MarketContext, rows: NDArray[np.int64], minor_per_unit: int) -> MarketContext:
         """The same, with the catalogue's list price and cost where a live value is no amount of money.
 
         A live list price below the smallest coin is an amount, and stays: it cannot be charged (:meth:`on_offer`).
+
+        Args:
+            catalogue: The market of the whole catalogue.
+            rows: (n,) catalogue rows of these items.
+            minor_per_unit: Minor units in a currency unit.
         """
         most = MOST_MINOR / minor_per_unit
         listed, cost = self.list_price, self.unit_cost
+        priced, costed = (listed >= 0) & (listed <= most), (cost >= 0) & (cost <= most)
+        if priced.all() and costed.all():
+            return self
         return replace(
             self,
-            list_price=np.where((listed >= 0) & (listed <= most), listed, catalogue.list_price),
-            unit_cost=np.where((cost >= 0) & (cost <= most), cost, catalogue.unit_cost),
+            list_price=np.where(priced, listed, catalogue.list_price[rows]),
+            unit_cost=np.where(costed, cost, catalogue.unit_cost[rows]),
         )
 
     def on_offer(self, minor_per_unit: int) -> NDArray[np.bool_]:

@@ -217,14 +217,14 @@ def price_bounds(
     lo = _tightest(
         floor,
         (listed * (1 - limits.max_discount), Reason.CHANGE_LIMIT),
-        (previous * (1 - _share(limits.max_decrease)), Reason.CHANGE_LIMIT),
-        (competitor * (1 - _share(limits.competitor_below)), Reason.COMPETITOR_CAP),
+        *_limited(previous, limits.max_decrease, -1, Reason.CHANGE_LIMIT),
+        *_limited(competitor, limits.competitor_below, -1, Reason.COMPETITOR_CAP),
         whole=lambda money: np.minimum(_ceil_minor(money, unit), -top.bound),
     )
     hi = _tightest(
         top,
-        (-previous * (1 + _share(limits.max_increase)), Reason.CHANGE_LIMIT),
-        (-competitor * (1 + _share(limits.competitor_above)), Reason.COMPETITOR_CAP),
+        *_limited(-previous, limits.max_increase, 1, Reason.CHANGE_LIMIT),
+        *_limited(-competitor, limits.competitor_above, 1, Reason.COMPETITOR_CAP),
         whole=lambda money: np.minimum(_ceil_minor(money, unit), -floor.bound),
     )
     lawful = usable & (floor.bound <= -top.bound)
@@ -277,6 +277,8 @@ def price_menu(bounds: Bounds, limits: GuardrailLimits) -> Floats:
 def close_empty_menus(bounds: Bounds, menu: Floats) -> tuple[Bounds, Floats]:
     """Make rows without any price ending infeasible: bounds and menu hold only the fallback."""
     empty = bounds.feasible & np.isnan(menu).all(-1)
+    if not empty.any():
+        return _close(bounds), menu
     menu = menu.copy()
     menu[empty, 0] = bounds.fallback[empty]
     return _close(replace(bounds, feasible=bounds.feasible & ~empty)), menu
@@ -355,8 +357,9 @@ def to_minor(money: ArrayLike, minor_per_unit: int = 100) -> NDArray[np.int64]:
     return np.asarray(np.rint(amount), dtype=np.int64)
 
 
-def _share(value: float | None) -> float:
-    return np.nan if value is None else value
+def _limited(start: Floats, share: float | None, sign: int, reason: Reason) -> list[tuple[Floats, Reason]]:
+    """A bound that lies a share from where a price was; none where the shop has switched it off."""
+    return [] if share is None else [(start * (1 + sign * share), reason)]
 
 
 def _ceil_minor(money: Floats, unit: int) -> Floats:
@@ -374,6 +377,8 @@ class _Binding(NamedTuple):
 
 def _tightest(start: _Binding, *given: tuple[Floats, Reason], whole: Callable[[Floats], Floats]) -> _Binding:
     """The greatest of several bounds; the first of equal ones gives the reason, and NaN is no bound."""
+    if not given:
+        return start
     stacked = whole(np.array([start.bound, *(bound for bound, _ in given)]))
     stacked[np.isnan(stacked)] = -np.inf
     winner = stacked.argmax(0)

@@ -197,7 +197,8 @@ def reference_price(
     w = np.asarray(weights, dtype=np.float64)
     if w.shape != (3,) or not (w >= 0).all() or abs(w.sum() - 1.0) > 1e-9:
         raise ConfigError(f"reference price: weights are {tuple(weights)}; they must be three, >= 0, and sum to 1")
-    prices = np.stack(np.broadcast_arrays(f, list_price, competitor), axis=-1).astype(np.float64)
+    prices = np.empty((*np.broadcast_shapes(*(np.shape(x) for x in (f, list_price, competitor))), 3))
+    prices[..., 0], prices[..., 1], prices[..., 2] = f, list_price, competitor
     known = np.isfinite(prices) & (prices > 0)
     shares = np.where(known, w, 0.0)
     shares[shares.sum(-1) == 0, 1] = 1.0

@@ -344,4 +344,4 @@ def asked_rows(core: Core, request: PageRequest) -> tuple[Rows, list[str]]:
 
 
 def _missing(prices: Mapping[str, int], locked: Mapping[str, int]) -> dict[str, int]:
-    return {item: price for item, price in prices.items() if item not in locked}
+    return {item: price for item, price in prices.items() if item not in locked} if locked else dict(prices)

@@ -262,8 +262,11 @@ class LocalPriceLockStore(PriceLockStore):
             return {}
         with self._lock:
             standing = self._entry(key, claim).fields
-            other = {name: held for name, value in fields.items() if (held := standing.get(name, value)) != value}
-            missing = [name for name in fields if name not in standing]
+            other: Fields = {}
+            missing = list(fields)
+            if standing:
+                other = {name: held for name, value in fields.items() if (held := standing.get(name, value)) != value}
+                missing = [name for name in fields if name not in standing]
             room = self._room(key, len(missing), claim.trust, len(standing)) if missing else 0
             new = {intern(name): fields[name] for name in missing[:room]}
             self.refused += len(missing) - len(new)
