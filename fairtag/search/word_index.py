@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -110,7 +111,7 @@ class WordIndex:
     def rarity(self, word: str) -> float:
         """How much a word tells: its inverse document frequency, smoothed to stay above 0."""
         count = self.count(word)
-        return float(np.log1p((self.size - count + 0.5) / (count + 0.5)))
+        return math.log1p((self.size - count + 0.5) / (count + 0.5))
 
     def told(self, words: Sequence[str], rows: Rows) -> Floats:
         """Share of what some words tell that each of some texts has (m,), from 0 to 1.

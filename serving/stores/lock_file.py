@@ -1,12 +1,13 @@
 """The price locks of a run folder in a SQLite file, written behind the answers.
 
 A row is one claim: the fields that a page locked first. Rows are only added; where two name a price, the lower one
-stands. A thread writes what was handed over in one transaction, every few hundredths of a second
-(:data:`serving.stores.mailbox.PAUSE_SECONDS`): a killed process loses the locks of that last moment, a machine that
-loses power those of the last seconds (``synchronous=NORMAL``).
+stands. A thread writes what was handed over in one transaction, ten times a second under load
+(:data:`WRITE_SECONDS`): a killed process loses the locks of that last moment, a machine that loses power those of the
+last seconds (``synchronous=NORMAL``).
 
 Several processes may serve one run folder. Each holds a lock on a file of its own, by which the others notice it. Once
-a process has noticed another, it reads and writes claims in the file before it answers (:meth:`LockFile.merge`).
+a process has noticed another, it reads and writes claims in the file before it answers (:meth:`LockFile.merge`). Only
+then, or where locks make room, are rows looked up by key: until then there is no index to keep.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 NAME = "price_locks.sqlite"
 CLAIMS_WAITING = 20_000
 CLAIMS_AT_A_TIME = 1_000
+WRITE_SECONDS = 0.1  # between two transactions of a busy process
 PURGE_SECONDS = 600.0  # between two looks for rows that have expired
 LOOK_SECONDS = 0.25  # between two looks for other processes and for a failed write
 BUSY_MS = 2_000  # wait for another process's transaction
@@ -43,8 +45,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS claims (
   number INTEGER PRIMARY KEY, key TEXT NOT NULL, trust INTEGER NOT NULL, expires INTEGER NOT NULL, fields TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS claims_by_key ON claims (key);
 """
+INDEX = "CREATE INDEX IF NOT EXISTS claims_by_key ON claims (key)"
 ADD = "INSERT INTO claims (key, trust, expires, fields) VALUES (?, ?, ?, ?)"
 
 
@@ -71,7 +73,7 @@ class LockFile:
         self._peers = _Peers(folder)
         self.shared = self._peers.others()
         self.failures = self.lost = 0
-        self.claims: Mailbox[Row | str] = Mailbox(CLAIMS_WAITING)  # rows to write, and keys to delete
+        self.claims: Mailbox[Row | str] = Mailbox(CLAIMS_WAITING, WRITE_SECONDS)  # rows to write, and keys to delete
         self._stopping = threading.Event()
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="price-locks-merge")
         self._writer = threading.Thread(target=self._run, name="price-locks", daemon=True)
@@ -159,6 +161,7 @@ class LockFile:
             with self._database as database:
                 for entry in batch:
                     if isinstance(entry, str):
+                        database.execute(INDEX)
                         database.execute("DELETE FROM claims WHERE key = ?", (entry,))
                     else:
                         database.execute(ADD, self._columns(entry))
@@ -174,6 +177,7 @@ class LockFile:
             self._merging = _connect(self._path)
         with self._merging as database:
             database.execute("BEGIN IMMEDIATE" if row.fields else "BEGIN")
+            database.execute(INDEX)
             standing: dict[str, Value] = {}
             for (signed,) in database.execute("SELECT fields FROM claims WHERE key = ? ORDER BY number", (row.key,)):
                 standing = lower(standing, self._verified(row.key, signed) or {})

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-PAUSE_SECONDS = 0.02  # between two polls of a working reader
+PAUSE_SECONDS = 0.02  # between two polls of a working reader, unless it says otherwise
 
 
 class Mailbox(Generic[T]):
@@ -20,10 +20,12 @@ class Mailbox(Generic[T]):
 
     Args:
         capacity: Most items that may wait.
+        pause: Seconds between two polls of a working reader.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, pause: float = PAUSE_SECONDS) -> None:
         self._capacity = capacity
+        self._pause = pause
         self._items: deque[T] = deque()
         self._wake = threading.Event()
         self._asleep = self._at_work = self._closed = False
@@ -49,7 +51,7 @@ class Mailbox(Generic[T]):
             seconds: Longest wait for the first item; None waits for ever.
         """
         if self._at_work and len(self._items) < most and not self._closed:
-            self._wake.wait(PAUSE_SECONDS)
+            self._wake.wait(self._pause)
             self._wake.clear()  # a signal that came just after waking would end every pause at once
         if not self._items and not self._closed:
             self._asleep = True
