@@ -18,6 +18,7 @@ from typing import cast
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
 
 from fairtag.base.errors import NotConverged
@@ -49,22 +50,29 @@ def information(choices: Choices, q: Floats) -> Information:
     """Minus the expected Hessian of the log-likelihood at probabilities ``q``, block by block of pages.
 
     ``X' J' W J X`` with ``W = sum_p N_p (diag(q_p) - q_p q_p')`` and J from utilities to adjusted ones, the identity
-    without nests; the temporary of a block is ``BLOCK_ROWS`` x K.
+    without nests. It is a sum of squares: of the rows around the page's mean ``m = sum q_i x_i``, of the means for
+    those who buy nothing, and, as J stretches a cell around its own mean by ``1 / zeta``, of ``zeta^-2 - 1`` times the
+    rows around that. The temporary of a block is ``BLOCK_ROWS`` x K.
     """
     n_features, n_groups, m = choices.X.shape[1], choices.n_groups, choices.n_loadings
     shared, border = np.zeros((n_features, n_features)), np.zeros((n_groups, m, n_features))
-    weight = choices.trials[choices.page] * q
+    root = np.sqrt(choices.trials[choices.page] * q)
+    nothing = np.sqrt(choices.trials * np.maximum(1.0 - np.add.reduceat(q, choices.starts), 0.0))
     for rows, pages in choices.blocks():
-        cells, starts = choices.cells.within(rows), choices.starts[pages] - rows.start
-        X = cells.push(choices.X[rows], q[rows])
-        centred = np.add.reduceat(q[rows, None] * X, starts)[choices.page[rows] - pages.start]
-        np.subtract(X, centred, out=centred)
-        centred *= weight[rows, None]
-        shared += X.T @ centred
+        page, X = choices.page[rows] - pages.start, choices.X[rows]
+        means = _sparse_sums(page, q[rows], X, nothing[pages].size)
+        away = means[page]
+        np.subtract(X, away, out=away)
+        away *= root[rows, None]
+        means *= nothing[pages, None]
+        contrasts, stretch = choices.cells.within(rows).contrasts(root[rows])
+        apart = contrasts @ X
+        more = stretch[:, None] * apart
+        shared += away.T @ away + means.T @ means + apart.T @ more
         if choices.Z is not None and choices.group is not None:
-            centred = cells.pull(centred, q[rows])
             for k in range(m):
-                border[:, k] += _sparse_sums(choices.group[rows], choices.Z[rows, k], centred, n_groups)
+                loading = _one_hot(choices.group[rows], choices.Z[rows, k], n_groups)
+                border[:, k] += (root[rows, None] * loading).T @ away + (contrasts @ loading).T @ more
     if choices.Z is None or choices.group is None:
         empty = np.zeros((0, 0, 0))
         return Information(shared, border, empty, empty)
@@ -166,9 +174,10 @@ def inverse(matrix: Floats) -> Floats:
 
 def _sparse_sums(group: Ints, weights: Floats, rows: Floats, n_groups: int) -> Floats:
     """``sum_i weights_i rows_i`` by group as one sparse product: faster than a bincount a column."""
-    from scipy.sparse import csr_array
-
-    n = group.size
-    one_hot = csr_array((weights, group, np.arange(n + 1)), shape=(n, n_groups))
-    product: Floats = one_hot.T @ rows
+    product: Floats = _one_hot(group, weights, n_groups).T @ rows
     return product
+
+
+def _one_hot(group: Ints, weights: Floats, n_groups: int) -> csr_array:
+    """(N, n_groups) weight of each row at its group."""
+    return csr_array((weights, group, np.arange(group.size + 1)), shape=(group.size, n_groups))

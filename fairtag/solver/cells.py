@@ -24,6 +24,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -93,8 +94,12 @@ class Cells:
 
     def within(self, rows: slice) -> Cells:
         """The cells of a block of whole pages, their rows counted from its first."""
-        first = self.row[self.starts]
-        return self._some((first >= rows.start) & (first < rows.stop), lambda row: row - rows.start)
+        first, last = np.searchsorted(self.row[self.starts], [rows.start, rows.stop])  # cells are in order of pages
+        ends = np.append(self.starts, self.row.size)
+        places = slice(ends[first], ends[last])
+        return Cells(
+            self.row[places] - rows.start, self.starts[first:last] - ends[first], self.dissimilarity[first:last]
+        )
 
     def rows(self, keep: Flags) -> Cells:
         """The cells of the rows that are kept (N,), which are whole pages."""
@@ -157,6 +162,25 @@ class Cells:
     def unpush(self, change: Floats, q: Floats) -> Floats:
         """The inverse of :meth:`push`: ``zeta I + (1 - zeta) 1 s'``."""
         return self._mix(change, lambda own, s: (1.0 - self._each(own)) * self.sums(s * own), q, invert=True)
+
+    def contrasts(self, root: Floats) -> tuple[csr_array, Floats]:
+        """Sparse D (R, N), of which ``|D x|^2`` is the sum of the weighted squares of x (N,) around its cells' means.
+
+        Args:
+            root: (N,) square roots of the weights, which are as purchase probabilities to each other in a cell.
+
+        Returns:
+            D, and ``zeta^-2 - 1`` of each of its rows.
+        """
+        own, more = root[self.row], self.dissimilarity**-2.0 - 1.0
+        if self.row.size == 2 * self.starts.size:  # the usual pairs: one row each
+            scale = own[::2] * own[1::2] / np.sqrt(np.maximum(own[::2] ** 2 + own[1::2] ** 2, FAINTEST))
+            entries = np.repeat(scale, 2) * np.tile([1.0, -1.0], scale.size)
+            return csr_array((entries, self.row, 2 * np.arange(scale.size + 1)), shape=(scale.size, root.size)), more
+        share, (first, second), place = self.shares(root**2), self.pairs(), np.arange(self.row.size)
+        entries = np.r_[own * (1.0 - share), -own[first] * share[second]]
+        at = np.r_[place, first], self.row[np.r_[place, second]]
+        return csr_array((entries, at), shape=(place.size, root.size)), more[self.cell]
 
     def _mix(self, values: Floats, rest: Callable[[Floats, Floats], Floats], q: Floats, *, invert: bool) -> Floats:
         """``values / zeta + rest`` (or ``values zeta + rest``) in the rows of cells."""

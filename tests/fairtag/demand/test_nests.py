@@ -140,6 +140,23 @@ def test_the_score_is_the_gradient_and_the_information_its_expected_curvature(rn
     assert np.linalg.eigvalsh(bound - expected).min() > -1e-8
 
 
+@pytest.mark.parametrize("zeta", [0.4, 1.7])
+def test_pairs_take_a_shorter_way_to_the_same_information(rng, simulate, zeta):
+    choices, _ = simulate(rng, pages=40, groups=12, sizes=(4, 5))
+    twins = np.arange(choices.n_rows) - choices.starts[choices.page]
+    cells = Cells.of(choices.page, np.minimum(twins // 2, 1), np.full(choices.n_rows, zeta), with_plain=True)
+    assert cells.row.size == 2 * cells.starts.size == choices.n_rows
+    q, _ = probabilities(cells.adjust(choices.X @ np.ones(3)), choices.starts, choices.page)
+    found = information(choices.with_cells(cells), q)
+    J = cells.push(choices.X, q)
+    expected = np.zeros((3, 3))
+    for p in range(choices.n_pages):
+        rows = choices.page == p
+        spread = np.diag(q[rows]) - np.outer(q[rows], q[rows])
+        expected += choices.trials[p] * J[rows].T @ spread @ J[rows]
+    np.testing.assert_allclose(found.shared, expected, rtol=1e-10)
+
+
 def test_the_fit_equals_lbfgs_on_the_same_objective(rng, simulate):
     choices, _ = simulate(rng, pages=250, groups=10, sizes=(3, 9))
     choices, _ = nested(choices, rng)
