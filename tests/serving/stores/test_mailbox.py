@@ -6,8 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import pytest
-
 from serving.stores.mailbox import Mailbox
 
 
@@ -28,9 +26,8 @@ def test_a_full_box_refuses_and_has_room_again_once_it_is_read() -> None:
     assert box.take(9, 0.0) == [1, 3]
 
 
-def test_a_sleeping_reader_is_woken_and_one_at_work_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.stores.mailbox.PAUSE_SECONDS", 1.0)
-    box: Mailbox[int] = Mailbox(10)
+def test_a_sleeping_reader_is_woken_and_one_at_work_is_left_alone() -> None:
+    box: Mailbox[int] = Mailbox(10, pause=1.0)
     threading.Timer(0.05, box.put, (1,)).start()
     assert box.take(9, 60.0) == [1]  # woken: a minute has not passed
     box.put(2)
@@ -54,9 +51,8 @@ def test_a_closed_box_is_emptied_without_waiting() -> None:
     assert box.take(9, None) == []
 
 
-def test_nothing_is_lost_between_two_threads(until: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.stores.mailbox.PAUSE_SECONDS", 0.0005)
-    box: Mailbox[int] = Mailbox(100)
+def test_nothing_is_lost_between_two_threads(until: Callable[..., None]) -> None:
+    box: Mailbox[int] = Mailbox(100, pause=0.0005)
     read: list[int] = []
 
     def body() -> None:
