@@ -79,6 +79,11 @@ class Cells:
         """(T,) cell of each place in ``row``."""
         return np.repeat(np.arange(self.starts.size), np.diff(self.starts, append=self.row.size))
 
+    @cached_property
+    def zeta(self) -> Floats:
+        """(T,) dissimilarity of each place's cell."""
+        return np.asarray(self.dissimilarity[self.cell])
+
     def pairs(self) -> tuple[Ints, Ints]:
         """Places of every two different rows of a cell, in both orders, (p,) each."""
         sizes = np.diff(self.starts, append=self.row.size)[self.cell]
@@ -121,20 +126,30 @@ class Cells:
         """Adjusted utilities ``v`` (..., N) of utilities ``u`` (..., N); minus infinity for what is not on sale."""
         if not self.row.size:
             return utility
-        away, top, inside = self._inclusive(utility)
+        away, top, inside = self._inclusive(utility[..., self.row])
         zeta, cell = self.dissimilarity, self.cell
         adjusted = utility.copy()
         adjusted[..., self.row] = away + (top - (1.0 - zeta) * np.log(inside))[..., cell]
         return adjusted
 
-    def _inclusive(self, utility: Floats) -> tuple[Floats, Floats, Floats]:
+    def _inclusive(self, u: Floats) -> tuple[Floats, Floats, Floats]:
         """``(u - top) / zeta`` (..., T), the largest utility ``top`` (..., C) and ``W exp(-top / zeta)`` (..., C)."""
-        u, cell = utility[..., self.row], self.cell
         top = self.reduced(np.maximum, u)
         top = np.where(np.isfinite(top), top, 0.0)
-        away = (u - top[..., cell]) / self.dissimilarity[cell]
+        away = (u - top[..., self.cell]) / self.zeta
         inside = np.maximum(self.reduced(np.add, np.exp(away)), FAINTEST)
         return away, top, inside
+
+    def inclusive(self, utility: Floats) -> tuple[Floats, Floats]:
+        """What cells attract, from utilities of their places (..., T).
+
+        Returns:
+            Share of each place in its cell's purchases (..., T), and utility of each cell as one alternative (..., C),
+            ``zeta log W``.
+        """
+        away, top, inside = self._inclusive(utility)
+        whole = np.where(inside > FAINTEST, top + self.dissimilarity * np.log(inside), -np.inf)
+        return np.exp(away) / inside[..., self.cell], whole
 
     def reduced(self, ufunc: np.ufunc, values: Floats) -> Floats:
         """(..., C) sum or largest of the values of the places (..., T) of each cell; fast for pairs, the usual."""
@@ -195,7 +210,7 @@ class Cells:
 
     def _each(self, like: Floats) -> Floats:
         """(T, 1, ...) zeta of each place."""
-        return self.dissimilarity[self.cell].reshape(-1, *[1] * (like.ndim - 1))
+        return self.zeta.reshape(-1, *[1] * (like.ndim - 1))
 
     def sums(self, own: Floats) -> Floats:
         """Sums of values of the places (T, ...) over the cell of each, (T, ...)."""
@@ -258,7 +273,7 @@ class Cells:
         """(N,) derivative of the adjusted utilities with respect to ``log zeta``; 0 outside the cells."""
         slope = np.zeros_like(utility)
         if self.row.size:
-            away, _, inside = self._inclusive(utility)
+            away, _, inside = self._inclusive(utility[self.row])
             zeta, cell = self.dissimilarity[self.cell], self.cell
             mean = self.reduced(np.add, np.exp(away) * away) / inside  # of (u - top) / zeta
             slope[self.row] = -away + mean[cell] * (1.0 - zeta) + zeta * np.log(inside)[cell]

@@ -14,14 +14,13 @@ outer iteration is Dinkelbach's, as in :mod:`fairtag.solver.page_solver` (docs/p
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fairtag.solver.cells import Cells, Ints
-from fairtag.solver.page_arrays import Floats, Pages, attraction, gain, prepare
+from fairtag.solver.page_arrays import Floats, Pages, gain, prepare
 from fairtag.solver.page_solver import (
     CHUNK_ITEMS,
     TOLERANCE,
@@ -32,6 +31,7 @@ from fairtag.solver.page_solver import (
     with_constants,
 )
 
+CHUNK = 2 * CHUNK_ITEMS  # items solved at a time: twice the plain solver's, as calls on the few in nests cost their own
 MAX_ITERATIONS = 500  # it takes 3 to 10; nests whose bounds hold some items and not others may take hundreds
 MARKUPS, ON_MENUS = 6, 64  # starts tried in each doubtful nest, from 0 to its largest gain; a menu has more optima
 SCANS = 8  # how often at most
@@ -91,7 +91,7 @@ def solve_nested_pages(
         shape = priced.shape
         groups = np.broadcast_to(nest, shape).reshape(count, n)
         zeta = np.where(priced, np.broadcast_to(np.asarray(dissimilarity, float), shape), 1.0).reshape(count, n)
-        step = max(1, CHUNK_ITEMS // max(n, 1))
+        step = max(1, CHUNK // max(n, 1))
         parts = [
             _solve(pages.rows(slice(i, i + step)), groups[i : i + step], zeta[i : i + step])
             for i in range(0, count, step)
@@ -111,39 +111,68 @@ def solve_nested_pages(
 
 
 class _Nests(NamedTuple):
-    """Pages with the slopes that their items have inside nests, and the nests' cells among the flattened items."""
+    """Pages, with the items of nests apart.
+
+    Args:
+        pages: All items, ``(P, n)``. Those in nests have the slope ``b / zeta``, at which their prices are chosen, and
+            attract nobody here: they count by the cell.
+        items: The items in nests with their own slopes, ``(T,)``, cell by cell, without their menus.
+        cells: Their places among the flattened items.
+        page: (C,) page of each cell.
+    """
 
     pages: Pages
-    sharp: Pages
+    items: Pages
     cells: Cells
+    page: Ints
 
-    @property
-    def page(self) -> Ints:
-        """(C,) page of each cell."""
-        return np.asarray(self.cells.row[self.cells.starts] // self.pages.a.shape[1], dtype=np.int64)
+    @classmethod
+    def of(cls, pages: Pages, nest: Ints, zeta: Floats) -> _Nests:
+        """Find the nests of pages; ``(P, n)``."""
+        count, n = pages.a.shape
+        cells = Cells.of(np.repeat(np.arange(count), n), nest.ravel().astype(np.int64), zeta.ravel())
+        utility, slope = pages.a.copy(), pages.b.copy()
+        utility.reshape(-1)[cells.row] = -np.inf
+        slope.reshape(-1)[cells.row] /= cells.zeta
+        sharp = with_constants(pages._replace(b=slope))._replace(a=utility)
+        own = _items(pages._replace(menu=None, first=None, last=None), cells.row)
+        return cls(sharp, own, cells, cells.row[cells.starts] // n)
 
     def rows(self, keep: NDArray[np.bool_]) -> _Nests:
         """Some of the pages."""
-        flat = np.repeat(keep, self.pages.a.shape[1])
-        return _Nests(self.pages.rows(keep), self.sharp.rows(keep), self.cells.rows(flat))
+        flat, cell = np.repeat(keep, self.pages.a.shape[1]), keep[self.page]
+        place = np.cumsum(keep) - 1
+        own = _some(self.items, cell[self.cells.cell])
+        return _Nests(self.pages.rows(keep), own, self.cells.rows(flat), place[self.page[cell]])
 
 
 class _Step(NamedTuple):
-    """Pages at trial values: ``(P, n)`` or ``(P, 1)``; ``mean`` is the gain G of each cell, (C,)."""
+    """Pages at trial values: ``(P, n)`` or ``(P, 1)``; of the items and cells of nests ``(T,)`` and ``(C,)``.
+
+    ``weight`` and ``pull`` are attractions of items and cells, ``inside`` is each item's part in its cell, and ``mean``
+    the cell's gain G.
+    """
 
     prices: Floats
-    q: Floats
+    weight: Floats
+    total: Floats
     reached: Floats
+    y: Floats
+    inside: Floats
+    pull: Floats
     mean: Floats
+
+    def q(self, problem: _Nests) -> Floats:
+        """Purchase probabilities, ``(P, n)``."""
+        q, cells = self.weight / self.total, problem.cells
+        q.reshape(-1)[cells.row] = self.inside * (self.pull / self.total[problem.page, 0])[cells.cell]
+        return q
 
 
 def _solve(pages: Pages, nest: Ints, zeta: Floats) -> tuple[Floats, Floats, Floats, Ints, NDArray[np.bool_]]:
     """Solve a chunk: prices, probabilities, values, iterations and whether each page converged."""
-    count, n = pages.a.shape
-    cells = Cells.of(np.repeat(np.arange(count), n), nest.ravel().astype(np.int64), zeta.ravel())
-    slope = pages.b.copy()
-    slope.flat[cells.row] /= cells.dissimilarity[cells.cell]
-    problem = _Nests(pages, with_constants(pages._replace(b=slope)), cells)
+    count = len(pages.a)
+    problem = _Nests.of(pages, nest, zeta)
     found = _climb(problem, np.zeros((count, 1)), _usual_markup(problem))
     for _ in range(SCANS):
         better, markup = _scan(problem, found)
@@ -205,7 +234,8 @@ def _climb(problem: _Nests, rate: Floats, markup: Floats) -> _Found:
         leave = done | (iteration == MAX_ITERATIONS)
         if leave.any():
             at, ends = rows[leave], leave[page]
-            found.prices[at], found.q[at], found.rate[at] = step.prices[leave], step.q[leave], step.reached[leave]
+            found.prices[at], found.rate[at] = step.prices[leave], step.reached[leave]
+            found.q[at] = step.q(problem)[leave]
             found.iterations[at], found.converged[at] = iteration, done[leave]
             found.markup[places[ends]] = following[ends]
             if leave.all():
@@ -221,15 +251,14 @@ def _newton(problem: _Nests, step: _Step, rate: Floats, markup: Floats) -> Float
 
     A price between its bounds rises with T by ``1 / w``: ``dG/dT = sum s (1 - (g - G) b / (zeta w))`` over such items.
     """
-    pages, cells, page = problem.pages, problem.cells, problem.page
-    apart, at = 1.0 - cells.dissimilarity, cells.row
-    rises = np.zeros(cells.starts.size)
+    pages, items, cells, page = problem.pages, problem.items, problem.cells, problem.page
+    apart, rises = 1.0 - cells.dissimilarity, np.zeros(cells.starts.size)
     if pages.menu is None and not pages.lam.any():
-        y, lo, hi, slope = (x.ravel()[at] for x in (step.prices, pages.lo, pages.hi, problem.sharp.b))
-        w = np.broadcast_to(pages.w, pages.a.shape).ravel()[at]
-        over = w * (y - pages.net.ravel()[at]) - step.mean[cells.cell]
-        moves = (lo < y) & (y < hi)
-        rises = cells.means(np.where(moves, 1.0 - over * slope / w, 0.0), step.q.ravel()[at])
+        y, slope = step.y, items.b / cells.zeta
+        over = (y - items.net) - step.mean[cells.cell] / items.w
+        rises = cells.reduced(
+            np.add, np.where((items.lo < y) & (y < items.hi), step.inside * (1.0 - over * slope), 0.0)
+        )
     share = np.maximum(1.0 - apart * rises, LEAST_SHARE)
     now, before = step.reached[page, 0], rate[page, 0] + apart * markup
     return np.asarray((before - now + (now + apart * (step.mean - now) - before) / share) / apart, dtype=np.float64)
@@ -237,22 +266,27 @@ def _newton(problem: _Nests, step: _Step, rate: Floats, markup: Floats) -> Float
 
 def _usual_markup(problem: _Nests) -> Floats:
     """(C,) ``w / b``: the markup over R of items of one slope that no bound holds."""
-    w = np.broadcast_to(problem.pages.w, problem.pages.a.shape).ravel()[problem.cells.row]
-    return problem.cells.means(w / problem.pages.b.ravel()[problem.cells.row])
+    return problem.cells.means(problem.items.w / problem.items.b)
 
 
 def _evaluate(problem: _Nests, rate: Floats, markup: Floats) -> _Step:
     """One step of both iterations: prices at R and the nests' markups, and the two that these prices reach."""
-    pages, cells = problem.pages, problem.cells
-    target = np.repeat(rate, pages.a.shape[1], axis=1)
-    target.flat[cells.row] += ((1.0 - cells.dissimilarity) * markup)[cells.cell]
-    prices = choose(problem.sharp, target)
-    adjusted = cells.adjust((pages.a - pages.b * prices).ravel()).reshape(prices.shape)
-    weight, total, _ = attraction(adjusted)
-    worth = gain(prices, pages.net, pages.anchor, pages.w, pages.lam)
-    reached = (weight * worth).sum(-1, keepdims=True) / total
-    mean = cells.means(worth.ravel()[cells.row], weight.ravel()[cells.row])
-    return _Step(prices, weight / total, reached, mean)
+    pages, items, cells, page = problem.pages, problem.items, problem.cells, problem.page
+    count, n = pages.a.shape
+    target = np.repeat(rate, n, axis=1)
+    target.reshape(-1)[cells.row] += ((1.0 - cells.dissimilarity) * markup)[cells.cell]
+    prices = choose(pages, target)
+    y = prices.reshape(-1)[cells.row]
+    inside, utility = cells.inclusive(items.a - items.b * y)
+    mean = cells.reduced(np.add, inside * gain(y, items.net, items.anchor, items.w, items.lam))
+    alone = pages.a - pages.b * prices
+    shift = np.maximum(alone.max(-1, initial=-np.inf), 0.0)
+    np.maximum.at(shift, page, utility)
+    weight, pull = np.exp(alone - shift[:, None]), np.exp(utility - shift[page])
+    total = np.exp(-shift) + weight.sum(-1) + np.bincount(page, pull, count)
+    worth = (weight * gain(prices, pages.net, pages.anchor, pages.w, pages.lam)).sum(-1)
+    reached = (worth + np.bincount(page, pull * mean, count)) / total
+    return _Step(prices, weight, total[:, None], reached[:, None], y, inside, pull, mean)
 
 
 def _scan(problem: _Nests, found: _Found) -> tuple[NDArray[np.bool_], Floats]:
@@ -266,18 +300,17 @@ def _scan(problem: _Nests, found: _Found) -> tuple[NDArray[np.bool_], Floats]:
     cells = problem.cells.pick(doubtful)
     if not cells.row.size:
         return better, markup
-    inside, sharp = (_items(x, cells.row) for x in (problem.pages, problem.sharp))
+    items, sharp = _some(problem.items, doubtful[problem.cells.cell]), _items(problem.pages, cells.row)
     rate = found.rate[problem.page[doubtful], 0]
-    top = gain(inside.hi, inside.net, inside.anchor, inside.w, inside.lam)
+    top = gain(items.hi, items.net, items.anchor, items.w, items.lam)
     most = cells.reduced(np.maximum, top) - rate
-    count = MARKUPS if problem.pages.menu is None else ON_MENUS
+    count = MARKUPS if sharp.menu is None else ON_MENUS
     tried = np.linspace(0.0, 1.0, count)[:, None] * np.abs(most) + 2.0 * np.minimum(most, 0.0)
     tried = np.vstack([markup[doubtful], tried])
-    target = (rate + (1.0 - cells.dissimilarity) * tried)[:, cells.cell]
-    y = _choose_each(sharp, target)
-    weight = np.exp(replace(cells, row=np.arange(cells.row.size)).adjust(inside.a - inside.b * y))
-    mean = cells.means(gain(y, inside.net, inside.anchor, inside.w, inside.lam), weight) - rate
-    worth = cells.reduced(np.add, weight) * mean
+    y = _choose_each(sharp, (rate + (1.0 - cells.dissimilarity) * tried)[:, cells.cell])
+    inside, utility = cells.inclusive(items.a - items.b * y)
+    mean = cells.reduced(np.add, inside * gain(y, items.net, items.anchor, items.w, items.lam)) - rate
+    worth = np.exp(utility) * mean
     best = worth.argmax(axis=0)[None]
     rises = np.take_along_axis(worth, best, axis=0)[0] > worth[0] + SLACK * np.maximum(np.abs(worth[0]), TINY)
     better[doubtful] = rises
@@ -286,14 +319,21 @@ def _scan(problem: _Nests, found: _Found) -> tuple[NDArray[np.bool_], Floats]:
 
 
 def _doubtful(problem: _Nests, found: _Found) -> NDArray[np.bool_]:
-    """(C,) nests that may have another optimum: all but those of one slope whose prices no bound or menu holds."""
-    pages, cells = problem.pages, problem.cells
-    doubtful = np.ones(cells.starts.size, dtype=bool)
+    """(C,) nests that may have another optimum.
+
+    There is only one where items of one slope earn more than R and no lower bound holds any of them at ``T = R``, or so
+    at any T above. Then those that no bound holds have the largest gain, at least G, so ``dG/dT <= 1`` and the rule
+    ``T = R + (1 - zeta) (G - R)`` holds at one T alone.
+    """
+    pages, items, cells = problem.pages, problem.items, problem.cells
     if pages.menu is not None or pages.lam.any() or not cells.row.size:
-        return doubtful
-    y, lo, hi, b = (x.ravel()[cells.row] for x in (found.prices, pages.lo, pages.hi, pages.b))
-    held = np.logical_or.reduceat((y <= lo) | (y >= hi), cells.starts)
-    return np.asarray(held | (cells.reduced(np.maximum, b) > cells.reduced(np.minimum, b)))
+        return np.ones(cells.starts.size, dtype=bool)
+    w = np.broadcast_to(items.w, items.b.shape)
+    rate = found.rate[problem.page, 0]
+    above = rate[cells.cell] / w + items.net + cells.zeta / items.b - items.lo
+    most = cells.reduced(np.maximum, w * (items.hi - items.net))
+    one = [cells.reduced(np.maximum, x) == cells.reduced(np.minimum, x) for x in (items.b, w)]
+    return np.asarray(~(one[0] & one[1] & (cells.reduced(np.minimum, above) > 0) & (most > rate)))
 
 
 def _choose_each(items: Pages, target: Floats) -> Floats:
@@ -313,3 +353,8 @@ def _items(pages: Pages, row: Ints) -> Pages:
         for name, x in pages._asdict().items()
     }
     return Pages(**parts)
+
+
+def _some(items: Pages, keep: NDArray[np.bool_]) -> Pages:
+    """Some of the items (T,)."""
+    return Pages._make(x if x is None or x.ndim == 0 else x[keep] for x in items)

@@ -70,6 +70,19 @@ def test_between_bounds_no_ascent_from_many_starts_finds_more(rng, same_slope):
         assert bool(found.converged)
 
 
+def test_where_only_ceilings_hold_a_nest_has_one_optimum(rng):
+    for _ in range(12):
+        page = draw(rng, 5, same_slope=True)
+        hi = page[2] + rng.uniform(0.1, 0.5, 5)
+        found, lo = solve(page, 0.0, hi), np.zeros(5)
+        fits = [
+            minimize(lambda y, page=page: -worth(y, page), rng.uniform(lo, hi), bounds=np.c_[lo, hi], tol=1e-13)
+            for _ in range(8)
+        ]
+        assert (found.y == hi).any()
+        assert float(found.value) >= -min(fit.fun for fit in fits) - 1e-9
+
+
 def test_inside_the_bounds_the_gradient_is_zero(rng):
     page = draw(rng, 6, same_slope=True)
     found = solve(page, -5.0, 50.0)
