@@ -10,6 +10,7 @@ import getpass
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -174,6 +175,9 @@ def _warm(work: Work) -> None:
         work.shop.suggestions("a")
         if work.shop.has_model:
             work.prices.frame(work.shop.model())
+            if work.policy is not None:
+                current = work.policy.current().policy
+                work.replay().preview(current, current, on=datetime.now(UTC).date())
 
 
 async def _healthy(_: Request) -> PlainTextResponse:

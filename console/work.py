@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +24,14 @@ from console.shop import Shop
 from console.view import Templates
 from fairtag.base.errors import ConfigError, DataError, FairtagError, MissingDataError, UnavailableError
 from fairtag.evaluation.experiment_log import ExperimentLog
-from fairtag.evaluation.policy_preview import PolicyReplay, prepare_replay
+from fairtag.evaluation.policy_replay import PolicyReplay, prepare_replay
+from fairtag.evaluation.quoted_pages import quoted_replay
 from fairtag.model import signature
 from fairtag.model.policy_change import AcceptedModel, accepted_model
+from fairtag.model.pricing_model import PricingModel
 from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion, in_words, open_store
+
+FRESH_SECONDS = 900.0  # quotes of the last days are read again after so long
 
 
 class Deployment(Protocol):
@@ -95,7 +101,7 @@ class Work:
         self.drafts = Drafts(settings.state_dir)
         self._policy_lock = threading.Lock()
         self._replay_lock = threading.Lock()
-        self._replayed: PolicyReplay | None = None
+        self._replays: dict[float | None, tuple[float, PolicyReplay]] = {}
         self._policy_seen: PolicyVersion = NONE
 
     @cached_property
@@ -156,25 +162,49 @@ class Work:
         """
         return accepted_model(self.shop.live_folder())
 
-    def replay(self) -> PolicyReplay:
-        """Held-out pages of the live model, ready for previews; made once for each model, which takes seconds.
+    @property
+    def has_hold_out(self) -> bool:
+        """Whether there are held-out pages to preview a policy on."""
+        return self.settings.training_set is not None and self.settings.training_set.is_file()
+
+    def replay(self, days: float | None = None) -> PolicyReplay:
+        """Pages ready for previews with the live model, which takes seconds; those of before as long as they are fresh.
+
+        Args:
+            days: Pages of the quote log of so many days; None for the hold-out.
 
         Raises:
-            MissingDataError: This console does not know the training set, or it has no held-out page.
+            MissingDataError: This console does not know where the pages lie, or there are none.
+            UnavailableError: The quote log cannot be read.
         """
-        path = self.settings.training_set
+        model = self.shop.model()
+        with self._replay_lock:
+            made, known = self._replays.get(days, (0.0, None))
+            old = days is not None and time.monotonic() - made > FRESH_SECONDS
+            if known is None or old or known.model.version != model.version:
+                known = self._held_out(model) if days is None else self._quoted(model, days)
+                self._replays = {kept: each for kept, each in self._replays.items() if kept is None}
+                self._replays[days] = (time.monotonic(), known)
+            return known
+
+    def _held_out(self, model: PricingModel) -> PolicyReplay:
+        path, tables = self.settings.training_set, self.settings.tables
         if path is None or not path.is_file():
             raise MissingDataError(
                 "a preview needs the run's training set: start the console with a run, or set "
                 "FAIRTAG_CONSOLE_TRAINING_SET"
             )
-        model = self.shop.model()
-        with self._replay_lock:
-            if self._replayed is None or self._replayed.model.version != model.version:
-                groups = None if self.settings.tables is None else self.settings.tables / "audit_groups.parquet"
-                audit = pd.read_parquet(groups) if groups is not None and groups.is_file() else None
-                self._replayed = prepare_replay(model, pd.read_parquet(path), audit)
-            return self._replayed
+        groups = None if tables is None else tables / "audit_groups.parquet"
+        audit = pd.read_parquet(groups) if groups is not None and groups.is_file() else None
+        return prepare_replay(model, pd.read_parquet(path), audit)
+
+    def _quoted(self, model: PricingModel, days: float) -> PolicyReplay:
+        if self.settings.quotes is None:
+            raise MissingDataError(
+                "this console does not know the quote log; start it with the run's folder, or set "
+                "FAIRTAG_CONSOLE_QUOTES; or replay the hold-out"
+            )
+        return quoted_replay(model, self.settings.quotes, days=days, now=datetime.now(UTC))
 
     def document(self, path: Path | None, what: str) -> dict[str, Any]:
         """A JSON document of the run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,8 +103,8 @@ def preview(
     import pandas as pd
 
     from fairtag.base.tables import read_tables
-    from fairtag.evaluation.policy_preview import prepare_replay, replay_of
-    from fairtag.evaluation.quoted_pages import quoted_impressions, read_quotes
+    from fairtag.evaluation.policy_replay import prepare_replay
+    from fairtag.evaluation.quoted_pages import quoted_replay
     from fairtag.model.policy_change import require_fitting
     from fairtag.model.pricing_model import load_pricing_model
     from fairtag.policy.shop_policy import read_policy
@@ -116,9 +116,8 @@ def preview(
         joined = pd.read_parquet(folder.training_set)
         replay = prepare_replay(model, joined, read_tables(folder.tables).audit_groups, pages=pages)
     else:
-        quotes = read_quotes(str(folder.serving / "quotes"), datetime.now(UTC) - timedelta(days=days))
-        log = f"pages quoted in the last {days:g} days"
-        replay = replay_of(model, quoted_impressions(model, quotes), pages=pages, log=log)
+        log = str(folder.serving / "quotes")
+        replay = quoted_replay(model, log, days=days, now=datetime.now(UTC), pages=pages)
     current = policy_store(run, None).current().policy
     found = replay.preview(policy, current, on=(on or datetime.now(UTC)).date())
     for table in preview_tables(found):

@@ -12,11 +12,14 @@ from starlette.responses import Response
 from console.frame import Action, Page, Visit
 from console.policy_change import approve, assess, propose
 from console.users import Role
-from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, RequestError
+from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, RequestError, UnavailableError
 from fairtag.evaluation.policy_preview import PolicyPreview
 from fairtag.model.policy_change import AcceptedModel
 from fairtag.policy.narrowing import Difference
 from fairtag.policy.shop_policy import ShopPolicy, from_document
+
+HOLD_OUT, QUOTES = "hold-out", "quotes"  # what the choice of replayed pages may be
+DAYS, MOST_DAYS = 7, 31
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,26 @@ def policy_of(visit: Visit, model: AcceptedModel) -> ShopPolicy:
     return policy.changed(**changes) if changes else policy
 
 
+def pages_of(visit: Visit) -> float | None:
+    """Which pages the posted form wants priced again: None for the hold-out, or the days of the quote log.
+
+    Raises:
+        RequestError: The days are no number of days.
+    """
+    if _chosen(visit) != QUOTES:
+        return None
+    given = visit.given("days") or str(DAYS)
+    if not (given.isdecimal() and 0 < int(given) <= MOST_DAYS):
+        raise RequestError("days", given, f"must be a whole number of days from 1 to {MOST_DAYS}")
+    return float(given)
+
+
+def _chosen(visit: Visit) -> str:
+    """Whether the hold-out or the quote log is replayed: by default the hold-out, where there is one or neither."""
+    work = visit.work
+    return visit.given("pages") or (QUOTES if work.settings.quotes and not work.has_hold_out else HOLD_OUT)
+
+
 async def show(visit: Visit) -> Response:
     """The policy in force."""
     if visit.work.policy is None or not visit.work.shop.has_model:
@@ -138,11 +161,11 @@ async def preview(visit: Visit) -> Response:
     found: PolicyPreview | None = None
     trouble = ""
     try:
-        replay = await visit.blocking(visit.work.replay)
+        replay = await visit.blocking(visit.work.replay, pages_of(visit))
         found = await visit.blocking(replay.preview, policy, current, on=datetime.now(UTC).date())
-    except MissingDataError as error:
+    except (MissingDataError, UnavailableError) as error:
         trouble = str(error)
-    return await _page(visit, policy, preview=found, trouble=trouble, previewed=True)
+    return await _page(visit, policy, preview=found, trouble=trouble)
 
 
 async def propose_(visit: Visit) -> Response:
@@ -176,9 +199,7 @@ async def document(visit: Visit) -> Response:
     return Response(_yaml(content), media_type="application/yaml", headers=headers)
 
 
-async def _page(
-    visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | None, trouble: str = "", previewed: bool = False
-) -> Response:
+async def _page(visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | None, trouble: str = "") -> Response:
     work = visit.work
     model = await visit.blocking(work.accepted_model)
     history = await visit.blocking(work.require_policy().history)
@@ -200,7 +221,9 @@ async def _page(
         document=_yaml({name: value for name, value in policy.document().items() if name != "schema"}),
         found=await visit.blocking(assess, work, policy, model),
         preview=preview,
-        previewed=previewed,
+        replayed=_chosen(visit),
+        days=visit.given("days") or DAYS,
+        most_days=MOST_DAYS,
         trouble=trouble,
         drafts=drafts,
         history=list(reversed(history))[:30],

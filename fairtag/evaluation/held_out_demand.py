@@ -202,10 +202,12 @@ def interval(draws: Floats, customer: Ints, seed: int, confidence: float = 0.95)
         seed: Seed of the bootstrap.
         confidence: Two-sided level.
     """
-    rng = np.random.default_rng(seed)
+    rng, customers = np.random.default_rng(seed), int(customer.max()) + 1
     repeats = max(1, 1_000 // len(draws))
-    weights = rng.exponential(size=(len(draws), repeats, int(customer.max()) + 1))[:, :, customer]
-    means = (weights * draws[:, None, :]).sum(axis=2) / weights.sum(axis=2)
+    weights = rng.exponential(size=(len(draws), repeats, customers))
+    own = np.stack([np.bincount(customer, weights=row, minlength=customers) for row in draws])
+    pages = np.bincount(customer, minlength=customers).astype(np.float64)
+    means = (weights @ own[:, :, None])[:, :, 0] / (weights @ pages)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)

@@ -1,7 +1,6 @@
 """Pages of the shop's own quote log as impressions, so that a preview can price what customers looked at last week.
 
-    quotes = read_quotes("runs/demo/serving/quotes", since)
-    replay = replay_of(model, quoted_impressions(model, quotes), log="pages quoted in the last 7 days")
+    replay = quoted_replay(model, "runs/demo/serving/quotes", days=7, now=datetime.now(UTC))
 
 The log holds no data of customers, only a keyed hash of who they are: replayed prices are those that anybody gets. List
 price and cost are those of the quote, everything else of the market is the catalogue's.
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError, UnavailableError
+from fairtag.evaluation.policy_replay import PAGES, PolicyReplay, replay_of
 from fairtag.model.pricing_model import PricingModel
 from fairtag.policy.context import MARKET_COLUMNS
 
@@ -38,6 +38,28 @@ READ: Final = (
 )
 OPENED: Final = re.compile(r"(\d{8}T\d{6})")  # when a file was opened, in its name
 OPEN_FOR: Final = timedelta(days=1)  # no file of the log takes rows for longer
+
+
+def quoted_replay(
+    model: PricingModel, url: str, *, days: float, now: datetime, pages: int = PAGES, seed: int = 0
+) -> PolicyReplay:
+    """The pages that were quoted in the last days, ready for previews; takes seconds.
+
+    Args:
+        model: The model that serves.
+        url: fsspec URL of the quote log.
+        days: How far back.
+        now: The present.
+        pages: Most pages; drawn from all that were quoted.
+        seed: Seed of the draw.
+
+    Raises:
+        MissingDataError: Nothing that this model prices was quoted.
+        UnavailableError: The log cannot be read.
+    """
+    quotes = read_quotes(url, now - timedelta(days=days))
+    log = f"pages quoted in the last {'day' if days == 1 else f'{days:g} days'}"
+    return replay_of(model, quoted_impressions(model, quotes), pages=pages, seed=seed, log=log)
 
 
 def read_quotes(url: str, since: datetime) -> pd.DataFrame:

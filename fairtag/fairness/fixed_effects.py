@@ -64,20 +64,30 @@ class Panel:
         return Panel(self.user[keep], self.stratum[keep], self.outcome[keep], self.rows[keep], self.users, self.strata)
 
 
-def panel(user: Ints, stratum: Ints, outcome: Floats) -> Panel:
-    """Average each customer's rows in each stratum.
+class PanelShape:
+    """Who stands in which stratum, for many outcomes of the same rows.
 
     Args:
         user: (rows,) customer, from 0.
         stratum: (rows,) stratum, from 0.
-        outcome: (rows,) outcome.
     """
-    users, strata = int(user.max(initial=-1)) + 1, int(stratum.max(initial=-1)) + 1
-    if not users:
-        return Panel(user, stratum, outcome, stratum, 0, 0)
-    code, inverse, rows = np.unique(user * strata + stratum, return_inverse=True, return_counts=True)
-    mean = np.bincount(inverse, weights=outcome) / rows
-    return Panel(code // strata, code % strata, mean, rows, users, strata)
+
+    def __init__(self, user: Ints, stratum: Ints) -> None:
+        self._users, self._strata = int(user.max(initial=-1)) + 1, int(stratum.max(initial=-1)) + 1
+        code, self._place, self._rows = np.unique(
+            user * max(1, self._strata) + stratum, return_inverse=True, return_counts=True
+        )
+        self._user, self._stratum = code // max(1, self._strata), code % max(1, self._strata)
+
+    def panel(self, outcome: Floats) -> Panel:
+        """Each customer's mean outcome in each stratum, from the outcome of each row, (rows,)."""
+        mean = np.bincount(self._place, weights=outcome, minlength=self._rows.size) / self._rows
+        return Panel(self._user, self._stratum, mean, self._rows, self._users, self._strata)
+
+
+def panel(user: Ints, stratum: Ints, outcome: Floats) -> Panel:
+    """Average each customer's rows in each stratum; all arrays (rows,), customer and stratum from 0."""
+    return PanelShape(user, stratum).panel(outcome)
 
 
 @dataclass(frozen=True)

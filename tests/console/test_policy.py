@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from console.drafts import Drafts
 from console.users import add_user
+from fairtag.model.pricing_model import load_pricing_model
+from fairtag.page.priced_page import PageInputs
+from fairtag.page.pricing import price_page
+from fairtag.page.quote_rows import quote_frame, quote_record
+from fairtag.policy.context import UserContext
 from fairtag.policy.live_policy import open_store
 from fairtag.policy.shop_policy import ShopPolicy
 
@@ -92,6 +99,33 @@ def test_a_preview_replays_held_out_pages(console, model_folder: Path, joined, t
     assert "Profit a page" in html
 
 
+def test_a_preview_replays_what_was_quoted_lately_and_says_so(console, model_folder: Path, joined, tmp_path: Path):
+    model, quotes = load_pricing_model(model_folder), tmp_path / "quotes"
+    now = datetime.now(UTC)
+    inputs = PageInputs(np.arange(8), None, UserContext(jurisdiction="US-NY"), model.policy.epoch_of(now.timestamp()))
+    page, moment = price_page(model, inputs), now - timedelta(days=2)
+    ts = int(moment.timestamp() * 1e6)
+    records = [quote_record(page, quote_id=name, ts=ts, task="price") for name in ("q1", "q2")]
+    quotes.mkdir()
+    file = quotes / f"quotes-{moment:%Y%m%dT%H%M%S}-a.parquet"
+    quote_frame(records).to_parquet(file, index=False, coerce_timestamps="us")
+    joined.to_parquet(tmp_path / "training_set.parquet")
+    browser = console(model_folder=model_folder, training_set=tmp_path / "training_set.parquet", quotes=str(quotes))
+    assert "quotes of the last days" in browser.see("/policy")
+    html = browser.submit("/policy/preview", discount="0", personal="yes", pages="quotes", days="3")
+    assert "of 16 prices change" in html
+    assert "2 pages quoted in the last 3 days, priced again as on" in html
+    assert "prices that anybody gets" in html
+    html = browser.submit("/policy/preview", discount="0", personal="yes", pages="quotes", days="1")
+    assert "nobody was quoted since" in html
+    assert "held-out pages" in browser.submit("/policy/preview", discount="0", personal="yes")
+    html = browser.submit("/policy/preview", status=400, discount="0", pages="quotes", days="400")
+    assert "whole number of days from 1 to 31" in html
+    alone = console(model_folder=model_folder, quotes=str(quotes))
+    alone.see("/policy")
+    assert "quoted in the last 7 days" in alone.submit("/policy/preview", discount="0", personal="yes")
+
+
 def test_a_document_that_is_no_policy_is_refused_with_its_field(browser, store):
     html = browser.submit("/policy/propose", status=400, document="limits: {max_discount: 7}", why="x", personal="yes")
     assert "max_discount" in html
@@ -99,8 +133,6 @@ def test_a_document_that_is_no_policy_is_refused_with_its_field(browser, store):
 
 
 def test_a_pin_an_exclusion_and_their_release(console, model_folder: Path, store):
-    from fairtag.model.pricing_model import load_pricing_model
-
     item = load_pricing_model(model_folder).item_ids[0]
     browser = console(model_folder=model_folder)
     browser.see(f"/prices/item?item={item}")

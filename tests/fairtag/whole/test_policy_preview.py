@@ -1,5 +1,6 @@
 """A policy tried on held-out pages: in a fraction of a second for the eye, in minutes for a decision."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.policy_evaluation import evaluate_policy
-from fairtag.evaluation.policy_preview import prepare_replay
+from fairtag.evaluation.policy_replay import PolicyReplay, prepare_replay
 from fairtag.model.policy_change import accepted_model, change_policy, require_policy_decision
 from fairtag.page.held_out import query_vectors, shadow_pages
 from fairtag.policy.live_policy import LivePolicyStore
@@ -42,6 +43,21 @@ def test_a_smaller_discount_raises_prices_and_costs_units(replay):
     assert list(found.items) == sorted(found.items, key=lambda item: item.profit_change)
     back = replay.preview(ShopPolicy(), policy(limits={"max_discount": 0.1}), on=DAY)
     assert back.lowered == pytest.approx(found.raised)
+
+
+def test_what_the_policy_in_force_does_is_worked_out_once(replay, monkeypatch):
+    asked = []
+    own = PolicyReplay.outcome
+    monkeypatch.setattr(PolicyReplay, "outcome", lambda self, policy, on: asked.append(policy) or own(self, policy, on))
+    fresh = replace(replay)
+    current, tries = policy(limits={"max_discount": 0.2}), [policy(limits={"max_discount": cut}) for cut in (0.1, 0.05)]
+    found = [fresh.preview(each, current, on=DAY) for each in tries]
+    assert asked == [current, *tries]
+    fresh.preview(tries[0], tries[1], on=DAY)
+    assert asked[3:] == [tries[1], tries[0]], "another policy is in force"
+    fresh.preview(tries[0], tries[1], on=date(2026, 12, 1))
+    assert len(asked) == 7, "another day"
+    assert found[0] == replay.preview(tries[0], current, on=DAY)
 
 
 def test_at_list_nobody_pays_less_than_anybody_else(replay):

@@ -11,7 +11,7 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError, UnavailableError
-from fairtag.evaluation.policy_preview import replay_of
+from fairtag.evaluation.policy_replay import replay_of
 from fairtag.evaluation.quoted_pages import quoted_impressions, read_quotes
 from fairtag.page.priced_page import PageInputs
 from fairtag.page.pricing import price_page
