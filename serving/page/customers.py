@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fairtag.base.pseudonym import keyed_hash, user_key
+from fairtag.base.pseudonym import keyed_hash, random_id, user_key
 from fairtag.policy.context import UserContext
 from serving.page.core import Core
 from serving.protocol.payload import PageRequest
@@ -65,7 +64,7 @@ class Pseudonyms:
 
     def new_session(self) -> str:
         """A session token of our own, which fits a cookie."""
-        body = secrets.token_bytes(SESSION_BYTES)
+        body = random_id()[:SESSION_BYTES]
         return base64.urlsafe_b64encode(body + keyed_hash(self._sessions[0], body)[:CODE_BYTES]).decode()
 
     def names(self, kind: str, text: str) -> tuple[str, ...]:

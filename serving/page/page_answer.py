@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from fairtag.base.pseudonym import random_id
 from fairtag.page.priced_page import PricedPage
 from fairtag.page.quote_rows import quote_record, reason_codes
 from serving.page.page_task import PageResult
@@ -42,7 +42,7 @@ def page_answer(
     page = result.page
     assert page is not None, "a page is priced before it is answered"
     age = max((a for a in (result.age, user_age) if a is not None and math.isfinite(a)), default=None)
-    quote_id = uuid.uuid4().hex
+    quote_id = random_id().hex()
     prices = {item.item_id: item.price_minor for item in page.items}
     quote = book.sign(
         quote_id, request.user_id, prices, currency=page.currency, model_version=page.model_version, now=now

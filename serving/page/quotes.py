@@ -110,7 +110,7 @@ class QuoteBook:
             "itm": dict(prices),
         }
         signed = f"{_head(keys.active)}.{_base64url(orjson.dumps(claims))}"
-        return f"{signed}.{_base64url(hmac.digest(key, signed.encode(), 'sha256'))}"
+        return f"{signed}.{_base64url(keyed_hash(key, signed.encode()))}"
 
     def verify(self, token: str, *, item_id: str, user_id: str | None, price_minor: int | None = None) -> VerifiedQuote:
         """Check that this user was quoted this item at this price, and that the quote is still valid.

@@ -1,10 +1,11 @@
 import hashlib
 import hmac
+import multiprocessing
 
 import pytest
 
 from fairtag.base.errors import ConfigError
-from fairtag.base.pseudonym import parse_secret, read_secret, user_key
+from fairtag.base.pseudonym import ID_BYTES, parse_secret, random_id, read_secret, user_key
 
 SECRET = bytes(range(32))
 
@@ -34,3 +35,16 @@ def test_a_bad_secret_is_refused_without_showing_it(text: str, rule: str) -> Non
 def test_an_absent_secret_file_is_a_config_error(tmp_path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_secret(tmp_path / "none")
+
+
+def test_a_random_id_is_given_out_once_also_where_a_process_splits() -> None:
+    ids = [random_id() for _ in range(1_000)]
+    with multiprocessing.get_context("fork").Pool(2) as processes:
+        ids += [one for some in processes.map(_ids_of, [300, 300], chunksize=1) for one in some]
+    ids += [random_id() for _ in range(300)]
+    assert {len(one) for one in ids} == {ID_BYTES}
+    assert len(set(ids)) == len(ids)
+
+
+def _ids_of(count: int) -> list[bytes]:
+    return [random_id() for _ in range(count)]
