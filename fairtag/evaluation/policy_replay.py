@@ -186,7 +186,7 @@ class PolicyReplay:
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
         """(P,) first impression of each page; impressions of a page stand together."""
-        starts = np.flatnonzero(np.diff(self.pages.page, prepend=-1)).astype(np.int64)
+        starts = np.asarray(np.flatnonzero(np.diff(self.pages.page, prepend=-1)), dtype=np.int64)
         assert starts.size == int(self.pages.page.max()) + 1, "impressions of a page stand together"
         return starts
 
@@ -223,7 +223,7 @@ class PolicyReplay:
     def _offers(self) -> NDArray[np.int64]:
         """(n,) number of the item at its list price."""
         frame = pd.DataFrame({"item": self.pages.item, "listed": self.pages.listed})
-        return frame.groupby(["item", "listed"]).ngroup().to_numpy(dtype=np.int64)
+        return np.asarray(frame.groupby(["item", "listed"]).ngroup(), dtype=np.int64)
 
     def _ratios(self, price: Floats) -> Floats:
         """Of each item at one list price, the ratio of its dearest and its cheapest price."""
