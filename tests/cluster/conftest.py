@@ -6,33 +6,23 @@ the InferenceService of ``k8s/base/serving`` installed there; ``cluster.kubelet`
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.loading import load
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BIN = "FAIRTAG_CLUSTER_BIN"
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
 _numbers = itertools.count(1)
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"cluster_{name}", HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,10 +39,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     programs = os.environ.get(BIN)
     if not programs:
         pytest.skip(f"{BIN} names no control plane: `make test-cluster` builds one and runs these tests")
-    plane = _load("control_plane").ControlPlane(Path(programs), tmp_path_factory.mktemp("cluster"))
+    plane = load("cluster/control_plane.py").ControlPlane(Path(programs), tmp_path_factory.mktemp("cluster"))
     try:
         plane.start()
-        plane.kubelet = _load("kubelet").Kubelet(plane.api())
+        plane.kubelet = load("cluster/kubelet.py").Kubelet(plane.api())
         plane.kubelet.start()
         plane.apply([_namespace("kubeflow")])
         yield plane
@@ -65,7 +55,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
     """Waits for a condition: ``until(lambda: ..., "what is waited for", timeout=60)`` returns its first true result."""
-    wait: Callable[..., Any] = sys.modules.get("cluster_control_plane", _load("control_plane")).until
+    wait: Callable[..., Any] = sys.modules.get("cluster_control_plane", load("cluster/control_plane.py")).until
     return wait
 
 

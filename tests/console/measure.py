@@ -9,7 +9,6 @@ apart: it is the one that reads what later ones find. The run's policy is change
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import statistics
@@ -23,19 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from chromium import browser
 
-HERE = Path(__file__).parent
 PORT = 8490
 TIMES = 5
-
-
-def chromium() -> Any:
-    spec = importlib.util.spec_from_file_location("chromium", HERE / "chromium.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @contextmanager
@@ -141,8 +131,7 @@ def actions(tab: Any, address: str, item: str) -> dict[str, float]:
 
 def main() -> None:
     run = sys.argv[1]
-    browser = chromium()
-    with tempfile.TemporaryDirectory() as profile, console(run) as address, browser.browser(Path(profile)) as tab:
+    with tempfile.TemporaryDirectory() as profile, console(run) as address, browser(Path(profile)) as tab:
         tab.size(1280, 900)
         tab.visit(f"{address}/prices")
         item = tab.evaluate("document.querySelector('tbody a').href.split('item=')[1]")

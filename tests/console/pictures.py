@@ -6,26 +6,16 @@ python tests/console/pictures.py http://127.0.0.1:8090 docs/console
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from chromium import browser
 from PIL import Image
 
-HERE = Path(__file__).parent
 WIDTHS = {"desk": (1280, 900), "phone": (390, 844)}
 COLOURS = 96  # of a palette: a third of the size, and no difference to see
-
-
-def chromium() -> Any:
-    spec = importlib.util.spec_from_file_location("chromium", HERE / "chromium.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def paths(tab: Any, address: str) -> dict[str, str]:
@@ -64,8 +54,7 @@ def prepare(tab: Any, name: str) -> None:
 def main() -> None:
     address, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    browser = chromium()
-    with tempfile.TemporaryDirectory() as profile, browser.browser(Path(profile)) as tab:
+    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as tab:
         for name, path in paths(tab, address).items():
             for width, size in WIDTHS.items():
                 for scheme in ("light", "dark"):

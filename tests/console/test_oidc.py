@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from support.loading import load
 
 from console.app import console_app
 from console.audit import AuditLog
@@ -23,17 +21,7 @@ from fairtag.base.errors import ConfigError
 PUBLIC = "http://127.0.0.1:8090"
 
 
-def _load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-OIDC = _load(Path(__file__).parent / "oidc_provider.py", "console_oidc_provider")
+OIDC = load("console/oidc_provider.py")
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import uvicorn
+from support.loading import load
 
 from console.app import console_app
 from console.settings import ConsoleSettings
@@ -21,18 +19,8 @@ from console.settings import ConsoleSettings
 HERE = Path(__file__).parent
 
 
-def _load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-CHROMIUM = _load(HERE / "chromium.py", "console_chromium_for_sign_in")
-OIDC = _load(HERE / "oidc_provider.py", "console_oidc_provider_for_sign_in")
+CHROMIUM = load("console/chromium.py")
+OIDC = load("console/oidc_provider.py")
 
 pytestmark = [
     pytest.mark.slow,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import socket
@@ -12,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pandas as pd
 import pytest
 import uvicorn
+from support.loading import load
 
 from console.app import console_app
 from console.pages import PAGES
@@ -31,18 +30,8 @@ from fairtag.policy.live_policy import FOLDER, open_store
 HERE = Path(__file__).parent
 
 
-def _load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-CHROMIUM = _load(HERE / "chromium.py", "console_chromium")
-_SERVING = _load(HERE.parent / "serving" / "conftest.py", "serving_conftest_for_console")
+CHROMIUM = load("console/chromium.py")
+_SERVING = load("serving/conftest.py")
 materialised, shop, serve_shop = (
     _SERVING.materialised,
     _SERVING.shop,

@@ -5,7 +5,6 @@ The object store's rules run on a stand-in of SeaweedFS, those of Redis and Post
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
 import os
@@ -19,17 +18,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from support.loading import load
 
 from fairtag.base import schema
 from fairtag.base.errors import UnavailableError
 from fairtag.model.manifest import write_manifest
 
 ROOT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("k8s_s3_server", Path(__file__).with_name("s3_server.py"))
-assert _SPEC
-assert _SPEC.loader
-s3_server = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(s3_server)
+s3_server = load("k8s/s3_server.py")
 BUCKETS, S3, may, serving = s3_server.BUCKETS, s3_server.S3, s3_server.may, s3_server.serving
 KUBECTL = r"""#!/bin/bash
 echo "$*" >>"$STORE/calls"

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
+from support.loading import load
 
 from console.app import console_app
 from console.audit import AuditLog
@@ -29,18 +27,8 @@ from pipelines.run_folder import RunFolder
 TESTS = Path(__file__).parents[1]
 
 
-def _load(path: Path, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-CHROMIUM = _load(TESTS / "console" / "chromium.py", "console_chromium_for_models")
-_SERVING = _load(TESTS / "serving" / "conftest.py", "serving_conftest_for_models")
+CHROMIUM = load("console/chromium.py")
+_SERVING = load("serving/conftest.py")
 materialised, shop = _SERVING.materialised, _SERVING.shop
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import socket
 import subprocess
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from support.loading import load
 
 from fairtag.base.tables import Tables
 from serving.metrics import Metrics
@@ -39,17 +39,7 @@ SEARCH = {"query": "drill", "user_id": "hunter", "jurisdiction": "DE"}
 QUOTE_KEYS = f'{{"active": "k1", "keys": {{"k1": "{SECRET}"}}}}'
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"serving_{name}", HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-HANDMADE, RAW_HTTP = _load("handmade"), _load("raw_http")
+HANDMADE, RAW_HTTP = load("serving/handmade.py"), load("serving/raw_http.py")
 
 
 @pytest.fixture(scope="session")
