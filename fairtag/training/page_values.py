@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 ROUNDS = 30  # of prices and values in turn: halved steps are within a price ending by then
 CLOSE = 1e-3  # change of a value, as a share of its item's reference price, at which they stand still
-BORROWED = 1.0  # purchases at the category's mean value that count with an item's own: one that hardly sold says little
+BORROWED = 1.0  # page at the category's mean value that counts with an item's own: a single page says little of it
 LEAST = 1e-9  # purchases at the shop's mean value that count with a category's: one without any has that mean
 
 
@@ -65,8 +65,9 @@ def _mean_worth(problem: PageProblem, price: Floats, data: DemandData) -> Floats
     worth = np.add.reduceat(bought * gain[data.item], data.starts)[data.page]
     demand = problem.model.demand
     nest, category = demand.nest, demand.category
-    sold = np.bincount(nest[data.item], bought, n)
-    earned = np.bincount(nest[data.item], bought * worth, n)
+    shown, sold, earned = (np.bincount(nest[data.item], x, n) for x in (np.ones(data.n_rows), bought, bought * worth))
     whole = earned.sum() / max(sold.sum(), LEAST)
-    mean = (np.bincount(category, earned) + LEAST * whole) / (np.bincount(category, sold) + LEAST)
-    return np.asarray(((earned + BORROWED * mean[category]) / (sold + BORROWED))[nest], dtype=np.float64)
+    by_category = [np.bincount(category, x) for x in (shown, sold, earned)]
+    mean = ((by_category[2] + LEAST * whole) / (by_category[1] + LEAST))[category]
+    borrowed = BORROWED * np.maximum(by_category[1] / np.maximum(by_category[0], 1.0), LEAST)[category]
+    return np.asarray(((earned + borrowed * mean) / (sold + borrowed))[nest], dtype=np.float64)
