@@ -49,7 +49,7 @@ class OutcomeLog:
             store.makedirs(folder, exist_ok=True)
             with store.transaction, store.open(f"{folder}/{name}", "wb") as stream:  # it appears whole or not at all
                 stream.write(content.getvalue())
-        except (OSError, ValueError, ImportError) as error:
+        except Exception as error:  # the libraries of object stores have kinds of their own
             raise UnavailableError(
                 f"{self._url}: the purchase cannot be recorded ({type(error).__name__}); nothing was bought"
             ) from error

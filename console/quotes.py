@@ -112,8 +112,11 @@ class QuoteReader:
         try:
             store, folder = fsspec.url_to_fs(self._url)
             names = [name for name in store.find(folder) if name.endswith(".parquet")] if store.exists(folder) else []
-        except (OSError, ValueError, ImportError) as error:
-            raise UnavailableError(f"{self._url}: the quote log cannot be read ({type(error).__name__})") from error
+        except Exception as error:  # the libraries of object stores have kinds of their own
+            raise UnavailableError(
+                f"{self._url}: the quote log cannot be read ({type(error).__name__}); see that its store answers and "
+                "lets this console in"
+            ) from error
         parts = []
         for name in (name for name in names if _opened(name, now) >= oldest and name not in self._files | self._bad):
             try:

@@ -58,6 +58,15 @@ class Shop:
         """Whether there is a model folder to look into."""
         return self._folder is not None and (self._folder / MANIFEST).is_file()
 
+    @property
+    def missing(self) -> str:
+        """Why there is no model to look into; empty where there is one."""
+        try:
+            self.live_folder()
+        except (ConfigError, ModelFolderMissing) as error:
+            return str(error)
+        return ""
+
     def live_folder(self) -> Path:
         """The folder of the live model.
 

@@ -40,6 +40,7 @@ class Templates:
             "share": share,
             "ago": ago,
             "clock": clock,
+            "sentence": sentence,
             "words": lambda name: str(name).replace("_", " "),
         }
         self._environment.globals |= {"picture": picture, "form": form, "asset": asset}
@@ -93,6 +94,17 @@ def discount(item: dict[str, Any]) -> str:
     """
     saved = item["list_price_minor"] - item["price_minor"]
     return f"{MINUS}{max(1, round(100 * saved / item['list_price_minor']))} %" if saved > 0 else ""
+
+
+def sentence(message: str) -> str:
+    """A message of an error as a sentence; an address or a path at its beginning stays as it is.
+
+    >>> sentence("nothing is sold"), sentence("s3://log: it does not answer"), sentence("")
+    ('Nothing is sold.', 's3://log: it does not answer.', '')
+    """
+    first = message.partition(" ")[0]
+    begins = message if any(sign in first for sign in "/:.'") else message[:1].upper() + message[1:]
+    return begins if begins.endswith((".", "!", "?")) or not begins else f"{begins}."
 
 
 def share(value: float | None, places: int = 0) -> str:

@@ -72,6 +72,7 @@ class PolicyState:
         stopped: Whether it narrows anything.
         can_change: Whether this console knows the folder of the policy.
         trouble: Why it cannot be read; empty where it can.
+        unreachable: Whether that is because no store answers, rather than because a version cannot be trusted.
     """
 
     change: PolicyVersion
@@ -79,6 +80,7 @@ class PolicyState:
     stopped: bool
     can_change: bool
     trouble: str = ""
+    unreachable: bool = False
 
 
 class Work:
@@ -150,7 +152,8 @@ class Work:
                     self._policy_seen = self.policy.current()
             change = self._policy_seen
         except (DataError, UnavailableError) as error:
-            return PolicyState(NONE, (), stopped=True, can_change=True, trouble=str(error))
+            away = isinstance(error, UnavailableError)
+            return PolicyState(NONE, (), stopped=True, can_change=True, trouble=str(error), unreachable=away)
         words = in_words(change.policy)
         return PolicyState(change, words, stopped=change.policy != NONE.policy, can_change=True)
 

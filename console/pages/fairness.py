@@ -18,6 +18,15 @@ from fairtag.policy.disclosure import DEFAULT, read_disclosures
 
 GAP = "price_gap:"
 PROMISE = "promise_"
+PROMISES = {  # what the job calls them
+    "corridor": "nobody pays more than the corridor allows",
+    "list": "nobody pays more than list and the markup allowed",
+    "floor": "no price below its lower limit",
+    "ceiling": "no price above its upper limit",
+    "disclosure": "personal prices say so",
+    "opt_out": "no personal price after opting out",
+    "sticky": "a price stays through its day",
+}
 
 
 def gaps(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -71,6 +80,7 @@ async def show(visit: Visit) -> Response:
         report=report,
         gaps=gaps(report) if report else {},
         promises=promises,
+        promise_words=PROMISES,
         law=law(datetime.now(UTC).date()),
         version=read_disclosures().version,
         documents=[name for name in DOCUMENTS if _has(visit, name)],

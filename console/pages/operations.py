@@ -13,7 +13,7 @@ from starlette.responses import Response
 from console.audit import AuditEntry
 from console.frame import Page, Visit
 from console.quotes import LogState
-from fairtag.base.errors import DataError, RequestError
+from fairtag.base.errors import DataError, RequestError, UnavailableError
 from fairtag.base.files import read_json
 from fairtag.base.types import SEVERITY, Status
 
@@ -77,7 +77,12 @@ def ledger_entries(folder: Path | None) -> list[dict[str, Any]]:
 async def show(visit: Visit) -> Response:
     """The state of everything at a glance."""
     settings, work = visit.work.settings, visit.work
-    state: LogState | None = await visit.blocking(work.quotes.state, 24.0) if work.quotes is not None else None
+    state: LogState | None = None
+    log_trouble = ""
+    try:
+        state = await visit.blocking(work.quotes.state, 24.0) if work.quotes is not None else None
+    except UnavailableError as error:
+        log_trouble = str(error)
     metrics = await work.endpoint.metrics()
     reports = await visit.blocking(job_reports, settings.reports)
     actions: Sequence[AuditEntry] = ()
@@ -91,6 +96,7 @@ async def show(visit: Visit) -> Response:
         "operations.html",
         reports=reports,
         log=state,
+        log_trouble=log_trouble,
         endpoint={"ready": await work.endpoint.ready(), "url": work.endpoint.url, "metrics": metrics},
         ledger=await visit.blocking(ledger_entries, settings.ledger),
         actions=actions,

@@ -144,11 +144,13 @@ def _chosen(visit: Visit) -> str:
 
 async def show(visit: Visit) -> Response:
     """The policy in force."""
-    if visit.work.policy is None or not visit.work.shop.has_model:
+    if visit.work.policy is None:
         return await visit.absent(
-            "this console does not know the live policy and the model that it applies to; start it with the run's "
-            "folder, or set FAIRTAG_CONSOLE_POLICY_STORE and FAIRTAG_CONSOLE_MODEL_FOLDER"
+            "this console does not know the live policy; start it with the run's folder, or set "
+            "FAIRTAG_CONSOLE_POLICY_STORE"
         )
+    if need := visit.work.shop.missing:
+        return await visit.absent(need)
     current = (await visit.blocking(visit.work.require_policy().current)).policy
     return await _page(visit, current, preview=None)
 

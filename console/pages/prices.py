@@ -20,11 +20,8 @@ from fairtag.policy.shop_policy import ShopPolicy
 
 async def show(visit: Visit) -> Response:
     """The table."""
-    if not visit.work.shop.has_model:
-        return await visit.absent(
-            "this console does not know the live model; start it with the run's folder, or set "
-            "FAIRTAG_CONSOLE_MODEL_FOLDER"
-        )
+    if need := visit.work.shop.missing:
+        return await visit.absent(need)
     asked = {name: visit.asked(name) for name in ("q", "category", "only", "page")}
     asked["sort"] = visit.asked("sort", "-quotes")
     model = await visit.blocking(visit.work.shop.model)

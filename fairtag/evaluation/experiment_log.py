@@ -109,7 +109,7 @@ def _files(url: str | None) -> list[str]:
     try:
         store, folder = fsspec.url_to_fs(url)
         found = store.find(folder) if store.exists(folder) else []
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # the libraries of object stores have kinds of their own
         raise UnavailableError(f"{url}: the log cannot be read ({type(error).__name__})") from error
     return sorted(name for name in found if name.endswith(".parquet"))
 

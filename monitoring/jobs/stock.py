@@ -77,7 +77,7 @@ def _stock_out(frame: pd.DataFrame, lead_days: int) -> Check:
     status = Status.URGENT if likely > URGENT_SHARE else Status.WARN if len(at_risk) else Status.PASS
     summary = (
         f"{len(at_risk):,} of {len(frame):,} items may run out within {lead_days} days; "
-        f"{100 * likely:.1f} % of expected demand is on items that are likely to"
+        f"{100 * likely:.1f} % of expected demand is on items that probably will"
     )
     examples = tuple(
         f"{row[schema.ITEM_ID]} {row[schema.TITLE]}: {row[schema.STOCK]:.0f} in stock, {row[EXPECTED]:.0f} expected, "
