@@ -310,6 +310,13 @@ ENTRIES: tuple[Entry, ...] = (
         8,
         quick="quick",
     ),
+    _study(
+        "uplift-parts",
+        "uplift_parts",
+        "What learned prices lose against an oracle, part by part, each replaced by the planted truth.",
+        3,
+        quick="quick",
+    ),
     _benchmark(
         "demand",
         "models.demand_fit",

@@ -22,6 +22,7 @@ from fairtag.encoder.encoder import Role
 from fairtag.evaluation.page_value import PageLog, predicted
 from fairtag.model.pricing_model import ItemEstimates, PricingModel
 from fairtag.policy.pricing_policy import PricingPolicy
+from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import DEFAULT, PlantedDemand, simulate_shop
 from fairtag.training.corridors import place_corridors
 from fairtag.training.inputs import demand_inputs, fit_part
@@ -93,9 +94,9 @@ class PlainShop:
         return lambda price: float(predicted(log, a[:, 0], b[:, 0], price).mean())
 
 
-def plain_shop(seed: int) -> PlainShop:
-    """Simulate one of the demo's shops and fit its model."""
-    market = simulate_shop(DEFAULT, seed=seed)
+def plain_shop(seed: int, size: ShopSize = DEFAULT) -> PlainShop:
+    """Simulate one of the demo's shops, or one of another size, and fit its model."""
+    market = simulate_shop(size, seed=seed)
     joined, catalogue = training_set(market.tables), market.tables.latest_items()
     texts = item_texts(catalogue)
     words = TfidfVectorizer(sublinear_tf=True, min_df=2)
