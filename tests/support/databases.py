@@ -10,11 +10,13 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+POLICY_DOC = Path(__file__).parents[2] / "docs" / "policy.md"
 
 
 class RedisServer:
@@ -137,3 +139,15 @@ def postgres_server() -> Iterator[PostgresServer]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="module")
+def policy_database(postgres_server: PostgresServer) -> Callable[[str], str]:
+    """A database with the table and the roles that docs/policy.md makes: gives the address of one of them."""
+    statements = POLICY_DOC.read_text(encoding="utf-8").partition("```sql\n")[2].partition("```")[0]
+    assert "CREATE TABLE fairtag_policy" in statements
+    postgres_server.sql("CREATE DATABASE policy")
+    postgres_server.sql(
+        *filter(None, map(str.strip, statements.replace("...", "secret").split(";"))), database="policy"
+    )
+    return lambda role: f"postgresql://{role}:secret@127.0.0.1:{postgres_server.port}/policy"

@@ -3,7 +3,6 @@
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -20,17 +19,11 @@ from fairtag.policy.policy_backends import (
 from fairtag.policy.shop_policy import ShopPolicy
 from serving.stores.policy_follower import PolicyFollower
 
-SQL = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
-
 
 @pytest.fixture(scope="module")
-def database(postgres_server):
-    """A database with the table and the roles that docs/policy.md makes; the address of one of them."""
-    statements = SQL.partition("```sql\n")[2].partition("```")[0].replace("...", "secret")
-    assert "CREATE TABLE fairtag_policy" in statements
-    postgres_server.sql("CREATE DATABASE policy")
-    postgres_server.sql(*filter(None, map(str.strip, statements.split(";"))), database="policy")
-    return lambda role: f"postgresql://{role}:secret@127.0.0.1:{postgres_server.port}/policy"
+def database(policy_database):
+    """The address of a role in a database that docs/policy.md made."""
+    return policy_database
 
 
 @pytest.fixture(params=["folder", "objects", "redis", "postgres"])
