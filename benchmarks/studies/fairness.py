@@ -29,6 +29,7 @@ from fairtag.page.pricing import PageInputs, price_page
 from fairtag.policy.context import UserContext
 from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import PlantedDemand, simulate_shop
+from fairtag.stock.shadow_prices import counted_cost
 from fairtag.training.corridors import place_corridors
 from fairtag.training.inputs import demand_inputs, fit_part
 
@@ -54,7 +55,8 @@ def run() -> Result:
     """The corridor on held-out pages, the audit on planted gaps, hourly looks, the kill test, and a large audit."""
     notes = (
         f"Corridors: the demo shop's model (untuned encoder) prices {HELD_OUT} held-out pages, valued under the "
-        "planted demand. Real customers may differ less or more, and the figures change with them.",
+        "planted demand. Profit counts what prices count: stock that will not sell before its life ends costs its "
+        "salvage value. Real customers may differ less or more, and the figures change with them.",
         "kept_rho_R: share of the uplift over list, without a corridor, that is kept where the highest price of an "
         "item is R times its lowest; above 1 where a corridor keeps learned prices from going too far.",
         "uniform_over_list: one discount for all items, the best of 1 % to 30 % in hindsight on the same pages.",
@@ -96,8 +98,8 @@ class Shop:
     behaviour: Floats
 
     def profit(self, price: Floats) -> Floats:
-        """(pages,) expected profit under the truth at prices in money."""
-        cost = self.planted.catalogue.unit_cost[self.items]
+        """(pages,) expected profit under the truth at prices in money, at the costs that prices count."""
+        cost = counted_cost(self.model.market, self.model.estimates.sales_rate)[0][self.items]
         return self.planted.profit(self.items, self.similarity, self.behaviour, price / self.listed, cost)
 
     @property
