@@ -25,6 +25,7 @@ from fairtag.data.derived_tables import complete_tables
 from fairtag.data.ladder import Rung, ladder
 from fairtag.data.loading import NAMES, load
 from fairtag.data.own_tables import read_each
+from fairtag.demand import counts
 from fairtag.search.near_titles import NEAR, near_groups
 from fairtag.training.covariates import in_words, judge_covariates
 
@@ -119,7 +120,8 @@ def check_shop(
     if not any(problem.severity == "refused" for problem in problems):
         typed = {name: coerce(frame, schema.table(name)) for name, frame in accepted.items()}
         shop = complete_tables(typed, metadata)
-        rungs, notes = ladder(shop), (*_notes(shop.metadata), *in_words(judge_covariates(shop.impressions)))
+        used = (*in_words(judge_covariates(shop.impressions)), *counts.in_words(shop.impressions))
+        rungs, notes = ladder(shop), (*_notes(shop.metadata), *used)
     rows = {name: len(frame) for name, frame in frames.items() if len(frame)}
     return CheckReport(dataset, rows, tuple(problems), rungs, notes)
 

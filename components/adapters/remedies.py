@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.adapters.suites import REFERENCE, UNIQUE_KEY, WHOLE_COINS
+from components.adapters.suites import ONE_VALUE, REFERENCE, UNIQUE_KEY, WHOLE_COINS
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN, Finding
 from fairtag.base import schema
 from fairtag.fairness.forbidden import forbidden_attribute
@@ -43,6 +43,9 @@ def remedy(finding: Finding) -> str:
     if rule == KNOWN_COLUMN and (protected := _protected(finding.column.split(", "))):
         return f"drop the column: {', '.join(protected)}, and a protected attribute may never reach a price"
     known = {
+        f"{ONE_VALUE}{schema.PAGE_ID}": f"write one {finding.column} on all rows of a page: it is that of the page",
+        f"{schema.PURCHASED} where {schema.QUANTITY} > 0": f"write the units bought where {schema.PURCHASED} is true, "
+        f"and 0 elsewhere; until then {schema.PURCHASED} decides, and a purchase without units is of one",
         REQUIRED_COLUMN: f"add the column; {table.name} needs {', '.join(table.required_names)}",
         KNOWN_COLUMN: f"drop the column, or give it one of the names {', '.join(table.names)}"
         + (f"; one that shifts demand may begin with {table.own_prefix}" if table.own_prefix else ""),

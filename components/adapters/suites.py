@@ -36,6 +36,7 @@ REFERENCE = "exists in "  # begins the rule of a reference
 CHARGED = (schema.LIST_PRICE, schema.PRICE)  # what customers pay: at least one coin
 WHOLE_COINS = "whole coins: multiples of "  # begins the rule of a price that anyone is asked for
 ASKED = (schema.LIST_PRICE, schema.MAP_PRICE, schema.MSRP)  # of items; a cost or a mean price of an order may be finer
+ONE_VALUE = "one value for each "  # begins the rule of a column that is about a page and not a row
 ROW = "row of the table"  # Spark has no row numbers; a finding names its rows by this column
 LIST_KINDS = ("ids", "numbers")
 ROUNDING = 1e-9  # relative error of a coin in binary
@@ -218,6 +219,36 @@ def _expect_lengths(suite: Suite, table: schema.Table, pair: schema.SameLength) 
     )
 
 
+def _expect_same(suite: Suite, same: schema.SameWithin) -> None:
+    flag = f"{same.column} is that of its {same.group}"
+    values, groups = suite.columns[same.column], suite.columns[same.group]
+    distinct = values.groupby(groups).transform("nunique")
+    suite.columns[flag] = ~(distinct > 1)
+    suite.expect(
+        ExpectColumnValuesToBeInSet,
+        f"{ONE_VALUE}{same.group}",
+        (same.column,),
+        column=flag,
+        value_set=[True],
+        severity="critical",
+    )
+
+
+def _expect_together(suite: Suite, both: schema.Together) -> None:
+    flag = f"{both.flag} agrees with {both.number}"
+    holds, number = suite.columns[both.flag], suite.columns[both.number]
+    unknown = holds.isna() | number.isna()  # a rule of its own
+    suite.columns[flag] = unknown | (holds.astype("boolean").fillna(value=False) == (number > 0))
+    suite.expect(
+        ExpectColumnValuesToBeInSet,
+        f"{both.flag} where {both.number} > 0",
+        (both.flag, both.number),
+        column=flag,
+        value_set=[True],
+        severity=both.severity,
+    )
+
+
 def _range(column: schema.Column) -> str:
     low = f"> {column.above:g}" if column.above is not None else ""
     low = low or (f">= {column.minimum:g}" if column.minimum is not None else "")
@@ -252,6 +283,12 @@ def _expect_across(suite: Suite, table: schema.Table, accepted: Mapping[str, pd.
                 ignore_row_if="either_value_is_missing",
                 severity=order.severity,
             )
+    for same in table.same:
+        if present.issuperset((same.column, same.group)):
+            _expect_same(suite, same)
+    for both in table.together:
+        if present.issuperset((both.flag, both.number)):
+            _expect_together(suite, both)
     for pair in table.lengths:
         if present.issuperset((pair.first, pair.second)):
             _expect_lengths(suite, table, pair)

@@ -51,6 +51,7 @@ CLICKED = "clicked"
 PURCHASED = "purchased"
 QUANTITY = "quantity"
 PROPENSITY = "propensity"
+WEIGHT = "weight"
 IN_STOCK = "in_stock"
 DISPLAY = "display"
 FEATURE = "feature"
@@ -140,6 +141,23 @@ class SameLength:
 
 
 @dataclass(frozen=True)
+class SameWithin:
+    """A rule for a column: rows with one value of another column have one value of it."""
+
+    column: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Together:
+    """A rule for a flag and a number of a row: the flag holds where the number is above 0, and only there."""
+
+    flag: str
+    number: str
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
 class Reference:
     """A rule for a column: its values exist in another table."""
 
@@ -163,6 +181,8 @@ class Table:
     references: tuple[Reference, ...] = ()
     required: bool = True
     lengths: tuple[SameLength, ...] = ()
+    same: tuple[SameWithin, ...] = ()
+    together: tuple[Together, ...] = ()
     own_prefix: str = ""
 
     def column(self, name: str) -> Column:
@@ -256,6 +276,7 @@ IMPRESSIONS = Table(
             PROPENSITY, "share", "probability of the shown price", required=False, nullable=True, above=0, maximum=1
         ),
         Column(IN_STOCK, "flag", required=False),
+        Column(WEIGHT, "number", "visits that the page stands for", required=False, minimum=0),
         Column(DISPLAY, "number", "1 in a display, or how prominent", required=False),
         Column(FEATURE, "number", "1 in a leaflet or newsletter", required=False),
         Column(DEAL, "number", "1 with a deal beside the price, such as a gift", required=False),
@@ -264,6 +285,8 @@ IMPRESSIONS = Table(
     orders=(Order(PRICE, LIST_PRICE),),
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
     required=False,
+    same=(SameWithin(WEIGHT, PAGE_ID),),
+    together=(Together(PURCHASED, QUANTITY),),
     own_prefix=OWN_COVARIATE,
 )
 

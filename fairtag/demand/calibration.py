@@ -57,6 +57,7 @@ class Calibration:
         pages: Pages scored.
         purchases: Purchases on them.
         expected: Purchases that the model expected.
+        units: Units ``sold`` and ``expected`` on all visits that the pages stand for.
     """
 
     intercept: Estimate
@@ -68,6 +69,7 @@ class Calibration:
     pages: int
     purchases: int
     expected: float
+    units: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
         """The calibration as a JSON object."""
@@ -108,27 +110,43 @@ def calibrate(model: DemandModel, held_out: DemandData, training: DemandData) ->
         intercept=intercept,
         slope=slope,
         price_slope=price_slope,
-        bins=reliability(q, held_out.bought),
+        bins=reliability(q, held_out.bought / held_out.row_weight, held_out.row_weight),
         log_loss=_log_loss(_choices(held_out, utility[:, None]), utility),
         baselines=_baselines(model, held_out, training),
         pages=int(held_out.starts.size),
-        purchases=int(held_out.bought.sum()),
-        expected=float(q.sum()),
+        purchases=round(float(held_out.bought.sum())),
+        expected=float((held_out.row_weight * q).sum()),
+        units=_units(model, held_out, q),
     )
 
 
-def reliability(q: Floats, bought: Floats, n_bins: int = BINS) -> tuple[Bin, ...]:
+def _units(model: DemandModel, data: DemandData, q: Floats) -> dict[str, float]:
+    """Units sold, and expected at probabilities q (N,), over the visits that the pages stand for."""
+    visits = data.counts["visits"] / float(data.weight.sum())
+    sold = float((data.bought * data.units[model.category[data.item]]).sum())
+    expected = float((data.row_weight * q * model.units_of(data.item)).sum())
+    return {"sold": visits * sold, "expected": visits * expected}
+
+
+def reliability(q: Floats, bought: Floats, weight: Floats | None = None, n_bins: int = BINS) -> tuple[Bin, ...]:
     """Bins of equal size by predicted probability; fewer bins when there are fewer rows."""
     order = np.argsort(q, kind="stable")
     parts = [part for part in np.array_split(order, n_bins) if part.size]
-    return tuple(_bin(q[part], bought[part]) for part in parts)
+    w = np.ones_like(q) if weight is None else weight
+    return tuple(_bin(q[part], bought[part], w[part]) for part in parts)
 
 
-def _bin(q: Floats, bought: Floats) -> Bin:
-    n, observed = q.size, float(bought.mean())
+def _bin(q: Floats, bought: Floats, weight: Floats) -> Bin:
+    n, observed = q.size, float(np.average(bought, weights=weight))
     centre = (observed + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
-    width = Z95 * np.sqrt(observed * (1 - observed) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
-    return Bin(n, float(q.mean()), observed, float(max(0.0, centre - width)), float(min(1.0, centre + width)))
+    width = Z95 * np.sqrt(max(observed * (1 - observed), 0.0) / n + Z95**2 / (4 * n**2)) / (1 + Z95**2 / n)
+    return Bin(
+        n,
+        float(np.average(q, weights=weight)),
+        observed,
+        float(max(0.0, centre - width)),
+        float(min(1.0, centre + width)),
+    )
 
 
 def _recalibrated(data: DemandData, features: Floats) -> tuple[Estimate, ...]:

@@ -86,6 +86,7 @@ class PriceVariation:
         category: (N,) category of each row.
         period: (N,) number of the period of each row; None where times are unknown.
         fold: (N,) fold of each row.
+        weight: (N,) what each row counts; 1 when None.
     """
 
     y: Floats
@@ -95,6 +96,7 @@ class PriceVariation:
     category: Ints
     period: Ints | None
     fold: Ints
+    weight: Floats | None = None
 
     def of_category(self, code: int) -> PriceVariation:
         """The rows of one category, its items numbered from 0."""
@@ -107,7 +109,13 @@ class PriceVariation:
             self.category[rows],
             None if self.period is None else self.period[rows],
             self.fold[rows],
+            self.weights[rows],
         )
+
+    @property
+    def weights(self) -> Floats:
+        """(N,) what each row counts."""
+        return np.ones_like(self.y) if self.weight is None else self.weight
 
 
 def first_stages(data: PriceVariation, names: tuple[str, ...], least_f: float = WEAK) -> FirstStage:
@@ -170,45 +178,51 @@ def _numbered(columns: np.ndarray) -> Ints:
 
 
 def _category_stage(data: PriceVariation, name: str, least_f: float) -> CategoryStage:
-    inside = {key: _within(_filled(values, data.item), data.item) for key, values in data.instruments.items()}
+    weight = data.weights
+    filled = {key: _filled(values, data.item, weight) for key, values in data.instruments.items()}
+    inside = {key: _within(values, data.item, weight) for key, values in filled.items()}
     names = tuple(key for key, values in inside.items() if float(values.std()) > 1e-9)
     if not names:
         return CategoryStage(name, (), 0, 0.0, used=False)
     Z = np.column_stack([inside[key] for key in names])
-    filled = np.column_stack([_filled(data.instruments[key], data.item) for key in names])
-    unit = price_units(data.item, data.period, filled)
-    y, controls = _within(data.y, data.item), _within(data.controls, data.item)
-    f_statistic = _f_statistic(y, Z, controls, unit, int(data.item.max()) + 1)
+    unit = price_units(data.item, data.period, np.column_stack([filled[key] for key in names]))
+    y, controls = (_within(values, data.item, weight) for values in (data.y, data.controls))
+    f_statistic = _f_statistic(y, Z, controls, unit, int(data.item.max()) + 1, weight)
     return CategoryStage(name, names, int(unit.max()) + 1, f_statistic, used=f_statistic >= least_f)
 
 
 def _residual(data: PriceVariation, names: tuple[str, ...]) -> Floats:
-    design = np.column_stack([*(_filled(data.instruments[name], data.item) for name in names), data.controls])
+    weight = data.weights
+    filled = [_filled(data.instruments[name], data.item, weight) for name in names]
+    design = np.column_stack([*filled, data.controls])
     nu = np.empty_like(data.y)
     for k in np.unique(data.fold):
         rest, held = data.fold != k, data.fold == k
-        nu[held] = _held_out_residual(data.y, design, data.item, rest, held) if rest.any() else 0.0
+        nu[held] = _held_out_residual(data.y, design, data.item, rest, held, weight) if rest.any() else 0.0
     return nu
 
 
-def _held_out_residual(y: Floats, design: Floats, item: Ints, rest: Flags, held: Flags) -> Floats:
+def _held_out_residual(y: Floats, design: Floats, item: Ints, rest: Flags, held: Flags, weight: Floats) -> Floats:
     """Within-item least squares on ``rest``; an item absent from ``rest`` is placed at the overall mean."""
     n_items = int(item.max()) + 1
-    target_mean = _means(y[rest, None], item[rest], n_items)
-    design_mean = _means(design[rest], item[rest], n_items)
-    target = y[rest] - target_mean[item[rest], 0]
-    coefficients, *_ = np.linalg.lstsq(design[rest] - design_mean[item[rest]], target, rcond=None)
+    target_mean = _means(y[rest, None], item[rest], n_items, weight[rest])
+    design_mean = _means(design[rest], item[rest], n_items, weight[rest])
+    root = np.sqrt(weight[rest])
+    target = root * (y[rest] - target_mean[item[rest], 0])
+    coefficients, *_ = np.linalg.lstsq(root[:, None] * (design[rest] - design_mean[item[rest]]), target, rcond=None)
     predicted = target_mean[item[held], 0] + (design[held] - design_mean[item[held]]) @ coefficients
     residual: Floats = y[held] - predicted
     return residual
 
 
-def _f_statistic(y: Floats, Z: Floats, controls: Floats, unit: Ints, n_items: int) -> float:
+def _f_statistic(y: Floats, Z: Floats, controls: Floats, unit: Ints, n_items: int, weight: Floats) -> float:
     """F of the instruments by a Wald test with errors clustered on units (the usual small-sample factor)."""
     design = np.column_stack([Z, controls])
     n_units, freedom = int(unit.max()) + 1, y.size - n_items - design.shape[1]
     if n_units <= design.shape[1] + 1 or freedom <= 0:
         return 0.0
+    root = np.sqrt(weight)
+    design, y = root[:, None] * design, root * y
     coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
     bread = np.linalg.pinv(design.T @ design, hermitian=True)
     scores = group_sums(unit, design * (y - design @ coefficients)[:, None], n_units)
@@ -220,26 +234,27 @@ def _f_statistic(y: Floats, Z: Floats, controls: Floats, unit: Ints, n_items: in
     return float(coefficients[:k] @ np.linalg.solve(covariance, coefficients[:k]) / k)
 
 
-def _means(values: Floats, group: Ints, n_groups: int) -> Floats:
-    """(n_groups, C) group means; a group without rows has the overall mean."""
+def _means(values: Floats, group: Ints, n_groups: int, weight: Floats | None = None) -> Floats:
+    """(n_groups, C) weighted group means; a group without rows has the overall mean."""
     if not values.shape[1]:
         return np.zeros((n_groups, 0))
-    count = np.bincount(group, minlength=n_groups)
-    sums = np.stack([np.bincount(group, weights=column, minlength=n_groups) for column in values.T], axis=1)
-    overall = values.mean(axis=0)
-    return np.where(count[:, None] > 0, sums / np.maximum(count, 1)[:, None], overall)
+    w = np.ones(len(values)) if weight is None else weight
+    count = np.bincount(group, weights=w, minlength=n_groups)
+    sums = np.stack([np.bincount(group, weights=w * column, minlength=n_groups) for column in values.T], axis=1)
+    overall = values.mean(axis=0) if (w == 1.0).all() else np.average(values, axis=0, weights=w)
+    return np.where(count[:, None] > 0, sums / np.where(count > 0, count, 1.0)[:, None], overall)
 
 
-def _within(values: Floats, item: Ints) -> Floats:
+def _within(values: Floats, item: Ints, weight: Floats) -> Floats:
     matrix = values.reshape(values.shape[0], -1)
-    inside: Floats = (matrix - _means(matrix, item, int(item.max()) + 1)[item]).reshape(values.shape)
+    inside: Floats = (matrix - _means(matrix, item, int(item.max()) + 1, weight)[item]).reshape(values.shape)
     return inside
 
 
-def _filled(values: Floats, item: Ints) -> Floats:
+def _filled(values: Floats, item: Ints, weight: Floats) -> Floats:
     """Unknown values replaced by the item's mean, else by the overall mean, else by 0."""
     known = np.isfinite(values)
     if not known.any():
         return np.zeros_like(values)
-    means = _means(values[known, None], item[known], int(item.max()) + 1)[:, 0]
+    means = _means(values[known, None], item[known], int(item.max()) + 1, weight[known])[:, 0]
     return np.where(known, values, means[item])

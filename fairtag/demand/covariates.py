@@ -40,12 +40,14 @@ class CovariateScaling:
         return cls((), np.zeros(0), np.zeros(0))
 
     @classmethod
-    def of(cls, names: tuple[str, ...], values: Floats) -> CovariateScaling:
-        """Read centre and scale off values (N, V); unknown ones, NaN, take no part."""
+    def of(cls, names: tuple[str, ...], values: Floats, weight: Floats | None = None) -> CovariateScaling:
+        """Read centre and scale off values (N, V) of rows with a weight (N,); unknown values, NaN, take no part."""
+        w = np.ones((len(values), 1)) if weight is None else weight[:, None]
         known = np.isfinite(values)
-        count = np.maximum(known.sum(axis=0), 1)
-        mean = np.where(known, values, 0.0).sum(axis=0) / count
-        spread = np.sqrt(np.where(known, (values - mean) ** 2, 0.0).sum(axis=0) / count)
+        count = (known * w).sum(axis=0)
+        count = np.where(count > 0, count, 1.0)
+        mean = np.where(known, w * values, 0.0).sum(axis=0) / count
+        spread = np.sqrt(np.where(known, w * (values - mean) ** 2, 0.0).sum(axis=0) / count)
         return cls(names, mean, np.where(spread > 1e-12, spread, 1.0))
 
     def mean_of(self, name: str) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.control_function import WEAK, FirstStage, PriceVariation, first_stages, item_periods
+from fairtag.demand.counts import Weights, count_purchases
 from fairtag.demand.covariates import CovariateScaling, logged_values, number_column
 
 FOLDS = 5  # of the cross-fitted first stage and of the elasticity cross-check
@@ -73,8 +74,8 @@ class DemandData:
         y: (N,) price over reference price, above 0.
         similarity: (N,) similarity of the item to the intent.
         behaviour: (P, k) raw allow-listed behaviour of the page's customer, NaN where unknown.
-        bought: (N,) 1 when the item was bought.
-        outside: (P,) 1 when nothing on the page was bought.
+        bought: (N,) how often the item was bought: 1 or 0, where purchases are of one unit and pages of one weight.
+        outside: (P,) how often nothing on the page was bought.
         starts: (P,) first row of each page.
         fold: (P,) cross-fitting fold of the page, a hash of its id.
         customer: (P,) code of the page's customer; a page without a customer gets a code of its own.
@@ -85,6 +86,9 @@ class DemandData:
         covariates: (N, V) logged values of what else shifts demand, NaN where unknown.
         covariate_names: Columns of the impressions that they are.
         left_out: Number of impressions left out of the fit, by rule.
+        weight: (P,) what each page counts (:mod:`fairtag.demand.counts`); 1 on a log without weights.
+        units: (C,) mean units of a purchase in each category.
+        counts: What was counted, as JSON.
     """
 
     assortment: Assortment
@@ -103,6 +107,9 @@ class DemandData:
     covariates: Floats
     covariate_names: tuple[str, ...]
     left_out: dict[str, int]
+    weight: Floats
+    units: Floats
+    counts: dict[str, Any]
 
     @property
     def n_rows(self) -> int:
@@ -113,6 +120,11 @@ class DemandData:
     def page(self) -> Ints:
         """(N,) page of each row."""
         return np.repeat(np.arange(self.starts.size), np.diff(self.starts, append=self.item.size))
+
+    @property
+    def row_weight(self) -> Floats:
+        """(N,) what each row's page counts."""
+        return self.weight[self.page]
 
     def pages(self, keep: Flags) -> DemandData:
         """The pages where ``keep`` (P,) is true; the first stage stays as it was fitted."""
@@ -135,6 +147,9 @@ class DemandData:
             covariates=self.covariates[rows],
             covariate_names=self.covariate_names,
             left_out=self.left_out,
+            weight=self.weight[keep],
+            units=self.units,
+            counts=self.counts,
         )
 
 
@@ -147,12 +162,13 @@ def demand_data(
     least_f: float = WEAK,
     period_days: float = PERIOD_DAYS,
     covariates: tuple[str, ...] = (),
+    weights: Weights = "sampling",
 ) -> DemandData:
     """Turn a training set into the arrays of a demand fit.
 
     Left out, and counted by rule: impressions out of stock, with a price that is not positive and plausible, of an item
-    outside the catalogue, or without a similarity. A page on which something was bought has no outside choice, even
-    when the bought row itself is left out.
+    outside the catalogue, without a similarity, or with a weight of 0. A page on which something was bought has no
+    outside choice, even when the bought row itself is left out.
 
     Args:
         training: Columns of IMPRESSIONS, the allow-listed behaviour and, where known, unit cost and competitor price.
@@ -162,15 +178,17 @@ def demand_data(
         least_f: First-stage F statistic below which a category has no control function.
         period_days: Days in which an item's prices count as set together.
         covariates: Columns of ``training`` that shift demand beside the price.
+        weights: What a weight of the pages means, where ``training`` has any.
 
     Raises:
-        DataError: No impression is left.
+        DataError: No impression is left, or a weight is negative or not the same on all rows of a page.
     """
     price = number_column(training, schema.PRICE)
     r = number_column(training, schema.LIST_PRICE) if reference is None else np.asarray(reference, dtype=np.float64)
     item = pd.Index(assortment.item_ids).get_indexer(pd.Index(training[schema.ITEM_ID].to_numpy(dtype=object)))
     similarity = np.asarray(similarity, dtype=np.float64)
-    kept, left_out = _filter(_rules(training, price, r, item, similarity))
+    weight = _weights(training)
+    kept, left_out = _filter(_rules(training, price, r, item, similarity, weight))
     if not kept.any():
         raise DataError(
             f"demand: all {kept.size} impressions were left out of the fit, by rule: {left_out}", rule="not empty"
@@ -187,18 +205,29 @@ def demand_data(
     y, s = price[rows] / r[rows], similarity[rows]
     instruments = {name: _plausible(number_column(training, name)[rows] / r[rows]) for name in INSTRUMENTS}
     logged = logged_values(training, covariates)[rows]
-    shifts = CovariateScaling.of(covariates, logged).standardised(logged)
-    controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row], shifts])
     category, period = assortment.category[item], _periods(training, rows, period_days)
-    prices = PriceVariation(y, instruments, controls, item, category, period, fold[page_of_row])
+    counts = count_purchases(
+        bought[rows],
+        number_column(training, schema.QUANTITY)[rows],
+        category,
+        starts,
+        (~any_bought).astype(np.float64),
+        weight[rows[starts]],
+        categories=len(assortment.categories),
+        kind=weights,
+    )
+    counted = counts.weight[page_of_row]
+    shifts = CovariateScaling.of(covariates, logged, counted).standardised(logged)
+    controls = np.column_stack([s, np.nan_to_num(_standardised(behaviour))[page_of_row], shifts])
+    prices = PriceVariation(y, instruments, controls, item, category, period, fold[page_of_row], counted)
     return DemandData(
         assortment=assortment,
         item=item,
         y=y,
         similarity=s,
         behaviour=behaviour,
-        bought=bought[rows],
-        outside=(~any_bought).astype(np.float64),
+        bought=counts.bought,
+        outside=counts.outside,
         starts=starts,
         fold=fold,
         customer=_customers(training, rows[starts]),
@@ -208,11 +237,35 @@ def demand_data(
         covariates=logged,
         covariate_names=covariates,
         left_out=left_out,
+        weight=counts.weight,
+        units=counts.units,
+        counts=counts.report,
     )
 
 
+def _weights(training: pd.DataFrame) -> Floats:
+    """(n,) weight of each row's page: one value on all rows of a page; 1 where the table has none."""
+    if schema.WEIGHT not in training.columns:
+        return np.ones(len(training))
+    weight = number_column(training, schema.WEIGHT)
+    apart = training.groupby(schema.PAGE_ID)[schema.WEIGHT].transform("nunique").to_numpy() > 1
+    wrong = apart | ~(weight >= 0)
+    if wrong.any():
+        examples = training.loc[wrong, schema.WEIGHT].head(3).tolist()
+        raise DataError(
+            f"impressions.weight: {int(wrong.sum()):,} values, such as {examples}, are negative, missing, or not the "
+            "same on all rows of a page; write how many visits the page stands for, 1 where it is one",
+            table=schema.IMPRESSIONS.name,
+            column=schema.WEIGHT,
+            rule="at least 0, one for each page",
+            count=int(wrong.sum()),
+            examples=examples,
+        )
+    return weight
+
+
 def _rules(
-    training: pd.DataFrame, price: Floats, reference: Floats, item: np.ndarray, similarity: Floats
+    training: pd.DataFrame, price: Floats, reference: Floats, item: np.ndarray, similarity: Floats, weight: Floats
 ) -> dict[str, Flags]:
     """Rows that satisfy each rule, by rule, in the order in which rules are counted."""
     low, high = RATIO_RANGE
@@ -227,6 +280,7 @@ def _rules(
         "price ratio implausible": (price >= low * reference) & (price <= high * reference),
         "item not in the catalogue": item >= 0,
         "similarity unknown": np.isfinite(similarity),
+        "weight of 0": weight > 0,
     }
 
 

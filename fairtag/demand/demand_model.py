@@ -21,7 +21,7 @@ from fairtag.demand.covariates import CovariateScaling
 from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
 from fairtag.solver.cells import Cells
 
-FORMAT = "fairtag.demand/5"
+FORMAT = "fairtag.demand/6"
 NORMAL_975 = 1.959963984540054
 
 
@@ -81,6 +81,7 @@ class DemandModel:
         nest: (I,) nest of each item, the row of its first item; items of a nest have one slope.
         dissimilarity: (C,) zeta of each category; 1 where its demand is a plain logit.
         covariates: What else shifts demand, with the means at which prices are set.
+        units: (C,) mean units of a purchase in each category; a purchase probability is of purchases of that size.
         report: Diagnostics of the fit; JSON.
     """
 
@@ -97,6 +98,7 @@ class DemandModel:
     contradicts: Flags
     nest: Ints
     dissimilarity: Floats
+    units: Floats
     covariates: CovariateScaling = field(default_factory=CovariateScaling.none)
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -180,6 +182,10 @@ class DemandModel:
         """
         where = np.zeros(items.size, dtype=np.int64) if page is None else page
         return Cells.of(where, self.nest[items], self.dissimilarity[self.category[items]])
+
+    def units_of(self, items: Ints) -> Floats:
+        """(n,) mean units of a purchase of each item."""
+        return np.asarray(self.units[self.category[items]], dtype=np.float64)
 
     def slope_above(
         self, items: np.ndarray, threshold: Floats, similarity: Floats, behaviour: Floats | None = None
@@ -326,6 +332,7 @@ class DemandModel:
         behaviour = {f"scaling.{name}": getattr(self.scaling, name) for name in ("mean", "scale", "low", "high")}
         own: dict[str, np.ndarray] = {"category": self.category, "text": self.text, "usual_ratio": self.usual_ratio}
         own |= {"contradicts": self.contradicts, "nest": self.nest, "dissimilarity": self.dissimilarity}
+        own |= {"units": self.units}
         covariates = {f"covariates.{name}": getattr(self.covariates, name) for name in ("mean", "scale")}
         return {**own, **nested, **behaviour, **covariates}
 
@@ -374,6 +381,7 @@ class DemandModel:
             contradicts=arrays["contradicts"],
             nest=arrays["nest"],
             dissimilarity=arrays["dissimilarity"],
+            units=arrays["units"],
             covariates=CovariateScaling(covariates, arrays["covariates.mean"], arrays["covariates.scale"]),
             report=dict(metadata["report"]),
         )

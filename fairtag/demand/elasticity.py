@@ -77,9 +77,9 @@ def check_elasticity(
 ) -> ElasticityCheck:
     """Estimate each category's own-price elasticity by double machine learning and compare it with the model's.
 
-    The outcome is ``bought``, the treatment the log price ratio. Similarity, behaviour, covariates, item, category and
-    the control function are partialled out by cross-fitting on the folds of ``data``. The model's figure is its
-    predicted probability put through the same final stage, so that both average over the same prices.
+    The outcome is what a visit bought, the treatment the log price ratio. Similarity, behaviour, covariates, item,
+    category and the control function are partialled out by cross-fitting on the folds of ``data``. The model's figure
+    is its predicted probability put through the same final stage, so that both average over the same prices.
 
     A category whose prices never varied, or of which every page ended in a purchase, stays at list and says why. So
     does one where the two estimates differ and either is implausible: a rescaled slope would be no better than a guess.
@@ -118,7 +118,8 @@ def _estimates(model: DemandModel, data: DemandData, group: Ints, seen: Ints) ->
     n_groups = int(seen.max()) + 1
     inside = np.isin(group, seen)
     purchases = np.bincount(group[inside], weights=data.bought[inside], minlength=n_groups)[seen]
-    shares = purchases / np.bincount(group[inside], minlength=n_groups)[seen]
+    rows = np.bincount(group[inside], weights=data.row_weight[inside], minlength=n_groups)
+    shares = purchases / rows[seen]
     effect, low, high, residual = _double_machine_learning(model, data, group, seen)
     own = _through_final_stage(model, data, np.where(inside, group, 0), residual, n_groups)[seen] / shares
     found = np.column_stack([effect / shares, low / shares, high / shares, own])
@@ -218,8 +219,10 @@ def _double_machine_learning(
     fold = data.fold[data.page][rows]
     one_hot = (category[rows, None] == seen).astype(np.float64)
     controls = np.column_stack([one_hot, _controls(model, data, rows, fold)])
-    outcome, treated = (_out_of_fold_residual(controls, target, fold) for target in (data.bought[rows], treatment))
-    effect, half = _slopes(outcome, treated, one_hot, data.price_unit[rows])
+    weight = data.row_weight[rows]
+    sold = data.bought[rows] / weight
+    outcome, treated = (_out_of_fold_residual(controls, target, fold, weight) for target in (sold, treatment))
+    effect, half = _slopes(outcome, treated, one_hot, data.price_unit[rows], weight)
     residual = np.zeros(data.n_rows)
     residual[rows] = treated
     return effect, effect - half, effect + half, residual
@@ -232,25 +235,28 @@ def _spread_by(values: Floats, group: Ints, n_groups: int) -> Floats:
     return np.sqrt(np.bincount(group, weights=(values - mean[group]) ** 2, minlength=n_groups) / count)
 
 
-def _out_of_fold_residual(controls: Floats, target: Floats, fold: Ints) -> Floats:
+def _out_of_fold_residual(controls: Floats, target: Floats, fold: Ints, weight: Floats) -> Floats:
     """(rows,) target minus the prediction of a ridge regression on the other folds."""
     from sklearn.linear_model import Ridge
 
     residual = np.asarray(target, dtype=np.float64).copy()
     for k in np.unique(fold):
         held = fold == k
-        residual[held] -= Ridge().fit(controls[~held], target[~held]).predict(controls[held])
+        counted = None if (weight == 1.0).all() else weight[~held]
+        residual[held] -= Ridge().fit(controls[~held], target[~held], counted).predict(controls[held])
     return residual
 
 
-def _slopes(outcome: Floats, treated: Floats, one_hot: Floats, unit: Ints) -> tuple[Floats, Floats]:
+def _slopes(
+    outcome: Floats, treated: Floats, one_hot: Floats, unit: Ints, weight: Floats | float = 1.0
+) -> tuple[Floats, Floats]:
     """(K,) slope of the outcome on the treatment in each group, and half of its 95 % interval, clustered on units.
 
     A unit lies within a group. With every row a unit of its own this is White's interval (HC1).
     """
-    square = one_hot.T @ treated**2
-    slope = one_hot.T @ (treated * outcome) / square
-    scores = treated * (outcome - treated * (one_hot @ slope))
+    square = one_hot.T @ (weight * treated**2)
+    slope = one_hot.T @ (weight * (treated * outcome)) / square
+    scores = weight * treated * (outcome - treated * (one_hot @ slope))
     code = np.unique(unit, return_inverse=True)[1]
     g, (n, k) = int(code.max()) + 1, one_hot.shape
     owner = np.zeros((g, k))
@@ -264,11 +270,12 @@ def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> F
     """(rows, W) similarity, control function, behaviour, covariates, item means in other folds, and all products."""
     item = data.item[rows]
     behaviour = model.scaling.behaviour(data.behaviour)[data.page][rows]
-    targets = np.column_stack([np.log(data.y[rows]), data.bought[rows]])
+    weight = data.row_weight[rows]
+    targets = np.column_stack([np.log(data.y[rows]), data.bought[rows] / weight])
     means = np.empty_like(targets)
     for k in np.unique(fold):
         held = fold == k
-        means[held] = _shrunk_means(targets[~held], item[~held], model.n_items)[item[held]]
+        means[held] = _shrunk_means(targets[~held], item[~held], model.n_items, weight[~held])[item[held]]
     shifts = model.covariates.standardised(data.covariates[rows])
     plain = np.column_stack([data.similarity[rows], data.first_stage.nu[rows], behaviour, shifts, means])
     plain = (plain - plain.mean(axis=0)) / np.maximum(plain.std(axis=0), 1e-9)
@@ -276,11 +283,11 @@ def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> F
     return np.column_stack([plain, plain[:, left] * plain[:, right]])
 
 
-def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: float = 20.0) -> Floats:
-    """(I, T) item means, shrunk to the overall mean as if each item had ``weight`` more rows at it."""
-    overall = targets.mean(axis=0)
-    count = np.bincount(item, minlength=n_items)[:, None]
-    means: Floats = (group_sums(item, targets, n_items) + weight * overall) / (count + weight)
+def _shrunk_means(targets: Floats, item: Ints, n_items: int, weight: Floats, more: float = 20.0) -> Floats:
+    """(I, T) weighted item means, shrunk to the overall mean as if each item had ``more`` rows at it."""
+    overall = targets.mean(axis=0) if (weight == 1.0).all() else np.average(targets, axis=0, weights=weight)
+    count = np.bincount(item, weights=weight, minlength=n_items)[:, None]
+    means: Floats = (group_sums(item, targets * weight[:, None], n_items) + more * overall) / (count + more)
     return means
 
 
@@ -288,9 +295,10 @@ def _through_final_stage(model: DemandModel, data: DemandData, group: Ints, resi
     """(G,) the check's final stage with the model's probability as the outcome; rows without a residual are out."""
     a, b = model.utilities(data.item, data.similarity, data.behaviour[data.page], data.first_stage.nu, data.covariates)
     q, _ = probabilities(model.cells(data.item, data.page).adjust(a - b * data.y), data.starts, data.page)
-    inside = q - _shrunk_means(q[:, None], data.item, model.n_items, 1e-9)[data.item, 0]
-    above = np.bincount(group, weights=residual * inside, minlength=n_groups)
-    below = np.bincount(group, weights=residual**2, minlength=n_groups)
+    weight = data.row_weight
+    inside = q - _shrunk_means(q[:, None], data.item, model.n_items, weight, 1e-9)[data.item, 0]
+    above = np.bincount(group, weights=weight * residual * inside, minlength=n_groups)
+    below = np.bincount(group, weights=weight * residual**2, minlength=n_groups)
     return np.divide(above, below, out=np.zeros(n_groups), where=below > 0)
 
 

@@ -6,7 +6,7 @@ model = fit_demand(demand_data(training_set, assortment, similarity=similarity))
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, Floats, log_likelihood
 from fairtag.demand.control_function import WEAK
+from fairtag.demand.counts import Weights
 from fairtag.demand.covariates import CovariateScaling
 from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
@@ -66,6 +67,8 @@ class DemandConfig:
         nest_similarity: Cosine of two items of a category, of their embeddings around the catalogue's mean, from which
             on they count as near-identical: one nest, with one price slope and, at one cost and list price, one price.
             1 finds equal texts only.
+        weights: What a weight in the impressions means: ``sampling``, a page was kept with a probability of one over
+            its weight and is one observation; ``counts``, it is that many equal, independent visits.
     """
 
     slope_mean: float = 4.0
@@ -89,9 +92,10 @@ class DemandConfig:
     most_elasticity: float = 10.0
     most_disagreement: float = 3.0
     nest_similarity: float = NEAR_IDENTICAL
+    weights: Weights = "sampling"
 
     def __post_init__(self) -> None:
-        others = ("tau", "components", "rounds", "covariates")
+        others = ("tau", "components", "rounds", "covariates", "weights")
         numbers = {name: value for name, value in vars(self).items() if name not in others}
         for name, value in numbers.items():
             if not (np.isfinite(value) and value > 0):
@@ -102,6 +106,8 @@ class DemandConfig:
             raise ConfigError(f"components {self.components}, rounds {self.rounds}: both must be at least 0")
         if self.tau is not None and min(self.tau) <= 0:
             raise ConfigError(f"tau: {self.tau} is refused; both spreads must be above 0")
+        if self.weights not in get_args(Weights):
+            raise ConfigError(f"weights: {self.weights!r} is refused; it is one of {', '.join(get_args(Weights))}")
         _check_names(self.covariates or ())
 
 
@@ -154,8 +160,8 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
     text = alike(text, data.assortment.nest)
     layout = Layout(len(data.assortment.categories), text.shape[1], len(data.covariate_names))
     scaling = _scaling(data)
-    covariates = CovariateScaling.of(data.covariate_names, data.covariates)
-    pivot = float(data.y.mean())
+    covariates = CovariateScaling.of(data.covariate_names, data.covariates, data.row_weight)
+    pivot = float(np.average(data.y, weights=data.row_weight))
     choices = design(data, layout, scaling, text, pivot, covariates)
     lower = np.full(layout.size, -np.inf)
     lower[layout.half] = config.b_min
@@ -183,6 +189,7 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         nest=data.assortment.nest,
         dissimilarity=_dissimilarity(nests, layout.n_categories),
         covariates=covariates,
+        units=data.units,
         report={
             **_report(data, config, fit, spreads),
             "cross_validated_share": share,
@@ -397,23 +404,26 @@ def text_basis(data: DemandData, components: int) -> tuple[TextBasis, Floats]:
 
 
 def _scaling(data: DemandData) -> FeatureScaling:
-    raw = data.behaviour
+    raw, weight = data.behaviour, data.weight[:, None]
     known = np.isfinite(raw)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, raw, 0.0).sum(axis=0) / count
-    spread = np.sqrt(np.where(known, (raw - mean) ** 2, 0.0).sum(axis=0) / count)
+    count = (known * weight).sum(axis=0)
+    count = np.where(count > 0, count, 1.0)
+    mean = np.where(known, weight * raw, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, weight * (raw - mean) ** 2, 0.0).sum(axis=0) / count)
     low = np.where(known.any(axis=0), np.where(known, raw, np.inf).min(axis=0), 0.0)
     high = np.where(known.any(axis=0), np.where(known, raw, -np.inf).max(axis=0), 0.0)
-    return FeatureScaling(float(data.similarity.mean()), mean, np.where(spread > 0, spread, 1.0), low, high)
+    similarity = float(np.average(data.similarity, weights=data.row_weight))
+    return FeatureScaling(similarity, mean, np.where(spread > 0, spread, 1.0), low, high)
 
 
 def _usual_ratio(data: DemandData) -> Floats:
     """(C,) mean price ratio seen by category; the mean over all where a category was never shown."""
     c = len(data.assortment.categories)
     category = data.assortment.category[data.item]
-    count = np.bincount(category, minlength=c)
-    total = np.bincount(category, weights=data.y, minlength=c)
-    return np.where(count > 0, total / np.maximum(count, 1), data.y.mean())
+    weight = data.row_weight
+    count = np.bincount(category, weights=weight, minlength=c)
+    total = np.bincount(category, weights=weight * data.y, minlength=c)
+    return np.where(count > 0, total / np.where(count > 0, count, 1.0), np.average(data.y, weights=weight))
 
 
 def _never_left(data: DemandData) -> list[str]:
@@ -429,7 +439,8 @@ def _report(data: DemandData, config: DemandConfig, fit: LogitFit, spreads: _Spr
     return {
         "rows": data.n_rows,
         "pages": int(data.starts.size),
-        "purchases": int(data.bought.sum()),
+        "purchases": int(data.counts["purchases"]),
+        "counts": data.counts,
         "left_out": data.left_out,
         "log_likelihood": fit.log_likelihood,
         "newton_steps": fit.iterations,

@@ -59,5 +59,6 @@ def prior_demand(assortment: Assortment, why: str, config: DemandConfig | None =
         contradicts=np.zeros(items, dtype=bool),
         nest=assortment.nest,
         dissimilarity=np.ones(len(assortment.categories)),
+        units=np.ones(len(assortment.categories)),
         report={"not_learned": why, "config": asdict(config)},
     )

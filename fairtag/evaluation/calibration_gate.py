@@ -56,9 +56,16 @@ def calibration_gate(found: Calibration, limits: EvaluationLimits) -> GateResult
         threshold=1.0,
         low=slope.low,
         high=slope.high,
-        note=f"{found.purchases} purchases on {found.pages} pages, {found.expected:.0f} expected",
+        note=f"{found.purchases} purchases on {found.pages} pages, {found.expected:.0f} expected{_in_units(found)}",
         needs="" if status == "pass" else _needed(found, low, high),
     )
+
+
+def _in_units(found: Calibration) -> str:
+    """Units sold and expected, in words; empty where they are the purchases."""
+    if round(found.units["sold"]) == found.purchases:
+        return ""
+    return f"; {found.units['sold']:,.0f} units sold, {found.units['expected']:,.0f} expected"
 
 
 def _needed(found: Calibration, low: float, high: float) -> str:
@@ -82,6 +89,8 @@ def calibration_figures(found: Calibration) -> dict[str, Any]:
         **{f"log_loss_{name}": value for name, value in found.baselines.items()},
         "pages": found.pages,
         "purchases": found.purchases,
+        "units_sold": found.units["sold"],
+        "units_expected": found.units["expected"],
     }
 
 

@@ -23,7 +23,9 @@ def demand_gate(model: PricingModel, orders: pd.DataFrame) -> GateResult:
     rule = "demand was learned on pages that show what was not bought"
     if model.demand.learned:
         report = model.demand.report
-        note = f"{report['purchases']:,} purchases on {report['pages']:,} pages"
+        each = report["counts"]["units_per_purchase"]
+        sized = "" if abs(each - 1.0) < 1e-9 else f" of {each:.2f} units"
+        note = f"{report['purchases']:,} purchases{sized} on {report['pages']:,} pages"
         if never := report["level_from_prior"]:
             note += (
                 f"; every page with an item of {', '.join(never)} ended in a purchase: how much of it is bought is not "

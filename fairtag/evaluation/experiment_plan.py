@@ -21,6 +21,7 @@ from scipy import stats
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
+from fairtag.demand.counts import units_bought
 from fairtag.fairness.sequential import radius
 
 Floats = NDArray[np.float64]
@@ -80,7 +81,8 @@ def traffic_of(impressions: pd.DataFrame, cost: pd.Series[float], window: float 
     """The customers of a log of pages.
 
     Args:
-        impressions: Columns of IMPRESSIONS.
+        impressions: Columns of IMPRESSIONS. Sums of weighted pages have the right mean and vary more than customers do,
+            so a plan from them asks for too many.
         cost: Unit cost by item id; a sale of unknown cost counts as if nothing were earned.
         window: Days from a customer's first page that count.
 
@@ -94,7 +96,8 @@ def traffic_of(impressions: pd.DataFrame, cost: pd.Series[float], window: float 
     price = impressions[schema.PRICE]
     margin = (price - impressions[schema.ITEM_ID].map(cost)).fillna(0.0)
     inside = day <= impressions[schema.USER_ID].map(first) + window
-    earned = margin * impressions[schema.PURCHASED].astype(float) * inside
+    visits = impressions.get(schema.WEIGHT, pd.Series(1.0, index=impressions.index))
+    earned = margin * units_bought(impressions) * visits * inside
     whole = first[first <= days - window].index
     value = earned.groupby(impressions[schema.USER_ID]).sum().reindex(whole).to_numpy(dtype=np.float64)
     if value.size < LEAST_CUSTOMERS:

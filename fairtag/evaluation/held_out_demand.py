@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.data.splits import unit_hash
+from fairtag.demand.counts import units_bought
 from fairtag.demand.covariates import logged_values
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.fit import DemandConfig, fit_demand
@@ -68,6 +70,19 @@ class HeldOutPages:
     def listed(self) -> Floats:
         """List price of each impression."""
         return self.rows[schema.LIST_PRICE].to_numpy(dtype=np.float64)
+
+    @property
+    def number(self) -> Floats:
+        """(n,) units bought."""
+        return units_bought(self.rows)
+
+    @cached_property
+    def weight(self) -> Floats:
+        """(P,) visits that each page stands for."""
+        if schema.WEIGHT not in self.rows:
+            return np.ones(int(self.page.max()) + 1)
+        first = np.unique(self.page, return_index=True)[1]
+        return self.rows[schema.WEIGHT].to_numpy(dtype=np.float64)[first]
 
     @property
     def page_customer(self) -> Ints:
@@ -128,6 +143,7 @@ class HeldOutDemand:
         a_draws: (DRAWS, n) posterior draws of the utilities.
         b_draws: (DRAWS, n) of the slopes.
         cells: Near-identical items of a page, by the models' evidence.
+        units: (n,) mean units of a purchase.
     """
 
     pages: HeldOutPages
@@ -136,6 +152,15 @@ class HeldOutDemand:
     a_draws: Floats
     b_draws: Floats
     cells: Cells
+    units: Floats
+
+    def mean(self, value: Floats) -> float:
+        """Mean over visits of a value (P,) of each page."""
+        return float(np.average(value, weights=self.pages.weight))
+
+    def interval(self, draws: Floats, seed: int) -> tuple[float, float]:
+        """95 % interval of the mean over visits of a value under each posterior draw, (D, P)."""
+        return interval(draws, self.pages.page_customer, seed, self.pages.weight)
 
     def page_profit(self, price: Floats) -> Floats:
         """Expected profit of each page (P,), money, at prices (n,)."""
@@ -147,7 +172,7 @@ class HeldOutDemand:
 
     def _profit(self, price: Floats, a: Floats, b: Floats) -> Floats:
         pull = self._pull(price, a, b)
-        gain = self._page_sum(pull * (price - self.pages.cost))
+        gain = self._page_sum(pull * self.units * (price - self.pages.cost))
         return np.asarray(gain / (1.0 + self._page_sum(pull)), dtype=np.float64)
 
     def _pull(self, price: Floats, a: Floats, b: Floats) -> Floats:
@@ -168,7 +193,13 @@ def predict_demand(pages: HeldOutPages, models: HeldOutModels, seed: int) -> Hel
             pages.item[rows], pages.similarity[rows], pages.behaviour[rows], np.zeros(rows.size), pages.covariates[rows]
         )
         _draw_pages(pages, rows, model, seed, a_draws, b_draws)
-    return HeldOutDemand(pages, a, b, a_draws, b_draws, held_out_cells(pages, models))
+    cells, units = held_out_cells(pages, models), held_out_units(pages, models)
+    return HeldOutDemand(pages, a, b, a_draws, b_draws, cells, units)
+
+
+def held_out_units(pages: HeldOutPages, models: HeldOutModels) -> Floats:
+    """(n,) mean units of a purchase; each half of the pages by the model that scores it."""
+    return np.where(pages.half == 0, *(model.units_of(pages.item) for model in models))
 
 
 def held_out_cells(pages: HeldOutPages, models: HeldOutModels) -> Cells:
@@ -193,20 +224,24 @@ def _draw_pages(pages: HeldOutPages, rows: Ints, model: DemandModel, seed: int, 
         a_out[:, at], b_out[:, at] = a, b
 
 
-def interval(draws: Floats, customer: Ints, seed: int, confidence: float = 0.95) -> tuple[float, float]:
+def interval(
+    draws: Floats, customer: Ints, seed: int, weight: Floats | None = None, confidence: float = 0.95
+) -> tuple[float, float]:
     """Interval of a mean over pages, from the posterior draws and a Bayesian bootstrap of the customers together.
 
     Args:
         draws: Value of each page under each posterior draw, (D, P).
         customer: Customer of each page, (P,); a customer's pages are drawn together.
         seed: Seed of the bootstrap.
+        weight: Visits that each page stands for, (P,); 1 when None.
         confidence: Two-sided level.
     """
     rng, customers = np.random.default_rng(seed), int(customer.max()) + 1
     repeats = max(1, 1_000 // len(draws))
     weights = rng.exponential(size=(len(draws), repeats, customers))
-    own = np.stack([np.bincount(customer, weights=row, minlength=customers) for row in draws])
-    pages = np.bincount(customer, minlength=customers).astype(np.float64)
+    counted = draws if weight is None else draws * weight
+    own = np.stack([np.bincount(customer, weights=row, minlength=customers) for row in counted])
+    pages = np.bincount(customer, weights=weight, minlength=customers).astype(np.float64)
     means = (weights @ own[:, :, None])[:, :, 0] / (weights @ pages)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

@@ -96,9 +96,15 @@ def support_gate(weight: ope.Floats, limits: LaunchLimits) -> GateResult:
     )
 
 
-def balance_gate(weight: ope.Floats, cluster: ope.Ints, limits: LaunchLimits) -> GateResult:
-    """The propensities are those of the draw: importance weights (n,) have mean 1; ``cluster`` (n,) is the customer."""
-    mean = ope.Estimate("weight", weight, np.ones(len(weight)), cluster)
+def balance_gate(
+    weight: ope.Floats, cluster: ope.Ints, limits: LaunchLimits, visits: ope.Floats | None = None
+) -> GateResult:
+    """The propensities are those of the draw: importance weights (n,) have mean 1.
+
+    ``cluster`` (n,) is the customer, ``visits`` (n,) what the row's page stands for, 1 when None.
+    """
+    counted = np.ones(len(weight)) if visits is None else visits
+    mean = ope.Estimate("weight", weight * counted, counted, cluster)
     return distance_gate(
         "off_policy_balance",
         mean,
@@ -138,14 +144,22 @@ def _agreement(opinion: ope.Estimate, value: ope.Estimate, limits: LaunchLimits)
     )
 
 
-def placebo_gate(weight: ope.Floats, cluster: ope.Ints, placebo: ArrayLike | None, limits: LaunchLimits) -> GateResult:
+def placebo_gate(
+    weight: ope.Floats,
+    cluster: ope.Ints,
+    placebo: ArrayLike | None,
+    limits: LaunchLimits,
+    visits: ope.Floats | None = None,
+) -> GateResult:
     """The weights (n,) move no outcome (n,) that was fixed before the price was drawn; None where there is none."""
     rule = "no uplift in an outcome fixed before the price was drawn"
     if placebo is None:
         return GateResult("off_policy_placebo", None, rule, "not applicable", note="no earlier outcome was given")
     earlier = np.asarray(placebo, dtype=np.float64)
     spread = float(earlier.std()) or 1.0
-    shift = ope.Estimate("placebo", weight * (earlier - earlier.mean()) / spread, np.ones(len(weight)), cluster)
+    counted = np.ones(len(weight)) if visits is None else visits
+    moved = weight * (earlier - np.average(earlier, weights=counted)) / spread
+    shift = ope.Estimate("placebo", moved * counted, counted, cluster)
     return distance_gate(
         "off_policy_placebo",
         shift,

@@ -19,7 +19,13 @@ from fairtag.data.splits import time_split
 from fairtag.demand.demand_model import DemandModel
 from fairtag.evaluation import off_policy as ope
 from fairtag.evaluation.cross_fit import LoggedPrices, price_log, refit_prices
-from fairtag.evaluation.held_out_demand import HeldOutModels, HeldOutPages, held_out_cells, read_pages
+from fairtag.evaluation.held_out_demand import (
+    HeldOutModels,
+    HeldOutPages,
+    held_out_cells,
+    held_out_units,
+    read_pages,
+)
 from fairtag.evaluation.page_value import PageLog, earned, one_step, predicted, shares
 from fairtag.evaluation.uniform_price import best_discounts, uniform_price
 from fairtag.model.pricing_model import PricingModel
@@ -78,7 +84,7 @@ class LogEvidence:
         log = self.log
         weight = np.nan_to_num(np.minimum(self.menu_weights, self.clip))
         logged = shares(log, self.a, self.b, log.price).share
-        seen = log.sums(weight * (log.bought * log.on_sale - logged) * (log.price - log.cost))
+        seen = log.sums(weight * (log.bought * log.on_sale - logged) * log.margin(log.price))
         return log.of_pages("level by level", predicted(log, self.a, self.b, self.prices[PUBLIC]) + seen)
 
 
@@ -131,7 +137,8 @@ def log_evidence(
     prices = _prices(model, rows, split.part(rows[schema.TS], "hold_out"), vectors, folds, seed)
     read = read_pages(model, rows, vectors)
     coin = model.policy.limits.coin.smallest
-    log = page_log(read, held_out_cells(read, models), open_levels(read, prices.floor, menu, coin))
+    cells, units = held_out_cells(read, models), held_out_units(read, models)
+    log = page_log(read, cells, units, open_levels(read, prices.floor, menu, coin))
     moments = rows[schema.TS]
     days = max((moments.max() - moments.min()).total_seconds() / 86_400, 1.0)
     earlier = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)
@@ -143,7 +150,7 @@ def held_out_prices(
     model: PricingModel, pages: HeldOutPages, models: HeldOutModels, vectors: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Floats]:
     """(n,) prices on the hold-out by name, for a log whose prices were not drawn."""
-    log = page_log(pages, held_out_cells(pages, models))
+    log = page_log(pages, held_out_cells(pages, models), held_out_units(pages, models))
     return _with_rivals(model, pages, log, models, price_log(model, pages.rows, vectors))
 
 
@@ -158,7 +165,7 @@ def _with_rivals(
     }
 
 
-def page_log(pages: HeldOutPages, cells: Cells, levels: Floats | None = None) -> PageLog:
+def page_log(pages: HeldOutPages, cells: Cells, units: Floats, levels: Floats | None = None) -> PageLog:
     """Held-out pages as the estimators read them; without levels, none of their prices was drawn."""
     rows = pages.rows
     price = rows[schema.PRICE].to_numpy(dtype=np.float64)
@@ -169,11 +176,13 @@ def page_log(pages: HeldOutPages, cells: Cells, levels: Floats | None = None) ->
         price=price,
         unit=pages.r,
         cost=pages.cost,
-        bought=rows[schema.PURCHASED].to_numpy(dtype=np.float64),
+        bought=pages.number / units,
         on_sale=pages.on_sale,
         propensity=rows[schema.PROPENSITY].to_numpy(dtype=np.float64) if drawn else np.full(len(rows), np.nan),
         levels=price[:, None] if levels is None else levels,
         cells=cells,
+        units=units,
+        weight=pages.weight,
     )
 
 

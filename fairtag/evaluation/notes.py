@@ -61,7 +61,7 @@ def special_items(model: PricingModel, training_set: pd.DataFrame, near_titles: 
         ("items whose price never varied", still, "priced by the response of their category, if it is priced at all"),
     ]
     notes = [_note(what, which, outcome) for what, which, outcome in found if len(which)]
-    notes += list(_covariates(model))
+    notes += [*_counts(model), *_covariates(model)]
     notes += [
         {"what": f"category {row['category']}", "count": 1, "examples": [], "outcome": row["reason"]}
         for row in model.demand.report.get("elasticity", [])
@@ -85,6 +85,25 @@ def _kept_at_list(model: PricingModel) -> Iterator[tuple[str, list[str], str]]:
     items = model.demand.report.get("items_at_list", [])
     for reason in sorted({row["reason"] for row in items}):
         yield f"items at list: {reason}", [row["item"] for row in items if row["reason"] == reason], "at list price"
+
+
+def _counts(model: PricingModel) -> Iterator[dict[str, Any]]:
+    """How units and weights of the log counted, where they did."""
+    found = model.demand.report.get("counts", {})
+    if not found:
+        return
+    purchases, told = found["purchases"], found["effective_purchases"]
+    worth = f"the log tells as much as {told:,.0f} purchases of one unit on pages of one visit"
+    if abs(found["units_per_purchase"] - 1.0) > 1e-9:
+        outcome = (
+            f"demand counts units: {found['units']:,.0f} in {purchases:,} purchases, {found['units_per_purchase']:.2f} "
+            f"each; {worth}"
+        )
+        yield _note("column quantity of impressions", ("quantity",), outcome)
+    if found["weights"] != "none":
+        kinds = {"sampling": "each page as one sampled visit", "counts": "each page as that many equal visits"}
+        outcome = f"demand uses it, {kinds[found['weights']]}: {found['visits']:,.0f} visits; {worth}"
+        yield _note("column weight of impressions", ("weight",), outcome)
 
 
 def _covariates(model: PricingModel) -> Iterator[dict[str, Any]]:

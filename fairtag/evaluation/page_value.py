@@ -35,11 +35,13 @@ class PageLog:
         price: Price shown, money.
         unit: Reference price r, money: demand sees ``price / unit``.
         cost: Unit cost, money.
-        bought: 1 where the item was bought.
+        bought: How often the item was bought, in purchases of average size: 1 where all are of one unit.
         on_sale: Whether it could be bought.
         propensity: Probability with which its price was drawn; NaN where it was not drawn.
         levels: (n, K) prices that could have been drawn, money; NaN where a point of the menu was not open to it.
         cells: Near-identical items of a page, as the demand model that scores it has them.
+        units: Mean units of a purchase of the item; 1 when None.
+        weight: (P,) visits that each page stands for; 1 when None.
     """
 
     page: Ints
@@ -52,6 +54,22 @@ class PageLog:
     propensity: Floats
     levels: Floats
     cells: Cells = field(default_factory=Cells.none)
+    units: Floats | None = None
+    weight: Floats | None = None
+
+    def margin(self, price: Floats) -> Floats:
+        """(n,) margin of a purchase at prices (n,), money."""
+        one: Floats = price - self.cost
+        return one if self.units is None else one * self.units
+
+    def mean(self, value: Floats) -> float:
+        """Mean over visits of a value (P,) of each page."""
+        return float(value.mean() if self.weight is None else np.average(value, weights=self.weight))
+
+    @property
+    def visits(self) -> Floats:
+        """(n,) visits that each row's page stands for."""
+        return np.ones(len(self.page)) if self.weight is None else self.weight[self.page]
 
     def sums(self, values: Floats) -> Floats:
         """(P,) sum over the rows of each page."""
@@ -61,11 +79,23 @@ class PageLog:
         """The pages of some rows; a page stays whole or goes."""
         pages, page = np.unique(self.page[keep], return_inverse=True)
         parts = {name: getattr(self, name)[keep] for name in ROW_FIELDS}
-        return PageLog(page=page, customer=self.customer[pages], cells=self.cells.rows(keep), **parts)
+        return PageLog(
+            page=page,
+            customer=self.customer[pages],
+            cells=self.cells.rows(keep),
+            units=None if self.units is None else self.units[keep],
+            weight=None if self.weight is None else self.weight[pages],
+            **parts,
+        )
 
     def of_pages(self, name: str, value: Floats) -> Estimate:
-        """An estimate whose rows are pages, clustered by customer."""
-        return Estimate(name, value, np.ones(len(value)), self.customer)
+        """An estimate of the mean over visits whose rows are pages, clustered by customer.
+
+        A page's weight multiplies its value above and counts below (Hajek 1971), and its customer's error with it.
+        """
+        if self.weight is None:
+            return Estimate(name, value, np.ones(len(value)), self.customer)
+        return Estimate(name, value * self.weight, self.weight, self.customer)
 
 
 ROW_FIELDS = ("price", "unit", "cost", "bought", "on_sale", "propensity", "levels")
@@ -94,12 +124,12 @@ def shares(log: PageLog, a: Floats, b: Floats, price: Floats) -> Shares:
 
 def predicted(log: PageLog, a: Floats, b: Floats, price: Floats) -> Floats:
     """(P,) profit of each page at prices (n,) according to the demand model alone, money: the direct method."""
-    return log.sums(shares(log, a, b, price).share * (price - log.cost))
+    return log.sums(shares(log, a, b, price).share * log.margin(price))
 
 
 def earned(log: PageLog) -> Floats:
     """(P,) profit of each page as it was logged, money."""
-    return log.sums(log.bought * (log.price - log.cost))
+    return log.sums(log.bought * log.margin(log.price))
 
 
 def one_step(log: PageLog, a: Floats, b: Floats, price: Floats, clip: float = np.inf) -> Floats:
@@ -124,10 +154,10 @@ def one_step(log: PageLog, a: Floats, b: Floats, price: Floats, clip: float = np
         clip: Largest size of a weight, relative to one that only corrects the level.
     """
     logged, new = shares(log, a, b, log.price), shares(log, a, b, price)
-    margin = price - log.cost
+    margin = log.margin(price)
     worth = log.sums(new.share * margin)
     gain = log.cells.pull(new.share * (margin - worth[log.page]), new.pull)
-    nothing = 1.0 - np.minimum(log.sums(log.bought), 1.0)
+    nothing = np.where(log.sums(log.bought) > 0, 0.0, 1.0)
     seen = log.bought * log.on_sale - logged.pull * nothing[log.page]
     surprise = seen.copy()
     at = log.cells.row  # a row's error is what its cell shows of it: J^-1 (seen / q), times q

@@ -56,7 +56,8 @@ def policy_evidence(
     days = max((rows[schema.TS].max() - rows[schema.TS].min()).total_seconds() / 86_400, 1.0)
     prices: Mapping[str, Floats] = {PUBLIC: after, ACCEPTED: before, LISTED: pages.listed}
     earlier = rows[schema.SPEND_90D].to_numpy(dtype=np.float64)
-    return LogEvidence(page_log(pages, demand.cells, levels), demand.a, demand.b, prices, earlier, days, clip)
+    log = page_log(pages, demand.cells, demand.units, levels)
+    return LogEvidence(log, demand.a, demand.b, prices, earlier, days, clip)
 
 
 def policy_log_gates(evidence: LogEvidence | None, limits: EvaluationLimits, why: str = "") -> list[GateResult]:

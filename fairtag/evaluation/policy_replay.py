@@ -122,8 +122,8 @@ class PolicyReplay:
             customers_affected=float(np.unique(pages.customer[moved]).size / np.unique(pages.customer).size),
             personal=_both(before, after, lambda each: each.prices.personal.mean()),
             below_list=_both(before, after, lambda each: (each.prices.price < listed).mean()),
-            profit=_relative(before.profit, after.profit, pages.page_customer, seed),
-            units=_relative(before.units, after.units, pages.page_customer, seed),
+            profit=_relative(before.profit, after.profit, pages, seed),
+            units=_relative(before.units, after.units, pages, seed),
             widest=(before.widest, after.widest),
             gaps=self._gaps(before, after),
             items=self._items(before, after, moved),
@@ -202,16 +202,18 @@ class PolicyReplay:
     def _page_sums(self, price: Floats) -> tuple[Floats, Floats]:
         """Expected profit and units of each page under each draw, (DRAWS, P) each."""
         pull = self._pull(self.a - self._slope * price)
-        sums = np.add.reduceat(pull, self._starts, axis=1)
-        gains = np.add.reduceat(pull * (price - self.pages.cost), self._starts, axis=1)
-        return gains / (1.0 + sums), sums / (1.0 + sums)
+        sums, bought = np.add.reduceat(pull, self._starts, axis=1), pull * self.model.demand.units_of(self.pages.item)
+        sold = np.add.reduceat(bought, self._starts, axis=1)
+        gains = np.add.reduceat(bought * (price - self.pages.cost), self._starts, axis=1)
+        return gains / (1.0 + sums), sold / (1.0 + sums)
 
     def _item_profit(self, price: Floats) -> Floats:
         """Expected profit of each impression (n,), mean over the draws."""
         pages = self.pages
         pull = self._pull(self.a.mean(0) - self._slope.mean(0) * price)
         page = np.add.reduceat(pull, self._starts)
-        return np.asarray(pull * (price - pages.cost) / (1.0 + page)[pages.page], dtype=np.float64)
+        share = pull * self.model.demand.units_of(pages.item) * pages.weight[pages.page]
+        return np.asarray(share * (price - pages.cost) / (1.0 + page)[pages.page], dtype=np.float64)
 
     def _pull(self, utility: Floats) -> Floats:
         """Attractions (..., n) of utilities (..., n); near-identical items share theirs."""
@@ -352,11 +354,12 @@ def _share_caches(source: PricingModel, model: PricingModel) -> None:
         vars(model)[name] = getattr(source, name)
 
 
-def _relative(before: Floats, after: Floats, customer: NDArray[np.int64], seed: int) -> Change:
-    """Change of a mean over pages as a share of what it was, with its interval."""
-    scale = float(before.mean())
-    low, high = interval(after - before, customer, seed)
-    value = float((after - before).mean())
+def _relative(before: Floats, after: Floats, pages: HeldOutPages, seed: int) -> Change:
+    """Change of a mean over visits as a share of what it was, with its interval."""
+    share = pages.weight / pages.weight.mean()
+    scale = float((before * share).mean())
+    low, high = interval(after - before, pages.page_customer, seed, pages.weight)
+    value = float(((after - before) * share).mean())
     if scale == 0:
         return Change(0.0, 0.0, 0.0)
     ends = sorted((low / abs(scale), high / abs(scale)))

@@ -54,13 +54,13 @@ def best_discounts(
         return uniform_price(share, category, listed, floor)
 
     def worth(share: Floats) -> float:
-        return float(predicted(log, a, b, price(share)).mean())
+        return log.mean(predicted(log, a, b, price(share)))
 
     tried = [np.full(categories, share) for share in SHARES]
     best = share = max(tried, key=worth)
     for _ in range(ROUNDS):
         now = shares(log, a, b, price(share))
-        value = log.sums(now.share * (price(share) - log.cost))
+        value = log.sums(now.share * log.margin(price(share)))
         gains = np.stack([_gain(log, a, b, price(other), now.none, value, category, categories) for other in tried])
         moved = SHARES[gains.argmax(axis=0)]
         if (moved == share).all():
@@ -75,5 +75,7 @@ def _gain(
 ) -> Floats:
     """(C,) what each category adds at these prices, to first order, while the pages' values stay as they are."""
     pull = shares(log, a, b, price).pull
-    gain = pull * (price - log.cost - value[log.page]) * none[log.page]
+    gain = pull * (log.margin(price) - value[log.page]) * none[log.page]
+    if log.weight is not None:
+        gain = gain * log.weight[log.page]
     return np.asarray(np.bincount(category, weights=gain, minlength=categories), dtype=np.float64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.evaluation import off_policy as ope
 from fairtag.evaluation.comparison import Comparison, must_gain, must_not_lose
-from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages, interval
+from fairtag.evaluation.held_out_demand import HeldOutDemand, HeldOutPages
 from fairtag.evaluation.launch_gate import balance_gate, distance_gate, placebo_gate, support_gate
 from fairtag.evaluation.limits import EvaluationLimits, LaunchLimits
 from fairtag.evaluation.log_evidence import LISTED, LOGGED, PERSONAL, PUBLIC, UNIFORM, LogEvidence
@@ -47,8 +47,8 @@ def uplift_figures(demand: HeldOutDemand, policies: list[PolicyPrices], seed: in
     rows = []
     for policy in policies:
         gain = demand.page_profit_draws(policy.price) - base
-        low, high = interval(gain, demand.pages.page_customer, seed)
-        value = float((demand.page_profit(policy.price) - demand.page_profit(demand.pages.listed)).mean())
+        low, high = demand.interval(gain, seed)
+        value = demand.mean(demand.page_profit(policy.price) - demand.page_profit(demand.pages.listed))
         rows.append({"policy": policy.name, "value": value, "low": low, "high": high})
     return rows
 
@@ -132,13 +132,13 @@ def log_gates(evidence: LogEvidence, bounds: LaunchLimits) -> list[GateResult]:
     """Can the log judge the public prices: are there enough of them, are propensities right, do two estimates agree?"""
     known = np.isfinite(evidence.menu_weights)
     weight = evidence.menu_weights[known]
-    cluster = evidence.log.customer[evidence.log.page][known]
+    cluster, visits = evidence.log.customer[evidence.log.page][known], evidence.log.visits[known]
     curves = ope.difference(evidence.values[PUBLIC], evidence.without_curves())
     earlier = evidence.earlier[known]
     return [
-        support_gate(weight, bounds),
-        balance_gate(weight, cluster, bounds),
-        placebo_gate(weight, cluster, np.nan_to_num(earlier) if np.isfinite(earlier).any() else None, bounds),
+        support_gate(weight * visits, bounds),
+        balance_gate(weight, cluster, bounds, visits),
+        placebo_gate(weight, cluster, np.nan_to_num(earlier) if np.isfinite(earlier).any() else None, bounds, visits),
         distance_gate(
             "off_policy_agreement",
             curves,
@@ -213,10 +213,10 @@ def observational_gates(
 
     def compare(first: str, second: str) -> Comparison:
         gain = demand.page_profit_draws(named[first]) - demand.page_profit_draws(named[second])
-        bounds = interval(gain, demand.pages.page_customer, seed)
+        bounds = demand.interval(gain, seed)
         base = demand.page_profit(named[second])
-        value = float((demand.page_profit(named[first]) - base).mean())
-        return Comparison(value, *bounds, float(base.mean()), bounds, days, base.size, caveat)
+        value = demand.mean(demand.page_profit(named[first]) - base)
+        return Comparison(value, *bounds, demand.mean(base), bounds, days, base.size, caveat)
 
     gates = comparison_gates(
         "profit_uplift",
@@ -243,8 +243,8 @@ def non_inferiority(
     if champion is None:
         return GateResult("non_inferiority", None, rule, "not applicable", note="there is no champion yet")
     base = demand.page_profit_draws(champion.price)
-    low, high = interval(demand.page_profit_draws(challenger.price) - base, demand.pages.page_customer, seed)
+    low, high = demand.interval(demand.page_profit_draws(challenger.price) - base, seed)
     profit = demand.page_profit(champion.price)
-    value = float((demand.page_profit(challenger.price) - profit).mean())
-    floor = -margin * float(profit.mean())
+    value = demand.mean(demand.page_profit(challenger.price) - profit)
+    floor = -margin * demand.mean(profit)
     return GateResult("non_inferiority", value, rule, "pass" if low >= floor else "fail", floor, low, high)

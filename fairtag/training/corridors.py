@@ -40,7 +40,7 @@ class Visits:
         behaviour: Raw allow-listed behaviour of the customer, shape (v, k), NaN where unknown.
         similarity: Similarity of an item in the place, shape (v,).
         outside: Attraction of the outside option and of the rest of the page at the prices that it is asked, (v,).
-        worth: Expected gain of the rest of the page, money a visit, (v,).
+        worth: Expected gain of the rest of the page, money a visit and unit of a purchase of the category, (v,).
     """
 
     behaviour: Floats
@@ -96,7 +96,8 @@ def sample_visits(
     """
     demand, item, page = problem.model.demand, data.item, data.page
     pull, cells = pulls(problem, price, data), demand.cells(item, page)
-    margin = np.nan_to_num(price - (problem.cost + problem.shadow) * problem.r)[item]
+    units = demand.units_of(np.arange(len(price)))
+    margin = (units * np.nan_to_num(price - (problem.cost + problem.shadow) * problem.r))[item]
     outside = 1.0 + np.add.reduceat(pull, data.starts)[page] - pull
     worth = np.add.reduceat(pull * margin, data.starts)[page] - pull * margin
     _, more = cells.move_one(pull, np.full(pull.shape, -np.inf))  # twins attract more where the item is away
@@ -105,9 +106,15 @@ def sample_visits(
     for code in range(len(demand.categories)):
         places = np.flatnonzero(category == code)
         places = places if places.size else np.arange(data.n_rows)
-        drawn = rng.choice(places, size=min(visits, places.size), replace=False)
-        found[code] = Visits(data.behaviour[page[drawn]], data.similarity[drawn], outside[drawn], worth[drawn])
+        drawn = rng.choice(places, size=min(visits, places.size), replace=False, p=_shares(data.weight[page[places]]))
+        own = worth[drawn] / demand.units[code]
+        found[code] = Visits(data.behaviour[page[drawn]], data.similarity[drawn], outside[drawn], own)
     return found
+
+
+def _shares(weight: Floats) -> Floats | None:
+    """How often each place is drawn; None, all alike, where weights do not differ."""
+    return None if np.ptp(weight) == 0 else weight / weight.sum()
 
 
 def pulls(problem: PageProblem, price: Floats, data: DemandData) -> Floats:

@@ -85,6 +85,7 @@ def demand_inputs(
         least_f=config.least_f,
         period_days=config.period_days,
         covariates=config.covariates or (),
+        weights=config.weights,
     )
 
 

@@ -27,7 +27,9 @@ LEAST = 1e-9  # purchases at the shop's mean value that count with a category's:
 
 
 def page_values(model: PricingModel, data: DemandData | None) -> Floats:
-    """(N,) value of the pages that show each catalogue row, money a visit; 0 where prices follow f(v) alone.
+    """(N,) value of the pages that show each catalogue row, money; 0 where prices follow f(v) alone.
+
+    It is that of a visit over the units of a purchase of the item: what its margin on one unit competes with.
 
     Public prices decide what pages are worth, and that decides prices, so both are found in turn.
 
@@ -60,14 +62,18 @@ def _mean_worth(problem: PageProblem, price: Floats, data: DemandData) -> Floats
     y = price / r
     gain = policy.margin_weight * (y - problem.cost - problem.shadow)
     gain = np.nan_to_num(r * (gain - policy.anchor_weight * (y - problem.anchor) ** 2))  # at an unknown cost nothing
+    demand = problem.model.demand
+    units = demand.units_of(np.arange(n))
     pull = pulls(problem, price, data)
     bought = pull / (1.0 + np.add.reduceat(pull, data.starts))[data.page]
-    worth = np.add.reduceat(bought * gain[data.item], data.starts)[data.page]
-    demand = problem.model.demand
+    worth = np.add.reduceat(bought * (units * gain)[data.item], data.starts)[data.page]
+    bought = bought * data.row_weight
     nest, category = demand.nest, demand.category
-    shown, sold, earned = (np.bincount(nest[data.item], x, n) for x in (np.ones(data.n_rows), bought, bought * worth))
+    counted = (data.row_weight, bought, bought * worth)
+    shown, sold, earned = (np.bincount(nest[data.item], x, n) for x in counted)
     whole = earned.sum() / max(sold.sum(), LEAST)
     by_category = [np.bincount(category, x) for x in (shown, sold, earned)]
     mean = ((by_category[2] + LEAST * whole) / (by_category[1] + LEAST))[category]
     borrowed = BORROWED * np.maximum(by_category[1] / np.maximum(by_category[0], 1.0), LEAST)[category]
-    return np.asarray(((earned + borrowed * mean) / (sold + borrowed))[nest], dtype=np.float64)
+    value = ((earned + borrowed * mean) / (sold + borrowed))[nest]
+    return np.asarray(value / units, dtype=np.float64)

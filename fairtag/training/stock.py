@@ -68,8 +68,8 @@ def value_stock(
     days = (impressions[schema.TS].max() - impressions[schema.TS].min()).total_seconds() / 86_400
     pages = data.starts.size
     horizon = min(policy.stock_horizon_days, max(days, 1.0))
-    wanted = max(1, round(pages * horizon / max(days, 1.0)))
-    chosen = np.linspace(0, pages - 1, min(wanted, PAGES)).astype(np.int64)
+    wanted = max(1, round(data.counts["visits"] * horizon / max(days, 1.0)))
+    chosen = np.linspace(0, pages - 1, min(wanted, pages, PAGES)).astype(np.int64)
     keep = np.zeros(pages, dtype=bool)
     keep[chosen] = True
     part = data.pages(keep)
@@ -87,13 +87,14 @@ def value_stock(
     padded = [np.zeros(shape) for _ in columns]
     for grid, values in zip(padded, columns, strict=True):
         grid[part.page, place] = values
+    units = demand.units_of(np.arange(len(catalogue)))
     found = shadow_prices(
         *padded[1:],
         items=items,
         nest=demand.nest[items],
         dissimilarity=padded[0],
-        stock=market.stock,
-        traffic=wanted / part.starts.size,
+        stock=market.stock / units,
+        traffic=wanted / part.weight.sum() * part.weight,
         margin_weight=policy.margin_weight * r,
         anchor_weight=0.0,  # a pull towards f makes demand jump, and then no shadow price may balance it
     )
@@ -102,7 +103,9 @@ def value_stock(
             f"shadow prices of stock: no optimum after {found.iterations} steps; check the column stock for extremes"
         )
     shadow = np.where(np.isfinite(found.mu), found.mu, 0.0) * r
-    return StockValue(shadow, np.maximum(found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID])))
+    return StockValue(
+        shadow, np.maximum(units * found.demand / horizon, ordered_rate(orders, catalogue[schema.ITEM_ID]))
+    )
 
 
 def unpriced_stock(catalogue: pd.DataFrame, orders: pd.DataFrame) -> StockValue:

@@ -121,6 +121,7 @@ def _impressions(rng: np.random.Generator, items: int, users: int, pages: int, s
             schema.CLICKED: bought,
             schema.PURCHASED: bought,
             schema.QUANTITY: bought.astype(int),
+            schema.WEIGHT: [1.0 + (k // 4) % 3 for k in range(n)],
             schema.PROPENSITY: 0.2,
             schema.IN_STOCK: True,
             **dict.fromkeys(schema.COVARIATES, 0.0),

@@ -63,6 +63,21 @@ def test_a_table_with_too_many_broken_rows_is_refused_beside_its_wrong_column(br
     assert found(broken, "items")[("", "few broken rows")].remedy.startswith("3 of 4 rows")
 
 
+def test_a_check_says_what_units_and_weights_hold(tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title,list_price\nA1,mug,12.5\n")
+    lines = ["page_id,item_id,ts,user_id,query,rank,price,list_price,clicked,purchased,quantity,weight"]
+    for page in range(40):
+        bought = page % 4 == 0
+        shown = f"P{page},A1,2026-02-01T{page // 2:02d}:00:00Z,U{page},mug,1,12,12.5,{bought},{bought}"
+        lines.append(f"{shown},{3 * bought},{1 if bought else 20}")
+    (tmp_path / "impressions.csv").write_text("\n".join(lines))
+    report = check_shop("", tmp_path)
+    assert not report.refused, report.problems
+    quantity, weight = [line for line in report.notes if line.startswith("demand uses")]
+    assert quantity == "demand uses quantity: 3.00 units a purchase"
+    assert weight.startswith("demand uses weight: 40 pages stand for 610 visits")
+
+
 @pytest.mark.parametrize("name", ["shopify", "woocommerce", "magento", "google-merchant"])
 def test_exports_of_shop_systems_reach_the_rungs_that_they_can(name):
     report = check_shop(name, SAMPLES / name)

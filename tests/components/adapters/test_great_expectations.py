@@ -376,6 +376,25 @@ def test_the_page_reads_offline_and_the_tools_own_pages_are_kept(broken: Validat
     assert [t["status"] for t in written["tables"]] == [t.status for t in report.tables]
 
 
+def test_a_weight_is_of_a_page_and_a_quantity_of_a_purchase(frames: Frames, tmp_path: Path) -> None:
+    from components.adapters.remedies import remedy
+
+    impressions = frames["impressions"]
+    kept, apart, negative = (slice(4 * page, 4 * page + 4) for page in (0, 1, 2))
+    impressions.loc[impressions.index[apart], "weight"] = [1.0, 1.0, 5.0, 1.0]
+    impressions.loc[impressions.index[negative], "weight"] = -2.0
+    impressions.loc[impressions.index[kept], "quantity"] = 1 - impressions["purchased"][kept].astype(int)
+    accepted, report = _quietly({**frames, "impressions": impressions}, tmp_path / "validation", max_quarantined=0.2)
+    found = {(each.column, each.rule): each for each in report.table("impressions").findings}
+    assert found["weight", "one value for each page_id"].count == 4
+    assert found["weight", ">= 0"].count == 4
+    assert found["purchased, quantity", "purchased where quantity > 0"].count == 4
+    assert {"p1", "p2"}.isdisjoint(accepted["impressions"]["page_id"])
+    assert "p0" in set(accepted["impressions"]["page_id"])
+    assert "on all rows of a page" in remedy(found["weight", "one value for each page_id"])
+    assert "0 elsewhere" in remedy(found["purchased, quantity", "purchased where quantity > 0"])
+
+
 def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
     _, _, report, _ = valid
     for table in schema.TABLES:
@@ -389,5 +408,7 @@ def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
             + len(table.orders)
             + len(table.references)
             + len(table.lengths)
+            + len(table.together)
+            + len(table.same)
         )
         assert report.table(table.name).checks == expected

@@ -20,7 +20,9 @@ from fairtag.policy.guardrails import GuardrailLimits
 
 def calibration(slope: float, low: float, high: float) -> Calibration:
     none = Estimate(0.0, -1.0, 1.0)
-    return Calibration(none, Estimate(slope, low, high), none, (), 0.5, {}, 100, 40, 41.0)
+    return Calibration(
+        none, Estimate(slope, low, high), none, (), 0.5, {}, 100, 40, 41.0, {"sold": 40.0, "expected": 41.0}
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The one-step estimate of pages against full enumeration of every draw and every choice."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 
-from fairtag.evaluation.page_value import PageLog, one_step, predicted
+from fairtag.evaluation.off_policy import difference
+from fairtag.evaluation.page_value import ROW_FIELDS, PageLog, earned, one_step, predicted
 from fairtag.solver.cells import Cells
 
 LEVELS = np.array([7.0, 8.5, 10.0])
@@ -86,3 +88,35 @@ def test_a_wrong_demand_model_is_corrected_to_first_order(price, zeta, wrong_a, 
     (model, corrected), (small_model, small_corrected) = errors
     assert abs(small_corrected) < 0.15 * abs(small_model) + 1e-9
     assert abs(corrected) < 0.2 * abs(model)
+
+
+def test_pages_that_stand_for_several_visits_count_as_these_visits_of_one_customer_do():
+    log, _ = shop(0.4)
+    pages = len(log.customer)
+    times = 1 + np.arange(pages) % 3
+    weighted = replace(log, weight=times.astype(float), customer=np.arange(pages) // 2)
+    again = np.repeat(np.arange(pages), times)
+    rows = (2 * again[:, None] + np.arange(2)).ravel()
+    parts = {name: getattr(log, name)[rows] for name in ROW_FIELDS}
+    page = np.repeat(np.arange(again.size), 2)
+    cells = Cells.of(page, np.zeros(page.size, dtype=np.int64), np.full(page.size, 0.4))
+    repeated = PageLog(page=page, customer=again // 2, cells=cells, **parts)
+    values = []
+    for each in (weighted, repeated):
+        n = len(each.customer)
+        new, a, b = np.tile([8.5, 10.0], n), np.tile(TRUE_A + 0.1, n), np.tile(TRUE_B, n)
+        first = each.of_pages("new", one_step(each, a, b, new))
+        gain = difference(first, each.of_pages("logged", earned(each)))
+        values.append((first.value, first.standard_error, gain.value, gain.standard_error))
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-10)
+
+
+def test_profit_is_that_of_units_where_purchases_hold_several():
+    log, probability = shop(1.0)
+    pages, size = len(log.customer), np.array([3.0, 1.5])
+    several = replace(log, units=np.tile(size, pages), weight=probability)
+    a, b, new = np.tile(TRUE_A, pages), np.tile(TRUE_B, pages), np.tile([8.5, 10.0], pages)
+    expected = float(chances([8.5, 10.0], 1.0) @ (size * (np.array([8.5, 10.0]) - COST)))
+    assert several.of_pages("new", one_step(several, a, b, new)).value == pytest.approx(expected, rel=1e-12)
+    sold = float(probability @ log.sums(log.bought * np.tile(size, pages) * (log.price - log.cost)))
+    assert several.of_pages("logged", earned(several)).value == pytest.approx(sold, rel=1e-12)
