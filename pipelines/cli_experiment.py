@@ -115,13 +115,29 @@ def report(
     history = policy_store(None if store else run, store).history()
     found = declared([each for version in history for each in version.policy.experiments], name)
     log = ExperimentLog(quotes or str(folder.serving / "quotes"), outcomes or str(folder.serving / OUTCOMES))
-    groups = audit_groups(folder)
-    reports = [report_experiment(each, log.read(each.name), now=now, groups=groups) for each in found]
+    groups, names = audit_groups(folder), customer_names(folder)
+    reports = [report_experiment(each, log.read(each.name), now=now, groups=groups, names=names) for each in found]
     if as_json:
         print(json.dumps([each.to_json() for each in reports], indent=2))
         return
     for each in reports:
         show_report(each)
+
+
+def customer_names(folder: RunFolder) -> dict[str, str] | None:
+    """Names of the run's customers under each user key, for a test during which it changed; None under one key."""
+    from fairtag.base import schema
+    from fairtag.base.pseudonym import read_secrets
+    from fairtag.base.tables import read_tables
+    from fairtag.evaluation.experiment_customers import known_keys
+
+    key = folder.serving / "secrets" / "user_key"
+    keys = read_secrets(key) if key.is_file() else ()
+    if len(keys) < 2 or not (folder.tables / "metadata.json").is_file():
+        return None
+    tables = read_tables(folder.tables)
+    ids = {name for table in (tables.users, tables.orders, tables.impressions) for name in table[schema.USER_ID]}
+    return known_keys(map(str, ids), keys)
 
 
 def audit_groups(folder: RunFolder) -> pd.DataFrame | None:
@@ -157,8 +173,7 @@ def show_report(report: ExperimentReport) -> None:
     console.print(table)
     split = report.split
     notes = [f"split: p = {split.p_value:.3f} at this look, {'broken' if split.broken else 'as planned'}"]
-    if guests := sum(arm.guest_pages for arm in report.arms):
-        notes.append(f"{guests:,} pages of guests do not count: the log does not tell one guest from another")
+    notes += report.uncounted.words
     if report.moved:
         notes.append(f"{report.moved:,} customers were seen in two arms and count in the first")
     notes += [f"not readable: {file}" for file in report.unreadable]

@@ -27,7 +27,8 @@ from benchmarks.studies.ab_test import (
 from benchmarks.studies.synthetic import simulate
 from fairtag.base import schema
 from fairtag.evaluation.experiment import Advice, split_check
-from fairtag.evaluation.experiment_report import CONVERSION, PROFIT, compare_with_control
+from fairtag.evaluation.experiment_customers import CONVERSION, PROFIT
+from fairtag.evaluation.experiment_report import compare_with_control
 from fairtag.policy.experiments import Experiment
 
 DAYS, A_DAY = 1_000, 40  # length of a test, and customers who come for the first time each day

@@ -19,6 +19,7 @@ import pyarrow as pa
 from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from components.adapters.remedies import remedy
 from components.adapters.suites import (
     REFERENCE,
     ROW,
@@ -249,8 +250,7 @@ def _block(table: str, findings: list[Finding], bad: int, rows: int, max_quarant
             needed = ", ".join(schema.table(table).required_names)
             return f"{table}: column {finding.column} is missing; the table needs {needed}"
         if finding.rule == KNOWN_COLUMN:
-            known = ", ".join(schema.table(table).names)
-            return f"{table}: column {finding.column} is not in the contract; drop it, or rename it to one of {known}"
+            return f"{table}: column {finding.column} is not in the contract; {remedy(finding)}"
     if bad > max_quarantined * rows:
         worst = max((f for f in findings if f.severity == "critical"), key=lambda f: f.count)
         return (

@@ -6,18 +6,18 @@
 The customer is the unit: each counts once, in the arm first seen, with what was earned within the window from the first
 page. So an interval of customers is clustered by customer. Only customers whose window is over take part in the test,
 which looks at the end of every day; its confidence holds over all looks together
-(:mod:`fairtag.evaluation.experiment`). A sale of unknown cost counts as if nothing were earned. Guests, whose pages the
-log does not tell apart, are counted and take no part.
+(:mod:`fairtag.evaluation.experiment`). A sale of unknown cost counts as if nothing were earned. Guests take no part,
+nor do customers whom a change of the user key may have named twice; both are counted.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,15 @@ from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 from fairtag.base.money import currency
 from fairtag.evaluation.experiment import Advice, Metric, SplitCheck, Sums, read_experiment, split_check
+from fairtag.evaluation.experiment_customers import (
+    CONVERSION,
+    DAY,
+    PROFIT,
+    Uncounted,
+    customers_of,
+    follow,
+    uncounted,
+)
 from fairtag.evaluation.experiment_log import ExperimentPages
 from fairtag.evaluation.experiment_plan import LEAST_CUSTOMERS, Traffic, plan
 from fairtag.fairness.audit import AuditReport, audit
@@ -35,9 +44,6 @@ from fairtag.fairness.sequential import SequentialState
 from fairtag.policy.experiments import Experiment, Split
 
 Floats = NDArray[np.float64]
-
-DAY: Final = 86_400.0
-PROFIT, CONVERSION = "profit", "conversion"
 
 
 class Verdict(StrEnum):
@@ -124,6 +130,7 @@ class ExperimentReport:
         needed: Customers with a whole window that the plan asks for; None where that cannot be told yet.
         days_left: Days until they are there at this traffic; infinite where never, None where it cannot be told.
         unreadable: Files of the log that could not be read.
+        uncounted: What takes no part.
     """
 
     name: str
@@ -139,6 +146,7 @@ class ExperimentReport:
     needed: int | None = None
     days_left: float | None = None
     unreadable: tuple[str, ...] = ()
+    uncounted: Uncounted = field(default_factory=Uncounted)
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; a figure that is not finite is null."""
@@ -152,6 +160,7 @@ def report_experiment(
     *,
     now: datetime,
     groups: pd.DataFrame | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> ExperimentReport:
     """Read an experiment.
 
@@ -160,6 +169,8 @@ def report_experiment(
         pages: Its pages and their outcomes.
         now: Aware time; later rows do not count.
         groups: Audit table with ``user_key``, ``attribute`` and ``group``; None audits nothing.
+        names: Of :func:`fairtag.evaluation.experiment_customers.known_keys`, for a test during which the user key
+            changed; None where user ids or keys are not known.
 
     Raises:
         ConfigError: The log names an arm that the experiment does not have, or has prices in several currencies.
@@ -170,7 +181,10 @@ def report_experiment(
             f"experiment {experiment.name!r}: the log has arms {unknown}, the policy {list(experiment.split.shares)}; "
             "another experiment had this name, so give this one a new name"
         )
-    customers = customers_of(quotes, pages.outcomes, experiment.window_days, _minor_units(experiment, quotes), now)
+    unit, followed = _minor_units(experiment, quotes), follow(quotes, names)
+    everybody = customers_of(followed, pages.outcomes, experiment.window_days, unit, now)
+    left_out = uncounted(followed, pages.outcomes, everybody, unit)
+    customers = everybody[~everybody["excluded"]]
     counts = {arm: int((customers[schema.ARM] == arm).sum()) for arm in experiment.split.shares}
     checked = split_check(counts, experiment.split)
     arms = tuple(_figures(experiment, arm, customers, quotes, groups) for arm in experiment.split.shares)
@@ -191,6 +205,7 @@ def report_experiment(
         needed,
         days_left,
         pages.unreadable,
+        left_out,
     )
 
 
@@ -202,41 +217,6 @@ def _minor_units(experiment: Experiment, quotes: pd.DataFrame) -> int:
             "sum; report each shop by itself"
         )
     return currency(codes[0]).minor_per_unit if codes else 1
-
-
-def customers_of(
-    quotes: pd.DataFrame, outcomes: pd.DataFrame, window_days: float, unit: int, now: datetime
-) -> pd.DataFrame:
-    """One row a customer, by ``user_key``: arm, first page, whether its window is over, pages, profit, bought, moved.
-
-    Args:
-        quotes: Quoted items of the experiment.
-        outcomes: Bought items of its pages.
-        window_days: Days from the first page that count.
-        unit: Minor units in a unit of the currency.
-        now: The present.
-    """
-    known = quotes[quotes[schema.USER_KEY].notna()]
-    by_key = known.groupby(schema.USER_KEY, observed=True)
-    found = pd.DataFrame(
-        {
-            "first": by_key[schema.TS].min(),
-            schema.ARM: by_key[schema.ARM].first(),
-            "pages": by_key[schema.QUOTE_ID].nunique(),
-            "moved": by_key[schema.ARM].nunique() > 1,
-        }
-    )
-    window = timedelta(days=window_days)
-    found["whole"] = found["first"] + window <= now
-    costs = known[[schema.QUOTE_ID, schema.ITEM_ID, schema.USER_KEY, schema.UNIT_COST_MINOR]]
-    sold = outcomes.merge(costs, on=[schema.QUOTE_ID, schema.ITEM_ID], how="inner")
-    inside = sold[schema.TS] <= sold[schema.USER_KEY].map(found["first"]) + window
-    sold = sold[inside.to_numpy(dtype=bool) & (sold[schema.QUANTITY] > 0).to_numpy(dtype=bool)]
-    margin = (sold[schema.PRICE_MINOR] - sold[schema.UNIT_COST_MINOR]).fillna(0.0).astype(float)
-    earned = (margin * sold[schema.QUANTITY].astype(float) / unit).groupby(sold[schema.USER_KEY]).sum()
-    found[PROFIT] = earned.reindex(found.index).fillna(0.0)
-    found[CONVERSION] = found.index.isin(sold[schema.USER_KEY].unique()).astype(float)
-    return found.sort_values("first", kind="stable")
 
 
 def _figures(

@@ -2,15 +2,12 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
+from support.experiment_log import write_experiment
 
 from console.users import add_user
-from fairtag.base import schema
 from fairtag.policy.live_policy import LivePolicyStore
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
@@ -31,32 +28,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def logs(tmp_path, store):
-    """A quote log and outcomes in which every second customer of the learned arm buys, every fourth of the other."""
     (experiment,) = store.current().policy.experiments
-    rng, n = np.random.default_rng(0), 4_000
-    start = datetime.now(UTC) - timedelta(days=30)
-    arms = [experiment.split.arm(f"k{k}") for k in range(n)]
-    quotes = pd.DataFrame(
-        {
-            schema.QUOTE_ID: [f"q{k}" for k in range(n)],
-            schema.ITEM_ID: "i",
-            schema.TS: pd.Timestamp(start) + pd.to_timedelta(rng.uniform(0, 20, n), unit="D"),
-            schema.USER_KEY: [f"k{k}" if k % 10 else None for k in range(n)],
-            schema.EPOCH: 20_000,
-            schema.CATEGORY: "c",
-            schema.LIST_PRICE_MINOR: 1_000,
-            schema.PRICE_MINOR: 900,
-            schema.UNIT_COST_MINOR: 500,
-            schema.CURRENCY: "EUR",
-            schema.EXPERIMENT: "learned-1",
-            schema.ARM: arms,
-        }
-    )
-    bought = quotes[rng.random(n) < np.where(quotes[schema.ARM] == "learned", 0.5, 0.25)]
-    outcomes = bought[[schema.QUOTE_ID, schema.ITEM_ID, schema.TS, schema.PRICE_MINOR]].assign(quantity=1)
-    for name, frame in (("quotes", quotes), ("outcomes", outcomes)):
-        (tmp_path / name).mkdir()
-        frame.to_parquet(tmp_path / name / f"{name}-1.parquet")
+    write_experiment(experiment, tmp_path, lambda k: f"k{k}", guest=10)
     return {"quotes": str(tmp_path / "quotes"), "outcomes": str(tmp_path / "outcomes")}
 
 
@@ -64,7 +37,7 @@ def test_a_running_test_says_what_it_found(console, logs):
     html = console(**logs).see("/experiments")
     assert "learned: profit surely rose and every guardrail holds" in html
     assert '<span class="badge good">decided</span>' in html
-    assert "400 pages of guests have an arm and do not count" in html
+    assert "400 pages of guests do not count" in html
     assert "as planned" in html
     assert "Stop learned-1" in html
     assert re.search(r"holdout.*?as without a test", html)

@@ -3,16 +3,15 @@
 import json
 from dataclasses import replace
 
-import numpy as np
-import pandas as pd
 import pytest
+from support.experiment_log import write_experiment
 
-from fairtag.base import schema
 from fairtag.base.pseudonym import user_key
 from fairtag.base.tables import write_tables
 from fairtag.policy.live_policy import LivePolicyStore
 from fairtag.policy.shop_policy import ShopPolicy
 from pipelines.cli import main
+from pipelines.cli_experiment import customer_names
 from pipelines.run_folder import RunFolder
 
 
@@ -50,34 +49,11 @@ TEST = {
 
 @pytest.fixture
 def tested(tmp_path):
-    """A run whose endpoint assigned 4,000 customers; one in two of the learned arm buys, one in four of the others."""
-    folder, rng = RunFolder(tmp_path), np.random.default_rng(0)
+    """A run whose endpoint assigned 4,000 customers."""
+    folder = RunFolder(tmp_path)
     (experiment,) = ShopPolicy().changed(experiments=[TEST]).experiments
     LivePolicyStore(folder.serving / "policy").change(ShopPolicy().changed(experiments=[TEST]), who="ada", why="a test")
-    start, n = pd.Timestamp.now("UTC") - pd.Timedelta(days=30), 4_000
-    keys = [user_key(f"u{k}", b"s" * 32) for k in range(n)]
-    arms = [experiment.split.arm(key) for key in keys]
-    quotes = pd.DataFrame(
-        {
-            schema.QUOTE_ID: [f"q{k}" for k in range(n)],
-            schema.ITEM_ID: "i",
-            schema.TS: start + pd.to_timedelta(rng.uniform(0, 20, n), unit="D"),
-            schema.USER_KEY: keys,
-            schema.EPOCH: 20_000,
-            schema.CATEGORY: "c",
-            schema.LIST_PRICE_MINOR: 1_000,
-            schema.PRICE_MINOR: 900,
-            schema.UNIT_COST_MINOR: 500,
-            schema.CURRENCY: "EUR",
-            schema.EXPERIMENT: "learned-1",
-            schema.ARM: arms,
-        }
-    )
-    bought = quotes[rng.random(n) < np.where(quotes[schema.ARM] == "learned", 0.5, 0.25)]
-    outcomes = bought[[schema.QUOTE_ID, schema.ITEM_ID, schema.TS, schema.PRICE_MINOR]].assign(quantity=1)
-    for name, frame in (("quotes", quotes), ("outcomes", outcomes)):
-        (folder.serving / name).mkdir()
-        frame.to_parquet(folder.serving / name / f"{name}-1.parquet")
+    write_experiment(experiment, folder.serving, lambda k: user_key(f"u{k}", b"s" * 32))
     return folder
 
 
@@ -94,6 +70,20 @@ def test_a_report_says_what_each_arm_earned_and_what_to_do(tested, capsys):
     assert report["comparisons"][0]["profit"]["low"] > 0
     assert main(["experiment", "report", str(tested.root), "--name", "nobody"]) == 2
     assert "there are learned-1" in capsys.readouterr().err
+
+
+def test_customers_of_the_run_are_known_under_each_user_key_of_its_file(tmp_path, market):
+    folder = RunFolder(tmp_path)
+    new, old = b"n" * 32, b"o" * 32
+    write_tables(market.tables, folder.tables)
+    (folder.serving / "secrets").mkdir(parents=True)
+    file = folder.serving / "secrets" / "user_key"
+    file.write_text(new.hex())
+    assert customer_names(folder) is None
+    file.write_text(f"{new.hex()}\n{old.hex()}\n")
+    names, someone = customer_names(folder), market.tables.users["user_id"].iloc[0]
+    assert names[user_key(someone, old)] == names[user_key(someone, new)] == user_key(someone, new)
+    assert len(names) == 2 * market.tables.users["user_id"].nunique()
 
 
 def test_a_stopped_experiment_is_still_reported(tested, capsys):

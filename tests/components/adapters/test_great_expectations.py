@@ -395,6 +395,17 @@ def test_a_weight_is_of_a_page_and_a_quantity_of_a_purchase(frames: Frames, tmp_
     assert "0 elsewhere" in remedy(found["purchased, quantity", "purchased where quantity > 0"])
 
 
+def test_a_run_that_refuses_a_column_says_what_may_be_done_about_it(frames: Frames, tmp_path: Path) -> None:
+    impressions = frames["impressions"]
+    for column, said in (
+        ("x_income", "drop the column: x_income names income, and a protected attribute may never reach a price"),
+        ("colour", "drop the column, or give it one of the names page_id"),
+    ):
+        _, report = _check({**frames, "impressions": impressions.assign(**{column: 1.0})}, tmp_path / column)
+        with pytest.raises(DataError, match=f"column {column} is not in the contract; {said}"):
+            report.require_accepted()
+
+
 def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
     _, _, report, _ = valid
     for table in schema.TABLES:

@@ -9,8 +9,10 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError
+from fairtag.base.pseudonym import user_key
+from fairtag.evaluation.experiment_customers import customers_of, follow, key_change, known_keys
 from fairtag.evaluation.experiment_log import BOUGHT, QUOTED, ExperimentLog, ExperimentPages
-from fairtag.evaluation.experiment_report import Verdict, customers_of, report_experiment
+from fairtag.evaluation.experiment_report import Verdict, report_experiment
 from fairtag.policy.experiments import HOLDOUT, Experiment
 
 START = datetime(2026, 12, 1, tzinfo=UTC)
@@ -81,7 +83,8 @@ def test_figures_are_those_of_a_hand_count():
         sale("q7", 1),  # a guest
         sale("q5", 1, quantity=0),
     ]
-    found = customers_of(*(pages(rows, sold).quotes, pages(rows, sold).outcomes), 2.0, 100, START + timedelta(days=4))
+    log = pages(rows, sold)
+    found = customers_of(follow(log.quotes), log.outcomes, 2.0, 100, START + timedelta(days=4))
     assert found["profit"].to_dict() == {"a": 8.0, "b": 3.0, "c": 0.0, "d": 0.0}
     assert found["conversion"].to_dict() == {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
     assert found["whole"].to_dict() == {"a": True, "b": True, "c": False, "d": True}
@@ -92,11 +95,84 @@ def test_figures_are_those_of_a_hand_count():
     assert (learned.customers, learned.whole, learned.profit, learned.conversion) == (3, 2, 1.5, 0.5)
     assert learned.price == pytest.approx((0.8 + 0.9 + 0.9) / 3)
     assert report.moved == 1
+    left_out = report.uncounted
+    assert (left_out.guest_pages, left_out.guest_purchases, left_out.guest_profit) == (1, 1, 4.0)
+    assert left_out.words == (
+        "1 pages of guests do not count, nor do 1 items bought from them (profit 4.00): "
+        "the log does not tell one guest from another",
+    )
+
+
+def returning(key_of, *, n=600, days=24.0, seed=3):
+    """Customers who come back every few days; ``key_of(customer, day)`` is their name in the log."""
+    rng, found = np.random.default_rng(seed), experiment()
+    rows, sold = [], []
+    for k in range(n):
+        at = np.sort(rng.uniform(0, days, 1 + rng.poisson(4)))
+        for visit, day in enumerate(at):
+            rows.append(quote(key_of(k, day), f"q{k}-{visit}", day, found.split.arm(f"u{k}")))
+            if rng.random() < 0.3:
+                sold.append(sale(f"q{k}-{visit}", day + 0.01))
+    rows.sort(key=lambda row: row[schema.TS])
+    return pages(rows, sold)
+
+
+OLD, NEW, CHANGE = b"o" * 32, b"n" * 32, 12.0
+
+
+def rotated(k, day):
+    return user_key(f"u{k}", NEW if day >= CHANGE else OLD)
+
+
+def test_after_a_change_of_the_user_key_nobody_is_counted_twice():
+    now = START + timedelta(days=27)
+    log, whole = returning(rotated), returning(lambda k, _: user_key(f"u{k}", NEW))
+    assert key_change(whole.quotes) is None
+    changed = key_change(log.quotes)
+    assert abs((changed - pd.Timestamp(START)) / pd.Timedelta(days=1) - CHANGE) < 0.1
+    truth = customers_of(follow(whole.quotes), whole.outcomes, 2.0, 100, now)
+    report = report_experiment(experiment(), log, now=now)
+    first = truth["first"] + timedelta(days=2.0)
+    assert sum(arm.customers for arm in report.arms) == int((first <= changed).sum())
+    counted = report.arms[0]
+    mine = truth[(first <= changed) & (truth[schema.ARM] == "list")]
+    assert counted.profit == pytest.approx(mine["profit"].mean())
+    assert report.uncounted.customers > 400
+    assert any("the user key changed at 2026-12-1" in words for words in report.uncounted.words)
+
+
+def test_customers_who_are_known_under_both_keys_count_as_if_it_had_never_changed():
+    now, names = START + timedelta(days=27), known_keys([f"u{k}" for k in range(600)], [NEW, OLD])
+    whole = report_experiment(experiment(), returning(lambda k, _: user_key(f"u{k}", NEW)), now=now)
+    report = report_experiment(experiment(), returning(rotated), now=now, names=names)
+    assert report.arms == whole.arms
+    assert report.comparisons == whole.comparisons
+    assert report.uncounted == whole.uncounted
+
+
+def test_of_customers_who_are_partly_known_the_others_count_before_the_change():
+    now, names = START + timedelta(days=27), known_keys([f"u{k}" for k in range(300)], [NEW, OLD])
+    log = returning(rotated)
+    found = customers_of(follow(log.quotes, names), log.outcomes, 2.0, 100, now)
+    counted = set(found.index[~found["excluded"]])
+    both = [{user_key(f"u{k}", key) for key in (OLD, NEW)} for k in range(600)]
+    assert max(len(counted & each) for each in both) == 1
+    assert sum(bool(counted & each) for each in both[:300]) == len(set(log.quotes[schema.USER_KEY].map(names).dropna()))
+
+
+def test_a_shop_where_nobody_comes_back_and_nights_without_pages_show_no_change_of_keys():
+    rng = np.random.default_rng(1)
+    hour = rng.integers(0, 20, 3_000) + rng.uniform(8, 20, 3_000) / 24  # days, open from 8 to 20
+    rows = [quote(f"k{k}", f"q{k}-{v}", hour[k] + 0.01 * v, "list") for k in range(3_000) for v in range(2)]
+    assert key_change(pages(rows).quotes) is None
+    assert key_change(pages([]).quotes) is None
 
 
 def test_a_sale_of_unknown_cost_earns_nothing_and_still_converts():
     rows = [quote("a", "q1", 0, "list", unit_cost_minor=np.nan)]
-    found = customers_of(pages(rows).quotes, pages(rows, [sale("q1", 1)]).outcomes, 2.0, 100, START + timedelta(days=9))
+    found = customers_of(
+        follow(pages(rows).quotes), pages(rows, [sale("q1", 1)]).outcomes, 2.0, 100, START + timedelta(days=9)
+    )
     assert found[["profit", "conversion"]].to_numpy().tolist() == [[0.0, 1.0]]
 
 
