@@ -14,8 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fairtag.base.errors import MissingDataError
-from fairtag.demand import Panel, PanelElasticity, compare_elasticities
+from fairtag.base.errors import ConfigError, MissingDataError
+from fairtag.demand import ChoicePanel, NestedLogit, Panel, PanelElasticity, compare_elasticities, nested_logit
 
 console = Console()
 
@@ -31,14 +31,25 @@ def elasticity(
     instruments: Annotated[str, typer.Option(help="Columns that shift the price alone, by comma: cost.")] = "",
     weight: Annotated[str | None, typer.Option(help="Column of weights.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Column within which errors may be correlated.")] = None,
+    nests: Annotated[
+        str | None, typer.Option(help="Column of nests: adds a nested logit; needs --page and --outside.")
+    ] = None,
+    page: Annotated[str, typer.Option(help="Columns that name what competes, by comma: store,week.")] = "",
+    outside: Annotated[
+        str | None, typer.Option(help="Column of how often nothing on the page was bought.", metavar="COLUMN")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Estimate an own-price elasticity by log-log regression, control function and double machine learning.
 
-    Intervals are 95 %, errors clustered; F is that of the instruments in the first stage.
+    Intervals are 95 %, errors clustered; F is that of the instruments in the first stage. With --nests, a nested logit
+    of the counts as well, tested against the plain one.
     """
+    if nests and not (page and outside):
+        raise ConfigError("elasticity: --nests needs --page, the columns that name a page, and --outside, its column")
+    rows = _read(data)
     panel = Panel.of(
-        _read(data),
+        rows,
         price=price,
         quantity=quantity,
         effects=_listed(effects),
@@ -48,10 +59,29 @@ def elasticity(
         cluster=cluster,
     )
     found = compare_elasticities(panel)
+    nested = None
+    if nests and outside:
+        plain_effects = [name for name in _listed(effects) if "*" not in name]
+        choices = ChoicePanel.of(
+            rows,
+            page=_listed(page),
+            quantity=quantity,
+            outside=outside,
+            nests=nests,
+            price=price,
+            covariates=_listed(covariates),
+            effects=plain_effects,
+            weight=weight,
+            cluster=cluster,
+        )
+        nested = nested_logit(choices)
     if as_json:
-        typer.echo(json.dumps([_plain(each) for each in found], indent=2))
+        estimates: list[dict[str, object]] = [_plain(each) for each in found]
+        typer.echo(json.dumps([*estimates, *([_nested(nested)] if nested else [])], indent=2))
         return
     show(found, panel.left_out)
+    if nested:
+        show_nested(nested)
 
 
 def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
@@ -71,6 +101,31 @@ def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
     for why, count in left_out.items():
         if count:
             console.print(f"{count:,} rows left out: {why}", highlight=False)
+
+
+def show_nested(found: NestedLogit) -> None:
+    """Print a nested logit, and what the plain one says to it."""
+    (value, low, high), (zeta, zeta_low, zeta_high) = found.elasticity, found.dissimilarity
+    lines = [
+        f"nested logit: elasticity {value:.3f}, {low:.3f} to {high:.3f}; dissimilarity {zeta:.3f}, {zeta_low:.3f} to "
+        f"{zeta_high:.3f} (1 is the plain logit)",
+        f"likelihood ratio against the plain logit: {found.ratio.statistic:.2f}, p = {found.ratio.p_value:.2g}",
+    ]
+    if not math.isnan(found.independence.statistic):
+        test = found.independence
+        lines.append(
+            f"plain logit with one alternative of each nest (Hausman and McFadden): {test.statistic:.2f} on "
+            f"{test.freedom} degrees of freedom, p = {test.p_value:.2g}"
+        )
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _nested(found: NestedLogit) -> dict[str, object]:
+    document = {"method": "nested logit", **asdict(found)}
+    if math.isnan(found.independence.statistic):
+        document["independence"] = None
+    return document
 
 
 def _read(file: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from fairtag.base.errors import DataError, MissingDataError
+from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from pipelines.cli import app
 
 
@@ -39,6 +39,43 @@ def test_people_get_a_table(table):
     assert answer.exit_code == 0
     assert "95 % interval" in answer.output
     assert "400 rows in 400 clusters" in answer.output
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Weeks of two brands with two sizes each, of which both sell hardly more than one."""
+    rng, weeks, zeta = np.random.default_rng(0), 150, 0.3
+    price = rng.uniform(0.7, 1.3, (weeks, 2, 2))
+    within = np.exp((0.5 - 2.0 * price) / zeta)
+    whole = within.sum(axis=2)
+    pull = (within / whole[:, :, None] * (whole**zeta)[:, :, None]).reshape(weeks, 4)
+    q = np.column_stack([pull, np.ones(weeks)]) / (1.0 + pull.sum(axis=1))[:, None]
+    sold = np.array([rng.multinomial(60, each) for each in q])
+    file = tmp_path / "twins.csv"
+    names = {"week": np.repeat(range(weeks), 4), "brand": ["a", "a", "b", "b"] * weeks, "price": price.ravel()}
+    pd.DataFrame({**names, "units": sold[:, :4].ravel(), "none": np.repeat(sold[:, 4], 4)}).to_csv(file, index=False)
+    return file
+
+
+def test_a_nested_logit_is_tested_against_the_plain_one(twins):
+    nested = ("--quantity", "units", "--nests", "brand", "--page", "week", "--outside", "none")
+    answer = asked("--data", twins, *nested, "--json")
+    assert answer.exit_code == 0, answer.output
+    (found,) = [row for row in json.loads(answer.output) if row["method"] == "nested logit"]
+    value, low, high = found["dissimilarity"]
+    assert low < 0.3 < high < 1.0
+    assert low < value < high
+    assert found["ratio"]["p_value"] < 1e-6
+    assert found["coefficients"]["price"][0] == pytest.approx(-2.0, abs=3 * found["coefficients"]["price"][1])
+    shown = asked("--data", twins, *nested).output
+    assert "likelihood ratio against the plain logit" in shown
+    assert "(1 is the plain logit)" in shown
+
+
+def test_nests_without_a_page_are_refused(twins):
+    answer = asked("--data", twins, "--quantity", "units", "--nests", "brand")
+    assert isinstance(answer.exception, ConfigError)
+    assert "--page" in str(answer.exception)
 
 
 def test_what_is_missing_is_named(table, tmp_path):
