@@ -90,6 +90,12 @@ def test_another_host_name_is_refused_so_that_no_site_can_point_its_own_at_the_l
     assert console().get("/", headers={"host": "evil.example"}).status_code == 400
 
 
+def test_a_probe_that_comes_by_the_pod_s_address_is_answered_and_no_page_is(console):
+    pod = {"host": "10.244.0.7:8090"}
+    assert console().get("/healthz", headers=pod).text == "ok\n"
+    assert console().get("/", headers=pod).status_code == 400
+
+
 def test_other_machines_are_let_in_only_where_users_sign_in():
     with pytest.raises(ConfigError, match="nobody would have to sign in"):
         console_app(ConsoleSettings(host="0.0.0.0"))
