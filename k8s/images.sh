@@ -48,6 +48,7 @@ index_secret() { # writes $scratch/index, which pip and uv read in the build
     local links=${PIP_FIND_LINKS:-}
     [ ! -d "$links" ] || serve_folder "$links"
     {
+        echo "# variables of pip and uv" # an empty secret is none, and the build would not find its file
         [ -z "${PIP_INDEX_URL:-}" ] || printf 'export PIP_INDEX_URL=%q UV_DEFAULT_INDEX=%q\n' "$PIP_INDEX_URL" "$PIP_INDEX_URL"
         [ -z "$links" ] || printf 'export PIP_FIND_LINKS=%q UV_FIND_LINKS=%q\n' "$links" "$links"
     } >"$scratch/index"
