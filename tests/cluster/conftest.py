@@ -96,6 +96,12 @@ def make_secrets(cluster: Any, namespace: str) -> None:
 
 
 @pytest.fixture
+def upgrade_secrets(cluster: Any, namespace: str) -> Callable[[], None]:
+    """Runs the script that makes secrets once more, as an upgrade does."""
+    return lambda: make_secrets(cluster, namespace)
+
+
+@pytest.fixture
 def endpoint(cluster: Any, namespace: str, tmp_path: Path) -> SimpleNamespace:
     """The endpoint and the deploy step's role as the overlays bring them, in a namespace of its own.
 

@@ -88,3 +88,17 @@ def test_the_secrets_of_each_role_are_made_once(cluster, namespace):
     assert set(keys) == stores
     assert len(set(keys.values())) == len(keys), "no two roles share an identity"
     assert found["model-reader"]["metadata"]["annotations"]["serving.kserve.io/s3-usehttps"] == "0"
+
+
+def test_an_upgrade_adds_the_keys_that_an_earlier_version_did_not_know(cluster, namespace, upgrade_secrets):
+    path = f"/api/v1/namespaces/{namespace}/secrets"
+    lost = {"postgres": "policy-fairness-password", "fairness": "policy-stores"}
+    for name, key in lost.items():
+        cluster.call("PATCH", f"{path}/{name}", {"data": {key: None}}, "application/merge-patch+json")
+    before = {each["metadata"]["name"]: each["data"] for each in cluster.list(path)}
+    upgrade_secrets()
+    after = {each["metadata"]["name"]: each["data"] for each in cluster.list(path)}
+    changed = {name: {key for key in after[name] if after[name][key] != before[name].get(key)} for name in after}
+    assert {name: keys for name, keys in changed.items() if keys} == {name: {key} for name, key in lost.items()}
+    password = base64.b64decode(after["postgres"][lost["postgres"]])
+    assert password in base64.b64decode(after["fairness"][lost["fairness"]])
