@@ -146,6 +146,10 @@ class InferenceService:
         now = replace(state, service=self._service(), live=state.live)
         return self._apply(now, state.stable, state.canaries, state.models)
 
+    def clear(self, state: State, *, timeout: float, every: float = 2.0) -> None:
+        """Take away the pods of a first model that failed: see :meth:`Workloads.clear`."""
+        self._workloads.clear(state, timeout=timeout, every=every)
+
     def record_live(self, state: State) -> None:
         """Name the stable model, which serves now, as the live one, with which the monitors compare the quotes."""
         self._write_record(state.models, state.stable, state.deployments.values())

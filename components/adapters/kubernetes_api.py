@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
@@ -79,6 +79,11 @@ class KubernetesApi:
         """
         query = [("fieldManager", MANAGER), ("force", "true"), *([("dryRun", "All")] if dry_run else [])]
         return self._again(Conflict, NoAnswer)(self._call, "PATCH", path, body, query)
+
+    def delete(self, path: str) -> None:
+        """Delete an object, and what belongs to it; one that is not there is gone already."""
+        with suppress(NotThere):
+            self._call("DELETE", path)
 
     def _again(self, *kinds: type[Refused | NoAnswer]) -> Retrying:
         return Retrying(

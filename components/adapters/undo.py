@@ -55,6 +55,8 @@ def undone_on_failure(service: InferenceService, progress: Progress, *, timeout:
             restored = service.restore(before)
             if served:
                 service.wait_ready(restored, progress, timeout=timeout)
+            elif not before.stable:
+                service.clear(restored, timeout=timeout)
         except FairtagError as second:
             raise UnavailableError(
                 f"{error}; and going back failed too ({second}): run `fairtag rollback` when the cluster answers"

@@ -78,6 +78,30 @@ class Workloads:
         found = self._deployments().get(state.stable_deployment)
         return found is not None and self._status_of(found, state.stable).ready
 
+    def clear(self, state: State, *, timeout: float, every: float) -> None:
+        """Take away the pods of every model that a service which waits for its first one does not serve.
+
+        A Deployment takes pods that fail away only while others are available, and those that wait never are: without
+        this they would start again and again, and the next try with the same model would be judged by their restarts.
+
+        Args:
+            state: The state without a model.
+            timeout: Longest wait for KServe to take the model out of the Deployment, seconds.
+            every: Pause between two looks, seconds.
+
+        Raises:
+            UnavailableError: KServe did not do so in time, or the cluster refused.
+        """
+        name, deadline = state.stable_deployment, time.monotonic() + timeout
+        while model_uri(self._deployments()[name]["spec"]["template"]) != state.stable:
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"{name}: KServe still names another model after {timeout:.0f} s")
+            time.sleep(every)
+        path = f"/apis/apps/v1/namespaces/{self._namespace}/replicasets"
+        for each in self._api.find(path, {"app": f"isvc.{name}"}):
+            if model_uri(each["spec"]["template"]) != state.stable:
+                self._api.delete(f"{path}/{each['metadata']['name']}")
+
     def traffic(self, state: State) -> Traffic:
         """Whether a route of a gateway sends a share of the pages to the canary's Service.
 

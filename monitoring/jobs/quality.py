@@ -16,6 +16,7 @@ from fairtag.base import schema
 from fairtag.base.errors import ModelFolderMissing, UnavailableError
 from fairtag.base.types import Status
 from fairtag.model.policy_change import POLICY
+from fairtag.policy.live_policy import STOPPED
 from monitoring.detect.checks import log_check, traffic_check
 from monitoring.detect.window import Intake, LogReader, Window
 from monitoring.inputs import Inputs, read_reference
@@ -97,7 +98,8 @@ class LogStatistics:
         self.minutes.update((seconds.astype(np.int64) // 60).tolist())
 
     def _add_features(self, first: pd.DataFrame) -> None:
-        self.degraded.update(first[schema.DEGRADED].dropna().astype(str).tolist())
+        causes = first[schema.DEGRADED].dropna().astype(str)
+        self.degraded.update(causes[causes != STOPPED].tolist())  # a stop is what somebody asked for
         age = pd.to_numeric(first[schema.FEATURE_AGE_SECONDS], errors="coerce").to_numpy(dtype=float)
         self.stale += int((age > self.stale_seconds).sum())
         self.with_age += int(np.isfinite(age).sum())

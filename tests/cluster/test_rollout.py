@@ -198,8 +198,19 @@ def test_a_first_deploy_that_fails_leaves_a_service_that_waits_for_its_first_mod
     container = ROOT / "k8s" / "platform" / "clusterstoragecontainer.yaml"
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=fairtag-install", "-f", container)
     until(lambda: pods_of(cluster, endpoint.namespace), "pods wait for a model")
+    cluster.apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "pipeline-runner", "namespace": "kubeflow"},
+            }
+        ]
+    )
+    cluster.kubelet.delay("FAIRTAG_WAIT_SECONDS", seconds=3600)  # who waits for a model is never ready
+    cluster.kubelet.delay(SECOND, seconds=0)
     cluster.kubelet.fail(FIRST, message="NoSuchKey: models/0001", container="storage-initializer")
-    with cluster.api() as api:
+    with cluster.api("kubeflow/pipeline-runner") as api:  # with the deploy step's own rights
         step = InferenceService(endpoint.namespace, api=api)
         with pytest.raises(UnavailableError, match=r"NoSuchKey.*rolled back: the service waits for its first model"):
             put_live(step, FIRST, {"model-version": "0001"}, timeout=90)

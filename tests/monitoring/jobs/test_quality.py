@@ -8,6 +8,7 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.base.types import Status
+from fairtag.policy.live_policy import STOPPED
 from monitoring.__main__ import main
 from monitoring.job_report import read_report
 
@@ -42,6 +43,7 @@ def on_pages(frame, share, **values):
     [
         ({schema.DEGRADED: "FEATURES_LATE"}, 0.05, "degraded", Status.WARN),
         ({schema.DEGRADED: "FEATURES_LATE"}, 0.15, "degraded", Status.URGENT),
+        ({schema.DEGRADED: STOPPED}, 0.50, "degraded", Status.PASS),
         ({schema.FEATURE_AGE_SECONDS: 31 * 3600.0}, 0.10, "stale_features", Status.WARN),
         ({schema.FEATURE_AGE_SECONDS: 31 * 3600.0}, 0.30, "stale_features", Status.URGENT),
         ({schema.USER_KEY: None}, 0.30, "no_customer", Status.WARN),
