@@ -52,6 +52,7 @@ GUARDS = {
 }
 logger = logging.getLogger(__name__)
 HEALTH = "/healthz"
+CATCH_UP_SECONDS = 30.0  # between two looks whether a store of the live policy lacks versions
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 YEAR = 31_536_000
 
@@ -137,9 +138,10 @@ def console_app(
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(run_in_threadpool(_warm, work))
+        tasks = [asyncio.create_task(run_in_threadpool(_warm, work)), asyncio.create_task(_keep_policy_whole(work))]
         yield
-        warming.cancel()
+        for task in tasks:
+            task.cancel()
         await asked.close()
 
     return Starlette(
@@ -174,6 +176,14 @@ def _hosts(settings: ConsoleSettings) -> list[str]:
     if settings.public_url and (own := urlsplit(settings.public_url).hostname):
         named.append(own)
     return [*named, *LOOPBACK_HOSTS] if settings.loopback or named else ["*"]
+
+
+async def _keep_policy_whole(work: Work) -> None:
+    """Give stores of the live policy what they lack, at the start and whenever one was down."""
+    while work.policy is not None:
+        with suppress(FairtagError):  # pages say which store does not answer
+            await run_in_threadpool(work.policy.catch_up)
+        await asyncio.sleep(CATCH_UP_SECONDS)
 
 
 def _warm(work: Work) -> None:

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,7 +37,7 @@ from fairtag.base.chained_log import START
 from fairtag.base.errors import ConfigError, DataError, FairtagError, UnavailableError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.policy.narrowing import WORDS, Difference, differences
-from fairtag.policy.policy_backends import PolicyBackend, open_backend, open_backends
+from fairtag.policy.policy_backends import PolicyBackend, VersionTaken, open_backend, open_backends
 from fairtag.policy.policy_sections import PersonalPrices
 from fairtag.policy.pricing_policy import PricingPolicy
 from fairtag.policy.shop_policy import ShopPolicy, from_document
@@ -104,6 +105,7 @@ class LivePolicyStore:
         self._backends = tuple(open_backend(each) if isinstance(each, Path) else each for each in backends)
         self._sign, self._verify, self._now = sign, verify, now
         self.missed: tuple[str, ...] = ()
+        self._greatest = 0  # number that any backend ever told this process
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -190,10 +192,15 @@ class LivePolicyStore:
 
         Raises:
             ConfigError: It changes nothing, somebody else made a change meanwhile, or who or why is missing.
-            UnavailableError: No backend answers.
+            UnavailableError: No backend answers, or those that do lack versions that another one holds.
         """
         history = self.history()
         before = history[-1] if history else NONE
+        if before.version < self._greatest:
+            raise UnavailableError(
+                f"version {self._greatest} lies in a store that does not answer, and those that do end at version "
+                f"{before.version}: nothing is changed, or there would be two histories"
+            )
         if not who.strip() or not why.strip():
             raise ConfigError("who and why: one of them is empty; a change of the live policy names both")
         if policy == before.policy:
@@ -216,6 +223,32 @@ class LivePolicyStore:
         signature = None if self._sign is None else dict(self._sign(digest))
         self._write(before.version + 1, {**body, "digest": digest, "signature": signature})
         return _version(body, digest)
+
+    def catch_up(self) -> int:
+        """Write to each backend that answers the versions that it lacks: a new one, or one that was down.
+
+        Until then a stop lies in one place alone, and is forgotten by whoever starts while that is down. Whoever may
+        write and runs for long, such as the console, does it again and again.
+
+        Returns:
+            Number of versions written.
+
+        Raises:
+            DataError: The versions cannot be trusted; nothing was written.
+            UnavailableError: A backend does not answer, or this process may not write to it.
+        """
+        reachable = self._reachable()
+        fullest, newest = max(reachable, key=lambda pair: pair[1])
+        behind = [(backend, number) for backend, number in reachable if number < newest]
+        if behind:
+            self.history()  # what is copied was checked
+        written = 0
+        for backend, number in behind:
+            with suppress(VersionTaken):  # somebody else does the same
+                for lacking in range(number + 1, newest + 1):
+                    backend.add(lacking, fullest.read(lacking) or b"")
+                    written += 1
+        return written
 
     def undo(self, *, who: str, why: str, accepted: PricingPolicy | None = None) -> PolicyVersion:
         """Go back to what held before the newest change that is not undone yet.
@@ -250,6 +283,7 @@ class LivePolicyStore:
                 problems.append(str(error))
         if not found:
             raise UnavailableError("; ".join(problems) or "the live policy has no store; name one")
+        self._greatest = max(self._greatest, *(number for _, number in found))
         return found
 
     def _read(self, number: int, backends: Sequence[PolicyBackend], previous: str) -> PolicyVersion:

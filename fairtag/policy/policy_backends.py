@@ -24,7 +24,8 @@ from typing_extensions import override
 from fairtag.base.errors import ConfigError, UnavailableError
 
 KEY: Final = "fairtag:policy"  # hash in Redis: version -> document
-SECONDS: Final = 3.0  # longest wait for Redis or PostgreSQL; nobody's page waits for it
+SECONDS: Final = 3.0  # longest wait for an answer of a store; nobody's page waits for it, but who stops does
+S3_PATIENCE: Final = {"connect_timeout": SECONDS, "read_timeout": SECONDS, "retries": {"max_attempts": 1}}
 POSTGRES: Final = ("postgresql://", "postgres://", "postgresql+psycopg://")
 
 
@@ -119,7 +120,11 @@ class ObjectStoreBackend(PolicyBackend):
 
     def __init__(self, url: str, **options: Any) -> None:
         self._url = url
+        if url.startswith("s3://"):
+            options = {"config_kwargs": S3_PATIENCE, **options}
         self._fs, root = fsspec.core.url_to_fs(url, **options)
+        if url.startswith("s3://"):
+            self._fs.retries = 1  # of this instance, which no other reader has, as its options are its own
         self._root = root.rstrip("/")
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from console.app import console_app
 from console.audit import AuditLog
@@ -12,6 +14,8 @@ from console.sessions import COOKIE, Sessions
 from console.settings import ConsoleSettings
 from console.users import add_user
 from fairtag.base.errors import ConfigError
+from fairtag.policy.live_policy import LivePolicyStore
+from fairtag.policy.shop_policy import ShopPolicy
 
 
 def test_no_answer_lets_a_browser_run_or_frame_anything_from_elsewhere(console):
@@ -194,3 +198,14 @@ def test_many_strangers_do_not_end_the_session_of_somebody_who_is_signed_in():
         sessions.begin(None)
     assert sessions.find(token) is session
     assert len(sessions) == 3
+
+
+def test_a_console_gives_a_new_store_of_the_policy_what_it_lacks(tmp_path: Path):
+    LivePolicyStore(tmp_path / "old").change(ShopPolicy(at_list=True), who="ada", why="x")
+    stores = f"{tmp_path / 'old'},{tmp_path / 'new'}"
+    settings = ConsoleSettings(url="http://127.0.0.1:1", policy_store=stores, state_dir=tmp_path / "state")
+    with TestClient(console_app(settings), base_url="http://127.0.0.1"):
+        end = time.monotonic() + 60
+        while not (tmp_path / "new" / "000001.json").is_file():
+            assert time.monotonic() < end
+            time.sleep(0.01)

@@ -142,6 +142,40 @@ def test_a_change_reaches_the_backends_that_answer_and_later_the_others(tmp_path
     assert LivePolicyStore(first).history() == LivePolicyStore(second).history()
 
 
+def test_a_backend_that_is_new_or_was_down_gets_what_it_lacks(tmp_path):
+    old, new = Down(tmp_path / "old"), Down(tmp_path / "new")
+    LivePolicyStore(old).change(STOP, **ADA)
+    store = LivePolicyStore(old, new)
+    assert store.catch_up() == 1
+    old.down = True
+    store.undo(**ADA)
+    assert LivePolicyStore(new).current().version == 2
+    old.down = False
+    assert (store.catch_up(), store.catch_up()) == (1, 0)
+    assert LivePolicyStore(old).history() == LivePolicyStore(new).history()
+
+
+def test_nothing_that_cannot_be_trusted_is_copied(tmp_path):
+    old, new = FolderBackend(tmp_path / "old"), FolderBackend(tmp_path / "new")
+    LivePolicyStore(old).change(STOP, **ADA)
+    file = tmp_path / "old" / "000001.json"
+    file.write_text(file.read_text().replace("costs", "wishes"))
+    with pytest.raises(DataError, match="altered"):
+        LivePolicyStore(old, new).catch_up()
+    assert new.newest() == 0
+
+
+def test_no_second_history_begins_while_the_longer_one_does_not_answer(tmp_path):
+    old, new = Down(tmp_path / "old"), FolderBackend(tmp_path / "new")
+    LivePolicyStore(old).change(STOP, **ADA)
+    store = LivePolicyStore(old, new)
+    assert store.current().version == 1
+    old.down = True
+    with pytest.raises(UnavailableError, match="version 1 lies in a store that does not answer"):
+        store.change(BOTH, **ADA)
+    assert new.newest() == 0
+
+
 def test_where_no_backend_answers_nothing_is_known(tmp_path):
     backend = Down(tmp_path)
     backend.down = True
