@@ -90,6 +90,7 @@ MODULES = {
     ),
     "monitor": (
         *STORE,
+        "bm25s",
         "redis",
         "psycopg",
         "evidently",

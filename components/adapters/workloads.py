@@ -93,7 +93,7 @@ class Workloads:
             UnavailableError: KServe did not do so in time, or the cluster refused.
         """
         name, deadline = state.stable_deployment, time.monotonic() + timeout
-        while model_uri(self._deployments()[name]["spec"]["template"]) != state.stable:
+        while (found := self._deployments().get(name)) and model_uri(found["spec"]["template"]) != state.stable:
             if time.monotonic() > deadline:
                 raise UnavailableError(f"{name}: KServe still names another model after {timeout:.0f} s")
             time.sleep(every)
