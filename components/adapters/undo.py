@@ -53,10 +53,10 @@ def undone_on_failure(service: InferenceService, progress: Progress, *, timeout:
         progress(f"{error}; going back")
         try:
             restored = service.restore(before)
-            if served:
-                service.wait_ready(restored, progress, timeout=timeout)
-            elif not before.stable:
+            if not before.stable:  # nothing that waits for a model is ever ready
                 service.clear(restored, timeout=timeout)
+            elif served:
+                service.wait_ready(restored, progress, timeout=timeout)
         except FairtagError as second:
             raise UnavailableError(
                 f"{error}; and going back failed too ({second}): run `fairtag rollback` when the cluster answers"
