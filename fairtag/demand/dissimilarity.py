@@ -16,7 +16,7 @@ from scipy.sparse.linalg import splu
 
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, probabilities
 from fairtag.demand.hessian import group_information, information, penalised
-from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
+from fairtag.demand.logit import Laplace, LogitFit, Prior, fit_logit, laplace
 from fairtag.solver.cells import Cells
 
 NORMAL_975 = 1.959963984540054  # standard normal quantile: half a 95 % interval, in standard errors
@@ -149,6 +149,29 @@ def estimate_log_dissimilarity(
     return np.clip(log_zeta + covariance @ slope, *LOG_RANGE), np.asarray(covariance, dtype=np.float64)
 
 
+def with_dissimilarity(choices: Choices, fit: LogitFit, prior: Prior, kind: Ints, kinds: int) -> Laplace:
+    """Laplace approximation at a nested optimum with what is not known of the dissimilarities in it.
+
+    Given zeta a slope seems surer than it is, as a smaller zeta makes any slope steeper. ``log zeta`` of each kind of
+    cell is one more coefficient here (see :func:`_profile`); its part of the covariance is then integrated out.
+
+    Args:
+        choices: The choices with their cells at the estimates.
+        fit: Their optimum.
+        prior: Of the other parameters.
+        kind: (C,) kind of each cell.
+        kinds: L.
+    """
+    wider, with_zeta, flat, _ = _wider(choices, fit, prior, kind, kinds)
+    found, k = laplace(wider, with_zeta, flat), fit.theta.size
+    shared, across = found.shared[:k, :k], found.shared[k:, :k]
+    follows = across @ np.linalg.pinv(shared, hermitian=True)  # (L, K): mean of log zeta given theta
+    left = found.shared[k:, k:] - follows @ across.T
+    own = found.gain[:, :, k:]
+    gain = found.gain[:, :, :k] + own @ follows
+    return Laplace(shared, gain, found.conditional + own @ left @ own.transpose(0, 2, 1))
+
+
 def _profile(
     choices: Choices, fit: LogitFit, prior: Prior, kind: Ints, kinds: int, *, exact: bool = False
 ) -> tuple[Floats, Floats]:
@@ -158,6 +181,27 @@ def _profile(
     Fisher information of the features and these is then that of all parameters together. Unless exact, competition
     between the effects of different groups is left out, which only shortens the steps of the search.
     """
+    wider, with_zeta, flat, slopes = _wider(choices, fit, prior, kind, kinds)
+    utility = choices.utility(fit.theta, fit.effects)
+    q, _ = probabilities(choices.cells.adjust(utility), choices.starts, choices.page)
+    slope = slopes.T @ (choices.bought - choices.trials[choices.page] * q)
+    slope = slope - _overfit(choices, utility, prior, kind, kinds)
+    if exact:
+        covariance = laplace(wider, with_zeta, flat).shared[-kinds:, -kinds:]
+        return slope, np.asarray(np.linalg.inv(covariance), dtype=np.float64)
+    found = penalised(information(wider, q), flat.precision, flat.effects, with_zeta.bound)
+    reduced = found.shared
+    if choices.n_loadings:
+        solved = np.linalg.solve(found.majorant, found.border)
+        reduced = reduced - np.einsum("gmk,gml->kl", found.border, solved, optimize=True)
+    others, across = reduced[:-kinds, :-kinds], reduced[:-kinds, -kinds:]
+    return slope, reduced[-kinds:, -kinds:] - across.T @ np.linalg.solve(others, across)
+
+
+def _wider(
+    choices: Choices, fit: LogitFit, prior: Prior, kind: Ints, kinds: int
+) -> tuple[Choices, LogitFit, Prior, Floats]:
+    """Choices, fit and prior with log zeta of each kind as a coefficient, and (N, L) slopes of adjusted utilities."""
     utility = choices.utility(fit.theta, fit.effects)
     q, _ = probabilities(choices.cells.adjust(utility), choices.starts, choices.page)
     slopes = np.zeros((choices.n_rows, kinds))
@@ -178,18 +222,7 @@ def _profile(
         np.r_[fit.theta, nothing], fit.effects, np.r_[fit.bound, nothing > 0], fit.log_likelihood, fit.iterations
     )
     flat = Prior(np.r_[prior.mean, nothing], np.r_[prior.precision, nothing + UNKNOWN], prior.effects)
-    slope = slopes.T @ (choices.bought - choices.trials[choices.page] * q)
-    slope = slope - _overfit(choices, utility, prior, kind, kinds)
-    if exact:
-        covariance = laplace(wider, with_zeta, flat).shared[-kinds:, -kinds:]
-        return slope, np.asarray(np.linalg.inv(covariance), dtype=np.float64)
-    found = penalised(information(wider, q), flat.precision, flat.effects, with_zeta.bound)
-    reduced = found.shared
-    if choices.n_loadings:
-        solved = np.linalg.solve(found.majorant, found.border)
-        reduced = reduced - np.einsum("gmk,gml->kl", found.border, solved, optimize=True)
-    others, across = reduced[:-kinds, :-kinds], reduced[:-kinds, -kinds:]
-    return slope, reduced[-kinds:, -kinds:] - across.T @ np.linalg.solve(others, across)
+    return wider, with_zeta, flat, slopes
 
 
 def _overfit(choices: Choices, utility: Floats, prior: Prior, kind: Ints, kinds: int) -> Floats:

@@ -18,7 +18,7 @@ from fairtag.demand.counts import Weights
 from fairtag.demand.covariates import CovariateScaling
 from fairtag.demand.demand_data import PERIOD_DAYS, DemandData
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
-from fairtag.demand.dissimilarity import CategoryNests, judge_nests
+from fairtag.demand.dissimilarity import CategoryNests, judge_nests, with_dissimilarity
 from fairtag.demand.features import FeatureScaling, Layout, TextBasis
 from fairtag.demand.logit import Laplace, LogitFit, Prior, effect_variances, fit_logit, laplace, shared_variances
 from fairtag.demand.nests import NEAR_IDENTICAL
@@ -172,7 +172,8 @@ def fit_demand(data: DemandData, config: DemandConfig | None = None) -> DemandMo
         prior = _prior(layout, config, spreads)
         fit = fit_logit(choices, prior, lower=lower, start=fit)
     plain, (choices, fit, nests) = fit, _with_nests(choices, prior, fit, lower, data)
-    shared = share_slopes(fit, laplace(choices, fit, prior), data.assortment.nest, float(prior.effects[1]))
+    spread = _spread(choices, fit, prior, data)
+    shared = share_slopes(fit, spread, data.assortment.nest, float(prior.effects[1]))
     posterior = _posterior(*shared, layout, pivot)
     model = DemandModel(
         layout=layout,
@@ -232,6 +233,15 @@ def _with_nests(
     zeta = _dissimilarity(nests, len(shop.categories))[shop.category[data.item]]
     nested = choices.with_cells(Cells.of(data.page, shop.nest[data.item], zeta))
     return nested, fit_logit(nested, prior, lower=lower, start=plain), nests
+
+
+def _spread(choices: Choices, fit: LogitFit, prior: Prior, data: DemandData) -> Laplace:
+    """The covariance at the optimum, with what is not known of the nested categories' dissimilarities in it."""
+    cells = choices.cells
+    if not cells.row.size:
+        return laplace(choices, fit, prior)
+    found, kind = np.unique(data.assortment.category[data.item[cells.row[cells.starts]]], return_inverse=True)
+    return with_dissimilarity(choices, fit, prior, kind.ravel(), found.size)
 
 
 def _dissimilarity(nests: tuple[CategoryNests, ...], n_categories: int) -> Floats:
