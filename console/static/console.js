@@ -94,7 +94,7 @@ document.addEventListener("input", (event) => {
   if (field.type === "range") {
     const shown = field.form?.querySelector(`output[for="${field.id}"]`);
     if (shown) shown.textContent = `${field.dataset.scale ? Math.round(field.value * field.dataset.scale * 10) / 10 : field.value}${field.dataset.unit ?? ""}`;
-    follow(event, 120);
+    follow(event, 60);
   }
   if (field.dataset.suggest) suggest(field);
 });

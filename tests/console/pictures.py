@@ -2,6 +2,10 @@
 
 fairtag console runs/demo --port 8090
 python tests/console/pictures.py http://127.0.0.1:8090 docs/console
+
+Of a run's folder it takes the pictures of its results page and its report instead:
+
+python tests/console/pictures.py runs/demo docs
 """
 
 from __future__ import annotations
@@ -51,20 +55,41 @@ def prepare(tab: Any, name: str) -> None:
     tab.evaluate("window.scrollTo(0, 0); document.activeElement?.blur()")
 
 
+def of_the_run(tab: Any, run: Path, folder: Path) -> None:
+    """The run's own pages, which need no console."""
+    for name, page, size in (
+        ("results-page", "page.html", (1000, 900)),
+        ("monitoring-desktop", "reports/report.html", (1100, 1250)),
+        ("monitoring-phone", "reports/report.html", (390, 1250)),
+    ):
+        for scheme in ("light", "dark"):
+            tab.size(*size, scheme)
+            tab.visit((run / page).absolute().as_uri())
+            tab.evaluate("window.scrollTo(0, 0)")
+            keep(tab, folder / f"{name}-{scheme}.png")
+
+
+def keep(tab: Any, file: Path) -> None:
+    """Write what is seen, in few colours."""
+    tab.picture(file)
+    Image.open(file).convert("RGB").quantize(COLOURS).save(file, optimize=True)
+    print(file, file.stat().st_size // 1000, "kB")
+
+
 def main() -> None:
     address, folder = sys.argv[1], Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as tab:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, browser(Path(profile)) as tab:
+        if not address.startswith("http"):
+            of_the_run(tab, Path(address), folder)
+            return
         for name, path in paths(tab, address).items():
             for width, size in WIDTHS.items():
                 for scheme in ("light", "dark"):
                     tab.size(*size, scheme)
                     tab.visit(address + path)
                     prepare(tab, name)
-                    file = folder / f"{name}-{width}-{scheme}.png"
-                    tab.picture(file)
-                    Image.open(file).convert("RGB").quantize(COLOURS).save(file, optimize=True)
-                    print(file, file.stat().st_size // 1000, "kB")
+                    keep(tab, folder / f"{name}-{width}-{scheme}.png")
 
 
 if __name__ == "__main__":
