@@ -131,7 +131,8 @@ def actions(tab: Any, address: str, item: str) -> dict[str, float]:
 
 def main() -> None:
     run = sys.argv[1]
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, console(run) as address, browser(Path(profile)) as tab:
+    folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # the browser's last processes still write there
+    with folder as profile, console(run) as address, browser(Path(profile)) as tab:
         tab.size(1280, 900)
         tab.visit(f"{address}/prices")
         item = tab.evaluate("document.querySelector('tbody a').href.split('item=')[1]")
