@@ -28,6 +28,7 @@ class Demand:
     category = np.arange(ITEMS) % 2
     nest = np.arange(ITEMS)
     scaling = SimpleNamespace(similarity=0.7)
+    units = np.ones(2)
 
     def __init__(self, spread=0.0, seed=0):
         rng = np.random.default_rng(seed)
@@ -44,6 +45,9 @@ class Demand:
 
     def cells(self, rows, page=None):
         return Cells.none()
+
+    def units_of(self, rows):
+        return self.units[self.category[rows]]
 
     def slope_above(self, rows, threshold, similarity, behaviour=None):
         gap = self.page(rows, similarity, behaviour)[1] - threshold
@@ -64,6 +68,8 @@ def log(seed=0):
         starts=starts,
         page=np.repeat(np.arange(PAGES), PAGE),
         n_rows=n,
+        row_weight=np.ones(n),
+        weight=np.ones(PAGES),
     )
 
 
