@@ -238,7 +238,8 @@ def _expect_together(suite: Suite, both: schema.Together) -> None:
     flag = f"{both.flag} agrees with {both.number}"
     holds, number = suite.columns[both.flag], suite.columns[both.number]
     unknown = holds.isna() | number.isna()  # a rule of its own
-    suite.columns[flag] = unknown | (holds.astype("boolean").fillna(value=False) == (number > 0))
+    agrees = holds.astype("boolean").fillna(value=False) == (number > 0)
+    suite.columns[flag] = (unknown | agrees).astype(bool)
     suite.expect(
         ExpectColumnValuesToBeInSet,
         f"{both.flag} where {both.number} > 0",
