@@ -100,6 +100,7 @@ def test_a_page_that_counts_equal_visits_is_that_many_pages():
     np.testing.assert_allclose(mean(counted), mean(again), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_thinned_log_with_its_weights_gives_the_demand_of_the_whole_within_its_intervals():
     whole = log(8_000, seed=1)
     (truth, _), part = mean(fit(whole)), thinned(whole, 0.1, seed=2)
@@ -111,6 +112,7 @@ def test_a_thinned_log_with_its_weights_gives_the_demand_of_the_whole_within_its
     assert checked.low <= checked.model <= checked.high
 
 
+@pytest.mark.slow
 def test_errors_of_weighted_pages_are_those_of_their_spread_around_the_truth():
     """Errors that took a page of weight ten for ten would be three times too small, Kish's three times too large."""
     found = np.array([mean(fit(thinned(log(5_000, seed=seed), 0.1, seed))) for seed in range(10, 22)])
@@ -120,6 +122,7 @@ def test_errors_of_weighted_pages_are_those_of_their_spread_around_the_truth():
     assert (np.sqrt((z**2).mean(axis=0)) > 0.5).all(), z
 
 
+@pytest.mark.slow
 def test_the_slope_is_one_of_units_where_customers_stock_up_at_a_discount():
     frame = log(5_000, seed=5, stock_up=1.5)
     (_, slope), (_, error) = mean(fit(frame))
@@ -132,6 +135,7 @@ def test_the_slope_is_one_of_units_where_customers_stock_up_at_a_discount():
     assert model.report["counts"]["units"] == frame[schema.QUANTITY].sum()
 
 
+@pytest.mark.slow
 def test_calibration_of_a_sampled_log_counts_the_visits_that_it_stands_for():
     model = fit(log(5_000, seed=6, stock_up=1.5))
     whole = log(5_000, seed=7, stock_up=1.5)

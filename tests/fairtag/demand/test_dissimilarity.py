@@ -105,6 +105,7 @@ def test_large_logs_are_thinned_and_pages_with_twins_go_first(rng, monkeypatch):
     assert max(each.pages for each in whole) <= 250
 
 
+@pytest.mark.slow
 def test_the_error_of_a_slope_holds_what_the_dissimilarity_leaves_open():
     """Given the estimate of zeta a slope seems surer than it is; 100 other draws covered .92 so, and .97 together."""
     prior, z, given = Prior(np.zeros(3), np.full(3, 0.01), np.array([11.0, 400.0])), [], []

@@ -65,6 +65,7 @@ def test_coefficients_and_likelihood_are_those_of_the_textbook_formula():
         assert found.coefficients[f"item_{name}"][0] == pytest.approx(value, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_intervals_of_dissimilarity_price_and_elasticity_hold_the_planted_truth_as_often_as_they_say():
     truth, draws, hits = 0.5, 60, np.zeros(3)
     for seed in range(draws):
@@ -84,6 +85,7 @@ def test_intervals_of_dissimilarity_price_and_elasticity_hold_the_planted_truth_
     assert (hits >= 52).all(), hits  # of 60 at .95: a chance of 1 in 200
 
 
+@pytest.mark.slow
 def test_nests_are_found_where_they_are_planted_and_hardly_ever_where_not():
     nested = fitted(0.4)
     assert nested.ratio.p_value < 1e-6
