@@ -61,8 +61,10 @@ def test_a_page_is_priced_once_and_again_only_where_another_page_locked_a_price_
     assert [item["price_minor"] for item in again["items"][:2]] == [item["price_minor"] for item in first["items"]]
 
 
-def test_concurrent_pages_of_one_customer_agree_on_every_price(serve: Callable[..., Any]) -> None:
-    with serve(core=_slow_core(), threads=8) as running:
+def test_concurrent_pages_of_one_customer_agree_on_every_price(serve: Callable[..., Any], handmade: Any) -> None:
+    core = handmade.HandMadeCore()
+    core.slow = 0.02
+    with serve(core=core, threads=8) as running:
         items = [f"item-{i:03d}" for i in range(12)]
 
         def ask(size: int) -> dict[str, int]:
@@ -73,14 +75,6 @@ def test_concurrent_pages_of_one_customer_agree_on_every_price(serve: Callable[.
             pages = list(pool.map(ask, [12, 3, 7, 1, 9, 5, 11, 2]))
         final = ask(12)
     assert all(priced[item] == final[item] for priced in pages for item in priced)
-
-
-def _slow_core() -> Any:
-    import sys
-
-    core = sys.modules["serving_handmade"].HandMadeCore()
-    core.slow = 0.02
-    return core
 
 
 def test_someone_who_opts_out_gets_no_personal_price_and_is_not_read(serve: Callable[..., Any], handmade: Any) -> None:
