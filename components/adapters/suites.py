@@ -57,6 +57,18 @@ class Suite:
         """Add an expectation with the contract's rule and the columns that it is about."""
         self.expectations.append(kind(meta={"rule": rule, "columns": list(columns)}, **kwargs))
 
+    def expect_each(
+        self,
+        flag: str,
+        holds: pd.Series[bool],
+        rule: str,
+        columns: tuple[str, ...],
+        severity: schema.Severity = "critical",
+    ) -> None:
+        """Expect what was worked out row by row, under the name of a column that the table does not have."""
+        self.columns[flag] = holds
+        self.expect(ExpectColumnValuesToBeInSet, rule, columns, column=flag, value_set=[True], severity=severity)
+
     @property
     def frame(self) -> pd.DataFrame:
         """The data frame that the suite runs on."""
@@ -122,15 +134,7 @@ def _expect_column(suite: Suite, column: schema.Column) -> None:
     suite.columns[name] = typed.map(str, na_action="ignore") if column.kind in LIST_KINDS else typed
     if presence != name:
         suite.columns[presence] = given.where(present(given)).map(str, na_action="ignore")
-    suite.columns[f"{name} is readable"] = ~unreadable
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
-        f"readable as {column.kind}",
-        (name,),
-        column=f"{name} is readable",
-        value_set=[True],
-        severity="critical",
-    )
+    suite.expect_each(f"{name} is readable", ~unreadable, f"readable as {column.kind}", (name,))
     if not column.nullable:
         suite.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
     if column.kind in BOUNDED_KINDS and (rule := _range(column)):
@@ -150,42 +154,34 @@ def _expect_coin(suite: Suite, name: str, coin: Currency) -> None:
     """What customers pay is at least one coin: less would be rounded to nothing and given away."""
     flag = f"{name} is at least a coin"
     amount = suite.columns[name]
-    suite.columns[flag] = ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING)))
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
+    suite.expect_each(
+        flag,
+        ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING))),
         f">= {coin.smallest:g} {coin.code}, the smallest coin",
         (name,),
-        column=flag,
-        value_set=[True],
-        severity="critical",
     )
 
 
 def _expect_payable(suite: Suite, name: str, coin: Currency) -> None:
     """What customers pay fits the whole numbers in which it leaves, in JSON as elsewhere."""
     flag = f"{name} is payable"
-    suite.columns[flag] = ~(suite.columns[name] * coin.minor_per_unit > EXACT_INTEGER)
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
+    suite.expect_each(
+        flag,
+        ~(suite.columns[name] * coin.minor_per_unit > EXACT_INTEGER),
         f"at most 2^53 coins of {coin.smallest:g} {coin.code}",
         (name,),
-        column=flag,
-        value_set=[True],
-        severity="critical",
     )
 
 
 def _expect_whole_coins(suite: Suite, name: str, coin: Currency) -> None:
     """What anyone is asked for can be paid in coins: 10.5 yen can not."""
     flag = f"{name} is of whole coins"
-    suite.columns[flag] = suite.columns[name].isna() | are_whole_coins(suite.columns[name], coin.exponent)
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
+    suite.expect_each(
+        flag,
+        suite.columns[name].isna() | are_whole_coins(suite.columns[name], coin.exponent),
         f"{WHOLE_COINS}{coin.smallest:g} {coin.code}",
         (name,),
-        column=flag,
-        value_set=[True],
-        severity="warning",
+        "warning",
     )
 
 
@@ -208,30 +204,15 @@ def _expect_lengths(suite: Suite, table: schema.Table, pair: schema.SameLength) 
         read_values(raw, table.column(name))[0] for raw, name in zip(pairs, (pair.first, pair.second), strict=True)
     )
     same = [one is None or other is None or len(one) == len(other) for one, other in zip(first, second, strict=True)]
-    suite.columns[flag] = absent | pd.Series(same, index=suite.raw.index, dtype=bool)
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
-        f"same length as {pair.first}",
-        (pair.first, pair.second),
-        column=flag,
-        value_set=[True],
-        severity="critical",
-    )
+    holds = absent | pd.Series(same, index=suite.raw.index, dtype=bool)
+    suite.expect_each(flag, holds, f"same length as {pair.first}", (pair.first, pair.second))
 
 
 def _expect_same(suite: Suite, same: schema.SameWithin) -> None:
     flag = f"{same.column} is that of its {same.group}"
     values, groups = suite.columns[same.column], suite.columns[same.group]
     distinct = values.groupby(groups).transform("nunique")
-    suite.columns[flag] = ~(distinct > 1)
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
-        f"{ONE_VALUE}{same.group}",
-        (same.column,),
-        column=flag,
-        value_set=[True],
-        severity="critical",
-    )
+    suite.expect_each(flag, ~(distinct > 1), f"{ONE_VALUE}{same.group}", (same.column,))
 
 
 def _expect_together(suite: Suite, both: schema.Together) -> None:
@@ -239,15 +220,8 @@ def _expect_together(suite: Suite, both: schema.Together) -> None:
     holds, number = suite.columns[both.flag], suite.columns[both.number]
     unknown = holds.isna() | number.isna()  # a rule of its own
     agrees = holds.astype("boolean").fillna(value=False) == (number > 0)
-    suite.columns[flag] = (unknown | agrees).astype(bool)
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
-        f"{both.flag} where {both.number} > 0",
-        (both.flag, both.number),
-        column=flag,
-        value_set=[True],
-        severity=both.severity,
-    )
+    rule, columns = f"{both.flag} where {both.number} > 0", (both.flag, both.number)
+    suite.expect_each(flag, (unknown | agrees).astype(bool), rule, columns, both.severity)
 
 
 def _range(column: schema.Column) -> str:
@@ -305,12 +279,10 @@ def _expect_reference(suite: Suite, reference: schema.Reference, target: pd.Data
     key = schema.table(reference.table).key[0]
     known = target[key].map(str, na_action="ignore") if key in target else pd.Series(dtype=object)
     values = suite.columns[reference.column]
-    suite.columns[flag] = values.isin(known) | values.isna()
-    suite.expect(
-        ExpectColumnValuesToBeInSet,
+    suite.expect_each(
+        flag,
+        values.isin(known) | values.isna(),
         f"{REFERENCE}{reference.table}",
         (reference.column,),
-        column=flag,
-        value_set=[True],
-        severity=reference.severity,
+        reference.severity,
     )
