@@ -246,7 +246,10 @@ class LivePolicyStore:
         for backend, number in behind:
             with suppress(VersionTaken):  # somebody else does the same
                 for lacking in range(number + 1, newest + 1):
-                    backend.add(lacking, fullest.read(lacking) or b"")
+                    content = fullest.read(lacking)
+                    if content is None:  # since the check; what is written once stays, so nothing is made up
+                        raise DataError(f"{fullest.name}: version {lacking} is gone; restore it from a backup")
+                    backend.add(lacking, content)
                     written += 1
         return written
 
