@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fairtag.base.files import write_json
+from fairtag.base.normal import Z95
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Result:
 
 def share_row(metric: str, hits: int, trials: int, reference: float | str | None = None) -> Row:
     """A share of trials with its Wilson 95 % interval."""
-    z = 1.96
+    z = Z95
     share = int(hits) / trials
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     reach = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.ab_test import (
+from fairtag.base.normal import Z95
     MARGIN,
     MORE_VISITS,
     SCALE,

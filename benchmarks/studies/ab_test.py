@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.synthetic import Shop, simulate
+from fairtag.base.normal import Z95
 from fairtag.demand.fit import fit_demand
 from fairtag.evaluation.experiment import Advice, Metric, Sums, read_experiment, split_check, sums
 from fairtag.policy.experiments import Split
@@ -30,7 +31,6 @@ MORE_VISITS = 2.0  # mean visits in the week after the first
 SCALE = 0.1  # gain that the test is designed for, as a share of the control's mean
 MARGIN = 0.05  # largest tolerated fall of purchases, as a share of the control's
 LOST = 0.1  # share of the treatment's customers lost in a broken test
-Z95 = 1.96
 HALF = {"control": 0.5, "treatment": 0.5}
 
 

@@ -19,10 +19,11 @@ from benchmarks.result import Result, Row
 from benchmarks.studies.synthetic import text_components
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
+from fairtag.base.normal import Z95
 from fairtag.base.tables import Tables
 from fairtag.data.complete_journey import read, read_sold
 from fairtag.data.point_in_time import training_set
-from fairtag.demand.calibration import Z95, Calibration, Estimate, calibrate
+from fairtag.demand.calibration import Calibration, Estimate, calibrate
 from fairtag.demand.control_function import FirstStage
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
 from fairtag.demand.demand_model import DemandModel

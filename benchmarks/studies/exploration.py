@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.synthetic import text_components
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.data.point_in_time import training_set
 from fairtag.demand.choices import Floats, Ints
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
@@ -35,7 +36,6 @@ SEEDS = 6
 ITEMS = 80
 DEEPEST = 0.7  # lowest price, as a share of list: the largest discount of 30 %
 BLOCK_DAYS = 10  # of the Thompson log that one off-policy estimate is made of
-Z95 = 1.96
 
 
 @dataclass(frozen=True)

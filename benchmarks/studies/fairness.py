@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.result import Result, Row, share_row
 from benchmarks.serving.catalogue import small_shop
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.base.types import Reason, Status
 from fairtag.data.point_in_time import training_set
 from fairtag.demand.demand_data import DemandData
@@ -250,7 +251,7 @@ def peeking_rows(streams: int = STREAMS) -> Iterator[Row]:
         state, peeked = SequentialState(), False
         for estimate, error in hourly_gaps(seed):
             state = look(state, estimate, error, scale=0.01, confidence=1 - ALPHA)
-            peeked |= abs(estimate) > 1.96 * error
+            peeked |= abs(estimate) > Z95 * error
         sequential += state.p_value <= ALPHA
         fixed += peeked
     yield share_row("peeking_false_alarm_sequential", sequential, streams, reference=ALPHA)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmarks.result import Result, Row
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.demand.calibration import calibrate
 from fairtag.demand.choices import Floats, Ints
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
@@ -84,7 +85,7 @@ def size_rows(items: int, impressions: int, seeds: int) -> Iterator[Row]:
     for metric, values, reference in zip(
         ("slope", "kept", "over_uniform"), found.T, ("0.9 to 1.1" if held else None, None, ">= -0.01"), strict=True
     ):
-        mean, reach = float(values.mean()), 1.96 * float(values.std(ddof=1)) / np.sqrt(count)
+        mean, reach = float(values.mean()), Z95 * float(values.std(ddof=1)) / np.sqrt(count)
         yield Row(f"{metric}_{name}", mean, mean - reach, mean + reach, reference=reference)
 
 

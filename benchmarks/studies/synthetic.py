@@ -14,6 +14,7 @@ import pandas as pd
 
 from benchmarks.result import Result, Row
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.base.text import item_texts
 from fairtag.data.point_in_time import training_set
 from fairtag.demand.choices import Choices, Floats, Ints
@@ -282,5 +283,5 @@ def _learned_uniform(shop: Shop) -> float:
 
 def _mean_row(metric: str, values: list[float], reference: str | None) -> Row:
     mean = float(np.mean(values))
-    width = 1.96 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    width = Z95 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
     return Row(metric, mean, mean - width, mean + width, reference=reference)

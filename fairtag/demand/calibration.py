@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from fairtag.base.errors import DataError
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, group_sums, log_likelihood, probabilities
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
 
-Z95 = 1.959964  # two-sided 95 % of the normal distribution
 BINS = 10
 BASELINE_SPREAD = 5.0  # prior spread of the baselines' coefficients; keeps categories without a purchase finite
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from fairtag.base.errors import ConfigError, ModelFolderError
+from fairtag.base.normal import Z95
 from fairtag.base.schema import USER_PRICING_FEATURES
 from fairtag.demand.choices import Flags, Floats, Ints
 from fairtag.demand.covariates import CovariateScaling
@@ -22,7 +23,6 @@ from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBas
 from fairtag.solver.cells import Cells
 
 FORMAT = "fairtag.demand/6"
-NORMAL_975 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -319,7 +319,7 @@ class DemandModel:
         effects = {}
         for name, scale in zip(self.covariates.names, self.covariates.scale, strict=True):
             found = known[f"gamma[{name}]"]
-            half = NORMAL_975 * found["standard_error"]
+            half = Z95 * found["standard_error"]
             value = found["value"]
             effects[name] = (float(value / scale), float((value - half) / scale), float((value + half) / scale))
         return effects

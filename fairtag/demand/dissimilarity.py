@@ -14,12 +14,12 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import splu
 
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, probabilities
 from fairtag.demand.hessian import group_information, information, penalised
 from fairtag.demand.logit import Laplace, LogitFit, Prior, fit_logit, laplace
 from fairtag.solver.cells import Cells
 
-NORMAL_975 = 1.959963984540054  # standard normal quantile: half a 95 % interval, in standard errors
 LEAST = 0.05  # of zeta: below, twins share all of their demand to within 4 %
 LOG_RANGE = (np.log(LEAST), np.log(3.0))  # of the search for log zeta; above 1 twins would help each other
 SPREAD = 1.0  # of the prior of log zeta while it is searched for: it does not count as evidence afterwards
@@ -299,7 +299,7 @@ def _borrowed(kinds: int, seen: Ints, own: Floats, covariance: Floats) -> tuple[
 
 
 def _verdict(name: str, nests: int, items: int, pages: int, log_zeta: float, error: float) -> CategoryNests:
-    low, zeta, high = np.exp([log_zeta - NORMAL_975 * error, log_zeta, log_zeta + NORMAL_975 * error]).tolist()
+    low, zeta, high = np.exp([log_zeta - Z95 * error, log_zeta, log_zeta + Z95 * error]).tolist()
     nothing = float("nan")
     if not nests:
         return CategoryNests(name, 0, 0, 0, nothing, nothing, nothing, False, "it has no near-identical items")

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Floats, Ints, group_sums, probabilities
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel, SlopeCorrection
@@ -23,7 +24,6 @@ LEAST_PURCHASES = 10  # a category with fewer has no usable interval and is not 
 LEAST_SPREAD = 1e-6  # of the log price ratio; below it the price did not vary
 NEVER_VARIED = "its prices never varied, so no response to a price can be seen"
 ALWAYS_BOUGHT = "every page with it ended in a purchase, so the level of its demand cannot be seen"
-NORMAL_975 = 1.959963984540054  # standard normal quantile: half a 95 % interval, in standard errors
 ROWS = 200_000  # larger data are thinned, by whole pages, to about this many rows
 
 
@@ -263,7 +263,7 @@ def _slopes(
     owner[code] = one_hot
     factor = g / max(g - 1, 1) * (n - 1) / (n - k)
     variance = factor * (owner.T @ np.bincount(code, weights=scores, minlength=g) ** 2) / square**2
-    return slope, NORMAL_975 * np.sqrt(variance)
+    return slope, Z95 * np.sqrt(variance)
 
 
 def _controls(model: DemandModel, data: DemandData, rows: Ints, fold: Ints) -> Floats:

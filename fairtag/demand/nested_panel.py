@@ -19,8 +19,9 @@ import pandas as pd
 from scipy import optimize, stats
 
 from fairtag.base.errors import DataError, NotConverged
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, group_sums, probabilities
-from fairtag.demand.dissimilarity import LOG_RANGE, NORMAL_975, UNKNOWN
+from fairtag.demand.dissimilarity import LOG_RANGE, UNKNOWN
 from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
 from fairtag.solver.cells import Cells
 
@@ -76,7 +77,8 @@ class ChoicePanel:
             cluster: Column within which errors may be correlated; every page is alone without it.
 
         Raises:
-            DataError: A column is missing, a count is negative, or no page has two alternatives of one nest.
+            DataError: A column is missing, a count is negative, a page has two values of ``outside`` or of ``weight``,
+                or no page has two alternatives of one nest.
         """
         named = [*page, quantity, outside, nests, price, *covariates, *effects, *filter(None, [weight, cluster])]
         if absent := sorted(set(named) - set(table.columns)):
@@ -91,10 +93,12 @@ class ChoicePanel:
         code = np.asarray(kept.groupby(list(page), sort=True, observed=True).ngroup(), dtype=np.int64)
         order = np.argsort(code, kind="stable")
         kept, values, code = kept.iloc[order], values.iloc[order], code[order]
+        _require_one_value(values, code, [outside, *([weight] if weight else [])])
         starts = np.flatnonzero(np.diff(code, prepend=-1)).astype(np.int64)
         dummies = [pd.get_dummies(kept[name], prefix=name, dtype=float) for name in effects]
         levels = pd.concat(dummies, axis=1) if dummies else pd.DataFrame({"constant": np.ones(len(kept))})
-        levels = levels.iloc[:, [k for k in range(levels.shape[1]) if k == 0 or not _spanned(levels, k)]]
+        products = levels.to_numpy().T @ levels.to_numpy()
+        levels = levels.iloc[:, [k for k in range(levels.shape[1]) if k == 0 or not _spanned(products, k)]]
         X = np.column_stack([-values[price], values[list(covariates)], levels])
         counted = values[weight].to_numpy() if weight else np.ones(len(kept))
         nest = pd.factorize(kept[nests], sort=True)[0]
@@ -109,12 +113,32 @@ class ChoicePanel:
         return cls(choices, names, prices, groups.astype(np.int64), int((~keep).sum()))
 
 
-def _spanned(levels: pd.DataFrame, k: int) -> bool:
-    """Whether the indicator at k is a sum of those before, as the last of a second effect is."""
-    before = levels.iloc[:, :k].to_numpy()
-    own = levels.iloc[:, k].to_numpy()
-    rest = own - before @ np.linalg.lstsq(before, own, rcond=None)[0]
-    return bool((rest**2).sum() < 1e-9 * (own**2).sum())
+def _require_one_value(values: pd.DataFrame, code: Ints, columns: Sequence[str]) -> None:
+    """Refuse a column that is about a page and differs between its rows."""
+    for name in columns:
+        apart = values[name].groupby(code).transform("nunique").to_numpy() > 1
+        if apart.any():
+            examples = values.loc[apart, name].head(3).tolist()
+            raise DataError(
+                f"panel: {name} differs between rows of one page, such as {examples}; write one {name} on all rows of "
+                "a page: it is that of the page",
+                column=name,
+                rule="one value for each page",
+                count=int(apart.sum()),
+                examples=examples,
+            )
+
+
+def _spanned(products: Floats, k: int) -> bool:
+    """Whether the indicator at k is a sum of those before, as the last of a second effect is.
+
+    Args:
+        products: (L, L) inner products of all indicators.
+        k: Which one.
+    """
+    before, across = products[:k, :k], products[:k, k]
+    rest = products[k, k] - across @ np.linalg.lstsq(before, across, rcond=None)[0]
+    return bool(rest < 1e-9 * products[k, k])
 
 
 @dataclass(frozen=True)
@@ -197,7 +221,7 @@ def nested_logit(panel: ChoicePanel) -> NestedLogit:
     errors = np.sqrt(np.diag(covariance))
     sign = np.r_[-1.0, np.ones(len(panel.names) - 1)]
     ratio = max(2.0 * (fit.log_likelihood - plain.log_likelihood), 0.0)
-    low, high = np.exp(log_zeta + NORMAL_975 * errors[-1] * np.array([-1.0, 1.0]))
+    low, high = np.exp(log_zeta + Z95 * errors[-1] * np.array([-1.0, 1.0]))
     return NestedLogit(
         coefficients={
             name: (float(s * value), float(error))
@@ -251,7 +275,7 @@ def _elasticity(panel: ChoicePanel, theta: Floats, log_zeta: float, covariance: 
     point = np.r_[theta, log_zeta]
     shifts = STEP * np.eye(point.size)
     slope = np.array([(mean(point + shift) - mean(point - shift)) / (2.0 * STEP) for shift in shifts])
-    value, reach = mean(point), NORMAL_975 * float(np.sqrt(slope @ covariance @ slope))
+    value, reach = mean(point), Z95 * float(np.sqrt(slope @ covariance @ slope))
     return value, value - reach, value + reach
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, ndtr
 
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Flags, Floats, Ints, group_sums
 from fairtag.demand.demand_data import DemandData
 from fairtag.solver.cells import Cells
@@ -26,7 +27,6 @@ LONGEST = 2.0  # of a step, in utility: keeps the first steps from items far awa
 CONTRADICTS = "its own purchases do not fall with its price, against its category"
 TWIN = "a near-identical item's purchases do not fall with its price, and the two are priced alike"
 AT_FLOOR = "its price slope rests on the floor, so its demand is not shown to fall with the price"
-NORMAL_975 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class OwnSlopes:
             {
                 "item": str(item_ids[row]),
                 "own_slope": float(self.slope[row]),
-                "low": float(self.slope[row] - NORMAL_975 * self.error[row]),
-                "high": float(self.slope[row] + NORMAL_975 * self.error[row]),
+                "low": float(self.slope[row] - Z95 * self.error[row]),
+                "high": float(self.slope[row] + Z95 * self.error[row]),
                 "predicted": float(self.predicted[row]),
                 "reason": self._reason(row),
             }

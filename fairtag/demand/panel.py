@@ -30,11 +30,11 @@ import numpy as np
 import pandas as pd
 
 from fairtag.base.errors import DataError
+from fairtag.base.normal import Z95
 from fairtag.demand.choices import Floats, Ints, group_sums
 from fairtag.demand.control_function import WEAK
 
 LOG_LOG, CONTROL_FUNCTION, DML = "log-log", "control function", "DML"
-NORMAL_975 = 1.959963984540054
 SWEEPS, CLOSE = 500, 1e-10  # of alternating projections: most sweeps, and the largest mean that is left
 FOLDS = 5
 
@@ -184,7 +184,7 @@ def _control_function(panel: Panel, y: Floats, x: Floats, covariates: Floats, in
 def _named(
     panel: Panel, method: str, slope: float, error: float, first_stage_f: float = float("nan"), note: str = ""
 ) -> PanelElasticity:
-    reach, clusters = NORMAL_975 * error, int(panel.cluster.max()) + 1
+    reach, clusters = Z95 * error, int(panel.cluster.max()) + 1
     return PanelElasticity(
         method, slope, slope - reach, slope + reach, first_stage_f, len(panel.weight), clusters, note
     )

@@ -9,13 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.evaluation.held_out_demand import HeldOutPages
 from fairtag.evaluation.policy_preview import GroupGap
 from fairtag.fairness import fixed_effects
 
 Floats = NDArray[np.float64]
-
-Z = 1.96  # of a two-sided 95 % interval
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class AuditedGroup:
 
     def compared(self, before: fixed_effects.Gap, after: fixed_effects.Gap) -> GroupGap:
         """The gap before and after, as shares, the latter with its interval."""
-        half = Z * after.standard_error
+        half = Z95 * after.standard_error
         ends = (before.value, after.value, after.value - half, after.value + half)
         return GroupGap(self.attribute, self.group, *(float(np.expm1(each)) for each in ends))
 

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 from fairtag.base.money import currency
+from fairtag.base.normal import Z95
 from fairtag.evaluation.experiment import Advice, Metric, SplitCheck, Sums, read_experiment, split_check
 from fairtag.evaluation.experiment_customers import (
     CONVERSION,
@@ -226,7 +226,7 @@ def _figures(
     whole = mine[mine["whole"]]
     profit, n = whole[PROFIT].to_numpy(dtype=np.float64), len(whole)
     mean = float(profit.mean()) if n else math.nan
-    reach = float(stats.norm.ppf(0.975) * profit.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    reach = float(Z95 * profit.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     gap, group = _widest_gap(shown, groups)
     return ArmFigures(
         arm=arm,

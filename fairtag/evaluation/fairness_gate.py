@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.base.types import Status
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.fairness.audit import AuditReport, audit
@@ -29,8 +30,6 @@ from fairtag.policy.context import MarketContext
 from fairtag.policy.disclosure import read_disclosures
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.shop_policy import ShopPolicy
-
-Z = 1.96  # of a two-sided 95 % interval
 
 
 def guarantees_gate(logs: Sequence[pd.DataFrame], limits: GuardrailLimits) -> GateResult:
@@ -211,7 +210,7 @@ def price_by_group(
         if (attribute, group) not in shown:
             continue
         mean = float(np.average(part["mean"], weights=part["size"]))
-        reach = Z * float(part["mean"].std(ddof=1) / np.sqrt(len(part)))
+        reach = Z95 * float(part["mean"].std(ddof=1) / np.sqrt(len(part)))
         rows.append(
             {
                 "attribute": attribute,

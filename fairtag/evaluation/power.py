@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 
+from fairtag.base.normal import Z95
+
 LONG = 3_650.0  # days after which nobody waits
-Z_TWO_SIDED = 1.959963984540054  # 95 % interval
 Z_POWER = 0.8416212335729143  # standard normal quantile of 80 %
 
 
@@ -31,8 +32,8 @@ def times_needed(value: float, low: float, high: float, target: float = 0.0) -> 
     """
     if not all(map(math.isfinite, (value, low, high))) or value <= target or high <= low:
         return None
-    error = (high - low) / (2 * Z_TWO_SIDED)
-    return max(1.0, ((Z_TWO_SIDED + Z_POWER) * error / (value - target)) ** 2)
+    error = (high - low) / (2 * Z95)
+    return max(1.0, ((Z95 + Z_POWER) * error / (value - target)) ** 2)
 
 
 def days_to_tell(value: float, low: float, high: float, days: float) -> float | None:
@@ -63,7 +64,7 @@ def purchases_for_slope(slope: float, spread: float) -> int:
         slope: Response that is to be seen, in units of price over list price: about minus the elasticity.
         spread: Standard deviation of price over list price among the items shown.
     """
-    return math.ceil(((Z_TWO_SIDED + Z_POWER) / (slope * spread)) ** 2)
+    return math.ceil(((Z95 + Z_POWER) / (slope * spread)) ** 2)
 
 
 def uniform_spread(width: float, levels: int = 5) -> float:
@@ -73,7 +74,7 @@ def uniform_spread(width: float, levels: int = 5) -> float:
 
 def products_for_gap(gap: float, deviation: float) -> int:
     """Products that tell a mean paired difference from 0, given the spread of the differences."""
-    return math.ceil(((Z_TWO_SIDED + Z_POWER) * deviation / abs(gap)) ** 2)
+    return math.ceil(((Z95 + Z_POWER) * deviation / abs(gap)) ** 2)
 
 
 def more_days(more: float | None, pages_a_day: float) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.result import Result, Row
 from benchmarks.studies.dominicks.panel import Coefficient, Panel, own_elasticities, panel_arrays
 from benchmarks.studies.dominicks.policies import BLOCKS, MARKET, STEP, held_out_rounds, policy_profits
+from fairtag.base.normal import Z95
 from fairtag.data.dominicks import read_panel
 
 KNOWN = {  # computed independently when the data set was prepared
@@ -83,7 +84,7 @@ def _elasticity_rows(panel: Panel) -> list[Row]:
 
 
 def _elasticity(name: str, found: Coefficient) -> Row:
-    half = 1.96 * found.error
+    half = Z95 * found.error
     return Row(name, found.value, found.value - half, found.value + half, reference=KNOWN.get(name))
 
 
