@@ -39,7 +39,7 @@ def fit(
 
     from fairtag.base.settings import parse
     from fairtag.base.tables import read_tables
-    from fairtag.demand.fit import DemandConfig
+    from fairtag.demand.config import DemandConfig
     from fairtag.model.manifest import read_manifest
     from fairtag.training.model import Lineage, fit_model_folder, shop_policy
 

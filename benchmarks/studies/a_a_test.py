@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 
 from benchmarks.result import Result, Row, share_row
 from benchmarks.studies.ab_test import (
-from fairtag.base.normal import Z95
     MARGIN,
     MORE_VISITS,
     SCALE,
     SEED,
     TRAINING_ROWS,
-    Z95,
     Outcomes,
     customers_of_a_week,
     outcomes_of,
 )
 from benchmarks.studies.synthetic import simulate
 from fairtag.base import schema
+from fairtag.base.normal import Z95
 from fairtag.evaluation.experiment import Advice, split_check
 from fairtag.evaluation.experiment_customers import CONVERSION, PROFIT
 from fairtag.evaluation.experiment_report import compare_with_control

@@ -18,10 +18,11 @@ from fairtag.base.normal import Z95
 from fairtag.base.text import item_texts
 from fairtag.data.point_in_time import training_set
 from fairtag.demand.choices import Choices, Floats, Ints
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.control_function import FirstStage
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
 from fairtag.demand.demand_model import DemandModel
-from fairtag.demand.fit import DemandConfig, fit_demand, text_basis
+from fairtag.demand.fit import fit_demand, text_basis
 from fairtag.demand.logit import Prior, fit_logit
 from fairtag.evaluation.kill_test import confounder_kill_test
 from fairtag.simulator.simulation import PlantedDemand, ShopDesign, ShopSize, simulate_shop

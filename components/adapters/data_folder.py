@@ -55,7 +55,7 @@ def _copy(url: str, folder: Path, begins: str) -> None:
             target = folder / inside
             target.parent.mkdir(parents=True, exist_ok=True)
             store.get_file(file, str(target))
-            with contextlib.suppress(NotImplementedError):
+            with contextlib.suppress(NotImplementedError):  # a store without times: the copy's own stands
                 written: datetime = store.modified(file)
                 os.utime(target, (written.timestamp(), written.timestamp()))
     except FileNotFoundError as error:

@@ -147,7 +147,7 @@ class InferenceService:
         return self._apply(now, state.stable, state.canaries, state.models)
 
     def clear(self, state: State, *, timeout: float, every: float = 2.0) -> None:
-        """Take away the pods of a first model that failed: see :meth:`Workloads.clear`."""
+        """Delete the pods of a first model that failed (:meth:`Workloads.clear`)."""
         self._workloads.clear(state, timeout=timeout, every=every)
 
     def record_live(self, state: State) -> None:

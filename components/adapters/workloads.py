@@ -79,10 +79,10 @@ class Workloads:
         return found is not None and self._status_of(found, state.stable).ready
 
     def clear(self, state: State, *, timeout: float, every: float) -> None:
-        """Take away the pods of every model that a service which waits for its first one does not serve.
+        """Delete the pods of failed models from a service that still waits for its first.
 
-        A Deployment takes pods that fail away only while others are available, and those that wait never are: without
-        this they would start again and again, and the next try with the same model would be judged by their restarts.
+        A Deployment removes failing pods only once others are available, and waiting pods never are: without this they
+        would restart for ever, and the next try with the same model would be judged by their restarts.
 
         Args:
             state: The state without a model.

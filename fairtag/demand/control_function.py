@@ -241,7 +241,7 @@ def _means(values: Floats, group: Ints, n_groups: int, weight: Floats | None = N
     w = np.ones(len(values)) if weight is None else weight
     count = np.bincount(group, weights=w, minlength=n_groups)
     sums = np.stack([np.bincount(group, weights=w * column, minlength=n_groups) for column in values.T], axis=1)
-    overall = values.mean(axis=0) if (w == 1.0).all() else np.average(values, axis=0, weights=w)
+    overall = np.average(values, axis=0, weights=w)
     return np.where(count[:, None] > 0, sums / np.where(count > 0, count, 1.0)[:, None], overall)
 
 

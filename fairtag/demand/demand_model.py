@@ -209,7 +209,7 @@ class DemandModel:
         return np.asarray(np.where(threshold < self.b_min, 1.0, above), dtype=np.float64)
 
     def _slopes(self, items: np.ndarray, s: Floats, behaviour: Floats | None) -> tuple[Floats, Floats]:
-        """Posterior mean and standard deviation (n,) of the slopes, before the correction by the item's own purchases.
+        """Posterior mean and standard deviation (n,) of the slopes, before the items' own purchases correct them.
 
         Args:
             items: (n,) catalogue rows.
@@ -228,7 +228,7 @@ class DemandModel:
         return np.asarray(mean), np.sqrt(variance)
 
     def _usual_slopes(self, items: np.ndarray) -> tuple[Floats, Floats]:
-        """:meth:`_slopes` of an unknown customer at the mean similarity, which most prices ask for: kept by item."""
+        """:meth:`_slopes` of an unknown customer at the mean similarity, kept by item, as most prices ask for them."""
         kept = self._kept_slopes
         new = np.unique(items[np.isnan(kept[1, items])])
         if new.size:  # two threads that find the same items new write the same numbers

@@ -150,10 +150,11 @@ def estimate_log_dissimilarity(
 
 
 def with_dissimilarity(choices: Choices, fit: LogitFit, prior: Prior, kind: Ints, kinds: int) -> Laplace:
-    """Laplace approximation at a nested optimum with what is not known of the dissimilarities in it.
+    """Laplace approximation at a nested optimum, with the uncertainty of the dissimilarities in it.
 
-    Given zeta a slope seems surer than it is, as a smaller zeta makes any slope steeper. ``log zeta`` of each kind of
-    cell is one more coefficient here (see :func:`_profile`); its part of the covariance is then integrated out.
+    With zeta held fixed a slope seems surer than it is, as a smaller zeta makes any slope steeper. ``log zeta`` of
+    each kind of cell is one more coefficient here (see :func:`_profile`); its part of the covariance is then
+    integrated out.
 
     Args:
         choices: The choices with their cells at the estimates.

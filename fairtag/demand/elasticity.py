@@ -15,9 +15,9 @@ import numpy as np
 
 from fairtag.base.normal import Z95
 from fairtag.demand.choices import Floats, Ints, group_sums, probabilities
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import DemandData
 from fairtag.demand.demand_model import DemandModel, SlopeCorrection
-from fairtag.demand.fit import DemandConfig
 
 SCALE_RANGE = (0.5, 2.0)  # a larger correction means that one estimate is broken: correct this far and report it
 LEAST_PURCHASES = 10  # a category with fewer has no usable interval and is not priced

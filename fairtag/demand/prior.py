@@ -17,10 +17,11 @@ from dataclasses import asdict
 
 import numpy as np
 
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment
 from fairtag.demand.demand_model import DemandModel, Posterior, SlopeCorrection
 from fairtag.demand.features import N_BEHAVIOUR, FeatureScaling, Layout, TextBasis
-from fairtag.demand.fit import DemandConfig, demand_prior
+from fairtag.demand.fit import demand_prior
 
 SIMILARITY = 0.5  # mean similarity to the intent where none was observed: cosine 0
 

@@ -9,8 +9,8 @@ import pandas as pd
 from fairtag.base.settings import parse
 from fairtag.data.splits import HOLD_OUT_SHARE
 from fairtag.demand.calibration import Calibration, calibrate
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import DemandData
-from fairtag.demand.fit import DemandConfig
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.evaluation.power import more
 from fairtag.model.decision import GateResult, GateStatus

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.data.splits import unit_hash
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 from fairtag.demand.intents import impression_similarity
 from fairtag.encoder.encoder import Role
 from fairtag.evaluation.calibration_gate import inputs_of

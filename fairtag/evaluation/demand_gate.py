@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from fairtag.base import schema
-from fairtag.demand.fit import DemandConfig
+from fairtag.demand.config import DemandConfig
 from fairtag.evaluation.held_out_demand import LEAST_PURCHASES
 from fairtag.evaluation.power import purchases_for_slope, uniform_spread
 from fairtag.model.capabilities import SEARCH, accepted_by

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.data.splits import unit_hash
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.counts import units_bought
 from fairtag.demand.covariates import logged_values
 from fairtag.demand.demand_model import DemandModel
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 from fairtag.demand.intents import impression_similarity
 from fairtag.evaluation.calibration_gate import inputs_of
 from fairtag.model.pricing_model import PricingModel

@@ -1,4 +1,4 @@
-"""Prices held-out or lately quoted pages again under any policy, in a fraction of a second.
+"""Prices held-out or recently quoted pages again under any policy, in a fraction of a second.
 
     replay = prepare_replay(model, training_set, tables.audit_groups)      # once, seconds
     found = replay.preview(policy, current, on=date.today())               # each time, a fraction of a second

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.control_function import item_periods
 from fairtag.demand.covariates import number_column
 from fairtag.demand.demand_data import PERIOD_DAYS
 from fairtag.demand.demand_model import DemandModel
-from fairtag.demand.fit import DemandConfig
 from fairtag.fairness.forbidden import refuse_forbidden_features
 
 Floats = NDArray[np.float64]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.data.splits import time_split
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment, DemandData, demand_data
-from fairtag.demand.fit import DemandConfig
 from fairtag.demand.intents import impression_similarity
 from fairtag.encoder.encoder import TextEncoder
 from fairtag.policy.context import MarketContext

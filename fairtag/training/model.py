@@ -25,10 +25,11 @@ from fairtag.base.money import currency
 from fairtag.base.tables import Tables
 from fairtag.base.text import item_texts
 from fairtag.data.splits import PRODUCT_SALT, held_out
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment, DemandData
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 from fairtag.demand.nests import near_identical
 from fairtag.demand.prior import prior_demand
 from fairtag.encoder.encoder import REPORT, EncoderDescription, TextEncoder, describe_encoder, load_encoder

@@ -10,7 +10,8 @@ from benchmarks.studies import complete_journey as study
 from fairtag.base import schema
 from fairtag.base.errors import MissingDataError
 from fairtag.data.complete_journey import read, read_sold
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.config import DemandConfig
+from fairtag.demand.fit import fit_demand
 
 HOUSEHOLDS, STORES, WEEKS, TYPES, ITEMS = 60, 4, 53, 4, 3
 SLOPE = 12.0

@@ -8,8 +8,9 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.demand.choices import Choices
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment, demand_data
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 
 CATEGORIES = ("cups", "lamps", "rugs")
 SLOPES = (3.0, 5.0, 7.0)

@@ -9,7 +9,8 @@ import statsmodels.api as sm
 from fairtag.base.errors import DataError
 from fairtag.demand.calibration import calibrate, clustered_covariance, reliability
 from fairtag.demand.choices import Choices
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.config import DemandConfig
+from fairtag.demand.fit import fit_demand
 from fairtag.demand.logit import Prior, fit_logit, laplace
 
 

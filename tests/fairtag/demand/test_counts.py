@@ -9,10 +9,11 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.calibration import calibrate
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.control_function import PriceVariation, first_stages
 from fairtag.demand.demand_data import Assortment, demand_data
 from fairtag.demand.elasticity import check_elasticity
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 
 SLOPE, ITEMS, SIZE = 4.0, 8, 4
 CATALOGUE = pd.DataFrame({schema.ITEM_ID: [f"i{i}" for i in range(ITEMS)], schema.CATEGORY: "cups"})

@@ -10,10 +10,11 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 from fairtag.demand.calibration import calibrate
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment, demand_data
 from fairtag.demand.demand_model import DemandModel
 from fairtag.demand.elasticity import check_elasticity
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 
 SLOPE, LIFT, ITEMS, SIZE = 4.0, 1.2, 12, 4
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fairtag.demand.choices import probabilities
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_model import SlopeCorrection
 from fairtag.demand.elasticity import (
     SCALE_RANGE,
@@ -16,7 +17,7 @@ from fairtag.demand.elasticity import (
     check_elasticity,
     with_cross_check,
 )
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 
 
 @pytest.fixture(scope="module")

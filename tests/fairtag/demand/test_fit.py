@@ -7,10 +7,11 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.demand.choices import Choices, log_likelihood
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.control_function import FirstStage
 from fairtag.demand.demand_data import Assortment, demand_data
 from fairtag.demand.elasticity import check_elasticity, with_cross_check
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 
 SMALL = DemandConfig(components=3)
 

@@ -113,3 +113,17 @@ def test_what_cannot_be_read_is_refused_by_its_column():
     with pytest.raises(DataError, match="no page has two alternatives of one item"):
         ChoicePanel.of(rows, **{**PAGE, "nests": "item"})
     assert ChoicePanel.of(rows.assign(price=rows["price"].where(rows.index != 3)), **PAGE).left_out == 1
+
+
+@pytest.mark.parametrize("column", ["none", "visits"])
+def test_a_page_that_says_two_things_is_refused(column):
+    rows = table(0.5, weeks=4).assign(visits=1.0)
+    rows[column] = rows[column].astype(float)
+    rows.loc[5, column] += 1.0
+    with pytest.raises(DataError, match=f"{column} differs between rows of one page"):
+        ChoicePanel.of(rows, **PAGE, weight="visits")
+
+
+def test_of_two_effects_that_span_each_other_the_later_levels_are_left_out():
+    found = ChoicePanel.of(table(0.5, weeks=4), **{**PAGE, "effects": ["item", "brand"]})
+    assert found.names == ("price", "item_a-l", "item_a-s", "item_b-l", "item_b-s")

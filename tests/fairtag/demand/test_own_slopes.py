@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fairtag.base import schema
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.config import DemandConfig
+from fairtag.demand.fit import fit_demand
 from fairtag.demand.own_slopes import CONTRADICTS, own_slopes
 
 SMALL = DemandConfig(components=3)

@@ -165,6 +165,27 @@ def test_nothing_that_cannot_be_trusted_is_copied(tmp_path):
     assert new.newest() == 0
 
 
+class Vanishing(FolderBackend):
+    """A backend whose versions can be read once."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.read_before = set()
+
+    def read(self, number):
+        gone = number in self.read_before
+        self.read_before.add(number)
+        return None if gone else super().read(number)
+
+
+def test_a_version_that_vanishes_meanwhile_is_not_copied_as_an_empty_one(tmp_path):
+    LivePolicyStore(FolderBackend(tmp_path / "old")).change(STOP, **ADA)
+    old, new = Vanishing(tmp_path / "old"), FolderBackend(tmp_path / "new")
+    with pytest.raises(DataError, match="version 1 is gone"):
+        LivePolicyStore(old, new).catch_up()
+    assert new.newest() == 0
+
+
 def test_no_second_history_begins_while_the_longer_one_does_not_answer(tmp_path):
     old, new = Down(tmp_path / "old"), FolderBackend(tmp_path / "new")
     LivePolicyStore(old).change(STOP, **ADA)

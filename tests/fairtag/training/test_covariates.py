@@ -10,8 +10,9 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import DataError, ForbiddenAttribute
 from fairtag.data.dominicks import BRANDS, read_panel
+from fairtag.demand.config import DemandConfig
 from fairtag.demand.demand_data import Assortment, demand_data
-from fairtag.demand.fit import DemandConfig, fit_demand
+from fairtag.demand.fit import fit_demand
 from fairtag.training.covariates import choose_covariates, in_words, judge_covariates
 
 FOLLOWS = "it follows from the price"
