@@ -47,6 +47,12 @@ def elasticity(
     """
     if nests and not (page and outside):
         raise ConfigError("elasticity: --nests needs --page, the columns that name a page, and --outside, its column")
+    joint = [name for name in _listed(effects) if "*" in name]
+    if nests and joint:
+        raise ConfigError(
+            f"elasticity: --effects {', '.join(joint)}: a nested logit takes no joint effects, whose levels are too "
+            "many for it; name single columns, or leave --nests out"
+        )
     rows = _read(data)
     panel = Panel.of(
         rows,
@@ -59,9 +65,8 @@ def elasticity(
         cluster=cluster,
     )
     found = compare_elasticities(panel)
-    nested = None
+    nested, left_out = None, 0
     if nests and outside:
-        plain_effects = [name for name in _listed(effects) if "*" not in name]
         choices = ChoicePanel.of(
             rows,
             page=_listed(page),
@@ -70,18 +75,18 @@ def elasticity(
             nests=nests,
             price=price,
             covariates=_listed(covariates),
-            effects=plain_effects,
+            effects=_listed(effects),
             weight=weight,
             cluster=cluster,
         )
-        nested = nested_logit(choices)
+        nested, left_out = nested_logit(choices), choices.left_out
     if as_json:
         estimates: list[dict[str, object]] = [_plain(each) for each in found]
-        typer.echo(json.dumps([*estimates, *([_nested(nested)] if nested else [])], indent=2))
+        typer.echo(json.dumps([*estimates, *([_nested(nested, left_out)] if nested else [])], indent=2))
         return
     show(found, panel.left_out)
     if nested:
-        show_nested(nested)
+        show_nested(nested, left_out)
 
 
 def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
@@ -103,7 +108,7 @@ def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
             console.print(f"{count:,} rows left out: {why}", highlight=False)
 
 
-def show_nested(found: NestedLogit) -> None:
+def show_nested(found: NestedLogit, left_out: int) -> None:
     """Print a nested logit, and what the plain one says to it."""
     (value, low, high), (zeta, zeta_low, zeta_high) = found.elasticity, found.dissimilarity
     lines = [
@@ -117,12 +122,14 @@ def show_nested(found: NestedLogit) -> None:
             f"plain logit with one alternative of each nest (Hausman and McFadden): {test.statistic:.2f} on "
             f"{test.freedom} degrees of freedom, p = {test.p_value:.2g}"
         )
+    if left_out:
+        lines.append(f"{left_out:,} rows without a positive price, or with an unknown value, are not among its choices")
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _nested(found: NestedLogit) -> dict[str, object]:
-    document = {"method": "nested logit", **asdict(found)}
+def _nested(found: NestedLogit, left_out: int) -> dict[str, object]:
+    document = {"method": "nested logit", **asdict(found), "left_out": left_out}
     if math.isnan(found.independence.statistic):
         document["independence"] = None
     return document

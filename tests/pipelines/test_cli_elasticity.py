@@ -81,3 +81,14 @@ def test_nests_without_a_page_are_refused(twins):
 def test_what_is_missing_is_named(table, tmp_path):
     assert isinstance(asked("--data", tmp_path / "none.csv").exception, MissingDataError)
     assert isinstance(asked("--data", table, "--quantity", "sold").exception, DataError)
+
+
+def test_joint_effects_are_refused_beside_nests_and_rows_left_out_are_said(twins):
+    nested = ("--quantity", "units", "--nests", "brand", "--page", "week", "--outside", "none")
+    answer = asked("--data", twins, *nested, "--effects", "brand*week")
+    assert isinstance(answer.exception, ConfigError)
+    assert "--effects brand*week" in str(answer.exception)
+    rows = pd.read_csv(twins)
+    rows.loc[3, "price"] = 0.0
+    rows.to_csv(twins, index=False)
+    assert "1 rows without a positive price" in asked("--data", twins, *nested).output
