@@ -3,8 +3,8 @@
     kubelet.delay("models/second", seconds=3)      # pods that name this model are ready 3 s after they were made
     kubelet.fail("models/broken", message="no such key", container="storage-initializer")
 
-Pods of a Job succeed, all others run and are ready. All are on one node, since the controllers of Services look for it;
-a pod that is deleted ends at once.
+Pods of a Job succeed and stay so, all others run and are ready. All are on one node, since the controllers of Services
+look for it; a pod that is deleted ends at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -76,29 +78,40 @@ class Kubelet:
 
     def _work(self) -> None:
         while not self._stop.wait(EVERY):
-            try:
-                self._look()
-            except Exception as error:  # the thread must live on; a test may ask what it met
-                self.errors.append(repr(error))
+            pods: list[dict[str, Any]] = []
+            with self._noting_errors():
+                pods = self._call("GET", "/api/v1/pods")["items"]
+            for pod in pods:
+                with self._noting_errors():
+                    self._look(pod)
 
-    def _look(self) -> None:
-        for pod in self._call("GET", "/api/v1/pods")["items"]:
-            uid = pod["metadata"]["uid"]
-            age = time.monotonic() - self._first_seen.setdefault(uid, time.monotonic())
-            if "deletionTimestamp" in pod["metadata"]:
-                self._end(pod)
-                continue
-            if "nodeName" not in pod["spec"]:
-                self._bind(pod)
-            rule = self._rule(pod)
-            if rule and rule.message:
-                state = "failing"
-            elif rule and age < rule.seconds:
-                state = "waiting"
-            else:
-                state = "ended" if _is_job(pod) else "ready"
-            if self._told.get(uid) != state:
-                self._tell(pod, state, rule)
+    @contextmanager
+    def _noting_errors(self) -> Iterator[None]:
+        """The thread lives on, and so do the other pods; a test may ask what was met."""
+        try:
+            yield
+        except Exception as error:
+            self.errors.append("".join(traceback.format_exception_only(error)))
+
+    def _look(self, pod: Mapping[str, Any]) -> None:
+        uid = pod["metadata"]["uid"]
+        age = time.monotonic() - self._first_seen.setdefault(uid, time.monotonic())
+        if "deletionTimestamp" in pod["metadata"]:
+            self._end(pod)
+            return
+        if self._told.get(uid) == "ended":
+            return
+        if "nodeName" not in pod["spec"]:
+            self._bind(pod)
+        rule = self._rule(pod)
+        if rule and rule.message:
+            state = "failing"
+        elif rule and age < rule.seconds:
+            state = "waiting"
+        else:
+            state = "ended" if _is_job(pod) else "ready"
+        if self._told.get(uid) != state:
+            self._tell(pod, state, rule)
 
     def _rule(self, pod: Mapping[str, Any]) -> Rule | None:
         """The last rule that matches counts."""
@@ -127,7 +140,8 @@ class Kubelet:
         try:
             self._call(method, path, body)
         except ApiException as error:
-            if error.status not in (404, 409):
+            going = error.status == 403 and "NamespaceTerminating" in str(error.body)  # the pod goes with it
+            if error.status not in (404, 409) and not going:
                 raise
             return False
         return True
@@ -140,7 +154,11 @@ class Kubelet:
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
         options = {"auth_settings": ["BearerToken"], "response_type": "object", "_return_http_data_only": True}
         headers = {"Accept": "application/json", "Content-Type": content}
-        return self._api.call_api(path, method, header_params=headers, body=body, _request_timeout=30, **options)
+        try:
+            return self._api.call_api(path, method, header_params=headers, body=body, _request_timeout=30, **options)
+        except ApiException as error:
+            error.add_note(f"{method} {path}")
+            raise
 
 
 def pod_status(pod: Mapping[str, Any], state: str, rule: Rule | None, address: str) -> dict[str, Any]:

@@ -76,6 +76,39 @@ def test_a_pod_may_be_late_or_fail(cluster, namespace, until):
     assert status(cluster, namespace, "broken").get("availableReplicas", 0) == 0
 
 
+def job(namespace, text):
+    template = deployment(namespace, text=text)["spec"]["template"]
+    template["spec"]["restartPolicy"] = "Never"
+    meta = {"name": "once", "namespace": namespace}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": {"template": template}}
+
+
+def test_a_pod_that_has_ended_does_not_start_again(cluster, namespace, until):
+    cluster.apply([job(namespace, "once")])
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs/once"
+    until(lambda: cluster.get(path).get("status", {}).get("succeeded") == 1, "the job has succeeded")
+    cluster.kubelet.fail("once", message="too late")
+    cluster.apply([deployment(namespace, "after")])
+    until(lambda: status(cluster, namespace, "after").get("availableReplicas") == 2, "other pods are looked at")
+    assert cluster.kubelet.errors == []
+
+
+def test_a_pod_of_a_namespace_that_goes_is_left_alone(cluster, until):
+    name = "going"
+    cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}])
+    held = deployment(name)["spec"]["template"]
+    held["metadata"] |= {"name": "held", "namespace": name, "finalizers": ["fairtag.example/held"]}
+    held["spec"]["schedulingGates"] = [{"name": "fairtag.example/held"}]
+    cluster.apply([{"apiVersion": "v1", "kind": "Pod", **held}])
+    pod = f"/api/v1/namespaces/{name}/pods/held"
+    seen = cluster.get(pod)
+    cluster.call("DELETE", f"/api/v1/namespaces/{name}")
+    until(lambda: cluster.get(f"/api/v1/namespaces/{name}")["status"]["phase"] == "Terminating", "the namespace goes")
+    cluster.kubelet._look(seen)  # as it was seen before the namespace began to go
+    cluster.call("PATCH", pod, {"metadata": {"finalizers": None}}, "application/merge-patch+json")
+    until(lambda: not cluster.get(f"/api/v1/namespaces/{name}"), "the namespace is gone")
+
+
 def test_a_pod_that_breaks_the_restricted_standard_is_refused(cluster, namespace, until):
     open_ = deployment(namespace)
     del open_["spec"]["template"]["spec"]["securityContext"]
