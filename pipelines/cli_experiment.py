@@ -8,7 +8,7 @@ import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -25,6 +25,7 @@ from pipelines.traffic import OUTCOMES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fairtag.evaluation.experiment_plan import Sampled
     from fairtag.evaluation.experiment_report import ExperimentReport
 
 console = Console()
@@ -45,6 +46,13 @@ def plan(
     share: Annotated[float, typer.Option(help="Share of the customers who see the new prices.")] = 0.5,
     power: Annotated[float, typer.Option(help="Probability of seeing the gain.")] = 0.8,
     window: Annotated[float, typer.Option(help="Days from a customer's first page that count.")] = 7.0,
+    sampled: Annotated[
+        str,
+        typer.Option(
+            help="Of what the log is a sample, where its pages have weights: `pages` or `customers`, each kept with a "
+            "chance of one over its weight; `counts`: of nothing, a page is that many visits."
+        ),
+    ] = "pages",
     days: Annotated[float, typer.Option(help="Days at hand: the smallest gain that they show is printed.")] = 28.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -62,7 +70,7 @@ def plan(
     if tables.impressions is None or tables.impressions.empty:
         raise DataError(f"{run}: no table impressions, so nothing is known of the traffic; log pages first")
     cost = tables.latest_items().set_index(schema.ITEM_ID)[schema.UNIT_COST]
-    traffic = traffic_of(tables.impressions, cost, window)
+    traffic = traffic_of(tables.impressions, cost, window, cast("Sampled", sampled))
     found = planned(traffic, gain, share=share, power=power)
     smallest = detectable_gain(traffic, days, share=share, power=power)
     if as_json:
@@ -173,6 +181,7 @@ def show_report(report: ExperimentReport) -> None:
     console.print(table)
     split = report.split
     notes = [f"split: p = {split.p_value:.3f} at this look, {'broken' if split.broken else 'as planned'}"]
+    notes += [report.guests] if report.guests else []
     notes += report.uncounted.words
     if report.moved:
         notes.append(f"{report.moved:,} customers were seen in two arms and count in the first")

@@ -88,6 +88,7 @@ FEATURE_AGE_SECONDS = "feature_age_seconds"
 POLICY_VERSION = "policy_version"
 EXPERIMENT = "experiment"
 ARM = "arm"
+GUEST_KEY = "guest_key"
 
 # Feast's views and services in feature_repo, named here so that training, serving and monitoring agree
 USER_VIEW = "user_behaviour"
@@ -327,7 +328,7 @@ AUDIT_GROUPS = Table(
     required=False,
 )
 
-# One row for each item of a quoted page. user_key is a keyed hash; no user id is ever written here.
+# One row for each item of a quoted page. user_key and guest_key are keyed hashes; no id is ever written here.
 QUOTES = Table(
     "quotes",
     (QUOTE_ID, ITEM_ID),
@@ -363,6 +364,7 @@ QUOTES = Table(
         Column(POLICY_VERSION, "integer", "version of the live policy", required=False, nullable=True, minimum=0),
         Column(EXPERIMENT, "category", "experiment that ran, absent where none did", required=False, nullable=True),
         Column(ARM, "category", "the customer's arm of it", required=False, nullable=True),
+        Column(GUEST_KEY, "id", "a guest's session in an experiment, absent elsewhere", required=False, nullable=True),
     ),
     orders=(Order(PRICE_MINOR, LIST_PRICE_MINOR),),
     required=False,

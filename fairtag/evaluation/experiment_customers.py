@@ -1,11 +1,14 @@
-"""The customers of an experiment: each once, in the arm first seen, with what was earned within the window.
+"""The customers of an experiment and its guests: each once, in the arm first seen, with what was earned in the window.
 
     followed = follow(quotes, known_keys(user_ids, keys))
     customers = customers_of(followed, outcomes, window_days=7.0, unit=100, now=now)
 
-The log names customers by a keyed hash. After a change of the user key the same customer has another name, and would
-count as two. Where the user ids and both keys are known, the old name is taken for the new one. Of the others only
-those count whose window was over before the change; later ones may be customers seen before.
+A guest is a session, as it is for the assignment: one who signs in is a customer from then on, and counts as both. Both
+are assigned by themselves, so that neither arm has more of them than chance gives it.
+
+The log names customers and sessions by a keyed hash. After a change of the user key the same customer has another name,
+and would count as two. Where the user ids and both keys are known, the old name is taken for the new one. Of the others
+only those count whose window was over before the change; later ones may be customers seen before.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,6 +27,7 @@ from fairtag.base.pseudonym import user_key
 
 DAY: Final = 86_400.0
 PROFIT, CONVERSION = "profit", "conversion"
+WHO, GUEST = "who", "guest"  # name of whom a page was shown to, customer or session; whether a session
 RETURNING: Final = 20  # customers seen before and after a moment, on the days around it; fewer show no change of keys
 LEFT: Final = 0.02  # share of them that may be seen across a change: replicas follow within seconds
 
@@ -33,7 +37,7 @@ class Followed:
     """The pages of an experiment under one name a customer.
 
     Args:
-        quotes: Quoted items; the customer's newest name stands in ``user_key``.
+        quotes: Quoted items; the newest name of the customer, or that of the session, stands in :data:`WHO`.
         changed: Time of the first change of the user key that the log shows; None where it shows none.
         named: Customers that are known under each key, so that the change does not matter.
     """
@@ -48,7 +52,7 @@ class Uncounted:
     """What takes no part in the test.
 
     Args:
-        guest_pages: Pages of guests: the log does not tell one guest from another.
+        guest_pages: Pages of guests whose session the log does not name, as older ones do not.
         guest_purchases: Items that were bought from them.
         guest_profit: Profit of these, currency units.
         key_changed: Time of a change of the user key; None where there was none.
@@ -68,7 +72,7 @@ class Uncounted:
         if self.guest_pages:
             said.append(
                 f"{self.guest_pages:,} pages of guests do not count, nor do {self.guest_purchases:,} items bought from "
-                f"them (profit {self.guest_profit:,.2f}): the log does not tell one guest from another"
+                f"them (profit {self.guest_profit:,.2f}): the log has no name of their sessions"
             )
         if self.key_changed is not None:
             said.append(
@@ -100,12 +104,10 @@ def follow(quotes: pd.DataFrame, names: Mapping[str, str] | None = None) -> Foll
         quotes: Quoted items of the experiment.
         names: Of :func:`known_keys`; None where ids or keys are not known.
     """
-    changed = key_change(quotes)
+    who, changed = _who(quotes), key_change(quotes)
     if not names or changed is None:
-        return Followed(quotes, changed)
-    key = quotes[schema.USER_KEY]
-    renamed = quotes.assign(**{schema.USER_KEY: key.map(names).fillna(key)})
-    return Followed(renamed, changed, frozenset(names.values()))
+        return Followed(quotes.assign(**{WHO: who}), changed)
+    return Followed(quotes.assign(**{WHO: who.map(names).fillna(who)}), changed, frozenset(names.values()))
 
 
 def key_change(quotes: pd.DataFrame) -> pd.Timestamp | None:
@@ -114,8 +116,7 @@ def key_change(quotes: pd.DataFrame) -> pd.Timestamp | None:
     Only names seen on more than a day are looked at, so that neither a night nor an outage looks like it. A change
     among fewer than :data:`RETURNING` such customers is not seen; it then counts at most as many twice.
     """
-    known = quotes[quotes[schema.USER_KEY].notna()]
-    ends = known.groupby(schema.USER_KEY, observed=True)[schema.TS].agg(["min", "max"])
+    ends = quotes[schema.TS].groupby(_who(quotes)).agg(["min", "max"])
     first, last = (ends[name].astype("int64").to_numpy() for name in ("min", "max"))
     unit = int(pd.Timedelta(days=1) / pd.Timedelta(1, unit=ends["min"].dt.unit)) if len(ends) else 1
     seen_again = last - first > unit
@@ -134,12 +135,18 @@ def key_change(quotes: pd.DataFrame) -> pd.Timestamp | None:
     return pd.Timestamp(int(moment), unit=ends["min"].dt.unit, tz="UTC")
 
 
+def _who(quotes: pd.DataFrame) -> pd.Series[Any]:
+    """The name of the customer of each row, of a guest that of the session; None where the log has neither."""
+    customer = quotes[schema.USER_KEY].astype(object)
+    return customer.where(customer.notna(), quotes[schema.GUEST_KEY].astype(object))
+
+
 def customers_of(
     followed: Followed, outcomes: pd.DataFrame, window_days: float, unit: int, now: datetime
 ) -> pd.DataFrame:
-    """One row a customer, by ``user_key``: arm, first page, whether its window is over, pages, profit, bought, moved.
+    """One row a customer or session: arm, first page, whether its window is over, pages, profit, bought, moved.
 
-    ``excluded`` are names that a change of the user key makes doubtful.
+    The index is their name; ``guest`` are sessions, ``excluded`` names that a change of the user key makes doubtful.
 
     Args:
         followed: Quoted items of the experiment.
@@ -148,24 +155,25 @@ def customers_of(
         unit: Minor units in a unit of the currency.
         now: The present.
     """
-    known = followed.quotes[followed.quotes[schema.USER_KEY].notna()]
-    by_key = known.groupby(schema.USER_KEY, observed=True)
+    known = followed.quotes[followed.quotes[WHO].notna()]
+    by_key = known.groupby(WHO, observed=True)
     found = pd.DataFrame(
         {
             "first": by_key[schema.TS].min(),
             schema.ARM: by_key[schema.ARM].first(),
             "pages": by_key[schema.QUOTE_ID].nunique(),
             "moved": by_key[schema.ARM].nunique() > 1,
+            GUEST: by_key[schema.USER_KEY].count() == 0,
         }
     )
     window = timedelta(days=window_days)
     found["whole"] = found["first"] + window <= now
-    costs = known[[schema.QUOTE_ID, schema.ITEM_ID, schema.USER_KEY, schema.UNIT_COST_MINOR]]
+    costs = known[[schema.QUOTE_ID, schema.ITEM_ID, WHO, schema.UNIT_COST_MINOR]]
     sold = _sold(outcomes, costs, unit)
-    inside = sold[schema.TS] <= sold[schema.USER_KEY].map(found["first"]) + window
+    inside = sold[schema.TS] <= sold[WHO].map(found["first"]) + window
     sold = sold[inside.to_numpy(dtype=bool)]
-    found[PROFIT] = sold["earned"].groupby(sold[schema.USER_KEY]).sum().reindex(found.index).fillna(0.0)
-    found[CONVERSION] = found.index.isin(sold[schema.USER_KEY].unique()).astype(float)
+    found[PROFIT] = sold["earned"].groupby(sold[WHO]).sum().reindex(found.index).fillna(0.0)
+    found[CONVERSION] = found.index.isin(sold[WHO].unique()).astype(float)
     found["excluded"] = False
     if followed.changed is not None:
         found["excluded"] = (found["first"] + window > followed.changed) & ~found.index.isin(followed.named)
@@ -173,7 +181,7 @@ def customers_of(
 
 
 def uncounted(followed: Followed, outcomes: pd.DataFrame, customers: pd.DataFrame, unit: int) -> Uncounted:
-    """What takes no part: guests, and names that a change of the user key makes doubtful.
+    """What takes no part: pages that name nobody, and names that a change of the user key makes doubtful.
 
     Args:
         followed: Quoted items of the experiment.
@@ -181,7 +189,7 @@ def uncounted(followed: Followed, outcomes: pd.DataFrame, customers: pd.DataFram
         customers: Of :func:`customers_of`.
         unit: Minor units in a unit of the currency.
     """
-    guests = followed.quotes[followed.quotes[schema.USER_KEY].isna()]
+    guests = followed.quotes[followed.quotes[WHO].isna()]
     sold = _sold(outcomes, guests[[schema.QUOTE_ID, schema.ITEM_ID, schema.UNIT_COST_MINOR]], unit)
     left_out = int(customers["excluded"].sum())
     changed = followed.changed.to_pydatetime() if followed.changed is not None and left_out else None

@@ -26,6 +26,7 @@ QUOTED: Final = (
     schema.ITEM_ID,
     schema.TS,
     schema.USER_KEY,
+    schema.GUEST_KEY,
     schema.EPOCH,
     schema.CATEGORY,
     schema.LIST_PRICE_MINOR,

@@ -1,7 +1,8 @@
 """How many customers and days a live test needs, from the shop's own traffic.
 
 The customer is the unit: each counts once, with what was earned from them in a window from their first page. A test
-that is looked at every day needs more customers than one that is looked at once; both are given.
+that is looked at every day needs more customers than one that is looked at once; both are given. Where the log is a
+sample, its weights say of what (:data:`Sampled`): the plan is for the customers who come, not for those in the log.
 
 >>> traffic = Traffic(first_day=np.arange(1_000) / 10.0, value=np.tile([0.0, 2.0], 500), days=100.0, window=7.0)
 >>> found = plan(traffic, gain=0.1)
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
@@ -28,6 +30,11 @@ Floats = NDArray[np.float64]
 
 LEAST_CUSTOMERS = 100  # fewer do not tell how much customers differ
 MOST_CUSTOMERS = 1e12
+WHOLE = 1.0 + 1e-9  # weight up to which a page was kept for sure
+
+Sampled = Literal[
+    "pages", "customers", "counts"
+]  # what one over the weight is the chance of; counts: visits, no chance
 SECONDS = 86_400.0
 
 
@@ -37,32 +44,46 @@ class Traffic:
 
     Args:
         first_day: (n,) day of each customer's first page, from the first of the log.
-        value: (m,) what was earned within the window, money, of the customers whose window lies in the log.
+        value: (m,) what was earned within the window, money, of the customers whose window lies in the log; of a
+            sample, what they add to the sum over all customers.
         days: Days that the log spans.
         window: Days from the first page that count.
+        stands_for: (n,) customers that each of them stands for; 1 when None.
+        square: (m,) what they add to the sum of squares over all customers; the squares of the values when None.
+        counted: (m,) customers that each of these stands for; 1 when None.
     """
 
     first_day: Floats
     value: Floats
     days: float
     window: float
+    stands_for: Floats | None = None
+    square: Floats | None = None
+    counted: Floats | None = None
+
+    @property
+    def number(self) -> float:
+        """Customers whose window lies in the log."""
+        return float(self.value.size if self.counted is None else self.counted.sum())
 
     @property
     def mean(self) -> float:
         """Mean earned from a customer."""
-        return float(self.value.mean())
+        return float(self.value.sum() / self.number)
 
     @property
     def deviation(self) -> float:
-        """Standard deviation between customers."""
-        return float(self.value.std(ddof=1))
+        """Standard deviation between customers; 0 where a sample shows none."""
+        squares = np.square(self.value) if self.square is None else self.square
+        return math.sqrt(max(float(squares.sum()) - self.number * self.mean**2, 0.0) / (self.number - 1))
 
     def customers(self, days: float) -> float:
         """Different customers who come within so many days; beyond the log, as many a day as in its last quarter."""
+        each = np.ones(self.first_day.size) if self.stands_for is None else self.stands_for
         if days <= self.days:
-            return float((self.first_day <= days).sum())
-        late = float((self.first_day > 0.75 * self.days).sum()) / (0.25 * self.days)
-        return self.first_day.size + late * (days - self.days)
+            return float(each[self.first_day <= days].sum())
+        late = float(each[self.first_day > 0.75 * self.days].sum()) / (0.25 * self.days)
+        return float(each.sum()) + late * (days - self.days)
 
     def days_until(self, customers: float) -> float:
         """Days until so many customers have come and the last one's window is over; infinite where nobody comes."""
@@ -77,18 +98,31 @@ class Traffic:
         return high + self.window
 
 
-def traffic_of(impressions: pd.DataFrame, cost: pd.Series[float], window: float = 7.0) -> Traffic:
-    """The customers of a log of pages.
+def traffic_of(
+    impressions: pd.DataFrame, cost: pd.Series[float], window: float = 7.0, sampled: Sampled = "pages"
+) -> Traffic:
+    """The customers of a log of pages, or those that a sample of them stands for.
+
+    Where pages were kept by chance, a customer's weighted sum ``T`` is right on average and varies more than the
+    customer: by ``sum (w - 1) x^2`` over all pages with what they earned ``x`` (Poisson sampling), which
+    ``sum w (w - 1) x^2`` over the kept ones estimates and which is taken off ``T^2`` (Horvitz and Thompson 1952). For
+    the customers of whom no page was kept see :func:`_unseen`. Where customers were kept, sums are whole and the
+    customer has the weight.
 
     Args:
-        impressions: Columns of IMPRESSIONS. Sums of weighted pages have the right mean and vary more than customers do,
-            so a plan from them asks for too many.
+        impressions: Columns of IMPRESSIONS.
         cost: Unit cost by item id; a sale of unknown cost counts as if nothing were earned.
         window: Days from a customer's first page that count.
+        sampled: What the weights mean: ``pages`` or ``customers`` were kept with a chance of one over the weight; with
+            ``counts`` a page is that many visits.
 
     Raises:
-        DataError: Fewer than 100 customers have their whole window in the log.
+        ConfigError: No such meaning.
+        DataError: Fewer than 100 customers have their whole window in the log, or weights of sampled customers differ
+            between the pages of one.
     """
+    if sampled not in get_args(Sampled):
+        raise ConfigError(f"experiment: sampled {sampled!r} is refused; it is one of {', '.join(get_args(Sampled))}")
     seconds = (impressions[schema.TS] - impressions[schema.TS].min()).dt.total_seconds()
     day = seconds / SECONDS
     first = day.groupby(impressions[schema.USER_ID]).min()
@@ -96,16 +130,79 @@ def traffic_of(impressions: pd.DataFrame, cost: pd.Series[float], window: float 
     price = impressions[schema.PRICE]
     margin = (price - impressions[schema.ITEM_ID].map(cost)).fillna(0.0)
     inside = day <= impressions[schema.USER_ID].map(first) + window
-    visits = impressions.get(schema.WEIGHT, pd.Series(1.0, index=impressions.index))
-    earned = margin * units_bought(impressions) * visits * inside
-    whole = first[first <= days - window].index
-    value = earned.groupby(impressions[schema.USER_ID]).sum().reindex(whole).to_numpy(dtype=np.float64)
-    if value.size < LEAST_CUSTOMERS:
+    earned = margin * units_bought(impressions) * inside
+    whole = first.index[first <= days - window]
+    if whole.size < LEAST_CUSTOMERS:
         raise DataError(
-            f"experiment: {value.size} customers have a whole window of {window:g} days in the log of {days:.0f} days; "
+            f"experiment: {whole.size} customers have a whole window of {window:g} days in the log of {days:.0f} days; "
             f"a plan needs {LEAST_CUSTOMERS}: log longer, or shorten the window"
         )
-    return Traffic(first.to_numpy(dtype=np.float64), value, max(days, 1.0), window)
+    start, days = first.to_numpy(dtype=np.float64), max(days, 1.0)
+    by_page = pd.DataFrame(
+        {
+            "page": impressions.get(schema.PAGE_ID, pd.Series(impressions.index, index=impressions.index)),
+            "customer": impressions[schema.USER_ID],
+            "earned": earned,
+            "weight": impressions.get(schema.WEIGHT, pd.Series(1.0, index=impressions.index)).astype(float),
+            "inside": inside,
+        }
+    )
+    pages = by_page.groupby(["customer", "page"], as_index=False).agg(
+        {"earned": "sum", "weight": "first", "inside": "any"}
+    )
+    total, square, number = _customers(pages, sampled)
+    return Traffic(
+        start,
+        _values(total, whole),
+        days,
+        window,
+        stands_for=_values(number, first.index),
+        square=_values(square, whole),
+        counted=_values(number, whole),
+    )
+
+
+def _values(of: pd.Series[float], customers: pd.Index[Any]) -> Floats:
+    return np.asarray(of.reindex(customers), dtype=np.float64)
+
+
+def _customers(pages: pd.DataFrame, sampled: Sampled) -> tuple[pd.Series[float], pd.Series[float], pd.Series[float]]:
+    """What each customer of a sample adds to the sum, to the sum of squares, and to the number of customers."""
+    weight, earned, customer = pages["weight"], pages["earned"], pages["customer"]
+    if sampled == "customers":
+        ends = weight.groupby(customer).agg(["min", "max"])
+        if mixed := int((ends["max"] > ends["min"]).sum()):
+            raise DataError(
+                f"experiment: {mixed} customers have pages of several weights, so customers were not what was sampled; "
+                "leave --sampled customers out"
+            )
+        own = earned.groupby(customer).sum()
+        return ends["max"] * own, ends["max"] * own**2, ends["max"]
+    total = (weight * earned).groupby(customer).sum()
+    if sampled == "counts":
+        return total, total**2, pd.Series(1.0, index=total.index)
+    chance = (weight * (weight - 1.0).clip(lower=0.0) * earned**2).groupby(customer).sum()
+    return total, total**2 - chance, _unseen(pages[pages["inside"]])
+
+
+def _unseen(pages: pd.DataFrame) -> pd.Series[float]:
+    """How many customers each stands for, where pages were kept by chance.
+
+    One with a page that was kept for sure stands for themselves. The kept pages of the others are taken for a Poisson
+    number of rate ``r`` above 0, found from their mean; all their pages then have the rate ``r w``, and each stands for
+    ``(1 - exp(-r w)) / (1 - exp(-r))`` customers, from ``w`` where nobody has a second page down to 1. Where customers
+    differ in how often they come, the number is too small rather than too large (as is Chao's, 1987).
+    """
+    by = pages.groupby("customer").agg(pages=("weight", "size"), least=("weight", "min"), weight=("weight", "mean"))
+    number = pd.Series(1.0, index=by.index)
+    others = by[by["least"] > WHOLE]
+    if others.empty:
+        return number
+    mean, weight = float(others["pages"].mean()), float(others["weight"].mean())
+    if mean <= WHOLE:
+        return number.mask(by["least"] > WHOLE, weight)
+    rate = float(optimize.brentq(lambda r: r / -math.expm1(-r) - mean, 1e-12, mean + 1.0))
+    return number.mask(by["least"] > WHOLE, math.expm1(-rate * weight) / math.expm1(-rate))
 
 
 @dataclass(frozen=True)

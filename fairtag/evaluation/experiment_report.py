@@ -3,11 +3,11 @@
     report = report_experiment(experiment, pages, now=datetime.now(UTC))
     report.verdict, report.words
 
-The customer is the unit: each counts once, in the arm first seen, with what was earned within the window from the first
-page. So an interval of customers is clustered by customer. Only customers whose window is over take part in the test,
-which looks at the end of every day; its confidence holds over all looks together
-(:mod:`fairtag.evaluation.experiment`). A sale of unknown cost counts as if nothing were earned. Guests take no part,
-nor do customers whom a change of the user key may have named twice; both are counted.
+The customer is the unit, and of guests the session: each counts once, in the arm first seen, with what was earned in
+the window from the first page. So an interval is clustered by customer and session. Only those whose window is over
+take part in the test, which looks at the end of every day; its confidence holds over all looks together
+(:mod:`fairtag.evaluation.experiment`). A sale of unknown cost counts as if nothing were earned. Whom a change of the
+user key may have named twice takes no part, and is counted.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from fairtag.evaluation.experiment import Advice, Metric, SplitCheck, Sums, read
 from fairtag.evaluation.experiment_customers import (
     CONVERSION,
     DAY,
+    GUEST,
     PROFIT,
     Uncounted,
     customers_of,
@@ -63,10 +64,12 @@ class ArmFigures:
     Args:
         arm: The arm.
         share: Its planned share of all customers.
-        customers: Customers assigned to it so far.
+        customers: Customers and guests' sessions assigned to it so far.
         whole: Those of them whose window is over; the figures below are theirs.
         pages: Pages that they and the others were quoted.
-        guest_pages: Pages of guests, who take no part.
+        guest_pages: Pages of guests.
+        guests: Those of the counted that are sessions.
+        guest_profit: Mean profit of one of these, currency units; NaN without any.
         profit: Mean profit a customer, currency units; NaN without customers.
         low: Lower end of its 95 % interval, for this look alone.
         high: Upper end.
@@ -82,6 +85,8 @@ class ArmFigures:
     whole: int
     pages: int
     guest_pages: int
+    guests: int
+    guest_profit: float
     profit: float
     low: float
     high: float
@@ -147,6 +152,18 @@ class ExperimentReport:
     days_left: float | None = None
     unreadable: tuple[str, ...] = ()
     uncounted: Uncounted = field(default_factory=Uncounted)
+
+    @property
+    def guests(self) -> str:
+        """What guests' sessions did and how they count, in words; empty without any."""
+        each = {arm.arm: arm.guest_profit for arm in self.arms if arm.guests}
+        if not each:
+            return ""
+        profits = ", ".join(f"{name} {profit:.2f}" for name, profit in each.items())
+        return (
+            f"{sum(arm.guests for arm in self.arms):,} of the counted are guests (profit each: {profits}): a guest is "
+            "a session, and counts again as a customer after signing in"
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values; a figure that is not finite is null."""
@@ -225,6 +242,7 @@ def _figures(
     mine, shown = customers[customers[schema.ARM] == arm], quotes[quotes[schema.ARM] == arm]
     whole = mine[mine["whole"]]
     profit, n = whole[PROFIT].to_numpy(dtype=np.float64), len(whole)
+    guests = profit[whole[GUEST].to_numpy(dtype=bool)]
     mean = float(profit.mean()) if n else math.nan
     reach = float(Z95 * profit.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     gap, group = _widest_gap(shown, groups)
@@ -235,6 +253,8 @@ def _figures(
         whole=n,
         pages=int(shown[schema.QUOTE_ID].nunique()),
         guest_pages=int(shown[shown[schema.USER_KEY].isna()][schema.QUOTE_ID].nunique()),
+        guests=guests.size,
+        guest_profit=float(guests.mean()) if guests.size else math.nan,
         profit=mean,
         low=mean - reach,
         high=mean + reach,

@@ -49,6 +49,7 @@ def quote_record(
     policy_version: int = 0,
     experiment: str | None = None,
     arm: str | None = None,
+    guest_key: str | None = None,
 ) -> Record:
     """A page with the columns of ``schema.QUOTES``.
 
@@ -66,6 +67,7 @@ def quote_record(
         policy_version: Version of the live policy; 0 where there was none.
         experiment: The experiment that runs; None for none.
         arm: The customer's arm of it.
+        guest_key: Keyed hash of a guest's session; None outside of an experiment.
     """
     items = page.items
     return {
@@ -98,6 +100,7 @@ def quote_record(
         schema.POLICY_VERSION: policy_version,
         schema.EXPERIMENT: experiment,
         schema.ARM: arm,
+        schema.GUEST_KEY: guest_key,
     }
 
 

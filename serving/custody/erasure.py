@@ -17,7 +17,7 @@ from typing import Any
 
 from fairtag.base import schema
 from fairtag.base.errors import FairtagError
-from serving.custody.logs import erase_journal, erase_rows, quotes_of
+from serving.custody.logs import WHOSE, erase_journal, erase_rows, quotes_of
 from serving.custody.pseudonyms import Names, Subjects, names_of
 from serving.custody.run_files import erase_names, erase_table_rows
 from serving.custody.stores import erase_features, erase_lock_file, erase_redis_locks
@@ -136,7 +136,7 @@ def erase(
 
 def _beside_the_log(names: Names, places: Places, quote_ids: set[str], *, dry_run: bool) -> Iterator[Erased]:
     for url in places.outcomes:
-        work = partial(erase_rows, url, schema.QUOTE_ID, quote_ids, dry_run=dry_run)
+        work = partial(erase_rows, url, (schema.QUOTE_ID,), quote_ids, dry_run=dry_run)
         yield _tried("outcomes", url, "rows", work)
     if places.locks is not None:
         work = partial(erase_lock_file, places.locks, names.locks, dry_run=dry_run)
@@ -175,7 +175,7 @@ def _from_log(
         if journal is not None:
             removed, waiting = erase_journal(journal, names.keys, dry_run=dry_run)
             pages += removed
-        work = partial(erase_rows, url, schema.USER_KEY, names.keys, dry_run=dry_run)
+        work = partial(erase_rows, url, WHOSE, names.keys, dry_run=dry_run)
         log = _tried("quote log", url, "rows", work)
         rows += log.count
         if not waiting or dry_run or log.problem or waited >= wait_seconds:

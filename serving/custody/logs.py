@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +20,8 @@ from fairtag.base import schema
 from fairtag.base.errors import UnavailableError
 from serving.stores.journal import SUFFIX
 from serving.stores.parquet_files import ParquetFiles
+
+WHOSE = (schema.USER_KEY, schema.GUEST_KEY)  # columns of the quote log that say whose a row is
 
 
 def quotes_of(url: str, keys: Set[str]) -> dict[str, set[str]]:
@@ -32,15 +35,15 @@ def quotes_of(url: str, keys: Set[str]) -> dict[str, set[str]]:
         UnavailableError: A file cannot be read, so that nobody could say that the log is clean.
     """
     found = {}
-    for path, table in _tables(ParquetFiles(url), (schema.USER_KEY, schema.QUOTE_ID)):
-        theirs = table.filter(_is_in(table[schema.USER_KEY], keys))
+    for path, table in _tables(ParquetFiles(url), (*WHOSE, schema.QUOTE_ID)):
+        theirs = table.filter(_theirs(table, WHOSE, keys))
         if theirs.num_rows:
             found[path] = set(theirs[schema.QUOTE_ID].to_pylist())
     return found
 
 
-def erase_rows(url: str, column: str, values: Set[str], *, dry_run: bool) -> int:
-    """Remove the rows of a log that have one of some values in a column; how many there are.
+def erase_rows(url: str, columns: Sequence[str], values: Set[str], *, dry_run: bool) -> int:
+    """Remove the rows of a log that have one of some values in one of some columns; how many there are.
 
     Each file is replaced as a whole, or removed where nothing is left of it.
 
@@ -48,10 +51,8 @@ def erase_rows(url: str, column: str, values: Set[str], *, dry_run: bool) -> int
         UnavailableError: A file cannot be read or written.
     """
     files, erased = ParquetFiles(url), 0
-    for path, table in _tables(files, (column,)):
-        if column not in table.schema.names:
-            continue
-        theirs = _is_in(table[column], values)
+    for path, table in _tables(files, columns):
+        theirs = _theirs(table, columns, values)
         count = pc.sum(theirs).as_py() or 0
         erased += count
         if not count or dry_run:
@@ -100,7 +101,8 @@ def _without(content: bytes, keys: Set[str]) -> tuple[int, bytes]:
     lines, count = [], 0
     for line in content.splitlines(keepends=True):
         try:
-            mine = orjson.loads(line).get(schema.USER_KEY) in keys
+            page = orjson.loads(line)
+            mine = any(page.get(column) in keys for column in WHOSE)
         except orjson.JSONDecodeError:  # cut off by a crash; it may be anybody's
             mine = any(key.encode() in line for key in keys)
         count += mine
@@ -131,5 +133,10 @@ def _tables(files: ParquetFiles, columns: Iterable[str]) -> Iterator[tuple[str, 
             ) from error
 
 
-def _is_in(column: pa.ChunkedArray, values: Set[str]) -> Any:
-    return pc.fill_null(pc.is_in(column.cast(pa.string()), value_set=pa.array(sorted(values), pa.string())), False)
+def _theirs(table: pa.Table, columns: Iterable[str], values: Set[str]) -> Any:
+    """Which rows have one of some values in one of some columns; older files lack the newest columns."""
+    wanted, found = pa.array(sorted(values), pa.string()), pa.array(np.zeros(table.num_rows, dtype=bool))
+    for column in columns:
+        if column in table.schema.names:
+            found = pc.or_(found, pc.fill_null(pc.is_in(table[column].cast(pa.string()), value_set=wanted), False))
+    return found

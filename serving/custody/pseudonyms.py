@@ -36,7 +36,7 @@ class Names:
 
     Args:
         users: Ids of the customers, as the shop's own tables have them.
-        keys: Their pseudonyms in the quote log, under every user key.
+        keys: Their pseudonyms in the quote log, and those of sessions, under every user key.
         locks: Their names in the price locks, and those of sessions, under every user key.
     """
 
@@ -51,6 +51,7 @@ def names_of(subjects: Subjects, user_keys: Sequence[bytes]) -> Names:
     locks = {name for user in subjects.users for name in pseudonyms.names(USER, user)}
     locks |= {name for session in subjects.sessions for name in pseudonyms.names(SESSION, session)}
     keys = {user_key(user, key) for user in subjects.users for key in user_keys}
+    keys |= {name for session in subjects.sessions for name in pseudonyms.guest_keys(session)}
     return Names(subjects.users, frozenset(keys), frozenset(locks))
 
 

@@ -51,6 +51,7 @@ class Pseudonyms:
         self.draws = _derived(keys[0], "exploration")  # keys the draws of exploration
         self._locks = [_derived(key, "price locks") for key in keys]
         self._sessions = [_derived(key, "sessions") for key in keys]
+        self._guests = [_derived(key, "guests of experiments") for key in keys]
 
     def visitor(self, request: PageRequest) -> Visitor:
         """Whoever sends a request; a guest without a session gets a new one."""
@@ -76,6 +77,10 @@ class Pseudonyms:
         """
         content = f"{kind}:{text}".encode()
         return tuple(keyed_hash(key, content)[:16].hex() for key in self._locks)
+
+    def guest_keys(self, session: str) -> tuple[str, ...]:
+        """What stands for a guest's session in the quote log while an experiment runs, one for each user key."""
+        return tuple(user_key(session, key) for key in self._guests)
 
     def _issued(self, session: str) -> bool:
         """Whether it is a session token of ours."""

@@ -10,6 +10,7 @@ from typing import Any
 from fairtag.base.pseudonym import random_id
 from fairtag.page.priced_page import PricedPage
 from fairtag.page.quote_rows import quote_record, reason_codes
+from serving.page.customers import Pseudonyms, Visitor
 from serving.page.page_task import PageResult
 from serving.page.quotes import QuoteBook, rfc3339
 from serving.protocol.payload import PageRequest
@@ -100,7 +101,13 @@ def _search_fields(result: PageResult) -> dict[str, Any]:
 
 
 def log_page(
-    log: QuoteLog, page: PricedPage, answer: Mapping[str, Any], request: PageRequest, user_key: str | None, now: float
+    log: QuoteLog,
+    page: PricedPage,
+    answer: Mapping[str, Any],
+    request: PageRequest,
+    visitor: Visitor,
+    pseudonyms: Pseudonyms,
+    now: float,
 ) -> None:
     """Hand an answered page to the quote log.
 
@@ -109,20 +116,23 @@ def log_page(
         page: The page.
         answer: Its answer.
         request: What was asked for.
-        user_key: Pseudonym of the customer, None for a guest.
+        visitor: Who asked; a guest's session has a name in the log only while an experiment runs.
+        pseudonyms: Give it.
         now: Unix time of the request in seconds.
     """
+    guest = visitor.session if answer["experiment"] is not None else None
     record = quote_record(
         page,
         quote_id=answer["quote_id"],
         ts=int(now * 1_000_000),
         task=request.task,
-        user_key=user_key,
+        user_key=visitor.user_key,
         query=request.query,
         degraded=answer["degraded"],
         policy_version=answer["policy_version"],
         experiment=answer["experiment"],
         arm=answer["arm"],
+        guest_key=None if guest is None else pseudonyms.guest_keys(guest)[0],
         feature_age_seconds=answer["feature_age_seconds"],
     )
     log.put(record)

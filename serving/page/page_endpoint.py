@@ -175,7 +175,7 @@ class Endpoint:
         # 5. The log and the counters, once the answer is on its way and before its client can ask again.
         seconds, loop = time.perf_counter() - started, asyncio.get_running_loop()
         if self._log is not None:
-            loop.call_soon(log_page, self._log, result.page, answer, request, visitor.user_key, now)
+            loop.call_soon(log_page, self._log, result.page, answer, request, visitor, self.pseudonyms, now)
         loop.call_soon(self._metrics.observe_page, answer, protocol, seconds, cached)
         return answer
 

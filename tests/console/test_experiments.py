@@ -37,7 +37,8 @@ def test_a_running_test_says_what_it_found(console, logs):
     html = console(**logs).see("/experiments")
     assert "learned: profit surely rose and every guardrail holds" in html
     assert '<span class="badge good">decided</span>' in html
-    assert "400 pages of guests do not count" in html
+    assert "200 pages of guests do not count" in html
+    assert "of the counted are guests (profit each: list " in html
     assert "as planned" in html
     assert "Stop learned-1" in html
     assert re.search(r"holdout.*?as without a test", html)

@@ -12,7 +12,10 @@ import pytest
 from fairtag.base import schema
 from fairtag.policy.live_policy import LivePolicyStore
 from fairtag.policy.shop_policy import ShopPolicy
+from serving.custody.erasure import Places, erase
+from serving.custody.pseudonyms import Subjects
 from serving.page.core import ModelCore
+from serving.page.customers import SESSION, Pseudonyms
 from serving.protocol.client import GrpcClient, RestClient
 
 SEARCH = {"query": "oak bookcase", "page_size": 8, "jurisdiction": "US-NY"}
@@ -62,6 +65,35 @@ def test_every_protocol_and_the_log_say_experiment_and_arm(serve: Callable[..., 
     assert set(last[schema.ARM]) == {"list", "learned", "holdout"}
     assert last.groupby(schema.USER_KEY)[schema.ARM].nunique().max() == 1
     assert log[log[schema.EXPERIMENT].isna()][schema.ARM].isna().all()
+
+
+def test_a_guests_session_has_a_name_in_the_log_while_an_experiment_runs_and_is_erased_by_it(
+    serve: Callable[..., Any], core: ModelCore, tmp_path: Path
+) -> None:
+    key, quotes = bytes(range(32)).hex(), tmp_path / "run" / "quotes"
+    with serve(core=core, user_key=key) as before:
+        before.page(**SEARCH, session_id="first")
+    assert set(rows(quotes)[schema.GUEST_KEY]) == {None}, "outside of an experiment guests stay nameless"
+    begin(tmp_path / "run", EXPERIMENT)
+    with serve(core=core, user_key=key) as running:
+        for session in ("first", "first", "second"):
+            running.page(**SEARCH, session_id=session)
+        running.page(**SEARCH, user_id="user-1", session_id="first")
+    tested = rows(quotes)[lambda log: log[schema.EXPERIMENT].notna()].groupby(schema.QUOTE_ID).first()
+    first, second = (Pseudonyms([bytes.fromhex(key)]).guest_keys(name)[0] for name in ("first", "second"))
+    assert tested[schema.GUEST_KEY].value_counts().to_dict() == {first: 2, second: 1}
+    assert (tested[schema.USER_KEY].isna() == tested[schema.GUEST_KEY].notna()).all(), "a customer is no guest"
+    assert not {first, second} & {
+        name for who in ("first", "second") for name in Pseudonyms([bytes.fromhex(key)]).names(SESSION, who)
+    }, "the log cannot be joined with the price locks"
+    places = Places((bytes.fromhex(key),), quotes=str(quotes))
+    report = erase(Subjects(sessions=frozenset({"first"})), places)
+    assert [each.count for each in report.erased] == [16]
+    assert set(rows(quotes)[schema.GUEST_KEY].dropna()) == {second}
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.concat(pd.read_parquet(file) for file in folder.rglob("*.parquet"))
 
 
 def test_an_arm_outlives_requests_restarts_and_a_new_user_key(

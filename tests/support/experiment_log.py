@@ -21,7 +21,7 @@ def write_experiment(
         experiment: As the policy declares it.
         folder: Where ``quotes`` and ``outcomes`` are made.
         name_of: Name of a customer in the log, by number.
-        guest: One page in so many is that of a guest; 0 for none.
+        guest: One page in so many is that of a guest, every second of them of one whom the log names; 0 for none.
         n: Pages, one for each customer.
     """
     rng, names = np.random.default_rng(0), [name_of(k) for k in range(n)]
@@ -32,6 +32,7 @@ def write_experiment(
             schema.ITEM_ID: "i",
             schema.TS: start + pd.to_timedelta(rng.uniform(0, 20, n), unit="D"),
             schema.USER_KEY: [None if guest and k % guest == 0 else name for k, name in enumerate(names)],
+            schema.GUEST_KEY: [name if guest and k % (2 * guest) == 0 else None for k, name in enumerate(names)],
             schema.EPOCH: 20_000,
             schema.CATEGORY: "c",
             schema.LIST_PRICE_MINOR: 1_000,

@@ -44,6 +44,16 @@ def test_no_price_is_drawn_below_cost_and_every_chance_is_the_logged_propensity(
     np.testing.assert_array_equal(log.propensity, shop.chance[np.arange(shown.size), shown])
 
 
+def test_by_the_planted_demand_itself_an_uplift_of_nothing_is_found_within_its_error(shop):
+    truth = acceptance.Judge(shop.a, shop.b, shop.listed)
+    found = acceptance.uplifts(shop, [truth], shop.worth(shop.logged), 60)
+    assert abs(found.mean()) < 3.0 / np.sqrt(60)
+    assert found.std() == pytest.approx(1.0, abs=0.25)  # pages are the same in all logs, so rather below
+    row = acceptance.bias_row(found, 4)
+    assert row.value == pytest.approx(found.mean())
+    assert row.low < row.value < row.high
+
+
 def test_acceptance_counts_the_gates_of_its_rung_and_those_below():
     gates = [GateResult("off_policy_uplift", 1.0, "", "pass"), GateResult("personal_uplift", -1.0, "", "fail")]
     assert acceptance.passes(gates)

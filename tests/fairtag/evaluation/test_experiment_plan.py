@@ -98,3 +98,73 @@ def test_too_few_customers_or_a_gain_of_nothing_are_refused():
         plan(steady(), 0.0)
     with pytest.raises(ConfigError, match="no share of it is a gain"):
         plan(steady(mean=-1.0), 0.1)
+
+
+def visits(seed, n=8_000, days=60.0):
+    """Customers who come on one to five days of a window and buy on one page in five, most of them little."""
+    rng = np.random.default_rng(seed)
+    pages = 1 + rng.poisson(1.0, n)
+    customer = np.repeat(np.arange(n), pages)
+    day = rng.uniform(0, days, n)[customer] + rng.uniform(0, 5.0, customer.size)
+    price = 5.0 + rng.lognormal(0.5, 0.8, customer.size)
+    return pd.DataFrame(
+        {
+            "page_id": np.arange(customer.size),
+            "user_id": customer,
+            "item_id": "mug",
+            "ts": pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(day, unit="D"),
+            "price": price,
+            "purchased": rng.random(customer.size) < 0.2,
+        }
+    )
+
+
+def thinned(rows, keep, rng):
+    """The rows that are kept, each with the chance ``keep``, and what each then stands for."""
+    kept = rng.random(len(rows)) < keep
+    return rows[kept].assign(weight=1.0 / np.broadcast_to(keep, len(rows))[kept])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buyers", [1.0, 0.3])
+def test_a_sample_of_pages_plans_what_the_whole_log_does(buyers):
+    cost, figures = pd.Series({"mug": 5.0}), []
+    for seed in range(12):
+        rows = visits(seed)
+        keep = np.where(rows["purchased"], buyers, 0.1)
+        whole, part = traffic_of(rows, cost), traffic_of(thinned(rows, keep, np.random.default_rng(1_000 + seed)), cost)
+        before, after = plan(whole, 0.1), plan(part, 0.1)
+        figures.append(
+            [part.mean / whole.mean, after.fixed / before.fixed, after.days / before.days, part.number / whole.number]
+        )
+    mean, error = np.mean(figures, axis=0), np.std(figures, axis=0) / np.sqrt(12)
+    assert mean == pytest.approx(1.0, abs=0.1), (mean, error)
+
+
+def test_weighted_sums_alone_would_ask_for_too_many():
+    rows, cost = visits(0), pd.Series({"mug": 5.0})
+    part = thinned(rows, 0.1, np.random.default_rng(1_000))
+    assert plan(traffic_of(part, cost, sampled="counts"), 0.1).days > 1.7 * plan(traffic_of(rows, cost), 0.1).days
+
+
+def test_a_sample_of_customers_weighs_customers():
+    rows, cost, rng = visits(1), pd.Series({"mug": 5.0}), np.random.default_rng(1)
+    keep = np.where(rng.random(8_000) < 0.5, 0.5, 0.25)
+    kept = rng.random(8_000) < keep
+    who = rows["user_id"].to_numpy()
+    part = rows[kept[who]].assign(weight=1.0 / keep[who[kept[who]]])
+    whole, found = traffic_of(rows, cost), traffic_of(part, cost, sampled="customers")
+    assert found.mean == pytest.approx(whole.mean, rel=0.06)
+    assert found.deviation == pytest.approx(whole.deviation, rel=0.1)
+    assert found.customers(30.0) == pytest.approx(whole.customers(30.0), rel=0.04)
+    with pytest.raises(DataError, match="customers have pages of several weights"):
+        traffic_of(part.assign(weight=np.arange(len(part)) + 1.0), cost, sampled="customers")
+    with pytest.raises(ConfigError, match="one of pages, customers, counts"):
+        traffic_of(part, cost, sampled="rows")
+
+
+def test_weights_of_one_change_nothing():
+    rows, cost = visits(2), pd.Series({"mug": 5.0})
+    plain = plan(traffic_of(rows, cost), 0.1)
+    for sampled in ("pages", "customers", "counts"):
+        assert plan(traffic_of(rows.assign(weight=1.0), cost, sampled=sampled), 0.1) == plain

@@ -17,6 +17,7 @@ from fairtag.page.priced_page import PageInputs
 from fairtag.policy.context import UserContext
 from fairtag.search.query import SearchQuery
 from serving.keys import QuoteKeys
+from serving.page.customers import Pseudonyms
 from serving.page.page_answer import log_page, page_answer
 from serving.page.page_task import PageResult, PageTask
 from serving.page.quotes import QuoteBook
@@ -52,7 +53,7 @@ def test_the_endpoints_log_and_evaluations_rows_are_equal_for_the_same_page(hand
         unknown=[],
         texts=core.texts([item.item_id for item in mixed.items], ["title"]),
     )
-    log_page(log, mixed, answer, request, subject, NOW)
+    log_page(log, mixed, answer, request, Pseudonyms([bytes(32)]).visitor(request), Pseudonyms([bytes(32)]), NOW)
     assert log.stop()
     (file,) = (tmp_path / "quotes").rglob("*.parquet")
     logged = coerce(pd.read_parquet(file), schema.QUOTES)
