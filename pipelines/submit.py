@@ -21,7 +21,7 @@ from fairtag.base.files import canonical_json, sha256_text
 from fairtag.base.text import shorten
 from pipelines.compilation import compile_pipeline
 from pipelines.settings import Platform
-from pipelines.training import NAME
+from pipelines.training import NAME, training
 
 Progress = Callable[[str, str], None]
 
@@ -203,9 +203,12 @@ def _key(digest: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _tasks(run: Any) -> dict[str, str]:
+    """The state of each step, without what Kubeflow lists beside them: drivers, executors, root and workflow."""
     details = run.run_details.task_details if run.run_details else None
-    named = ((task.display_name, task.state) for task in details or [])
-    return {str(step): str(state) for step, state in named if step and state and "driver" not in str(step)}
+    steps = training.pipeline_spec.root.dag.tasks
+    return {
+        str(task.display_name): str(task.state) for task in details or [] if task.display_name in steps and task.state
+    }
 
 
 @contextmanager

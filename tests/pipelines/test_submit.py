@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.parser import BytesParser
 from typing import Any
 
@@ -78,8 +78,15 @@ class FakeKubeflow:
 
     def _look(self, run_id: str) -> dict[str, Any]:
         state, tasks = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        details = [{"display_name": name, "state": task} for name, task in tasks.items()]
+        details = [{"display_name": name, "state": task} for name, task in _with_pods(state, tasks)]
         return {"run_id": run_id, "state": state, "run_details": {"task_details": details}}
+
+
+def _with_pods(state: str, tasks: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """The steps with all that Kubeflow 2.16 lists beside them: the workflow, its root, and the pods of each step."""
+    yield from (("fairtag-training-dbbph", state), ("root-driver", "SUCCEEDED"), ("root", state))
+    for name, task in tasks.items():
+        yield from ((f"{name}-driver", "SUCCEEDED"), (name, task), ("executor", task))
 
 
 def refuse_long(body: dict[str, Any]) -> None:
@@ -166,7 +173,7 @@ def test_a_schedule_never_runs_twice_at_once_and_is_made_once(api: FakeKubeflow)
 def test_waiting_shows_each_change_once_and_ends_with_success(api: FakeKubeflow) -> None:
     seen: list[tuple[str, str]] = []
     api.looks = [
-        ("RUNNING", {"ingest": "RUNNING", "root-driver": "SUCCEEDED"}),
+        ("RUNNING", {"ingest": "RUNNING"}),
         ("RUNNING", {"ingest": "RUNNING"}),
         ("SUCCEEDED", {"ingest": "SUCCEEDED", "deploy": "SUCCEEDED"}),
     ]
@@ -176,7 +183,7 @@ def test_waiting_shows_each_change_once_and_ends_with_success(api: FakeKubeflow)
 
 def test_a_run_that_fails_names_its_step(api: FakeKubeflow) -> None:
     api.looks = [("FAILED", {"validate": "FAILED", "train": "SKIPPED"})]
-    with pytest.raises(TrainingError, match=r"ended FAILED: validate failed"):
+    with pytest.raises(TrainingError, match=r"ended FAILED: validate failed;"):
         Kubeflow(api.url).wait("run-1", lambda *_: None, timeout=10)
 
 
