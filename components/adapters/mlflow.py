@@ -247,13 +247,15 @@ class Registry:
         return None if champion is None else self.fetch(champion, out)
 
     def _by_alias(self, alias: str) -> Version | None:
+        # Not by the call for an alias: behind a login, MLflow answers it with 403 while there is no such model or alias.
         with _reachable(self._uri):
             try:
-                return _version(self._client.get_model_version_by_alias(self._model, alias))
+                number = self._client.get_registered_model(self._model).aliases.get(alias)
             except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None  # no such model yet, or no such alias yet
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None  # no such model yet
                 raise
+            return None if number is None else _version(self._client.get_model_version(self._model, number))
 
     def _ensure_model(self) -> None:
         try:

@@ -311,3 +311,12 @@ def test_the_rules_of_the_checks_are_those_the_monitors_write(tmp_path):
     subprocess.run([ROOT / "k8s" / "rules.sh", written], check=True, env=environment, capture_output=True)
     kept = ROOT / "k8s/components/prometheus/prometheusrule-checks.yaml"
     assert kept.read_text(encoding="utf-8") == written.read_text(encoding="utf-8"), "run k8s/rules.sh"
+
+
+def test_the_object_store_has_volumes_for_every_bucket(built):
+    """SeaweedFS opens seven volumes at a time for a bucket, and one that gets none can store nothing."""
+    script = named(built["kind"], "Job", "object-store-bucket")["spec"]["template"]["spec"]["containers"][0]["args"][0]
+    buckets = re.search(r"for bucket in (.*); do", script)[1].split()
+    store = named(built["kind"], "StatefulSet", "object-store")["spec"]["template"]["spec"]["containers"][0]
+    volumes = next(int(each.partition("=")[2]) for each in store["args"] if each.startswith("-volume.max="))
+    assert volumes >= 7 * (len(buckets) + 1)  # and what belongs to no bucket

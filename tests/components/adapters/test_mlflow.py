@@ -166,3 +166,21 @@ def test_a_registry_that_asks_for_a_login_says_which_variables_hold_it(listen: A
 
     with pytest.raises(ConfigError, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"):
         Registry(listen(Closed()).url)
+
+
+def test_behind_a_login_a_model_that_is_not_there_yet_has_no_champion(listen: Any) -> None:
+    """MLflow 3.17 with a login refuses the call for an alias, with status 403, until model and alias are there."""
+    from components.adapters.mlflow import MODEL, Registry
+
+    class FirstRun:
+        url: str
+
+        def answer(self, asked: Any) -> tuple[int, dict[str, Any]]:
+            call = asked.path.rpartition("/mlflow/")[2]
+            if call.startswith("experiments"):
+                return 200, {"experiment": {"experiment_id": "1", "name": "fairtag", "lifecycle_stage": "active"}}
+            if call.startswith("registered-models/alias"):
+                return 403, {"message": "Permission denied"}
+            return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": f"{MODEL} not found"}
+
+    assert Registry(listen(FirstRun()).url).champion() is None
