@@ -247,7 +247,7 @@ class Registry:
         return None if champion is None else self.fetch(champion, out)
 
     def _by_alias(self, alias: str) -> Version | None:
-        # Not by the call for an alias: behind a login, MLflow answers it with 403 while there is no such model or alias.
+        # Not by the call for an alias: behind a login, MLflow answers it with 403 while model or alias are missing.
         with _reachable(self._uri):
             try:
                 number = self._client.get_registered_model(self._model).aliases.get(alias)
