@@ -28,7 +28,7 @@ from fairtag.model.manifest import read_manifest, write_manifest
 from fairtag.model.pricing_model import CATALOGUE, DEMAND, EMBEDDINGS, ENCODER, ESTIMATES, SEARCH
 from fairtag.search.dense_index import choose_index, evenly_spaced
 from fairtag.search.retrieval import TEXTS, WORDS
-from fairtag.search.text_table import KINDS, TextTable
+from fairtag.search.text_table import TextTable, starts_of
 from fairtag.search.word_index import WordIndex
 from fairtag.simulator.shop_design import ShopSize
 from fairtag.simulator.simulation import simulate_shop
@@ -119,13 +119,8 @@ def _repeat_embeddings(folder: Path, rows: np.ndarray[Any, Any], moved: np.ndarr
 def _repeat_search(folder: Path, rows: np.ndarray[Any, Any], catalogue: pd.DataFrame) -> None:
     """Index the words of every row and repeat the hashes of its title."""
     table = TextTable.load(folder / TEXTS)
-    hashes, starts, end = [], [], 0
-    for kind in KINDS:
-        chosen = table.take(kind, rows)
-        starts.append(end + np.concatenate([[0], np.cumsum(chosen.sizes().astype(np.int64))]))
-        hashes.append(chosen.hashes)
-        end = int(starts[-1][-1])
-    TextTable(np.concatenate(hashes), np.stack(starts), np.asarray(table.facts[rows])).save(folder / TEXTS)
+    chosen = table.take(rows)
+    TextTable(chosen.hashes, starts_of(chosen.sizes), np.asarray(table.facts[rows])).save(folder / TEXTS)
     WordIndex.build(item_texts(catalogue)).save(folder / WORDS)
 
 

@@ -83,7 +83,7 @@ def _cheaper_when_dearer(model: PricingModel, tried: Sequence[PageInputs]) -> tu
 
 def _solved(model: PricingModel, request: PageInputs, market: MarketContext) -> NDArray[np.float64]:
     problem = page_problem(model, request.rows, request.embedding, request.user, market=market)
-    return np.asarray(problem.solve(problem.behaviour).y * problem.r, dtype=np.float64)
+    return problem.solve(problem.behaviour)
 
 
 def _opt_out_gaps(model: PricingModel, tried: Sequence[PageInputs]) -> tuple[int, int]:

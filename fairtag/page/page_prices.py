@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fairtag.demand.choices import probabilities
 from fairtag.page.exploration import ExplorationDraw, exploration_menu, explore
-from fairtag.page.problem import Floats, PageProblem, Rows, best_prices
+from fairtag.page.problem import Floats, PageProblem, Rows
 from fairtag.page.thompson import thompson_weights
 from fairtag.policy.guardrails import snap
 
@@ -86,12 +86,11 @@ def _best(
     problem: PageProblem, behaviour: Floats | None, fallback: Floats, other: Floats
 ) -> tuple[Floats, Floats, Flags]:
     """The best prices where they surely beat others, else those; how sure; where they are not sure, or not priced."""
-    policy = problem.model.policy
-    solution = problem.solve(behaviour)
-    best = best_prices(solution, problem.r, problem.listed, fallback, problem.fixed, policy.limits.minor_per_unit)
+    solved = problem.solve(behaviour)
+    best = np.where(np.isnan(solved), fallback, solved)
     confidence = problem.confidence(behaviour, best, other)
-    unsure = confidence < policy.confidence
-    return np.where(unsure, other, best), confidence, unsure | ~solution.priced
+    unsure = confidence < problem.model.policy.confidence
+    return np.where(unsure, other, best), confidence, unsure | np.isnan(solved)
 
 
 def _draw_exploration(

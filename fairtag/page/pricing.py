@@ -92,7 +92,7 @@ def _lawful_locks(
     """The inputs with one lock an item, and where that is a personal one: these count only where data may be used."""
     given = inputs.locked_personal
     if given is None or refusal is not None:
-        return replace(inputs, locked_personal=None), np.zeros(len(inputs.rows), dtype=bool)
+        return inputs, np.zeros(len(inputs.rows), dtype=bool)
     personal = ~np.isnan(given)
     if terms is not None:
         personal &= terms.personal
@@ -135,8 +135,8 @@ def _choose(
         list_only=inputs.list_only or not model.may_price or trial,
         shopper=shopper,
         terms=terms,
+        trial=trial,
     )
-    problem = replace(problem, trial=trial)
     if arm is not None and arm.prices == "uniform":
         problem = with_cut(problem, arm.cut)
     chosen = choose_prices(problem, inputs.epoch, inputs.user.user_id, secret=inputs.secret)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,25 +21,12 @@ from fairtag.policy.guardrails import Bounds, GuardrailLimits, close_empty_menus
 from fairtag.policy.item_terms import ItemTerms, fixed_at
 from fairtag.price_model.price_model import reference_price
 from fairtag.search.similarity import intent, user_vector
-from fairtag.solver.page_solver import solve_pages
 from fairtag.stock.shadow_prices import counted_cost, floor_cost
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 FAINT = -50.0  # utility of an item that takes no part in its own competition: its page value stands for that
-
-
-class ItemPrices(NamedTuple):
-    """Best prices of items.
-
-    Args:
-        y: (n,) units of r; NaN where nothing was priced.
-        priced: (n,) whether it was.
-    """
-
-    y: Floats
-    priced: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -158,28 +144,19 @@ class PageProblem:
         """f(v) in units of r."""
         return np.asarray(self.model.estimates.f[self.rows] / self.r, dtype=np.float64)
 
-    def solve(self, behaviour: Floats | None) -> ItemPrices:
-        """The best price of each item for a customer, or for an unknown one; a fixed or listed item has one price.
+    def solve(self, behaviour: Floats | None) -> Floats:
+        """The best price of each item, money (n,), for a customer or for an unknown one; NaN where it is not on sale.
 
-        Each item is a page of its own, solved in one batch: what it competes with is in its cost.
+        ``argmax G(y) exp(-b y)`` over its menu, as what it competes with is in its cost; of equally good prices the
+        lowest. A fixed or listed item has one price.
         """
-        policy = self.model.policy
-        b = np.zeros(len(self.rows)) if policy.anchored else self.slope(behaviour)  # with slope 0 the optimum is f
-        pinned = np.where(np.isnan(self.fixed), np.where(self.listed, self.bounds.fallback, np.nan), self.fixed)
-        menu = self.menu.copy()
-        menu[~np.isnan(pinned)] = np.nan
-        menu[:, 0] = np.where(np.isnan(pinned), menu[:, 0], pinned)
-        lo, hi = (np.where(np.isnan(pinned), end, pinned) / self.r for end in (self.bounds.lo, self.bounds.hi))
-        solved = solve_pages(
-            np.full((len(self.rows), 1), FAINT),
-            *(x[:, None] for x in (b, self.cost, self.anchor, lo, hi)),
-            shadow=(self.shadow + self.competition)[:, None],
-            margin_weight=policy.margin_weight,
-            anchor_weight=policy.anchor_weight,
-            menu=(menu / self.r[:, None])[:, None, :],
-            mask=self.on_sale[:, None],
-        )
-        return ItemPrices(solved.y[:, 0], solved.priced[:, 0])
+        b = np.zeros(len(self.rows)) if self.model.policy.anchored else self.slope(behaviour)  # the optimum is then f
+        y = self.menu / self.r[:, None]
+        earned = self.gain(y) * np.exp(-b[:, None] * (y - y[:, :1]))  # beside the lowest price: nothing underflows
+        best = np.where(np.isnan(earned), -np.inf, earned).argmax(-1)
+        price = np.where(self.listed, self.bounds.fallback, self.menu[np.arange(len(best)), best])
+        price = np.where(np.isnan(self.fixed), price, self.fixed)
+        return np.where(self.on_sale, price, np.nan)
 
     def gain(self, y: Floats, places: Rows | slice = slice(None)) -> Floats:
         """What a sale earns at a price, units of r, with what it takes from the rest of the page and of the stock.
@@ -212,15 +189,6 @@ class PageProblem:
         return np.where(np.abs(price - other) * policy.limits.minor_per_unit < 0.5, np.nan, found)
 
 
-def best_prices(
-    solution: ItemPrices, r: Floats, listed: NDArray[np.bool_], fallback: Floats, fixed: Floats, minor_per_unit: int
-) -> Floats:
-    """Price of each item in money: an imposed lock, else the fallback where nothing was priced, else the optimum."""
-    optimum = np.rint(solution.y * r * minor_per_unit) / minor_per_unit  # y * r misses the menu by a rounding error
-    best = np.where(solution.priced & ~listed, optimum, fallback)
-    return np.where(np.isnan(fixed), best, fixed)
-
-
 def page_problem(
     model: PricingModel,
     rows: Rows,
@@ -233,6 +201,7 @@ def page_problem(
     list_only: bool = False,
     shopper: UserContext | None = None,
     terms: ItemTerms | None = None,
+    trial: bool = False,
 ) -> PageProblem:
     """Set up the problem of a page.
 
@@ -248,6 +217,7 @@ def page_problem(
         shopper: The customer with the data that may foresee purchases; the same as ``user`` when None, or where
             similarity may move prices.
         terms: What the live policy says about the items.
+        trial: Whether the page is at list because an arm of an experiment says so.
     """
     if shopper is None or model.policy.similarity_in_price:
         shopper = user
@@ -292,6 +262,7 @@ def page_problem(
         menu=menu,
         list_only=list_only,
         terms=terms,
+        trial=trial,
     )
 
 

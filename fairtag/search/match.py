@@ -7,17 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtag.search.text_table import (
-    FACTS,
-    KINDS,
-    Hashes,
-    RowHashes,
-    Rows,
-    TextHashes,
-    TextTable,
-    hash_text,
-    letter_runs,
-)
+from fairtag.base.text import tokens
+from fairtag.search.text_table import FACTS, KINDS, Hashes, Rows, TextHashes, TextTable, hash_words, letter_runs
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -74,7 +65,7 @@ class Rarity:
     @classmethod
     def of(cls, table: TextTable) -> Rarity:
         """Count the texts that contain each stem."""
-        hashes = table.take("stems", np.arange(len(table)))
+        hashes = table.take(np.arange(len(table)), ["stems"])
         stems, count = np.unique(hashes.hashes, return_counts=True)
         n = len(table)
         return cls(stems, np.log1p((n - count + 0.5) / (count + 0.5)), float(np.log1p((n + 0.5) / 0.5)))
@@ -106,8 +97,9 @@ class QueryHashes:
     @classmethod
     def of(cls, query: str) -> QueryHashes:
         """Hash a query."""
-        text = hash_text(query)
-        runs, starts = letter_runs(query)
+        words = tokens(query)
+        text = hash_words(words)
+        runs, starts = letter_runs(words)
         order = np.searchsorted(text.of("stems"), text.stems)
         return cls(text, order, np.searchsorted(text.of("grams"), runs), starts)
 
@@ -129,16 +121,16 @@ def match_features(query: QueryHashes, table: TextTable, rows: Rows, cosine: Flo
     """
     text, one = query.text, np.ones(len(rows))
     facts = dict(zip(FACTS, table.facts[rows].T, strict=True))
-    sets = {kind: table.take(kind, rows) for kind in KINDS}
-    words, stems = sets["words"], sets["stems"]
-    shared, wanted = words.count_shared(text.of("words")), text.of("words").size
-    wanted_stems, heads = text.of("stems"), facts["head"].astype(np.uint32)
-    holds = stems.holds(wanted_stems)
+    texts = table.take(rows)
+    held = dict(zip(KINDS, texts.holds(text.sets), strict=True))
+    shared, (words, stems) = held["words"].sum(0), texts.sizes[:2]
+    wanted, heads = text.of("words"), facts["head"].astype(np.uint32)
+    their_stems = texts.hashes[words.sum() :][: stems.sum()]
     # One look-up for all rarities: of the query's stems, of the texts' stems and of the texts' heads.
-    weight, whole, named = np.split(
-        rarity(np.concatenate([wanted_stems, stems.hashes, heads])),
-        np.cumsum([wanted_stems.size, stems.hashes.size]),
-    )
+    rare = rarity(np.concatenate([text.of("stems"), their_stems, heads]))
+    weight, named = rare[: len(held["stems"])], rare[rare.size - heads.size :]
+    theirs = rare[weight.size : rare.size - heads.size]
+    whole = np.bincount(np.repeat(np.arange(len(rows)), stems), theirs, len(rows)).astype(np.float64)
     values: Values = {
         "cosine": cosine,
         "query_words": len(text.stems) * one,
@@ -147,19 +139,22 @@ def match_features(query: QueryHashes, table: TextTable, rows: Rows, cosine: Flo
         "text_words": facts["words"],
         "text_numbers": facts["numbers"],
         "shared_words": shared,
-        "word_share": _share(shared, wanted),
-        "word_jaccard": shared / np.maximum(wanted + words.sizes() - shared, 1.0),
-        "first_word": words.count_shared(np.array([text.first_word], dtype=np.uint32)),
-        "stem_share": _share(holds.sum(0), weight.size),
-        "pair_share": _met(sets["pairs"], text.of("pairs")),
-        "flat_share": _met(sets["flat"], text.of("flat")),
-        "number_share": _met(sets["numbers"], text.of("numbers")),
+        "word_share": _share(held["words"]),
+        "word_jaccard": shared / np.maximum(wanted.size + words - shared, 1),
+        "first_word": held["words"][wanted == text.first_word].any(0),
+        "stem_share": _share(held["stems"]),
+        "pair_share": _share(held["pairs"]),
+        "flat_share": _share(held["flat"]),
+        "number_share": _share(held["numbers"]),
         "text_head_rarity": named,
-        **_rarities(weight, holds, np.bincount(stems.place, whole, len(rows)).astype(np.float64)),
-        **_heads(query, facts, holds),
-        **_letters(query, weight, holds, sets["grams"].holds(text.of("grams"))),
+        **_rarities(weight, held["stems"], whole),
+        **_heads(query, facts, held["stems"]),
+        **_letters(query, weight, held["stems"], held["grams"]),
     }
-    return np.column_stack([np.asarray(values[name], dtype=np.float64) for name in FEATURES])
+    out = np.empty((len(rows), len(FEATURES)))
+    for column, name in enumerate(FEATURES):
+        out[:, column] = values[name]
+    return out
 
 
 def _rarities(weight: Floats, holds: Mask, whole: Floats) -> Values:
@@ -203,11 +198,6 @@ def _letters(query: QueryHashes, weight: Floats, holds: Mask, grams: Mask) -> Va
     }
 
 
-def _met(texts: RowHashes, wanted: Hashes) -> Floats:
-    """Share of the query's hashes of one kind that each text has."""
-    return _share(texts.count_shared(wanted), wanted.size)
-
-
-def _share(part: Floats, whole: int) -> Floats:
-    """Share of the query's hashes that the text has; -1 where the query has none."""
-    return part / whole if whole else np.full(len(part), -1.0)
+def _share(held: Mask) -> Floats:
+    """Share of the query's hashes of one kind (w, n) that each text has; -1 where the query has none."""
+    return held.sum(0) / len(held) if len(held) else np.full(held.shape[1], -1.0)

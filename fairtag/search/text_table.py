@@ -1,8 +1,9 @@
 """Texts as sets of hashed words and letters, so that a query is matched with many texts in a few array operations.
 
 >>> table = TextTable.build(["oak chair", "oak table"])
->>> table.take("words", np.array([0, 1])).count_shared(hash_text("oak chair").of("words"))
-array([2., 1.])
+>>> (words,) = table.take(np.array([0, 1]), ["words"]).holds([hash_text("oak chair").of("words")])
+>>> words.sum(0)
+array([2, 1])
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _ENDINGS = (("ies", "y"), ("es", ""), ("s", ""), ("ing", ""), ("ed", ""))
 _SHORTEST_STEM = 3  # letters: "bed" is not a past tense
 _ASIDE = frozenset({"in", "with", "for"})  # the word before one of these says what the thing is: "mower with bag"
 _GRAM, _FLAT_GRAM = 3, 4  # letters; the longer ones cross word borders, so that "deckover" matches "deck over"
+_FACTOR, _HALF = np.uint64(1_000_003), np.uint64(32)
 _FILES = ("hashes", "starts", "facts")
 
 
@@ -59,32 +61,34 @@ class TextHashes:
 
 @dataclass(frozen=True)
 class RowHashes:
-    """Hashes of one kind (h,) of n texts, with the place (h,) of the text that each belongs to."""
+    """The hashes of n texts, those of the first kind first.
+
+    Args:
+        hashes: Kind by kind, and within a kind text by text (h,).
+        sizes: How many of each kind each text has (kinds, n).
+    """
 
     hashes: Hashes
-    place: Rows
-    count: int
+    sizes: Rows
 
-    def count_shared(self, wanted: Hashes) -> NDArray[np.float64]:
-        """How many of the wanted hashes (ascending) each text has (n,)."""
-        if not wanted.size:
-            return np.zeros(self.count)
-        near = np.minimum(np.searchsorted(wanted, self.hashes), wanted.size - 1)
-        hits = (wanted[near] == self.hashes).astype(np.float64)
-        return np.bincount(self.place, weights=hits, minlength=self.count).astype(np.float64)
+    def holds(self, wanted: Sequence[Hashes]) -> list[NDArray[np.bool_]]:
+        """Whether each text has each wanted hash, a mask (w, n) for each kind.
 
-    def holds(self, wanted: Hashes) -> NDArray[np.bool_]:
-        """Whether each text has each wanted hash (ascending, distinct), shape (w, n)."""
-        out = np.zeros((wanted.size, self.count), dtype=bool)
-        if wanted.size:
-            near = np.minimum(np.searchsorted(wanted, self.hashes), wanted.size - 1)
-            at = np.flatnonzero(wanted[near] == self.hashes)
-            out[near[at], self.place[at]] = True
-        return out
-
-    def sizes(self) -> NDArray[np.float64]:
-        """How many hashes each text has (n,)."""
-        return np.bincount(self.place, minlength=self.count).astype(np.float64)
+        Args:
+            wanted: The hashes to look for of each kind (w,), ascending and distinct.
+        """
+        kinds, count = self.sizes.shape
+        sizes = [len(hashes) for hashes in wanted]
+        keys = _keys(np.concatenate(wanted), sizes)
+        out = np.zeros((keys.size, count), dtype=bool)
+        if keys.size:  # all kinds in one look-up: it is the number of array operations that takes time, not their size
+            own = _keys(self.hashes, self.sizes.sum(1))
+            near = np.minimum(np.searchsorted(keys, own), keys.size - 1)
+            at = np.flatnonzero(keys[near] == own)
+            text = np.repeat(np.tile(np.arange(count), kinds), self.sizes.ravel())
+            out[near[at], text[at]] = True
+        ends = np.cumsum(sizes).tolist()
+        return [out[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -110,22 +114,21 @@ class TextTable:
         hashed = [hash_text(text) for text in texts]
         sets = [[text.sets[kind] for text in hashed] for kind in range(len(KINDS))]
         sizes = np.array([[len(one) for one in kind] for kind in sets], dtype=np.int64).reshape(len(KINDS), len(texts))
-        ends = np.cumsum(sizes.reshape(-1)).reshape(sizes.shape) if texts else sizes
-        starts = np.concatenate([ends[:, :1] - sizes[:, :1], ends], axis=1) if texts else np.zeros((len(KINDS), 1))
         facts = [_facts(text) for text in hashed]
         return cls(
             np.concatenate([np.zeros(0, dtype=np.uint32), *itertools.chain.from_iterable(sets)]),
-            starts.astype(np.int64),
+            starts_of(sizes),
             np.array(facts, dtype=np.int64).reshape(len(texts), len(FACTS)),
         )
 
-    def take(self, kind: str, rows: Rows) -> RowHashes:
-        """The hashes of one kind of some rows."""
-        starts = self.starts[KINDS.index(kind)]
-        first, size = starts[rows], starts[rows + 1] - starts[rows]
-        place = np.repeat(np.arange(len(rows)), size)
-        begin = first - (np.cumsum(size) - size)  # start of each text's hashes here, minus their start in the result
-        return RowHashes(self.hashes.take(begin[place] + np.arange(len(place))), place, len(rows))
+    def take(self, rows: Rows, kinds: Sequence[str] = KINDS) -> RowHashes:
+        """The hashes of some rows; by default of all kinds."""
+        starts = self.starts if tuple(kinds) == KINDS else self.starts[[KINDS.index(kind) for kind in kinds]]
+        first = starts.take(rows, axis=1)
+        sizes = starts.take(rows + 1, axis=1) - first
+        size = sizes.ravel()
+        begin = first.ravel() - (np.cumsum(size) - size)  # start of each text's hashes here, minus that in the result
+        return RowHashes(self.hashes.take(np.repeat(begin, size) + np.arange(size.sum())), sizes)
 
     def save(self, path: Path) -> Path:
         """Write the arrays into a folder atomically."""
@@ -149,9 +152,20 @@ class TextTable:
         return cls(*(np.asarray(np.load(file, mmap_mode="r", allow_pickle=False)) for file in files))
 
 
+def starts_of(sizes: Rows) -> Rows:
+    """Where the hashes of each text begin and the last ones end (kinds, n + 1), by how many each has (kinds, n)."""
+    ends = np.cumsum(sizes).reshape(sizes.shape)
+    first = ends[:, :1] - sizes[:, :1] if sizes.size else np.zeros((len(sizes), 1), dtype=np.int64)
+    return np.concatenate([first, ends], axis=1)
+
+
 def hash_text(text: str) -> TextHashes:
     """Hash the words, stems, pairs and letters of one text; equal texts have equal hashes on every machine."""
-    words = tokens(text)
+    return hash_words(tokens(text))
+
+
+def hash_words(words: Sequence[str]) -> TextHashes:
+    """:func:`hash_text` of a text whose words are known."""
     stems = [stem(word) for word in words]
     line, flat = " ".join(words), "".join(words)
     sets = (
@@ -167,14 +181,15 @@ def hash_text(text: str) -> TextHashes:
     return TextHashes(sets, ordered, first, head, len(line))
 
 
-def letter_runs(text: str) -> tuple[Hashes, Rows]:
+def letter_runs(words: Sequence[str]) -> tuple[Hashes, Rows]:
     """Hashes of every word's three-letter runs, borders included, word by word; and where each word's runs begin."""
-    words = tokens(text)
     if not words:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int64)
-    ends = np.cumsum([len(word) + 1 for word in words])  # the last run of each word crosses the gap to the next one
-    runs = np.delete(_runs(f" {' '.join(words)} ", _GRAM), ends[:-1] - 1)
-    return runs, np.concatenate([[0], ends[:-1] - np.arange(1, len(words))])
+    ends = np.cumsum([len(word) + 1 for word in words])
+    runs = _runs(f" {' '.join(words)} ", _GRAM)
+    inside = np.ones(len(runs), dtype=bool)
+    inside[ends[:-1] - 1] = False  # the last run of each word crosses the gap to the next one
+    return runs[inside], np.concatenate([[0], ends[:-1] - np.arange(1, len(words))])
 
 
 def head_of(stems: Sequence[str]) -> str:
@@ -216,7 +231,7 @@ def _hashed(parts: Sequence[str]) -> Hashes:
 
 def _grams(text: str, size: int) -> Hashes:
     """Distinct hashes of all runs of ``size`` letters; of the whole text where it is shorter."""
-    return np.unique(_runs(text, size))
+    return np.array(sorted(set(_runs(text, size).tolist())), dtype=np.uint32)
 
 
 def _runs(text: str, size: int) -> Hashes:
@@ -225,7 +240,16 @@ def _runs(text: str, size: int) -> Hashes:
         return np.zeros(0, dtype=np.uint32)
     letters = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
     size = min(size, len(letters))
-    value = np.zeros(len(letters) - size + 1, dtype=np.uint64)
-    for offset in range(size):
-        value = value * np.uint64(1_000_003) + letters[offset : len(letters) - size + 1 + offset]
-    return (value ^ (value >> np.uint64(32))).astype(np.uint32)
+    count = len(letters) - size + 1
+    value = letters[:count].copy()
+    for offset in range(1, size):
+        value *= _FACTOR
+        value += letters[offset : count + offset]
+    value ^= value >> _HALF
+    return value.astype(np.uint32)
+
+
+def _keys(hashes: Hashes, sizes: Sequence[int] | Rows) -> NDArray[np.uint64]:
+    """Hashes with their kind in front, so that equal ones of two kinds differ; ``sizes`` (kinds,) of each are given."""
+    kinds = np.arange(len(sizes), dtype=np.uint64) << _HALF
+    return np.asarray(hashes + np.repeat(kinds, sizes), dtype=np.uint64)

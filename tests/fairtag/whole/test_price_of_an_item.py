@@ -7,8 +7,9 @@ import pytest
 
 from fairtag.base import schema
 from fairtag.page.pricing import PageInputs, price_page
-from fairtag.page.problem import page_problem
+from fairtag.page.problem import FAINT, page_problem
 from fairtag.policy.context import UserContext
+from fairtag.solver.page_solver import solve_pages
 
 EPOCH = 20_620
 BEHAVIOUR = {
@@ -80,8 +81,7 @@ def test_without_the_secret_nobody_can_foretell_a_draw(model, query):
 
 def test_confidence_is_the_share_of_posterior_draws_in_which_the_price_earns_more(model, rows, certain):
     problem = page_problem(certain(model), rows, None, UserContext())
-    solved = problem.solve(None)
-    best, other = solved.y * problem.r, problem.bounds.fallback
+    best, other = problem.solve(None), problem.bounds.fallback
     found = problem.confidence(None, best, other)
     _, b = model.demand.draws(rows, problem.price_similarity, None, n_draws=20_000, seed=3)
     net = problem.cost + problem.shadow + problem.competition
@@ -90,3 +90,30 @@ def test_confidence_is_the_share_of_posterior_draws_in_which_the_price_earns_mor
     asked = ~np.isnan(found)
     assert asked.any()
     np.testing.assert_allclose(found[asked], share[asked], atol=0.015)
+
+
+def test_the_best_price_is_the_exact_solvers_on_a_page_of_one_item(model, rows, customer):
+    for policy in (
+        model.policy,
+        replace(model.policy, anchor_weight=0.7),
+        replace(model.policy, margin_weight=0.0, anchor_weight=1.0),
+    ):
+        user = customer(model)
+        problem = page_problem(replace(model, policy=policy), rows, None, user)
+        b = np.zeros(len(rows)) if policy.anchored else problem.slope(problem.behaviour)
+        exact = solve_pages(
+            np.full((len(rows), 1), FAINT),
+            *(x[:, None] for x in (b, problem.cost, problem.anchor, problem.bounds.lo / problem.r)),
+            (problem.bounds.hi / problem.r)[:, None],
+            shadow=(problem.shadow + problem.competition)[:, None],
+            margin_weight=policy.margin_weight,
+            anchor_weight=policy.anchor_weight,
+            menu=(problem.menu / problem.r[:, None])[:, None, :],
+        )
+        free = ~problem.listed & problem.on_sale
+        assert free.any()
+        found = problem.solve(problem.behaviour)
+        np.testing.assert_allclose(found[free], (exact.y[:, 0] * problem.r)[free], rtol=1e-12)
+        assert np.isnan(found[~problem.on_sale]).all()
+        held = problem.listed & problem.on_sale
+        np.testing.assert_array_equal(found[held], problem.bounds.fallback[held])
