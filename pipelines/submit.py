@@ -205,7 +205,7 @@ def _key(digest: str, parameters: Mapping[str, Any]) -> str:
 def _tasks(run: Any) -> dict[str, str]:
     """The state of each step, without what Kubeflow lists beside them: drivers, executors, root and workflow."""
     details = run.run_details.task_details if run.run_details else None
-    steps = training.pipeline_spec.root.dag.tasks
+    steps = set(training.pipeline_spec.root.dag.tasks)
     return {
         str(task.display_name): str(task.state) for task in details or [] if task.display_name in steps and task.state
     }

@@ -78,7 +78,10 @@ class FakeKubeflow:
 
     def _look(self, run_id: str) -> dict[str, Any]:
         state, tasks = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        details = [{"display_name": name, "state": task} for name, task in _with_pods(state, tasks)]
+        details: list[dict[str, str]] = [
+            {"display_name": name, "state": task} for name, task in _with_pods(state, tasks)
+        ]
+        details.append({"execution_id": "2"})  # what its metadata adds: no name, no state
         return {"run_id": run_id, "state": state, "run_details": {"task_details": details}}
 
 
