@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from console.endpoint import Endpoint
 from console.frame import Frame
 from console.pages import HIDDEN, PAGES
+from console.pages.policy import DAYS
 from console.sessions import SessionCookies, Sessions
 from console.settings import ConsoleSettings
 from console.sign_in import SignIn
@@ -197,9 +198,17 @@ def _warm(work: Work) -> None:
         work.shop.suggestions("a")
         if work.shop.has_model:
             work.prices.frame(work.shop.model())
-            if work.policy is not None:
-                current = work.policy.current().policy
-                work.replay().preview(current, current, on=datetime.now(UTC).date())
+            _warm_previews(work)
+
+
+def _warm_previews(work: Work) -> None:
+    """Read the pages that a policy is previewed on, and what the policy in force does on them."""
+    if work.policy is None:
+        return
+    for days in (None, float(DAYS)) if work.settings.quotes else (None,):
+        with suppress(FairtagError):  # no hold-out, or nobody was quoted yet
+            current = work.policy.current().policy
+            work.replay(days).preview(current, current, on=datetime.now(UTC).date())
 
 
 async def _healthy(_: Request) -> PlainTextResponse:

@@ -28,6 +28,7 @@ class Draft:
         who: Who proposes it.
         why: Why, in words.
         document: The policy, as it would be written into ``policy.yaml``.
+        version: Of the live policy that it was made under.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Draft:
     who: str
     why: str
     document: dict[str, Any]
+    version: int = 0
 
 
 class Drafts:
@@ -77,7 +79,7 @@ class Drafts:
             raise ConfigError(f"draft {name!r} is open no more: somebody made it live or dropped it")
         return found
 
-    def add(self, document: dict[str, Any], *, who: str, why: str) -> Draft:
+    def add(self, document: dict[str, Any], *, who: str, why: str, version: int = 0) -> Draft:
         """Keep a proposal.
 
         Raises:
@@ -87,7 +89,7 @@ class Drafts:
             drafts = self.open()
             if len(drafts) >= MOST:
                 raise ConfigError(f"{MOST} drafts are open; decide about some of them first")
-            made = Draft(secrets.token_hex(4), self._now().isoformat(timespec="seconds"), who, why, document)
+            made = Draft(secrets.token_hex(4), self._now().isoformat(timespec="seconds"), who, why, document, version)
             self._write((made, *drafts))
         return made
 

@@ -56,6 +56,7 @@ class Visit:
     ) -> None:
         self.request, self.session, self.work, self.page, self.pages = request, session, work, page, pages
         self.form = form or {}
+        self.refusal = ""  # why an action did nothing, where it answers with a page of its own
 
     @property
     def user(self) -> User:
@@ -251,6 +252,7 @@ class Frame:
             if action.audited and not action.urgent:
                 await visit.blocking(self.work.audit.require_whole)
             answer = await action.run(visit)
+            outcome = f"refused: {visit.refusal}" if visit.refusal else DONE
         except FairtagError as error:
             outcome = f"refused: {error}"
             answer = await trouble(visit, error)

@@ -71,7 +71,8 @@ def propose(work: Work, policy: ShopPolicy, user: User, why: str) -> str:
     if not (reason := _needs_others(work, policy, user, found, model)):
         made = change_policy(work.require_policy(), policy, model, who=user.name, why=why)
         return f"Version {made.version}: {'; '.join(made.difference)}. Endpoints follow within 30 seconds."
-    draft = work.drafts.add(policy.document(), who=user.name, why=why)
+    version = work.require_policy().newest()
+    draft = work.drafts.add(policy.document(), who=user.name, why=why, version=version)
     return f"Kept as draft {draft.id}: {reason}."
 
 

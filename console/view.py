@@ -35,6 +35,7 @@ class Templates:
         self._environment.filters |= {
             "money": money,
             "amount": amount,
+            "units": units,
             "reason": reason_words,
             "discount": discount,
             "share": share,
@@ -84,6 +85,15 @@ def money(minor: float | None, code: str) -> str:
 def amount(minor: float | None, code: str) -> str:
     """The same without the currency, for tables whose heading names it."""
     return DASH if minor is None else currency(code).text(round(minor)).removesuffix(f" {code}")
+
+
+def units(value: float, code: str) -> str:
+    """An amount in currency units, with its currency.
+
+    >>> units(500.0, "JPY"), units(1.25, "KWD")
+    ('500 JPY', '1.250 KWD')
+    """
+    return money(value * currency(code).minor_per_unit, code)
 
 
 def discount(item: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from console.endpoint import Endpoint
 from console.outcomes import OutcomeLog
 from console.price_table import PriceTable
 from console.quotes import QuoteReader
+from console.replays import Replays
 from console.settings import ConsoleSettings
 from console.shop import Shop
 from console.view import Templates
@@ -30,8 +30,6 @@ from fairtag.model import signature
 from fairtag.model.policy_change import AcceptedModel, accepted_model
 from fairtag.model.pricing_model import PricingModel
 from fairtag.policy.live_policy import NONE, LivePolicyStore, PolicyVersion, in_words, open_store
-
-FRESH_SECONDS = 900.0  # quotes of the last days are read again after so long
 
 
 class Deployment(Protocol):
@@ -102,8 +100,7 @@ class Work:
         self.templates = Templates()
         self.drafts = Drafts(settings.state_dir)
         self._policy_lock = threading.Lock()
-        self._replay_lock = threading.Lock()
-        self._replays: dict[float | None, tuple[float, PolicyReplay]] = {}
+        self._replays = Replays(self._read_replay)
         self._policy_seen: PolicyVersion = NONE
 
     @cached_property
@@ -157,6 +154,27 @@ class Work:
         words = in_words(change.policy)
         return PolicyState(change, words, stopped=change.policy != NONE.policy, can_change=True)
 
+    def changed_since(self, version: str) -> str:
+        """What became of the policy since somebody's page was made, in words; empty where nothing did.
+
+        Args:
+            version: Of the policy that the page showed; empty where it did not say.
+        """
+        current = self.require_policy().current()
+        if not version.isdecimal() or int(version) == current.version:
+            return ""
+        words = "; ".join(current.difference)
+        return f"{current.who} made version {current.version} since you opened this page ({words}; “{current.why}”)"
+
+    def require_unchanged(self, version: str) -> None:
+        """Refuse what somebody decided looking at a policy that is no longer in force.
+
+        Raises:
+            ConfigError: There is a newer version than the page showed.
+        """
+        if between := self.changed_since(version):
+            raise ConfigError(f"not done: {between}; look at what holds now, and decide again")
+
     def accepted_model(self) -> AcceptedModel:
         """What the live model was accepted with, which a policy applies to.
 
@@ -171,7 +189,7 @@ class Work:
         return self.settings.training_set is not None and self.settings.training_set.is_file()
 
     def replay(self, days: float | None = None) -> PolicyReplay:
-        """Pages ready for previews with the live model, which takes seconds; those of before as long as they are fresh.
+        """Pages ready for previews with the live model; reading them takes seconds, once.
 
         Args:
             days: Pages of the quote log of so many days; None for the hold-out.
@@ -180,15 +198,14 @@ class Work:
             MissingDataError: This console does not know where the pages lie, or there are none.
             UnavailableError: The quote log cannot be read.
         """
-        model = self.shop.model()
-        with self._replay_lock:
-            made, known = self._replays.get(days, (0.0, None))
-            old = days is not None and time.monotonic() - made > FRESH_SECONDS
-            if known is None or old or known.model.version != model.version:
-                known = self._held_out(model) if days is None else self._quoted(model, days)
-                self._replays = {kept: each for kept, each in self._replays.items() if kept is None}
-                self._replays[days] = (time.monotonic(), known)
-            return known
+        return self._replays.get(self.shop.model(), days)
+
+    def replay_is_ready(self, days: float | None = None) -> bool:
+        """Whether a preview need not read its pages first."""
+        return self._replays.ready(self.shop.model(), days)
+
+    def _read_replay(self, model: PricingModel, days: float | None) -> PolicyReplay:
+        return self._held_out(model) if days is None else self._quoted(model, days)
 
     def _held_out(self, model: PricingModel) -> PolicyReplay:
         path, tables = self.settings.training_set, self.settings.tables

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-pytest_plugins = ["support.shop", "support.stand_ins", "support.databases", "support.roads"]
+pytest_plugins = ["support.shop", "support.stand_ins", "support.databases", "support.object_store", "support.roads"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

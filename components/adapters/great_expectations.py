@@ -21,6 +21,8 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from components.adapters.remedies import remedy
 from components.adapters.suites import (
+    CHARGED,
+    IN_ONE_UNIT,
     REFERENCE,
     ROW,
     UNIQUE_KEY,
@@ -56,6 +58,7 @@ SYSTEMATIC_SHARE = 0.01  # of the rows broken by one rule ...
 SYSTEMATIC_KIND = 0.9  # ... that breaks nearly all rows that are broken at all
 SYSTEMATIC_GROUPS = 0.5  # of the pages, orders or items hit by one rule, where they have several rows each
 UNKNOWN_REFERENCES = 0.9  # of the rows pointing at nothing: the two tables name things differently
+OTHER_UNIT = 30.0  # times list, at the median: no discount and no mark-up is so large, but 100 cents are a euro
 OTHER_EXPONENTS = (0, 2, 3)  # decimal places of nearly all currencies
 OTHER_COINS = 0.5  # of the list prices with decimals that the currency lacks and another one has: the currency is wrong
 
@@ -180,6 +183,9 @@ def _check(
             systematic = systematic or _other_currency(table, raw, finding, coin)
     block = _block(table.name, findings, len(broken), len(raw), max_quarantined)
     block = block or systematic or _one_kind(table, findings, len(broken), len(raw))
+    if unit := _other_unit(table, raw, accepted.get(schema.ITEMS.name)):
+        findings.append(unit)
+        block = block or _unit_words(unit)
     report = TableReport(table.name, len(raw), len(results), len(broken), tuple(findings), block)
     good = raw.drop(index=list(broken)).reset_index(drop=True)
     return TableCheck(good, _labelled(raw, broken), report)
@@ -300,6 +306,24 @@ def _other_currency(table: schema.Table, raw: pd.DataFrame, finding: Finding, co
         f"places, such as {list(finding.examples)}, and {coin.code} has {coin.exponent or 'none'}; name the currency "
         'that they are in: {"currency": "..."} in metadata.json, or export whole coins'
     )
+
+
+def _other_unit(table: schema.Table, raw: pd.DataFrame, items: pd.DataFrame | None) -> Finding | None:
+    """Prices in cents where the catalogue's are not, which refuses the table; None where they are of one kind."""
+    if table is schema.ITEMS or items is None or not {schema.ITEM_ID, schema.LIST_PRICE} <= set(items):
+        return None
+    listed = read_numbers(items[schema.LIST_PRICE]).groupby(items[schema.ITEM_ID].map(str)).median()
+    for name in (name for name in CHARGED if name in raw and schema.ITEM_ID in raw):
+        share = (read_numbers(raw[name]) / raw[schema.ITEM_ID].map(str).map(listed)).median()
+        if share > OTHER_UNIT or 0 < share < 1 / OTHER_UNIT:
+            examples = ({name: f"{share:.3g} times the list price in {schema.ITEMS.name}, at the median"},)
+            return Finding(table.name, name, IN_ONE_UNIT, "critical", 0, examples)
+    return None
+
+
+def _unit_words(finding: Finding) -> str:
+    (shown,) = finding.examples
+    return f"{finding.table}: {finding.column} is {shown[finding.column]}: {remedy(finding)}"
 
 
 def _labelled(raw: pd.DataFrame, broken: dict[int, list[str]]) -> pd.DataFrame:

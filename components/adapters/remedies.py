@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from components.adapters.suites import ONE_VALUE, REFERENCE, UNIQUE_KEY, WHOLE_COINS
+from components.adapters.suites import IN_ONE_UNIT, NOT_BEFORE, ONCE, ONE_VALUE, REFERENCE, UNIQUE_KEY, WHOLE_COINS
 from components.adapters.validation_report import KNOWN_COLUMN, NOT_EMPTY, REQUIRED_COLUMN, Finding
 from fairtag.base import schema
 from fairtag.fairness.forbidden import forbidden_attribute
 
 READABLE = {
-    "id": "export the id as text: a spreadsheet turns a long id into 4.0E+12, and its digits are lost",
+    "id": "export the id as text: a spreadsheet turns a long id into 4.0E+12, and its digits are lost; a program turns "
+    "17850 into 17850.0 where other rows have none",
     "money": "write a number of currency units such as 12.99; a decimal comma is stated in metadata.json: "
     '{"csv": {"decimal": ","}}',
     "number": "write a number",
@@ -32,7 +33,10 @@ def remedy(finding: Finding) -> str:
     if rule.startswith("readable as "):
         return _readable(finding, rule.removeprefix("readable as "))
     if rule.startswith(REFERENCE):
-        return f"add it to {rule.removeprefix(REFERENCE)} or leave the row out; check that both tables spell ids alike"
+        return (
+            f"add it to {rule.removeprefix(REFERENCE)} or leave the row out; check that both tables spell ids alike: "
+            "capitals, leading zeros, and ü as one character or as two"
+        )
     if "smallest coin" in rule:
         return "price it at one coin or more, or leave the item out: it would be given away"
     if rule.startswith(WHOLE_COINS):
@@ -43,6 +47,10 @@ def remedy(finding: Finding) -> str:
     if rule == KNOWN_COLUMN and (protected := _protected(finding.column.split(", "))):
         return f"drop the column: {', '.join(protected)}, and a protected attribute may never reach a price"
     known = {
+        f"{ONCE}{schema.PAGE_ID}": f"count {schema.RANK} from 1 on each page; where each stood is not known until then",
+        IN_ONE_UNIT: "one of them is in cents; write both in currency units, such as 12.99",
+        NOT_BEFORE: f'write the time of day; a number since 1970 has a unit: {{"times": {{"{finding.table}.'
+        f'{finding.column}": {{"unit": "s"}}}}}} (s, ms, us or ns) in metadata.json',
         f"{ONE_VALUE}{schema.PAGE_ID}": f"write one {finding.column} on all rows of a page: it is that of the page",
         f"{schema.PURCHASED} where {schema.QUANTITY} > 0": f"write the units bought where {schema.PURCHASED} is true, "
         f"and 0 elsewhere; until then {schema.PURCHASED} decides, and a purchase without units is of one",

@@ -36,12 +36,16 @@ REFERENCE = "exists in "  # begins the rule of a reference
 CHARGED = (schema.LIST_PRICE, schema.PRICE)  # what customers pay: at least one coin
 WHOLE_COINS = "whole coins: multiples of "  # begins the rule of a price that anyone is asked for
 ASKED = (schema.LIST_PRICE, schema.MAP_PRICE, schema.MSRP)  # of items; a cost or a mean price of an order may be finer
+NOT_BEFORE = "1980 or later"  # rule of a time
+IN_ONE_UNIT = "in the unit of the catalogue's list prices"
 ONE_VALUE = "one value for each "  # begins the rule of a column that is about a page and not a row
+ONCE = "each value once in a "  # begins the rule of a place on a page
 ROW = "row of the table"  # Spark has no row numbers; a finding names its rows by this column
 LIST_KINDS = ("ids", "numbers")
 ROUNDING = 1e-9  # relative error of a coin in binary
 COIN_ERROR = 1e-6  # of a coin: what sums of binary fractions are off by
 FLOAT_ERROR = 1e-12  # of the amount: a float64 holds about 15 digits
+EARLIEST = pd.Timestamp("1980-01-01", tz="UTC")  # no shop's log is older: such a time is a number in another unit
 BOUNDED_KINDS = ("money", "number", "integer", "share")
 
 
@@ -135,6 +139,8 @@ def _expect_column(suite: Suite, column: schema.Column) -> None:
     if presence != name:
         suite.columns[presence] = given.where(present(given)).map(str, na_action="ignore")
     suite.expect_each(f"{name} is readable", ~unreadable, f"readable as {column.kind}", (name,))
+    if column.kind == "time":
+        suite.expect_each(f"{name} is of a shop", typed.isna() | (typed >= EARLIEST), NOT_BEFORE, (name,))
     if not column.nullable:
         suite.expect(ExpectColumnValuesToNotBeNull, "not null", (name,), column=presence, severity=column.severity)
     if column.kind in BOUNDED_KINDS and (rule := _range(column)):
@@ -156,10 +162,15 @@ def _expect_coin(suite: Suite, name: str, coin: Currency) -> None:
     amount = suite.columns[name]
     suite.expect_each(
         flag,
-        ~((amount > 0) & (amount < coin.smallest * (1 - ROUNDING))),
+        ~_below_a_coin(amount, coin),
         f">= {coin.smallest:g} {coin.code}, the smallest coin",
         (name,),
     )
+
+
+def _below_a_coin(amount: pd.Series[Any], coin: Currency) -> pd.Series[bool]:
+    below: pd.Series[bool] = (amount > 0) & (amount < coin.smallest * (1 - ROUNDING))
+    return below
 
 
 def _expect_payable(suite: Suite, name: str, coin: Currency) -> None:
@@ -175,10 +186,10 @@ def _expect_payable(suite: Suite, name: str, coin: Currency) -> None:
 
 def _expect_whole_coins(suite: Suite, name: str, coin: Currency) -> None:
     """What anyone is asked for can be paid in coins: 10.5 yen can not."""
-    flag = f"{name} is of whole coins"
+    flag, amount = f"{name} is of whole coins", suite.columns[name]
     suite.expect_each(
         flag,
-        suite.columns[name].isna() | are_whole_coins(suite.columns[name], coin.exponent),
+        amount.isna() | _below_a_coin(amount, coin) | are_whole_coins(amount, coin.exponent),
         f"{WHOLE_COINS}{coin.smallest:g} {coin.code}",
         (name,),
         "warning",
@@ -213,6 +224,13 @@ def _expect_same(suite: Suite, same: schema.SameWithin) -> None:
     values, groups = suite.columns[same.column], suite.columns[same.group]
     distinct = values.groupby(groups).transform("nunique")
     suite.expect_each(flag, ~(distinct > 1), f"{ONE_VALUE}{same.group}", (same.column,))
+
+
+def _expect_once(suite: Suite, once: schema.OnceWithin) -> None:
+    values, groups = suite.columns[once.column], suite.columns[once.group]
+    holds = ~pd.DataFrame({"value": values, "group": groups}).duplicated(keep=False) | values.isna()
+    rule = f"{ONCE}{once.group}"
+    suite.expect_each(f"{once.column} once in its {once.group}", holds, rule, (once.column, once.group), once.severity)
 
 
 def _expect_together(suite: Suite, both: schema.Together) -> None:
@@ -258,19 +276,28 @@ def _expect_across(suite: Suite, table: schema.Table, accepted: Mapping[str, pd.
                 ignore_row_if="either_value_is_missing",
                 severity=order.severity,
             )
+    _expect_within(suite, table)
+    for reference in table.references:
+        target = accepted.get(reference.table)
+        if reference.column in present and target is not None:  # customers are derived where the shop has no table
+            _expect_reference(suite, reference, target)
+
+
+def _expect_within(suite: Suite, table: schema.Table) -> None:
+    """The rules for two columns of a row, and for the rows of a group, where the table has both columns."""
+    present = set(suite.raw.columns)
     for same in table.same:
         if present.issuperset((same.column, same.group)):
             _expect_same(suite, same)
+    for once in table.once:
+        if present.issuperset((once.column, once.group)):
+            _expect_once(suite, once)
     for both in table.together:
         if present.issuperset((both.flag, both.number)):
             _expect_together(suite, both)
     for pair in table.lengths:
         if present.issuperset((pair.first, pair.second)):
             _expect_lengths(suite, table, pair)
-    for reference in table.references:
-        target = accepted.get(reference.table)
-        if reference.column in present and target is not None:  # customers are derived where the shop has no table
-            _expect_reference(suite, reference, target)
 
 
 def _expect_reference(suite: Suite, reference: schema.Reference, target: pd.DataFrame) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from starlette.responses import Response
 
+from console.form_numbers import typed_number
 from console.frame import Action, Page, Visit
 from console.policy_change import approve, assess, propose
 from console.users import Role
@@ -20,6 +21,7 @@ from fairtag.policy.shop_policy import ShopPolicy, from_document
 
 HOLD_OUT, QUOTES = "hold-out", "quotes"  # what the choice of replayed pages may be
 DAYS, MOST_DAYS = 7, 31
+CONFLICT = 409
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,7 @@ def policy_of(visit: Visit, model: AcceptedModel) -> ShopPolicy:
     top: dict[str, float] = {}
     for slider in SLIDERS:
         given = visit.given(slider.name)
-        try:
-            percent = float(given) if given else before[slider.name]
-        except ValueError:
-            raise RequestError(slider.name, given, "must be a number") from None
+        percent = typed_number(slider.name, given) if given else before[slider.name]
         if percent != before[slider.name]:
             (limits if slider.section else top)[slider.setting] = slider.written(percent)
     changes: dict[str, Any] = {**top, **({"limits": limits} if limits else {})}
@@ -171,14 +170,23 @@ async def preview(visit: Visit) -> Response:
 
 
 async def propose_(visit: Visit) -> Response:
-    """Make the form's policy live, or keep it as a draft."""
+    """Make the form's policy live, or keep it as a draft; not where it rests on a policy that is no longer in force."""
     why = visit.needed("why", "a reason, in words,")
     model = await visit.blocking(visit.work.accepted_model)
-    return visit.back(await visit.blocking(propose, visit.work, policy_of(visit, model), visit.user, why), "/policy")
+    policy = policy_of(visit, model)
+    if between := await visit.blocking(visit.work.changed_since, visit.given("version")):
+        visit.refusal = between
+        visit.session.notice = (
+            f"Not applied: {between}. What you set is still here, and beside it what it would change now. Apply it "
+            "again if you mean that."
+        )
+        return await _page(visit, policy, preview=None, status=CONFLICT)
+    return visit.back(await visit.blocking(propose, visit.work, policy, visit.user, why), "/policy")
 
 
 async def approve_(visit: Visit) -> Response:
     """Make a draft live."""
+    await visit.blocking(visit.work.require_unchanged, visit.given("version"))
     draft = await visit.blocking(visit.work.drafts.find, visit.needed("draft", "a draft"))
     return visit.back(await visit.blocking(approve, visit.work, draft, visit.user), "/policy")
 
@@ -201,7 +209,9 @@ async def document(visit: Visit) -> Response:
     return Response(_yaml(content), media_type="application/yaml", headers=headers)
 
 
-async def _page(visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | None, trouble: str = "") -> Response:
+async def _page(
+    visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | None, trouble: str = "", status: int = 200
+) -> Response:
     work = visit.work
     model = await visit.blocking(work.accepted_model)
     history = await visit.blocking(work.require_policy().history)
@@ -215,6 +225,7 @@ async def _page(visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | No
     current = history[-1].policy if history else ShopPolicy()
     return await visit.render(
         "policy.html",
+        status,
         sliders=SLIDERS,
         plain=plain_words,
         values=values_of(policy, model),
@@ -230,7 +241,17 @@ async def _page(visit: Visit, policy: ShopPolicy, *, preview: PolicyPreview | No
         drafts=drafts,
         history=list(reversed(history))[:30],
         model=model,
+        why=visit.given("why"),
+        slow=await visit.blocking(_reads_first, visit),
     )
+
+
+def _reads_first(visit: Visit) -> bool:
+    """Whether the next preview must first read its pages, which takes a while."""
+    try:
+        return not visit.work.replay_is_ready(pages_of(visit))
+    except RequestError:
+        return False
 
 
 def _yaml(document: dict[str, Any]) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import Response
 
 from console.drawing import sparkline
+from console.form_numbers import typed_amount
 from console.frame import Action, Page, Visit
 from console.policy_change import propose
 from console.price_table import FILTERS
 from console.quotes import QuoteReader
 from console.users import Role
-from fairtag.base.errors import RequestError
+from fairtag.base.money import currency
 from fairtag.policy.shop_policy import ShopPolicy
 
 
@@ -65,7 +65,9 @@ def _terms(visit: Visit, name: str) -> dict[str, Any] | None:
 async def pin(visit: Visit) -> Response:
     """Pin an item at a price, from one day to another."""
     name, why = visit.needed("item", "an item"), visit.needed("why", "a reason, in words,")
-    given: dict[str, Any] = {"item": name, "price": _price(visit.needed("price", "a price"))}
+    coin = currency((await visit.blocking(visit.work.accepted_model)).policy.currency)
+    price = typed_amount("price", visit.needed("price", "a price"), coin, positive=True)
+    given: dict[str, Any] = {"item": name, "price": price}
     given |= {day: visit.given(day) for day in ("starts", "ends") if visit.given(day)}
 
     def change() -> str:
@@ -102,16 +104,6 @@ async def release(visit: Visit) -> Response:
 
 def _pins(policy: ShopPolicy) -> list[dict[str, Any]]:
     return [each.model_dump(mode="json", exclude_unset=True) for each in policy.pins]
-
-
-def _price(text: str) -> float:
-    try:
-        value = float(text.replace(",", "."))
-    except ValueError:
-        raise RequestError("price", text, "must be a number") from None
-    if not 0 < value < math.inf:
-        raise RequestError("price", text, "must be above 0")
-    return value
 
 
 def _days(quotes: QuoteReader | None, name: str) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ async def stop(visit: Visit) -> Response:
 async def undo(visit: Visit) -> Response:
     """Go back to what held before the last change."""
     why, store = visit.needed("why", "a reason, in words,"), visit.work.require_policy()
+    await visit.blocking(visit.work.require_unchanged, visit.given("version"))
 
     def change() -> str:
         if visit.work.shop.has_model:  # the rules of a change hold for its undo

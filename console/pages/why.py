@@ -11,8 +11,10 @@ import numpy as np
 from starlette.responses import Response
 
 from console.drawing import waterfall
+from console.form_numbers import typed_amount, typed_number
 from console.frame import Page, Visit
 from fairtag.base.errors import RequestError
+from fairtag.base.money import Currency
 from fairtag.model.pricing_model import PricingModel
 from fairtag.page.explanation_words import WORDS, reason_words
 from fairtag.page.pricing import PageInputs, explain_page, price_page
@@ -20,6 +22,7 @@ from fairtag.policy.context import UserContext
 
 # Fields of the what-if: name in the form -> column of the market, or limit of the policy.
 MARKET = {"cost": "unit_cost", "stock": "stock", "competitor": "competitor_price", "list": "list_price"}
+MONEY = ("cost", "competitor", "list")
 LIMITS = {"discount": "max_discount", "margin": "min_margin", "corridor": "corridor_ratio"}
 
 
@@ -113,7 +116,7 @@ async def show(visit: Visit) -> Response:
         (explained,) = answer["items"]
         page = await visit.work.endpoint.page(request | {"fields": ["category", "brand", "description"]})
         values |= _shown(explained, page["items"][0], page)
-    changes = _changes(visit)
+    changes = _changes(visit, shop.coin)
     trial = facts = None
     if item and shop.has_model:
         model = await visit.blocking(shop.model)
@@ -166,7 +169,7 @@ def _facts(model: PricingModel, item: str) -> dict[str, Any]:
     )
 
 
-def _changes(visit: Visit) -> dict[str, float]:
+def _changes(visit: Visit, coin: Currency | None) -> dict[str, float]:
     """The fields of the what-if that are filled in; shares come in per cent.
 
     Raises:
@@ -174,15 +177,13 @@ def _changes(visit: Visit) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name in (*MARKET, *LIMITS):
-        text = visit.asked(name).replace(",", ".")
+        text = visit.asked(name)
         if not text:
             continue
-        try:
-            value = float(text)
-        except ValueError:
-            raise RequestError(name, text, "must be a number") from None
-        if not np.isfinite(value) or value < 0:
-            raise RequestError(name, text, "must be a number of at least 0")
+        if name in MONEY and coin is not None:
+            found[name] = typed_amount(name, text, coin)
+            continue
+        value = typed_number(name, text)
         found[name] = 1 + value / 100 if name == "corridor" else value / 100 if name in LIMITS else value
     return found
 

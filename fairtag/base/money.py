@@ -41,6 +41,28 @@ _SYMBOLS: dict[str, tuple[str, ...]] = {
     "RP": ("IDR",),
     "RMB": ("CNY",),
     "STERLING": ("GBP",),
+    "S$": ("SGD",),
+    "HK$": ("HKD",),
+    "NT$": ("TWD",),
+    "CA$": ("CAD",),
+    "AU$": ("AUD",),
+    "NZ$": ("NZD",),
+    "CN¥": ("CNY",),
+    "₽": ("RUB",),
+    "РУБ": ("RUB",),
+    "LEI": ("RON",),
+    "LEU": ("RON",),
+    "R": ("ZAR",),
+    "RS": ("INR", "PKR", "LKR", "NPR", "MUR"),
+    "RM": ("MYR",),
+    "SFR": ("CHF",),
+    "₸": ("KZT",),
+    "₾": ("GEL",),
+    "₦": ("NGN",),
+    "₵": ("GHS",),
+    "₡": ("CRC",),
+    "₲": ("PYG",),
+    "৳": ("BDT",),
 }
 
 
@@ -141,7 +163,7 @@ def _by_noun() -> dict[str, tuple[str, ...]]:
 
 @cache
 def _currencies() -> dict[str, Currency]:
-    """Every currency that money can be charged in: metals, funds and test codes have no coin."""
+    """Every currency that money can be charged in: metals, drawing rights and test codes have no coin."""
     import iso4217
 
     return {

@@ -150,6 +150,15 @@ class SameWithin:
 
 
 @dataclass(frozen=True)
+class OnceWithin:
+    """A rule for a column: rows with one value of another column have each value of it once."""
+
+    column: str
+    group: str
+    severity: Severity = "warning"
+
+
+@dataclass(frozen=True)
 class Together:
     """A rule for a flag and a number of a row: the flag holds where the number is above 0, and only there."""
 
@@ -183,6 +192,7 @@ class Table:
     required: bool = True
     lengths: tuple[SameLength, ...] = ()
     same: tuple[SameWithin, ...] = ()
+    once: tuple[OnceWithin, ...] = ()
     together: tuple[Together, ...] = ()
     own_prefix: str = ""
 
@@ -287,6 +297,7 @@ IMPRESSIONS = Table(
     references=(Reference(ITEM_ID, "items"), Reference(USER_ID, "users", "warning")),
     required=False,
     same=(SameWithin(WEIGHT, PAGE_ID),),
+    once=(OnceWithin(RANK, PAGE_ID),),
     together=(Together(PURCHASED, QUANTITY),),
     own_prefix=OWN_COVARIATE,
 )

@@ -28,7 +28,7 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.files import directory_atomic, read_json, write_json
-from fairtag.base.values import TimeFormat, present, read_values
+from fairtag.base.values import UNREADABLE, TimeFormat, present, read_values
 
 METADATA = "metadata.json"
 
@@ -168,6 +168,9 @@ def coerce(
     return typed.assign(**{name: frame[name] for name in unknown}) if unknown else typed
 
 
+TEXT_KINDS = ("id", "text", "category")
+
+
 def _typed_or_text(
     values: pd.Series[Any], column: schema.Column, _table: str, time_format: TimeFormat | None
 ) -> pd.Series[Any]:
@@ -179,6 +182,8 @@ def _typed_or_text(
     if not unreadable.any():
         return _on_disk(typed, column)
     text = values.map(_time_text if column.kind == "time" else _text, na_action="ignore").astype(object)
+    if column.kind in TEXT_KINDS:  # as a text it could be read after all
+        text = text.mask(unreadable, other=text.map(lambda value: f"{value}{UNREADABLE}", na_action="ignore"))
     if time_format is not None:
         text = text.mask(typed.notna(), other=typed.map(pd.Timestamp.isoformat, na_action="ignore"))
     return text.mask(~present(values), other=cast(Any, None))

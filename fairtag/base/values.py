@@ -31,20 +31,33 @@ from pyarrow import compute as pc
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError
 
-FLAGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
+FLAGS = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1", "1.0"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0", "0.0"), False),
+}
 # What a text that stands for no value says, in any case and padding.
-MISSING = frozenset({"", "null", "n/a", "#n/a", "nan", "nat", "<na>", "none", "\\n"})
+MISSING = frozenset(
+    {"", "null", "(null)", "n/a", "nan", "nat", "<na>", "none", "\\n"}
+    | {"#n/a", "#ref!", "#name?", "#value!", "#div/0!", "#num!", "#null!"}  # errors of a spreadsheet
+)
 EXACT_INTEGER = 2.0**53  # a float below it holds every whole number exactly
+EXACT_FLOAT32 = 2.0**24  # one of four bytes
+UNREADABLE = " (unreadable)"  # ends the text of a value that was none of its kind, so that it stays none
+BLANKS = " \u00a0\u3000"  # around an id; a line break or a tab is none, and is named
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UNITS = tuple(PER_SECOND)
 LATEST = 9e9  # seconds since 1970: the year 2255, before the last instant that nanoseconds hold
+END = pd.Timestamp(LATEST, unit="s", tz="UTC")
 # What a spreadsheet makes of a long id; never a digest of 12 hexadecimal digits, such as 5e8695378210.
 _SCIENTIFIC = re.compile(r"[+-]?\d{1,3}([.,]\d+)?[eE][+-]?\d{1,3}")
+_FLOAT = re.compile(r"\d+\.0+")  # 17850.0: what a program makes of a column of whole numbers with gaps
 _COMMON = r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2})?)?"
 _OFFSET = r"(?:Z|[+-]\d{2}:\d{2})$"
 _UNSEEN = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u200b\\u2060\\ufeff]")  # nobody who reads an id can see or type them
 _DAY_END = re.compile(r"([Tt ])24(:?00(:?00([.,]0+)?)?)?(?=$| ?[Zz+-])")  # midnight as the end of its day
 _LEAP = re.compile(r"([Tt ]\d{2}:?\d{2}:?)60(?=$| ?[Zz+-])")
+_ORDINAL = re.compile(r"(\d{4})-?(\d{3})(?=$|[T ])")  # year and day of the year
+_PART = re.compile(r"(.+T(?:[01]\d|2[0-3])(:?\d{2})?)[.,](\d+)(Z|[+-].*)?")  # an hour or a minute with a fraction
 _ISO_8601 = re.compile(  # the forms that are left: week and basic dates, hours alone, a decimal comma, short offsets
     r"(\d{4}-\d{2}-\d{2}|\d{8}|\d{4}-?W\d{2}(-?\d)?)"
     r"([Tt ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?([Zz]|[+-]\d{2}(:?\d{2})?))?)?"
@@ -190,34 +203,46 @@ def _instant(value: Any, zone: str | None) -> datetime | None:
 
 def _iso8601(text: str) -> datetime | None:
     """A date or a date with a time in ISO 8601: extended, basic, week and ordinal dates; fractions are cut to 1 us."""
-    text = re.sub(r"(?<=[\d]) (?=[Zz+-])", "", text).upper()
+    text = re.sub(r"(?<=[\d]) (?=[Zz+-])", "", text.replace("\u2212", "-")).upper()
     text = re.sub(r"([.,]\d{6})\d+", r"\1", text)
-    if re.fullmatch(r"\d{4}-?\d{3}", text):  # ordinal date: year and day of the year
-        try:
-            return datetime.strptime(text.replace("-", ""), "%Y%j")
-        except ValueError:
+    if ordinal := _ORDINAL.match(text):
+        if (day := _day_of(int(ordinal[1]), int(ordinal[2]))) is None:
             return None
+        text = day.isoformat() + text[ordinal.end() :]
+    later = timedelta(days=bool(_DAY_END.search(text)), seconds=bool(_LEAP.search(text)))
+    if part := _PART.fullmatch(text):
+        text = part[1] + (part[4] or "")
+        later += timedelta(**{"minutes" if part[2] else "hours": float(f"0.{part[3]}")})
     if not _ISO_8601.fullmatch(text):
         return None
     plain = _LEAP.sub(r"\g<1>59", _DAY_END.sub(lambda end: end[0].replace("24", "00", 1), text))
-    later = timedelta(days=bool(_DAY_END.search(text)), seconds=bool(_LEAP.search(text)))
     try:
         return datetime.fromisoformat(plain) + later
     except (ValueError, OverflowError):
         return None
 
 
+def _day_of(year: int, day: int) -> date | None:
+    """The date of a day of a year, counted from 1; None where the year has no such day."""
+    try:
+        found = date(year, 1, 1) + timedelta(days=day - 1)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.year == year else None
+
+
 def _in_utc(moments: pd.Series[Any], zone: str | None) -> pd.Series[Any]:
     if moments.dt.tz is None:
         moments = moments.dt.tz_localize(zone or "UTC", ambiguous="NaT", nonexistent="NaT")
     instants: pd.Series[Any] = moments.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
-    return instants
+    return instants.where(instants < END)
 
 
 def read_id(value: Any) -> str | None:
     """An id as the shop prints it; None where that cannot be told.
 
-    A whole number below 2^53 is its digits, bytes are UTF-8, a text stays as it is, leading zeros included. A fraction,
+    A whole number below 2^53 is its digits, bytes are UTF-8, a text stays as it is, leading zeros included, but for
+    blanks around it, which nobody sees and which a database of fixed widths pads with. A fraction,
     a truth value, a date and scientific notation are no ids: what the shop calls the item is lost in them. A text with
     characters that nobody sees, such as a line break or a zero-width space, is none: it would match no other table's.
     """
@@ -227,21 +252,33 @@ def read_id(value: Any) -> str | None:
         except UnicodeDecodeError:
             return None
     if isinstance(value, str):
-        lost = not value.strip() or _SCIENTIFIC.fullmatch(value.strip()) or _UNSEEN.search(value)
-        return None if lost else value
+        text = value.strip(BLANKS)
+        lost = not text or text.endswith(UNREADABLE) or _SCIENTIFIC.fullmatch(text) or _UNSEEN.search(text)
+        return None if lost else text
     if isinstance(value, bool | np.bool_):
         return None
     if isinstance(value, int | np.integer):
         return str(int(value))
     if isinstance(value, float | np.floating | Decimal):
-        whole = float(value)
-        return str(int(whole)) if abs(whole) < EXACT_INTEGER and whole == int(whole) else None
+        return _whole(value)
     return str(value) if isinstance(value, UUID) else None
 
 
+def _whole(value: float | np.floating[Any] | Decimal) -> str | None:
+    """The digits of a whole number; None for a fraction, and beyond what its type holds exactly."""
+    if isinstance(value, Decimal):
+        return str(int(value)) if value.is_finite() and value == value.to_integral_value() else None
+    whole, exact = float(value), EXACT_FLOAT32 if isinstance(value, np.float32) else EXACT_INTEGER
+    return str(int(whole)) if abs(whole) < exact and whole == int(whole) else None
+
+
 def _ids(values: pd.Series[Any]) -> pd.Series[Any]:
-    given = present(values)
-    read = values.where(given).map(read_id, na_action="ignore").astype(object)
+    given = values.where(present(values))
+    kind = np.float32 if values.dtype == np.float32 else None
+    read = given.map(read_id if kind is None else lambda value: read_id(kind(value)), na_action="ignore").astype(object)
+    known = read.dropna()
+    if len(known) and known.map(_FLOAT.fullmatch).notna().all():
+        return pd.Series([None] * len(values), index=values.index, dtype=object)  # of a column of numbers
     return read.mask(read.isna(), other=cast(Any, None))
 
 
@@ -251,8 +288,12 @@ def _text(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _decoded(value: Any) -> str | None:
+    """A text; None for bytes that are no UTF-8, a list, a table, and what has a NUL, which no database takes."""
+    if isinstance(value, list | tuple | dict | np.ndarray):
+        return None
     if not isinstance(value, bytes):
-        return str(value)
+        text = str(value)
+        return None if "\x00" in text or text.endswith(UNREADABLE) else text
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:
@@ -266,6 +307,8 @@ def read_numbers(values: pd.Series[Any]) -> pd.Series[Any]:
     given = values.where(present(values))
     try:
         numbers = given.astype("float64")
+        if given.dtype == object:  # Python itself takes 1_000 for a number
+            numbers = numbers.mask(given.map(lambda value: isinstance(value, str) and "_" in value).astype(bool))
     except (TypeError, ValueError):
         numbers = pd.to_numeric(given.map(_plain_number, na_action="ignore"), errors="coerce").astype("float64")
     return numbers.replace([np.inf, -np.inf], np.nan)

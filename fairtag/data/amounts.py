@@ -17,7 +17,8 @@ from fairtag.base.errors import DataError
 from fairtag.base.money import is_currency_mark
 
 _DASHES = re.compile(r"[.,]\s*[-\u2013\u2014]{1,2}$")  # 5.- and 5,-- for a whole amount
-_AMOUNT = re.compile(r"(?P<before>[^\d+\-.,]*)(?P<number>[-+]?\d[\d.,'\u00a0\u202f ]*)(?P<after>\D*)")
+APART = "'\u2019\u00a0\u2009\u202f"  # between thousands, beside a blank, a point and a comma
+_AMOUNT = re.compile(rf"(?P<before>[^\d+\-.,]*)(?P<number>[-+]?\d[\d.,{APART} ]*)(?P<after>\D*)")
 STRAY = 0.02  # share of values with the other decimal sign that are stray rows, for validation to name
 _GROUPS = r"\d{{1,3}}(?:{mark}\d{{3}})+"
 
@@ -52,7 +53,7 @@ def _amounts(values: pd.Series[Any]) -> Mapping[str, str | None]:
         match = _AMOUNT.fullmatch(_DASHES.sub("", value.strip()))
         beside = [] if match is None else [match["before"].strip(), match["after"].strip()]
         number = match is not None and all(not mark or is_currency_mark(mark) for mark in beside)
-        found[value] = re.sub(r"[\s'\u00a0\u202f]", "", match["number"]) if match is not None and number else None
+        found[value] = re.sub(rf"[\s{APART}]", "", match["number"]) if match is not None and number else None
     return found
 
 

@@ -35,28 +35,16 @@ from pyarrow import csv as arrow_csv
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, DataError
 from fairtag.data.amounts import plain_numbers
+from fairtag.data.text_encoding import foreign_text, is_partly_utf8, marked_encoding
 
 SEPARATORS = (",", ";", "\t", "|")
 NAMES = {",": ",", ";": ";", "\t": "a tab", "|": "|"}
 NUMBER_KINDS = ("money", "number", "integer", "share")
-_BOMS = (  # the longer first: that of UTF-32 begins with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 _SEP_LINE = re.compile(r"^\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 _WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how a file of Excel begins, the new kind and the old
+_GZIP = b"\x1f\x8b"
 _ESCAPED = re.compile(r"\\\"[^\",;\t|\r\n]")  # in standard CSV no letter follows a quote inside quotes
 _FORMULA = re.compile(r'="([^"]*)"')  # how a spreadsheet is made to leave a number as it is written
-# What Western European texts do not have, and others do when their bytes are read as cp1252: most letters that are
-# no ASCII three and more in a row (Cyrillic, Greek, Chinese), one of these signs inside a word (Polish, Czech), and
-# the sign of the florin (Japanese).
-_IN_A_ROW = re.compile(r"[^\W\d_\x00-\x7f]{3,}")
-_NO_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
-_IN_A_WORD = re.compile("[^\\W\\d_][\xa5\xa3\xaf\xb3\xb9\xbc\xbe\xbf][^\\W\\d_]|\u0192")
-FEWEST = 4  # letters that are no ASCII, below which a text does not tell
 
 
 @dataclass(frozen=True)
@@ -124,7 +112,7 @@ def read_csv_file(
     text, encoding = _decoded(path, given.encoding)
     text, separator = _separated(path, text, table, given.separator)
     frame = _frame(path, text, separator)
-    frame.columns = pd.Index(_columns(path, list(frame.columns), table))
+    frame.columns = pd.Index(contract_names(path, list(frame.columns), table))
     frame = inspect(frame)
     numbers = [column.name for column in table.with_own(frame.columns).columns if column.kind in NUMBER_KINDS]
     frame, decimal = plain_numbers(path, frame, numbers, given.decimal, separator)
@@ -165,9 +153,11 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
         raise _unreadable(path, str(error)) from error
     if not raw.strip():
         raise _unreadable(path, "the file is empty")
+    if raw.startswith(_GZIP):
+        raise _unreadable(path, f"it is compressed; name it {path.name}.gz")
     if raw.startswith(_WORKBOOK):
         raise _unreadable(path, "it is a workbook of Excel; save it as CSV UTF-8")
-    name = encoding or _marked(raw) or "utf-8"
+    name = encoding or marked_encoding(raw) or "utf-8"
     try:
         text = raw.decode(name)
     except UnicodeDecodeError as error:
@@ -180,38 +170,25 @@ def _decoded(path: Path, encoding: str | None) -> tuple[str, str]:
     return text.lstrip("\r\n"), name
 
 
-def _marked(raw: bytes) -> str | None:
-    """The encoding that a byte order mark names, or that zeros beside the letters of the header show."""
-    found = next((name for mark, name in _BOMS if raw.startswith(mark)), None)
-    if found is None and len(raw) > 3 and 0 in raw[:2]:
-        return "utf-16-be" if raw[0] == 0 else "utf-16-le"
-    return found
-
-
 def _western(path: Path, raw: bytes, not_utf8: UnicodeDecodeError) -> str:
     """The text as cp1252.
 
     Raises:
         DataError: Other lines are UTF-8, a byte is none of cp1252, or the text is none of Western Europe.
     """
-    lossy = raw.decode("utf-8", errors="replace")
-    broken = lossy.count("\ufffd")
-    if sum(not character.isascii() for character in lossy) - broken >= broken:
+    if is_partly_utf8(raw):
         raise _undecodable(path, raw, not_utf8, "utf-8, and other lines are: one file, one encoding")
     try:
         text = raw.decode("cp1252")
     except UnicodeDecodeError as error:
         raise _undecodable(path, raw, error, "utf-8 or cp1252") from error
-    letters = _NO_ASCII.findall(text)
-    together = _IN_A_ROW.findall(text)
-    foreign = len(letters) >= FEWEST and 2 * sum(map(len, together)) > len(letters)
-    if foreign or _IN_A_WORD.search(text):
-        shown = together[0] if foreign else _IN_A_WORD.search(text).group()  # type: ignore[union-attr]  # it was found
-        line = text[: text.index(shown)].count("\n") + 1
+    if foreign := foreign_text(text):
+        line = text[: text.index(foreign.shown)].count("\n") + 1
         raise _unreadable(
             path,
-            f"line {line}: it is not utf-8, and {shown!r} is no text of Western Europe (cp1252); name the encoding in "
-            'metadata.json, such as {"csv": {"encoding": "cp1250"}} (cp1251, shift_jis, gb18030, ...)',
+            f"line {line}: it is not utf-8, and {foreign.shown!r} is no text of Western Europe (cp1252); name the "
+            f'encoding in metadata.json, such as {{"csv": {{"encoding": "{foreign.maybe}"}}}} (cp1250, iso8859-2, '
+            "cp1251, cp1254, mac-roman, shift_jis, gb18030, ...)",
         )
     return text
 
@@ -239,7 +216,10 @@ def _separated(path: Path, text: str, table: schema.Table, separator: str | None
     if not hits[best]:
         shown = header if len(header) <= 80 else header[:77] + "..."
         raise _unreadable(
-            path, f"the header {shown!r} holds no column of {table.name}; it needs {', '.join(table.required_names)}"
+            path,
+            f"the header {shown!r} holds no column of {table.name}; it needs {', '.join(table.required_names)}, "
+            "separated by comma, semicolon, tab or |; another sign is stated in metadata.json: "
+            '{"csv": {"separator": ":"}}',
         )
     return text, best
 
@@ -297,6 +277,7 @@ def _shown(cell: str) -> str:
 def _lines(path: Path, text: str, separator: str, *, escaped: bool) -> tuple[list[str], list[list[str]]]:
     """Header and rows; separators that end a line with nothing behind them are dropped."""
     quotes: Any = {"doublequote": False, "escapechar": "\\"} if escaped else {}
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a description may be as long as it likes
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, **quotes)
     try:
         header = next(reader)
@@ -313,7 +294,7 @@ def _lines(path: Path, text: str, separator: str, *, escaped: bool) -> tuple[lis
     return header, [fields for _, fields in read]
 
 
-def _columns(path: Path, header: Sequence[str], table: schema.Table) -> list[str]:
+def contract_names(path: Path, header: Sequence[str], table: schema.Table) -> list[str]:
     """Header names as the contract writes them; one it does not know stays as the shop wrote it."""
     if blank := [place for place, name in enumerate(header, start=1) if not str(name).strip()]:
         raise DataError(

@@ -14,10 +14,11 @@ import pandas as pd
 from fairtag.base import schema
 from fairtag.base.errors import DataError
 from fairtag.base.money import USUAL_CURRENCY, codes_of, currency
+from fairtag.data.amounts import APART
 
 COLUMN = "currency"
 ONE_EACH = "write one folder of tables for each currency, and run them with an --out of their own"
-_DIGITS = re.compile(r"[\d\s.,'\u00a0\u202f+-]+")
+DIGITS = re.compile(rf"[\d\s.,{APART}+-]+")  # of an amount, beside which its currency stands
 
 
 def take_currency(raw: pd.DataFrame, file: Path) -> tuple[pd.DataFrame, str | None]:
@@ -76,7 +77,7 @@ def require_signs(raw: pd.DataFrame, table: schema.Table, file: Path, stated: st
     """
     for column in (column.name for column in table.columns if column.kind == "money" and column.name in raw.columns):
         for value in raw[column].dropna().unique():
-            codes = codes_of(_DIGITS.sub("", str(value)))
+            codes = codes_of(DIGITS.sub("", str(value)))
             if not codes or stated in codes:
                 continue
             others = " or ".join(codes)

@@ -12,6 +12,10 @@ is the name of a column of the export, a list of expressions (the first that is 
     {map: availability, values: {out_of_stock: "0"}}
     {minus: [qty_ordered, qty_canceled, qty_refunded]}
     {per_unit: Lineitem discount, quantity: Lineitem quantity}
+    {take: Stock, unless: {Backorders allowed?: ["1"], Tracker: [""]}}    # nothing where a column has such a value
+
+Names of columns are found whatever their case, and by their ``aliases``: the names that another version or another
+language of the system writes.
 
 docs/how-to/start-from-an-export.md walks through one.
 """
@@ -45,6 +49,7 @@ class Filter:
         column: A column of the export; rows count where it is absent.
         one_of: Values that count, whatever their case; empty for any.
         none_of: Values that do not.
+        known: Values that are known to count; rows with any other count as well, and it is reported. Empty for any.
         empty: True keeps only rows in which the column is empty.
         why: What is left out, in words, for the report.
     """
@@ -52,6 +57,7 @@ class Filter:
     column: str
     one_of: tuple[str, ...] = ()
     none_of: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
     empty: bool = False
     why: str = ""
 
@@ -64,6 +70,7 @@ class TableMap:
         files: Patterns of file names; every file that matches one is read.
         columns: An expression for each column of the contract.
         needs: Columns of the export without which it is not this export.
+        aliases: Other names of a column, as other versions and languages of the system write them.
         fill_down: Columns that only the first row of a group has, by the column that groups the rows.
         inherit: Columns that a variant takes from its parent: ``{parent: Parent, id: ID, sku: SKU, columns: [...]}``.
         keep: Filters.
@@ -73,6 +80,7 @@ class TableMap:
     files: tuple[str, ...]
     columns: Mapping[str, Expression]
     needs: tuple[str, ...] = ()
+    aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fill_down: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     inherit: Mapping[str, Any] = field(default_factory=dict)
     keep: tuple[Filter, ...] = ()
@@ -141,13 +149,14 @@ def _table(given: Any, where: str, name: str) -> TableMap:
         _check(expression, f"{where}.columns.{column}")
     values["keep"] = tuple(_filter(each, f"{where}.keep") for each in values.get("keep", ()))
     values["files"], values["needs"] = tuple(values.get("files", ())), tuple(values.get("needs", ()))
+    values["aliases"] = {own: tuple(names) for own, names in values.get("aliases", {}).items()}
     values["fill_down"] = {by: tuple(names) for by, names in values.get("fill_down", {}).items()}
     return TableMap(**values)
 
 
 def _filter(given: Any, where: str) -> Filter:
     values = _fields(given, Filter, where)
-    for name in ("one_of", "none_of"):
+    for name in ("one_of", "none_of", "known"):
         values[name] = tuple(str(value).lower() for value in values.get(name, ()))
     return Filter(**values)
 
@@ -198,9 +207,63 @@ def columns_of(expression: Expression) -> Iterator[str]:
         for each in expression:
             yield from columns_of(each)
     elif "constant" not in expression:
-        for name in ("join", "hash", "map", "minus", "per_unit", "quantity"):
+        for name in ("join", "hash", "map", "minus", "per_unit", "quantity", "take"):
             if name in expression:
                 yield from columns_of(expression[name])
+
+
+def under_own_names(rows: pd.DataFrame, table: TableMap) -> pd.DataFrame:
+    """The rows of an export under the names that the mapping uses, whatever their case, version and language.
+
+    >>> table = TableMap(files=(), columns={"title": "Name"}, aliases={"Name": ("Nombre",)})
+    >>> under_own_names(pd.DataFrame({"NOMBRE": ["Taza"]}), table).columns.tolist()
+    ['Name']
+    """
+    there = {str(name).casefold(): name for name in reversed(rows.columns.tolist())}
+    found: dict[str, str] = {}
+    for own in sorted(_read_columns(table) - set(rows.columns)):
+        names = (name.casefold() for name in (own, *table.aliases.get(own, ())))
+        name = next((there[name] for name in names if name in there), None)
+        if name is not None:
+            found.setdefault(name, own)
+    return rows.rename(columns=found)
+
+
+def _read_columns(table: TableMap) -> set[str]:
+    """Every column of the export that a mapping names."""
+    found = {*table.needs, *table.aliases, *(each.column for each in table.keep)}
+    for expression in table.columns.values():
+        found |= set(columns_of(expression)) | set(_conditions(expression))
+    for by, names in table.fill_down.items():
+        found |= {by, *names}
+    for name in ("parent", "id", "sku"):
+        found |= {str(table.inherit[name])} if name in table.inherit else set()
+    return found | set(table.inherit.get("columns", ()))
+
+
+def _conditions(expression: Expression) -> Iterator[str]:
+    if isinstance(expression, list):
+        for each in expression:
+            yield from _conditions(each)
+    elif isinstance(expression, dict):
+        yield from expression.get("unless", {})
+
+
+def unknown_values(expression: Expression, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Values that a ``map`` has no answer to, by column: they count as if nothing stood there.
+
+    >>> rows = pd.DataFrame({"availability": ["in stock", "sold out"]})
+    >>> unknown_values({"map": "availability", "values": {"in stock": ""}}, rows)
+    {'availability': ['sold out']}
+    """
+    if isinstance(expression, list):
+        return {name: values for each in expression for name, values in unknown_values(each, rows).items()}
+    if not isinstance(expression, dict) or "map" not in expression:
+        return {}
+    known = {str(name).lower() for name in expression["values"]}
+    found = evaluate(expression["map"], rows).dropna().unique()
+    unknown = sorted(str(value) for value in found if str(value).lower() not in known)
+    return {", ".join(columns_of(expression["map"])): unknown} if unknown else {}
 
 
 def _text(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -235,6 +298,15 @@ def _map(expression: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series[Any]:
     return _text(found.map(lambda value: values.get(str(value).lower()), na_action="ignore"))
 
 
+def _take(expression: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series[Any]:
+    found = evaluate(expression["take"], rows)
+    for column, values in expression.get("unless", {}).items():
+        if column in rows:
+            stands = evaluate(column, rows).map(str.lower, na_action="ignore").fillna("")
+            found = found.mask(stands.isin([str(value).lower() for value in values]), other=cast(Any, None))
+    return found
+
+
 def _minus(expression: Mapping[str, Any], rows: pd.DataFrame) -> pd.Series[Any]:
     first, *others = (read_numbers(evaluate(part, rows)) for part in expression["minus"])
     return _numbers(first - sum(other.fillna(0.0) for other in others))
@@ -256,6 +328,18 @@ _OPERATIONS: Mapping[str, Callable[[Mapping[str, Any], pd.DataFrame], pd.Series[
     "map": _map,
     "minus": _minus,
     "per_unit": _per_unit,
+    "take": _take,
 }
 
-__all__: Sequence[str] = ("PACKAGED", "FeedMap", "Filter", "TableMap", "columns_of", "evaluate", "map_text", "read_map")
+__all__: Sequence[str] = (
+    "PACKAGED",
+    "FeedMap",
+    "Filter",
+    "TableMap",
+    "columns_of",
+    "evaluate",
+    "map_text",
+    "read_map",
+    "under_own_names",
+    "unknown_values",
+)

@@ -9,9 +9,10 @@ items. Tables of the contract that lie beside the exports, such as ``impressions
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
@@ -21,17 +22,19 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
-from fairtag.base.money import currency
+from fairtag.base.money import codes_of, currency
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.text import normalise
 from fairtag.base.values import present, read_numbers
 from fairtag.data.amounts import plain_numbers
 from fairtag.data.csv_files import NUMBER_KINDS, CsvDialect, read_rows
+from fairtag.data.currencies import DIGITS, ONE_EACH
 from fairtag.data.derived_tables import AS_OF
-from fairtag.data.feed_map import FeedMap, TableMap, columns_of, evaluate, read_map
+from fairtag.data.feed_map import FeedMap, TableMap, columns_of, evaluate, read_map, under_own_names, unknown_values
 from fairtag.data.own_tables import ShopMetadata, read_beside, read_metadata
 
 Rule = Callable[[pd.DataFrame], "pd.Series[bool]"]
+UNKNOWN_SHOWN = 3  # values that a mapping does not know, of one column
 UNKNOWN_LINES = 0.9  # of the order lines: what is left is no history of this shop
 CONSEQUENCES = {
     schema.UNIT_COST: "no unit cost: every item stays at list price; export it, or add the column unit_cost",
@@ -57,6 +60,15 @@ class _Report:
     left_out: dict[str, int] = field(default_factory=dict)
     lacks: list[str] = field(default_factory=list)
     codes: set[str] = field(default_factory=set)  # currencies that the exports name
+
+    def note_unknown(self, column: str, values: Sequence[str], consequence: str) -> None:
+        """Tell of values that the mapping does not know."""
+        if values:
+            shown = ", ".join(map(repr, values[:UNKNOWN_SHOWN])) + (", ..." if len(values) > UNKNOWN_SHOWN else "")
+            self.lacks.append(
+                f"{column}: the mapping does not know {shown}; {consequence}: add the value to a copy of the mapping "
+                "(fairtag intake --show-map)"
+            )
 
     def leave_out(self, why: str, count: int) -> None:
         """Count rows that do not go on."""
@@ -127,14 +139,14 @@ def _rows(data: Path, feed: FeedMap, name: str, metadata: ShopMetadata, report: 
         if (name != "items" and file.name in report.files) or file.stem in _OWN:
             continue
         rows, how = _read_file(file, table, metadata)
+        rows = under_own_names(rows, table)
         missing = [need for need in table.needs if need not in rows]
         if missing:
             if len(missing) < len(table.needs):
                 others.append((file, missing))
             continue
         if name in feed.currency:
-            prices = evaluate(feed.currency[name], rows).dropna()
-            report.codes |= set(prices.str.extract(r"\b([A-Z]{3})\b", expand=False).dropna())
+            report.codes |= _codes(evaluate(feed.currency[name], rows))
         mark = how.separator if isinstance(how, CsvDialect) and how.separator else ","
         plain, sign = plain_numbers(file, rows, _numbers(table, name), metadata.csv.decimal, mark)
         report.files[file.name] = replace(how, decimal=sign).text() if isinstance(how, CsvDialect) else how
@@ -183,6 +195,9 @@ def _kept(rows: pd.DataFrame, table: TableMap, report: _Report) -> pd.DataFrame:
         if each.empty:
             stays &= value.isna()
         report.leave_out(each.why or each.column, int((~stays).sum()))
+        if each.known:
+            others = lower[stays].dropna()
+            report.note_unknown(each.column, sorted(set(others) - {*each.one_of, *each.known}), "such rows count")
         rows = rows[stays]
     return rows.reset_index(drop=True)
 
@@ -254,20 +269,32 @@ def _items(raw: pd.DataFrame, table: TableMap, metadata: ShopMetadata, report: _
     for name in (schema.UNIT_COST, schema.STOCK, schema.CATEGORY, schema.BRAND):
         if not evaluate(table.columns.get(name, []) or "", raw).notna().any():
             report.lacks.append(CONSEQUENCES[name])
+    for column, values in unknown_values(list(table.columns.values()), raw).items():
+        report.note_unknown(column, values, "such rows count as if nothing stood there")
     items = _mapped(raw, table, schema.ITEMS, metadata)
     for name in (schema.TITLE, schema.DESCRIPTION):
         if name in items:
             items[name] = items[name].map(normalise, na_action="ignore")
     rules: tuple[tuple[str, Rule], ...] = (
         ("rows without an id or a title", lambda rows: rows[schema.ITEM_ID].isna() | rows[schema.TITLE].isna()),
-        ("rows without a price above 0, such as pictures", lambda rows: ~(read_numbers(rows[schema.LIST_PRICE]) > 0)),
+        ("rows without a price above 0, such as pictures", partial(_not_above_0, column=schema.LIST_PRICE)),
         ("repeated items, of which the first counts", lambda rows: rows.duplicated(schema.ITEM_ID)),
     )
     items = _without(items, rules, report)
     if schema.MSRP in items:  # a price that was struck out counts only where it is the higher one
         msrp, listed = read_numbers(items[schema.MSRP]), read_numbers(items[schema.LIST_PRICE])
         items = items.assign(**{schema.MSRP: msrp.where(msrp > listed)})
+    if schema.STOCK in items and (oversold := read_numbers(items[schema.STOCK]) < 0).any():
+        report.lacks.append(f"{int(oversold.sum()):,} items with a stock below 0, sold before they came: sold out")
+        items = items.assign(**{schema.STOCK: items[schema.STOCK].mask(oversold, other=0.0)})
     return items
+
+
+def _not_above_0(rows: pd.DataFrame, column: str) -> pd.Series[bool]:
+    """Rows with 0, less, or nothing in a column; not those with what is no number, which validation names."""
+    numbers = read_numbers(rows[column])
+    wrong: pd.Series[bool] = ~(numbers > 0) & ~(present(rows[column]) & numbers.isna())
+    return wrong
 
 
 def _orders(
@@ -283,9 +310,9 @@ def _orders(
     rules: tuple[tuple[str, Rule], ...] = (
         (
             "lines of which nothing is left after refunds and cancellations",
-            lambda rows: ~(read_numbers(rows[schema.QUANTITY]) > 0),
+            partial(_not_above_0, column=schema.QUANTITY),
         ),
-        ("free lines", lambda rows: ~(read_numbers(rows[schema.PRICE]) > 0)),
+        ("free lines", partial(_not_above_0, column=schema.PRICE)),
         ("lines of items that are not in the catalogue", lambda rows: ~rows[schema.ITEM_ID].isin(known)),
         ("lines without a customer", lambda rows: rows[schema.USER_ID].isna()),
     )
@@ -325,7 +352,10 @@ def _without(rows: pd.DataFrame, rules: tuple[tuple[str, Rule], ...], report: _R
 
 
 def _one_line_each(lines: pd.DataFrame) -> pd.DataFrame:
-    """Lines of one order and item as one, at their mean price."""
+    """Lines of one order and item as one, at their mean price; those that cannot be read stay, to be named."""
+    numbers = [read_numbers(lines[name]) for name in (schema.QUANTITY, schema.PRICE)]
+    readable = numbers[0].notna() & numbers[1].notna()
+    unread, lines = lines[~readable], lines[readable]
     units = read_numbers(lines[schema.QUANTITY])
     lines = lines.assign(**{schema.QUANTITY: units, "value": units * read_numbers(lines[schema.PRICE])})
     merged = lines.groupby([schema.ORDER_ID, schema.ITEM_ID], sort=False, as_index=False).agg(
@@ -337,14 +367,28 @@ def _one_line_each(lines: pd.DataFrame) -> pd.DataFrame:
         }
     )
     price = np.round(merged["value"] / merged[schema.QUANTITY], 4)
-    return coerce(merged.drop(columns="value").assign(**{schema.PRICE: price}), schema.ORDERS, keep_unreadable=True)
+    merged = merged.drop(columns="value").assign(**{schema.PRICE: price})
+    both = pd.concat([merged.astype(object), unread[merged.columns]], ignore_index=True) if len(unread) else merged
+    return coerce(both, schema.ORDERS, keep_unreadable=True)
+
+
+def _codes(values: pd.Series[Any]) -> set[str]:
+    """The currencies that texts such as ``12.99 EUR``, ``12.99USD`` or ``EUR`` name; a sign of several names none."""
+    named = (codes_of(DIGITS.sub("", str(value))) for value in values.dropna().unique())
+    return {codes[0] for codes in named if len(codes) == 1}
 
 
 def _currency(data: Path, codes: set[str], stated: str | None) -> str:
     """The currency of all exports: what ``metadata.json`` states, or what they say themselves."""
-    if stated is None and len(codes) > 1:
+    if len(codes) > 1:
         raise DataError(
             f"{data}: the exports hold several currencies ({', '.join(sorted(codes))}); export one, as a shop has one",
+            rule="one currency",
+        )
+    if stated is not None and codes - {stated}:
+        raise DataError(
+            f"{data}: {METADATA} says {stated}, the exports say {next(iter(codes))}; correct the code there, or "
+            f"{ONE_EACH}",
             rule="one currency",
         )
     code = stated or next(iter(codes), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from fairtag.base.money import USUAL_CURRENCY, currency
 from fairtag.base.settings import parse
 from fairtag.base.tables import METADATA, Tables, coerce, no_rows
 from fairtag.base.values import TimeFormat, read_times
-from fairtag.data.csv_files import CsvDialect, read_csv_file
+from fairtag.data.csv_files import CsvDialect, contract_names, read_csv_file
 from fairtag.data.currencies import one_currency, require_signs, take_currency
 from fairtag.data.derived_tables import AS_OF
 from fairtag.data.folders import read_file
 
 OTHER_FORMS = (".tsv", ".txt", ".xlsx", ".xls", ".ods", ".json", ".csv.zip")  # a shop that puts one there means it
+SETTINGS = ("currency", "times", "csv", "price_menu")
+NEARLY = 0.85  # similarity from which on a name is a setting's with a typing error
 SIMULATED = "synthetic"  # the data set of the simulator
 MOST_SHARE = 10.0  # of list, in a price menu: [80, 90, 100] are percentages and not shares
 
@@ -99,6 +102,7 @@ def read_each(
     frames: dict[str, pd.DataFrame] = {}
     dialects: dict[str, str] = {}
     errors: list[DataError] = []
+    assumed: list[str] = []
     currencies: dict[str, str] = {}
     for table in schema.TABLES:
         try:
@@ -113,10 +117,14 @@ def read_each(
             frames[table.name] = frame
     try:
         code = one_currency(metadata.currency, currencies)
+        if metadata.currency is None and not currencies:
+            assumed.append(f"no currency in {METADATA}: all money is read as {code}")
     except DataError as error:
         errors.append(error)
         code = metadata.currency or USUAL_CURRENCY
     described = _described(metadata, code, dataset, frames, dialects)
+    if assumed:
+        described["lacks"] = [*described.get("lacks", ()), *assumed]
     if "items" in frames and schema.UPDATED_AT not in frames["items"] and AS_OF not in described:
         described[AS_OF] = _written(cast(Path, _file(data, schema.ITEMS, suffixes))).isoformat()
     return frames, described, errors
@@ -151,7 +159,8 @@ def _read_one(
         return None
     inspect = partial(_in_one_currency, table=table, file=file, metadata=metadata, currencies=currencies)
     if file.suffix == ".parquet":
-        raw = inspect(read_file(file))
+        raw = read_file(file)
+        raw = inspect(raw.set_axis(contract_names(file, list(map(str, raw.columns)), table), axis="columns"))
     else:
         raw, dialect = read_csv_file(file, table, metadata.csv, inspect)
         dialects[file.name] = dialect.text()
@@ -211,12 +220,13 @@ def read_metadata(path: Path) -> ShopMetadata:
         text = path.read_text(encoding="utf-8-sig")
         given = json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a JSON object: {error}", rule="a JSON object") from error
+        raise DataError(f"{path}: not a JSON object in UTF-8: {error}", rule="a JSON object") from error
     if not isinstance(given, dict):
         raise DataError(
             f'{path}: not a JSON object: it holds {given!r}; write an object such as {{"currency": "EUR"}}',
             rule="a JSON object",
         )
+    _require_spelling(given, path)
     notes = {name: value for name, value in given.items() if name not in ("currency", "times", "csv", "fingerprint")}
     code = currency(given["currency"], f"{path}: currency").code if "currency" in given else None
     _require_menu(given.get("price_menu"), path)
@@ -228,6 +238,19 @@ def read_metadata(path: Path) -> ShopMetadata:
         return ShopMetadata(code, _time_formats(given.get("times", {})), dialect, notes)
     except ConfigError as error:
         raise DataError(f"{path}: {error}", rule="a setting of metadata.json") from error
+
+
+def _require_spelling(given: Mapping[str, Any], path: Path) -> None:
+    """Refuse what is nearly spelled as a setting is: as a note it would be without effect, and nobody would know."""
+    known = {name.casefold(): name for name in (*SETTINGS, *KINDS)}
+    for name in (name for name in given if name not in known.values()):
+        near = difflib.get_close_matches(name.casefold(), known, n=1, cutoff=NEARLY)
+        if near:
+            raise DataError(
+                f"{path}: {name!r} is no setting; did you mean {known[near[0]]!r}?",
+                column=name,
+                rule="a setting's name",
+            )
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -143,3 +143,92 @@ def test_a_pin_an_exclusion_and_their_release(console, model_folder: Path, store
     assert store.current().policy.pins == (), "what held before was evaluated with the model"
     html = browser.submit("/prices/exclude", item=item, why="a quarrel")
     assert "Stays at its list price" in html
+
+
+def test_a_policy_made_on_a_page_that_is_out_of_date_takes_nothing_back(console, model_folder: Path, store):
+    """One opens the page; another stops everything; the first one's smaller discount must not undo the stop."""
+    first = console(model_folder=model_folder)
+    assert 'name="version" value="0"' in first.see("/policy")
+    store.change(ShopPolicy(at_list=True), who="bo", why="costs are wrong")
+    sent = {"discount": "10", "personal": "yes", "why": "margins are thin", "version": "0"}
+    html = first.submit("/policy/propose", status=409, **sent)
+    assert "Not applied: bo made version 1 since you opened this page" in html
+    assert "costs are wrong" in html
+    assert store.newest() == 1
+    assert 'value="margins are thin"' in html, "what was typed stays"
+    assert 'name="version" value="1"' in html, "sending it again is a decision about what holds now"
+    assert "everything at list price" in html, "what it would take back is listed"
+
+
+def test_an_undo_of_a_page_that_is_out_of_date_is_refused(console, store):
+    store.change(ShopPolicy().changed(exploration=0.0), who="ada", why="at first")
+    browser = console()
+    assert 'name="version" value="1"' in browser.see("/undo")
+    store.change(ShopPolicy(at_list=True), who="bo", why="costs are wrong")
+    html = browser.submit("/undo", status=400, why="it was none", version="1")
+    assert "Not done: bo made version 2 since you opened this page" in html
+    assert store.current().policy.at_list
+    assert "Version 3" in browser.submit("/undo", why="costs are right", version="2")
+
+
+def test_a_draft_says_that_the_policy_has_changed_since_and_is_not_approved_unseen(
+    console, model_folder: Path, store, tmp_path: Path
+):
+    store.change(ShopPolicy().changed(approval={"second_person": "always"}), who="root", why="rules")
+    tokens = {name: add_user(tmp_path / "users.json", name, "approver") for name in ("ada", "bo")}
+    browser = console(model_folder=model_folder, users_file=tmp_path / "users.json")
+    browser.see("/login")
+    browser.submit("/login", token=tokens["ada"], next="/policy")
+    browser.see("/policy")
+    document = "approval: {second_person: always}"
+    browser.submit("/policy/propose", discount="10", personal="yes", why="margins", document=document, version="1")
+    (draft,) = Drafts(tmp_path / "state").open()
+    assert draft.version == 1
+    browser.submit("/stop", what="all", why="costs are wrong", back="/policy")
+    browser.submit("/logout")
+    browser.see("/login")
+    browser.submit("/login", token=tokens["bo"], next="/policy")
+    assert "Made under version 1. It is the whole policy" in browser.see("/policy")
+    html = browser.submit("/policy/approve", status=400, draft=draft.id, version="1")
+    assert "decide again" in html
+    assert store.current().policy.at_list
+
+
+@pytest.mark.parametrize("typed", ["ten", "-5", "1e3", "nan", "inf", "<script>alert(1)</script>"])
+def test_a_slider_that_holds_no_number_is_refused_and_nothing_of_it_is_run(browser, store, typed):
+    html = browser.submit("/policy/preview", status=400, discount=typed, personal="yes")
+    assert "must be a number of at least 0" in html
+    assert "<script>alert" not in html
+    assert store.newest() == 0
+
+
+@pytest.mark.parametrize(
+    ("price", "words"),
+    [
+        ("1,234", "2 decimal places at most"),
+        ("1.234,50", "must be an amount in USD"),
+        ("twelve", "must be an amount"),
+        ("-5", "must be an amount"),
+        ("1e9", "must be an amount"),
+        ("0", "must be above 0"),
+        ("9" * 400, "must be a number"),
+    ],
+)
+def test_a_pin_at_what_can_be_read_in_two_ways_or_is_no_price_is_refused(
+    console, model_folder: Path, store, price, words
+):
+    item = load_pricing_model(model_folder).item_ids[0]
+    browser = console(model_folder=model_folder)
+    browser.see(f"/prices/item?item={item}")
+    assert words in browser.submit("/prices/pin", status=400, item=item, price=price, why="a campaign")
+    assert store.newest() == 0
+
+
+def test_a_pin_that_ends_before_it_starts_is_refused_with_its_days(console, model_folder: Path, store):
+    item = load_pricing_model(model_folder).item_ids[0]
+    browser = console(model_folder=model_folder)
+    browser.see(f"/prices/item?item={item}")
+    days = {"starts": "2999-02-01", "ends": "2999-01-01"}
+    html = browser.submit("/prices/pin", status=400, item=item, price="12.50", why="a campaign", **days)
+    assert "2999-01-01" in html
+    assert store.newest() == 0

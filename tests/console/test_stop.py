@@ -50,3 +50,31 @@ def test_who_may_not_stop_and_a_console_that_cannot_are_told_so(console, tmp_pat
     browser.submit("/login", token=token, next="/")
     assert "takes the role merchandiser" in browser.see("/stop", status=403)
     assert "does not know the live policy" in console(policy_store=None).see("/stop", status=400)
+
+
+def test_while_the_object_store_is_down_a_stop_says_so_and_once_it_is_back_it_counts(console, object_store):
+    browser = console(policy_store=object_store.policy)
+    browser.see("/")
+    assert "Version 1" in browser.submit("/stop", what="personal", why="a gap")
+    object_store.kill()
+    html = browser.see("/")
+    assert "The live policy cannot be read here" in html
+    assert "does not answer" in browser.submit("/stop", status=503, what="all", why="costs are wrong")
+    object_store.start()
+    assert "personal prices off" in browser.see("/"), "what was stopped before is still stopped"
+    assert "Version 2" in browser.submit("/stop", what="all", why="costs are wrong")
+    assert "Version 3" in browser.submit("/undo", why="costs are right", version="2")
+    assert open_store(object_store.policy).current().undoes == 2
+
+
+def test_a_folder_beside_a_dead_object_store_carries_the_stop_and_fills_it_later(console, object_store, tmp_path: Path):
+    both = f"{object_store.policy},{tmp_path / 'policy'}"
+    browser = console(policy_store=both)
+    browser.see("/")
+    browser.submit("/stop", what="personal", why="a gap")
+    object_store.kill()
+    assert "Version 2" in browser.submit("/stop", what="all", why="costs are wrong")
+    assert open_store(tmp_path / "policy").current().policy.at_list
+    object_store.start()
+    assert open_store(both).catch_up() == 1
+    assert open_store(object_store.policy).current().policy.at_list

@@ -9,9 +9,10 @@ the keys are.
 from __future__ import annotations
 
 import re
+import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -115,11 +116,22 @@ def _unchunked(headers: Mapping[str, str], body: bytes) -> bytes:
 
 
 @contextmanager
-def serving(store: S3) -> Iterator[str]:
-    """Serve a store; gives its address."""
+def serving(store: S3, port: int = 0) -> Iterator[str]:
+    """Serve a store, on a port of its own or on one that it had before; gives its address."""
+
+    held: set[socket.socket] = set()  # connections that clients keep open
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            held.add(self.request)
+            super().setup()
+
+        def finish(self) -> None:
+            held.discard(self.request)
+            with suppress(OSError):
+                super().finish()
 
         def _reply(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
@@ -139,12 +151,15 @@ def serving(store: S3) -> Iterator[str]:
         def log_message(self, format: str, *_arguments: Any) -> None:
             """Nothing is said."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
+        for connection in list(held):  # who keeps one open finds that the server is gone
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         server.server_close()
         thread.join(10)

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loading import load
 
 from fairtag.policy.live_policy import open_store
 from fairtag.policy.shop_policy import ShopPolicy
@@ -19,21 +18,6 @@ from pipelines.cli import main
 
 pytestmark = pytest.mark.slow
 PROMISED = 30.0  # seconds
-KEY = {"accessKey": "key", "secretKey": "secret"}
-
-
-@pytest.fixture
-def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An S3 server with the bucket of the policy."""
-    s3fs, server = pytest.importorskip("s3fs"), load("k8s/s3_server.py")
-    admin = {"name": "admin", "credentials": [KEY], "actions": ["Admin"]}
-    with server.serving(server.S3({"identities": [admin]})) as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY["accessKey"])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", KEY["secretKey"])
-        s3fs.S3FileSystem.clear_instance_cache()
-        yield "s3://fairtag-policy"
-        s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(params=["folder", "object store", "redis", "postgresql"])
@@ -42,7 +26,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
     if request.param == "folder":
         return (str(tmp_path / "policy"),) * 2
     if request.param == "object store":
-        return (request.getfixturevalue("object_store"),) * 2
+        return (request.getfixturevalue("object_store").policy,) * 2
     if request.param == "redis":
         server = request.getfixturevalue("redis")
         server.client().flushall()
@@ -78,9 +62,12 @@ def test_a_stop_and_its_undo_are_seen_in_time(
     assert max(stopped, undone) < PROMISED
 
 
-@pytest.fixture(params=["redis", "postgresql"])
+@pytest.fixture(params=["object store", "redis", "postgresql"])
 def server(request: pytest.FixtureRequest) -> tuple[Any, str, str]:
     """A server that can be ended and started again, and the addresses of an empty store on it."""
+    if request.param == "object store":
+        found = request.getfixturevalue("object_store")
+        return found, found.policy, found.policy
     if request.param == "redis":
         found = request.getfixturevalue("redis")
         found.client().flushall()

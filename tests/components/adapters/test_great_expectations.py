@@ -275,6 +275,42 @@ def test_a_mistake_made_on_every_page_refuses_the_table_although_it_hits_few_row
         report.require_accepted()
 
 
+def test_two_items_at_one_place_of_a_page_are_told_and_stay(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
+    frames = make_shop()
+    frames["impressions"]["rank"] = 1
+    _, report = _check(frames, tmp_path)
+    finding = _finding(report, "impressions", "rank, page_id", "each value once in a page_id")
+    assert (finding.severity, finding.count) == ("warning", len(frames["impressions"]))
+    assert report.table("impressions").block == ""
+
+
+@pytest.mark.parametrize("table", ["impressions", "orders"])
+def test_prices_in_cents_beside_a_catalogue_in_euros_refuse_the_table(
+    make_shop: Callable[..., Frames], tmp_path: Path, table: str
+) -> None:
+    frames = make_shop()
+    for name in {"price", "list_price"} & set(frames[table]):
+        frames[table][name] *= 100
+    _, report = _check(frames, tmp_path)
+    with pytest.raises(
+        DataError,
+        match=rf"{table}: .*price is .* times the list price in items, at the median: one of them is in cents",
+    ):
+        report.require_accepted()
+
+
+def test_a_time_from_before_there_were_shops_on_the_web_is_set_aside(
+    make_shop: Callable[..., Frames], tmp_path: Path
+) -> None:
+    frames = make_shop()
+    frames["orders"]["ts"] = pd.to_datetime(range(len(frames["orders"])), unit="s", utc=True)
+    _, report = _check(frames, tmp_path)
+    finding = _finding(report, "orders", "ts", "1980 or later")
+    assert finding.count == len(frames["orders"])
+    with pytest.raises(DataError, match="1980 or later"):
+        report.require_accepted()
+
+
 @pytest.mark.slow
 def test_one_kind_of_mistake_in_many_rows_refuses_the_table(make_shop: Callable[..., Frames], tmp_path: Path) -> None:
     frames = make_shop(pages=400)
@@ -421,5 +457,7 @@ def test_every_rule_of_the_contract_has_a_check(valid: Validated) -> None:
             + len(table.lengths)
             + len(table.together)
             + len(table.same)
+            + len(table.once)
+            + sum(c.kind == "time" for c in table.columns)  # not before there were shops
         )
         assert report.table(table.name).checks == expected

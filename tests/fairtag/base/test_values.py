@@ -1,6 +1,7 @@
 """Raw values are read as what the contract declares, and what cannot be read is named: no time or id is guessed."""
 
 import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,12 @@ def utc(text):
         ("20250705", "2025-07-05"),
         ("2025-186", "2025-07-05"),
         ("2025-W27-6", "2025-07-05"),
+        ("2025-186T10:00:00Z", "2025-07-05 10:00"),
+        ("2025186T100000+0200", "2025-07-05 08:00"),
+        ("2024-366", "2024-12-31"),
+        ("2025-07-05T10:30.5Z", "2025-07-05 10:30:30"),
+        ("2025-07-05T10,5", "2025-07-05 10:30"),
+        ("2025-07-05T10:00:00\u221202:00", "2025-07-05 12:00"),
         ("2025-07-05T10", "2025-07-05 10:00"),
         ("2025-07-05 10:00", "2025-07-05 10:00"),
         ("2025-07-05T10:00Z", "2025-07-05 10:00"),
@@ -113,8 +120,11 @@ def test_a_time_format_that_says_nothing_or_too_much_is_refused(settings):
         (np.array([17_850, 13_047]), ["17850", "13047"]),
         (np.array([17_850.0, np.nan]), ["17850", None]),
         (np.array([4_006_381_333_931.0]), ["4006381333931"]),
-        ([b"A17", "00123", " x "], ["A17", "00123", " x "]),
-        (["NULL", "N/A", "#N/A", " nan ", "None", "", "   "], [None] * 7),
+        ([b"A17", "00123", " x "], ["A17", "00123", "x"]),
+        (["A1", "A1  ", "A1\u00a0"], ["A1"] * 3),
+        (["17850.0", "A1"], ["17850.0", "A1"]),
+        ([Decimal(9_007_199_254_740_993)], ["9007199254740993"]),
+        (["NULL", "N/A", "#N/A", " nan ", "None", "", "   ", "(null)", "#REF!", "#NAME?"], [None] * 10),
     ],
     ids=str,
 )
@@ -137,10 +147,23 @@ def test_an_id_that_lost_digits_or_is_none_is_named(value):
     assert unreadable.all()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [["17850.0", None, "13047.0"], np.array([16_777_216, 20_000_002], dtype=np.float32), [Decimal("1.5")]],
+    ids=["a column that a program made of numbers", "more digits than four bytes hold", "a fraction"],
+)
+def test_a_column_of_ids_that_was_made_of_numbers_is_named(values):
+    given = pd.Series(values)
+    typed, unreadable = read_values(given, ID)
+    assert typed.isna().all()
+    assert unreadable.tolist() == given.notna().tolist()
+
+
 def test_numbers_are_finite_and_integers_whole():
     typed, unreadable = read_values(pd.Series(["1.5", "inf", "1_000", "twelve", "n/a", None]), PRICE)
     assert typed.tolist()[0] == 1.5
     assert unreadable.tolist() == [False, True, True, True, False, False]
+    assert read_values(pd.Series(["1.5", "1_000"]), PRICE)[1].tolist() == [False, True]
     _, unreadable = read_values(pd.Series([1.0, 1.5]), QUANTITY)
     assert unreadable.tolist() == [False, True]
 
@@ -196,7 +219,13 @@ def test_the_end_of_a_day_leap_seconds_and_small_letters_are_iso_8601_too(text, 
     assert read_values(pd.Series([text]), TIME)[0].tolist() == [utc(instant)]
 
 
-@pytest.mark.parametrize("text", ["2026-02-28T24:00:01Z", "2026-02-28T25:00Z", "0001-01-01", "9999-12-31", "99991231"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-28T24:00:01Z", "2026-02-28T25:00Z", "0001-01-01", "9999-12-31", "99991231", "2026-366", "2026-000",
+        "2026-02-01 10.30", "2026-02-28T24.5Z",
+    ],
+)  # fmt: skip
 def test_a_time_that_no_clock_shows_or_no_table_holds_is_named(text):
     assert read_values(pd.Series([text]), TIME)[1].tolist() == [True]
 

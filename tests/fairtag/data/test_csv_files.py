@@ -154,6 +154,11 @@ def test_utf_16_without_a_mark_is_known_by_the_zeros_beside_its_letters(read, en
         ("καφετιέρα", "cp1253"),
         ("マグカップ", "shift_jis"),
         ("马克杯 蓝色", "gb18030"),
+        ("Příliš žluťoučký kůň", "iso8859-2"),
+        ("Nový stůl a křeslo", "cp1250"),
+        ("Fűrész bőr ütő", "cp1250"),
+        ("Büyük ka\u015f\u0131k", "cp1254"),
+        ("Größe", "mac-roman"),
     ],
 )
 def test_a_text_of_another_part_of_the_world_is_not_read_as_western_european(read, title, encoding):
@@ -168,6 +173,10 @@ def test_a_text_of_another_part_of_the_world_is_not_read_as_western_european(rea
         "créée à Noël «été» 20 €",
         "Größe „L“ \u2013 Übergröße 5 µm m²",
         "¿Qué? ¡Niño!",
+        "Þórður á Íslandi",
+        "Balões de São João sólidos",
+        "Rødgrød blåbær",
+        "Jõgi öö ämber",
         "Œuvre d\u2019été",
         "Smörgåsbord",
     ],
@@ -229,3 +238,27 @@ def test_a_folder_of_part_files_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "items.csv").mkdir()
     with pytest.raises(DataError, match="it is a folder; join its part files"):
         read_csv_file(tmp_path / "items.csv", schema.ITEMS)
+
+
+def test_the_sign_of_the_euro_in_another_encoding_is_named(read):
+    with pytest.raises(DataError, match=r"'9 ¤'.*iso8859-15"):
+        read((HEADER + "a,2025-01-01,Café,c,1.99 \u20ac,2.99 \u20ac,3\n").encode("iso8859-15"))
+
+
+def test_a_compressed_file_that_does_not_say_so_and_an_unusual_separator_say_what_to_do(read):
+    with pytest.raises(DataError, match=r"it is compressed; name it .*\.gz"):
+        read(gzip.compress(row("Mug")))
+    with pytest.raises(DataError, match=r"another sign is stated in metadata.json"):
+        read(row("Mug").replace(b",", b"^"))
+    assert values(read(row("Mug").replace(b",", b"^"), separator="^")[0], "title") == ["Mug"]
+
+
+def test_a_description_may_be_longer_than_a_field_of_python_is(read):
+    frame, _ = read(row("x" * 3_000_000))
+    assert len(values(frame, "title")[0]) == 3_000_000
+
+
+@pytest.mark.parametrize("mark", ["'", "\u2019", "\u00a0", "\u2009", "\u202f", " "], ids=ascii)
+def test_thousands_may_be_set_apart_by_any_sign_that_people_write(read, mark):
+    frame, _ = read((HEADER + f"a,2025-01-01,Mug,c,1{mark}234.50,2{mark}345.50,3\n").encode())
+    assert values(frame, "list_price") == ["2345.50"]

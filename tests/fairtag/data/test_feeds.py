@@ -1,5 +1,6 @@
 """Exports of shop systems become tables: variants, markup, sales, stock, refunds, several lines an order."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -228,3 +229,115 @@ def test_expressions_give_nothing_where_there_is_nothing():
     assert evaluate({"per_unit": "a", "quantity": "b"}, rows).tolist() == ["0.5", None, None]
     assert evaluate({"map": "a", "values": {"X": "yes"}}, rows).tolist() == [None, None, "yes"]
     assert evaluate("absent", rows).tolist() == [None] * 3
+
+
+def test_shopify_s_newer_export_is_read_as_the_older_one(exports):
+    """Since 2025 the columns have other names; the values are the same."""
+    folder = exports("shopify")
+    before = load("shopify", folder)
+    file = folder / "products_export.csv"
+    newer = {
+        "Handle": "URL handle",
+        "Body (HTML)": "Description",
+        "Product Category": "Product category",
+        "Published": "Published on online store",
+        "Option1 Name": "Option1 name",
+        "Option1 Value": "Option1 value",
+        "Option2 Value": "Option2 value",
+        "Variant SKU": "SKU",
+        "Variant Inventory Qty": "Inventory quantity",
+        "Variant Price": "Price",
+        "Variant Compare At Price": "Compare-at price",
+    }
+    pd.read_csv(file, dtype=str).rename(columns=newer).to_csv(file, index=False)
+    pd.testing.assert_frame_equal(load("shopify", folder).items, before.items)
+
+
+GERMAN = {
+    "Type": "Typ",
+    "SKU": "Artikelnummer",
+    "Published": "Veröffentlicht",
+    "Short description": "Kurzbeschreibung",
+    "Description": "Beschreibung",
+    "In stock?": "Vorrätig?",
+    "Stock": "Bestand",
+    "Backorders allowed?": "Lieferrückstände erlaubt?",
+    "Sale price": "Angebotspreis",
+    "Regular price": "Regulärer Preis",
+    "Categories": "Kategorien",
+    "Brands": "Marken",
+    "Parent": "Übergeordnet",
+}
+
+
+def test_woocommerce_writes_its_export_in_the_language_of_the_site(exports):
+    folder = exports("woocommerce")
+    before = load("woocommerce", folder)
+    file = folder / "wc-product-export.csv"
+    pd.read_csv(file, dtype=str).rename(columns=GERMAN).to_csv(file, index=False)
+    pd.testing.assert_frame_equal(load("woocommerce", folder).items, before.items)
+
+
+def test_orders_cancelled_in_another_language_are_no_sales_and_an_unknown_status_is_named(exports):
+    folder = exports("woocommerce")
+    file = folder / "orders.csv"
+    text = file.read_text().replace("Cancelled", "Storniert").replace("Refunded", "Rückerstattet")
+    file.write_text(text.replace("Processing", "Versandt"))
+    tables = load("woocommerce", folder)
+    assert set(tables.orders[schema.ORDER_ID]) == {"501", "502"}
+    assert any("Order Status: the mapping does not know 'versandt'; such rows count" in line
+               for line in tables.metadata["lacks"])  # fmt: skip
+
+
+def test_what_nobody_counts_or_sells_beyond_its_stock_is_not_sold_out(exports):
+    folder = exports("shopify")
+    file = folder / "products_export.csv"
+    rows = pd.read_csv(file, dtype=str)
+    tracked = rows["Variant SKU"].where(rows["Variant SKU"] != "LW-001").notna()
+    rows["Variant Inventory Tracker"] = "shopify"
+    rows.loc[~tracked, ["Variant Inventory Tracker", "Variant Inventory Qty"]] = ["", "0"]
+    rows["Variant Inventory Policy"] = "deny"
+    rows.loc[rows["Variant SKU"] == "LW-002", ["Variant Inventory Policy", "Variant Inventory Qty"]] = [
+        "continue",
+        "-2",
+    ]
+    rows.loc[rows["Variant SKU"] == "GIFT", "Variant Inventory Qty"] = "-3"
+    rows.to_csv(file, index=False)
+    tables = load("shopify", folder)
+    stock = by_id(tables)["stock"]
+    assert stock[["LW-001", "LW-002"]].isna().all()
+    assert stock["GIFT"] == 0.0
+    assert any(line.startswith("1 items with a stock below 0") for line in tables.metadata["lacks"])
+
+
+def test_a_word_for_stock_that_the_mapping_does_not_know_is_named(exports):
+    folder = exports("google-merchant")
+    file = folder / "feed.tsv"
+    file.write_text(file.read_text().replace("in_stock", "auf Lager").replace("in stock", "auf Lager"))
+    lacks = load("google-merchant", folder).metadata["lacks"]
+    assert any("availability: the mapping does not know 'auf Lager'" in line for line in lacks)
+
+
+def test_a_price_that_cannot_be_read_is_named_and_no_picture(exports):
+    folder = exports("shopify")
+    file = folder / "products_export.csv"
+    file.write_text(file.read_text().replace("49.90", "from 49.90"))
+    tables = load("shopify", folder)
+    assert by_id(tables).loc["LW-002", "list_price"] == "from 49.90"
+    orders = folder / "orders_export.csv"
+    orders.write_text(orders.read_text().replace(",2,Oak board - Small", ",two,Oak board - Small"))
+    assert "two" in load("shopify", folder).orders[schema.QUANTITY].tolist()
+
+
+@pytest.mark.parametrize("written", ["USD", "{}USD", "US$ {}"])
+def test_an_export_in_another_currency_than_the_shop_states_is_refused(exports, written):
+    folder = exports("google-merchant")
+    feed = folder / "feed.tsv"
+    text = feed.read_text()
+    feed.write_text(
+        text.replace(" EUR", " USD") if written == "USD" else re.sub(r"([\d.,]+) EUR", written.format(r"\1"), text)
+    )
+    assert load("google-merchant", folder).metadata["currency"] == "USD"
+    (folder / "metadata.json").write_text('{"currency": "EUR"}')
+    with pytest.raises(DataError, match=r"metadata.json says EUR, the exports say USD"):
+        load("google-merchant", folder)

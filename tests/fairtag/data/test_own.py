@@ -9,6 +9,7 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.errors import DataError, MissingDataError
 from fairtag.base.tables import coerce
+from fairtag.base.values import read_values
 from fairtag.data import load
 from fairtag.simulator.simulation import TINY, simulate_shop
 
@@ -79,6 +80,9 @@ def test_metadata_may_have_a_byte_order_mark(folder):
         ('{"observational": "no"}', "observational: 'no' is refused; write true or false"),
         ('{"provenance": "ours"}', "provenance: 'ours' is refused"),
         ('{"notes": NaN}', "NaN is no number of JSON"),
+        ('{"curency": "JPY"}', "'curency' is no setting; did you mean 'currency'"),
+        ('{"Currency": "JPY"}', "did you mean 'currency'"),
+        ('{"asof": "2026-01-31"}', "did you mean 'as_of'"),
     ],
 )
 def test_a_setting_of_the_metadata_that_cannot_be_meant_is_refused(folder, content, words):
@@ -107,6 +111,92 @@ def test_a_parquet_table_may_be_a_folder_of_parts(tables, tmp_path):
         for number, part in enumerate((frame.iloc[:half], frame.iloc[half:])):
             part.to_parquet(tmp_path / f"{name}.parquet" / f"part-{number:05d}.snappy.parquet")
     assert load("parquet", tmp_path).fingerprint() == tables.fingerprint()
+
+
+ITEMS = pd.DataFrame({"item_id": ["a", "b"], "title": ["Mug", "Bowl"], "list_price": [1.5, 2.5]})
+
+
+@pytest.fixture
+def spark(tmp_path):
+    """Writes a table of items in parts, as Spark does, and reads it."""
+
+    def write(*parts, folders=("", "")):
+        root = tmp_path / "items.parquet"
+        for number, (part, folder) in enumerate(zip(parts, folders, strict=False)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            file = root / folder / f"part-{number:05d}.snappy.parquet"
+            part.to_parquet(file)
+            file.with_name(f".{file.name}.crc").write_bytes(b"crc")
+        (root / "_SUCCESS").touch()
+        return load("parquet", tmp_path).items
+
+    return write
+
+
+def test_a_part_may_lack_columns_and_rows_and_hold_ids_of_another_type(spark):
+    numbers = ITEMS.assign(item_id=[7, 8])
+    read = spark(ITEMS.head(0), numbers, ITEMS.assign(stock=[1.0, 2.0]), folders=("", "", ""))
+    assert read["item_id"].tolist() == ["7", "8", "a", "b"]
+    assert read["stock"].tolist()[2:] == [1.0, 2.0]
+    assert read["stock"].isna().sum() == 2
+
+
+def test_folders_that_name_a_value_are_a_column_of_text(spark):
+    read = spark(ITEMS, ITEMS.assign(item_id=["c", "d"]), folders=("category=007", "category=caf%C3%A9"))
+    assert read["category"].tolist() == ["007", "007", "café", "café"]
+
+
+def test_a_folder_that_names_no_value_is_a_missing_one(spark):
+    read = spark(ITEMS, ITEMS.assign(item_id=["c", "d"]), folders=("category=a", "category=__HIVE_DEFAULT_PARTITION__"))
+    assert read.set_index("item_id")["category"].fillna("none").to_dict() == {
+        "a": "a",
+        "b": "a",
+        "c": "none",
+        "d": "none",
+    }
+
+
+def test_long_ids_keep_every_digit_beside_gaps(tmp_path):
+    snowflakes = pd.array([1_789_000_000_000_000_001, None, 1_789_000_000_000_000_003], dtype="Int64")
+    orders = pd.DataFrame({"order_id": ["1", "2", "3"], "item_id": "a", "ts": "2026-01-01", "user_id": snowflakes})
+    orders.assign(quantity=1, price=1.5).to_parquet(tmp_path / "orders.parquet")
+    ITEMS.to_parquet(tmp_path / "items.parquet")
+    ids = load("parquet", tmp_path).orders["user_id"].tolist()
+    assert ids == ["1789000000000000001", None, "1789000000000000003"]
+
+
+def test_parquet_names_may_be_in_capitals_and_an_index_is_a_column(tmp_path):
+    ITEMS.rename(columns=str.upper).set_index("ITEM_ID").to_parquet(tmp_path / "items.parquet")
+    assert load("parquet", tmp_path).items["item_id"].tolist() == ["a", "b"]
+
+
+def test_a_currency_that_no_row_has_is_none(tmp_path):
+    code = pd.Categorical(["EUR", "EUR"], categories=["EUR", "USD"])
+    ITEMS.assign(currency=code).to_parquet(tmp_path / "items.parquet")
+    assert load("parquet", tmp_path).metadata["currency"] == "EUR"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[b"A1\x00\x00", b"A2\x00\x00"], [b"\xff\xfe", b"\xfe"], [1.5, 2.0], [True, False]],
+    ids=["bytes of a fixed width", "bytes that are no text", "fractions", "truth values"],
+)
+def test_an_id_that_cannot_be_read_stays_so_on_its_way_to_validation(tmp_path, values):
+    """As a text it would be an id: what a column is kept as must not read as what it was not."""
+    ITEMS.assign(item_id=values).to_parquet(tmp_path / "items.parquet")
+    kept = load("parquet", tmp_path).items["item_id"]
+    assert read_values(kept, schema.ITEMS.column("item_id"))[1].any()
+
+
+def test_a_title_that_is_a_list_or_a_table_is_none(tmp_path):
+    for title in (["Mug", "Becher"], {"en": "Mug", "de": "Becher"}):
+        ITEMS.assign(title=[title, title]).to_parquet(tmp_path / "items.parquet")
+        kept = load("parquet", tmp_path).items["title"]
+        assert read_values(kept, schema.ITEMS.column("title"))[1].all()
+
+
+def test_a_shop_that_names_no_currency_is_told_which_one_is_meant(folder):
+    assert any("all money is read as USD" in line for line in load("csv", folder).metadata["lacks"])
 
 
 def test_every_table_but_items_may_be_absent(folder):
