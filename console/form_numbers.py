@@ -8,6 +8,7 @@ import re
 from fairtag.base.errors import RequestError
 from fairtag.base.money import Currency
 
+_TWO_READINGS = re.compile(r"[0-9]{1,3},[0-9]{3}")
 _PLAIN = re.compile(r"[0-9]+([.,][0-9]+)?")
 
 
@@ -26,6 +27,8 @@ def typed_number(field: str, text: str, *, least: float = 0.0, most: float = mat
     >>> typed_number("margin", "12,5")
     12.5
     """
+    if _TWO_READINGS.fullmatch(text):
+        raise RequestError(field, text, "can be a thousand or a fraction; write it with a point or without a comma")
     value = float(text.replace(",", ".")) if _PLAIN.fullmatch(text) else math.nan
     if not least <= value <= most or math.isinf(value):
         bound = "of at least" if math.isinf(most) else "from"
@@ -52,7 +55,7 @@ def typed_amount(field: str, text: str, coin: Currency, *, positive: bool = Fals
         places = f"{coin.exponent} decimal places" if coin.exponent else "no decimal places"
         rule = f"must be an amount in {coin.code} such as {example}: {places} at most, and no sign between thousands"
         raise RequestError(field, text, rule)
-    value = typed_number(field, text)
+    value = typed_number(field, text.replace(",", "."))
     if positive and value == 0:
         raise RequestError(field, text, "must be above 0")
     return value

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import yaml
 from starlette.responses import Response
 
+from console.form_numbers import typed_number
 from console.frame import Action, Page, Visit
 from console.users import STOP_ROLE
 from console.work import Work
@@ -128,10 +129,7 @@ async def stop(visit: Visit) -> Response:
 
 
 def _number(asked: dict[str, str], name: str, *, least: float, most: float = math.inf) -> float:
-    try:
-        value = float(asked[name].replace(",", "."))
-    except ValueError:
-        value = math.nan
+    value = typed_number(name, asked[name])
     if not least < value < most:
         rule = f"must be a number above {least:g}" + (f" and below {most:g}" if math.isfinite(most) else "")
         raise RequestError(name, asked[name], rule)

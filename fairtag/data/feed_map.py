@@ -23,6 +23,7 @@ docs/how-to/start-from-an-export.md walks through one.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -213,20 +214,25 @@ def columns_of(expression: Expression) -> Iterator[str]:
 
 
 def under_own_names(rows: pd.DataFrame, table: TableMap) -> pd.DataFrame:
-    """The rows of an export under the names that the mapping uses, whatever their case, version and language.
+    """The rows of an export under the names that the mapping uses, whatever their case, blanks, version and language.
 
     >>> table = TableMap(files=(), columns={"title": "Name"}, aliases={"Name": ("Nombre",)})
     >>> under_own_names(pd.DataFrame({"NOMBRE": ["Taza"]}), table).columns.tolist()
     ['Name']
     """
-    there = {str(name).casefold(): name for name in reversed(rows.columns.tolist())}
+    there = {_folded(str(name)): name for name in reversed(rows.columns.tolist())}
     found: dict[str, str] = {}
     for own in sorted(_read_columns(table) - set(rows.columns)):
-        names = (name.casefold() for name in (own, *table.aliases.get(own, ())))
+        names = (_folded(name) for name in (own, *table.aliases.get(own, ())))
         name = next((there[name] for name in names if name in there), None)
         if name is not None:
             found.setdefault(name, own)
     return rows.rename(columns=found)
+
+
+def _folded(name: str) -> str:
+    """A name of a column as it is compared: ``Sale Price``, ``sale-price`` and ``g:sale_price`` are one."""
+    return re.sub(r"[\s_-]+", "_", name.casefold().removeprefix("g:"))
 
 
 def _read_columns(table: TableMap) -> set[str]:

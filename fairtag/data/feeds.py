@@ -280,6 +280,11 @@ def _items(raw: pd.DataFrame, table: TableMap, metadata: ShopMetadata, report: _
         ("rows without a price above 0, such as pictures", partial(_not_above_0, column=schema.LIST_PRICE)),
         ("repeated items, of which the first counts", lambda rows: rows.duplicated(schema.ITEM_ID)),
     )
+    twice = items[schema.ITEM_ID][items.duplicated(schema.ITEM_ID) & items[schema.ITEM_ID].notna()].unique().tolist()
+    if twice:
+        report.lacks.append(
+            f"the id {', '.join(map(repr, twice[:UNKNOWN_SHOWN]))} stands at several items: give each its own"
+        )
     items = _without(items, rules, report)
     if schema.MSRP in items:  # a price that was struck out counts only where it is the higher one
         msrp, listed = read_numbers(items[schema.MSRP]), read_numbers(items[schema.LIST_PRICE])

@@ -92,7 +92,8 @@ def test_a_console_without_a_log_or_a_policy_says_so(console, store):
 def test_a_plan_says_how_many_customers_and_what_to_declare(console):
     html = console().see("/experiments?mean=8&deviation=20&effect=10&share=30&a_day=500&name=cheaper")
     assert "customers in both arms: about" in html
-    assert "must be a number above 0" in console().see("/experiments?mean=none", status=400)
+    assert "must be a number of at least 0" in console().see("/experiments?mean=none", status=400)
+    assert "can be a thousand or a fraction" in console().see("/experiments?a_day=1,234", status=400)
     text = html[html.index("<pre") : html.index("</pre>")].partition(">")[2]
     (declared,) = from_document(yaml.safe_load(text)).experiments
     assert (declared.name, declared.effect) == ("cheaper", 0.8)

@@ -39,3 +39,11 @@ def test_a_number_outside_its_bounds_names_them():
         typed_number("days", "400", least=1, most=31)
     with pytest.raises(RequestError, match="of at least 0"):
         typed_number("margin", "9" * 400)
+
+
+def test_a_number_that_can_be_a_thousand_or_a_fraction_is_refused():
+    for text in ("1,234", "500,000"):
+        with pytest.raises(RequestError, match="can be a thousand or a fraction"):
+            typed_number("a_day", text)
+    assert typed_number("effect", "1.234") == 1.234
+    assert typed_number("effect", "12,5") == 12.5

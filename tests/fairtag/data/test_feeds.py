@@ -341,3 +341,20 @@ def test_an_export_in_another_currency_than_the_shop_states_is_refused(exports, 
     (folder / "metadata.json").write_text('{"currency": "EUR"}')
     with pytest.raises(DataError, match=r"metadata.json says EUR, the exports say USD"):
         load("google-merchant", folder)
+
+
+@pytest.mark.parametrize("write", [str.upper, lambda name: name.replace("_", " ").title(), "g:{}".format])
+def test_a_column_is_found_however_its_name_is_written(exports, write):
+    """A sale price that is not found would be a list price that nobody pays."""
+    folder = exports("google-merchant")
+    before, feed = load("google-merchant", folder), folder / "feed.tsv"
+    header, _, rest = feed.read_text().partition("\n")
+    feed.write_text("\t".join(map(write, header.split("\t"))) + "\n" + rest)
+    pd.testing.assert_frame_equal(load("google-merchant", folder).items, before.items)
+
+
+def test_two_variants_of_one_id_are_named(exports):
+    folder = exports("shopify")
+    file = folder / "products_export.csv"
+    file.write_text(file.read_text().replace("LW-002", "LW-001"))
+    assert any("the id 'LW-001' stands at several items" in line for line in load("shopify", folder).metadata["lacks"])
