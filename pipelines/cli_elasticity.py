@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
+import pyarrow as pa
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from fairtag.base.errors import ConfigError, MissingDataError
+from fairtag.base.errors import ConfigError, DataError, MissingDataError
 from fairtag.demand import ChoicePanel, NestedLogit, Panel, PanelElasticity, compare_elasticities, nested_logit
 
 console = Console()
@@ -84,13 +85,13 @@ def elasticity(
         estimates: list[dict[str, object]] = [_plain(each) for each in found]
         typer.echo(json.dumps([*estimates, *([_nested(nested, left_out)] if nested else [])], indent=2))
         return
-    show(found, panel.left_out)
+    show(found, panel.left_out, panel.notes)
     if nested:
         show_nested(nested, left_out)
 
 
-def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
-    """Print the estimates as a table, and what was left out."""
+def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int], notes: tuple[str, ...]) -> None:
+    """Print the estimates as a table, what was left out, and what to look at."""
     table = Table(box=SIMPLE_HEAD)
     for column in ("estimator", "elasticity", "95 % interval", "first-stage F", "note"):
         table.add_column(column, justify="left" if column in ("estimator", "note") else "right")
@@ -106,6 +107,8 @@ def show(found: tuple[PanelElasticity, ...], left_out: dict[str, int]) -> None:
     for why, count in left_out.items():
         if count:
             console.print(f"{count:,} rows left out: {why}", highlight=False)
+    for note in notes:
+        console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def show_nested(found: NestedLogit, left_out: int) -> None:
@@ -138,7 +141,18 @@ def _nested(found: NestedLogit, left_out: int) -> dict[str, object]:
 def _read(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise MissingDataError(f"{file}: there is no such file; name a CSV or Parquet file with --data")
-    return pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+    try:
+        if file.suffix == ".parquet":
+            return pd.read_parquet(file)
+        rows = pd.read_csv(file)
+        if len(rows.columns) == 1 and (mark := next((m for m in ";\t|" if m in rows.columns[0]), None)):
+            rows = pd.read_csv(file, sep=mark, decimal="," if mark == ";" else ".")
+    except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as error:
+        kind = "Parquet" if file.suffix == ".parquet" else "CSV in UTF-8"
+        raise DataError(
+            f"{file}: cannot be read as {kind} ({type(error).__name__}: {error}); export it anew"
+        ) from error
+    return rows
 
 
 def _listed(text: str) -> list[str]:

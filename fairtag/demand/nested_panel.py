@@ -19,10 +19,21 @@ import pandas as pd
 from scipy import optimize, stats
 
 from fairtag.base.errors import DataError, NotConverged
-from fairtag.base.normal import Z95
 from fairtag.demand.choices import Choices, Flags, Floats, Ints, group_sums, probabilities
 from fairtag.demand.dissimilarity import LOG_RANGE, UNKNOWN
 from fairtag.demand.logit import LogitFit, Prior, fit_logit, laplace
+from fairtag.demand.panel_columns import (
+    left_out,
+    numbers,
+    require_columns,
+    require_counts,
+    require_few_levels,
+    require_identified,
+    require_labels,
+    require_once,
+    require_one_value,
+    require_other_than_price,
+)
 from fairtag.solver.cells import Cells
 
 CLOSE = 1e-8  # of log zeta
@@ -80,25 +91,37 @@ class ChoicePanel:
             DataError: A column is missing, a count is negative, a page has two values of ``outside`` or of ``weight``,
                 or no page has two alternatives of one nest.
         """
-        named = [*page, quantity, outside, nests, price, *covariates, *effects, *filter(None, [weight, cluster])]
-        if absent := sorted(set(named) - set(table.columns)):
-            raise DataError(
-                f"panel: no column {', '.join(absent)}; the table has {', '.join(map(str, table.columns))}",
-                column=absent[0],
-            )
-        numbers = [price, quantity, outside, *covariates, *([weight] if weight else [])]
-        values = table[numbers].astype(np.float64)
-        keep = np.isfinite(values.to_numpy()).all(axis=1) & (values[price] > 0).to_numpy()
+        covariates, own = list(dict.fromkeys(covariates)), list(filter(None, [weight]))
+        require_columns(
+            table,
+            {
+                "price": [price],
+                "quantity": [quantity],
+                "covariates": covariates,
+                "others": [*page, outside, nests, *effects, *own, *filter(None, [cluster])],
+            },
+        )
+        require_labels(table, [*page, nests, *effects, *filter(None, [cluster])])
+        values = numbers(table, [price, quantity, outside, *covariates, *own])
+        keep, reasons = left_out(values, [price])
         kept, values = table[keep], values[keep]
+        require_counts(values, [quantity, outside, *own])
+        require_other_than_price(values, price, covariates)
         code = np.asarray(kept.groupby(list(page), sort=True, observed=True).ngroup(), dtype=np.int64)
         order = np.argsort(code, kind="stable")
         kept, values, code = kept.iloc[order], values.iloc[order], code[order]
-        _require_one_value(values, code, [outside, *([weight] if weight else [])])
+        shared = values[[outside, *own]]
+        if cluster:
+            shared = shared.assign(**{cluster: pd.factorize(kept[cluster])[0]})
+        require_one_value(shared, code)
+        require_once(kept, page)
+        require_few_levels(kept, effects)
         starts = np.flatnonzero(np.diff(code, prepend=-1)).astype(np.int64)
         dummies = [pd.get_dummies(kept[name], prefix=name, dtype=float) for name in effects]
         levels = pd.concat(dummies, axis=1) if dummies else pd.DataFrame({"constant": np.ones(len(kept))})
         products = levels.to_numpy().T @ levels.to_numpy()
         levels = levels.iloc[:, [k for k in range(levels.shape[1]) if k == 0 or not _spanned(products, k)]]
+        require_identified(values, levels, price, quantity, outside, covariates)
         X = np.column_stack([-values[price], values[list(covariates)], levels])
         counted = values[weight].to_numpy() if weight else np.ones(len(kept))
         nest = pd.factorize(kept[nests], sort=True)[0]
@@ -108,25 +131,15 @@ class ChoicePanel:
         bought, none = values[quantity].to_numpy() * counted, (values[outside].to_numpy() * counted)[starts]
         choices = Choices(X, starts, bought, none, cells=cells)
         groups = pd.factorize(kept[cluster].iloc[starts])[0] if cluster else np.arange(starts.size)
+        if not groups.any():
+            raise DataError(
+                f"panel: {cluster or 'the pages'}: there is one cluster; errors need two, and tens to be right",
+                column=cluster or "",
+                rule="at least two clusters",
+            )
         names = (price, *covariates, *map(str, levels.columns))
         prices = values[price].to_numpy()
-        return cls(choices, names, prices, groups.astype(np.int64), int((~keep).sum()))
-
-
-def _require_one_value(values: pd.DataFrame, code: Ints, columns: Sequence[str]) -> None:
-    """Refuse a column that is about a page and differs between its rows."""
-    for name in columns:
-        apart = values[name].groupby(code).transform("nunique").to_numpy() > 1
-        if apart.any():
-            examples = values.loc[apart, name].head(3).tolist()
-            raise DataError(
-                f"panel: {name} differs between rows of one page, such as {examples}; write one {name} on all rows of "
-                "a page: it is that of the page",
-                column=name,
-                rule="one value for each page",
-                count=int(apart.sum()),
-                examples=examples,
-            )
+        return cls(choices, names, prices, groups.astype(np.int64), sum(reasons.values()))
 
 
 def _spanned(products: Floats, k: int) -> bool:
@@ -163,7 +176,8 @@ class NestedLogit:
     Args:
         coefficients: Estimate and standard error by name, clustered, with the uncertainty of the dissimilarity; the
             price's is that of a unit more.
-        elasticity: Own-price elasticity with its 95 % interval, the mean over what was chosen.
+        elasticity: Own-price elasticity with its 95 % interval (Student's t of the clusters, less one), the mean over
+            what was chosen.
         dissimilarity: zeta with its 95 % interval; 1 is the plain logit.
         log_likelihood: At the optimum.
         plain: The same of the plain logit.
@@ -221,13 +235,14 @@ def nested_logit(panel: ChoicePanel) -> NestedLogit:
     errors = np.sqrt(np.diag(covariance))
     sign = np.r_[-1.0, np.ones(len(panel.names) - 1)]
     ratio = max(2.0 * (fit.log_likelihood - plain.log_likelihood), 0.0)
-    low, high = np.exp(log_zeta + Z95 * errors[-1] * np.array([-1.0, 1.0]))
+    quantile = float(stats.t.ppf(0.975, int(panel.cluster.max())))
+    low, high = np.exp(log_zeta + quantile * errors[-1] * np.array([-1.0, 1.0]))
     return NestedLogit(
         coefficients={
             name: (float(s * value), float(error))
             for name, s, value, error in zip(panel.names, sign, fit.theta, errors[:-1], strict=True)
         },
-        elasticity=_elasticity(panel, fit.theta, log_zeta, covariance),
+        elasticity=_elasticity(panel, fit.theta, log_zeta, quantile**2 * covariance),
         dissimilarity=(float(np.exp(log_zeta)), float(low), float(high)),
         log_likelihood=fit.log_likelihood,
         plain=plain.log_likelihood,
@@ -258,8 +273,15 @@ def _covariance(choices: Choices, fit: LogitFit, cluster: Ints) -> Floats:
     return np.asarray(factor * bread @ (scores.T @ scores) @ bread, dtype=np.float64)
 
 
-def _elasticity(panel: ChoicePanel, theta: Floats, log_zeta: float, covariance: Floats) -> tuple[float, float, float]:
-    """Mean own-price elasticity over what was chosen, with its interval by the delta method."""
+def _elasticity(panel: ChoicePanel, theta: Floats, log_zeta: float, squares: Floats) -> tuple[float, float, float]:
+    """Mean own-price elasticity over what was chosen, with its interval by the delta method.
+
+    Args:
+        panel: The panel.
+        theta: Coefficients.
+        log_zeta: Of the dissimilarity.
+        squares: Covariance of both, times the square of the quantile.
+    """
     choices = panel.choices
 
     def mean(parameters: Floats) -> float:
@@ -275,7 +297,7 @@ def _elasticity(panel: ChoicePanel, theta: Floats, log_zeta: float, covariance: 
     point = np.r_[theta, log_zeta]
     shifts = STEP * np.eye(point.size)
     slope = np.array([(mean(point + shift) - mean(point - shift)) / (2.0 * STEP) for shift in shifts])
-    value, reach = mean(point), Z95 * float(np.sqrt(slope @ covariance @ slope))
+    value, reach = mean(point), float(np.sqrt(slope @ squares @ slope))
     return value, value - reach, value + reach
 
 

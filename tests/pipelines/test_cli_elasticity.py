@@ -83,6 +83,30 @@ def test_what_is_missing_is_named(table, tmp_path):
     assert isinstance(asked("--data", table, "--quantity", "sold").exception, DataError)
 
 
+def test_semicolons_and_decimal_commas_are_read_as_spreadsheets_write_them(table):
+    before = json.loads(asked("--data", table, "--quantity", "units", "--json").output)
+    pd.read_csv(table).to_csv(table, index=False, sep=";", decimal=",")
+    after = json.loads(asked("--data", table, "--quantity", "units", "--json").output)
+    assert after[0]["elasticity"] == pytest.approx(before[0]["elasticity"], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", b""), ("b.csv", b"price,units\n1\xe9,2\n"), ("c.parquet", b"price;units\n")]
+)
+def test_a_file_that_is_no_table_is_refused_by_its_name(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    found = asked("--data", tmp_path / name, "--quantity", "units").exception
+    assert isinstance(found, DataError)
+    assert name in str(found)
+    assert "cannot be read as" in str(found)
+
+
+def test_what_looks_odd_in_a_file_is_said_below_the_estimates(table):
+    rows = pd.read_csv(table)
+    pd.concat([rows, rows[:40]]).to_csv(table, index=False)
+    assert "note: 40 rows are copies of others" in asked("--data", table, "--quantity", "units").output
+
+
 def test_joint_effects_are_refused_beside_nests_and_rows_left_out_are_said(twins):
     nested = ("--quantity", "units", "--nests", "brand", "--page", "week", "--outside", "none")
     answer = asked("--data", twins, *nested, "--effects", "brand*week")

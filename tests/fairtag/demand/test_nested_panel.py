@@ -115,6 +115,42 @@ def test_what_cannot_be_read_is_refused_by_its_column():
     assert ChoicePanel.of(rows.assign(price=rows["price"].where(rows.index != 3)), **PAGE).left_out == 1
 
 
+REFUSED = {
+    "returns": (lambda rows: rows.assign(units=rows["units"] - 30), {}, "units: .* below 0"),
+    "rows twice": (lambda rows: pd.concat([rows, rows]), {}, "rows are copies of another row of their page"),
+    "nothing left unsold": (lambda rows: rows.assign(none=0), {}, "none is 0 in every row"),
+    "a product that never sold": (
+        lambda rows: rows.assign(units=rows["units"].where(rows["item"] != "a-l", 0)),
+        {"effects": ["item"]},
+        "item_a-l was never bought",
+    ),
+    "a price for each product": (
+        lambda rows: rows.assign(price=1.0 + pd.factorize(rows["item"])[0]),
+        {"effects": ["item"]},
+        "price follows from effects and covariates",
+    ),
+    "an unknown nest": (
+        lambda rows: rows.assign(brand=rows["brand"].where(rows["item"] != "a-l")),
+        {},
+        "brand is unkn",
+    ),
+    "one cluster": (lambda rows: rows.assign(area=1), {"cluster": "area"}, "area: there is one cluster"),
+    "a cluster that cuts a page": (lambda rows: rows, {"cluster": "item"}, "item differs between rows of one page"),
+    "a thousand effects": (
+        lambda rows: rows.assign(row=np.arange(len(rows))),
+        {"effects": ["row"]},
+        "row has .* values, and a nested logit fits a utility for each of at most 300",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_counts_that_would_give_a_wrong_number_are_refused_by_their_column(kind):
+    change, named, message = REFUSED[kind]
+    with pytest.raises(DataError, match=message):
+        ChoicePanel.of(change(table(0.5, weeks=20)), **{**PAGE, **named})
+
+
 @pytest.mark.parametrize("column", ["none", "visits"])
 def test_a_page_that_says_two_things_is_refused(column):
     rows = table(0.5, weeks=4).assign(visits=1.0)
