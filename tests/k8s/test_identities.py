@@ -274,6 +274,30 @@ def test_the_job_makes_the_buckets_that_the_roles_use(built: Any) -> None:
     assert tuple(line.partition("for bucket in ")[2].partition(";")[0].split()) == BUCKETS
 
 
+WEED = """#!/bin/sh
+while read -r command _ name; do
+    case $command in
+        s3.bucket.list) while read -r bucket; do printf '  %s\\tsize:0\\n' "$bucket"; done <"$MADE" ;;
+        s3.bucket.create) ! grep -qx "$name" "$MADE" || exit 1; echo "$name" >>"$MADE" ;;
+    esac
+done
+"""
+
+
+@pytest.mark.parametrize("there", [(), ("fairtag-data", "fairtag"), BUCKETS])
+def test_the_job_makes_only_the_buckets_that_are_missing(built: Any, tmp_path: Path, there: tuple[str, ...]) -> None:
+    """SeaweedFS 4 ends with an error where a bucket is there already, and so would the job at each installation."""
+    made, weed = tmp_path / "buckets", tmp_path / "weed"
+    made.write_text("".join(f"{name}\n" for name in there))
+    weed.write_text(WEED)
+    weed.chmod(0o755)
+    (job,) = (each for each in built["kind"] if each["kind"] == "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "MADE": str(made)}
+    subprocess.run([*container["command"], *container["args"]], env=environment, check=True)
+    assert sorted(made.read_text().split()) == sorted(BUCKETS)
+
+
 @pytest.fixture
 def s3(secrets: Secrets) -> Iterator[Any]:
     store = S3(json.loads(secrets["fairtag/object-store"]["s3.json"]))
