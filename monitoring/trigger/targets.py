@@ -7,6 +7,7 @@ parameters, a name and a description.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from fairtag.base.text import shorten
 from monitoring.trigger.trigger_policy import KubeflowTarget, LocalTarget
 
 TAIL = 2_000  # characters kept of a command's output
+RUNS = 100  # of an experiment that are looked at, the newest
+SUCCEEDED = "SUCCEEDED"
 DESCRIPTION_BYTES = 255  # Kubeflow's column of a run's description; a longer one is answered with status 500
 
 
@@ -111,7 +114,11 @@ class Local:
 
 @dataclass(frozen=True)
 class Kubeflow:
-    """Submits the newest version of an uploaded pipeline; a name that already has a run is not submitted again."""
+    """Submits the newest version of an uploaded pipeline; a name that already has a run is not submitted again.
+
+    The run repeats the parameters of the last run that succeeded, such as the shop's tables: with the pipeline's own
+    defaults, a retraining would replace the shop's model by one of the simulated shop. The policy's come on top.
+    """
 
     settings: KubeflowTarget
     client: Any = None
@@ -122,8 +129,9 @@ class Kubeflow:
         try:
             client = self.client if self.client is not None else self._connect()
             experiment = client.create_experiment(self.settings.experiment, namespace=self.settings.namespace)
-            existing = self._existing(client, experiment.experiment_id, request.name)
-            return Run(existing or self._submit(client, experiment.experiment_id, request))
+            runs = self._runs(client, experiment.experiment_id)
+            existing = next((str(run.run_id) for run in runs if run.display_name == request.name), None)
+            return Run(existing or self._submit(client, experiment.experiment_id, runs, request))
         except UnavailableError:
             raise
         except Exception as error:  # the client raises its own errors, urllib3's and ValueError
@@ -136,11 +144,11 @@ class Kubeflow:
             raise UnavailableError("the Kubeflow target needs kfp; install fairtag[pipelines]") from error
         return kfp.Client(host=self.settings.host, namespace=self.settings.namespace or "kubeflow")
 
-    def _existing(self, client: Any, experiment: str, name: str) -> str | None:
-        listed = client.list_runs(experiment_id=experiment, page_size=100, sort_by="created_at desc")
-        return next((str(run.run_id) for run in listed.runs or [] if run.display_name == name), None)
+    def _runs(self, client: Any, experiment: str) -> list[Any]:
+        """The newest runs of the experiment, the newest first."""
+        return list(client.list_runs(experiment_id=experiment, page_size=RUNS, sort_by="created_at desc").runs or [])
 
-    def _submit(self, client: Any, experiment: str, request: RunRequest) -> str:
+    def _submit(self, client: Any, experiment: str, runs: Sequence[Any], request: RunRequest) -> str:
         pipeline = client.get_pipeline_id(self.settings.pipeline)
         if pipeline is None:
             raise UnavailableError(
@@ -151,19 +159,36 @@ class Kubeflow:
             raise UnavailableError(
                 f"the pipeline {self.settings.pipeline!r} has no version; upload one with `fairtag submit`"
             )
-        run = client._run_api.run_service_create_run(  # run_pipeline takes no description
-            run=self._body(pipeline, str(versions[0].pipeline_version_id), experiment, request)
+        filled = {name: request.fill(value) for name, value in self.settings.parameters.items()}
+        body = self._body(
+            pipeline,
+            str(versions[0].pipeline_version_id),
+            experiment,
+            request,
+            {**self._repeated(pipeline, runs), **filled},
         )
+        run = client._run_api.run_service_create_run(run=body)  # run_pipeline takes no description
         return str(run.run_id)
 
-    def _body(self, pipeline: str, version: str, experiment: str, request: RunRequest) -> Any:
+    def _repeated(self, pipeline: str, runs: Sequence[Any]) -> dict[str, Any]:
+        """The parameters of the last run of the pipeline that succeeded."""
+        for run in runs:
+            if run.state == SUCCEEDED and run.pipeline_version_reference.pipeline_id == pipeline:
+                return dict(run.runtime_config.parameters or {}) if run.runtime_config else {}
+        raise UnavailableError(
+            f"none of the {RUNS} newest runs of {self.settings.pipeline!r} in experiment {self.settings.experiment!r} "
+            "succeeded, and a retraining repeats the parameters of the last that did; start one with `fairtag submit`"
+        )
+
+    def _body(
+        self, pipeline: str, version: str, experiment: str, request: RunRequest, parameters: Mapping[str, Any]
+    ) -> Any:
         from kfp_server_api import (  # type: ignore[import-untyped]  # kfp ships no types
             V2beta1PipelineVersionReference,
             V2beta1Run,
             V2beta1RuntimeConfig,
         )
 
-        parameters = {name: request.fill(value) for name, value in self.settings.parameters.items()}
         return V2beta1Run(
             experiment_id=experiment,
             display_name=request.name,
@@ -171,7 +196,7 @@ class Kubeflow:
             pipeline_version_reference=V2beta1PipelineVersionReference(
                 pipeline_id=pipeline, pipeline_version_id=version
             ),
-            runtime_config=V2beta1RuntimeConfig(parameters=parameters),
+            runtime_config=V2beta1RuntimeConfig(parameters=dict(parameters)),
         )
 
 

@@ -76,7 +76,8 @@ class KubeflowTarget(_Frozen):
         host: Address of the Kubeflow Pipelines API.
         pipeline: Name of the uploaded pipeline; its newest version runs.
         experiment: Experiment of the run.
-        parameters: Parameters of the pipeline; the placeholders of :class:`LocalTarget` are filled in.
+        parameters: Parameters of the pipeline on top of those of its last run that succeeded; the placeholders of
+            :class:`LocalTarget` are filled in.
         namespace: Namespace in a multi-user installation.
     """
 

@@ -30,11 +30,22 @@ def test_a_command_that_fails_says_why(tmp_path, command):
         Local(LocalTarget(command=command)).start(request(tmp_path))
 
 
+def past_run(name, parameters, state="SUCCEEDED", pipeline="p1"):
+    """A run as Kubeflow lists it; a run without parameters has no configuration."""
+    return SimpleNamespace(
+        run_id=name,
+        display_name=name,
+        state=state,
+        pipeline_version_reference=SimpleNamespace(pipeline_id=pipeline),
+        runtime_config=SimpleNamespace(parameters=parameters) if parameters else None,
+    )
+
+
 class FakeKubeflow:
     """The calls of kfp.Client that the target makes."""
 
     def __init__(self, runs=(), pipeline="p1", versions=("ver2", "ver1")):
-        self.runs = [SimpleNamespace(run_id=run, display_name=name) for run, name in runs]
+        self.runs = [*runs, past_run("run-1", {"dataset": "csv", "data": "s3://shop", "seed": 3, "reason": ""})]
         self.pipeline, self.versions, self.submitted = pipeline, versions, []
 
     def create_experiment(self, name, namespace=None):
@@ -67,7 +78,7 @@ def test_kubeflow_runs_the_newest_version_with_the_reason_as_a_parameter(tmp_pat
     submitted = client.submitted[0]
     assert submitted.pipeline_version_reference.pipeline_version_id == "ver2"
     assert (submitted.display_name, submitted.experiment_id) == ("retrain-1", "exp-fairtag")
-    assert submitted.runtime_config.parameters == {"reason": "drift is urgent"}
+    assert submitted.runtime_config.parameters["reason"] == "drift is urgent"
     assert submitted.description.startswith("drift is urgent. Evidence: retrain-1.json, sha256:")
 
 
@@ -102,8 +113,28 @@ def test_the_evidence_of_a_run_on_kubeflow_is_the_file_that_its_description_name
 
 
 def test_kubeflow_does_not_start_a_run_of_the_same_name_twice(tmp_path):
-    client = FakeKubeflow(runs=[("run-3", "retrain-1")])
-    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Run("run-3")
+    client = FakeKubeflow(runs=[past_run("retrain-1", {}, "RUNNING")])
+    assert Kubeflow(KUBEFLOW, client).start(request(tmp_path)) == Run("retrain-1")
+    assert not client.submitted
+
+
+def test_a_retraining_repeats_the_last_run_that_succeeded_with_the_policys_parameters_on_top(tmp_path):
+    """Not the pipeline's defaults: they name the simulated shop."""
+    later = [
+        past_run("run-4", {"data": "s3://new"}, "FAILED"),
+        past_run("run-3", {"data": "s3://other"}, pipeline="p2"),
+    ]
+    client = FakeKubeflow(runs=later)
+    Kubeflow(KUBEFLOW, client).start(request(tmp_path))
+    repeated = {"dataset": "csv", "data": "s3://shop", "seed": 3}
+    assert client.submitted[0].runtime_config.parameters == {**repeated, "reason": "drift is urgent"}
+
+
+def test_without_a_run_that_succeeded_nothing_is_retrained(tmp_path):
+    client = FakeKubeflow()
+    client.runs = [past_run("run-4", {"data": "s3://new"}, "FAILED")]
+    with pytest.raises(UnavailableError, match="start one with `fairtag submit`"):
+        Kubeflow(KUBEFLOW, client).start(request(tmp_path))
     assert not client.submitted
 
 
