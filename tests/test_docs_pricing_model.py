@@ -1,5 +1,6 @@
 """docs/pricing-model.md and the code agree: citations find their section, and sections name modules that exist."""
 
+import json
 import re
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def body(number):
 
 
 def test_sections_are_numbered_in_order():
-    assert list(SECTIONS) == list(range(1, 14))
+    assert list(SECTIONS) == list(range(1, 15))
 
 
 def test_every_citation_finds_its_section():
@@ -87,3 +88,46 @@ def test_every_module_named_there_exists():
 @pytest.mark.parametrize("number", sorted(set(SECTIONS) - {9, 13}))  # 9 is not built yet, 13 lists limits
 def test_every_section_names_a_module_or_is_cited(number):
     assert re.search(r"`fairtag/[\w/]+\.py`", body(number)) or number in {cited for _, cited in CITED}
+
+
+FINDINGS = re.findall(r"^\| (\d+)\. (.+)$", DOC, re.MULTILINE)
+DEFINED = {
+    name
+    for path, text in TEXT.items()
+    if path.parts[0] == "tests" and path.name.startswith("test_")
+    for name in re.findall(r"def (test_\w+)", text)
+}
+
+
+def test_every_finding_of_held_out_data_stands_there_once():
+    assert [int(number) for number, _ in FINDINGS] == list(range(1, 12))
+
+
+@pytest.mark.parametrize(("number", "row"), FINDINGS)
+def test_every_finding_has_a_before_a_now_and_tests_that_exist(number, row):
+    _, before, now, tests = (cell.strip() for cell in row.rstrip("|").split(" | "))
+    assert before
+    assert now
+    named = set(re.findall(r"`(test_\w+)`", tests))
+    assert named
+    assert sorted(named - DEFINED) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "figures"),
+    [
+        ("1", "fairness", {"kept_rho_1.25": "{:.3f} kept", "corridor_binds": "it binds {:.1%}"}),
+        (
+            "11",
+            "small-shops",
+            {"slope_112_items_20000_impressions": "{:.2f} [", "slope_112_items_4000_impressions": "{:.2f} ["},
+        ),
+    ],
+)
+def test_the_figures_of_now_are_those_of_the_committed_results(number, name, figures):
+    rows = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    values = {row["metric"]: row["value"] for row in rows}
+    row = dict(FINDINGS)[number]
+    for metric, written in figures.items():
+        expected = written.format(values[metric]).replace("%", " %")
+        assert expected.replace("0.", ".", 1) in row or expected in row

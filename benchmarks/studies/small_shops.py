@@ -1,7 +1,8 @@
 """What a small shop can learn: calibration and profit of demand fitted on planted shops of many sizes.
 
 Prices are drawn from a five-point menu, choices from a logit of the model's own form whose items, categories, texts
-and customers differ as those of the simulated shop do. Nothing but the size changes from row to row.
+and customers differ as those of the simulated shop do. Nothing but the size changes from row to row. What it is for:
+docs/pricing-model.md, section 14, the eleventh finding.
 """
 
 from __future__ import annotations
