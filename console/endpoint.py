@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import httpx
 
 from fairtag.base.errors import UnavailableError, error_of_answer
 
+_INSTANCE = re.compile(r"\binstances\[\d+\]\.")
 Request = Mapping[str, Any]
 
 
@@ -116,4 +118,6 @@ def _refusal(response: httpx.Response) -> Exception:
         body = response.json()
     except ValueError:
         body = {}
+    if isinstance(body, dict) and isinstance(body.get("error"), str):  # a person asked, and sees one field
+        body["error"] = _INSTANCE.sub("", body["error"])
     return error_of_answer(response.status_code, response.reason_phrase, body)

@@ -190,14 +190,16 @@ class Shop:
         return list(found)
 
     def popular(self, most: int) -> list[str]:
-        """Items to show where nothing is searched for: those that sell best, at most two of a category."""
+        """Items to show where nothing is searched for: those that sell best, at first two of each category."""
         if not self.has_model:
             return []
         items = self.items.assign(rate=self._sales_rates)
         if schema.STOCK in items:
             items = items[~(items[schema.STOCK] <= 0)]
-        best = items.sort_values("rate", ascending=False, kind="stable").groupby(schema.CATEGORY, dropna=False).head(2)
-        return [str(item) for item in best[schema.ITEM_ID].head(most)]
+        best = items.sort_values("rate", ascending=False, kind="stable")
+        varied = best.groupby(schema.CATEGORY, dropna=False).head(2)
+        chosen = pd.concat([varied, best.drop(index=varied.index)])  # a shop of few categories fills the page as well
+        return [str(item) for item in chosen[schema.ITEM_ID].head(most)]
 
     def popular_queries(self, most: int) -> list[str]:
         """What customers searched for most."""

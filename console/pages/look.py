@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from starlette.responses import JSONResponse, Response
 
 from console.frame import Action, Page, Visit
@@ -9,6 +11,8 @@ from console.sessions import Shopper
 from console.users import Role
 from fairtag.base.errors import RequestError
 
+LONGEST_ID = 128  # that the endpoint takes; what is kept here is sent with every page
+_PLACE = re.compile(r"(?:[A-Za-z]{2}(?:-[A-Za-z0-9]{1,3})?)?")
 THEMES = ("", "light", "dark")
 
 
@@ -40,9 +44,13 @@ async def theme(visit: Visit) -> Response:
 async def shopper(visit: Visit) -> Response:
     """Look at the storefront as another customer, or from another place."""
     before = visit.shopper
-    user = visit.given("user_id")
+    user, place = visit.given("user_id"), visit.given("place")
+    if len(user) > LONGEST_ID or not user.isprintable():
+        raise RequestError("user_id", user, f"must be at most {LONGEST_ID} characters that can be seen")
+    if not _PLACE.fullmatch(place):
+        raise RequestError("place", place, "must be an ISO 3166 code such as DE or US-NY")
     guest = before.guest_session if not user and not before.user_id else None
-    visit.session.shopper = Shopper(user, visit.given("place"), visit.given("opted_out") == "yes", guest)
+    visit.session.shopper = Shopper(user, place, visit.given("opted_out") == "yes", guest)
     return visit.back()
 
 

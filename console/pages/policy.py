@@ -14,6 +14,7 @@ from console.frame import Action, Page, Visit
 from console.policy_change import approve, assess, propose
 from console.users import Role
 from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, RequestError, UnavailableError
+from fairtag.base.yaml_text import read_yaml
 from fairtag.evaluation.policy_preview import PolicyPreview
 from fairtag.model.policy_change import AcceptedModel
 from fairtag.policy.narrowing import Difference
@@ -100,9 +101,9 @@ def policy_of(visit: Visit, model: AcceptedModel) -> ShopPolicy:
     """
     text = visit.given("document")
     try:
-        document = yaml.safe_load(text) if text else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"policy: not YAML ({' '.join(str(error).split())})") from error
+        document = read_yaml(text) if text else {}
+    except ValueError as error:
+        raise ConfigError(f"policy: not YAML ({error})") from error
     if not isinstance(document, dict):
         raise ConfigError("policy: not a table of settings, such as at_list: false")
     policy = from_document(document)

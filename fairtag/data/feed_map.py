@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
-import yaml
 
 from fairtag.base import schema
 from fairtag.base.errors import ConfigError, MissingDataError
 from fairtag.base.values import present, read_numbers
+from fairtag.base.yaml_text import read_yaml
 
 Expression = Any  # str, list or mapping, as the module's docstring has it
 PACKAGED = ("shopify", "woocommerce", "magento", "google-merchant")
@@ -120,12 +120,12 @@ def read_map(source: str | Path) -> FeedMap:
     name = str(source)
     try:
         text = map_text(name) if name in PACKAGED else Path(source).read_text(encoding="utf-8")
-        document = yaml.safe_load(text)
+        document = read_yaml(text)
     except OSError as error:
         known = ", ".join(PACKAGED)
         raise MissingDataError(f"{source}: no such mapping; name a file, or one of {known}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise ConfigError(f"{source}: not YAML: {error}") from error
     given = _fields(document, FeedMap, name)
     tables = {key: _table(value, f"{name}: tables.{key}", key) for key, value in given.pop("tables", {}).items()}
     if "items" not in tables:

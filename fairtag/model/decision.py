@@ -100,7 +100,7 @@ def _capabilities(gates: Sequence[GateResult], accepted: frozenset[str]) -> dict
         failed = [g for g in gates if capability_of(g.name) == capability.name and g.status not in PASSING]
         needs = [gate.needs for gate in failed if gate.needs]
         if capability.rests_on and capability.rests_on not in accepted:
-            needs.append(f"{capability.rests_on.replace('_', ' ')} must be accepted first")
+            needs.append(f"{capability.rests_on.replace('_', ' ')} to be accepted first")
         found[capability.name] = {
             "accepted": capability.name in accepted,
             "title": capability.title,

@@ -23,12 +23,12 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
-import yaml
 from pydantic import model_validator
 
 from fairtag.base.errors import ConfigError
 from fairtag.base.files import canonical_json, sha256_text
 from fairtag.base.settings import Field, Settings, layered, parse
+from fairtag.base.yaml_text import read_yaml
 from fairtag.policy.experiments import Experiment, require_one_at_a_time
 from fairtag.policy.guardrails import GuardrailLimits
 from fairtag.policy.policy_sections import Approval, Endings, Exclusions, Limits, PersonalPrices, Pin, Promotion
@@ -299,9 +299,9 @@ def read_policy(source: str | Path) -> ShopPolicy:
                 f"{source}: cannot be read ({error.strerror}); name a file, docs/policy.md has an example"
             ) from error
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: neither YAML nor JSON ({' '.join(str(error).split())})") from error
+        document = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: neither YAML nor JSON ({error})") from error
     if not isinstance(document, dict | None):
         raise ConfigError(f"{where}: {document!r} is refused; a policy is a table of settings, such as at_list: false")
     return from_document(document or {}, where)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from console.audit import AuditLog
 from console.pages import PAGES
+from console.shop import Shop
 from fairtag.base import schema
+from fairtag.base.files import save_arrays
 from fairtag.model.decision import GateResult, make_decision, write_decision
+from fairtag.model.manifest import MANIFEST
+from fairtag.model.pricing_model import CATALOGUE, ESTIMATES
 from fairtag.model.signature import policy_signer, policy_verifier, trusted_keys
 from fairtag.policy.live_policy import open_store
 from fairtag.policy.shop_policy import ShopPolicy
@@ -234,3 +240,40 @@ def test_models_say_the_decision_in_words_and_what_is_missing(console, tmp_path:
     html = console(decision=tmp_path / "DECISION.json").see("/models")
     assert "It may serve search and uniform prices, and not yet personal prices." in html
     assert "Needs a fix" in html
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"user_id": "x" * 500}, "at most 128 characters"),
+        ({"user_id": "a\u200bb"}, "that can be seen"),
+        ({"place": "<script>"}, "must be an ISO 3166 code"),
+    ],
+)
+def test_a_customer_or_place_that_no_endpoint_takes_is_refused_and_not_kept(console, endpoint, fields, words):
+    """What is kept is sent with every page: every one of them would be refused."""
+    browser = console()
+    browser.see("/")
+    assert words in browser.submit("/look/shopper", status=400, **fields)
+    browser.see("/?q=drill")
+    asked = endpoint.asked[-1][1]["instances"][0]
+    assert "user_id" not in asked
+    assert "place" not in asked
+
+
+def test_a_refusal_of_the_endpoint_names_the_field_as_a_person_knows_it(console, endpoint):
+    endpoint.refuse = (
+        400,
+        {"error": "instances[0].query: '600 characters' is refused; it must be 1 to 512 characters"},
+    )
+    html = console().see("/?q=drill", status=400)
+    assert "query: &#39;600 characters&#39; is refused" in html.lower()
+    assert "instances" not in html
+
+
+def test_a_shop_of_few_categories_fills_its_first_page(tmp_path):
+    items = pd.DataFrame({"item_id": list("abcdef"), "category": ["x", "x", "x", "x", "y", "y"], "stock": 1.0})
+    items.to_parquet(tmp_path / CATALOGUE)
+    save_arrays(tmp_path, ESTIMATES, {"sales_rate": np.array([6.0, 5, 4, 3, 2, 1])}, {})
+    (tmp_path / MANIFEST).write_text("{}")
+    assert Shop(tmp_path, None).popular(5) == ["a", "b", "e", "f", "c"]

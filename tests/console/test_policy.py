@@ -232,3 +232,19 @@ def test_a_pin_that_ends_before_it_starts_is_refused_with_its_days(console, mode
     html = browser.submit("/prices/pin", status=400, item=item, price="12.50", why="a campaign", **days)
     assert "2999-01-01" in html
     assert store.newest() == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("[", "not YAML"),
+        ("{" * 2_000, "nested too deeply"),
+        ("pins: &all []\nexclusions: {items: *all}", "an alias is refused"),
+        ("at_list: true\nat_list: false", "&#39;at_list&#39; stands more than once"),
+        ("just words", "not a table of settings"),
+    ],
+)
+def test_a_document_that_is_no_table_or_means_two_things_is_refused_in_words(browser, store, document, words):
+    html = browser.submit("/policy/preview", status=400, document=document, personal="yes")
+    assert words in html
+    assert store.newest() == 0

@@ -70,7 +70,7 @@ def test_a_gate_of_prices_leaves_search_and_says_what_prices_need(model_folder: 
     assert accepted_capabilities(decision) == {SEARCH}
     uniform, personal = (decision["capabilities"][name] for name in (UNIFORM_PRICES, PERSONAL_PRICES))
     assert (uniform["failed"], uniform["needs"]) == (["profit_uplift"], ["about 800 more pages"])
-    assert personal["needs"] == ["uniform prices must be accepted first"]
+    assert personal["needs"] == ["uniform prices to be accepted first"]
 
 
 @pytest.mark.parametrize("name", ["price_gaps", "behaviour_known", "opt_out"])
