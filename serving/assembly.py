@@ -326,7 +326,8 @@ class Assembly:
             self.metrics.watch("fairtag_price_locks", local.figures)
             return local
         breaker, seconds = self._new_breaker("price_locks"), settings.features.deadline_ms / 1000
-        redis = RedisLocks(settings.price_locks_url, seconds, breaker, seal, self._ignored("price_locks"))
+        ignored, most = self._ignored("price_locks"), 2 * settings.price_lock_items  # replicas may add some at once
+        redis = RedisLocks(settings.price_locks_url, seconds, breaker, seal, ignored, most)
         shared = SharedPriceLockStore(local, redis, settings.price_lock_guests)
         self.metrics.watch("fairtag_price_locks", shared.figures)
         return shared

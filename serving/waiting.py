@@ -22,7 +22,8 @@ import uvicorn
 from fairtag.base.errors import FeaturesMissing, UnavailableError
 from fairtag.model.manifest import MANIFEST
 from serving.assembly import Assembly
-from serving.metrics import Metrics, MetricsPage
+from serving.metrics import REST, Metrics, MetricsPage
+from serving.protocol.guard import PROBES
 from serving.protocol.http_server import QuietServer
 from serving.server import PricingServer
 from serving.settings import ServingSettings
@@ -106,7 +107,7 @@ async def answer_while(wait: Wait, settings: ServingSettings, metrics: Metrics, 
     """
     stop = asyncio.Event()
     config = uvicorn.Config(
-        _application(wait.text, MetricsPage(metrics.registry, settings.limits.metrics_seconds)),
+        _application(wait.text, metrics, settings.limits.metrics_seconds),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -128,8 +129,8 @@ async def answer_while(wait: Wait, settings: ServingSettings, metrics: Metrics, 
     return not stop.is_set()
 
 
-def _application(reason: str, page: MetricsPage) -> Callable[..., Awaitable[None]]:
-    refusal = orjson.dumps({"error": reason})
+def _application(reason: str, metrics: Metrics, page_seconds: float) -> Callable[..., Awaitable[None]]:
+    refusal, page = orjson.dumps({"error": reason}), MetricsPage(metrics.registry, page_seconds)
 
     async def application(scope: MutableMapping[str, Any], _receive: Any, send: Callable[..., Awaitable[None]]) -> None:
         if scope["type"] == "websocket":
@@ -140,6 +141,8 @@ def _application(reason: str, page: MetricsPage) -> Callable[..., Awaitable[None
             status, body = 200, b'{"live":true}'
         elif scope["path"] == METRICS:
             status, kind, body = 200, page.media_type.encode(), page.content()
+        elif scope["method"] not in ("GET", "HEAD") or not PROBES.fullmatch(scope["path"]):
+            metrics.refuse(REST, status)
         headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), (b"retry-after", b"5")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -176,10 +176,14 @@ def _handle_errors(app: FastAPI) -> None:
         field = _place(first["loc"], error.body)
         return _json({"error": f"{field}: {first['msg']}", "field": field, "rule": first["msg"]}, 422)
 
+    async def unrouted(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = _json(*_unrouted(request.method, request.url.path, error))
+        answer.headers.update(error.headers or {})
+        return answer
+
     async def plain(_request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else _KSERVE_STATUS[type(error)]
-        text = error.detail if isinstance(error, HTTPException) else str(error)
-        return _json({"error": text}, status)
+        return _json({"error": str(error)}, _KSERVE_STATUS[type(error)])
 
     async def bug(_request: Request, error: Exception) -> Response:
         logger.error("%s in %s", type(error).__name__, where(error))
@@ -188,10 +192,22 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(QuoteError, quote_refused)
     app.add_exception_handler(RequestValidationError, unreadable)
-    kinds: tuple[type[Exception], ...] = (HTTPException, *_KSERVE_STATUS)
-    for kind in kinds:
+    app.add_exception_handler(HTTPException, unrouted)
+    for kind in _KSERVE_STATUS:
         app.add_exception_handler(kind, plain)
     app.add_exception_handler(Exception, bug)
+
+
+def _unrouted(method: str, path: str, error: HTTPException) -> tuple[dict[str, Any], int]:
+    """What the framework refuses, in the words of every other refusal, and its status."""
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        refusal = RequestError("path", path, "there is no such path; /docs lists them", status=404)
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "other methods")
+        refusal = RequestError("method", method, f"this path answers {allowed}; /docs lists them", status=405)
+    else:
+        return {"error": error.detail}, error.status_code
+    return error_body(refusal), refusal.status
 
 
 def _place(path: Sequence[str | int], body: Any) -> str:

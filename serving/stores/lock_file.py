@@ -22,12 +22,13 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import orjson
 
+from fairtag.base.errors import UnavailableError
 from serving.stores.mailbox import Mailbox
 from serving.stores.price_locks import Claim, Row, Trust, lower
 from serving.stores.seal import FORGED, UNREADABLE, Ignored, Seal, Value
@@ -41,12 +42,14 @@ WRITE_SECONDS = 0.1  # between two transactions of a busy process
 PURGE_SECONDS = 600.0  # between two looks for rows that have expired
 LOOK_SECONDS = 0.25  # between two looks for other processes and for a failed write
 BUSY_MS = 2_000  # wait for another process's transaction
+PRIMARY = 0xFF  # the part of an error's code that says what kind it is
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS claims (
   number INTEGER PRIMARY KEY, key TEXT NOT NULL, trust INTEGER NOT NULL, expires INTEGER NOT NULL, fields TEXT NOT NULL
 );
 """
 INDEX = "CREATE INDEX IF NOT EXISTS claims_by_key ON claims (key)"
+READ = "SELECT key, trust, expires, fields FROM claims"
 ADD = "INSERT INTO claims (key, trust, expires, fields) VALUES (?, ?, ?, ?)"
 
 
@@ -61,6 +64,7 @@ class LockFile:
 
     Raises:
         OSError: The folder cannot be written.
+        UnavailableError: Another process does not let go of the file.
     """
 
     def __init__(self, folder: Path, seal: Seal, ignored: Ignored, clock: Callable[[], float] = time.time) -> None:
@@ -77,16 +81,36 @@ class LockFile:
         self._stopping = threading.Event()
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="price-locks-merge")
         self._writer = threading.Thread(target=self._run, name="price-locks", daemon=True)
-        self._database = self._opened()
+        try:
+            self._database = self._opened()
+        except BaseException:
+            self._peers.leave()
+            raise
         self._merging: sqlite3.Connection | None = None
 
-    def rows(self) -> Iterator[Row]:
-        """The genuine rows that have not expired, the oldest first; the others are deleted."""
-        self._purge()
-        query = "SELECT key, trust, expires, fields FROM claims ORDER BY number"
-        for key, trust, expires, signed in self._database.execute(query):
-            if (fields := self._verified(key, signed)) is not None:
-                yield Row(key, fields, Claim(expires, Trust(min(max(trust, 0), Trust.SHOP))))
+    def rows(self) -> list[Row]:
+        """The genuine rows that have not expired, the oldest first; the others are ignored, and the expired deleted.
+
+        Where the file is damaged, those before the damage go on in a new one.
+        """
+        found: list[Row] = []
+        try:
+            now = int(self._clock())
+            for key, trust, expires, signed in self._database.execute(
+                f"{READ} WHERE expires >= ? ORDER BY number", (now,)
+            ):
+                if (row := self._row(key, trust, expires, signed)) is not None:
+                    found.append(row)
+            self._purge()
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            try:
+                self._database = self._renewed(error)
+            except UnavailableError:
+                self.close()
+                raise
+            self._written(list(found))
+        return found
 
     def start(self) -> None:
         """Write in the background what is handed over."""
@@ -119,16 +143,28 @@ class LockFile:
         try:
             return _connect(self._path)
         except sqlite3.DatabaseError as error:
-            aside = self._path.with_suffix(f".broken-{int(self._clock())}")
-            self._path.replace(aside)
-            for end in ("-wal", "-shm"):
-                self._path.with_name(self._path.name + end).unlink(missing_ok=True)
-            self._ignored(UNREADABLE)
-            logger.error(  # noqa: TRY400 - the sentence says all
-                "%s is not a readable database (%s); it was moved to %s, and price locks begin anew",
-                self._path, error, aside.name,
-            )  # fmt: skip
-            return _connect(self._path)
+            return self._renewed(error)
+
+    def _renewed(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """A new file in place of one that cannot be read.
+
+        Raises:
+            UnavailableError: It can be read, once another process is done with it.
+        """
+        if error.sqlite_errorcode & PRIMARY in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise UnavailableError(
+                f"{self._path} is locked by another process ({error}); start again when it is done, or end it"
+            ) from error
+        aside = self._path.with_suffix(f".broken-{int(self._clock())}")
+        self._path.replace(aside)
+        for end in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        self._ignored(UNREADABLE)
+        logger.error(
+            "%s is not a readable database (%s); it was moved to %s, and price locks begin anew",
+            self._path, error, aside.name,
+        )  # fmt: skip
+        return _connect(self._path)
 
     def _run(self) -> None:
         failed: list[Row | str] = []
@@ -190,6 +226,17 @@ class LockFile:
         signed = self._seal.sign(row.key, "claim", orjson.dumps(row.fields).decode())
         return row.key, int(row.claim.trust), row.claim.expires, signed
 
+    def _row(self, key: str, trust: object, expires: object, signed: object) -> Row | None:
+        """A row as it was written; None where somebody else wrote it."""
+        fields = self._verified(key, signed)
+        if fields is None:
+            return None
+        level = next((level for level in Trust if level == trust), None)
+        if level is None or not isinstance(expires, int):  # SQLite keeps a text in a column of numbers
+            self._ignored(UNREADABLE)
+            return None
+        return Row(key, fields, Claim(expires, level))
+
     def _verified(self, key: str, signed: object) -> dict[str, Value] | None:
         text = self._seal.verified(key, "claim", signed) if isinstance(signed, str) else None
         if text is None:
@@ -242,6 +289,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous=NORMAL")
         database.execute("PRAGMA secure_delete=ON")
         database.executescript(SCHEMA)
+        database.execute(f"{READ} LIMIT 0")  # it has our columns
     except sqlite3.Error:
         database.close()
         raise

@@ -220,7 +220,7 @@ class LocalPriceLockStore(PriceLockStore):
     ) -> None:
         self._file: LockFile | None = None
         self._left = int(megabytes * 1e6)
-        self._most = most
+        self.most = most
         self._clock = clock
         self._purged = clock()
         self._lock = threading.RLock()
@@ -347,7 +347,7 @@ class LocalPriceLockStore(PriceLockStore):
         """How many of some new fields there is room for, once those who are trusted no more have made it."""
         if trust is Trust.SHOP:
             return fields
-        fields = min(fields, max(0, self._most - held))
+        fields = min(fields, max(0, self.most - held))
         for level in Trust:
             if level > trust or level is Trust.SHOP:
                 break

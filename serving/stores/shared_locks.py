@@ -41,11 +41,15 @@ class RedisLocks:
         breaker: Told of each answer, and asked before each question.
         seal: Authenticates each field.
         ignored: Told why a value was ignored.
+        most: Fields of one customer; a key with more is not ours, and to check them all would hold up every page.
     """
 
-    def __init__(self, url: str, seconds: float, breaker: CircuitBreaker, seal: Seal, ignored: Ignored) -> None:
+    def __init__(
+        self, url: str, seconds: float, breaker: CircuitBreaker, seal: Seal, ignored: Ignored, most: int = 10_000
+    ) -> None:
         from redis.asyncio import Redis
 
+        self._most = most
         self._longest = 2 * seconds
         self._breaker = breaker
         self._seal = seal
@@ -113,10 +117,14 @@ class RedisLocks:
         except ResponseError as error:
             if "WRONGTYPE" not in str(error):
                 raise
-            self._ignored(UNREADABLE)  # somebody else has written this key
-            await self._redis.delete(key)
-            return {}
-        return dict(found)
+            return await self._put_away(key)
+        return dict(found) if len(found) <= self._most else await self._put_away(key)
+
+    async def _put_away(self, key: str) -> dict[str, str]:
+        """Delete a key that somebody else has written."""
+        self._ignored(UNREADABLE)
+        await self._redis.delete(key)
+        return {}
 
     async def _claimed(self, key: str, sealed: Mapping[str, str], expires: int) -> list[str | None]:
         pipeline = self._redis.pipeline(transaction=True)
@@ -208,10 +216,10 @@ class SharedPriceLockStore(PriceLockStore):
     async def _claim(self, key: str, fields: Fields, claim: Claim) -> Fields:
         before = self._local.known_here(key)
         wanted = {name: before.get(name, tuple(value)) for name, value in fields.items()}
-        final = wanted
-        if self._may_tell(key, claim):
+        final, told = wanted, self._with_room(wanted, before, claim)
+        if told and self._may_tell(key, claim):
             try:
-                final = lower({**wanted, **await self._redis.claim(key, wanted, claim.expires)}, before)
+                final = lower({**wanted, **await self._redis.claim(key, told, claim.expires)}, before)
             except UnavailableError:
                 if claim.trust is Trust.SHOP and not before.keys() >= fields.keys():
                     raise
@@ -220,6 +228,14 @@ class SharedPriceLockStore(PriceLockStore):
             self._local.lower_here(key, dearer, claim)
         final = {**final, **{name: held for name, held in other.items() if name not in dearer}}
         return {name: final[name] for name, value in fields.items() if final[name] != tuple(value)}
+
+    def _with_room(self, wanted: dict[str, Value], before: Fields, claim: Claim) -> dict[str, Value]:
+        """The fields that a customer may still have in Redis, which reads them all for every page."""
+        if claim.trust is Trust.SHOP:
+            return wanted
+        new = [name for name in wanted if name not in before]
+        beyond = set(new[max(0, self._local.most - len(before)) :])
+        return {name: value for name, value in wanted.items() if name not in beyond}
 
     def _may_tell(self, key: str, claim: Claim) -> bool:
         if claim.trust >= Trust.CUSTOMER:

@@ -89,6 +89,8 @@ def test_without_a_model_it_is_alive_not_ready_and_says_what_it_waits_for(settin
         answer = asked(settings, path)
         assert (answer.status_code, answer.json()) == (503, {"error": REASON.format(settings.model_folder)}), path
         assert answer.headers["retry-after"]
+    page = httpx.post(f"http://127.0.0.1:{settings.http_port}/v1/models/fairtag:predict", json={"instances": []})
+    assert page.status_code == 503
     assert 'fairtag_endpoint_waiting{cause="model"} 1.0' in asked(settings, "/metrics").text
     assert not over
     settings.model_folder.mkdir()
@@ -96,6 +98,8 @@ def test_without_a_model_it_is_alive_not_ready_and_says_what_it_waits_for(settin
     waiting.join(30)
     assert over == [True]
     assert metrics.registry.get_sample_value("fairtag_endpoint_waiting", {"cause": "model"}) == 0
+    refused = {"protocol": "rest", "status": "503"}
+    assert metrics.registry.get_sample_value("fairtag_refusals_total", refused) == 1, "the page; probes are no refusals"
 
 
 @pytest.mark.parametrize(

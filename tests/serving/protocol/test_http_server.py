@@ -57,6 +57,17 @@ def test_every_refusal_and_error_is_counted_once(serve: Callable[..., Any], refu
     }
 
 
+def test_a_path_or_method_that_is_none_is_named_with_what_there_is(serve: Callable[..., Any]) -> None:
+    with serve() as running, httpx.Client(base_url=running.http) as client:
+        nowhere, wrong = client.get("/nowhere"), client.put("/v1/quotes:verify", json={})
+    assert (nowhere.status_code, nowhere.json()["field"]) == (404, "path")
+    assert "/nowhere" in nowhere.json()["error"]
+    assert "/docs" in nowhere.json()["rule"]
+    assert (wrong.status_code, wrong.json()["field"], wrong.headers["allow"]) == (405, "method", "POST")
+    assert "PUT" in wrong.json()["error"]
+    assert "POST" in wrong.json()["rule"]
+
+
 def test_the_alert_of_server_errors_looks_where_they_are_counted(
     serve: Callable[..., Any], refused: Callable[..., Any]
 ) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fairtag.base.errors import UnavailableError
 from serving.stores.lock_file import NAME, LockFile
 from serving.stores.price_locks import Claim, LocalPriceLockStore, PriceLocks, Trust
 from serving.stores.seal import FORGED, UNREADABLE, Seal
@@ -133,6 +134,70 @@ async def test_a_file_that_is_no_database_is_put_aside_and_locks_begin_anew(tmp_
     again = kept(tmp_path)
     assert (await again.read(["anna"], CUSTOMER)).public == {"a": 1}
     await again.close()
+
+
+@pytest.mark.parametrize("change", ["trust = 'x'", "trust = 1.5", "trust = 9", "expires = 'x'", "expires = x'00'"])
+async def test_a_row_whose_numbers_are_none_is_ignored_and_counted_and_the_others_stand(
+    tmp_path: Path, change: str
+) -> None:
+    first = kept(tmp_path)
+    await first.lock("anna", PriceLocks({"a": 10}), CUSTOMER)
+    await first.lock("berta", PriceLocks({"b": 20}), CUSTOMER)
+    await first.close()
+    with closing(sqlite3.connect(tmp_path / NAME)) as database:
+        database.execute(f"UPDATE claims SET {change} WHERE key = 'anna'")
+        database.commit()
+    ignored: list[str] = []
+    second = kept(tmp_path, ignored.append)
+    assert (await second.read(["anna"], CUSTOMER), await second.read(["berta"], CUSTOMER)) == (
+        PriceLocks(),
+        PriceLocks({"b": 20}),
+    )
+    assert ignored == [UNREADABLE]
+    await second.close()
+
+
+async def test_what_stands_before_the_damage_of_a_file_stands_and_goes_on_in_a_new_one(tmp_path: Path) -> None:
+    first = kept(tmp_path)
+    for number in range(3_000):
+        await first.lock(f"customer-{number:04d}", PriceLocks({"a": 10}), CUSTOMER)
+    await first.close()
+    file = tmp_path / NAME
+    content = bytearray(file.read_bytes())
+    half = len(content) // 2 // 4_096 * 4_096
+    content[half : half + 8 * 4_096] = b"\xff" * 8 * 4_096
+    file.write_bytes(content)
+    ignored: list[str] = []
+    second = kept(tmp_path, ignored.append)
+    assert await second.read(["customer-0000"], CUSTOMER) == PriceLocks({"a": 10})
+    assert (ignored, len(list(tmp_path.glob("*.broken-*")))) == ([UNREADABLE], 1)
+    await second.lock("late", PriceLocks({"a": 12}), CUSTOMER)
+    await second.close()
+    third = kept(tmp_path)
+    names = ["customer-0000", "late"]
+    assert [(await third.read([name], CUSTOMER)).public for name in names] == [{"a": 10}, {"a": 12}]
+    await third.close()
+
+
+async def test_a_database_with_other_columns_is_put_aside(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / NAME)) as database:
+        database.execute("CREATE TABLE claims (number INTEGER PRIMARY KEY, key TEXT)")
+    store = kept(tmp_path)
+    assert await store.lock("anna", PriceLocks({"a": 10}), CUSTOMER) == PriceLocks()
+    await store.close()
+    assert list(tmp_path.glob("*.broken-*"))
+
+
+async def test_a_file_that_another_process_holds_is_never_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept(tmp_path).close()
+    monkeypatch.setattr("serving.stores.lock_file.BUSY_MS", 10)
+    with closing(sqlite3.connect(tmp_path / NAME)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(UnavailableError, match="locked by another process"):
+            kept(tmp_path)
+    assert not list(tmp_path.glob("*.broken-*"))
 
 
 async def test_a_price_day_that_has_passed_is_forgotten_in_the_file_and_in_memory(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ def replica(
     breaker: CircuitBreaker | None = None,
     ignored: Callable[[str], None] = lambda _why: None,
     guests: int = 50_000,
+    most: int = 5_000,
 ) -> SharedPriceLockStore:
-    redis = RedisLocks(f"redis://{address}/0", seconds, breaker or CircuitBreaker(5, 0.05), SEAL, ignored)
-    return SharedPriceLockStore(LocalPriceLockStore(), redis, guests)
+    redis = RedisLocks(f"redis://{address}/0", seconds, breaker or CircuitBreaker(5, 0.05), SEAL, ignored, 2 * most)
+    return SharedPriceLockStore(LocalPriceLockStore(most=most), redis, guests)
 
 
 def key_of(name: str) -> str:
@@ -79,6 +80,30 @@ async def test_a_key_of_another_type_is_put_away(redis: Any) -> None:
     assert await store.read([key], CLAIM) == PriceLocks()
     assert counted == [UNREADABLE]
     assert not await store.lock(key, PriceLocks({"a": 10}), CLAIM)
+    await store.close()
+
+
+async def test_one_customer_has_so_many_locks_in_redis_and_no_more_and_those_stand(redis: Any) -> None:
+    store, other, key = replica(redis.address, most=10), replica(redis.address, most=10), key_of("everything")
+    for page in range(5):
+        assert not await store.lock(key, PriceLocks({f"item-{page}-{rank}": 10 for rank in range(4)}), CLAIM)
+    assert redis.client().hlen(key) == 10
+    assert len((await other.read([key], CLAIM)).public) == 10
+    assert await other.lock(key, PriceLocks({"item-0-0": 12}), CLAIM) == PriceLocks({"item-0-0": 10})
+    await store.close()
+    await other.close()
+
+
+async def test_a_key_with_more_fields_than_a_customer_may_have_is_put_away_unchecked(redis: Any) -> None:
+    counted: list[str] = []
+    store, key = replica(redis.address, most=10, ignored=counted.append), key_of("flood")
+    await store.lock(key, PriceLocks({"a": 10}), CLAIM)
+    redis.client().hset(key, mapping={f"public:b{number}": "10.AAAAAAAAAAAAAAAA" for number in range(20)})
+    assert (await store.read([key], CLAIM)).public == {"a": 10}, "this process knows it, and tells it again"
+    assert counted == [UNREADABLE]
+    async with asyncio.timeout(60.0):
+        while redis.client().hlen(key) != 1:
+            await asyncio.sleep(0.01)
     await store.close()
 
 
