@@ -33,7 +33,7 @@ def uniform(key: Sequence[str | int], purpose: str, secret: bytes = b"") -> floa
 
 def uniforms(keys: Sequence[Sequence[str | int]], purpose: str, secret: bytes = b"") -> Floats:
     """:func:`uniform` of each key, shape (n,); parts that keys share are encoded once."""
-    head, encoded = secret + _encoded(purpose), {part: _encoded(str(part)) for key in keys for part in key}
+    head, encoded = secret + _encoded(purpose), {part: _encoded(str(part)) for part in set().union(*keys)}
     texts = [head + b"".join([encoded[part] for part in key]) for key in keys]
     bits = [int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 11 for text in texts]
     return np.array(bits, dtype=np.float64) * UNIT

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fairtag.base.errors import ModelFolderMissing
 from fairtag.base.files import read_json, write_atomic, write_json
-from fairtag.search.similarity import top_k
+from fairtag.search.similarity import best_positions, top_k
 
 SCAN_ROWS = 20_000  # a scan of this many rows takes under 3 ms at 384 dimensions; codes would gain nothing
 MIN_RECALL = 0.99  # of the exact best K
@@ -91,8 +91,7 @@ class CodeIndex:
         found = np.sort(self._codes.search(query, wanted)[1][0])  # sorted, so that the memory map is read front to back
         found = found[found >= 0]
         scores = self._embeddings.take(found, axis=0) @ query[0]
-        best = np.lexsort((found, -scores))[:k]
-        return np.asarray(found[best], dtype=np.int64)
+        return np.asarray(found[best_positions(scores, k)], dtype=np.int64)
 
 
 @dataclass(frozen=True)
