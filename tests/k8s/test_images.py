@@ -182,7 +182,7 @@ def test_images_of_others_are_named_by_digest(built):
         for image in re.findall(r"'image': '([^']+)'", str(overlay))
         if not image.startswith("fairtag/") and re.match(r"[a-z./]+[:@]", image)
     }
-    assert {image for image in found if not re.search(r"@sha256:[0-9a-f]{64}$", image)} <= {"chrislusf/seaweedfs:3.92"}
+    assert {image for image in found if not re.search(r"@sha256:[0-9a-f]{64}$", image)} <= {"chrislusf/seaweedfs:4.00"}
     assert len(found) >= 4
 
 
