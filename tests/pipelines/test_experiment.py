@@ -34,6 +34,18 @@ def test_a_smaller_gain_takes_more_customers_and_the_table_says_when_too_few_com
     assert "never: too few new customers come" in capsys.readouterr().out
 
 
+def test_what_the_log_is_a_sample_of_can_be_said_and_nothing_else(market, tmp_path, capsys):
+    weighted = market.tables.impressions.assign(weight=4.0)
+    write_tables(replace(market.tables, impressions=weighted), tmp_path / "tables")
+    found = {}
+    for sampled in ("pages", "counts"):
+        assert main(["experiment", "plan", str(tmp_path), "--gain", "4", "--sampled", sampled, "--json"]) == 0
+        found[sampled] = json.loads(capsys.readouterr().out)
+    assert found["pages"]["fixed"] != found["counts"]["fixed"]
+    assert main(["experiment", "plan", str(tmp_path), "--sampled", "rows"]) == 2
+    assert "one of pages, customers, counts" in capsys.readouterr().err
+
+
 def test_a_run_without_pages_says_what_is_missing(market, tmp_path, capsys):
     write_tables(replace(market.tables, impressions=market.tables.impressions.iloc[:0]), tmp_path / "tables")
     assert main(["experiment", "plan", str(tmp_path)]) != 0
