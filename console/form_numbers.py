@@ -52,8 +52,8 @@ def typed_amount(field: str, text: str, coin: Currency, *, positive: bool = Fals
     decimals = len(re.split("[.,]", text)[-1]) if re.search("[.,]", text) else 0
     example = "1250" if not coin.exponent else f"12.{'9' * coin.exponent}"
     if decimals > coin.exponent or not _PLAIN.fullmatch(text):
-        places = f"{coin.exponent} decimal places" if coin.exponent else "no decimal places"
-        rule = f"must be an amount in {coin.code} such as {example}: {places} at most, and no sign between thousands"
+        places = f"{coin.exponent} decimal places at most" if coin.exponent else "no decimal places"
+        rule = f"must be an amount in {coin.code} such as {example}: {places}, and no sign between thousands"
         raise RequestError(field, text, rule)
     value = typed_number(field, text.replace(",", "."))
     if positive and value == 0:

@@ -299,20 +299,14 @@ def _unknown_names(policy: ShopPolicy, run: Path | None, folder: Path | None) ->
     import pandas as pd
 
     from fairtag.base import schema
+    from fairtag.model.policy_change import unknown_names
     from fairtag.model.pricing_model import CATALOGUE
 
     model = folder or (RunFolder(run.absolute()).live if run is not None else None)
     if model is None or not (model / CATALOGUE).is_file():
         return []
     catalogue = pd.read_parquet(model / CATALOGUE, columns=[schema.ITEM_ID, schema.CATEGORY])
-    items, categories = set(catalogue[schema.ITEM_ID]), set(catalogue[schema.CATEGORY].astype(str))
-    named = {each.item for each in policy.pins} | set(policy.exclusions.items)
-    groups = set(policy.exclusions.categories) | set(policy.personal_prices.categories_off)
-    for promotion in policy.promotions:
-        named |= set(promotion.items)
-        groups |= set(promotion.categories)
-    unknown = [f"item {name!r} is not in the catalogue" for name in sorted(named - items)]
-    return unknown + [f"category {name!r} is not in the catalogue" for name in sorted(groups - categories)]
+    return unknown_names(policy, set(catalogue[schema.ITEM_ID]), set(catalogue[schema.CATEGORY].astype(str)))
 
 
 def _author(who: str, why: str) -> str:

@@ -13,10 +13,11 @@ from console.form_numbers import typed_number
 from console.frame import Action, Page, Visit
 from console.policy_change import approve, assess, propose
 from console.users import Role
+from fairtag.base import schema
 from fairtag.base.errors import ConfigError, FairtagError, MissingDataError, RequestError, UnavailableError
 from fairtag.base.yaml_text import read_yaml
 from fairtag.evaluation.policy_preview import PolicyPreview
-from fairtag.model.policy_change import AcceptedModel
+from fairtag.model.policy_change import AcceptedModel, unknown_names
 from fairtag.policy.narrowing import Difference
 from fairtag.policy.shop_policy import ShopPolicy, from_document
 
@@ -243,8 +244,15 @@ async def _page(
         history=list(reversed(history))[:30],
         model=model,
         why=visit.given("why"),
+        unknown=await visit.blocking(_unknown, visit, policy),
         slow=await visit.blocking(_reads_first, visit),
     )
+
+
+def _unknown(visit: Visit, policy: ShopPolicy) -> list[str]:
+    """What a policy names that the catalogue lacks."""
+    items = visit.work.shop.items
+    return unknown_names(policy, set(items[schema.ITEM_ID].astype(str)), set(visit.work.shop.categories()))
 
 
 def _reads_first(visit: Visit) -> bool:

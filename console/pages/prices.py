@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from console.policy_change import propose
 from console.price_table import FILTERS
 from console.quotes import QuoteReader
 from console.users import Role
+from fairtag.base.errors import RequestError
 from fairtag.base.money import currency
 from fairtag.policy.shop_policy import ShopPolicy
 
@@ -63,16 +65,20 @@ def _terms(visit: Visit, name: str) -> dict[str, Any] | None:
 
 
 async def pin(visit: Visit) -> Response:
-    """Pin an item at a price, from one day to another."""
+    """Pin an item at a price, from one day to another; a pin of it that has ended goes."""
     name, why = visit.needed("item", "an item"), visit.needed("why", "a reason, in words,")
     coin = currency((await visit.blocking(visit.work.accepted_model)).policy.currency)
     price = typed_amount("price", visit.needed("price", "a price"), coin, positive=True)
     given: dict[str, Any] = {"item": name, "price": price}
     given |= {day: visit.given(day) for day in ("starts", "ends") if visit.given(day)}
+    today = datetime.now(UTC).date().isoformat()
+    if "ends" in given and given["ends"] < today:
+        raise RequestError("ends", given["ends"], f"must not lie before today, {today}: the pin would do nothing")
 
     def change() -> str:
         policy = visit.work.require_policy().current().policy
-        return propose(visit.work, policy.changed(pins=[*_pins(policy), given]), visit.user, why)
+        kept = [each for each in _pins(policy) if each["item"] != name or each.get("ends", today) >= today]
+        return propose(visit.work, policy.changed(pins=[*kept, given]), visit.user, why)
 
     return visit.back(await visit.blocking(change), f"/prices/item?item={quote(name)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from fairtag.policy.context import UserContext
 
 # Fields of the what-if: name in the form -> column of the market, or limit of the policy.
 MARKET = {"cost": "unit_cost", "stock": "stock", "competitor": "competitor_price", "list": "list_price"}
+MOST_PERCENT = {"discount": 100.0, "margin": 99.0}
 MONEY = ("cost", "competitor", "list")
 LIMITS = {"discount": "max_discount", "margin": "min_margin", "corridor": "corridor_ratio"}
 
@@ -181,9 +183,9 @@ def _changes(visit: Visit, coin: Currency | None) -> dict[str, float]:
         if not text:
             continue
         if name in MONEY and coin is not None:
-            found[name] = typed_amount(name, text, coin)
+            found[name] = typed_amount(name, text, coin, positive=name == "list")
             continue
-        value = typed_number(name, text)
+        value = typed_number(name, text, most=MOST_PERCENT.get(name, math.inf))
         found[name] = 1 + value / 100 if name == "corridor" else value / 100 if name in LIMITS else value
     return found
 

@@ -12,7 +12,7 @@ question again, so that a version without evidence for *its* model moves no pric
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +78,21 @@ def require_fitting(policy: ShopPolicy, model: AcceptedModel) -> None:
             f"{', '.join(needed)}: the model was fitted with other values; train one with this policy: "
             "fairtag run --policy FILE"
         )
+
+
+def unknown_names(policy: ShopPolicy, items: Set[str], categories: Set[str]) -> list[str]:
+    """Items and categories of a policy that the catalogue lacks, in words: nothing would happen to them.
+
+    >>> unknown_names(from_document({"exclusions": {"items": ["A1", "A7"]}}), {"A1"}, set())
+    ["item 'A7' is not in the catalogue"]
+    """
+    named = {each.item for each in policy.pins} | set(policy.exclusions.items)
+    groups = set(policy.exclusions.categories) | set(policy.personal_prices.categories_off)
+    for promotion in policy.promotions:
+        named |= set(promotion.items)
+        groups |= set(promotion.categories)
+    unknown = [f"item {name!r} is not in the catalogue" for name in sorted(named - items)]
+    return unknown + [f"category {name!r} is not in the catalogue" for name in sorted(groups - categories)]
 
 
 def make_policy_decision(

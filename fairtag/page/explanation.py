@@ -21,12 +21,18 @@ from fairtag.solver.page_solver import solve_pages
 
 
 def explain_problem(problem: PageProblem, chosen: PagePrices) -> list[dict[str, Any]]:
-    """Exact Shapley values of the drivers of each price, in whole minor units and in words, in page order."""
-    on_sale = np.flatnonzero(problem.on_sale)
-    parts: dict[int, dict[str, float]] = {}
-    if on_sale.size:
-        explanation = explain_prices(drivers_of(problem, on_sale), chosen.price[on_sale])
-        parts = {int(place): explanation.of(number) for number, place in enumerate(on_sale)}
+    """Exact Shapley values of the drivers of each price, in whole minor units and in words, in page order.
+
+    Without a cost or without demand there is no optimum to come from: all of the way to the price is the decision.
+    """
+    base = problem.model.estimates.f[problem.rows]
+    parts = {
+        int(place): {DECISION: float(chosen.price[place] - base[place])} for place in np.flatnonzero(problem.on_sale)
+    }
+    solved = problem.on_sale & np.isfinite(problem.market.unit_cost) & problem.model.demand.learned
+    if (places := np.flatnonzero(solved)).size:
+        explanation = explain_prices(drivers_of(problem, places), chosen.price[places])
+        parts |= {int(place): explanation.of(number) for number, place in enumerate(places)}
     return [_explained(problem, chosen, place, parts.get(place, {})) for place in range(len(problem.rows))]
 
 

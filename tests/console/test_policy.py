@@ -224,6 +224,24 @@ def test_a_pin_at_what_can_be_read_in_two_ways_or_is_no_price_is_refused(
     assert store.newest() == 0
 
 
+def test_a_pin_that_is_over_is_refused_and_one_that_has_ended_makes_way(console, model_folder: Path, store):
+    item = load_pricing_model(model_folder).item_ids[0]
+    browser = console(model_folder=model_folder)
+    browser.see(f"/prices/item?item={item}")
+    sent = {"item": item, "price": "12.50", "why": "a campaign"}
+    assert "must not lie before today" in browser.submit("/prices/pin", status=400, ends="2020-02-01", **sent)
+    assert store.newest() == 0
+    over = {"item": item, "price": 11.0, "ends": "2020-02-01"}
+    store.change(ShopPolicy().changed(pins=[over]), who="ada", why="long ago")
+    assert "Pinned at 12.50 USD" in browser.submit("/prices/pin", **sent)
+    assert [each.price for each in store.current().policy.pins] == [12.5]
+
+
+def test_a_preview_names_items_that_the_catalogue_lacks(browser):
+    html = browser.submit("/policy/preview", document="pins: [{item: nope, price: 5}]", personal="yes")
+    assert "Item &#39;nope&#39; is not in the catalogue." in html
+
+
 def test_a_pin_that_ends_before_it_starts_is_refused_with_its_days(console, model_folder: Path, store):
     item = load_pricing_model(model_folder).item_ids[0]
     browser = console(model_folder=model_folder)

@@ -82,7 +82,9 @@ def test_the_page_computes_the_what_if_of_its_fields(console, endpoint, model_fo
     assert "The model would" in browser.see(f"/why?item={item}&discount=0")
     assert "must be an amount in USD" in browser.see(f"/why?item={item}&cost=cheap", status=400)
     assert "must be an amount in USD" in browser.see(f"/why?item={item}&list=1,234", status=400)
-    assert "must be a number of at least 0" in browser.see(f"/why?item={item}&margin=-5", status=400)
+    assert "must be above 0" in browser.see(f"/why?item={item}&list=0", status=400)
+    assert "must be a number from 0 to 99" in browser.see(f"/why?item={item}&margin=-5", status=400)
+    assert "must be a number from 0 to 100" in browser.see(f"/why?item={item}&discount=200", status=400)
 
 
 def test_a_waterfall_leads_from_the_base_to_the_price():

@@ -19,7 +19,7 @@ from fairtag.model.capabilities import ALL, PERSONAL_PRICES, SEARCH, UNIFORM_PRI
 from fairtag.model.decision import GateResult, accepted_capabilities
 from fairtag.model.pricing_model import load_pricing_model
 from fairtag.page.catalogue_pages import catalogue_pages
-from fairtag.page.pricing import PageInputs, price_page
+from fairtag.page.pricing import PageInputs, explain_page, price_page
 from fairtag.policy.context import UserContext
 from fairtag.training.model import Lineage, fit_model_folder
 
@@ -66,6 +66,16 @@ def test_items_alone_are_quoted_at_list_and_say_why(lone):
     assert {item.reasons for item in priced.items[1:]} == {(Reason.PRICES_NOT_ACCEPTED,)}
     assert priced.items[1].unit_cost_minor == 0
     assert {item.purchase_probability for item in priced.items} == {None}
+
+
+def test_a_price_at_list_is_explained_without_a_cost_and_without_demand(lone):
+    """There is no optimum to come from: the whole way from the price of an item like it is the decision."""
+    rows = np.arange(6)
+    explained = explain_page(lone, PageInputs(rows, None, UserContext(jurisdiction="US-NY"), DAY))
+    for item in explained:
+        assert item["price_minor"] == item["list_price_minor"]
+        assert item["contributions_minor"] == {"decision": item["price_minor"] - item["base_minor"]}
+        assert item["summary"].startswith("The list price of")
 
 
 @pytest.mark.slow
@@ -149,6 +159,9 @@ def test_an_item_of_unknown_cost_does_not_move_the_prices_of_its_page(model, cer
     assert priced.items[2].reasons[0] is Reason.COST_UNKNOWN
     assert any(item.price_minor < item.list_price_minor for item in priced.items)
     assert np.isfinite(priced.expected_profit)
+    explained = explain_page(certain(unknown), inputs)
+    assert list(explained[2]["contributions_minor"]) == ["decision"]
+    assert all(len(item["contributions_minor"]) > 1 for item in (explained[0], explained[1]))
 
 
 def test_a_challenger_that_would_lose_what_the_champion_does_is_refused(model, lone):
