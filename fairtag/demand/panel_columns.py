@@ -3,8 +3,7 @@
 >>> numbers(pd.DataFrame({"price": ["$1.10", "$2.00"]}), ["price"])
 Traceback (most recent call last):
     ...
-fairtag.base.errors.DataError: panel: price: 2 values such as ['$1.10', '$2.00'] are no numbers; write digits with a
-decimal point and no currency sign, and give texts as effects or turn them into 0 and 1
+fairtag.base.errors.DataError: panel: price: 2 values such as ['$1.10', '$2.00'] are no numbers; write digits ...
 """
 
 from __future__ import annotations
