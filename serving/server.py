@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -26,6 +25,7 @@ from kserve.model_repository import ModelRepository
 from fairtag.base.errors import DigestMismatch, FairtagError
 from serving.assembly import Assembly
 from serving.keys import api_keys, key_files
+from serving.page.core import spare_the_collector
 from serving.protocol.admission import Admission, Proxies, Shares
 from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.connection import BoundedHttpProtocol
@@ -97,10 +97,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             models: KServe models; by default the endpoint's predictor.
         """
         sys.setswitchinterval(SWITCH_SECONDS)
-        # What is loaded by now stays. Each full collection would walk its half a million objects and stop all requests
-        # for a tenth of a second.
-        gc.collect()
-        gc.freeze()
+        spare_the_collector()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self.serve(models, signals=True))
 

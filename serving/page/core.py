@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
 Vector = NDArray[np.float32]
 
+YOUNG_OBJECTS = 20_000  # allocated and not freed: from this number on the collector looks for cycles among them
 WARM_QUERIES = ("a", "a wireless vacuum cleaner for pet hair", "steel " * 60)  # short, usual and cut off
 
 
@@ -282,6 +284,17 @@ class ModelCore(Core):
         from fairtag.page.pricing import explain_page
 
         return explain_page(self.model, inputs)
+
+
+def spare_the_collector() -> None:
+    """Take what is loaded by now out of the garbage collector's sight, and let it look seldom at what is new.
+
+    A full collection would walk half a million objects and stop all requests for a tenth of a second. The objects of a
+    page go with its answer; to look for cycles among them every 700 allocations took some percent of a page's time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
 
 
 def warm_up(core: Core) -> None:
