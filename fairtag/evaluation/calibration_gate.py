@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -49,13 +50,13 @@ def calibration_gate(found: Calibration, limits: EvaluationLimits) -> GateResult
         status = "pass"
     return GateResult(
         "demand_calibration",
-        slope.value,
+        _told(slope.value),
         f"slope in [{low:g}, {high:g}], or its 95 % interval reaches in and the slope lies in "
         f"[{outer_low:g}, {outer_high:g}]",
         status,
         threshold=1.0,
-        low=slope.low,
-        high=slope.high,
+        low=_told(slope.low),
+        high=_told(slope.high),
         note=f"{found.purchases} purchases on {found.pages} pages, {found.expected:.0f} expected{_in_units(found)}",
         needs="" if status == "pass" else _needed(found, low, high),
     )
@@ -80,8 +81,8 @@ def _needed(found: Calibration, low: float, high: float) -> str:
 
 
 def calibration_figures(found: Calibration) -> dict[str, Any]:
-    """Figures for the report."""
-    return {
+    """Figures for the report; absent where the data do not tell, as the response to a price that never varied."""
+    figures = {
         "calibration_slope": found.slope.value,
         "calibration_intercept": found.intercept.value,
         "price_slope": found.price_slope.value,
@@ -92,6 +93,12 @@ def calibration_figures(found: Calibration) -> dict[str, Any]:
         "units_sold": found.units["sold"],
         "units_expected": found.units["expected"],
     }
+    return {name: _told(value) for name, value in figures.items()}
+
+
+def _told(value: float) -> float | None:
+    """A figure; None where the data do not tell, as no document holds a NaN."""
+    return value if math.isfinite(value) else None
 
 
 def reliability_bins(found: Calibration) -> list[dict[str, float]]:

@@ -9,11 +9,12 @@ import pytest
 from fairtag.base import schema
 from fairtag.base.types import Status
 from fairtag.demand.calibration import Calibration, Estimate
-from fairtag.evaluation.calibration_gate import calibration_gate
+from fairtag.evaluation.calibration_gate import calibration_figures, calibration_gate
 from fairtag.evaluation.fairness_gate import gap_gate, guarantees_gate, price_by_group
 from fairtag.evaluation.limits import EvaluationLimits
 from fairtag.fairness import fixed_effects as fe
 from fairtag.fairness.audit import AuditReport, Finding
+from fairtag.model.decision import content_hash, make_decision
 from fairtag.page.quote_rows import quote_frame
 from fairtag.policy.guardrails import GuardrailLimits
 
@@ -42,6 +43,24 @@ def calibration(slope: float, low: float, high: float) -> Calibration:
 )
 def test_the_calibration_slope_is_judged_with_its_interval(slope, low, high, status):
     assert calibration_gate(calibration(slope, low, high), EvaluationLimits()).status == status
+
+
+def test_a_figure_that_the_data_do_not_tell_is_absent_and_keeps_no_decision_from_being_written():
+    """A price that never varied has no response; the document of a decision holds no NaN."""
+    unknown = Estimate(float("nan"), float("nan"), float("nan"))
+    found = replace(calibration(1.0, 0.9, 1.1), price_slope=unknown)
+    figures = calibration_figures(found)
+    assert figures["price_slope"] is None
+    assert figures["calibration_slope"] == 1.0
+    assert content_hash({"demand": figures})
+
+
+def test_a_calibration_that_cannot_be_told_is_a_gate_that_can_be_written():
+    nan = float("nan")
+    gate = calibration_gate(calibration(nan, nan, nan), EvaluationLimits())
+    assert make_decision(
+        challenger={"version": "a", "model_digest": "b"}, champion=None, data_fingerprint="f", gates=[gate], metrics={}
+    )
 
 
 def finding(group: str, status: Status, gap: float = 0.001) -> Finding:
