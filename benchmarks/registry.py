@@ -208,7 +208,7 @@ ENTRIES: tuple[Entry, ...] = (
         "acceptance",
         "acceptance",
         "How often the gates of value accept better prices, refuse others, and refuse without a reason.",
-        9,
+        11,
         quick="quick",
     ),
     _study(
