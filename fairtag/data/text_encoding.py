@@ -27,18 +27,12 @@ _LETTER = r"[^\W\d_]"
 _NO_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
 _IN_A_ROW = re.compile(r"[^\W\d_\x00-\x7f]{3,}")
 FEWEST = 4  # letters that are no ASCII, below which a text does not tell
-# Signs inside a word, and what they may be instead.
+# Signs inside a word and what they may be: letters of Polish or Japanese, of Czech or Slovak, of a Mac; euros.
 _INSIDE = (
-    (
-        re.compile(f"{_LETTER}[\u00a5\u00a3\u00af\u00b3\u00b9\u00bc\u00be\u00bf]{_LETTER}|\u0192"),
-        "cp1250",
-    ),  # Polish; Japanese
-    (
-        re.compile(f"{_LETTER}[\u00bb\u00ab\u00aa\u00ba]{_LETTER}|(?<!\\w)\u00b9{_LETTER}{{2}}"),
-        "iso8859-2",
-    ),  # Czech, Slovak
+    (re.compile(f"{_LETTER}[\u00a5\u00a3\u00af\u00b3\u00b9\u00bc\u00be\u00bf]{_LETTER}|\u0192"), "cp1250"),
+    (re.compile(f"{_LETTER}[\u00bb\u00ab\u00aa\u00ba]{_LETTER}|(?<!\\w)\u00b9{_LETTER}{{2}}"), "iso8859-2"),
     (re.compile(f"{_LETTER}[\u00a7\u2020\u2021\u02c6\u02dc]{_LETTER}|[a-z][\u0160\u017d\u0178][a-z]"), "mac-roman"),
-    (re.compile("\\d ?\u00a4|\u00a4 ?\\d"), "iso8859-15"),  # its sign of the euro
+    (re.compile("\\d ?\u00a4|\u00a4 ?\\d"), "iso8859-15"),
 )
 # Letters that no language of Western Europe has in one text: one of the first and one of the second, none of the third.
 _TOGETHER = (
