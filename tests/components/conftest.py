@@ -1,9 +1,8 @@
-"""Small valid tables of a shop, and the warnings of third parties that the adapters cannot avoid."""
+"""Small valid tables of a shop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,21 +10,6 @@ import pandas as pd
 import pytest
 
 from fairtag.base import schema
-
-THIRD_PARTY = (
-    "ignore:module 'sre_.*' is deprecated:DeprecationWarning",  # great_expectations imports it
-    "ignore:fetch_arrow_table\\(\\) is deprecated:DeprecationWarning",  # ibis, under feast's duckdb store
-    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning",  # mlflow's use of SQLAlchemy
-    "ignore:Please install grpcio-status:ImportWarning",  # google.api_core, which great_expectations imports
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            for rule in THIRD_PARTY:
-                item.add_marker(pytest.mark.filterwarnings(rule))
 
 
 @pytest.fixture(scope="session")

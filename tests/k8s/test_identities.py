@@ -646,7 +646,6 @@ def test_each_redis_user_touches_its_own_keys_and_nobody_administers(redis_users
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 def test_features_are_filled_and_read_by_the_users_of_their_roles(
     redis_users: Any, secrets: Secrets, market: Any, tmp_path: Path
 ) -> None:

@@ -38,7 +38,6 @@ from serving.protocol.client import RestClient
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(3_600),  # three pipelines of nine processes each, on a machine that may be busy
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
 SIZE = ShopSize(items=200, users=400, impressions=36_000, page_size=12, wishes=200, judgements=1_500)
 PAGES = 700

@@ -12,10 +12,6 @@ from pipelines.check import check_shop
 from pipelines.cli import main
 
 SAMPLES = Path(__file__).parents[1] / "data"
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning"),  # great_expectations
-    pytest.mark.filterwarnings("ignore:Please install grpcio-status:ImportWarning"),  # google.api_core, under it
-]
 
 
 @pytest.fixture(scope="module")

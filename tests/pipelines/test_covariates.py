@@ -17,10 +17,6 @@ from fairtag.model.pricing_model import load_pricing_model
 from fairtag.training.model import Lineage, fit_model_folder
 from pipelines.check import check_shop
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:module 'sre_.*' is deprecated:DeprecationWarning"),  # great_expectations
-    pytest.mark.filterwarnings("ignore:Please install grpcio-status:ImportWarning"),  # google.api_core, under it
-]
 PAGES = 1_200  # of twelve items
 
 

@@ -47,7 +47,6 @@ SMALL = (
 )
 pytestmark = [
     pytest.mark.timeout(900),  # processes that each import the libraries anew, on a machine that may be busy
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),  # mlflow
 ]
 SIZE = ShopSize(items=120, users=150, impressions=4_800)
 

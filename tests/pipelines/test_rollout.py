@@ -21,9 +21,6 @@ from fairtag.model.decision import GateResult, GateStatus, make_decision, write_
 from pipelines.port_forward import addresses, forwarded
 from pipelines.rollout import Rollout, Trial, TrialFailed, require_page, try_out
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"  # mlflow's use of SQLAlchemy
-)
 FIRST, SECOND = "s3://fairtag/models/first", "s3://fairtag/models/second"
 SPLIT = [{"spec": {"rules": [{"backendRefs": [{"name": "fairtag-canary-second-predictor", "weight": 20}]}]}}]
 

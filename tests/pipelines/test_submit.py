@@ -13,7 +13,6 @@ from pipelines.settings import Platform
 from pipelines.submit import Kubeflow
 
 PREFIX = "/apis/v2beta1"
-pytestmark = pytest.mark.filterwarnings("ignore:This client only works with Kubeflow:FutureWarning")  # kfp, every time
 
 
 class FakeKubeflow:

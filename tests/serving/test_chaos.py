@@ -193,7 +193,6 @@ def causes(load: Load, since: float) -> set[str | None]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 @pytest.mark.parametrize("harm", ["killed", "frozen"])
 def test_a_store_that_dies_under_load_degrades_pages_and_comes_back_by_itself(
     spawn: Callable[..., Any], redis: Any, feast_folder: Path, harm: str, until: Callable[..., None]
@@ -231,7 +230,6 @@ def page_of(server: Any, user: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 def test_a_store_that_answers_late_costs_a_page_the_customers_features_and_comes_back_by_itself(
     spawn: Callable[..., Any],
     road: Any,

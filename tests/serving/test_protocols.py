@@ -174,7 +174,6 @@ def asked(shop: Any) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 @pytest.mark.parametrize("ask", CLIENTS, ids=lambda ask: ask.__name__)
 def test_every_client_gets_the_same_pages_of_a_trained_model(
     shop_server: Any, asked: list[dict[str, Any]], ask: Callable[..., Any]
@@ -237,7 +236,6 @@ def test_a_trained_models_quote_is_honoured_at_checkout(shop_server: Any, asked:
             client.verify(page["quote"], page["items"][0]["item_id"], user_id="somebody-else")
 
 
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 @pytest.mark.slow
 def test_a_log_of_whole_and_degraded_pages_of_the_same_items_breaks_no_promise(
     serve_shop: Callable[..., Any], shop: Any

@@ -92,7 +92,6 @@ def test_a_damaged_registry_is_refused_in_words(feast_folder: Path, tmp_path: Pa
         open_reader(tmp_path)
 
 
-@pytest.mark.filterwarnings("ignore:fetch_arrow_table:DeprecationWarning")  # ibis under Feast
 def test_a_redis_that_is_late_is_asked_once_and_its_thread_is_free_again(
     handmade: ModuleType, materialised: Callable[..., Path], road: Any, tmp_path: Path
 ) -> None:
