@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 from fairtag.base.errors import DataError
 
@@ -53,7 +55,7 @@ _SYMBOLS: dict[str, tuple[str, ...]] = {
     "LEI": ("RON",),
     "LEU": ("RON",),
     "R": ("ZAR",),
-    "RS": ("INR", "PKR", "LKR", "NPR", "MUR"),
+    "RS": ("INR", "PKR"),
     "RM": ("MYR",),
     "SFR": ("CHF",),
     "₸": ("KZT",),
@@ -64,6 +66,16 @@ _SYMBOLS: dict[str, tuple[str, ...]] = {
     "₲": ("PYG",),
     "৳": ("BDT",),
 }
+# Symbols of several countries: words in the names of their currencies. Those in _SYMBOLS are the usual ones.
+_SHARED: dict[str, tuple[str, ...]] = {
+    "$": ("DOLLAR", "PESO"),
+    "KR": ("KRONA", "KRONE"),
+    "RS": ("RUPEE",),
+    "LEI": ("LEU",),
+    "LEU": ("LEU",),
+    "РУБ": ("RUBLE",),
+}
+SHOWN: Final = 4  # of the currencies that a symbol may stand for, in a message
 
 
 @dataclass(frozen=True)
@@ -128,11 +140,20 @@ def is_currency_mark(text: str) -> bool:
 def codes_of(mark: str) -> tuple[str, ...]:
     """The currencies that a text beside a number may stand for; none where it stands for no currency.
 
-    >>> codes_of("€"), codes_of("Yen"), codes_of("A")
-    (('EUR',), ('JPY',), ())
+    >>> codes_of("€"), codes_of("Yen"), codes_of("A"), "CLP" in codes_of("$")
+    (('EUR',), ('JPY',), (), True)
     """
     written = mark.strip().upper().removesuffix(".")
-    return (written,) if written in _currencies() else _SYMBOLS.get(written) or _by_name(written)
+    return (written,) if written in _currencies() else _by_symbol(written) or _by_name(written)
+
+
+def any_of(codes: Sequence[str]) -> str:
+    """Currencies that a text may stand for, as a message lists them.
+
+    >>> any_of(["JPY", "CNY"]), any_of(codes_of("$"))
+    ('JPY or CNY', 'USD or CAD or AUD or NZD or another')
+    """
+    return " or ".join([*codes[:SHOWN], *(["another"] if len(codes) > SHOWN else [])])
 
 
 def currencies_of(text: str) -> tuple[str, ...]:
@@ -145,7 +166,7 @@ def currencies_of(text: str) -> tuple[str, ...]:
     if mark in _currencies():
         return (mark,)
     name = mark.upper()
-    return _SYMBOLS.get(name) or _by_noun().get(name) or _by_noun().get(name.removesuffix("S")) or ()
+    return _by_symbol(name) or _by_noun().get(name) or _by_noun().get(name.removesuffix("S")) or ()
 
 
 @cache
@@ -177,12 +198,22 @@ def _meant(code: object) -> str:
     if not isinstance(code, str) or not code.strip():
         return ""
     written = code.strip().upper()
-    candidates = _SYMBOLS.get(written) or _by_name(written)
+    candidates = _by_symbol(written) or _by_name(written)
     if not candidates and written in _currencies():
         candidates = (written,)
     if not candidates:
         candidates = tuple(difflib.get_close_matches(written, sorted(_currencies()), n=2, cutoff=0.6))
-    return f" (did you mean {' or '.join(candidates)}?)" if candidates else ""
+    return f" (did you mean {any_of(candidates)}?)" if candidates else ""
+
+
+@cache
+def _by_symbol(written: str) -> tuple[str, ...]:
+    """Codes that a symbol may stand for, the usual ones first: a dollar sign is that of many dollars and pesos."""
+    import iso4217
+
+    words = set(_SHARED.get(written, ()))
+    named = (entry.code for entry in iso4217.Currency if words & set(entry.currency_name.upper().split()))
+    return tuple(dict.fromkeys((*_SYMBOLS.get(written, ()), *(code for code in named if code in _currencies()))))
 
 
 def _by_name(written: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from fairtag.base import schema
 from fairtag.base.errors import DataError
-from fairtag.base.money import USUAL_CURRENCY, codes_of, currency
+from fairtag.base.money import USUAL_CURRENCY, any_of, codes_of, currency
 from fairtag.data.amounts import APART
 
 COLUMN = "currency"
@@ -80,7 +80,7 @@ def require_signs(raw: pd.DataFrame, table: schema.Table, file: Path, stated: st
             codes = codes_of(DIGITS.sub("", str(value)))
             if not codes or stated in codes:
                 continue
-            others = " or ".join(codes)
+            others = any_of(codes)
             said = f"the shop's currency is {stated}" if stated else "metadata.json names no currency"
             raise DataError(
                 f"{file.name}: {column}: {value!r} is in {others}, but {said}; "

@@ -72,6 +72,17 @@ def test_money_with_the_shops_own_sign_is_read(folder, tables):
     assert load("csv", folder).fingerprint() == tables.fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("code", "sign"),
+    [("COP", "$"), ("TWD", "$"), ("MDL", "lei"), ("BYN", "\u0440\u0443\u0431."), ("ISK", "kr."), ("LKR", "Rs")],
+)
+def test_a_sign_is_that_of_every_currency_that_is_written_so(folder, code, sign):
+    (folder / "metadata.json").write_text(json.dumps({"currency": code}))
+    prices = pd.read_csv(folder / "items.csv", dtype=str)[schema.LIST_PRICE]
+    edit(folder, "items", **{schema.LIST_PRICE: prices + f" {sign}"})
+    assert load("csv", folder).metadata["currency"] == code
+
+
 @pytest.mark.parametrize("menu", [[80, 90, 100], [1.0], "0.8", [0.8, "0.9"], [0.0, 1.0], [True, 0.5]])
 def test_a_price_menu_that_is_no_list_of_shares_is_refused(folder, menu):
     (folder / "metadata.json").write_text(json.dumps({"price_menu": menu}))
