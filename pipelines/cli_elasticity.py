@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fairtag.base.errors import ConfigError, DataError, MissingDataError
+from fairtag.data.amounts import plain_numbers
+from fairtag.data.csv_files import SEPARATORS
 from fairtag.demand import ChoicePanel, NestedLogit, Panel, PanelElasticity, compare_elasticities, nested_logit
 
 console = Console()
@@ -54,7 +57,8 @@ def elasticity(
             f"elasticity: --effects {', '.join(joint)}: a nested logit takes no joint effects, whose levels are too "
             "many for it; name single columns, or leave --nests out"
         )
-    rows = _read(data)
+    numbers = [price, quantity, *_listed(covariates), *_listed(instruments), *filter(None, [weight, outside])]
+    rows = _read(data, numbers)
     panel = Panel.of(
         rows,
         price=price,
@@ -138,21 +142,25 @@ def _nested(found: NestedLogit, left_out: int) -> dict[str, object]:
     return document
 
 
-def _read(file: Path) -> pd.DataFrame:
+def _read(file: Path, numbers: Sequence[str]) -> pd.DataFrame:
     if not file.is_file():
         raise MissingDataError(f"{file}: there is no such file; name a CSV or Parquet file with --data")
     try:
         if file.suffix == ".parquet":
             return pd.read_parquet(file)
         rows = pd.read_csv(file)
-        if len(rows.columns) == 1 and (mark := next((m for m in ";\t|" if m in rows.columns[0]), None)):
-            rows = pd.read_csv(file, sep=mark, decimal="," if mark == ";" else ".")
+        if len(rows.columns) > 1 or not (mark := next((m for m in SEPARATORS if m in rows.columns[0]), None)):
+            return rows
+        rows = pd.read_csv(file, sep=mark, dtype=str)
     except (ValueError, OSError, pa.ArrowException, pd.errors.ParserError) as error:
         kind = "Parquet" if file.suffix == ".parquet" else "CSV in UTF-8"
         raise DataError(
             f"{file}: cannot be read as {kind} ({type(error).__name__}: {error}); export it anew"
         ) from error
-    return rows
+    try:
+        return plain_numbers(file, rows, numbers, None, mark)[0]
+    except DataError as error:
+        raise DataError(f"{error}; or, of a panel without one, write no sign between thousands") from error
 
 
 def _listed(text: str) -> list[str]:

@@ -90,6 +90,19 @@ def test_semicolons_and_decimal_commas_are_read_as_spreadsheets_write_them(table
     assert after[0]["elasticity"] == pytest.approx(before[0]["elasticity"], rel=1e-12)
 
 
+def test_a_sign_that_may_set_thousands_apart_is_not_guessed(table):
+    rows = pd.read_csv(table)
+    prices = [f"1.{number:03d}" for number in range(100, 500)]
+    rows.assign(price=prices, units=1 + rows["units"].astype(int)).to_csv(table, index=False, sep=";")
+    found = asked("--data", table, "--quantity", "units").exception
+    assert isinstance(found, DataError)
+    assert "'1.100' in price can be a fraction or thousands" in str(found)
+    rows.assign(price=[f"{price},5" for price in prices], units=1 + rows["units"].astype(int)).to_csv(
+        table, index=False, sep=";"
+    )
+    assert asked("--data", table, "--quantity", "units").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("a.csv", b""), ("b.csv", b"price,units\n1\xe9,2\n"), ("c.parquet", b"price;units\n")]
 )
