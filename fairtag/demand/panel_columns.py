@@ -9,6 +9,7 @@ fairtag.base.errors.DataError: panel: price: 2 values such as ['$1.10', '$2.00']
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,17 +92,27 @@ def _number(column: pd.Series[float]) -> Floats:
     if not pd.api.types.is_numeric_dtype(column.dtype):
         dated = pd.api.types.is_datetime64_any_dtype(column.dtype)
         read = pd.Series(np.nan, column.index) if dated else pd.to_numeric(column.astype(object), errors="coerce")
-        if (wrong := read.isna() & column.notna()).any():
-            examples = [str(value) for value in column[wrong].drop_duplicates().head(3)]
-            raise DataError(
-                f"panel: {column.name}: {int(wrong.sum()):,} values such as {examples} are no numbers; write digits "
-                "with a decimal point and no currency sign, and give texts as effects or turn them into 0 and 1",
-                column=str(column.name),
-                rule="numbers",
-                count=int(wrong.sum()),
-                examples=examples,
-            )
+        _require_none(
+            column.map(str),
+            read.isna() & column.notna(),
+            "are no numbers; write digits with a decimal point and no currency sign, and give texts as effects or turn "
+            "them into 0 and 1",
+            "numbers",
+        )
     return np.asarray(read.astype("Float64").to_numpy(dtype=np.float64, na_value=np.nan))
+
+
+def _require_none(column: pd.Series[Any], wrong: pd.Series[bool], said: str, rule: str) -> None:
+    """Refuse values of a column that break a rule, with examples of them."""
+    if wrong.any():
+        examples = column[wrong].drop_duplicates().head(3).tolist()
+        raise DataError(
+            f"panel: {column.name}: {int(wrong.sum()):,} values such as {examples} {said}",
+            column=str(column.name),
+            rule=rule,
+            count=int(wrong.sum()),
+            examples=examples,
+        )
 
 
 def require_other_than_price(values: pd.DataFrame, price: str, others: Sequence[str]) -> None:
@@ -161,16 +172,12 @@ def left_out(
 def require_counts(values: pd.DataFrame, columns: Sequence[str]) -> None:
     """Refuse counts below 0, as of goods that came back."""
     for name in columns:
-        if (wrong := values[name] < 0).any():
-            examples = values.loc[wrong, name].head(3).tolist()
-            raise DataError(
-                f"panel: {name}: {int(wrong.sum()):,} values such as {examples} are below 0; a choice is made 0 times "
-                "or more, so take returns off the sales of their page",
-                column=name,
-                rule="0 or more",
-                count=int(wrong.sum()),
-                examples=examples,
-            )
+        _require_none(
+            values[name],
+            values[name] < 0,
+            "are below 0; a choice is made 0 times or more, so take returns off the sales of their page",
+            "0 or more",
+        )
 
 
 def require_once(table: pd.DataFrame, page: Sequence[str]) -> None:
@@ -208,17 +215,12 @@ def require_one_value(values: pd.DataFrame, code: Ints) -> None:
         code: (N,) number of each row's page.
     """
     for name in map(str, values):
-        apart = values[name].groupby(code).transform("nunique").to_numpy() > 1
-        if apart.any():
-            examples = values.loc[apart, name].head(3).to_list()
-            raise DataError(
-                f"panel: {name} differs between rows of one page, such as {examples}; write one {name} on all rows of "
-                "a page: it is that of the page",
-                column=name,
-                rule="one value for each page",
-                count=int(apart.sum()),
-                examples=examples,
-            )
+        _require_none(
+            values[name],
+            values[name].groupby(code).transform("nunique") > 1,
+            f"differ between the rows of a page; write one {name} on all rows of a page: it is that of the page",
+            "one value for each page",
+        )
 
 
 def require_identified(

@@ -11,16 +11,21 @@ from fairtag.solver.cells import Cells
 PAIRS, SINGLES, CATEGORIES = 8, 16, 2
 
 
+def draws(rng, pages, size, nest):
+    """The items of each page, their prices, and the utility of each item at a usual price: that of its nest."""
+    item = np.concatenate([rng.choice(nest.size, size, replace=False) for _ in range(pages)])
+    y = rng.choice([0.7, 0.8, 0.9, 1.0], item.size)
+    return item, y, (0.3 * rng.normal(size=nest.size))[nest] - 1.0
+
+
 def plant(rng, pages=1_500, size=8, zeta=(0.5, 0.5), slope=4.0, singles=SINGLES):
     """Pages of a catalogue whose first items are pairs of twins, and choices from a nested logit."""
     items = 2 * PAIRS + singles
     nest = np.r_[2 * (np.arange(2 * PAIRS) // 2), np.arange(2 * PAIRS, items)]
     category = nest // 2 % CATEGORIES
-    item = np.concatenate([rng.choice(items, size, replace=False) for _ in range(pages)])
+    item, y, level = draws(rng, pages, size, nest)
     page = np.repeat(np.arange(pages), size)
-    y = rng.choice([0.7, 0.8, 0.9, 1.0], item.size)
-    level = (0.3 * rng.normal(size=items))[nest]
-    utility = -1.0 + level[item] + slope * (0.85 - y)
+    utility = level[item] + slope * (0.85 - y)
     adjusted = Cells.of(page, nest[item], np.asarray(zeta)[category[item]]).adjust(utility)
     noisy = (adjusted + rng.gumbel(size=item.size)).reshape(pages, size)
     none = rng.gumbel(size=pages)
@@ -40,6 +45,17 @@ LOWER = np.full(3, -np.inf)
 def judged(choices, item, nest, category):
     plain = fit_logit(choices, PRIOR)
     return judge_nests(choices, PRIOR, plain, LOWER, item=item, nest=nest, category=category, names=("cups", "lamps"))
+
+
+def fit_nested(choices, nest, prior):
+    """The nested choices at the dissimilarity that is estimated, their fit, and its Laplace approximation."""
+    plain = fit_logit(choices, prior)
+    cells = Cells.of(choices.page, nest, np.ones(nest.size), with_plain=True)
+    kind = np.zeros(cells.starts.size, dtype=np.int64)
+    log_zeta, _ = estimate_log_dissimilarity(choices.with_cells(cells), prior, plain, LOWER, kind, 1)
+    nested = choices.with_cells(cells.with_dissimilarity(np.exp(log_zeta[kind])))
+    fit = fit_logit(nested, prior, start=plain)
+    return nested, fit, with_dissimilarity(nested, fit, prior, kind, 1)
 
 
 def test_planted_dissimilarities_lie_in_their_intervals_and_the_nested_logit_is_chosen(rng):
@@ -111,13 +127,7 @@ def test_the_error_of_a_slope_holds_what_the_dissimilarity_leaves_open():
     prior, z, given = Prior(np.zeros(3), np.full(3, 0.01), np.array([11.0, 400.0])), [], []
     for seed in range(30):
         choices, item, nest, _ = plant(np.random.default_rng(seed), pages=400, zeta=(0.4, 0.4), singles=0)
-        plain = fit_logit(choices, prior)
-        cells = Cells.of(choices.page, nest[item], np.ones(item.size), with_plain=True)
-        kind = np.zeros(cells.starts.size, dtype=np.int64)
-        log_zeta, _ = estimate_log_dissimilarity(choices.with_cells(cells), prior, plain, LOWER, kind, 1)
-        nested = choices.with_cells(cells.with_dissimilarity(np.exp(log_zeta[kind])))
-        fit = fit_logit(nested, prior, start=plain)
-        found = with_dissimilarity(nested, fit, prior, kind, 1)
+        nested, fit, found = fit_nested(choices, nest[item], prior)
         z.append((fit.theta[2] - 4.0) / found.standard_errors[2])
         given.append(laplace(nested, fit, prior).standard_errors[2] / found.standard_errors[2])
         assert np.linalg.eigvalsh(found.conditional).min() > 0
@@ -133,18 +143,8 @@ def test_intervals_of_what_pages_sell_and_earn_hold_the_truth_though_draws_keep_
     for seed in range(200, 215):
         rng = np.random.default_rng(seed)
         choices, item, nest, _ = plant(rng, pages=400, zeta=(0.4, 0.4), singles=0)
-        again = np.random.default_rng(seed)  # the draws of plant, up to the levels
-        for _ in range(400):
-            again.choice(2 * PAIRS, 8, replace=False)
-        again.choice([0.7, 0.8, 0.9, 1.0], item.size)
-        level = (0.3 * again.normal(size=2 * PAIRS))[nest][item] - 1.0
-        plain = fit_logit(choices, prior)
-        cells = Cells.of(choices.page, nest[item], np.ones(item.size), with_plain=True)
-        kind = np.zeros(cells.starts.size, dtype=np.int64)
-        log_zeta, _ = estimate_log_dissimilarity(choices.with_cells(cells), prior, plain, LOWER, kind, 1)
-        nested = choices.with_cells(cells.with_dissimilarity(np.exp(log_zeta[kind])))
-        fit = fit_logit(nested, prior, start=plain)
-        found = with_dissimilarity(nested, fit, prior, kind, 1)
+        level = draws(np.random.default_rng(seed), 400, 8, nest)[2][item]
+        nested, fit, found = fit_nested(choices, nest[item], prior)
 
         def figures(utility, slope, nests, choices=choices):
             sold = [
@@ -153,7 +153,7 @@ def test_intervals_of_what_pages_sell_and_earn_hold_the_truth_though_draws_keep_
             ]
             return [sold[1], sold[0] * (0.8 - 0.5) - sold[1] * (1.0 - 0.5)]
 
-        truth = figures(level, 4.0, cells.with_dissimilarity(np.full(cells.starts.size, 0.4)))
+        truth = figures(level, 4.0, nested.cells.with_dissimilarity(np.full(nested.cells.starts.size, 0.4)))
         shift = np.linalg.cholesky(found.shared) @ rng.standard_normal((3, 100))
         own = np.linalg.cholesky(found.conditional) @ rng.standard_normal((2 * PAIRS, 2, 100))
         own = fit.effects[:, :, None] - found.gain @ shift + own
