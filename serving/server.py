@@ -25,7 +25,7 @@ from kserve.model_repository import ModelRepository
 from fairtag.base.errors import DigestMismatch, FairtagError
 from serving.assembly import Assembly
 from serving.keys import api_keys, key_files
-from serving.page.core import spare_the_collector
+from serving.page.core import tune_garbage_collection
 from serving.protocol.admission import Admission, Proxies, Shares
 from serving.protocol.browser_tokens import BrowserTokens
 from serving.protocol.connection import BoundedHttpProtocol
@@ -97,7 +97,7 @@ class PricingServer(ModelServer):  # type: ignore[misc]  # kserve ships no types
             models: KServe models; by default the endpoint's predictor.
         """
         sys.setswitchinterval(SWITCH_SECONDS)
-        spare_the_collector()
+        tune_garbage_collection()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(self.serve(models, signals=True))
 

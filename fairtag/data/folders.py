@@ -12,6 +12,8 @@ from pyarrow import parquet as pq
 
 from fairtag.base.errors import DataError, MissingDataError
 
+ABSENT_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # how Hive names the folder of rows without the value
+
 
 def dataset_folder(data: Path, name: str) -> Path:
     """The folder of a data set: ``data/name``, or ``data`` itself when it has that name.
@@ -69,9 +71,6 @@ def read_file(path: Path) -> pd.DataFrame:
     ) as error:
         message = f"{path}: cannot be read as {path.suffix.lstrip('.')}: {error}"
         raise DataError(message, table=path.name, rule="a readable file") from error
-
-
-ABSENT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def _parquet(path: Path) -> pd.DataFrame:

@@ -32,10 +32,10 @@ LEAST_CUSTOMERS = 100  # fewer do not tell how much customers differ
 MOST_CUSTOMERS = 1e12
 WHOLE = 1.0 + 1e-9  # weight up to which a page was kept for sure
 
-Sampled = Literal[
-    "pages", "customers", "counts"
-]  # what one over the weight is the chance of; counts: visits, no chance
 SECONDS = 86_400.0
+
+# What was kept with a chance of one over the weight; with counts nothing was, and a page is that many visits.
+Sampled = Literal["pages", "customers", "counts"]
 
 
 @dataclass(frozen=True)

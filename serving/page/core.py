@@ -286,7 +286,7 @@ class ModelCore(Core):
         return explain_page(self.model, inputs)
 
 
-def spare_the_collector() -> None:
+def tune_garbage_collection() -> None:
     """Take what is loaded by now out of the garbage collector's sight, and let it look seldom at what is new.
 
     A full collection would walk half a million objects and stop all requests for a tenth of a second. The objects of a

@@ -26,7 +26,7 @@ from fairtag.page.day_corridor import DayCorridor
 from fairtag.page.priced_page import PricedPage
 from fairtag.policy.context import MARKET_COLUMNS, MarketContext
 from fairtag.search.retrieval import SearchResult
-from serving.page.core import Core, Floats, Rows, Vector, spare_the_collector, warm_up
+from serving.page.core import Core, Floats, Rows, Vector, tune_garbage_collection, warm_up
 from serving.page.page_task import PageTask, find_and_price
 from serving.stores.feature_reads import MarketUpdate
 
@@ -164,7 +164,7 @@ def serve(link: socket.socket, load: Load) -> None:
             link.sendall(encoded(Hello(None, f"{type(error).__name__}: {error}")))
             return
         market, decoder = MarketCopy(core.market), Decoder()
-        spare_the_collector()
+        tune_garbage_collection()
         link.sendall(encoded(Hello(core.version)))
         while data := link.recv(_READ):
             for message in decoder.feed(data):
